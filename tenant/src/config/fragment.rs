@@ -1,0 +1,166 @@
+//! What one configuration file says.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, NicMode, Policy, RootMode};
+use crate::{
+    image::{ImageRef, ProfileName, Ready},
+    limits::{ByteSize, CpuQuota, Limits, Weight},
+    path::TenantPath,
+};
+
+/// A tenant file or a profile file: every key is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fragment {
+    /// Kind of tenant; in profiles only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// One line for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The profile; in tenant files only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+    /// The image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRef>,
+    /// The host name; the tenant's name if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Start with the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
+    /// Argument vector of init.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Vec<String>>,
+    /// Signal that asks init to power off, e.g. `SIGRTMIN+3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// Seconds init has to end, 1 to 3600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout_sec: Option<u32>,
+    /// Seconds init has until it is ready, 1 to 3600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_timeout_sec: Option<u32>,
+    /// When the tenant counts as started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+    /// Number of ttys besides the console, 0 to 63.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttys: Option<u8>,
+    /// Most pseudoterminals inside, 16 to 4096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pts_max: Option<u32>,
+    /// Login program for ttys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub getty: Option<Vec<String>>,
+    /// Largest size of one console log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_log: Option<ByteSize>,
+    /// How `/` is put together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootMode>,
+    /// Most cgroups inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups_max: Option<u32>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<Weight>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<CpuQuota>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<ByteSize>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_high: Option<ByteSize>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swap_max: Option<ByteSize>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks_max: Option<u32>,
+    /// See [`Limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<Weight>,
+    /// Environment of init.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Policy of each directory.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dirs: BTreeMap<TenantPath, Policy>,
+    /// Network interfaces; a list replaces the profile's list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nic: Option<Vec<NicFragment>>,
+}
+
+/// One `[[nic]]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicFragment {
+    /// How it is connected.
+    pub mode: NicMode,
+    /// Its name inside; `eth0`, `eth1`, … if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its MTU in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+impl Fragment {
+    /// This fragment (a profile) with `over` (a tenant file) laid on top: single values and the list
+    /// of NICs are replaced, the tables `env` and `dirs` are merged key by key.
+    pub fn overlaid(self, over: Self) -> Self {
+        let mut env = self.env;
+        env.extend(over.env);
+        let mut dirs = self.dirs;
+        dirs.extend(over.dirs);
+        Self {
+            kind: over.kind.or(self.kind),
+            description: over.description.or(self.description),
+            profile: over.profile.or(self.profile),
+            image: over.image.or(self.image),
+            hostname: over.hostname.or(self.hostname),
+            autostart: over.autostart.or(self.autostart),
+            init: over.init.or(self.init),
+            stop_signal: over.stop_signal.or(self.stop_signal),
+            stop_timeout_sec: over.stop_timeout_sec.or(self.stop_timeout_sec),
+            start_timeout_sec: over.start_timeout_sec.or(self.start_timeout_sec),
+            ready: over.ready.or(self.ready),
+            ttys: over.ttys.or(self.ttys),
+            pts_max: over.pts_max.or(self.pts_max),
+            getty: over.getty.or(self.getty),
+            console_log: over.console_log.or(self.console_log),
+            root: over.root.or(self.root),
+            cgroups_max: over.cgroups_max.or(self.cgroups_max),
+            cpu_weight: over.cpu_weight.or(self.cpu_weight),
+            cpu_quota: over.cpu_quota.or(self.cpu_quota),
+            memory_max: over.memory_max.or(self.memory_max),
+            memory_high: over.memory_high.or(self.memory_high),
+            memory_swap_max: over.memory_swap_max.or(self.memory_swap_max),
+            tasks_max: over.tasks_max.or(self.tasks_max),
+            io_weight: over.io_weight.or(self.io_weight),
+            env,
+            dirs,
+            nic: over.nic.or(self.nic),
+        }
+    }
+
+    /// The limits among the keys.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            cpu_weight: self.cpu_weight,
+            cpu_quota: self.cpu_quota,
+            memory_max: self.memory_max,
+            memory_high: self.memory_high,
+            memory_swap_max: self.memory_swap_max,
+            tasks_max: self.tasks_max,
+            io_weight: self.io_weight,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What this host is and can do: gathered once, so that plans are pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+/// Major and minor number of a kernel release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct KernelVersion {
+    /// The 6 of 6.12.
+    pub major: u32,
+    /// The 12 of 6.12.
+    pub minor: u32,
+}
+
+impl KernelVersion {
+    /// Reads the start of a `uname -r` string.
+    pub fn parse(release: &str) -> Option<Self> {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        Some(Self { major: numbers.next()?.ok()?, minor: numbers.next()?.ok()? })
+    }
+}
+
+impl std::fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The cgroup hierarchies, see cgroups(7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CgroupFacts {
+    /// Mount point of the v2 hierarchy; none where it is not mounted.
+    pub v2_mount: Option<PathBuf>,
+    /// Directory of this process's own v2 cgroup.
+    pub v2_own: PathBuf,
+    /// Controllers that the v2 hierarchy has at this process's cgroup.
+    pub v2_controllers: BTreeSet<String>,
+    /// For every v1 controller the directory of this process's own cgroup.
+    pub v1: BTreeMap<String, PathBuf>,
+}
+
+impl CgroupFacts {
+    /// Puts together `/proc/self/cgroup` and `/proc/self/mountinfo`; the controllers of v2 are left empty.
+    pub fn parse(own: &str, mountinfo: &str) -> Self {
+        let mut mounts: Vec<(&str, PathBuf, &str)> = Vec::new();
+        for line in mountinfo.lines() {
+            let Some((head, tail)) = line.split_once(" - ") else { continue };
+            let mut tail = tail.split(' ');
+            let (kind, options) = (tail.next().unwrap_or_default(), tail.nth(1).unwrap_or_default());
+            if let (true, Some(point)) = (kind.starts_with("cgroup"), head.split(' ').nth(4)) {
+                mounts.push((kind, PathBuf::from(point), options));
+            }
+        }
+        let mut facts = Self::default();
+        for line in own.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let below = |mount: &Path| mount.join(path.trim_start_matches('/'));
+            if controllers.is_empty() {
+                if let Some((_, point, _)) = mounts.iter().find(|(kind, ..)| *kind == "cgroup2") {
+                    facts.v2_mount = Some(point.clone());
+                    facts.v2_own = below(point);
+                }
+                continue;
+            }
+            for controller in controllers.split(',').filter(|c| !c.starts_with("name=")) {
+                let has = |options: &str| options.split(',').any(|option| option == controller);
+                let mount = mounts.iter().find(|(kind, _, options)| *kind == "cgroup" && has(options));
+                if let Some((_, point, _)) = mount {
+                    facts.v1.insert(controller.to_owned(), below(point));
+                }
+            }
+        }
+        facts
+    }
+
+    /// Whether a controller can be had in either version.
+    pub fn has(&self, controller: &str) -> bool {
+        let v1_name = if controller == "io" { "blkio" } else { controller };
+        self.v2_controllers.contains(controller) || self.v1.contains_key(v1_name)
+    }
+}
+
+/// Everything a plan needs to know of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostFacts {
+    /// The running kernel.
+    pub kernel: KernelVersion,
+    /// The host's name.
+    pub hostname: String,
+    /// Its cgroups.
+    pub cgroup: CgroupFacts,
+    /// Whether it has time namespaces, see time_namespaces(7).
+    pub time_namespaces: bool,
+    /// Whether it speaks IPv6.
+    pub ipv6: bool,
+    /// Whether systemd is PID 1.
+    pub systemd: bool,
+}
+
+impl HostFacts {
+    /// Looks at this host.
+    ///
+    /// # Errors
+    /// A file below `/proc` that cannot be read.
+    pub fn gather() -> io::Result<Self> {
+        let uname = nix::sys::utsname::uname()?;
+        let release = uname.release().to_string_lossy();
+        let kernel = KernelVersion::parse(&release).ok_or(io::ErrorKind::InvalidData)?;
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+        let mut cgroup = CgroupFacts::parse(&own, &mountinfo);
+        let controllers = fs::read_to_string(cgroup.v2_own.join("cgroup.controllers"));
+        cgroup.v2_controllers =
+            controllers.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
+        Ok(Self {
+            kernel,
+            hostname: uname.nodename().to_string_lossy().into_owned(),
+            cgroup,
+            time_namespaces: Path::new("/proc/self/ns/time_for_children").exists(),
+            ipv6: Path::new("/proc/self/net/if_inet6").exists(),
+            // sd_booted(3)
+            systemd: Path::new("/run/systemd/system").is_dir(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_host_has_v1_controllers_and_a_v2_tree() {
+        let own = "8:pids:/\n4:memory:/job/1\n1:cpu,cpuacct:/\n9:name=systemd:/\n0::/\n";
+        let mountinfo = "\
+            30 29 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+            31 29 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            33 29 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let facts = CgroupFacts::parse(own, mountinfo);
+        assert_eq!(facts.v2_mount, Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(facts.v1["memory"], Path::new("/sys/fs/cgroup/memory/job/1"));
+        assert_eq!(facts.v1["cpu"], Path::new("/sys/fs/cgroup/cpu/"));
+        assert!(!facts.v1.contains_key("pids"), "pids is not mounted");
+        assert!(facts.has("memory") && !facts.has("io"));
+    }
+
+    #[test]
+    fn this_host_has_facts() {
+        let facts = HostFacts::gather().unwrap();
+        assert!(facts.kernel > KernelVersion { major: 5, minor: 0 });
+        assert_eq!(KernelVersion::parse("6.12.1-cloud"), Some(KernelVersion { major: 6, minor: 12 }));
+    }
+}

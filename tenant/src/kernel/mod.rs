@@ -1,0 +1,197 @@
+//! The kernel, as narrow as a tenant needs it.
+//!
+//! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
+//! keeps a table of what would exist and can fail at any step. `raw.rs` holds the only unsafe code.
+
+mod cgroup;
+pub mod confine;
+mod fake;
+mod inside;
+mod linux;
+mod mount;
+mod netlink;
+mod process;
+mod pty;
+pub mod raw;
+
+use std::{io, net::IpAddr, path::Path};
+
+pub use fake::Fake;
+pub use linux::Linux;
+
+use crate::{ids::UidRange, plan::Plan};
+
+/// A request to the kernel that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {object}")]
+pub struct KernelError {
+    /// What was asked for, e.g. `create cgroup`.
+    pub operation: &'static str,
+    /// What it was asked of, e.g. a path.
+    pub object: String,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+impl KernelError {
+    /// An error of an operation on an object.
+    pub fn new(operation: &'static str, object: impl std::fmt::Display, source: impl Into<io::Error>) -> Self {
+        Self { operation, object: object.to_string(), source: source.into() }
+    }
+}
+
+/// What every request returns.
+pub type Result<T> = std::result::Result<T, KernelError>;
+
+/// Read-only or writable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing can be written through it.
+    ReadOnly,
+    /// Writable as far as the files' modes go.
+    ReadWrite,
+}
+
+/// The two layers that make an overlay writable: paths relative to a mounted tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Upper<'a, Fd> {
+    /// Tree that holds both; overlayfs demands that they lie on one mount.
+    pub tree: &'a Fd,
+    /// Directory in it with `upper` and `work`.
+    pub store: &'a str,
+}
+
+/// An entry to be made in a tmpfs.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    /// A directory with its mode bits.
+    Dir(u32),
+    /// A symbolic link and its target.
+    Link(&'a str),
+    /// A character device, mode 0666: major and minor number.
+    Device(u32, u32),
+}
+
+/// A mount that waits to be attached to a tenant's root.
+#[derive(Debug)]
+pub struct Prepared<Fd> {
+    /// Where, relative to the root; none is the root itself.
+    pub at: Option<String>,
+    /// The detached mount.
+    pub tree: Fd,
+}
+
+/// A tenant's init, in its namespaces, waiting for its network before it executes.
+#[derive(Debug)]
+pub struct Held<Fd> {
+    /// Process id in the host's pid namespace.
+    pub pid: i32,
+    /// pidfd_open(2) of it.
+    pub pidfd: Fd,
+    /// The socket it waits on.
+    pub gate: Fd,
+}
+
+/// A tenant's init that has been executed.
+#[derive(Debug)]
+pub struct Payload<Fd> {
+    /// Process id in the host's pid namespace.
+    pub pid: i32,
+    /// pidfd_open(2) of it.
+    pub pidfd: Fd,
+    /// Masters of its pseudoterminals: the console, then tty1, tty2, …
+    pub terminals: Vec<Fd>,
+    /// The datagram socket that init reports to, bound inside at [`crate::plan::NOTIFY_SOCKET`], with
+    /// `SO_PASSCRED` set.
+    pub notify: Option<Fd>,
+}
+
+/// The host end of a veth pair, and its peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Veth<'a> {
+    /// Name of the host end.
+    pub host_name: &'a str,
+    /// Readable name of the host end.
+    pub altname: &'a str,
+    /// Hardware address of the host end.
+    pub host_mac: [u8; 6],
+    /// Name of the peer.
+    pub name: &'a str,
+    /// Hardware address of the peer.
+    pub mac: [u8; 6],
+    /// MTU of both, bytes.
+    pub mtu: u32,
+    /// Process in whose network namespace the peer is born.
+    pub pid: i32,
+}
+
+/// What starting and stopping a tenant asks of the kernel.
+///
+/// There are no default bodies: a kernel that forgets a method does not compile. Every `*_remove`,
+/// `*_delete` and `*_kill` succeeds when the thing is already gone.
+pub trait Kernel {
+    /// An open file: a namespace, a mount, a process. Closed when dropped.
+    type Fd;
+
+    /// Makes a cgroup v2 directory; one that exists already is fine.
+    fn cgroup_create(&self, dir: &Path) -> Result<()>;
+    /// Writes a value to a file of a cgroup, e.g. `cgroup.max.descendants`.
+    fn cgroup_set(&self, dir: &Path, file: &str, value: &str) -> Result<()>;
+    /// Lets a host uid make cgroups below a directory, see `Documentation/admin-guide/cgroup-v2.rst`,
+    /// "Model of Delegation".
+    fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()>;
+    /// Moves this process into a cgroup.
+    fn cgroup_enter(&self, dir: &Path) -> Result<()>;
+    /// Kills every process in a cgroup and below, and waits until they are gone.
+    fn cgroup_kill(&self, dir: &Path) -> Result<()>;
+    /// Removes a cgroup and all below it.
+    fn cgroup_remove(&self, dir: &Path) -> Result<()>;
+
+    /// Makes a user namespace in which 0 to 65,535 are a range of host ids, owned by the range's first
+    /// uid so that its pools (inotify, …) are the tenant's own.
+    fn user_namespace(&self, uids: UidRange) -> Result<Self::Fd>;
+
+    /// Mounts an erofs file at a directory unless it is mounted there already.
+    fn image_mount(&self, file: &Path, at: &Path) -> Result<()>;
+    /// A detached copy of the mount at `path`, its owners shifted by `user`'s map, nosuid only where
+    /// `access` is read-write to storage of the host, see mount_setattr(2).
+    fn tree_clone(&self, path: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
+    /// A detached copy of a directory of a detached tree.
+    fn tree_subdir(&self, tree: &Self::Fd, dir: &str) -> Result<Self::Fd>;
+    /// A detached overlay over a directory of a tree (`None` is the tree itself), read-only without an
+    /// upper. `owner` is the host uid that makes files in the upper.
+    fn overlay(
+        &self,
+        lower: &Self::Fd,
+        dir: Option<&str>,
+        upper: Option<Upper<'_, Self::Fd>>,
+        owner: u32,
+    ) -> Result<Self::Fd>;
+    /// A detached tmpfs whose root belongs to `owner`.
+    fn tmpfs(&self, size: u64, inodes: u64, mode: u32, owner: u32) -> Result<Self::Fd>;
+    /// Makes an entry in a detached tmpfs; it belongs to `owner`.
+    fn tmpfs_entry(&self, tree: &Self::Fd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()>;
+    /// Makes a detached mount read-only.
+    fn seal(&self, tree: &Self::Fd) -> Result<()>;
+
+    /// Clones init with every namespace, in the payload cgroup; it assembles its root and waits.
+    fn spawn(&self, plan: &Plan, user: &Self::Fd, mounts: Vec<Prepared<Self::Fd>>) -> Result<Held<Self::Fd>>;
+    /// Lets a held init configure its interfaces and execute; returns when it has.
+    fn release(&self, plan: &Plan, held: Held<Self::Fd>) -> Result<Payload<Self::Fd>>;
+    /// Kills a held init and waits for it.
+    fn process_kill(&self, pid: i32) -> Result<()>;
+
+    /// Makes a veth pair, host end up.
+    fn veth_create(&self, veth: &Veth<'_>) -> Result<()>;
+    /// Gives an address to a host interface: /32 or /128, valid at once.
+    fn address_add(&self, link: &str, address: IpAddr) -> Result<()>;
+    /// Routes one address through an interface.
+    fn route_add(&self, link: &str, address: IpAddr) -> Result<()>;
+    /// Enters a permanent neighbour.
+    fn neighbour_add(&self, link: &str, address: IpAddr, mac: [u8; 6]) -> Result<()>;
+    /// Lets packets that come in on an interface be forwarded.
+    fn forwarding_enable(&self, link: &str, ipv6: bool) -> Result<()>;
+    /// Removes an interface and what hangs on it.
+    fn link_delete(&self, link: &str) -> Result<()>;
+}

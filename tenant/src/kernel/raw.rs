@@ -1,0 +1,220 @@
+//! System calls that neither rustix nor nix has in the form needed here: the only unsafe code.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+/// `CLONE_INTO_CGROUP` of clone3(2); libc defines it as 0.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// `CLONE_NEWTIME` of unshare(2).
+pub const CLONE_NEWTIME: u64 = 0x80;
+
+/// The side of a fork this is.
+#[derive(Debug)]
+pub enum Fork {
+    /// The child. It must end in exec or [`exit`].
+    Child,
+    /// The parent, with the child's process id.
+    Parent(i32),
+}
+
+/// `struct clone_args` of clone3(2), version 2.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Whose child a clone is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// The caller's; its end is signalled with SIGCHLD.
+    Caller,
+    /// The caller's own parent's (`CLONE_PARENT`), with the signal the caller itself would send.
+    Grandparent,
+}
+
+/// clone3(2) as a fork: new namespaces by `flags` (`CLONE_NEW*`), born in a cgroup v2 if one is given.
+///
+/// Callers must have a single thread: the child is a whole copy of the process and runs on as it.
+///
+/// # Errors
+/// The kernel's.
+pub fn clone3(flags: u64, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    let mut args = CloneArgs { flags, ..CloneArgs::default() };
+    match parent {
+        Parent::Caller => args.exit_signal = libc::SIGCHLD as u64,
+        Parent::Grandparent => args.flags |= libc::CLONE_PARENT as u64,
+    }
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` is a valid clone_args of the size given and outlives the call. Without CLONE_VM,
+    // CLONE_VFORK and a stack it behaves as fork(2): the child runs on a copy of this memory.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid as i32)),
+    }
+}
+
+/// Ends this process at once, without running destructors or flushing: for children of a fork.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// `MOUNT_ATTR_RDONLY`.
+pub const MOUNT_ATTR_RDONLY: u64 = 0x1;
+/// `MOUNT_ATTR_NOSUID`.
+pub const MOUNT_ATTR_NOSUID: u64 = 0x2;
+/// `MOUNT_ATTR_NODEV`.
+pub const MOUNT_ATTR_NODEV: u64 = 0x4;
+/// `MOUNT_ATTR_NOEXEC`.
+pub const MOUNT_ATTR_NOEXEC: u64 = 0x8;
+const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+
+/// mount_setattr(2) on a mount and all below it: attributes to set, propagation (`MS_SHARED`,
+/// `MS_PRIVATE`, 0 for as it is), and the user namespace whose map it gets.
+///
+/// # Errors
+/// The kernel's; `EINVAL` for an idmap means that the filesystem cannot carry one.
+pub fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    set: u64,
+    propagation: u64,
+    idmap: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let mut attr = MountAttr { set, clear: 0, propagation, user_namespace: 0 };
+    if let Some(user) = idmap {
+        attr.set |= MOUNT_ATTR_IDMAP;
+        attr.user_namespace = user.as_raw_fd() as u64;
+    }
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the path is a NUL-terminated literal, `attr` has the size given, both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Installs a seccomp(2) filter on this thread without `PR_SET_NO_NEW_PRIVS`, which would break
+/// set-user-ID programs inside; the caller needs CAP_SYS_ADMIN in its user namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()> {
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `filter` points at `len` instructions of the layout of struct sock_filter (seccompiler
+    // declares its type repr(C) with the kernel's fields); the kernel copies them during the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes a terminal the controlling one of this session, see ioctl_tty(2).
+///
+/// # Errors
+/// The kernel's.
+pub fn set_controlling_tty(tty: impl AsFd) -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes an integer and no pointer.
+    let result = unsafe { libc::ioctl(tty.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens the other end of a pseudoterminal through its master, without a path, see ioctl_tty(2).
+///
+/// # Errors
+/// The kernel's.
+pub fn open_pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes open flags as an integer and no pointer.
+    let fd = unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor, so it is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes over a descriptor that was inherited under a number given in an argument or the environment.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: F_SETFD takes an integer; a number that is not open gives EBADF.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the contract with whoever started this process it is ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes every descriptor from `first` on.
+///
+/// # Errors
+/// The kernel's.
+pub fn close_from(first: i32) -> io::Result<()> {
+    // SAFETY: called by a child right before exec, which uses no descriptor at or above `first` again.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// The kernel's.
+pub fn cloexec_from(first: i32) -> io::Result<()> {
+    // SAFETY: only sets a flag on descriptors, see close_range(2).
+    let result = unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives memory that malloc holds free back to the kernel, see malloc_trim(3).
+pub fn trim_heap() {
+    // SAFETY: malloc_trim has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+

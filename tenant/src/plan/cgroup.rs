@@ -1,0 +1,42 @@
+//! Where the tenant's processes are accounted.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::PlanError;
+use crate::{allocation::Allocation, config::Tenant, facts::HostFacts};
+
+/// The cgroup v2 directories of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CgroupPlan {
+    /// The unit's directory.
+    pub unit: PathBuf,
+    /// Where the supervisor sits; a cgroup with controllers holds no processes itself.
+    pub supervisor: PathBuf,
+    /// Where the tenant sits, and where its cgroup namespace starts.
+    pub payload: PathBuf,
+    /// Host uid that may make cgroups below `payload`.
+    pub owner: u32,
+    /// `cgroup.max.descendants` of `payload`.
+    pub max_descendants: u32,
+}
+
+pub(super) fn plan(
+    tenant: &Tenant,
+    allocation: &Allocation,
+    facts: &HostFacts,
+    unit: Option<&Path>,
+) -> Result<CgroupPlan, PlanError> {
+    if facts.cgroup.v2_mount.is_none() {
+        return Err(PlanError::NoCgroup2);
+    }
+    let unit = unit.unwrap_or(&facts.cgroup.v2_own).to_owned();
+    Ok(CgroupPlan {
+        supervisor: unit.join("supervisor"),
+        payload: unit.join("payload"),
+        unit,
+        owner: allocation.uid_base.base(),
+        max_descendants: tenant.cgroups_max,
+    })
+}

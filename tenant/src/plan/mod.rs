@@ -1,0 +1,168 @@
+//! The plan: every kernel step that will start a tenant, in order, as data.
+//!
+//! [`plan`] is pure. What it returns can be printed (`tenantctl plan NAME`), compared with a golden
+//! file, applied by [`crate::apply`], and undone.
+
+mod cgroup;
+mod init;
+mod network;
+mod render;
+mod root;
+mod security;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use cgroup::CgroupPlan;
+pub use init::{InitPlan, NOTIFY_SOCKET};
+pub use network::{GATEWAY4, GATEWAY6, NicPlan, host_link};
+pub use root::{DevNode, ImageSource, RootStep, TopDir, store_name};
+pub use security::{Argument, Deny, SecurityPlan};
+
+use crate::{
+    allocation::{Allocation, RecordState},
+    config::Tenant,
+    facts::{HostFacts, KernelVersion},
+    ids::{Digest, UidRange},
+    image::Manifest,
+    layout::Layout,
+    name::TenantName,
+};
+
+/// Everything that will be done to start one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The image version it boots.
+    pub digest: Digest,
+    /// Its cgroups.
+    pub cgroup: CgroupPlan,
+    /// The ids of its user namespace.
+    pub uids: UidRange,
+    /// Where the image is.
+    pub image: ImageSource,
+    /// Directory of what the tenant stores.
+    pub dirs: PathBuf,
+    /// How its root is put together, in order.
+    pub root: Vec<RootStep>,
+    /// Whether it gets a time namespace in which it has just booted.
+    pub time_namespace: bool,
+    /// Its interfaces besides loopback.
+    pub nics: Vec<NicPlan>,
+    /// Its pseudoterminals: the console and this many ttys.
+    pub ttys: u8,
+    /// What it may not do.
+    pub security: SecurityPlan,
+    /// The process that all this is for.
+    pub init: InitPlan,
+}
+
+/// Why there is no plan for a tenant.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The record is half made or half removed.
+    #[error("its record is in state {0:?}")]
+    NotReady(RecordState),
+    /// The kernel lacks something the design rests on.
+    #[error("this kernel is {have}; {feature} needs Linux {need}")]
+    Kernel {
+        /// What is missing.
+        feature: &'static str,
+        /// The first release that has it.
+        need: KernelVersion,
+        /// The running release.
+        have: KernelVersion,
+    },
+    /// There is no cgroup v2 hierarchy.
+    #[error("this host has no cgroup v2 hierarchy mounted")]
+    NoCgroup2,
+    /// Manifest and allocation speak of different versions.
+    #[error("it is pinned to {pinned}, but the manifest is that of {found}")]
+    WrongVersion {
+        /// What the allocation pins.
+        pinned: Digest,
+        /// What the manifest describes.
+        found: Digest,
+    },
+    /// A directory's policy cannot be had with this image.
+    #[error("directory \"{path}\": {reason}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The manifest names a signal that does not exist.
+    #[error("the image's manifest is unusable: {0}")]
+    Manifest(String),
+}
+
+impl PlanError {
+    /// The remedy.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotReady(_) => "finish or remove it: tenantctl destroy NAME",
+            Self::Kernel { .. } => "boot a newer kernel",
+            Self::NoCgroup2 => "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
+            Self::WrongVersion { .. } => "check the image: rootfsctl verify IMAGE",
+            Self::Directory { .. } => "correct the [dirs] table: tenantctl edit NAME",
+            Self::Manifest(_) => "build the image again: rootfsctl build",
+        }
+    }
+}
+
+/// What a tenant's plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Where things lie.
+    pub layout: &'a Layout,
+    /// What is wanted.
+    pub tenant: &'a Tenant,
+    /// What was assigned.
+    pub allocation: &'a Allocation,
+    /// What will boot.
+    pub manifest: &'a Manifest,
+    /// Where it will run.
+    pub facts: &'a HostFacts,
+    /// The cgroup v2 directory that the unit manager made for this tenant; none means the
+    /// supervisor's own, as under systemd with `Delegate=yes`.
+    pub unit_cgroup: Option<&'a std::path::Path>,
+}
+
+/// Idmapped layers under overlayfs: the newest feature that nothing can stand in for.
+const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 19 };
+
+/// Decides how a tenant is started. Does no I/O.
+///
+/// # Errors
+/// See [`PlanError`].
+pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
+    let Inputs { layout, tenant, allocation, manifest, facts, unit_cgroup } = *inputs;
+    if allocation.state != RecordState::Ready {
+        return Err(PlanError::NotReady(allocation.state));
+    }
+    if facts.kernel < OLDEST_KERNEL {
+        let feature = "overlayfs on idmapped mounts";
+        return Err(PlanError::Kernel { feature, need: OLDEST_KERNEL, have: facts.kernel });
+    }
+    if allocation.pinned.digest != manifest.digest {
+        let (pinned, found) = (allocation.pinned.digest, manifest.digest);
+        return Err(PlanError::WrongVersion { pinned, found });
+    }
+    Ok(Plan {
+        tenant: tenant.name.clone(),
+        digest: manifest.digest,
+        cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
+        uids: allocation.uid_base,
+        image: root::image_source(layout, manifest),
+        dirs: layout.dirs(&tenant.name),
+        root: root::plan(tenant, manifest)?,
+        time_namespace: facts.time_namespaces,
+        nics: network::plan(tenant, allocation, facts),
+        ttys: tenant.ttys,
+        security: security::plan(),
+        init: init::plan(tenant, allocation, manifest)?,
+    })
+}

@@ -1,0 +1,283 @@
+//! The tenant's root: an ordered table of mounts.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::PlanError;
+use crate::{
+    config::{Policy, RootMode, Tenant},
+    image::{ImageFormat, Manifest, TopEntry},
+    layout::Layout,
+    limits::ByteSize,
+    path::TenantPath,
+};
+
+/// Where the image's tree comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageSource {
+    /// A directory.
+    Tree(PathBuf),
+    /// A file with an erofs filesystem, mounted once for all tenants.
+    Erofs {
+        /// The file.
+        file: PathBuf,
+        /// Where it is mounted.
+        mount: PathBuf,
+    },
+}
+
+/// A directory of the skeleton.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopDir {
+    /// Path relative to the root.
+    pub path: String,
+    /// Mode bits.
+    pub mode: u32,
+}
+
+/// A device node in `/dev`, see the kernel's `Documentation/admin-guide/devices.txt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DevNode {
+    /// File name.
+    pub name: &'static str,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+/// One step of putting the root together. The first group is made outside the tenant's namespaces and
+/// handed over as file descriptors; the second is mounted by init itself, because those filesystems
+/// belong to the namespaces it is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "lowercase")]
+pub enum RootStep {
+    /// A read-only tmpfs with a directory for every mount and the image's top-level links.
+    Skeleton {
+        /// Directories, parents first.
+        dirs: Vec<TopDir>,
+        /// Links, as name and target.
+        links: Vec<(String, String)>,
+    },
+    /// The image's directory, read-only, through an overlay of this tenant's own.
+    Shared {
+        /// Where.
+        at: TenantPath,
+    },
+    /// The image's directory under the tenant's changes.
+    Overlay {
+        /// Where.
+        at: TenantPath,
+        /// Directory below [`super::Plan::dirs`] with `upper` and `work`.
+        store: String,
+    },
+    /// The whole image under the tenant's changes, as `/`.
+    Whole {
+        /// Directory below [`super::Plan::dirs`] with `upper` and `work`.
+        store: String,
+    },
+    /// A directory of the tenant alone.
+    Private {
+        /// Where.
+        at: TenantPath,
+        /// Directory below [`super::Plan::dirs`].
+        store: String,
+    },
+    /// An empty directory.
+    Tmpfs {
+        /// Where.
+        at: TenantPath,
+        /// Most bytes.
+        size: ByteSize,
+        /// Mode bits of its root.
+        mode: u32,
+    },
+    /// A directory of the host, idmapped.
+    Bind {
+        /// Where.
+        at: TenantPath,
+        /// Which.
+        source: PathBuf,
+        /// Whether it may be written.
+        writable: bool,
+    },
+    /// A tmpfs with device nodes and links.
+    Dev {
+        /// The nodes, all mode 0666.
+        nodes: Vec<DevNode>,
+        /// Links, as name and target.
+        links: Vec<(&'static str, &'static str)>,
+    },
+    /// devpts(5) at `/dev/pts`, an instance of the tenant's own.
+    Devpts {
+        /// Most pseudoterminals.
+        max: u32,
+    },
+    /// proc(5) at `/proc`.
+    Proc,
+    /// sysfs(5) at `/sys`, read-only.
+    Sysfs,
+    /// cgroup2 at `/sys/fs/cgroup`.
+    Cgroup,
+    /// `/run/host`: what the tenant is told of its host.
+    RunHost,
+}
+
+impl RootStep {
+    /// Where the step mounts something; none for the root itself and for `/run/host`.
+    pub fn at(&self) -> Option<&str> {
+        match self {
+            Self::Skeleton { .. } | Self::Whole { .. } | Self::RunHost => None,
+            Self::Shared { at }
+            | Self::Overlay { at, .. }
+            | Self::Private { at, .. }
+            | Self::Tmpfs { at, .. }
+            | Self::Bind { at, .. } => Some(at.relative()),
+            Self::Dev { .. } => Some("dev"),
+            Self::Devpts { .. } => Some("dev/pts"),
+            Self::Proc => Some("proc"),
+            Self::Sysfs => Some("sys"),
+            Self::Cgroup => Some("sys/fs/cgroup"),
+        }
+    }
+}
+
+const DEV_NODES: [DevNode; 6] = [
+    DevNode { name: "null", major: 1, minor: 3 },
+    DevNode { name: "zero", major: 1, minor: 5 },
+    DevNode { name: "full", major: 1, minor: 7 },
+    DevNode { name: "random", major: 1, minor: 8 },
+    DevNode { name: "urandom", major: 1, minor: 9 },
+    DevNode { name: "tty", major: 5, minor: 0 },
+];
+
+const DEV_LINKS: [(&str, &str); 6] = [
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+];
+
+/// Directories every system needs, whatever the image holds.
+const ALWAYS: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
+
+/// The name, below a tenant's `dirs/`, of what it stores for a top-level directory: `/etc` is `etc`,
+/// and the whole root is `root-overlay`.
+pub fn store_name(path: Option<&TenantPath>) -> String {
+    path.map_or("root-overlay", TenantPath::relative).to_owned()
+}
+
+pub(super) fn image_source(layout: &Layout, manifest: &Manifest) -> ImageSource {
+    match manifest.format {
+        ImageFormat::Tree => ImageSource::Tree(layout.tree(&manifest.image, &manifest.digest)),
+        ImageFormat::Erofs => ImageSource::Erofs {
+            file: layout.erofs(&manifest.image, &manifest.digest),
+            mount: layout.image_mount(&manifest.digest),
+        },
+    }
+}
+
+pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanError> {
+    let mut steps = match tenant.root {
+        RootMode::Skeleton => skeleton(tenant, manifest)?,
+        RootMode::Overlay => vec![RootStep::Whole { store: store_name(None) }],
+    };
+    for (at, policy) in &tenant.dirs {
+        if tenant.root == RootMode::Overlay || at.depth() > 1 || !policy_is_of_image(policy) {
+            steps.extend(own_step(at, policy));
+        }
+    }
+    for name in ["tmp", "run"] {
+        let at: TenantPath = format!("/{name}").parse().expect("a fixed path is valid");
+        if !tenant.dirs.contains_key(&at) {
+            steps.extend(own_step(&at, &Policy::Tmpfs { size: Policy::TMPFS_SIZE }));
+        }
+    }
+    steps.extend([
+        RootStep::Dev { nodes: DEV_NODES.to_vec(), links: DEV_LINKS.to_vec() },
+        RootStep::Devpts { max: tenant.pts_max },
+        RootStep::Proc,
+        RootStep::Sysfs,
+        RootStep::Cgroup,
+        RootStep::RunHost,
+    ]);
+    Ok(steps)
+}
+
+fn policy_is_of_image(policy: &Policy) -> bool {
+    matches!(policy, Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty)
+}
+
+/// The step of a policy that does not look at the image.
+fn own_step(at: &TenantPath, policy: &Policy) -> Option<RootStep> {
+    let at = at.clone();
+    match policy {
+        Policy::Tmpfs { size } => {
+            let mode = if matches!(at.as_str(), "/tmp" | "/var/tmp") { 0o1777 } else { 0o755 };
+            Some(RootStep::Tmpfs { at, size: *size, mode })
+        }
+        Policy::Bind { source, writable } => {
+            Some(RootStep::Bind { at, source: source.clone(), writable: *writable })
+        }
+        Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty => None,
+    }
+}
+
+/// The skeleton and the mounts of the top-level directories that come from the image or the store.
+fn skeleton(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanError> {
+    let mut dirs: Vec<TopDir> = Vec::new();
+    let mut links = Vec::new();
+    let mut mounts = Vec::new();
+    for TopEntry { name, mode, target } in &manifest.top {
+        let at: TenantPath = match format!("/{name}").parse() {
+            Ok(at) => at,
+            Err(_) => return Err(PlanError::Manifest(format!("its top level has an entry {name:?}"))),
+        };
+        if let Some(target) = target {
+            if tenant.dirs.contains_key(&at) {
+                let reason = "it is a link in the image and cannot have a policy";
+                return Err(PlanError::Directory { path: at.to_string(), reason });
+            }
+            links.push((name.clone(), target.clone()));
+            continue;
+        }
+        dirs.push(TopDir { path: name.clone(), mode: mode.unwrap_or(0o755) & 0o7777 });
+        if ALWAYS.contains(&name.as_str()) {
+            continue;
+        }
+        let store = store_name(Some(&at));
+        match tenant.dirs.get(&at).unwrap_or(&Policy::Shared) {
+            Policy::Shared => mounts.push(RootStep::Shared { at }),
+            Policy::Overlay => mounts.push(RootStep::Overlay { at, store }),
+            Policy::Private => mounts.push(RootStep::Private { at, store }),
+            Policy::Empty | Policy::Tmpfs { .. } | Policy::Bind { .. } => {}
+        }
+    }
+    let mut add = |path: &str, mode| {
+        if !dirs.iter().any(|dir| dir.path == path) {
+            dirs.push(TopDir { path: path.to_owned(), mode });
+        }
+    };
+    ALWAYS.iter().for_each(|name| add(name, 0o755));
+    for (at, policy) in tenant.dirs.iter().filter(|(at, _)| at.depth() == 1) {
+        match policy {
+            Policy::Shared | Policy::Overlay
+                if !manifest.top.iter().any(|entry| entry.name == at.top()) =>
+            {
+                // The policy table is written for every image; what an image lacks is left out.
+            }
+            Policy::Private if !manifest.top.iter().any(|entry| entry.name == at.top()) => {
+                add(at.relative(), 0o755);
+                mounts.push(RootStep::Private { at: at.clone(), store: store_name(Some(at)) });
+            }
+            _ => add(at.relative(), 0o755),
+        }
+    }
+    let mut steps = vec![RootStep::Skeleton { dirs, links }];
+    steps.extend(mounts);
+    Ok(steps)
+}

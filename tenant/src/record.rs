@@ -1,0 +1,108 @@
+//! Files that are either the old one or the new one, whatever happens in between.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Largest record or config file that is read, bytes.
+pub const MAX_FILE: u64 = 1 << 20;
+
+/// A record that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {path:?}")]
+pub struct RecordError {
+    verb: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl RecordError {
+    /// The kind of I/O error behind it.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+/// Whether a write must survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// fsync(2) of the file and of its directory.
+    Durable,
+    /// No fsync: for `/run`, which does not survive a power cut anyway.
+    Volatile,
+}
+
+/// Replaces `path` by `contents`: temporary file, fsync, rename, fsync of the directory. The mode is
+/// 0644; readers see the old or the new contents, never a part.
+///
+/// # Errors
+/// The failing call's error; the old file is untouched and no temporary file stays behind.
+pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(), RecordError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent.join(format!(".{name}.{}.tmp", std::process::id()));
+    let replace = || {
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+        file.write_all(contents)?;
+        if durability == Durability::Durable {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)?;
+        match durability {
+            Durability::Durable => File::open(parent)?.sync_all(),
+            Durability::Volatile => Ok(()),
+        }
+    };
+    replace().map_err(|source| {
+        let _ = fs::remove_file(&temporary);
+        RecordError { verb: "write", path: path.to_owned(), source }
+    })
+}
+
+/// Reads a text file of at most [`MAX_FILE`] bytes.
+///
+/// # Errors
+/// The failing call's error, `FileTooLarge`, or `InvalidData` for text that is not UTF-8.
+pub fn read(path: &Path) -> Result<String, RecordError> {
+    let read = || {
+        let mut text = String::new();
+        File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(text)
+    };
+    read().map_err(|source| RecordError { verb: "read", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        write(&path, b"one", Durability::Durable).unwrap();
+        write(&path, b"two", Durability::Volatile).unwrap();
+        assert_eq!(read(&path).unwrap(), "two");
+        fs::create_dir(dir.path().join("dir")).unwrap();
+        write(&dir.path().join("dir"), b"x", Durability::Durable).unwrap_err();
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["dir", "record"]);
+    }
+
+    #[test]
+    fn a_huge_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge");
+        fs::write(&path, vec![b'a'; MAX_FILE as usize + 1]).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,1 @@
+//! `tenant run NAME`: the small, synchronous process that keeps one tenant alive.
