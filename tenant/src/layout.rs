@@ -82,6 +82,11 @@ impl Layout {
         self.root.join("var/lib/tenantry")
     }
 
+    /// `/var/cache/tenantry`: what can be made again.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("var/cache/tenantry")
+    }
+
     /// `/var/lib/tenantry/images`.
     pub fn images(&self) -> PathBuf {
         self.state().join("images")

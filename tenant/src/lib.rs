@@ -22,6 +22,7 @@ pub mod image;
 pub mod kernel;
 pub mod layout;
 pub mod limits;
+pub mod load;
 pub mod name;
 pub mod path;
 pub mod plan;

@@ -91,10 +91,9 @@ pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tena
     let host = load_host(layout)?;
     let profile_name = match &own.profile {
         Some(profile) => profile.clone(),
-        None => host
-            .default_profile
-            .parse()
-            .map_err(|_| LoadError::NoProfile(host.default_profile.clone()))?,
+        None => {
+            host.default_profile.parse().map_err(|_| LoadError::NoProfile(host.default_profile.clone()))?
+        }
     };
     let mut profile = load_profile(layout, &profile_name)?;
     if profile.image.is_none() {

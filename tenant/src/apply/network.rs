@@ -6,12 +6,7 @@ use crate::{
     plan::{GATEWAY4, GATEWAY6, NicPlan},
 };
 
-pub(super) fn connect<K: Kernel>(
-    kernel: &K,
-    nics: &[NicPlan],
-    pid: i32,
-    done: &mut Vec<Undo>,
-) -> Result<()> {
+pub(super) fn connect<K: Kernel>(kernel: &K, nics: &[NicPlan], pid: i32, done: &mut Vec<Undo>) -> Result<()> {
     for nic in nics {
         match nic {
             NicPlan::Routed { host_name, altname, host_mac, name, mac, mtu, ipv4, ipv6 } => {

@@ -2,7 +2,7 @@
 
 use crate::{
     ids::UidRange,
-    kernel::{Access, Entry, Kernel, Prepared, Result, Upper},
+    kernel::{Access, Entry, Kernel, Prepared, Result, TmpfsUse, Upper},
     limits::ByteSize,
     plan::{ImageSource, Plan, RootStep},
 };
@@ -10,9 +10,6 @@ use crate::{
 /// Room for the skeleton: directories and links only, no file is ever written there.
 const SKELETON: ByteSize = ByteSize(1 << 20);
 const DEV: ByteSize = ByteSize(64 << 10);
-const INODES: u64 = 4096;
-/// A tmpfs has an inode for every 4 KiB of its size, at least this many.
-const BYTES_PER_INODE: u64 = 4096;
 
 /// Makes every mount that does not belong to the tenant's own namespaces, in the order of the plan.
 /// Dropping them takes them away.
@@ -55,7 +52,7 @@ impl<K: Kernel> Trees<'_, K> {
         let upper = |store| Some(Upper { tree: &self.dirs, store });
         let tree = match step {
             RootStep::Skeleton { dirs, links } => {
-                let tree = self.kernel.tmpfs(SKELETON.0, INODES, 0o755, owner)?;
+                let tree = self.kernel.tmpfs(TmpfsUse::Files, SKELETON.0, 0o755, owner)?;
                 for dir in dirs {
                     self.kernel.tmpfs_entry(&tree, &dir.path, Entry::Dir(dir.mode), owner)?;
                 }
@@ -71,16 +68,16 @@ impl<K: Kernel> Trees<'_, K> {
             }
             RootStep::Whole { store } => self.kernel.overlay(&self.image, None, upper(store), owner)?,
             RootStep::Private { store, .. } => self.kernel.tree_subdir(&self.dirs, store)?,
-            RootStep::Tmpfs { size, mode, .. } => {
-                let inodes = (size.0 / BYTES_PER_INODE).max(INODES);
-                self.kernel.tmpfs(size.0, inodes, *mode, owner)?
-            }
+            RootStep::Tmpfs { size, mode, .. } => self.kernel.tmpfs(TmpfsUse::Files, size.0, *mode, owner)?,
             RootStep::Bind { source, writable, .. } => {
                 let access = if *writable { Access::ReadWrite } else { Access::ReadOnly };
                 self.kernel.tree_clone(source, self.user, access)?
             }
-            RootStep::Dev { nodes, links } => {
-                let tree = self.kernel.tmpfs(DEV.0, INODES, 0o755, owner)?;
+            RootStep::Dev { nodes, links, dirs } => {
+                let tree = self.kernel.tmpfs(TmpfsUse::Devices, DEV.0, 0o755, owner)?;
+                for dir in dirs {
+                    self.kernel.tmpfs_entry(&tree, dir, Entry::Dir(0o755), owner)?;
+                }
                 for node in nodes {
                     let device = Entry::Device(node.major, node.minor);
                     self.kernel.tmpfs_entry(&tree, node.name, device, owner)?;

@@ -63,9 +63,10 @@ impl<'de> Deserialize<'de> for Policy {
                 "private" => Ok(Self::Private),
                 "empty" => Ok(Self::Empty),
                 "tmpfs" => Ok(Self::Tmpfs { size: Self::TMPFS_SIZE }),
-                other => {
-                    Err(de::Error::unknown_variant(other, &["shared", "overlay", "private", "empty", "tmpfs"]))
-                }
+                other => Err(de::Error::unknown_variant(
+                    other,
+                    &["shared", "overlay", "private", "empty", "tmpfs"],
+                )),
             };
         }
         match value.try_into().map_err(de::Error::custom)? {

@@ -2,13 +2,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{Fragment, Kind, Nic, NicMode, Policy, RootMode, Tenant};
-use crate::{
-    image::ProfileName,
-    limits::ByteSize,
-    name::TenantName,
-    path::TenantPath,
-};
+use super::{Fragment, Nic, NicMode, Policy, RootMode, Tenant};
+use crate::{image::ProfileName, limits::ByteSize, name::TenantName};
 
 /// A signal number with its name, e.g. `SIGRTMIN+3`; see signal(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +156,10 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
                         matches!(part, std::path::Component::Normal(_) | std::path::Component::RootDir)
                     });
                 if !normal {
-                    return Err(ConfigError::new(key(), format!("{text:?} is not an absolute, normalized path")));
+                    return Err(ConfigError::new(
+                        key(),
+                        format!("{text:?} is not an absolute, normalized path"),
+                    ));
                 }
                 clean_text(&key(), &text, 4096)?;
             }
@@ -171,8 +169,13 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
                     "below the top level only \"tmpfs\" and a bind are possible",
                 ));
             }
-            Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty if tenant.root == RootMode::Overlay => {
-                return Err(ConfigError::new(key(), "with root = \"overlay\" only tmpfs and binds are possible"));
+            Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty
+                if tenant.root == RootMode::Overlay =>
+            {
+                return Err(ConfigError::new(
+                    key(),
+                    "with root = \"overlay\" only tmpfs and binds are possible",
+                ));
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty => {}
         }
@@ -196,7 +199,8 @@ impl Tenant {
         }
         let merged = profile.overlaid(own);
         let limits = merged.limits();
-        let image = merged.image.ok_or_else(|| ConfigError::new("image", "neither tenant nor profile has it"))?;
+        let image =
+            merged.image.ok_or_else(|| ConfigError::new("image", "neither tenant nor profile has it"))?;
         let kind = merged.kind.ok_or_else(|| ConfigError::new("kind", "the profile does not say it"))?;
         let host = merged.hostname.unwrap_or_else(|| name.as_str().to_owned());
         hostname(&host)?;

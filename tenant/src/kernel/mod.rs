@@ -11,12 +11,12 @@ mod linux;
 mod mount;
 mod netlink;
 mod process;
-mod pty;
+pub mod pty;
 pub mod raw;
 
-use std::{io, net::IpAddr, path::Path};
+use std::{borrow::Cow, io, net::IpAddr, path::Path};
 
-pub use fake::Fake;
+pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
 use crate::{ids::UidRange, plan::Plan};
@@ -26,7 +26,7 @@ use crate::{ids::UidRange, plan::Plan};
 #[error("cannot {operation} {object}")]
 pub struct KernelError {
     /// What was asked for, e.g. `create cgroup`.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// What it was asked of, e.g. a path.
     pub object: String,
     /// Why not.
@@ -36,8 +36,12 @@ pub struct KernelError {
 
 impl KernelError {
     /// An error of an operation on an object.
-    pub fn new(operation: &'static str, object: impl std::fmt::Display, source: impl Into<io::Error>) -> Self {
-        Self { operation, object: object.to_string(), source: source.into() }
+    pub fn new(
+        operation: impl Into<Cow<'static, str>>,
+        object: impl std::fmt::Display,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self { operation: operation.into(), object: object.to_string(), source: source.into() }
     }
 }
 
@@ -51,6 +55,15 @@ pub enum Access {
     ReadOnly,
     /// Writable as far as the files' modes go.
     ReadWrite,
+}
+
+/// What a tmpfs is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TmpfsUse {
+    /// Files of the tenant: nosuid, nodev.
+    Files,
+    /// Device nodes made by the host: nosuid, noexec.
+    Devices,
 }
 
 /// The two layers that make an overlay writable: paths relative to a mounted tree.
@@ -154,8 +167,8 @@ pub trait Kernel {
 
     /// Mounts an erofs file at a directory unless it is mounted there already.
     fn image_mount(&self, file: &Path, at: &Path) -> Result<()>;
-    /// A detached copy of the mount at `path`, its owners shifted by `user`'s map, nosuid only where
-    /// `access` is read-write to storage of the host, see mount_setattr(2).
+    /// A detached copy of the mount at `path`, nodev, its owners shifted by `user`'s map, see
+    /// mount_setattr(2).
     fn tree_clone(&self, path: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
     /// A detached copy of a directory of a detached tree.
     fn tree_subdir(&self, tree: &Self::Fd, dir: &str) -> Result<Self::Fd>;
@@ -168,8 +181,8 @@ pub trait Kernel {
         upper: Option<Upper<'_, Self::Fd>>,
         owner: u32,
     ) -> Result<Self::Fd>;
-    /// A detached tmpfs whose root belongs to `owner`.
-    fn tmpfs(&self, size: u64, inodes: u64, mode: u32, owner: u32) -> Result<Self::Fd>;
+    /// A detached tmpfs of at most `size` bytes whose root belongs to `owner`.
+    fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<Self::Fd>;
     /// Makes an entry in a detached tmpfs; it belongs to `owner`.
     fn tmpfs_entry(&self, tree: &Self::Fd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()>;
     /// Makes a detached mount read-only.

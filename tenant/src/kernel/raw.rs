@@ -9,7 +9,7 @@ use std::{
 /// `CLONE_INTO_CGROUP` of clone3(2); libc defines it as 0.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// `CLONE_NEWTIME` of unshare(2).
-pub const CLONE_NEWTIME: u64 = 0x80;
+pub const CLONE_NEWTIME: i32 = 0x80;
 
 /// The side of a fork this is.
 #[derive(Debug)]
@@ -140,9 +140,8 @@ pub fn seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()> {
     };
     // SAFETY: `filter` points at `len` instructions of the layout of struct sock_filter (seccompiler
     // declares its type repr(C) with the kernel's fields); the kernel copies them during the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -204,9 +203,7 @@ pub fn close_from(first: i32) -> io::Result<()> {
 /// The kernel's.
 pub fn cloexec_from(first: i32) -> io::Result<()> {
     // SAFETY: only sets a flag on descriptors, see close_range(2).
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -218,3 +215,16 @@ pub fn trim_heap() {
     }
 }
 
+/// Gives signals their default action back.
+///
+/// # Errors
+/// The kernel's.
+pub fn default_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
+    use nix::sys::signal::{SigHandler, signal};
+
+    for number in signals {
+        // SAFETY: SIG_DFL installs no handler, so none can run in a wrong context.
+        unsafe { signal(*number, SigHandler::SigDfl) }?;
+    }
+    Ok(())
+}

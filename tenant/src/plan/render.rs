@@ -30,10 +30,13 @@ impl fmt::Display for RootStep {
                 let access = if *writable { "rw" } else { "ro" };
                 write!(f, "{at} bind {access}: host {}", source.display())
             }
-            Self::Dev { nodes, links } => {
+            Self::Dev { nodes, links, dirs } => {
                 write!(f, "/dev tmpfs:")?;
                 for node in nodes {
                     write!(f, " {}({}:{})", node.name, node.major, node.minor)?;
+                }
+                for dir in dirs {
+                    write!(f, " {dir}/")?;
                 }
                 for (name, target) in links {
                     write!(f, " {name}->{target}")?;
@@ -93,12 +96,7 @@ impl fmt::Display for Plan {
             writeln!(f, "env         {key}={}", value.escape_debug())?;
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
-        writeln!(
-            f,
-            "ready       on {:?} within {} s",
-            self.init.ready,
-            self.init.start_timeout.as_secs()
-        )?;
+        writeln!(f, "ready       on {:?} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
         writeln!(
             f,
             "stop        signal {}, killed after {} s",

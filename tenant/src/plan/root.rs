@@ -108,7 +108,9 @@ pub enum RootStep {
         /// The nodes, all mode 0666.
         nodes: Vec<DevNode>,
         /// Links, as name and target.
-        links: Vec<(&'static str, &'static str)>,
+        links: Vec<(String, String)>,
+        /// Empty directories to mount on.
+        dirs: Vec<&'static str>,
     },
     /// devpts(5) at `/dev/pts`, an instance of the tenant's own.
     Devpts {
@@ -162,6 +164,11 @@ const DEV_LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
 ];
 
+const DEV_DIRS: [&str; 3] = ["pts", "shm", "mqueue"];
+
+/// Size of `/dev/shm`, see shm_overview(7).
+const SHM_SIZE: ByteSize = ByteSize(256 << 20);
+
 /// Directories every system needs, whatever the image holds.
 const ALWAYS: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
 
@@ -186,20 +193,18 @@ pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>
         RootMode::Skeleton => skeleton(tenant, manifest)?,
         RootMode::Overlay => vec![RootStep::Whole { store: store_name(None) }],
     };
-    for (at, policy) in &tenant.dirs {
-        if tenant.root == RootMode::Overlay || at.depth() > 1 || !policy_is_of_image(policy) {
-            steps.extend(own_step(at, policy));
-        }
+    let mut dirs = tenant.dirs.clone();
+    for name in ["/tmp", "/run"] {
+        dirs.entry(fixed(name)).or_insert(Policy::Tmpfs { size: Policy::TMPFS_SIZE });
     }
-    for name in ["tmp", "run"] {
-        let at: TenantPath = format!("/{name}").parse().expect("a fixed path is valid");
-        if !tenant.dirs.contains_key(&at) {
-            steps.extend(own_step(&at, &Policy::Tmpfs { size: Policy::TMPFS_SIZE }));
-        }
+    // Sorted by path: a parent is mounted before what lies in it.
+    for (at, policy) in &dirs {
+        steps.extend(own_step(at, policy));
     }
     steps.extend([
-        RootStep::Dev { nodes: DEV_NODES.to_vec(), links: DEV_LINKS.to_vec() },
+        RootStep::Dev { nodes: DEV_NODES.to_vec(), links: dev_links(tenant.ttys), dirs: DEV_DIRS.to_vec() },
         RootStep::Devpts { max: tenant.pts_max },
+        RootStep::Tmpfs { at: fixed("/dev/shm"), size: SHM_SIZE, mode: 0o1777 },
         RootStep::Proc,
         RootStep::Sysfs,
         RootStep::Cgroup,
@@ -208,8 +213,14 @@ pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>
     Ok(steps)
 }
 
-fn policy_is_of_image(policy: &Policy) -> bool {
-    matches!(policy, Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty)
+fn fixed(path: &str) -> TenantPath {
+    path.parse().expect("a fixed path is valid")
+}
+
+/// The fixed links, and `ttyN` to the pseudoterminal that init opens as number N.
+fn dev_links(ttys: u8) -> Vec<(String, String)> {
+    let fixed = DEV_LINKS.iter().map(|(name, target)| (name.to_string(), target.to_string()));
+    fixed.chain((1..=ttys).map(|tty| (format!("tty{tty}"), format!("pts/{tty}")))).collect()
 }
 
 /// The step of a policy that does not look at the image.
@@ -265,9 +276,7 @@ fn skeleton(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanE
     ALWAYS.iter().for_each(|name| add(name, 0o755));
     for (at, policy) in tenant.dirs.iter().filter(|(at, _)| at.depth() == 1) {
         match policy {
-            Policy::Shared | Policy::Overlay
-                if !manifest.top.iter().any(|entry| entry.name == at.top()) =>
-            {
+            Policy::Shared | Policy::Overlay if !manifest.top.iter().any(|entry| entry.name == at.top()) => {
                 // The policy table is written for every image; what an image lacks is left out.
             }
             Policy::Private if !manifest.top.iter().any(|entry| entry.name == at.top()) => {

@@ -1,0 +1,120 @@
+//! cgroup v2 directories, see `Documentation/admin-guide/cgroup-v2.rst`.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Seek as _},
+    os::unix::fs::chown,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{KernelError, Result};
+
+/// How long killed processes may take to go: one in an uninterruptible sleep cannot be hurried.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a cgroup may stay busy after its last process has gone.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Files of a delegated cgroup that its new owner writes to.
+const DELEGATED: [&str; 4] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "memory.oom.group"];
+
+fn is_missing(error: &io::Error) -> bool {
+    // A file of a cgroup that is removed while it is open gives ENODEV.
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+pub(super) fn create(dir: &Path) -> Result<()> {
+    match fs::create_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(KernelError::new("create cgroup", dir.display(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn set(dir: &Path, file: &str, value: &str) -> Result<()> {
+    let path = dir.join(file);
+    fs::write(&path, value)
+        .map_err(|error| KernelError::new(format!("write {value:?} to"), path.display(), error))
+}
+
+pub(super) fn delegate(dir: &Path, owner: u32) -> Result<()> {
+    let give = |path: &Path| chown(path, Some(owner), Some(owner));
+    give(dir).map_err(|error| KernelError::new("delegate cgroup", dir.display(), error))?;
+    for file in DELEGATED {
+        let path = dir.join(file);
+        match give(&path) {
+            Err(error) if !is_missing(&error) => {
+                return Err(KernelError::new("delegate", path.display(), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn enter(dir: &Path) -> Result<()> {
+    let inside = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let me = std::process::id().to_string();
+    if inside.lines().any(|pid| pid == me) {
+        return Ok(());
+    }
+    set(dir, "cgroup.procs", &me)
+}
+
+fn is_populated(events: &mut File) -> io::Result<bool> {
+    let mut text = String::new();
+    events.rewind()?;
+    events.read_to_string(&mut text)?;
+    Ok(text.lines().any(|line| line == "populated 1"))
+}
+
+pub(super) fn kill(dir: &Path) -> Result<()> {
+    let kill = || {
+        fs::write(dir.join("cgroup.kill"), "1")?;
+        let mut events = File::open(dir.join("cgroup.events"))?;
+        let deadline = Instant::now() + KILL_DEADLINE;
+        while is_populated(&mut events)? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let timeout = Timespec::try_from(left.min(Duration::from_millis(100)))
+                .map_err(|_| io::ErrorKind::InvalidInput)?;
+            poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+        }
+        Ok(())
+    };
+    match kill() {
+        Err(error) if !is_missing(&error) => Err(KernelError::new("kill cgroup", dir.display(), error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    let deadline = Instant::now() + REMOVE_DEADLINE;
+    loop {
+        match fs::remove_dir(dir) {
+            // The last zombie leaves its cgroup a moment after it was reaped.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
+pub(super) fn remove(dir: &Path) -> Result<()> {
+    match remove_tree(dir) {
+        Err(error) if !is_missing(&error) => Err(KernelError::new("remove cgroup", dir.display(), error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,231 @@
+//! A kernel that keeps a table of what would exist, and fails at any step it is told to.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    io,
+    net::IpAddr,
+    path::Path,
+    rc::Rc,
+};
+
+use super::{Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, TmpfsUse, Upper, Veth};
+use crate::{ids::UidRange, plan::Plan};
+
+/// What exists on the fake host, as text: `cgroup /a/b`, `link t1-0`, `process 100`.
+pub type Table = BTreeSet<String>;
+
+/// The fake kernel.
+#[derive(Debug, Default)]
+pub struct Fake {
+    table: Rc<RefCell<Table>>,
+    calls: Cell<usize>,
+    fail_at: Cell<Option<usize>>,
+    next: Cell<usize>,
+}
+
+/// An open file of the fake kernel: an entry of the table for as long as it lives.
+#[derive(Debug)]
+pub struct FakeFd {
+    entry: String,
+    table: Rc<RefCell<Table>>,
+}
+
+impl Drop for FakeFd {
+    fn drop(&mut self) {
+        self.table.borrow_mut().remove(&self.entry);
+    }
+}
+
+impl Fake {
+    /// A host with nothing on it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the call number `step`, counted from 0, fail with EIO; every other one succeeds.
+    pub fn fail_at(&self, step: usize) {
+        self.calls.set(0);
+        self.fail_at.set(Some(step));
+    }
+
+    /// How many calls were made since the last [`Fake::fail_at`].
+    pub fn calls(&self) -> usize {
+        self.calls.get()
+    }
+
+    /// What exists now.
+    pub fn table(&self) -> Table {
+        self.table.borrow().clone()
+    }
+
+    fn call(&self, operation: &'static str, object: impl std::fmt::Display) -> Result<()> {
+        let call = self.calls.replace(self.calls.get() + 1);
+        if self.fail_at.get() == Some(call) {
+            return Err(KernelError::new(operation, object, io::Error::from_raw_os_error(libc::EIO)));
+        }
+        Ok(())
+    }
+
+    fn number(&self) -> usize {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    fn open(&self, what: impl std::fmt::Display) -> FakeFd {
+        let entry = format!("fd {} {what}", self.number());
+        self.table.borrow_mut().insert(entry.clone());
+        FakeFd { entry, table: Rc::clone(&self.table) }
+    }
+
+    fn require(&self, entry: &str, operation: &'static str) -> Result<()> {
+        if self.table.borrow().contains(entry) {
+            return Ok(());
+        }
+        Err(KernelError::new(operation, entry, io::ErrorKind::NotFound))
+    }
+
+    fn make(&self, entry: String, operation: &'static str) -> Result<()> {
+        if self.table.borrow_mut().insert(entry.clone()) {
+            return Ok(());
+        }
+        Err(KernelError::new(operation, entry, io::ErrorKind::AlreadyExists))
+    }
+}
+
+fn process(pid: i32) -> String {
+    format!("process {pid}")
+}
+
+impl Kernel for Fake {
+    type Fd = FakeFd;
+
+    fn cgroup_create(&self, dir: &Path) -> Result<()> {
+        self.call("create cgroup", dir.display())?;
+        self.table.borrow_mut().insert(format!("cgroup {}", dir.display()));
+        Ok(())
+    }
+
+    fn cgroup_set(&self, dir: &Path, _file: &str, _value: &str) -> Result<()> {
+        self.call("write to cgroup", dir.display())?;
+        self.require(&format!("cgroup {}", dir.display()), "write to")
+    }
+
+    fn cgroup_delegate(&self, dir: &Path, _owner: u32) -> Result<()> {
+        self.call("delegate cgroup", dir.display())?;
+        self.require(&format!("cgroup {}", dir.display()), "delegate")
+    }
+
+    fn cgroup_enter(&self, dir: &Path) -> Result<()> {
+        self.call("enter cgroup", dir.display())?;
+        self.require(&format!("cgroup {}", dir.display()), "enter")
+    }
+
+    fn cgroup_kill(&self, dir: &Path) -> Result<()> {
+        self.call("kill cgroup", dir.display())?;
+        // Everything of one fake host runs in the one payload a test has.
+        self.table.borrow_mut().retain(|entry| !entry.starts_with("process "));
+        Ok(())
+    }
+
+    fn cgroup_remove(&self, dir: &Path) -> Result<()> {
+        self.call("remove cgroup", dir.display())?;
+        self.table.borrow_mut().remove(&format!("cgroup {}", dir.display()));
+        Ok(())
+    }
+
+    fn user_namespace(&self, uids: UidRange) -> Result<FakeFd> {
+        self.call("make a user namespace for", uids)?;
+        Ok(self.open("user namespace"))
+    }
+
+    fn image_mount(&self, file: &Path, _at: &Path) -> Result<()> {
+        self.call("mount image", file.display())
+    }
+
+    fn tree_clone(&self, path: &Path, _user: &FakeFd, _access: Access) -> Result<FakeFd> {
+        self.call("clone", path.display())?;
+        Ok(self.open(format!("mount of {}", path.display())))
+    }
+
+    fn tree_subdir(&self, _tree: &FakeFd, dir: &str) -> Result<FakeFd> {
+        self.call("clone directory", dir)?;
+        Ok(self.open(format!("mount of {dir}")))
+    }
+
+    fn overlay(
+        &self,
+        _lower: &FakeFd,
+        dir: Option<&str>,
+        _upper: Option<Upper<'_, FakeFd>>,
+        _owner: u32,
+    ) -> Result<FakeFd> {
+        let dir = dir.unwrap_or("/");
+        self.call("mount overlay over", dir)?;
+        Ok(self.open(format!("overlay over {dir}")))
+    }
+
+    fn tmpfs(&self, _usage: TmpfsUse, _size: u64, _mode: u32, _owner: u32) -> Result<FakeFd> {
+        self.call("mount", "tmpfs")?;
+        Ok(self.open("tmpfs"))
+    }
+
+    fn tmpfs_entry(&self, _tree: &FakeFd, path: &str, _entry: Entry<'_>, _owner: u32) -> Result<()> {
+        self.call("make", path)
+    }
+
+    fn seal(&self, _tree: &FakeFd) -> Result<()> {
+        self.call("make read-only", "the root")
+    }
+
+    fn spawn(&self, _plan: &Plan, _user: &FakeFd, _mounts: Vec<Prepared<FakeFd>>) -> Result<Held<FakeFd>> {
+        self.call("clone", "init")?;
+        let pid = 100 + self.number() as i32;
+        self.make(process(pid), "clone")?;
+        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate") })
+    }
+
+    fn release(&self, plan: &Plan, held: Held<FakeFd>) -> Result<Payload<FakeFd>> {
+        self.call("execute", &plan.init.argv[0])?;
+        self.require(&process(held.pid), "execute")?;
+        let terminals = (0..=plan.ttys).map(|_| self.open("terminal")).collect();
+        Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify: Some(self.open("notify")) })
+    }
+
+    fn process_kill(&self, pid: i32) -> Result<()> {
+        self.call("kill process", pid)?;
+        self.table.borrow_mut().remove(&process(pid));
+        Ok(())
+    }
+
+    fn veth_create(&self, veth: &Veth<'_>) -> Result<()> {
+        self.call("create link", veth.host_name)?;
+        self.require(&process(veth.pid), "create a link into")?;
+        self.make(format!("link {}", veth.host_name), "create")
+    }
+
+    fn address_add(&self, link: &str, _address: IpAddr) -> Result<()> {
+        self.call("add address to", link)?;
+        self.require(&format!("link {link}"), "add an address to")
+    }
+
+    fn route_add(&self, link: &str, _address: IpAddr) -> Result<()> {
+        self.call("add route on", link)?;
+        self.require(&format!("link {link}"), "add a route on")
+    }
+
+    fn neighbour_add(&self, link: &str, _address: IpAddr, _mac: [u8; 6]) -> Result<()> {
+        self.call("add neighbour on", link)?;
+        self.require(&format!("link {link}"), "add a neighbour on")
+    }
+
+    fn forwarding_enable(&self, link: &str, _ipv6: bool) -> Result<()> {
+        self.call("enable forwarding on", link)?;
+        self.require(&format!("link {link}"), "enable forwarding on")
+    }
+
+    fn link_delete(&self, link: &str) -> Result<()> {
+        self.call("delete link", link)?;
+        self.table.borrow_mut().remove(&format!("link {link}"));
+        Ok(())
+    }
+}

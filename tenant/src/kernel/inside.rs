@@ -1,0 +1,229 @@
+//! What init does between its clone and its exec: assemble the root it was handed, move into it,
+//! configure its interfaces, give up its powers.
+//!
+//! It is a copy of a single-threaded supervisor in new namespaces. It never returns.
+
+use std::{
+    ffi::CString,
+    fs::File,
+    io::{self, Write as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
+};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2},
+    mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
+};
+
+use super::{
+    Access, KernelError, Prepared, Result, confine, mount, netlink,
+    process::{Message, receive, send},
+    pty::{self, Pty},
+    raw,
+};
+use crate::plan::{NOTIFY_SOCKET, Plan, RootStep};
+
+/// Runs init's side of the start.
+pub(super) fn run(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
+    if let Err(error) = prepare_and_execute(plan, mounts, &gate) {
+        let _ = send(&gate, &Message::failure(&error), &[]);
+    }
+    raw::exit(1)
+}
+
+fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &OwnedFd) -> Result<()> {
+    let root = assemble(plan, mounts)?;
+    let terminals = open_terminals(plan, &root)?;
+    enter_root(&root)?;
+    drop(root);
+    let (mut fds, console) = hand_over(terminals);
+    if plan.init.env.contains_key("NOTIFY_SOCKET") {
+        fds.push(notify_socket()?);
+    }
+    nix::unistd::sethostname(&plan.init.hostname)
+        .map_err(|error| KernelError::new("set host name", &plan.init.hostname, error))?;
+    match receive(gate)? {
+        Message::Go => {}
+        // The supervisor has given up or is gone; nobody waits for a message.
+        _ => raw::exit(1),
+    }
+    netlink::configure_inside(&plan.nics)?;
+    send(gate, &Message::Ready(Vec::new()), &fds)
+        .map_err(|error| KernelError::new("hand over", "the terminals", error))?;
+    drop(fds);
+    settle(&console).map_err(|error| KernelError::new("set up", "the console", error))?;
+    confine::apply(&plan.security).map_err(|error| KernelError::new("confine", "init", error))?;
+    execute(plan)
+}
+
+/// Attaches every mount below the new root, which itself lies over the old one.
+fn assemble(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>) -> Result<OwnedFd> {
+    let mut mounts = mounts.into_iter();
+    let root = mounts.next().ok_or_else(|| KernelError::new("find", "the root", io::ErrorKind::NotFound))?;
+    let root = root.tree;
+    move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|error| KernelError::new("attach", "/", error))?;
+    for step in plan.root.iter().skip(1) {
+        let own = match step {
+            RootStep::Devpts { max } => {
+                let max = max.to_string();
+                let options = [("gid", "5"), ("mode", "620"), ("ptmxmode", "666"), ("max", &max)];
+                mount::filesystem("devpts", &options, Access::ReadWrite)?
+            }
+            RootStep::Proc => mount::filesystem("proc", &[], Access::ReadWrite)?,
+            RootStep::Sysfs => mount::filesystem("sysfs", &[], Access::ReadOnly)?,
+            RootStep::Cgroup => mount::filesystem("cgroup2", &[], Access::ReadWrite)?,
+            RootStep::RunHost => {
+                tell_of_host(plan, root.as_fd())
+                    .map_err(|error| KernelError::new("write", "/run/host", error))?;
+                continue;
+            }
+            _ => match mounts.next() {
+                Some(prepared) => prepared.tree,
+                None => {
+                    return Err(KernelError::new(
+                        "find",
+                        format!("the mount of {step}"),
+                        io::ErrorKind::NotFound,
+                    ));
+                }
+            },
+        };
+        if let Some(at) = step.at() {
+            attach(root.as_fd(), at, &own)
+                .map_err(|error| KernelError::new("attach", format!("/{at}"), error))?;
+        }
+    }
+    Ok(root)
+}
+
+/// Mounts a tree at a path below the root. Missing directories are made; a link on the way is refused,
+/// for below the top level the tenant may have put it there.
+fn attach(root: BorrowedFd<'_>, at: &str, tree: &OwnedFd) -> io::Result<()> {
+    let place = open_place(root, at)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, "", &place, "", flags)?)
+}
+
+fn open_place(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    match openat2(root, at, flags, Mode::empty(), resolve) {
+        Ok(place) => return Ok(place),
+        Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let (parent, name) = match at.rsplit_once('/') {
+        Some((parent, name)) => (open_place(root, parent)?, name),
+        None => (openat2(root, ".", flags, Mode::empty(), resolve)?, at),
+    };
+    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(&parent, name, flags, Mode::empty(), resolve)?)
+}
+
+/// `/run/host` as systemd's container interface describes it.
+fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>) -> io::Result<()> {
+    let host = open_place(root, "run/host")?;
+    let files = [("container-manager", "tenantry"), ("container-uuid", plan.init.uuid.as_str())];
+    for (name, text) in files {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&host, name, flags, Mode::from_raw_mode(0o444))?;
+        File::from(file).write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Opens the console and the ttys, numbers 0 to `ttys` of the tenant's devpts, and puts the console in
+/// its place.
+fn open_terminals(plan: &Plan, root: &OwnedFd) -> Result<Vec<Pty>> {
+    let open = || -> io::Result<Vec<Pty>> {
+        let terminals: Vec<Pty> = (0..=plan.ttys).map(|_| pty::open(root)).collect::<io::Result<_>>()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        drop(openat(root, "dev/console", flags, Mode::from_raw_mode(0o600))?);
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let console = open_tree(&terminals[0].slave, "", flags)?;
+        move_mount(&console, "", root, "dev/console", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(terminals)
+    };
+    open().map_err(|error| KernelError::new("open", "the terminals", error))
+}
+
+/// The masters, in order, and the console's slave.
+fn hand_over(terminals: Vec<Pty>) -> (Vec<OwnedFd>, OwnedFd) {
+    let mut masters = Vec::new();
+    let mut console = None;
+    for Pty { master, slave } in terminals {
+        masters.push(master);
+        console.get_or_insert(slave);
+    }
+    (masters, console.expect("there is always a console"))
+}
+
+/// Makes the assembled tree the root, lets go of the host's, and shares what comes after with the
+/// mount namespaces that services will make.
+fn enter_root(root: &OwnedFd) -> Result<()> {
+    let enter = || -> io::Result<()> {
+        rustix::process::fchdir(root)?;
+        rustix::process::pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, "/", flags, Mode::empty())?;
+        raw::mount_setattr(root.as_fd(), 0, libc::MS_SHARED, None)
+    };
+    enter().map_err(|error| KernelError::new("pivot to", "the root", error))
+}
+
+fn notify_socket() -> Result<OwnedFd> {
+    let bind = || -> io::Result<OwnedFd> {
+        let umask = rustix::process::umask(Mode::empty());
+        let socket = UnixDatagram::bind(NOTIFY_SOCKET);
+        rustix::process::umask(umask);
+        let socket = socket?;
+        rustix::net::sockopt::set_socket_passcred(&socket, true)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| KernelError::new("bind", NOTIFY_SOCKET, error))
+}
+
+/// A process as init expects to be born: its own session, the console as its standard streams, no
+/// signal blocked or ignored, no other descriptor.
+fn settle(console: &OwnedFd) -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::stdio::dup2_stdin(console)?;
+    rustix::stdio::dup2_stdout(console)?;
+    rustix::stdio::dup2_stderr(console)?;
+    raw::cloexec_from(3)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    raw::default_signals(&[
+        Signal::SIGPIPE,
+        Signal::SIGCHLD,
+        Signal::SIGHUP,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+    ])?;
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
+
+fn execute(plan: &Plan) -> Result<()> {
+    let text = |text: String| CString::new(text).map_err(io::Error::from);
+    let argv = plan.init.argv.iter().map(|argument| text(argument.clone())).collect::<io::Result<Vec<_>>>();
+    let env = plan.init.env.iter().map(|(key, value)| text(format!("{key}={value}")));
+    let env = env.collect::<io::Result<Vec<_>>>();
+    let failed = |error: io::Error| KernelError::new("execute", &plan.init.argv[0], error);
+    let (argv, env) = (argv.map_err(failed)?, env.map_err(failed)?);
+    match nix::unistd::execve(&argv[0], &argv, &env) {
+        Ok(never) => match never {},
+        Err(error) => Err(failed(error.into())),
+    }
+}

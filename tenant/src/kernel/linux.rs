@@ -1,0 +1,134 @@
+//! The real kernel: each method in the file of its subsystem.
+
+use std::{net::IpAddr, os::fd::OwnedFd, path::Path};
+
+use super::{
+    Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, TmpfsUse, Upper, Veth, cgroup,
+    mount, netlink, process,
+};
+use crate::{ids::UidRange, plan::Plan};
+
+/// The running Linux kernel. Its methods need root and a process with a single thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux;
+
+impl Linux {
+    /// The kernel this process runs on.
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// Checks, by doing it once, that a directory lies on a filesystem that can hold tenants: one that
+    /// carries an idmapped, writable overlay upper.
+    ///
+    /// # Errors
+    /// The step that this filesystem refuses.
+    pub fn check_storage(&self, dir: &Path) -> Result<()> {
+        let uids = UidRange::try_from(*UidRange::BASES.start())
+            .map_err(|error| KernelError::new("check", dir.display(), std::io::Error::other(error)))?;
+        let user = process::user_namespace(uids)?;
+        mount::check_storage(dir, &user, uids.base())
+    }
+}
+
+impl Kernel for Linux {
+    type Fd = OwnedFd;
+
+    fn cgroup_create(&self, dir: &Path) -> Result<()> {
+        cgroup::create(dir)
+    }
+
+    fn cgroup_set(&self, dir: &Path, file: &str, value: &str) -> Result<()> {
+        cgroup::set(dir, file, value)
+    }
+
+    fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()> {
+        cgroup::delegate(dir, owner)
+    }
+
+    fn cgroup_enter(&self, dir: &Path) -> Result<()> {
+        cgroup::enter(dir)
+    }
+
+    fn cgroup_kill(&self, dir: &Path) -> Result<()> {
+        cgroup::kill(dir)
+    }
+
+    fn cgroup_remove(&self, dir: &Path) -> Result<()> {
+        cgroup::remove(dir)
+    }
+
+    fn user_namespace(&self, uids: UidRange) -> Result<OwnedFd> {
+        process::user_namespace(uids)
+    }
+
+    fn image_mount(&self, file: &Path, at: &Path) -> Result<()> {
+        mount::image_mount(file, at)
+    }
+
+    fn tree_clone(&self, path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+        mount::tree_clone(path, user, access)
+    }
+
+    fn tree_subdir(&self, tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
+        mount::tree_subdir(tree, dir)
+    }
+
+    fn overlay(
+        &self,
+        lower: &OwnedFd,
+        dir: Option<&str>,
+        upper: Option<Upper<'_, OwnedFd>>,
+        owner: u32,
+    ) -> Result<OwnedFd> {
+        mount::overlay(lower, dir, upper, owner)
+    }
+
+    fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<OwnedFd> {
+        mount::tmpfs(usage, size, mode, owner).map_err(|error| KernelError::new("mount", "tmpfs", error))
+    }
+
+    fn tmpfs_entry(&self, tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()> {
+        mount::tmpfs_entry(tree, path, entry, owner)
+    }
+
+    fn seal(&self, tree: &OwnedFd) -> Result<()> {
+        mount::seal(tree)
+    }
+
+    fn spawn(&self, plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>) -> Result<Held<OwnedFd>> {
+        process::spawn(plan, user, mounts)
+    }
+
+    fn release(&self, plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
+        process::release(plan, held)
+    }
+
+    fn process_kill(&self, pid: i32) -> Result<()> {
+        process::kill(pid)
+    }
+
+    fn veth_create(&self, veth: &Veth<'_>) -> Result<()> {
+        netlink::veth_create(veth)
+    }
+
+    fn address_add(&self, link: &str, address: IpAddr) -> Result<()> {
+        netlink::address_add(link, address)
+    }
+
+    fn route_add(&self, link: &str, address: IpAddr) -> Result<()> {
+        netlink::route_add(link, address)
+    }
+
+    fn neighbour_add(&self, link: &str, address: IpAddr, mac: [u8; 6]) -> Result<()> {
+        netlink::neighbour_add(link, address, mac)
+    }
+
+    fn forwarding_enable(&self, link: &str, ipv6: bool) -> Result<()> {
+        netlink::forwarding_enable(link, ipv6)
+    }
+
+    fn link_delete(&self, link: &str) -> Result<()> {
+        netlink::link_delete(link)
+    }
+}

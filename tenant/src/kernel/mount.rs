@@ -1,0 +1,277 @@
+//! Detached mounts: made, filled and sealed by file descriptor, never in the host's mount namespace.
+//!
+//! See fsopen(2), fsconfig(2), fsmount(2), open_tree(2), mount_setattr(2) and
+//! `Documentation/filesystems/overlayfs.rst`.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags},
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+        fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    },
+};
+
+use super::{Access, Entry, KernelError, Result, TmpfsUse, Upper, raw};
+
+/// A tmpfs has an inode for every 4 KiB of its size, at least this many.
+const MIN_INODES: u64 = 4096;
+
+/// What overlayfs does on behalf of its tenant in the upper directory needs these and no more. Without
+/// SYS_RESOURCE the tenant can use neither reserved blocks nor pass a quota.
+const MOUNTER_CAPABILITIES: [Capability; 8] = [
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_MKNOD,
+    Capability::CAP_SETFCAP,
+];
+
+/// Runs `work` with another filesystem uid and gid: files made meanwhile, and everything an overlay
+/// mounted meanwhile makes later, belong to it.
+fn as_owner<T>(owner: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = caps::read(None, CapSet::Effective).map_err(io::Error::other)?;
+    let (uid, gid) = (setfsuid(Uid::from_raw(owner)), setfsgid(Gid::from_raw(owner)));
+    // Leaving uid 0 has dropped the filesystem capabilities from the effective set.
+    let wanted: CapsHashSet = MOUNTER_CAPABILITIES.into_iter().collect();
+    let result = caps::set(None, CapSet::Effective, &wanted).map_err(io::Error::other).and_then(|()| work());
+    setfsuid(uid);
+    setfsgid(gid);
+    caps::set(None, CapSet::Effective, &before).map_err(io::Error::other)?;
+    result
+}
+
+fn new_filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    create(context, attributes)
+}
+
+fn create(context: OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    fsconfig_create(context.as_fd()).map_err(|error| explain(&context, error))?;
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// The kernel's own words, which fsopen(2) contexts keep as a log, in place of a bare EINVAL.
+fn explain(context: &OwnedFd, error: rustix::io::Errno) -> io::Error {
+    let mut message = [0; 256];
+    match rustix::io::read(context, &mut message) {
+        Ok(length) => {
+            let text = String::from_utf8_lossy(&message[..length]);
+            io::Error::other(format!("{} ({error})", text.trim().trim_start_matches("e ")))
+        }
+        Err(_) => error.into(),
+    }
+}
+
+/// A filesystem that init mounts itself: proc, sysfs, cgroup2, devpts.
+pub(super) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: Access) -> Result<OwnedFd> {
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    if kind != "devpts" {
+        attributes |= MountAttrFlags::MOUNT_ATTR_NODEV;
+    }
+    if access == Access::ReadOnly {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    new_filesystem(kind, options, attributes).map_err(|error| KernelError::new("mount", kind, error))
+}
+
+pub(super) fn image_mount(file: &Path, at: &Path) -> Result<()> {
+    let mount = || -> io::Result<()> {
+        fs::create_dir_all(at)?;
+        let lock = File::create(at.with_extension("lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+        if is_mount_point(at)? {
+            return Ok(());
+        }
+        let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(context.as_fd(), "source", file)?;
+        fsconfig_set_flag(context.as_fd(), "ro")?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let tree = create(context, attributes)?;
+        Ok(move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    };
+    mount().map_err(|error| KernelError::new("mount image", file.display(), error))
+}
+
+fn is_mount_point(dir: &Path) -> io::Result<bool> {
+    let here = rustix::fs::stat(dir)?;
+    let above = rustix::fs::stat(dir.parent().unwrap_or(dir))?;
+    Ok(here.st_dev != above.st_dev)
+}
+
+pub(super) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+    let clone = || -> io::Result<OwnedFd> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        let tree = open_tree(CWD, path, flags)?;
+        let read_only = if access == Access::ReadOnly { raw::MOUNT_ATTR_RDONLY } else { 0 };
+        let attributes = raw::MOUNT_ATTR_NODEV | read_only;
+        raw::mount_setattr(tree.as_fd(), attributes, libc::MS_PRIVATE, Some(user.as_fd()))?;
+        Ok(tree)
+    };
+    clone().map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            let cause = io::Error::other("its filesystem does not support idmapped mounts (EINVAL)");
+            KernelError::new("idmap", path.display(), cause)
+        }
+        _ => KernelError::new("clone the mount at", path.display(), error),
+    })
+}
+
+fn open_dir(tree: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(tree, dir, flags, Mode::empty())?)
+}
+
+pub(super) fn tree_subdir(tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
+    let clone = || -> io::Result<OwnedFd> {
+        let dir = open_dir(tree.as_fd(), dir)?;
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        Ok(open_tree(&dir, "", flags)?)
+    };
+    clone().map_err(|error| KernelError::new("clone directory", dir, error))
+}
+
+/// An open layer and the option that hands it to overlayfs.
+struct Layer(&'static str, OwnedFd);
+
+/// Hands the layers over by descriptor (Linux 6.13), or as paths that lead through `/proc/self/fd`.
+fn set_layers(context: BorrowedFd<'_>, layers: &[Layer]) -> io::Result<()> {
+    let Some(Layer(option, first)) = layers.first() else { return Ok(()) };
+    if fsconfig_set_fd(context, *option, first).is_ok() {
+        for Layer(option, layer) in &layers[1..] {
+            fsconfig_set_fd(context, *option, layer)?;
+        }
+        return Ok(());
+    }
+    let path = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
+    let lowers = layers.iter().filter(|layer| layer.0 == "lowerdir+");
+    let lowers: Vec<String> = lowers.map(|layer| path(&layer.1)).collect();
+    fsconfig_set_string(context, "lowerdir", lowers.join(":"))?;
+    for Layer(option, layer) in layers.iter().filter(|layer| layer.0 != "lowerdir+") {
+        fsconfig_set_string(context, *option, path(layer))?;
+    }
+    Ok(())
+}
+
+pub(super) fn overlay(
+    lower: &OwnedFd,
+    dir: Option<&str>,
+    upper: Option<Upper<'_, OwnedFd>>,
+    owner: u32,
+) -> Result<OwnedFd> {
+    let object = dir.unwrap_or("/");
+    let mount = || -> io::Result<OwnedFd> {
+        let lower = open_dir(lower.as_fd(), dir.unwrap_or("."))?;
+        let mut layers = Vec::new();
+        match &upper {
+            // overlayfs wants two layers; the first one gives the merged root its owner and mode.
+            None => layers.push(Layer("lowerdir+", tmpfs(TmpfsUse::Files, 4096, 0o755, owner)?)),
+            Some(Upper { tree, store }) => {
+                layers.push(Layer("upperdir", open_dir(tree.as_fd(), &format!("{store}/upper"))?));
+                layers.push(Layer("workdir", open_dir(tree.as_fd(), &format!("{store}/work"))?));
+            }
+        }
+        layers.push(Layer("lowerdir+", lower));
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+        if upper.is_none() {
+            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+        let tree = as_owner(owner, || {
+            let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            set_layers(context.as_fd(), &layers)?;
+            if upper.is_some() {
+                // Without it rename(2) of a directory of the image fails with EXDEV.
+                fsconfig_set_string(context.as_fd(), "redirect_dir", "on")?;
+            }
+            create(context, attributes)
+        })?;
+        let flags = rustix::fs::fstatvfs(&tree)?.f_flag;
+        if upper.is_some() && flags.contains(StatVfsMountFlags::RDONLY) {
+            let cause =
+                "overlayfs fell back to read-only: the upper directory cannot be written by the tenant";
+            return Err(io::Error::other(cause));
+        }
+        Ok(tree)
+    };
+    mount().map_err(|error| KernelError::new("mount overlay over", object, error))
+}
+
+pub(super) fn tmpfs(usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> io::Result<OwnedFd> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | match usage {
+            TmpfsUse::Files => MountAttrFlags::MOUNT_ATTR_NODEV,
+            TmpfsUse::Devices => MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        };
+    let inodes = (size / 4096).max(MIN_INODES).to_string();
+    let (size, mode, owner) = (size.to_string(), format!("{mode:o}"), owner.to_string());
+    let options = [
+        ("source", "tmpfs"),
+        ("size", &size),
+        ("nr_inodes", &inodes),
+        ("mode", &mode),
+        ("uid", &owner),
+        ("gid", &owner),
+    ];
+    new_filesystem("tmpfs", &options, attributes)
+}
+
+pub(super) fn tmpfs_entry(tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()> {
+    let make = || -> io::Result<()> {
+        let umask = rustix::process::umask(Mode::empty());
+        let made = match entry {
+            Entry::Dir(mode) => rustix::fs::mkdirat(tree, path, Mode::from_raw_mode(mode)),
+            Entry::Link(target) => rustix::fs::symlinkat(target, tree, path),
+            Entry::Device(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                let mode = Mode::from_raw_mode(0o666);
+                rustix::fs::mknodat(tree, path, FileType::CharacterDevice, mode, device)
+            }
+        };
+        rustix::process::umask(umask);
+        made?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(owner), rustix::fs::Gid::from_raw(owner));
+        Ok(rustix::fs::chownat(tree, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+    };
+    make().map_err(|error| KernelError::new("make", path, error))
+}
+
+pub(super) fn seal(tree: &OwnedFd) -> Result<()> {
+    raw::mount_setattr(tree.as_fd(), raw::MOUNT_ATTR_RDONLY, 0, None)
+        .map_err(|error| KernelError::new("make read-only", "the root", error))
+}
+
+/// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem.
+pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32) -> Result<()> {
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    let make = |name: &str| fs::create_dir_all(probe.join(name));
+    let result = make("store/upper")
+        .and_then(|()| make("store/work"))
+        .map_err(|error| KernelError::new("write to", dir.display(), error))
+        .and_then(|()| {
+            let tree = tree_clone(&probe, user, Access::ReadWrite)?;
+            let lower = tmpfs(TmpfsUse::Files, 4096, 0o755, owner)
+                .map_err(|error| KernelError::new("mount", "tmpfs", error))?;
+            overlay(&lower, None, Some(Upper { tree: &tree, store: "store" }), owner).map(drop)
+        });
+    let _ = fs::remove_dir_all(&probe);
+    result
+}

@@ -1,0 +1,298 @@
+//! Processes: the one that owns the user namespace, the one that enters it, and init.
+
+use std::{
+    fs::{self, File},
+    io::{self, IoSlice, IoSliceMut, Read as _, Write as _},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
+
+use caps::{CapSet, Capability};
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
+use rustix::{
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        sockopt::{Timeout, set_socket_timeout},
+    },
+    process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid},
+};
+
+use super::{
+    Held, KernelError, Payload, Prepared, Result, inside,
+    raw::{self, Fork, Parent},
+};
+use crate::{ids::UidRange, plan::Plan};
+
+/// Init has this long for its mounts and interfaces; it waits for nothing but the kernel.
+const INSIDE_DEADLINE: Duration = Duration::from_secs(30);
+/// Most descriptors in one message: SCM_MAX_FD of the kernel is 253.
+const MAX_FDS: usize = 72;
+
+/// Every namespace of init besides the user and time namespaces, which it is born into.
+const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWCGROUP);
+
+fn reap(pid: i32) -> io::Result<()> {
+    waitpid(Pid::from_raw(pid), WaitOptions::empty())?;
+    Ok(())
+}
+
+/// Makes the user namespace under the range's first uid: pools like inotify are counted against the
+/// uid that made it, see user_namespaces(7).
+pub(super) fn user_namespace(uids: UidRange) -> Result<OwnedFd> {
+    let make = || -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let child = match raw::clone3(0, Parent::Caller, None)? {
+            Fork::Child => {
+                drop(ours);
+                let code = become_owner(uids.base())
+                    .map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0);
+                let mut gate = File::from(theirs);
+                let _ = gate.write_all(&[code as u8]);
+                // Keeps the namespace until the parent has opened it and hung up.
+                let _ = gate.read(&mut [0]);
+                raw::exit(0)
+            }
+            Fork::Parent(child) => child,
+        };
+        drop(theirs);
+        let mut gate = File::from(ours);
+        let result = map_and_open(&mut gate, child, uids);
+        drop(gate);
+        reap(child)?;
+        result
+    };
+    make().map_err(|error| KernelError::new("make a user namespace for uids", uids, error))
+}
+
+/// In the child: leave root for the tenant's own uid, then unshare the user namespace.
+fn become_owner(base: u32) -> io::Result<()> {
+    nix::sys::prctl::set_keepcaps(true)?;
+    setgroups(&[])?;
+    let (uid, gid) = (Uid::from_raw(base), Gid::from_raw(base));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    // Some hosts let only CAP_SYS_ADMIN make user namespaces.
+    caps::raise(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).map_err(io::Error::other)?;
+    Ok(unshare(CloneFlags::CLONE_NEWUSER)?)
+}
+
+fn map_and_open(gate: &mut File, child: i32, uids: UidRange) -> io::Result<OwnedFd> {
+    let mut code = [0];
+    gate.read_exact(&mut code)?;
+    if code[0] != 0 {
+        return Err(io::Error::from_raw_os_error(code[0].into()));
+    }
+    let map = format!("0 {} {}", uids.base(), UidRange::LEN);
+    fs::write(format!("/proc/{child}/uid_map"), &map)?;
+    fs::write(format!("/proc/{child}/gid_map"), &map)?;
+    Ok(File::open(format!("/proc/{child}/ns/user"))?.into())
+}
+
+/// Sets the clocks of the children to come back to zero, see time_namespaces(7).
+fn unshare_time() -> io::Result<()> {
+    unshare(CloneFlags::from_bits_retain(raw::CLONE_NEWTIME))?;
+    let seconds = |clock| rustix::time::clock_gettime(clock).tv_sec;
+    let offsets = format!(
+        "monotonic -{} 0\nboottime -{} 0\n",
+        seconds(rustix::time::ClockId::Monotonic),
+        seconds(rustix::time::ClockId::Boottime),
+    );
+    fs::write("/proc/self/timens_offsets", offsets)
+}
+
+pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>) -> Result<Held<OwnedFd>> {
+    let failed = |error: io::Error| KernelError::new("clone", "init", error);
+    let flags = SocketFlags::CLOEXEC;
+    let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|error| failed(error.into()))?;
+    set_socket_timeout(&gate, Timeout::Recv, Some(INSIDE_DEADLINE)).map_err(|error| failed(error.into()))?;
+    if plan.time_namespace {
+        unshare_time().map_err(|error| KernelError::new("make", "a time namespace", error))?;
+    }
+    let cgroup = File::open(&plan.cgroup.payload)
+        .map_err(|error| KernelError::new("open cgroup", plan.cgroup.payload.display(), error))?;
+    let entrant = match raw::clone3(0, Parent::Caller, Some(cgroup.as_fd())).map_err(failed)? {
+        Fork::Child => {
+            drop(gate);
+            enter_and_clone(plan, user, mounts, theirs)
+        }
+        Fork::Parent(entrant) => entrant,
+    };
+    drop((theirs, mounts));
+    let message = receive(&gate);
+    reap(entrant).map_err(failed)?;
+    match message? {
+        Message::Pid(pid) => {
+            let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+            let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
+            Ok(Held { pid, pidfd, gate })
+        }
+        _ => Err(failed(io::ErrorKind::InvalidData.into())),
+    }
+}
+
+/// In the child: enter the tenant's user namespace as its root and clone init from there, so that
+/// every other namespace belongs to it. Init becomes the supervisor's child.
+fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
+    let enter = || -> io::Result<Fork> {
+        setns(user, CloneFlags::CLONE_NEWUSER)?;
+        setgroups(&[])?;
+        let root = (Uid::from_raw(0), Gid::from_raw(0));
+        setresgid(root.1, root.1, root.1)?;
+        setresuid(root.0, root.0, root.0)?;
+        raw::clone3(NAMESPACES.bits() as u64, Parent::Grandparent, None)
+    };
+    match enter() {
+        Ok(Fork::Child) => inside::run(plan, mounts, gate),
+        Ok(Fork::Parent(pid)) => {
+            let _ = send(&gate, &Message::Pid(pid), &[]);
+        }
+        Err(error) => {
+            let error = KernelError::new("enter", "the user namespace", error);
+            let _ = send(&gate, &Message::failure(&error), &[]);
+        }
+    }
+    raw::exit(0)
+}
+
+pub(super) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
+    let failed = |error: io::Error| KernelError::new("execute", &plan.init.argv[0], error);
+    send(&held.gate, &Message::Go, &[]).map_err(failed)?;
+    let mut fds = match receive(&held.gate)? {
+        Message::Ready(fds) => fds,
+        _ => return Err(failed(io::ErrorKind::InvalidData.into())),
+    };
+    match receive(&held.gate)? {
+        // The gate closes on exec.
+        Message::Closed => {}
+        _ => return Err(failed(io::ErrorKind::InvalidData.into())),
+    }
+    let notify = (fds.len() > usize::from(plan.ttys) + 1).then(|| fds.pop()).flatten();
+    Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals: fds, notify })
+}
+
+pub(super) fn kill(pid: i32) -> Result<()> {
+    let Some(process) = Pid::from_raw(pid) else { return Ok(()) };
+    let kill = || -> rustix::io::Result<()> {
+        kill_process(process, Signal::KILL)?;
+        waitpid(Some(process), WaitOptions::empty())?;
+        Ok(())
+    };
+    match kill() {
+        Ok(()) | Err(rustix::io::Errno::SRCH | rustix::io::Errno::CHILD) => Ok(()),
+        Err(error) => Err(KernelError::new("kill process", pid, error)),
+    }
+}
+
+/// What passes over the gate, one packet each.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Init's process id.
+    Pid(i32),
+    /// The interfaces are there: configure them and execute.
+    Go,
+    /// About to execute; with the masters of the pseudoterminals and the notify socket.
+    Ready(Vec<OwnedFd>),
+    /// A step failed: errno, operation and object.
+    Failed(i32, String, String),
+    /// The other side is gone.
+    Closed,
+}
+
+impl Message {
+    pub(super) fn failure(error: &KernelError) -> Self {
+        let errno = error.source.raw_os_error().unwrap_or(0);
+        let object = match errno {
+            0 => format!("{}: {}", error.object, error.source),
+            _ => error.object.clone(),
+        };
+        Self::Failed(errno, error.operation.to_string(), object)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Pid(pid) => [b"P".as_slice(), &pid.to_ne_bytes()].concat(),
+            Self::Go => b"G".to_vec(),
+            Self::Ready(_) => b"R".to_vec(),
+            Self::Failed(errno, operation, object) => {
+                let text = format!("{operation}\0{object}");
+                [b"E".as_slice(), &errno.to_ne_bytes(), text.as_bytes()].concat()
+            }
+            Self::Closed => Vec::new(),
+        }
+    }
+
+    fn decode(bytes: &[u8], fds: Vec<OwnedFd>) -> io::Result<Self> {
+        let number = |bytes: &[u8]| {
+            let bytes = bytes.get(1..5).and_then(|bytes| bytes.try_into().ok());
+            bytes.map(i32::from_ne_bytes).ok_or(io::ErrorKind::InvalidData)
+        };
+        Ok(match bytes.first() {
+            None => Self::Closed,
+            Some(b'P') => Self::Pid(number(bytes)?),
+            Some(b'G') => Self::Go,
+            Some(b'R') => Self::Ready(fds),
+            Some(b'E') => {
+                let text = String::from_utf8_lossy(&bytes[5.min(bytes.len())..]).into_owned();
+                let (operation, object) = text.split_once('\0').unwrap_or((&text, ""));
+                Self::Failed(number(bytes)?, operation.to_owned(), object.to_owned())
+            }
+            Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+        })
+    }
+}
+
+/// Sends a message with descriptors.
+pub(super) fn send(gate: &OwnedFd, message: &Message, fds: &[OwnedFd]) -> io::Result<()> {
+    let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let bytes = message.encode();
+    sendmsg(gate, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives a message; a failure of the other side comes back as the error it is.
+pub(super) fn receive(gate: &OwnedFd) -> Result<Message> {
+    let receive = || -> io::Result<Message> {
+        let mut bytes = vec![0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let length = match recvmsg(gate, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            Ok(received) => received.bytes,
+            Err(rustix::io::Errno::CONNRESET) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let mut fds = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        Message::decode(&bytes[..length], fds)
+    };
+    match receive().map_err(|error| KernelError::new("hear of", "init", error))? {
+        Message::Failed(0, operation, object) => {
+            Err(KernelError::new(operation, object, io::Error::other("failed inside the tenant")))
+        }
+        Message::Failed(errno, operation, object) => {
+            Err(KernelError::new(operation, object, io::Error::from_raw_os_error(errno)))
+        }
+        message => Ok(message),
+    }
+}
