@@ -1,0 +1,195 @@
+//! `build busybox`: a whole operating system in one static program, for tenants that boot in milliseconds.
+//!
+//! It is made offline from the host's busybox-static. Nothing runs after init but what the tenant adds to
+//! `/etc/init.d/rcS` or `/etc/inittab`; its ttys are served by the supervisor like those of any image.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    explain::{Explain, Outcome},
+    rootdir::RootDir,
+    tool::{BUSYBOX, Tool, ToolError},
+};
+
+/// Applets that would shadow real tools or have no place in a tenant.
+const SKIPPED: &[&str] =
+    &["busybox", "dpkg", "dpkg-deb", "linuxrc", "nuke", "resume", "rpm", "rpm2cpio", "run-init"];
+
+/// Directories and their modes.
+const DIRS: &[(&str, u32)] = &[
+    ("dev", 0o755),
+    ("etc/init.d", 0o755),
+    ("home", 0o755),
+    ("proc", 0o555),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("srv", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("usr/bin", 0o755),
+    ("usr/lib", 0o755),
+    ("usr/sbin", 0o755),
+    ("var/lib", 0o755),
+    ("var/log", 0o755),
+    ("var/tmp", 0o1777),
+];
+
+/// Files, their modes and texts.
+const FILES: &[(&str, u32, &str)] = &[
+    (
+        "etc/passwd",
+        0o644,
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    ),
+    ("etc/shadow", 0o600, "root::19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n"),
+    ("etc/group", 0o644, "root:x:0:\ntty:x:5:\nutmp:x:43:\nnogroup:x:65534:\n"),
+    ("etc/hosts", 0o644, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"),
+    ("etc/shells", 0o644, "/bin/sh\n/bin/ash\n"),
+    ("etc/profile", 0o644, "export PATH=/usr/sbin:/usr/bin:/sbin:/bin\nPS1='\\u@\\h:\\w\\$ '\n"),
+    ("etc/issue", 0o644, "\\n \\l\n\n"),
+    (
+        "etc/inittab",
+        0o644,
+        "# No getty: the supervisor starts a login on a tty when somebody attaches to it.\n\
+         ::sysinit:/etc/init.d/rcS\n\
+         ::restart:/sbin/init\n",
+    ),
+    (
+        "etc/init.d/rcS",
+        0o755,
+        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/utmp\n",
+    ),
+    ("usr/lib/os-release", 0o644, "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=\"BusyBox\"\n"),
+];
+
+/// Why the image cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BusyboxError {
+    /// There is no busybox to make it from.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The host's busybox needs shared libraries.
+    #[error("{0:?} is not statically linked")]
+    NotStatic(PathBuf),
+    /// The tree cannot be written.
+    #[error("cannot write {path:?}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Explain for BusyboxError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Tool(e) => e.help(),
+            Self::NotStatic(_) => Some("apt install busybox-static".to_owned()),
+            Self::Write { source, .. } => (source.kind() == io::ErrorKind::StorageFull)
+                .then(|| "free some space, or use --root DIR on another disk".to_owned()),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::Failed
+    }
+}
+
+/// Makes the tree in `tree`, which must not exist, and returns a line that says what it was made from.
+///
+/// # Errors
+/// [`BusyboxError`].
+pub fn build(tree: &Path) -> Result<String, BusyboxError> {
+    let program = BUSYBOX.find()?;
+    if !is_static(&program) {
+        return Err(BusyboxError::NotStatic(program));
+    }
+    let mut applets = Vec::new();
+    let version = version(BUSYBOX)?;
+    BUSYBOX.run(["--list-full"], |line| applets.push(PathBuf::from(line)))?;
+    write(tree, &program, &applets)
+        .map_err(|source| BusyboxError::Write { path: tree.to_owned(), source })?;
+    Ok(version)
+}
+
+fn version(tool: Tool) -> Result<String, BusyboxError> {
+    let mut version = String::new();
+    tool.run(["--help"], |line| {
+        if version.is_empty() {
+            version = line.split(" multi-call").next().unwrap_or(line).to_owned();
+        }
+    })?;
+    Ok(version)
+}
+
+/// An ELF file without a program interpreter.
+fn is_static(program: &Path) -> bool {
+    let mut bytes = Vec::new();
+    let read = File::open(program).and_then(|file| file.take(4096).read_to_end(&mut bytes));
+    read.is_ok()
+        && bytes.starts_with(b"\x7fELF")
+        && !bytes.windows(8).any(|w| w == b"/ld-linu" || w == b"/lib/ld-")
+}
+
+fn write(tree: &Path, program: &Path, applets: &[PathBuf]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::Permissions::from_mode;
+    fs::create_dir(tree)?;
+    fs::set_permissions(tree, mode(0o755))?;
+    let root = RootDir::open(tree)?;
+    for (dir, bits) in DIRS {
+        root.mkdir_all(dir)?;
+        fs::set_permissions(tree.join(dir), mode(*bits))?;
+    }
+    for (link, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")] {
+        root.symlink(target, link)?;
+    }
+    for (path, mode, text) in FILES {
+        root.write(path, text.as_bytes(), *mode)?;
+    }
+    root.symlink("../usr/lib/os-release", "etc/os-release")?;
+    root.symlink("../proc/self/mounts", "etc/mtab")?;
+    fs::copy(program, tree.join("usr/bin/busybox"))?;
+    fs::set_permissions(tree.join("usr/bin/busybox"), mode(0o755))?;
+    for applet in applets {
+        let Some(name) = applet.file_name().and_then(|name| name.to_str()) else { continue };
+        if SKIPPED.contains(&name) {
+            continue;
+        }
+        let (dir, target) = match applet.parent().is_some_and(|dir| dir.ends_with("sbin")) {
+            true => ("usr/sbin", "../bin/busybox"),
+            false => ("usr/bin", "busybox"),
+        };
+        root.symlink(target, format!("{dir}/{name}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_boots_stops_and_has_a_login() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        build(&tree).unwrap();
+        let root = RootDir::open(&tree).unwrap();
+        let boot = crate::inspect::boot(&root);
+        assert_eq!(boot.init, ["/sbin/init"]);
+        assert_eq!(boot.stop_signal, "SIGUSR2");
+        assert_eq!(boot.getty[0], "/sbin/getty");
+        assert!(root.is_file("bin/sh") && root.is_file("sbin/poweroff") && root.is_file("bin/login"));
+        let errors: Vec<_> = crate::lint::check(&crate::lint::open(&tree).unwrap())
+            .into_iter()
+            .filter(|finding| finding.severity > crate::lint::Severity::Note)
+            .collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! `rootfsctl build`.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand, ValueEnum};
+use rootfs_tools::{
+    busybox,
+    debian::{self, RootPassword},
+    lint::{self, Finding},
+    progress::Progress,
+    publish::{self, Published, Request},
+    rootdir::RootDir,
+    staging::Staging,
+    tuning,
+};
+use serde::Serialize;
+use tenant::image::{ChannelName, ImageFormat, ImageName};
+
+use super::{Context, Failure, bytes};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Build {
+    /// A small Debian server: systemd, D-Bus, sshd, apt.
+    Debian(DebianArgs),
+    /// One static program that boots in milliseconds, made offline.
+    Busybox(Target),
+}
+
+/// What every command that publishes takes.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Name of the image [default: what is built, or the name of the file].
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) name: Option<ImageName>,
+    /// Channel to point at the new version.
+    #[arg(long, default_value = "stable")]
+    pub(crate) channel: ChannelName,
+    /// How the version is stored.
+    #[arg(long, value_enum, default_value_t = Format::Tree)]
+    pub(crate) format: Format,
+}
+
+/// How a version is stored.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// A directory.
+    Tree,
+    /// One read-only erofs file, mounted once for all tenants.
+    Erofs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DebianArgs {
+    /// Debian release.
+    #[arg(long, default_value = "bookworm")]
+    suite: String,
+    /// More packages, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "PACKAGE,…")]
+    include: Vec<String>,
+    /// A mirror: a URI, a `deb …` line or a sources file [default: this host's].
+    #[arg(long, value_name = "MIRROR")]
+    mirror: Vec<String>,
+    /// Leave the image as the packages make it: no tuning, the build's ssh host keys.
+    #[arg(long)]
+    stock: bool,
+    /// Set root's password to a hash of crypt(5); without it a tty logs root in and sshd wants a key.
+    #[arg(long, value_name = "HASH", conflicts_with = "lock_root")]
+    root_password_hash: Option<String>,
+    /// Let no password log root in.
+    #[arg(long)]
+    lock_root: bool,
+    /// Fetch everything anew, even if a build of today can be reused.
+    #[arg(long)]
+    fresh: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// The result of a build or import.
+#[derive(Debug, Serialize)]
+pub(crate) struct Built {
+    #[serde(flatten)]
+    published: Published,
+    /// What was put right on the way.
+    fixed: usize,
+    /// Ids of the tuning rows that changed something.
+    tuned: Vec<&'static str>,
+    /// What the rules still find.
+    findings: Vec<Finding>,
+}
+
+pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
+    let (target, default, tune) = match &build {
+        Build::Debian(args) => (&args.target, "debian", !args.stock),
+        Build::Busybox(target) => (target, "busybox", true),
+    };
+    let image = target.name.clone().unwrap_or_else(|| default.parse().expect("the default is a name"));
+    let progress = Progress::stderr();
+    let make = || -> Result<Built, Failure> {
+        let staging = Staging::new(&context.layout)?;
+        let source = match &build {
+            Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
+            Build::Busybox(_) => busybox::build(&staging.tree())?,
+        };
+        finish(context, &staging, target, image.clone(), source, tune, &progress)
+    };
+    let built = make();
+    progress.finish();
+    report(context, &built.map_err(|e| e.context(format!("cannot build image \"{image}\"")))?)
+}
+
+impl Target {
+    fn request(&self, image: ImageName, source: String, tuned: bool) -> Request {
+        let format = match self.format {
+            Format::Tree => ImageFormat::Tree,
+            Format::Erofs => ImageFormat::Erofs,
+        };
+        Request { image, channel: self.channel.clone(), format, source, tuned }
+    }
+}
+
+impl DebianArgs {
+    fn options(&self) -> debian::Options {
+        let root_password = match (&self.root_password_hash, self.lock_root) {
+            (Some(hash), _) => RootPassword::Hash(hash.clone()),
+            (None, true) => RootPassword::Locked,
+            (None, false) => RootPassword::Empty,
+        };
+        debian::Options {
+            suite: self.suite.clone(),
+            include: self.include.clone(),
+            mirrors: self.mirror.clone(),
+            root_password,
+            fresh: self.fresh,
+        }
+    }
+}
+
+/// Puts the staged tree right, tunes it and publishes it.
+pub(crate) fn finish(
+    context: &Context,
+    staging: &Staging,
+    target: &Target,
+    image: ImageName,
+    source: String,
+    tune: bool,
+    progress: &Progress,
+) -> Result<Built, Failure> {
+    let tree = staging.tree();
+    progress.step("checking the rules and tuning");
+    // Whoever leaves the image untuned gets no unit that would make new keys either.
+    let fixed = lint::fix(&tree, if tune { &[] } else { &["ssh-host-keys"] })?.len();
+    let tuned = if tune { tuning::apply(&open(&tree)?)? } else { Vec::new() };
+    let findings = lint::check(&lint::open(&tree)?);
+    let request = target.request(image, source, tune);
+    let published = publish::publish(&context.layout, staging, &request, progress)?;
+    Ok(Built { published, fixed, tuned, findings })
+}
+
+/// Publishes the staged tree untouched.
+pub(crate) fn publish_as_is(
+    context: &Context,
+    staging: &Staging,
+    target: &Target,
+    image: ImageName,
+    source: String,
+    progress: &Progress,
+) -> Result<Published, Failure> {
+    let tuned = tuning::missing(&open(&staging.tree())?).is_empty();
+    Ok(publish::publish(&context.layout, staging, &target.request(image, source, tuned), progress)?)
+}
+
+fn open(tree: &Path) -> Result<RootDir, Failure> {
+    RootDir::open(tree).map_err(|e| Failure::plain(format!("cannot open {tree:?}"), e))
+}
+
+/// Prints what was published and what the rules still find.
+pub(crate) fn report(context: &Context, built: &Built) -> Result<(), Failure> {
+    context.print(built, || {
+        let mut text = describe(&built.published);
+        for finding in built.findings.iter().filter(|f| f.severity > lint::Severity::Note).take(10) {
+            let severity = format!("{:?}", finding.severity).to_lowercase();
+            text += &format!("  {severity}: {}: {}\n", super::printable(&finding.object), finding.what);
+        }
+        text
+    })
+}
+
+/// Prints what was published.
+pub(crate) fn report_published(context: &Context, published: &Published) -> Result<(), Failure> {
+    context.print(published, || describe(published))
+}
+
+fn describe(published: &Published) -> String {
+    let verb = if published.created { "created" } else { "unchanged" };
+    let moved = if published.channel_moved { "" } else { ", as before" };
+    format!(
+        "{verb} {}@{} ({}, {} files), channel {}{moved}\n",
+        published.image,
+        published.digest,
+        bytes(published.size_bytes),
+        published.files,
+        published.channel,
+    )
+}

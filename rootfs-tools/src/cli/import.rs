@@ -1,0 +1,117 @@
+//! `rootfsctl import` and `rootfsctl publish`.
+
+use std::path::{Path, PathBuf};
+
+use rootfs_tools::{
+    Outcome,
+    import::{self, Limits},
+    lint::{self, Severity},
+    progress::Progress,
+    staging::Staging,
+};
+use tenant::image::ImageName;
+
+use super::{
+    Context, Failure, Refusal,
+    build::{self, Target},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The archive or directory.
+    from: PathBuf,
+    /// Leave it as it is but for what tenants must not share.
+    #[arg(long)]
+    stock: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PublishArgs {
+    /// The directory.
+    from: PathBuf,
+    /// Publish it even if the rules find errors.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
+    let image = image_name(&args.from, &args.target)?;
+    let progress = Progress::stderr();
+    let make = || -> Result<build::Built, Failure> {
+        let staging = Staging::new(&context.layout)?;
+        let report = import::import(&args.from, &staging.tree(), Limits::default(), &progress)?;
+        if report.devices + report.attributes > 0 {
+            progress
+                .step(&format!("left out {} device nodes, {} attributes", report.devices, report.attributes));
+        }
+        let source = format!("import {}", file_name(&args.from));
+        build::finish(context, &staging, &args.target, image.clone(), source, !args.stock, &progress)
+    };
+    let built = make();
+    progress.finish();
+    build::report(context, &built.map_err(|e| e.context(format!("cannot import {:?}", args.from)))?)
+}
+
+pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failure> {
+    let image = image_name(&args.from, &args.target)?;
+    let progress = Progress::stderr();
+    let make = || -> Result<rootfs_tools::publish::Published, Failure> {
+        let staging = Staging::new(&context.layout)?;
+        if !args.from.is_dir() {
+            return Err(Refusal {
+                message: format!("{:?} is not a directory", args.from),
+                help: Some("rootfsctl import takes archives".to_owned()),
+                outcome: if args.from.exists() { Outcome::Refused } else { Outcome::NotFound },
+            }
+            .into());
+        }
+        import::import(&args.from, &staging.tree(), Limits::default(), &progress)?;
+        let findings = lint::check(&lint::open(&staging.tree())?);
+        if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error).filter(|_| !args.force) {
+            return Err(Refusal {
+                message: format!("{:?}: {}", error.object, error.what),
+                help: Some(
+                    "rootfsctl import puts it right, rootfsctl lint shows all, --force publishes it as it is"
+                        .to_owned(),
+                ),
+                outcome: Outcome::Refused,
+            }
+            .into());
+        }
+        let source = format!("publish {}", file_name(&args.from));
+        build::publish_as_is(context, &staging, &args.target, image.clone(), source, &progress)
+    };
+    let published = make();
+    progress.finish();
+    let published = published.map_err(|e| e.context(format!("cannot publish {:?}", args.from)))?;
+    build::report_published(context, &published)
+}
+
+fn file_name(from: &Path) -> String {
+    let absolute = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The given name, or the file's without its endings.
+fn image_name(from: &Path, target: &Target) -> Result<ImageName, Failure> {
+    if let Some(name) = &target.name {
+        return Ok(name.clone());
+    }
+    let mut name = file_name(from);
+    for ending in [".gz", ".xz", ".zst", ".tgz", ".txz", ".tar"] {
+        name = name.strip_suffix(ending).unwrap_or(&name).to_owned();
+    }
+    name.to_lowercase().parse().map_err(|e| {
+        let refusal = Refusal {
+            message: format!("cannot name the image after {from:?}: {e}"),
+            help: Some("give it a name with --name IMAGE".to_owned()),
+            outcome: Outcome::Failed,
+        };
+        refusal.into()
+    })
+}

@@ -1,0 +1,41 @@
+//! `rootfsctl list`.
+
+use tenant::image::ImageName;
+
+use super::{Context, Failure, bytes, table};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this image.
+    image: Option<ImageName>,
+}
+
+pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
+    let images = match args.image {
+        Some(image) => vec![image],
+        None => context.store.images()?,
+    };
+    let mut versions = Vec::new();
+    for image in &images {
+        versions.extend(context.store.list(image)?);
+    }
+    context.print(&versions, || {
+        let header = ["IMAGE", "VERSION", "CHANNELS", "TENANTS", "SIZE", "FORMAT", "TUNED", "CREATED", "OS"];
+        let rows = versions.iter().map(|version| {
+            let manifest = &version.manifest;
+            let channels: Vec<_> = version.channels.iter().map(ToString::to_string).collect();
+            vec![
+                manifest.image.to_string(),
+                manifest.digest.short(),
+                channels.join(","),
+                version.tenants.len().to_string(),
+                bytes(manifest.size_bytes),
+                format!("{:?}", manifest.format).to_lowercase(),
+                if manifest.tuned { "yes" } else { "no" }.to_owned(),
+                manifest.created.clone(),
+                manifest.os.clone(),
+            ]
+        });
+        table(&header, rows)
+    })
+}

@@ -1,0 +1,220 @@
+//! The command line: one file per verb, and how results and errors are printed.
+
+mod build;
+mod channel;
+mod diff;
+mod gc;
+mod import;
+mod lint;
+mod list;
+mod rm;
+mod show;
+mod verify;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use rootfs_tools::{Explain, Outcome, Store};
+use serde::Serialize;
+use tenant::Layout;
+
+/// Builds, checks and stores the root filesystems that tenants boot.
+#[derive(Debug, Parser)]
+#[command(name = "rootfsctl", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Directory below which everything lies.
+    #[arg(long, global = true, env = Layout::ENV, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build an image and publish it.
+    #[command(subcommand)]
+    Build(build::Build),
+    /// Publish a tar archive (plain, gzip, xz, zstd) or a directory as a version, checked and put right.
+    Import(import::Args),
+    /// Publish a directory exactly as it is.
+    Publish(import::PublishArgs),
+    /// List images, or the versions of one.
+    List(list::Args),
+    /// Show one version.
+    Show(show::Args),
+    /// Check a version, or a directory, against the rules.
+    Lint(lint::Args),
+    /// Check that a version is what its digest says.
+    Verify(verify::Args),
+    /// Show what differs between two versions.
+    Diff(diff::Args),
+    /// List channels, or point one at a version.
+    Channel(channel::Args),
+    /// Remove versions that nothing needs.
+    Gc(gc::Args),
+    /// Remove one version.
+    Rm(rm::Args),
+}
+
+/// What a verb needs besides its own arguments.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) layout: Layout,
+    pub(crate) store: Store,
+    json: bool,
+}
+
+impl Context {
+    /// Prints the result: `value` as JSON, or the `text` for people.
+    pub(crate) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let text = if self.json {
+            let mut json = serde_json::to_string_pretty(value)
+                .map_err(|e| Failure::plain("cannot write JSON".to_owned(), e))?;
+            json.push('\n');
+            json
+        } else {
+            text()
+        };
+        match io::stdout().write_all(text.as_bytes()) {
+            // `rootfsctl list | head -1` is no error.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(e) => Err(Failure::plain("cannot write to standard output".to_owned(), e)),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// A command that did not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    error: anyhow::Error,
+    help: Option<String>,
+    outcome: Outcome,
+}
+
+impl<E: Explain> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { help: error.help(), outcome: error.outcome(), error: error.into() }
+    }
+}
+
+impl Failure {
+    /// A failure that has no remedy of its own.
+    pub(crate) fn plain(what: String, error: impl Into<anyhow::Error>) -> Self {
+        Self { error: error.into().context(what), help: None, outcome: Outcome::Failed }
+    }
+
+    /// Says in front what was being done, e.g. `cannot build image "debian"`.
+    pub(crate) fn context(mut self, what: String) -> Self {
+        self.error = self.error.context(what);
+        self
+    }
+
+    fn print(&self) {
+        let chain: Vec<_> = self.error.chain().map(|cause| printable(&cause.to_string())).collect();
+        eprintln!("error: {}", chain.join(": "));
+        if let Some(help) = &self.help {
+            eprintln!("help: {help}");
+        }
+    }
+}
+
+/// Text from archives and tools must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..=1023 => format!("{bytes} B"),
+        1024..=1_048_575 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..=1_073_741_823 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// A table without borders.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    let lines: Vec<_> = table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    lines.concat()
+}
+
+/// Parses the command line, runs the verb and returns the exit code: 0 done, 1 failed, 2 usage, 3 not
+/// found, 4 refused.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let root = std::path::absolute(&cli.root).unwrap_or(cli.root);
+    let layout = Layout::new(root);
+    let context = Context { store: Store::new(layout.clone()), layout, json: cli.json };
+    let result = match cli.verb {
+        Verb::Build(args) => build::run(&context, args),
+        Verb::Import(args) => import::run(&context, args),
+        Verb::Publish(args) => import::publish(&context, args),
+        Verb::List(args) => list::run(&context, args),
+        Verb::Show(args) => show::run(&context, args),
+        Verb::Lint(args) => lint::run(&context, args),
+        Verb::Verify(args) => verify::run(&context, args),
+        Verb::Diff(args) => diff::run(&context, args),
+        Verb::Channel(args) => channel::run(&context, args),
+        Verb::Gc(args) => gc::run(&context, args),
+        Verb::Rm(args) => rm::run(&context, args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.outcome.code())
+        }
+    }
+}
+
+/// An error that a verb itself makes.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Explain for Refusal {
+    fn help(&self) -> Option<String> {
+        self.help.clone()
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
+    }
+}

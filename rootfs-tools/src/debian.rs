@@ -1,0 +1,345 @@
+//! `build debian`: a small Debian server userland by mmdebstrap(1).
+//!
+//! What mmdebstrap made is kept below `/var/cache/tenantry/debian` for a day, as hard links: building
+//! another version of it (other tuning, other password) takes seconds and no network.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+use tenant::{Layout, ids::Digest};
+
+use crate::{
+    explain::{Explain, Outcome},
+    progress::Progress,
+    rootdir::RootDir,
+    sources,
+    staging::Staging,
+    tool::{CP, MMDEBSTRAP, ToolError},
+};
+
+/// How long a cached base system is taken for the newest one.
+const CACHE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Packages on top of Debian's minimal base (apt and what is essential).
+pub const PACKAGES: &[&str] = &[
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "iputils-ping",
+    "less",
+    "libpam-systemd",
+    "login",
+    "nano",
+    "netbase",
+    "openssh-server",
+    "procps",
+    "systemd",
+    "systemd-sysv",
+];
+
+/// What tenants do not need of a package: documents and translations, but not the licences.
+const EXCLUDED: &[&str] = &[
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
+    "path-exclude=/usr/share/man/*",
+];
+
+/// How root gets in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootPassword {
+    /// No password: whoever reaches a tty of the tenant is root. sshd refuses empty passwords.
+    Empty,
+    /// No password works, keys only.
+    Locked,
+    /// A hash as crypt(5) has it.
+    Hash(String),
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Debian release, e.g. `bookworm`.
+    pub suite: String,
+    /// Packages besides [`PACKAGES`].
+    pub include: Vec<String>,
+    /// Mirrors as mmdebstrap takes them (a URI, a `deb …` line or a file); empty for the host's own.
+    pub mirrors: Vec<String>,
+    /// How root gets in.
+    pub root_password: RootPassword,
+    /// Do not use the base system of an earlier build.
+    pub fresh: bool,
+}
+
+/// Why the image cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DebianError {
+    /// The release, a package or a mirror is not one.
+    #[error("{text:?} is not {what}")]
+    Invalid {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        text: String,
+    },
+    /// mmdebstrap or cp failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A file cannot be read or written.
+    #[error("cannot {verb} {path:?}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Explain for DebianError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Invalid { what, .. } if what.contains("hash") => Some("make one with: openssl passwd -6".to_owned()),
+            Self::Invalid { .. } => None,
+            Self::Tool(e) => e.help().or_else(|| {
+                matches!(e, ToolError::Failed { .. }).then(|| {
+                    "check the suite and packages, and that the mirror can be reached (apt-get update); --mirror selects another".to_owned()
+                })
+            }),
+            Self::Io { source, .. } => (source.kind() == io::ErrorKind::StorageFull)
+                .then(|| "free some space, or use --root DIR on another disk".to_owned()),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::Failed
+    }
+}
+
+/// Makes the staged tree and returns a line that says what it was made from.
+///
+/// # Errors
+/// [`DebianError`].
+pub fn build(
+    layout: &Layout,
+    staging: &Staging,
+    options: &Options,
+    progress: &Progress,
+) -> Result<String, DebianError> {
+    check(options)?;
+    let mirrors = mirrors(staging, options)?;
+    let mut packages: Vec<_> =
+        PACKAGES.iter().map(|name| (*name).to_owned()).chain(options.include.clone()).collect();
+    packages.sort();
+    packages.dedup();
+    let cached = layout.cache().join("debian").join(key(options, &mirrors, &packages)?);
+    let tree = staging.tree();
+    if !options.fresh && is_recent(&cached) {
+        progress.step("taking the base system of an earlier build (--fresh makes a new one)");
+        copy(&cached.join("tree"), &tree)?;
+    } else {
+        bootstrap(&tree, options, &mirrors, &packages, progress)?;
+        keep(&tree, &cached)?;
+    }
+    set_root_password(&tree, &options.root_password)?;
+    Ok(format!("mmdebstrap {} ({} packages asked for)", options.suite, packages.len()))
+}
+
+fn check(options: &Options) -> Result<(), DebianError> {
+    let refuse = |what, text: &str| Err(DebianError::Invalid { what, text: text.chars().take(80).collect() });
+    let word = |text: &str, extra: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(c))
+    };
+    if !word(&options.suite, "-.") {
+        return refuse("the name of a Debian release", &options.suite);
+    }
+    if let Some(package) = options.include.iter().find(|package| !word(package, "+-.:/")) {
+        return refuse("the name of a Debian package", package);
+    }
+    if let Some(mirror) = options.mirrors.iter().find(|m| m.starts_with('-') || m.contains(char::is_control))
+    {
+        return refuse("a mirror", mirror);
+    }
+    match &options.root_password {
+        RootPassword::Hash(hash)
+            if !hash.starts_with('$') || !hash.chars().all(|c| c.is_ascii_graphic() && c != ':') =>
+        {
+            refuse("a password hash of crypt(5)", hash)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The mirrors' arguments: those that were given, or one file with the host's own sources.
+fn mirrors(staging: &Staging, options: &Options) -> Result<Vec<String>, DebianError> {
+    if !options.mirrors.is_empty() {
+        return Ok(options.mirrors.clone());
+    }
+    let Some(text) = sources::of_host(Path::new("/etc/apt"), &options.suite) else { return Ok(Vec::new()) };
+    let path = staging.scratch().join("debian.sources");
+    fs::write(&path, text).map_err(|source| DebianError::Io { verb: "write", path: path.clone(), source })?;
+    Ok(vec![path.to_string_lossy().into_owned()])
+}
+
+fn key(options: &Options, mirrors: &[String], packages: &[String]) -> Result<String, DebianError> {
+    let mut hasher = Sha256::new();
+    for word in [options.suite.as_str(), "1"].into_iter().chain(EXCLUDED.iter().copied()) {
+        hasher.update(format!("{word}\n"));
+    }
+    for mirror in mirrors {
+        // A file counts by its content: its name holds the staging directory's.
+        let path = Path::new(mirror);
+        let text = if path.is_file() {
+            fs::read_to_string(path).map_err(|source| DebianError::Io {
+                verb: "read",
+                path: path.to_owned(),
+                source,
+            })?
+        } else {
+            mirror.clone()
+        };
+        hasher.update(format!("{text}\n"));
+    }
+    hasher.update(packages.join(","));
+    Ok(Digest::from_bytes(hasher.finalize().into()).short())
+}
+
+fn bootstrap(
+    tree: &Path,
+    options: &Options,
+    mirrors: &[String],
+    packages: &[String],
+    progress: &Progress,
+) -> Result<(), DebianError> {
+    progress.step(&format!("mmdebstrap {}: about half a minute", options.suite));
+    let mut args: Vec<String> =
+        ["--mode=root", "--variant=minbase", "--format=directory"].map(str::to_owned).to_vec();
+    args.push(format!("--include={}", packages.join(",")));
+    args.push("--aptopt=Acquire::Languages \"none\"".to_owned());
+    // The staging directory is closed to all but root, so apt cannot drop its privileges for it.
+    args.push("--aptopt=APT::Sandbox::User \"root\"".to_owned());
+    args.extend(EXCLUDED.iter().map(|rule| format!("--dpkgopt={rule}")));
+    args.push("--".to_owned());
+    args.push(options.suite.clone());
+    args.push(tree.to_string_lossy().into_owned());
+    args.extend(mirrors.iter().cloned());
+    MMDEBSTRAP.run(&args, |line| {
+        if let Some(step) = line.strip_prefix("I: ") {
+            progress.step(&format!("mmdebstrap: {step}"));
+        }
+    })?;
+    let failed = |source| DebianError::Io { verb: "change", path: tree.to_owned(), source };
+    let root = RootDir::open(tree).map_err(failed)?;
+    root.remove("etc/apt/apt.conf.d/99mmdebstrap").map_err(failed)?;
+    root.write("etc/apt/apt.conf.d/90tenantry", b"Acquire::Languages \"none\";\n", 0o644).map_err(failed)
+}
+
+fn is_recent(cached: &Path) -> bool {
+    let made = fs::metadata(cached.join("made")).and_then(|meta| meta.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < CACHE_AGE))
+}
+
+/// Copies a tree: hard links where the filesystem is the same (whatever changes a tree replaces files and
+/// never writes into them), else real copies.
+fn copy(from: &Path, to: &Path) -> Result<(), DebianError> {
+    let cp = |how: &str| {
+        CP.run([how.as_ref(), "-a".as_ref(), "--".as_ref(), from.as_os_str(), to.as_os_str()], |_| {})
+    };
+    if cp("--link").is_ok() {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(to);
+    Ok(cp("--reflink=auto")?)
+}
+
+/// Keeps the base system for the next build; a cache that cannot be written is not an error.
+fn keep(tree: &Path, cached: &Path) -> Result<(), DebianError> {
+    let parent = cached.parent().expect("a cache entry lies in a directory");
+    let failed = |source| DebianError::Io { verb: "make", path: parent.to_owned(), source };
+    fs::create_dir_all(parent).map_err(failed)?;
+    // Setuid programs must be out of reach of the host's users.
+    fs::set_permissions(parent, Permissions::from_mode(0o700)).map_err(failed)?;
+    let new = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(failed)?;
+    copy(tree, &new.path().join("tree"))?;
+    fs::write(new.path().join("made"), "").map_err(failed)?;
+    let _ = fs::remove_dir_all(cached);
+    // Lost to another build that was faster: just as well.
+    let _ = fs::rename(new.keep(), cached);
+    Ok(())
+}
+
+fn set_root_password(tree: &Path, password: &RootPassword) -> Result<(), DebianError> {
+    let path = Path::new("etc/shadow");
+    let failed = |source| DebianError::Io { verb: "change", path: tree.join(path), source };
+    let field = match password {
+        RootPassword::Empty => "",
+        RootPassword::Locked => "*",
+        RootPassword::Hash(hash) => hash,
+    };
+    let root = RootDir::open(tree).map_err(failed)?;
+    let Some(stat) = root.stat(path).map_err(failed)? else { return Ok(()) };
+    let shadow = root.text(path).map_err(failed)?.unwrap_or_default();
+    let lines =
+        shadow.lines().map(|line| match line.strip_prefix("root:").and_then(|rest| rest.split_once(':')) {
+            Some((_, rest)) => format!("root:{field}:{rest}\n"),
+            None => format!("{line}\n"),
+        });
+    root.write(path, lines.collect::<String>().as_bytes(), stat.st_mode & 0o7777).map_err(failed)?;
+    std::os::unix::fs::lchown(tree.join(path), Some(stat.st_uid), Some(stat.st_gid)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            suite: "bookworm".to_owned(),
+            include: Vec::new(),
+            mirrors: Vec::new(),
+            root_password: RootPassword::Empty,
+            fresh: false,
+        }
+    }
+
+    #[test]
+    fn nothing_that_looks_like_an_option_reaches_mmdebstrap() {
+        check(&options()).unwrap();
+        for suite in ["", "-x", "a b", "book\nworm", "--include=x"] {
+            assert!(check(&Options { suite: suite.to_owned(), ..options() }).is_err(), "{suite:?}");
+        }
+        for package in ["", "-x", "a,b", "a b", "$(id)"] {
+            assert!(
+                check(&Options { include: vec![package.to_owned()], ..options() }).is_err(),
+                "{package:?}"
+            );
+        }
+        for hash in ["plain", "$6$a:b", "$6$\n"] {
+            assert!(
+                check(&Options { root_password: RootPassword::Hash(hash.to_owned()), ..options() }).is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn the_root_password_is_set_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("etc/shadow"), "root:*:1:0:99999:7:::\ndaemon:*:1::::::\n").unwrap();
+        set_root_password(dir.path(), &RootPassword::Hash("$6$x".to_owned())).unwrap();
+        let shadow = fs::read_to_string(dir.path().join("etc/shadow")).unwrap();
+        assert_eq!(shadow, "root:$6$x:1:0:99999:7:::\ndaemon:*:1::::::\n");
+    }
+}

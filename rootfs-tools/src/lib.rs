@@ -1,0 +1,32 @@
+//! Root filesystems for tenants: how they are built, checked, stored and named.
+//!
+//! ```text
+//! debian::build ┐                                             ┌─ versions/sha256-…/{tree,manifest.toml}
+//! busybox::build├─▶ a tree in the staging directory ─▶ publish┤
+//! import::import┘      tuning::apply, lint::fix               └─ channels/stable
+//! ```
+//!
+//! A published version never changes: its name is the digest of its content ([`digest`]). What moves is
+//! a channel ([`store`]). Nothing half done is ever visible: a version appears by one rename(2).
+
+pub mod busybox;
+pub mod debian;
+pub mod diff;
+pub mod digest;
+pub mod erofs;
+pub mod explain;
+pub mod import;
+pub mod inspect;
+pub mod lint;
+pub mod progress;
+pub mod publish;
+pub mod rootdir;
+pub mod sources;
+pub mod staging;
+pub mod store;
+pub mod tool;
+pub mod tree;
+pub mod tuning;
+
+pub use explain::{Explain, Outcome};
+pub use store::Store;

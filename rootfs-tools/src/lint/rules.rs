@@ -1,0 +1,304 @@
+//! The rules, as data.
+
+use std::{io, path::Path};
+
+use super::{Image, Severity};
+use crate::{
+    rootdir::RootDir,
+    tree::{Entry, Kind},
+    tuning,
+};
+
+/// One rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Short unique name.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub what: &'static str,
+    /// Why that matters.
+    pub why: &'static str,
+    /// The objects that are wrong: paths below the root without a leading `/`, where they are files.
+    pub check: fn(&Image) -> Vec<String>,
+    /// Puts one object right.
+    pub fix: Option<fn(&RootDir, &str) -> io::Result<()>>,
+}
+
+/// All of them.
+pub const RULES: &[Rule] = &[
+    Rule {
+        id: "init",
+        severity: Severity::Warning,
+        what: "there is no init program",
+        why: "only tenants that bring their own command can use the image",
+        check: |image| {
+            let found = ["sbin/init", "usr/sbin/init", "init", "bin/init"]
+                .iter()
+                .any(|path| image.root.is_file(path));
+            if found { Vec::new() } else { vec!["sbin/init".to_owned()] }
+        },
+        fix: None,
+    },
+    Rule {
+        id: "os-release",
+        severity: Severity::Note,
+        what: "there is no os-release file",
+        why: "nobody can tell what the image is",
+        check: |image| {
+            let found = ["etc/os-release", "usr/lib/os-release"].iter().any(|path| image.root.is_file(path));
+            if found { Vec::new() } else { vec!["usr/lib/os-release".to_owned()] }
+        },
+        fix: None,
+    },
+    Rule {
+        id: "machine-id",
+        severity: Severity::Error,
+        what: "a machine-id is baked in",
+        why: "every tenant would have the same one; an empty file gets the tenant's own at boot",
+        check: |image| {
+            let baked = |path: &&str| {
+                image.root.text(path).is_ok_and(|id| id.is_some_and(|id| !id.trim().is_empty()))
+            };
+            ["etc/machine-id", "var/lib/dbus/machine-id"]
+                .into_iter()
+                .filter(|path| image.root.link(path).is_none())
+                .filter(baked)
+                .map(str::to_owned)
+                .collect()
+        },
+        fix: Some(|root, path| match path {
+            // Empty and not absent: an absent one makes systemd take each boot for the first one.
+            "etc/machine-id" => root.write(path, b"", 0o444),
+            _ => root.symlink("/etc/machine-id", path),
+        }),
+    },
+    Rule {
+        id: "host-name",
+        severity: Severity::Error,
+        what: "a host name is baked in",
+        why: "systemd would set it in place of the tenant's",
+        check: |image| present(image, &["etc/hostname"]),
+        fix: Some(remove),
+    },
+    Rule {
+        id: "resolv-conf",
+        severity: Severity::Error,
+        what: "the build machine's name servers are baked in",
+        why: "tenants may not reach them; the file comes from the tenant's config",
+        check: |image| {
+            if image.root.link("etc/resolv.conf").is_some() {
+                return Vec::new();
+            }
+            present(image, &["etc/resolv.conf"])
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "ssh-host-keys",
+        severity: Severity::Error,
+        what: "ssh host keys are baked in",
+        why: "every tenant could pass for every other; each makes its own",
+        check: |image| {
+            let is_key = |name: &str| name.starts_with("ssh_host_") && name.contains("_key");
+            below(image, "etc/ssh", |entry| {
+                entry.path.file_name().is_some_and(|n| is_key(&n.to_string_lossy()))
+            })
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "random-seed",
+        severity: Severity::Error,
+        what: "a secret made on the build machine is baked in",
+        why: "every tenant would have the same one",
+        check: |image| {
+            present(
+                image,
+                &[
+                    "var/lib/systemd/random-seed",
+                    "var/lib/systemd/credential.secret",
+                    "var/lib/urandom/random-seed",
+                ],
+            )
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "device-nodes",
+        severity: Severity::Error,
+        what: "a device node lies in the image",
+        why: "tenants get a fresh /dev; anywhere else a node is a mistake, an overlay whiteout or an attack",
+        check: |image| matching(image, |entry| matches!(entry.kind, Kind::Char(_) | Kind::Block(_))),
+        fix: Some(remove),
+    },
+    Rule {
+        id: "sockets",
+        severity: Severity::Warning,
+        what: "a socket lies in the image",
+        why: "nobody listens on it",
+        check: |image| matching(image, |entry| entry.kind == Kind::Socket),
+        fix: Some(remove),
+    },
+    Rule {
+        id: "overlay-xattrs",
+        severity: Severity::Error,
+        what: "an attribute of the overlay filesystem is set",
+        why: "it would redirect or hide files in every tenant's overlay",
+        check: |image| {
+            matching(image, |entry| entry.xattrs.keys().any(|name| is_overlay(&name.to_string_lossy())))
+        },
+        fix: Some(|root, path| {
+            let absolute = format!("/proc/self/fd/{}/{path}", std::os::fd::AsRawFd::as_raw_fd(&root.fd()));
+            for name in xattr::list(&absolute)? {
+                if is_overlay(&name.to_string_lossy()) {
+                    xattr::remove(&absolute, &name)?;
+                }
+            }
+            Ok(())
+        }),
+    },
+    Rule {
+        id: "owners",
+        severity: Severity::Error,
+        what: "its owner or group is not 0 to 65535",
+        why: "a tenant has 65,536 ids: the file would belong to nobody",
+        check: |image| matching(image, |entry| entry.uid > 0xffff || entry.gid > 0xffff),
+        fix: None,
+    },
+    Rule {
+        id: "root-password",
+        severity: Severity::Note,
+        what: "root has no password",
+        why: "whoever reaches a tty of the tenant is root; sshd refuses empty passwords",
+        check: |image| {
+            let shadow = image.root.text("etc/shadow").ok().flatten().unwrap_or_default();
+            let empty = shadow.lines().any(|line| line.starts_with("root::"));
+            if empty { vec!["etc/shadow".to_owned()] } else { Vec::new() }
+        },
+        fix: None,
+    },
+    Rule {
+        id: "untuned-units",
+        severity: Severity::Note,
+        what: "units that mean nothing in a tenant are active",
+        why: "each costs time and memory at every boot; see the tuning table",
+        check: |image| tuning::missing(&image.root).into_iter().map(|row| row.id.to_owned()).collect(),
+        fix: None,
+    },
+    Rule {
+        id: "merged-usr",
+        severity: Severity::Note,
+        what: "a directory that should be a link into /usr",
+        why: "it is shared with tenants by one more mount",
+        check: |image| {
+            ["bin", "sbin", "lib", "lib64"]
+                .iter()
+                .filter(|name| image.entries.iter().any(|e| e.path == Path::new(name) && e.kind == Kind::Dir))
+                .map(|name| (*name).to_owned())
+                .collect()
+        },
+        fix: None,
+    },
+    Rule {
+        id: "fstab",
+        severity: Severity::Warning,
+        what: "/etc/fstab names block devices",
+        why: "a tenant has none and would wait for them",
+        check: |image| {
+            let fstab = image.root.text("etc/fstab").ok().flatten().unwrap_or_default();
+            let is_disk = |line: &str| {
+                let device = line.split_whitespace().next().unwrap_or_default();
+                ["/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="]
+                    .iter()
+                    .any(|prefix| device.starts_with(prefix))
+            };
+            if fstab.lines().any(is_disk) { vec!["etc/fstab".to_owned()] } else { Vec::new() }
+        },
+        fix: Some(|root, path| {
+            root.write(path, b"# The mounts of a tenant are set in its config on the host.\n", 0o644)
+        }),
+    },
+    Rule {
+        id: "world-writable",
+        severity: Severity::Warning,
+        what: "anybody in the tenant may write to it",
+        why: "a service could change what others run",
+        check: |image| {
+            matching(image, |entry| match entry.kind {
+                Kind::Dir => entry.mode & 0o1002 == 0o002,
+                Kind::File => entry.mode & 0o002 != 0,
+                _ => false,
+            })
+        },
+        fix: None,
+    },
+    Rule {
+        id: "old-logs",
+        severity: Severity::Warning,
+        what: "a log of the build is baked in",
+        why: "every tenant would start with it",
+        check: |image| {
+            let journals = below(image, "var/log/journal", |entry| entry.kind == Kind::File);
+            let logs =
+                present(image, &["var/log/bootstrap.log", "var/log/dpkg.log", "var/log/alternatives.log"]);
+            let apt = below(image, "var/log/apt", |entry| entry.kind == Kind::File);
+            [journals, logs, apt].concat()
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "apt-cache",
+        severity: Severity::Note,
+        what: "a package cache is baked in",
+        why: "it takes room and grows stale",
+        check: |image| {
+            let is_cache = |entry: &Entry| {
+                entry.kind == Kind::File && entry.path.extension().is_some_and(|e| e == "deb" || e == "bin")
+            };
+            let lists = below(image, "var/lib/apt/lists", |entry| entry.kind == Kind::File && entry.size > 0);
+            [below(image, "var/cache/apt", is_cache), lists].concat()
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "build-files",
+        severity: Severity::Note,
+        what: "something of the build is left in a directory that is empty at each boot",
+        why: "a tenant never sees it",
+        check: |image| {
+            let top = |entry: &&Entry| {
+                ["tmp", "run", "dev", "proc", "sys"]
+                    .iter()
+                    .any(|dir| entry.path.parent() == Some(Path::new(dir)))
+            };
+            image.entries.iter().filter(top).map(name).collect()
+        },
+        fix: Some(remove),
+    },
+];
+
+fn remove(root: &RootDir, path: &str) -> io::Result<()> {
+    root.remove(path).map(drop)
+}
+
+fn is_overlay(name: &str) -> bool {
+    name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")
+}
+
+fn name(entry: &Entry) -> String {
+    entry.path.to_string_lossy().into_owned()
+}
+
+fn matching(image: &Image, wrong: impl Fn(&Entry) -> bool) -> Vec<String> {
+    image.entries.iter().filter(|entry| wrong(entry)).map(name).collect()
+}
+
+fn below(image: &Image, dir: &str, wrong: impl Fn(&Entry) -> bool) -> Vec<String> {
+    matching(image, |entry| entry.path.starts_with(dir) && wrong(entry))
+}
+
+fn present(image: &Image, paths: &[&str]) -> Vec<String> {
+    paths.iter().filter(|path| image.root.has(path)).map(|path| (*path).to_owned()).collect()
+}

@@ -1,0 +1,279 @@
+//! From a staged tree to an immutable version.
+//!
+//! Order: digest, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
+//! a full disk at any point leaves either the whole version or nothing that can be seen.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+};
+
+use serde::Serialize;
+use tenant::{
+    Layout,
+    ids::Digest,
+    image::{ChannelName, ImageFormat, ImageName, Manifest},
+    record::{self, Durability, RecordError},
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    digest, erofs,
+    erofs::ErofsError,
+    explain::{Explain, Outcome},
+    inspect,
+    progress::Progress,
+    rootdir::RootDir,
+    staging::Staging,
+    store::{Lock, StoreError},
+    tree::{self, TreeError},
+};
+
+/// What to publish a staged tree as.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The image it becomes a version of.
+    pub image: ImageName,
+    /// The channel that is moved to it.
+    pub channel: ChannelName,
+    /// How it is stored.
+    pub format: ImageFormat,
+    /// Where it came from, one line for the manifest.
+    pub source: String,
+    /// Whether the tuning table was applied.
+    pub tuned: bool,
+}
+
+/// A version in the store.
+#[derive(Clone, Debug, Serialize)]
+pub struct Published {
+    /// Whether it was not there before.
+    pub created: bool,
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub digest: Digest,
+    /// The channel that points at it now.
+    pub channel: ChannelName,
+    /// Whether the channel pointed elsewhere before.
+    pub channel_moved: bool,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Apparent size of all files, bytes.
+    pub size_bytes: u64,
+    /// Number of entries.
+    pub files: u64,
+}
+
+/// Why a tree was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The tree cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The erofs file cannot be made.
+    #[error(transparent)]
+    Erofs(#[from] ErofsError),
+    /// The store refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The manifest cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A system call failed.
+    #[error("cannot {verb} {path:?}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Explain for PublishError {
+    fn help(&self) -> Option<String> {
+        let full = |kind| {
+            (kind == io::ErrorKind::StorageFull)
+                .then(|| "free some space (rootfsctl gc), or use --root DIR on another disk".to_owned())
+        };
+        match self {
+            Self::Tree(e) => e.help(),
+            Self::Erofs(e) => e.help(),
+            Self::Store(e) => e.help(),
+            Self::Record(e) => full(e.kind()),
+            Self::Io { source, .. } => full(source.kind()),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Store(e) => e.outcome(),
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+/// Publishes the staged tree and points the channel at it. A tree whose digest is in the store already
+/// is not stored again.
+///
+/// # Errors
+/// [`PublishError`]; nothing is visible then, except that a version may be there without its channel.
+pub fn publish(
+    layout: &Layout,
+    staging: &Staging,
+    request: &Request,
+    progress: &Progress,
+) -> Result<Published, PublishError> {
+    let tree = staging.tree();
+    let io = |verb, path: PathBuf| move |source| PublishError::Io { verb, path, source };
+    progress.step("computing the digest");
+    let entries = tree::walk(&tree)?;
+    let tree_digest = digest::digest(&tree, &entries)?;
+    let digest = match request.format {
+        ImageFormat::Tree => tree_digest,
+        ImageFormat::Erofs => digest::of_erofs(&tree_digest),
+    };
+    let root = RootDir::open(&tree).map_err(io("open", tree.clone()))?;
+    let (size_bytes, files) = inspect::size(&entries);
+    let path = layout.version(&request.image, &digest);
+    let created = !path.exists();
+    if created {
+        let manifest = Manifest {
+            format_version: Manifest::FORMAT_VERSION,
+            image: request.image.clone(),
+            digest,
+            format: request.format,
+            created: now(),
+            os: inspect::os_name(&root, request.image.as_str()).map_err(io("read", tree.clone()))?,
+            arch: inspect::arch(&tree, &entries),
+            source: request.source.clone(),
+            tuned: request.tuned,
+            size_bytes,
+            files,
+            boot: inspect::boot(&root),
+            top: inspect::top(&entries),
+        };
+        drop(root);
+        if request.format == ImageFormat::Erofs {
+            progress.step("packing the erofs file");
+            erofs::pack(&tree, &staging.version().join("image.erofs"))?;
+        }
+        record::write(
+            &staging.version().join("manifest.toml"),
+            manifest.render().as_bytes(),
+            Durability::Durable,
+        )?;
+        progress.step("writing to disk");
+        sync(staging)?;
+    }
+    let _lock = Lock::exclusive(layout)?;
+    if !path.exists() {
+        let versions = layout.versions(&request.image);
+        fs::create_dir_all(&versions).map_err(io("make", versions.clone()))?;
+        fs::rename(staging.version(), &path).map_err(io("publish", path.clone()))?;
+        File::open(&versions).and_then(|dir| dir.sync_all()).map_err(io("sync", versions))?;
+    }
+    let channel_moved = crate::store::point_channel(layout, &request.image, &request.channel, &digest)?;
+    Ok(Published {
+        created,
+        image: request.image.clone(),
+        digest,
+        channel: request.channel.clone(),
+        channel_moved,
+        path,
+        size_bytes,
+        files,
+    })
+}
+
+fn sync(staging: &Staging) -> Result<(), PublishError> {
+    let version = staging.version();
+    let sync = || -> io::Result<()> {
+        fs::set_permissions(&version, Permissions::from_mode(0o755))?;
+        let dir = File::open(&version)?;
+        rustix::fs::syncfs(&dir)?;
+        dir.sync_all()
+    };
+    sync().map_err(|source| PublishError::Io { verb: "sync", path: version.clone(), source })
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("0 is a nanosecond");
+    now.format(&Rfc3339).expect("the present has four digits in its year")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::store::Store;
+
+    fn request(format: ImageFormat) -> Request {
+        Request {
+            image: "img".parse().unwrap(),
+            channel: ChannelName::stable(),
+            format,
+            source: "test".to_owned(),
+            tuned: false,
+        }
+    }
+
+    fn stage(layout: &Layout, content: &[u8]) -> Staging {
+        let staging = Staging::new(layout).unwrap();
+        fs::create_dir_all(staging.tree().join("usr")).unwrap();
+        fs::write(staging.tree().join("usr/file"), content).unwrap();
+        staging
+    }
+
+    #[test]
+    fn the_same_content_is_published_once() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let tree = request(ImageFormat::Tree);
+        let first = publish(&layout, &stage(&layout, b"x"), &tree, &Progress::silent()).unwrap();
+        let again = publish(&layout, &stage(&layout, b"x"), &tree, &Progress::silent()).unwrap();
+        assert!(first.created && first.channel_moved);
+        assert!(!again.created && !again.channel_moved);
+        assert_eq!(first.digest, again.digest);
+        let manifest =
+            Manifest::parse(&fs::read_to_string(first.path.join("manifest.toml")).unwrap()).unwrap();
+        assert_eq!(manifest.digest, first.digest);
+        assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_leaves_nothing_visible() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let good = publish(&layout, &stage(&layout, b"x"), &request(ImageFormat::Tree), &Progress::silent())
+            .unwrap();
+        // A staging directory on a filesystem with no room for the manifest.
+        let small = root.path().join("small");
+        fs::create_dir(&small).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k,nr_inodes=32", "small"]).arg(&small);
+        let mounted = { mount }.status().unwrap();
+        assert!(mounted.success(), "the test needs root");
+        let full = Layout::new(&small);
+        let staging = stage(&full, b"y");
+        let filler = vec![0; 128 << 10];
+        let _ = fs::write(staging.scratch().join("filler"), &filler);
+        let result = publish(&full, &staging, &request(ImageFormat::Tree), &Progress::silent());
+        drop(staging);
+        let visible = Store::new(full.clone()).images();
+        let left = fs::read_dir(full.staging()).map(Iterator::count);
+        assert!(Command::new("umount").arg(&small).status().unwrap().success());
+
+        let error = result.unwrap_err();
+        assert!(error.help().is_some_and(|help| help.contains("free some space")), "{error:?}");
+        assert_eq!(visible.unwrap(), Vec::<ImageName>::new());
+        assert_eq!(left.unwrap(), 0);
+        assert!(good.path.join("tree/usr/file").exists());
+    }
+}

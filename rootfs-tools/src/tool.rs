@@ -1,0 +1,153 @@
+//! The Debian tools this crate runs: found or named with their package, and quoted when they fail.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsStr,
+    io::{self, BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
+};
+
+use crate::explain::{Explain, Outcome};
+
+/// A program and the Debian package that brings it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// Name in `$PATH`.
+    pub program: &'static str,
+    /// Debian package.
+    pub package: &'static str,
+}
+
+/// mmdebstrap(1).
+pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap" };
+/// mkfs.erofs(1).
+pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils" };
+/// A statically linked busybox.
+pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
+/// cp(1) of coreutils.
+pub const CP: Tool = Tool { program: "cp", package: "coreutils" };
+
+/// A tool that could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// It is not installed.
+    #[error("program {0:?} is not installed")]
+    Missing(&'static str, &'static str),
+    /// It could not be started.
+    #[error("cannot run {program:?}")]
+    Start {
+        /// The program.
+        program: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended with an error.
+    #[error("{program} failed ({status}){}", said(output))]
+    Failed {
+        /// The program.
+        program: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines it printed.
+        output: Vec<String>,
+    },
+}
+
+fn said(output: &[String]) -> String {
+    if output.is_empty() { String::new() } else { format!(": {}", output.join(" | ")) }
+}
+
+impl Explain for ToolError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Missing(_, package) => Some(format!("apt install {package}")),
+            Self::Failed { output, .. } if output.iter().any(|line| line.contains("No space left")) => {
+                Some("free some space below /var/lib/tenantry, or use --root DIR on another disk".to_owned())
+            }
+            Self::Start { .. } | Self::Failed { .. } => None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::Failed
+    }
+}
+
+impl Tool {
+    /// Where the program is, as `$PATH` and the administrator's directories tell.
+    ///
+    /// # Errors
+    /// [`ToolError::Missing`].
+    pub fn find(self) -> Result<PathBuf, ToolError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs =
+            std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
+        dirs.map(|dir| dir.join(self.program))
+            .find(|file| file.is_file())
+            .ok_or(ToolError::Missing(self.program, self.package))
+    }
+
+    /// Runs the program and calls `line` for each line it prints, escapes and control characters taken
+    /// out. Its standard input is empty.
+    ///
+    /// # Errors
+    /// [`ToolError`]; a failure quotes the last lines.
+    pub fn run<A: AsRef<OsStr>>(
+        self,
+        args: impl IntoIterator<Item = A>,
+        mut line: impl FnMut(&str),
+    ) -> Result<(), ToolError> {
+        let start = |source| ToolError::Start { program: self.program, source };
+        let (reader, writer) = io::pipe().map_err(start)?;
+        let mut child = Command::new(self.find()?)
+            .args(args)
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().map_err(start)?)
+            .stderr(writer)
+            .spawn()
+            .map_err(start)?;
+        let mut last = VecDeque::new();
+        for text in BufReader::new(reader).split(b'\n') {
+            let text: String = String::from_utf8_lossy(&text.map_err(start)?)
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(400)
+                .collect();
+            if text.trim().is_empty() {
+                continue;
+            }
+            line(&text);
+            last.push_back(text);
+            if last.len() > 8 {
+                last.pop_front();
+            }
+        }
+        let status = child.wait().map_err(start)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(ToolError::Failed { program: self.program, status, output: last.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_names_its_package() {
+        let error = Tool { program: "no-such-tool", package: "some-package" }.find().unwrap_err();
+        assert_eq!(error.help().unwrap(), "apt install some-package");
+    }
+
+    #[test]
+    fn a_failure_quotes_the_last_lines() {
+        let tool = Tool { program: "sh", package: "dash" };
+        let error = tool.run(["-c", "echo one; printf 'two\\033[0m\\n' >&2; exit 3"], |_| {}).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("one | two[0m") && text.contains("exit status: 3"), "{text}");
+    }
+}
