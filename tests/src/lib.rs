@@ -1,1 +1,16 @@
-//! Tests that need a whole host.
+//! What the native tests and the bench share: a host of its own, tenants on it, and patience.
+//!
+//! Everything goes through the command line (`tenantctl --json …`), so that what is tested is what
+//! people use.
+
+pub mod command;
+pub mod guard;
+pub mod host;
+pub mod poll;
+pub mod tenant;
+pub mod terminal;
+
+pub use command::{Output, Run};
+pub use host::Host;
+pub use tenant::Tenant;
+pub use terminal::Terminal;

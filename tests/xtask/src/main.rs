@@ -1,2 +1,50 @@
 //! `cargo xtask`: the repository's own commands.
-fn main() {}
+
+mod bench;
+mod check;
+mod demo;
+mod native;
+mod packages;
+mod programs;
+mod sh;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The repository's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Format, lints, documentation, licenses, spelling, paths in the docs, generated files.
+    Check(check::Options),
+    /// Three Debian tenants on this machine, from nothing.
+    Demo(demo::Options),
+    /// Build everything and run every test.
+    Test(test::Options),
+    /// Measure against LXC and systemd-nspawn; writes docs/reference/benchmarks.md.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(options) => check::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

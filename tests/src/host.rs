@@ -1,0 +1,259 @@
+//! A host of its own: a root directory, a network namespace and a hostd, gone when dropped.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+
+use nix::mount::{MntFlags, MsFlags};
+use tempfile::TempDir;
+
+use crate::{Run, Tenant, poll};
+
+/// Directory of the programs under test.
+pub const BIN_DIR: &str = "TENANTRY_TEST_BIN";
+/// A root whose image store holds the images `debian` and `busybox`.
+pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
+/// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
+pub const TMP: &str = "TENANTRY_TEST_TMP";
+
+/// A variable that `cargo xtask test` sets.
+///
+/// # Panics
+/// Where it does not: the native tier cannot run by `cargo test` alone.
+pub fn prepared(key: &str) -> PathBuf {
+    env::var_os(key)
+        .unwrap_or_else(|| panic!("{key} is not set; run this tier by: cargo xtask test --tier native"))
+        .into()
+}
+
+/// The path of a program under test.
+pub fn program(name: &str) -> PathBuf {
+    prepared(BIN_DIR).join(name)
+}
+
+/// A running host.
+#[derive(Debug)]
+pub struct Host {
+    root: TempDir,
+    net: Child,
+    hostd: Mutex<Option<Child>>,
+    images_mounted: bool,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
+impl Host {
+    /// A host with the prepared images and a running hostd.
+    ///
+    /// # Panics
+    /// When any of it cannot be had.
+    pub fn start() -> Self {
+        let mut host = Self::bare();
+        host.share_images();
+        host.start_hostd();
+        host
+    }
+
+    /// A root directory and a network namespace, nothing else.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub fn bare() -> Self {
+        let dir = prepared(TMP);
+        fs::create_dir_all(&dir).expect("the directory for temporary roots can be made");
+        let root = tempfile::Builder::new().prefix("h").tempdir_in(dir).expect("a temporary root");
+        // Tenants' ids must be able to pass through it, as they can through `/`.
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(root.path(), open).expect("the mode of the root can be set");
+        let mut net = Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare(1) can be run");
+        let mut line = String::new();
+        let stdout = net.stdout.take().expect("standard output is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the namespace says that it is up");
+        assert_eq!(line.trim(), "up", "the network namespace did not come up");
+        Self { root, net, hostd: Mutex::new(None), images_mounted: false }
+    }
+
+    /// Binds the prepared image store into this root.
+    ///
+    /// # Panics
+    /// When it cannot be bound.
+    pub fn share_images(&mut self) {
+        let source = prepared(IMAGES).join("var/lib/tenantry/images");
+        let target = self.path("var/lib/tenantry/images");
+        fs::create_dir_all(&target).expect("the image directory can be made");
+        nix::mount::mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .expect("the image store can be bound");
+        self.images_mounted = true;
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A path below the root.
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    /// A program in this host's network namespace.
+    pub fn run(&self, program: &str, args: &[&str]) -> Run {
+        let net = format!("--net=/proc/{}/ns/net", self.net.id());
+        Run::new("nsenter", [net.as_str(), "--", program]).args(args)
+    }
+
+    /// `tenantctl` for this host.
+    pub fn ctl(&self, args: &[&str]) -> Run {
+        self.tool("tenantctl", args)
+    }
+
+    /// One of the programs under test, for this host.
+    pub fn tool(&self, name: &str, args: &[&str]) -> Run {
+        let path = program(name);
+        self.run(&path.to_string_lossy(), args).env("TENANTRY_ROOT", self.root())
+    }
+
+    /// Starts hostd and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn start_hostd(&self) {
+        let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
+        let log = log.expect("the log of hostd can be opened");
+        let child = Command::new("nsenter")
+            .arg(format!("--net=/proc/{}/ns/net", self.net.id()))
+            .arg("--")
+            .arg(program("hostd"))
+            .arg("--root")
+            .arg(self.root())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log can be shared"))
+            .stderr(log)
+            .spawn()
+            .expect("hostd can be started");
+        *self.hostd.lock().expect("no test panicked inside") = Some(child);
+        poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || {
+            self.ctl(&["--json", "list"]).output().status.success()
+        });
+    }
+
+    /// What hostd logged so far.
+    pub fn hostd_log(&self) -> String {
+        fs::read_to_string(self.path("hostd.log")).unwrap_or_default()
+    }
+
+    /// The process id of hostd.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn hostd_pid(&self) -> u32 {
+        self.hostd.lock().expect("no test panicked inside").as_ref().expect("hostd runs").id()
+    }
+
+    /// Ends hostd with SIGKILL.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn kill_hostd(&self) {
+        let mut hostd = self.hostd.lock().expect("no test panicked inside").take().expect("hostd runs");
+        hostd.kill().expect("hostd can be killed");
+        hostd.wait().expect("hostd can be waited for");
+    }
+
+    /// Creates a tenant.
+    ///
+    /// # Panics
+    /// When it cannot be created.
+    pub fn create(&self, name: &str, options: &[&str]) -> Tenant<'_> {
+        self.ctl(&["create", name]).args(options).ok();
+        Tenant::new(self, name)
+    }
+
+    /// Creates and starts a tenant.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn boot(&self, name: &str, options: &[&str]) -> Tenant<'_> {
+        let tenant = self.create(name, options);
+        tenant.start();
+        tenant
+    }
+
+    /// Names of all tenants.
+    ///
+    /// # Panics
+    /// When hostd does not answer.
+    pub fn names(&self) -> Vec<String> {
+        names(&self.ctl(&["--json", "list"]).ok().json())
+    }
+
+    fn clear(&mut self) -> Result<(), String> {
+        let mut faults = Vec::new();
+        let listed = self.ctl(&["--json", "list"]).output();
+        if listed.status.success() {
+            for name in names(&listed.json()) {
+                let done = self.ctl(&["destroy", &name, "--force", "--yes"]).output();
+                if !done.status.success() {
+                    faults.push(format!("destroy {name}: {}", done.stderr));
+                }
+            }
+        }
+        if let Some(mut hostd) = self.hostd.get_mut().expect("no test panicked inside").take() {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(hostd.id()).unwrap_or_default());
+            let _gone_already = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let ended = (0..1000).any(|_| {
+                thread::sleep(Duration::from_millis(5));
+                hostd.try_wait().is_ok_and(|status| status.is_some())
+            });
+            if !ended {
+                faults.push("hostd did not end on SIGTERM".to_owned());
+                drop(hostd.kill());
+                drop(hostd.wait());
+            }
+        }
+        if self.images_mounted
+            && let Err(error) =
+                nix::mount::umount2(&self.path("var/lib/tenantry/images"), MntFlags::MNT_DETACH)
+        {
+            faults.push(format!("unmounting the image store: {error}"));
+        }
+        drop(self.net.kill());
+        drop(self.net.wait());
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    }
+}
+
+fn names(list: &serde_json::Value) -> Vec<String> {
+    let tenants = list.get("tenants").unwrap_or(list).as_array().cloned().unwrap_or_default();
+    tenants.iter().filter_map(|tenant| Some(tenant.get("name")?.as_str()?.to_owned())).collect()
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let cleared = self.clear();
+        if thread::panicking() {
+            eprintln!("--- log of hostd ---\n{}", self.hostd_log());
+            if let Err(faults) = cleared {
+                eprintln!("{faults}");
+            }
+        } else if let Err(faults) = cleared {
+            panic!("the host cannot be taken down:\n{faults}\n{}", self.hostd_log());
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Files that programs write into the repository: the API's description, man pages, completions.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::sh;
+
+/// A file and the program that prints it: package, program, arguments.
+const FILES: &[(&str, &str, &str, &[&str])] = &[];
+
+pub(super) fn check(write: bool) -> Result<()> {
+    let mut stale = Vec::new();
+    for &(file, package, program, args) in FILES {
+        let mut cargo = sh::cargo(&["run", "--quiet", "--package", package, "--bin", program, "--"]);
+        cargo.args(args);
+        let fresh = sh::read(cargo)?;
+        let path = sh::repository().join(file);
+        if fs::read_to_string(&path).unwrap_or_default() == fresh {
+            continue;
+        }
+        if write {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            fs::write(&path, fresh).with_context(|| format!("cannot write {file}"))?;
+        } else {
+            stale.push(file);
+        }
+    }
+    if !stale.is_empty() {
+        bail!("not up to date: {}\nhelp: cargo xtask check --write", stale.join(", "));
+    }
+    Ok(())
+}

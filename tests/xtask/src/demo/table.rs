@@ -1,0 +1,73 @@
+//! What the demo shows at its end.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{Demo, TENANTS};
+
+/// Names in the answer of `tenantctl --json list`.
+pub(super) fn names(list: &Value) -> Vec<String> {
+    rows(list).iter().filter_map(|row| Some(row.get("name")?.as_str()?.to_owned())).collect()
+}
+
+fn rows(list: &Value) -> &[Value] {
+    list.get("tenants").unwrap_or(list).as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Prints the tenants and what to try next.
+pub(super) fn print(demo: &Demo) -> Result<()> {
+    let list = demo.json("tenantctl", &["list"])?;
+    let head = ["TENANT", "STATE", "ADDRESS", "BOOT", "MEMORY", "IMAGE VERSION"].map(str::to_owned);
+    let mut table = vec![head];
+    for row in rows(&list).iter().filter(|row| TENANTS.contains(&text(row, "/name").as_str())) {
+        let stat = demo.json("tenantctl", &["stat", &text(row, "/name")])?;
+        let boot = row.pointer("/ready_us").and_then(Value::as_f64);
+        let memory = stat.pointer("/memory/bytes").and_then(Value::as_f64);
+        table.push([
+            text(row, "/name"),
+            text(row, "/state"),
+            text(row, "/ipv4"),
+            boot.map_or("-".to_owned(), |us| format!("{:.0} ms", us / 1e3)),
+            memory.map_or("-".to_owned(), |bytes| format!("{:.1} MiB", bytes / f64::from(1 << 20))),
+            text(row, "/image"),
+        ]);
+    }
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    println!();
+    for row in &table {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    let mut ctl = demo.bin.join("tenantctl").display().to_string();
+    if demo.root != Path::new("/") {
+        ctl = format!("{ctl} --root {}", demo.root.display());
+    }
+    let down = match demo.root != Path::new("/") {
+        true => format!("cargo xtask demo --root {} --down", demo.root.display()),
+        false => "cargo xtask demo --down".to_owned(),
+    };
+    println!(
+        "\nThree systems over one read-only root. Try next:\n\
+         \n  alias tenantctl='{ctl}'\
+         \n  tenantctl list\
+         \n  tenantctl exec alice -- systemctl is-system-running\
+         \n  tenantctl shell bob\
+         \n  tenantctl console alice -t 1        detach with Ctrl-] or see --help\
+         \n  tenantctl exec alice -- ping -c 1 bob 2>/dev/null || tenantctl exec alice -- cat /etc/hosts\
+         \n  tenantctl stat carol\
+         \n  tenantctl plan alice\
+         \n\nTake it all away again: {down}"
+    );
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The native tier: tests with real tenants, as root, where nothing else can be touched.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use serde::Deserialize;
+use tenantry_tests::{guard::World, host};
+
+use crate::{
+    packages, programs, sh,
+    test::{Count, counted},
+};
+
+/// What is asked of this tier.
+pub(crate) struct Wanted<'a> {
+    pub(crate) no_install: bool,
+    pub(crate) tenants: u32,
+    pub(crate) filter: Option<&'a str>,
+}
+
+/// Prepares programs, images and namespaces, runs every native test program, and looks for leftovers.
+pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
+    sh::need_root("the native tier")?;
+    packages::ensure(packages::TEST, wanted.no_install)?;
+    let bin = programs::build()?;
+    fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
+    let images = images(&bin, &["debian", "busybox"])?;
+    let tests = build_tests()?;
+    isolate()?;
+    let tmp = sh::target().join("tenantry-cache/tmp");
+    fs::create_dir_all(&tmp)?;
+    let before = World::now(&tmp);
+    for test in &tests {
+        let mut command = Command::new(test);
+        command
+            .arg("--test-threads=2")
+            .args(wanted.filter)
+            .current_dir(sh::repository().join("tests"))
+            .env(host::BIN_DIR, &bin)
+            .env(host::IMAGES, &images)
+            .env(host::TMP, &tmp)
+            .env("TENANTRY_TEST_TENANTS", wanted.tenants.to_string());
+        let begin = Instant::now();
+        let name = test.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
+        println!("\n     Running {name}");
+        let (here, ended) = counted(command)?;
+        eprintln!("{name}: {:.1} s", begin.elapsed().as_secs_f64());
+        *count += here;
+        if !ended && here.failed == 0 {
+            count.failed += 1;
+            eprintln!("error: {name} ended without a summary");
+        }
+    }
+    leftovers(&tmp, &before)
+}
+
+/// Waits a little for processes that are just ending, then names what was left behind.
+fn leftovers(tmp: &Path, before: &World) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let left = loop {
+        let left = World::now(tmp).since(before);
+        if left.is_empty() || Instant::now() > deadline {
+            break left;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let roots: Vec<_> = fs::read_dir(tmp)?.flatten().map(|entry| entry.path()).collect();
+    let roots = roots.iter().map(|path| format!("directory {}", path.display()));
+    let left: Vec<String> = left.into_iter().chain(roots).collect();
+    if !left.is_empty() {
+        bail!("the tests left behind:\n  {}", left.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Moves this process into a private mount and network namespace with loopback up.
+fn isolate() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("cannot unshare namespaces")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("cannot make the mounts private")?;
+    sh::show(sh::command("ip", &["link", "set", "lo", "up"]))
+}
+
+/// A root whose image store holds the named images, built at most once for each state of the sources
+/// of `rootfs-tools`, and kept across runs.
+pub(crate) fn images(bin: &Path, names: &[&str]) -> Result<PathBuf> {
+    let root = sh::target().join("tenantry-cache/images");
+    fs::create_dir_all(&root)?;
+    let state = sh::read({
+        let mut sum = sh::command("sha256sum", &[]);
+        sum.arg(bin.join("rootfsctl"));
+        sum
+    })?;
+    let state = state.split(' ').next().unwrap_or_default().to_owned();
+    for name in names {
+        let stamp = root.join(format!("{name}.stamp"));
+        if fs::read_to_string(&stamp).is_ok_and(|text| text == state) {
+            continue;
+        }
+        let mut build = Command::new(bin.join("rootfsctl"));
+        build.arg("--root").arg(&root).arg("build");
+        match name.strip_suffix("-stock") {
+            Some(kind) => build.args([kind, "--stock", "--name", name]),
+            None => build.arg(name),
+        };
+        sh::show(build)?;
+        fs::write(&stamp, &state)?;
+    }
+    Ok(root)
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+/// Builds the test programs of this tier; their paths.
+fn build_tests() -> Result<Vec<PathBuf>> {
+    let args = ["test", "--package", "tenantry-tests", "--features", "native", "--tests", "--no-run"];
+    let mut cargo = sh::cargo(&args);
+    cargo.args(["--locked", "--message-format", "json-render-diagnostics"]);
+    eprintln!("$ cargo {}", args.join(" "));
+    let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the native tests do not build");
+    }
+    let text = String::from_utf8(output.stdout).context("cargo did not print UTF-8")?;
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let tests = messages.filter(|message| {
+        let kind = message.target.as_ref().map(|target| target.kind.as_slice()).unwrap_or_default();
+        message.reason == "compiler-artifact" && kind.iter().any(|kind| kind == "test")
+    });
+    let mut paths: Vec<PathBuf> = tests.filter_map(|message| message.executable).collect();
+    paths.sort();
+    Ok(paths)
+}

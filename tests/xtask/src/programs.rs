@@ -1,0 +1,33 @@
+//! Building the programs that demo, test and bench run.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::sh;
+
+/// Builds the release programs; the directory they are in.
+pub(crate) fn build() -> Result<PathBuf> {
+    let packages = ["--package", "tenant", "--package", "rootfs-tools", "--package", "hostd"];
+    let mut cargo = sh::cargo(&["build", "--release", "--bins"]);
+    cargo.args(packages);
+    sh::show(cargo)?;
+    Ok(sh::target().join("release"))
+}
+
+/// Builds the probe as one static file; its path.
+pub(crate) fn build_probe() -> Result<PathBuf> {
+    let triple = host_triple()?;
+    let args = ["build", "--release", "--package", "tenantry-tests", "--bin", "probe", "--target"];
+    let mut cargo = sh::cargo(&args);
+    // With an explicit target the flags reach neither build scripts nor the other programs.
+    cargo.arg(&triple).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    sh::show(cargo)?;
+    Ok(sh::target().join(triple).join("release/probe"))
+}
+
+fn host_triple() -> Result<String> {
+    let version = sh::read(sh::command("rustc", &["--version", "--verbose"]))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not name its host")?.to_owned())
+}
