@@ -209,7 +209,7 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{path::Path, process::Command};
 
     use super::*;
     use crate::store::Store;
@@ -229,6 +229,24 @@ mod tests {
         fs::create_dir_all(staging.tree().join("usr")).unwrap();
         fs::write(staging.tree().join("usr/file"), content).unwrap();
         staging
+    }
+
+    /// A tmpfs of 64 KiB, unmounted when dropped. It needs root.
+    struct SmallDisk(PathBuf);
+
+    impl SmallDisk {
+        fn mount(dir: &Path) -> Self {
+            fs::create_dir(dir).unwrap();
+            let options = ["-t", "tmpfs", "-o", "size=64k,nr_inodes=64", "small"];
+            assert!(Command::new("mount").args(options).arg(dir).status().unwrap().success());
+            Self(dir.to_owned())
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        }
     }
 
     #[test]
@@ -253,27 +271,17 @@ mod tests {
         let layout = Layout::new(root.path());
         let good = publish(&layout, &stage(&layout, b"x"), &request(ImageFormat::Tree), &Progress::silent())
             .unwrap();
-        // A staging directory on a filesystem with no room for the manifest.
-        let small = root.path().join("small");
-        fs::create_dir(&small).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k,nr_inodes=32", "small"]).arg(&small);
-        let mounted = { mount }.status().unwrap();
-        assert!(mounted.success(), "the test needs root");
-        let full = Layout::new(&small);
+        let small = SmallDisk::mount(&root.path().join("small"));
+        let full = Layout::new(&small.0);
         let staging = stage(&full, b"y");
-        let filler = vec![0; 128 << 10];
-        let _ = fs::write(staging.scratch().join("filler"), &filler);
+        let _ = fs::write(staging.scratch().join("filler"), vec![0; 128 << 10]);
         let result = publish(&full, &staging, &request(ImageFormat::Tree), &Progress::silent());
         drop(staging);
-        let visible = Store::new(full.clone()).images();
-        let left = fs::read_dir(full.staging()).map(Iterator::count);
-        assert!(Command::new("umount").arg(&small).status().unwrap().success());
+        assert_eq!(Store::new(full.clone()).images().unwrap(), Vec::<ImageName>::new());
+        assert_eq!(fs::read_dir(full.staging()).unwrap().count(), 0);
 
         let error = result.unwrap_err();
         assert!(error.help().is_some_and(|help| help.contains("free some space")), "{error:?}");
-        assert_eq!(visible.unwrap(), Vec::<ImageName>::new());
-        assert_eq!(left.unwrap(), 0);
         assert!(good.path.join("tree/usr/file").exists());
     }
 }

@@ -81,7 +81,7 @@ impl TryFrom<u32> for UidRange {
     type Error = OutOfRange;
 
     fn try_from(base: u32) -> Result<Self, OutOfRange> {
-        if Self::BASES.contains(&base) && base % Self::LEN == 0 {
+        if Self::BASES.contains(&base) && base.is_multiple_of(Self::LEN) {
             return Ok(Self(base));
         }
         Err(OutOfRange {

@@ -116,7 +116,7 @@ pub fn check(image: &Image) -> Vec<Finding> {
             })
         })
         .collect();
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
 

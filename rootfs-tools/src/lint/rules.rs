@@ -241,8 +241,10 @@ pub const RULES: &[Rule] = &[
         why: "every tenant would start with it",
         check: |image| {
             let journals = below(image, "var/log/journal", |entry| entry.kind == Kind::File);
-            let logs =
-                present(image, &["var/log/bootstrap.log", "var/log/dpkg.log", "var/log/alternatives.log"]);
+            let logs = present(
+                image,
+                &["var/log/bootstrap.log", "var/log/dpkg.log", "var/log/alternatives.log", "var/log/faillog"],
+            );
             let apt = below(image, "var/log/apt", |entry| entry.kind == Kind::File);
             [journals, logs, apt].concat()
         },
@@ -260,6 +262,14 @@ pub const RULES: &[Rule] = &[
             let lists = below(image, "var/lib/apt/lists", |entry| entry.kind == Kind::File && entry.size > 0);
             [below(image, "var/cache/apt", is_cache), lists].concat()
         },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "ldconfig-cache",
+        severity: Severity::Note,
+        what: "the cache of ldconfig holds the times of the build",
+        why: "nothing but ldconfig reads it, and two builds of the same packages would differ",
+        check: |image| present(image, &["var/cache/ldconfig/aux-cache"]),
         fix: Some(remove),
     },
     Rule {
