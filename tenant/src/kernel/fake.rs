@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::IpAddr,
+    ops::Range,
     path::Path,
     rc::Rc,
 };
@@ -20,7 +21,7 @@ pub type Table = BTreeSet<String>;
 pub struct Fake {
     table: Rc<RefCell<Table>>,
     calls: Cell<usize>,
-    fail_at: Cell<Option<usize>>,
+    failing: RefCell<Range<usize>>,
     next: Cell<usize>,
 }
 
@@ -46,7 +47,13 @@ impl Fake {
     /// Lets the call number `step`, counted from 0, fail with EIO; every other one succeeds.
     pub fn fail_at(&self, step: usize) {
         self.calls.set(0);
-        self.fail_at.set(Some(step));
+        *self.failing.borrow_mut() = step..step.saturating_add(1);
+    }
+
+    /// Lets every call from number `step` on fail, the cleanup's as well.
+    pub fn fail_from(&self, step: usize) {
+        self.calls.set(0);
+        *self.failing.borrow_mut() = step..usize::MAX;
     }
 
     /// How many calls were made since the last [`Fake::fail_at`].
@@ -61,7 +68,7 @@ impl Fake {
 
     fn call(&self, operation: &'static str, object: impl std::fmt::Display) -> Result<()> {
         let call = self.calls.replace(self.calls.get() + 1);
-        if self.fail_at.get() == Some(call) {
+        if self.failing.borrow().contains(&call) {
             return Err(KernelError::new(operation, object, io::Error::from_raw_os_error(libc::EIO)));
         }
         Ok(())

@@ -71,18 +71,21 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The kernel makes no link-local address of its own: each link has exactly the ones of the plan.
-fn no_generated_address() -> LinkAttribute {
-    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])
-}
-
+/// Brings a link up with no address but those of the plan: the kernel generates no link-local one.
 fn set_up(link: &str) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(link)?;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    request(RouteNetlinkMessage::SetLink(message), 0)
+    let mut up = message.clone();
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])];
+    match request(RouteNetlinkMessage::SetLink(message), 0) {
+        // A host without IPv6.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+        result => result?,
+    }
+    up.header.flags = LinkFlags::Up;
+    up.header.change_mask = LinkFlags::Up;
+    request(RouteNetlinkMessage::SetLink(up), 0)
 }
 
 pub(super) fn veth_create(veth: &Veth<'_>) -> Result<()> {
@@ -93,14 +96,12 @@ pub(super) fn veth_create(veth: &Veth<'_>) -> Result<()> {
             LinkAttribute::Address(veth.mac.to_vec()),
             LinkAttribute::Mtu(veth.mtu),
             LinkAttribute::NetNsPid(veth.pid as u32),
-            no_generated_address(),
         ];
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(veth.host_name.to_owned()),
             LinkAttribute::Address(veth.host_mac.to_vec()),
             LinkAttribute::Mtu(veth.mtu),
-            no_generated_address(),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),

@@ -228,3 +228,63 @@ pub fn default_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Closes every descriptor from 3 on besides those in `kept`.
+///
+/// # Errors
+/// The kernel's.
+pub fn close_except(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).filter(|number| *number > 2).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut first = 3;
+    for last in numbers.into_iter().map(|number| number - 1).chain([i32::MAX]) {
+        if first <= last {
+            // SAFETY: called by a child that ends in exec or exit, runs no destructors of what it
+            // inherited, and uses no descriptor again besides those kept.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = last.saturating_add(2);
+    }
+    Ok(())
+}
+
+/// pidfd_send_signal(2) by number: the real-time signals have no names in rustix and nix.
+///
+/// # Errors
+/// The kernel's; `ESRCH` when the process has ended.
+pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: takes a descriptor, a number and a null pointer, which stands for the default siginfo.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The supplementary groups of the process at the other end of a Unix socket, `SO_PEERGROUPS` of
+/// unix(7).
+///
+/// # Errors
+/// The kernel's; `ERANGE` for a peer with more than 256 groups.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups = vec![0u32; 256];
+    let mut length = (groups.len() * size_of::<u32>()) as libc::socklen_t;
+    // SAFETY: `groups` has room for `length` bytes, and the kernel writes no more than that; any bit
+    // pattern is a valid u32.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(length as usize / size_of::<u32>());
+    Ok(groups)
+}

@@ -1,0 +1,98 @@
+//! What a joiner and the process it starts tell the caller: packets, and the end of file when the
+//! process has executed.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use super::enter::Step;
+
+/// One end.
+#[derive(Debug)]
+pub(super) struct Channel(OwnedFd);
+
+/// One packet.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The process exists; with the master of its new terminal.
+    Born { pid: i32, master: Option<OwnedFd> },
+    /// A step failed.
+    Failed { step: Step, errno: i32 },
+    /// Nobody is left to send anything.
+    Closed,
+}
+
+/// The caller's end and the joiner's.
+pub(super) fn pair() -> io::Result<(Channel, Channel)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    Ok((Channel(ours), Channel(theirs)))
+}
+
+impl Channel {
+    pub(super) fn send_born(&self, pid: i32, master: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        self.send(b'P', 0, pid, master)
+    }
+
+    pub(super) fn send_failure(&self, step: Step, errno: i32) -> io::Result<()> {
+        self.send(b'E', step as u8, errno, None)
+    }
+
+    fn send(&self, kind: u8, step: u8, number: i32, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut packet = [kind, step, 0, 0, 0, 0];
+        packet[2..].copy_from_slice(&number.to_ne_bytes());
+        let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        sendmsg(&self.0, &[IoSlice::new(&packet)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next packet; none when `wait` is not set and there is none yet.
+    pub(super) fn receive(&self, wait: bool) -> io::Result<Option<Message>> {
+        let mut packet = [0; 6];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut flags = RecvFlags::CMSG_CLOEXEC;
+        flags.set(RecvFlags::DONTWAIT, !wait);
+        let length = loop {
+            match recvmsg(&self.0, &mut [IoSliceMut::new(&mut packet)], &mut control, flags) {
+                Ok(received) => break received.bytes,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
+                Err(rustix::io::Errno::CONNRESET) => break 0,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut fds = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        let number = i32::from_ne_bytes([packet[2], packet[3], packet[4], packet[5]]);
+        let message = match (length, packet[0], Step::from_number(packet[1])) {
+            (0, ..) => Message::Closed,
+            (6, b'P', _) => Message::Born { pid: number, master: fds.pop() },
+            (6, b'E', Some(step)) => Message::Failed { step, errno: number },
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        Ok(Some(message))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,197 @@
+//! A new process in a running tenant: in all namespaces and the cgroup of its init, under the same
+//! restrictions, with no way back.
+//!
+//! ```text
+//! caller ──clone into init's cgroup──▶ joiner ──setns, become root inside, confine──clone──▶ process
+//!    ▲                                   │ (not yet visible inside: another pid namespace)     │ exec
+//!    └───────────── pid, pty master ─────┴───────────────── errors, end of file on exec ───────┘
+//! ```
+//!
+//! The joiner does everything that could be watched or disturbed before anything is visible inside:
+//! only the process that is about to exec enters the tenant's pid namespace, and that one is not
+//! dumpable, holds no descriptor of the host, and has given up its powers already. See nsenter(1),
+//! and CVE-2019-5736 and CVE-2024-21626 for what happens otherwise.
+
+mod channel;
+mod enter;
+mod exec;
+mod passwd;
+mod relay;
+mod target;
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+pub use exec::{ExecError, ExecOptions, TtyMode, exec, shell};
+pub use target::Target;
+
+use crate::{
+    kernel::raw::{self, Fork, Parent},
+    plan::SecurityPlan,
+};
+
+/// What the new process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// Argument vector; the first element is looked up in `PATH` inside unless it has a slash. Empty
+    /// stands for the user's own login shell.
+    pub argv: Vec<String>,
+    /// Environment, laid over `HOME`, `USER`, `LOGNAME` and `SHELL` of the user.
+    pub env: Vec<(String, String)>,
+    /// Name or number of the user inside; none is root.
+    pub user: Option<String>,
+    /// Working directory inside; none is `/`, or the home directory for a login shell.
+    pub dir: Option<String>,
+}
+
+/// What the new process has as its standard streams.
+#[derive(Debug)]
+pub enum Streams<'a> {
+    /// A terminal inside, which becomes its controlling one.
+    Tty(BorrowedFd<'a>),
+    /// A new pseudoterminal of the tenant's devpts; its master comes back.
+    NewTty {
+        /// Height of its window.
+        rows: u16,
+        /// Width of its window.
+        cols: u16,
+    },
+    /// Pipes: standard input, output and error.
+    Pipes([BorrowedFd<'a>; 3]),
+}
+
+/// Why a process could not be started inside.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// Something on the host's side.
+    #[error("cannot {0}")]
+    Host(&'static str, #[source] io::Error),
+    /// A step inside the tenant.
+    #[error("cannot {step} inside the tenant")]
+    Inside {
+        /// What was being done.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such user.
+    #[error("the tenant has no user {0:?}")]
+    NoUser(String),
+    /// The program could not be executed.
+    #[error("cannot execute {program:?} inside the tenant")]
+    Execute {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its init ended, or the joiner was killed from inside through its cgroup.
+    #[error("the tenant ended before the process could start")]
+    Ended,
+}
+
+/// A process that is on its way in.
+#[derive(Debug)]
+pub struct Joining {
+    /// The process that prepares it; a child of the caller, who reaps it.
+    pub joiner: i32,
+    channel: channel::Channel,
+    program: String,
+    user: String,
+    pid: Option<i32>,
+}
+
+/// How far a process has come.
+#[derive(Debug)]
+pub enum Progress {
+    /// Not started yet; poll the channel for more.
+    Pending,
+    /// It exists, as a child of the caller, and will execute or fail.
+    Born {
+        /// Its process id.
+        pid: i32,
+        /// The master of its new pseudoterminal.
+        master: Option<OwnedFd>,
+    },
+    /// It has executed.
+    Executed {
+        /// Its process id.
+        pid: i32,
+    },
+}
+
+/// Starts a process inside a tenant. Returns at once; [`Joining::advance`] tells how it goes.
+///
+/// The caller must have a single thread.
+///
+/// # Errors
+/// What fails on the host's side.
+pub fn join(
+    target: &Target,
+    command: &Command,
+    security: &SecurityPlan,
+    streams: &Streams<'_>,
+) -> Result<Joining, JoinError> {
+    let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("make a socket pair", error))?;
+    let cgroup = target.cgroup.as_ref().map(AsFd::as_fd);
+    match raw::clone3(0, Parent::Caller, cgroup) {
+        Ok(Fork::Child) => {
+            drop(ours);
+            enter::run(target, command, security, streams, &theirs)
+        }
+        Ok(Fork::Parent(joiner)) => Ok(Joining {
+            joiner,
+            channel: ours,
+            program: command.argv.first().cloned().unwrap_or_else(|| "the login shell".to_owned()),
+            user: command.user.clone().unwrap_or_else(|| "root".to_owned()),
+            pid: None,
+        }),
+        Err(error) => Err(JoinError::Host("clone into the tenant's cgroup", error)),
+    }
+}
+
+impl Joining {
+    /// Takes the next step, without blocking unless `wait` is set.
+    ///
+    /// # Errors
+    /// Why there will be no process. One that was born already ends by itself and is still to be reaped.
+    pub fn advance(&mut self, wait: bool) -> Result<Progress, JoinError> {
+        let message = match self.channel.receive(wait) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(Progress::Pending),
+            Err(error) => return Err(JoinError::Host("hear of the new process", error)),
+        };
+        match message {
+            channel::Message::Born { pid, master } => {
+                self.pid = Some(pid);
+                Ok(Progress::Born { pid, master })
+            }
+            channel::Message::Closed => match self.pid {
+                Some(pid) => Ok(Progress::Executed { pid }),
+                None => Err(JoinError::Ended),
+            },
+            channel::Message::Failed { step, errno } => Err(self.failure(step, errno)),
+        }
+    }
+
+    fn failure(&self, step: enter::Step, errno: i32) -> JoinError {
+        let source = io::Error::from_raw_os_error(errno);
+        match step {
+            enter::Step::FindUser => JoinError::NoUser(self.user.clone()),
+            enter::Step::Execute => JoinError::Execute { program: self.program.clone(), source },
+            // clone(2) into a pid namespace whose init has ended.
+            enter::Step::Clone if errno == libc::ENOMEM => JoinError::Ended,
+            step => JoinError::Inside { step: step.words(), source },
+        }
+    }
+}
+
+impl AsFd for Joining {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}

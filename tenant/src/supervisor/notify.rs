@@ -1,0 +1,131 @@
+//! sd_notify(3) in both directions: what init tells its supervisor, what the supervisor tells the
+//! unit manager.
+
+use std::{
+    env, io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
+
+use super::escape::one_line;
+
+/// Longest datagram of an init that is looked at, bytes.
+const MAX_DATAGRAM: usize = 4096;
+/// Longest status, bytes.
+const MAX_STATUS: usize = 256;
+
+/// What is honoured of an init's message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// `READY=1`.
+    pub(super) ready: bool,
+    /// `STATUS=`: one line, at most 256 bytes.
+    pub(super) status: Option<String>,
+}
+
+impl Report {
+    /// Takes `READY` and `STATUS` from a message and nothing else.
+    pub(super) fn parse(message: &[u8]) -> Self {
+        let mut report = Self::default();
+        for line in message.split(|byte| *byte == b'\n') {
+            if line == b"READY=1" {
+                report.ready = true;
+            } else if let Some(status) = line.strip_prefix(b"STATUS=") {
+                let mut status = one_line(&String::from_utf8_lossy(status), MAX_STATUS);
+                while status.len() > MAX_STATUS {
+                    status.pop();
+                }
+                report.status = Some(status);
+            }
+        }
+        report
+    }
+}
+
+/// The next message on a tenant's notify socket; empty unless it is init's own, none when there is no
+/// message.
+pub(super) fn receive(socket: &OwnedFd, init: i32) -> io::Result<Option<Report>> {
+    let mut bytes = [0; MAX_DATAGRAM];
+    // Room for the credentials alone: descriptors that come along (FDSTORE=1) find none and are closed.
+    let mut space = nix::cmsg_space!(UnixCredentials);
+    let mut parts = [io::IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+        Ok(message) => message,
+        Err(nix::errno::Errno::EAGAIN) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let is_init = message.cmsgs()?.any(|control| {
+        matches!(control, ControlMessageOwned::ScmCredentials(sender) if sender.pid() == init)
+    });
+    let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+    let length = message.bytes;
+    Ok(Some(if is_init && whole { Report::parse(&bytes[..length]) } else { Report::default() }))
+}
+
+/// The unit manager that started this supervisor.
+#[derive(Debug)]
+pub(super) struct Manager(Option<UnixDatagram>);
+
+impl Manager {
+    /// The one that `$NOTIFY_SOCKET` names, if any. Children never get this process's environment, so
+    /// the variable stays where it is.
+    pub(super) fn from_environment() -> Self {
+        let connect = || -> io::Result<UnixDatagram> {
+            let name = env::var_os("NOTIFY_SOCKET").ok_or(io::ErrorKind::NotFound)?;
+            let bytes = name.as_encoded_bytes();
+            let address = match bytes.strip_prefix(b"@") {
+                Some(name) => SocketAddr::from_abstract_name(name)?,
+                None if bytes.starts_with(b"/") => SocketAddr::from_pathname(&name)?,
+                None => return Err(io::ErrorKind::Unsupported.into()),
+            };
+            let socket = UnixDatagram::unbound()?;
+            socket.connect_addr(&address)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        Self(connect().ok())
+    }
+
+    /// Sends a message; a manager that does not listen misses it.
+    pub(super) fn tell(&self, message: &str) {
+        if let Some(socket) = &self.0 {
+            let _ = socket.send(message.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn only_ready_and_status_are_honoured_and_bounded() {
+        let message = b"STOPPING=1\nMAINPID=1\nSTATUS=a\x1b[31mb\x07\nREADY=1\nFDSTORE=1";
+        let report = Report::parse(message);
+        assert_eq!(report, Report { ready: true, status: Some("a[31mb".to_owned()) });
+        assert_eq!(Report::parse(b"READY=11\nXREADY=1"), Report::default());
+        let long = [b"STATUS=".as_slice(), "ä".repeat(900).as_bytes()].concat();
+        assert!(Report::parse(&long).status.unwrap().len() <= 256);
+    }
+
+    #[test]
+    fn a_message_counts_only_from_init_itself() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        rustix::net::sockopt::set_socket_passcred(&ours, true).unwrap();
+        let socket = OwnedFd::from(ours);
+        let me = std::process::id() as i32;
+        assert_eq!(receive(&socket, me).unwrap(), None);
+        theirs.send(b"READY=1").unwrap();
+        assert!(receive(&socket, me).unwrap().unwrap().ready);
+        theirs.send(b"READY=1").unwrap();
+        assert!(!receive(&socket, me + 1).unwrap().unwrap().ready);
+    }
+}

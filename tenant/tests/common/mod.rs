@@ -1,0 +1,116 @@
+//! A tenant, an image and a host that do not exist.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use tenant::{
+    Allocation, HostFacts, Layout, Plan, Tenant,
+    allocation::{Pinned, RecordState},
+    config::{Fragment, parse_toml},
+    facts::{CgroupFacts, KernelVersion},
+    ids::Digest,
+    image::{Boot, ImageFormat, Manifest, Ready, TopEntry},
+    plan::{Inputs, PlanError, plan},
+    profile,
+};
+
+pub(crate) fn digest() -> Digest {
+    Digest::from_bytes(std::array::from_fn(|i| i as u8))
+}
+
+fn dir(name: &str, mode: u32) -> TopEntry {
+    TopEntry { name: name.to_owned(), mode: Some(mode), target: None }
+}
+
+fn link(name: &str, target: &str) -> TopEntry {
+    TopEntry { name: name.to_owned(), mode: None, target: Some(target.to_owned()) }
+}
+
+pub(crate) fn manifest() -> Manifest {
+    Manifest {
+        format_version: 1,
+        image: "debian".parse().unwrap(),
+        digest: digest(),
+        format: ImageFormat::Tree,
+        created: "2026-01-02T03:04:05Z".to_owned(),
+        os: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+        arch: "x86_64".to_owned(),
+        source: "a test".to_owned(),
+        tuned: true,
+        size_bytes: 1,
+        files: 1,
+        boot: Boot {
+            init: vec!["/sbin/init".to_owned()],
+            stop_signal: "SIGRTMIN+3".to_owned(),
+            ready: Ready::Notify,
+            getty: vec!["/sbin/agetty".to_owned(), "-".to_owned()],
+        },
+        top: vec![
+            link("bin", "usr/bin"),
+            dir("boot", 0o755),
+            dir("dev", 0o755),
+            dir("etc", 0o755),
+            dir("home", 0o755),
+            link("lib", "usr/lib"),
+            dir("opt", 0o755),
+            dir("proc", 0o755),
+            dir("root", 0o700),
+            dir("run", 0o755),
+            dir("srv", 0o755),
+            dir("sys", 0o755),
+            dir("tmp", 0o1777),
+            dir("usr", 0o755),
+            dir("var", 0o755),
+        ],
+    }
+}
+
+pub(crate) fn allocation() -> Allocation {
+    Allocation {
+        format_version: 1,
+        generation: 1,
+        name: "alice".parse().unwrap(),
+        state: RecordState::Ready,
+        uuid: "0123456789abcdef0123456789abcdef".to_owned(),
+        index: 1.try_into().unwrap(),
+        uid_base: 524_288.try_into().unwrap(),
+        ipv4: "10.115.0.1".parse().unwrap(),
+        ipv6: "fd74:656e:616e:7400::1".parse().unwrap(),
+        created: "2026-01-02T03:04:05Z".to_owned(),
+        pinned: Pinned { image: "debian".parse().unwrap(), digest: digest() },
+    }
+}
+
+pub(crate) fn facts() -> HostFacts {
+    HostFacts {
+        kernel: KernelVersion { major: 6, minor: 12 },
+        hostname: "host".to_owned(),
+        cgroup: CgroupFacts {
+            v2_mount: Some("/sys/fs/cgroup".into()),
+            v2_own: "/sys/fs/cgroup/tenants.slice/tenant@alice.service".into(),
+            ..CgroupFacts::default()
+        },
+        time_namespaces: true,
+        ipv6: true,
+        systemd: true,
+    }
+}
+
+pub(crate) fn tenant(own: &str) -> Tenant {
+    let layout = Layout::new("/nonexistent");
+    let own: Fragment = parse_toml(own).unwrap();
+    profile::resolve(&layout, &"alice".parse().unwrap(), own).unwrap()
+}
+
+pub(crate) fn plan_of(own: &str) -> Result<Plan, PlanError> {
+    plan_with(own, &allocation(), &manifest(), &facts())
+}
+
+pub(crate) fn plan_with(
+    own: &str,
+    allocation: &Allocation,
+    manifest: &Manifest,
+    facts: &HostFacts,
+) -> Result<Plan, PlanError> {
+    let layout = Layout::default();
+    let tenant = tenant(own);
+    plan(&Inputs { layout: &layout, tenant: &tenant, allocation, manifest, facts, unit_cgroup: None })
+}

@@ -1,0 +1,73 @@
+//! Plans against golden files, and what has no plan. `UPDATE_GOLDEN=1` writes the files anew.
+
+mod common;
+
+use std::path::PathBuf;
+
+use tenant::{
+    allocation::RecordState,
+    facts::KernelVersion,
+    ids::Digest,
+    plan::{PlanError, RootStep},
+};
+
+fn assert_golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; look at it and run again with UPDATE_GOLDEN=1:\n{text}");
+}
+
+#[test]
+fn a_shared_os_tenant_has_the_plan_it_always_had() {
+    assert_golden("plan-shared-os.txt", &common::plan_of("").unwrap().to_string());
+}
+
+#[test]
+fn a_parent_is_mounted_before_what_lies_in_it() {
+    let own = r#"
+        dirs."/run/cache" = { tmpfs = "1M" }
+        dirs."/var/lib/data" = { bind = "/srv/data", writable = true }
+    "#;
+    let plan = common::plan_of(own).unwrap();
+    let order: Vec<&str> = plan.root.iter().filter_map(RootStep::at).collect();
+    for (child, parent) in
+        [("run/cache", "run"), ("var/lib/data", "var"), ("dev/pts", "dev"), ("sys/fs/cgroup", "sys")]
+    {
+        let place = |path| order.iter().position(|at| *at == path).unwrap();
+        assert!(place(parent) < place(child), "{child} comes before {parent}");
+    }
+}
+
+#[test]
+fn a_link_of_the_image_cannot_have_a_policy() {
+    let error = common::plan_of("dirs.\"/bin\" = \"private\"").unwrap_err();
+    assert!(matches!(error, PlanError::Directory { .. }), "{error}");
+}
+
+#[test]
+fn a_half_made_record_an_old_kernel_and_a_wrong_version_have_no_plan() {
+    let (allocation, manifest, facts) = (common::allocation(), common::manifest(), common::facts());
+
+    let mut half = allocation.clone();
+    half.state = RecordState::Creating;
+    let error = common::plan_with("", &half, &manifest, &facts).unwrap_err();
+    assert!(matches!(error, PlanError::NotReady(RecordState::Creating)));
+
+    let mut old = facts.clone();
+    old.kernel = KernelVersion { major: 5, minor: 10 };
+    let error = common::plan_with("", &allocation, &manifest, &old).unwrap_err();
+    assert_eq!(error.to_string(), "this kernel is 5.10; overlayfs on idmapped mounts needs Linux 5.19");
+
+    let mut other = manifest.clone();
+    other.digest = Digest::from_bytes([9; 32]);
+    let error = common::plan_with("", &allocation, &other, &facts).unwrap_err();
+    assert!(matches!(error, PlanError::WrongVersion { .. }));
+
+    let mut bare = facts;
+    bare.cgroup.v2_mount = None;
+    let error = common::plan_with("", &allocation, &manifest, &bare).unwrap_err();
+    assert!(matches!(error, PlanError::NoCgroup2));
+}
