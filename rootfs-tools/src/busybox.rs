@@ -17,7 +17,7 @@ use crate::{
 
 /// Applets that would shadow real tools or have no place in a tenant.
 const SKIPPED: &[&str] =
-    &["busybox", "dpkg", "dpkg-deb", "linuxrc", "nuke", "resume", "rpm", "rpm2cpio", "run-init"];
+    &["busybox", "dpkg", "dpkg-deb", "linuxrc", "nuke", "reboot", "resume", "rpm", "rpm2cpio", "run-init"];
 
 /// Directories and their modes.
 const DIRS: &[(&str, u32)] = &[
@@ -56,15 +56,34 @@ const FILES: &[(&str, u32, &str)] = &[
         0o644,
         "# No getty: the supervisor starts a login on a tty when somebody attaches to it.\n\
          ::sysinit:/etc/init.d/rcS\n\
-         ::restart:/sbin/init\n",
+         ::restart:/sbin/init\n\
+         ::shutdown:/etc/init.d/rcK\n",
     ),
     (
         "etc/init.d/rcS",
         0o755,
-        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/utmp\n",
+        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/utmp\nrm -f /run/reboot\n",
     ),
+    ("etc/init.d/rcK", 0o755, RC_K),
+    ("usr/sbin/reboot", 0o755, REBOOT),
     ("usr/lib/os-release", 0o644, "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=\"BusyBox\"\n"),
 ];
+
+/// Ends what runs and leaves without the two pauses of a second that busybox init makes.
+const RC_K: &str = "#!/bin/sh\n\
+# Runs once at poweroff, halt and reboot.\n\
+kill -TERM -1\n\
+tries=0\n\
+while set -- /proc/[0-9]*; [ $# -gt 2 ] && [ $tries -lt 30 ]; do\n\
+\tusleep 100000\n\
+\ttries=$((tries + 1))\n\
+done\n\
+sync\n\
+[ -e /run/reboot ] && exec busybox reboot -f\n\
+exec busybox poweroff -f\n";
+
+/// Tells [`RC_K`] that it is not the end.
+const REBOOT: &str = "#!/bin/sh\n: >/run/reboot\nexec busybox reboot \"$@\"\n";
 
 /// Why the image cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -326,7 +326,7 @@ impl Store {
                 tenants: pins.remove(&(image.clone(), digest)).unwrap_or_default(),
             });
         }
-        versions.sort_by(|a: &Version, b| b.manifest.created.cmp(&a.manifest.created));
+        versions.sort_by(|a, b| b.manifest.created.cmp(&a.manifest.created));
         Ok(versions)
     }
 
