@@ -48,7 +48,7 @@ fn a_link_of_the_image_cannot_have_a_policy() {
 }
 
 #[test]
-fn a_half_made_record_an_old_kernel_and_a_wrong_version_have_no_plan() {
+fn what_cannot_be_started_has_no_plan() {
     let (allocation, manifest, facts) = (common::allocation(), common::manifest(), common::facts());
 
     let mut half = allocation.clone();
@@ -65,6 +65,11 @@ fn a_half_made_record_an_old_kernel_and_a_wrong_version_have_no_plan() {
     other.digest = Digest::from_bytes([9; 32]);
     let error = common::plan_with("", &allocation, &other, &facts).unwrap_err();
     assert!(matches!(error, PlanError::WrongVersion { .. }));
+
+    let mut root = facts.clone();
+    root.cgroup.v2_own = "/sys/fs/cgroup/".into();
+    let error = common::plan_with("", &allocation, &manifest, &root).unwrap_err();
+    assert!(matches!(error, PlanError::RootCgroup));
 
     let mut bare = facts;
     bare.cgroup.v2_mount = None;

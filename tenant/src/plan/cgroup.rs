@@ -28,10 +28,14 @@ pub(super) fn plan(
     facts: &HostFacts,
     unit: Option<&Path>,
 ) -> Result<CgroupPlan, PlanError> {
-    if facts.cgroup.v2_mount.is_none() {
+    let Some(mount) = &facts.cgroup.v2_mount else {
         return Err(PlanError::NoCgroup2);
-    }
+    };
     let unit = unit.unwrap_or(&facts.cgroup.v2_own).to_owned();
+    // `supervisor` and `payload` at the top of the hierarchy would be nobody's.
+    if unit == *mount {
+        return Err(PlanError::RootCgroup);
+    }
     Ok(CgroupPlan {
         supervisor: unit.join("supervisor"),
         payload: unit.join("payload"),

@@ -78,6 +78,9 @@ pub enum PlanError {
     /// There is no cgroup v2 hierarchy.
     #[error("this host has no cgroup v2 hierarchy mounted")]
     NoCgroup2,
+    /// Nobody has made a cgroup for the unit.
+    #[error("its supervisor runs in the root cgroup, so it has no unit")]
+    RootCgroup,
     /// Manifest and allocation speak of different versions.
     #[error("it is pinned to {pinned}, but the manifest is that of {found}")]
     WrongVersion {
@@ -106,6 +109,7 @@ impl PlanError {
             Self::NotReady(_) => "finish or remove it: tenantctl destroy NAME",
             Self::Kernel { .. } => "boot a newer kernel",
             Self::NoCgroup2 => "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
+            Self::RootCgroup => "start it through a unit manager: tenantctl start NAME",
             Self::WrongVersion { .. } => "check the image: rootfsctl verify IMAGE",
             Self::Directory { .. } => "correct the [dirs] table: tenantctl edit NAME",
             Self::Manifest(_) => "build the image again: rootfsctl build",
