@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    ffi::{CStr, CString},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
 };
@@ -287,4 +288,59 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     }
     groups.truncate(length as usize / size_of::<u32>());
     Ok(groups)
+}
+
+/// A program to be started in a cgroup, see [`spawn_in_cgroup`].
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Absolute path.
+    pub path: &'a CStr,
+    /// Argument vector.
+    pub argv: &'a [CString],
+    /// Environment, `KEY=value` each.
+    pub env: &'a [CString],
+    /// Its standard error; standard input and output are `/dev/null` as given.
+    pub stderr: BorrowedFd<'a>,
+    /// An open `/dev/null`.
+    pub null: BorrowedFd<'a>,
+}
+
+/// Starts a program that is born in a cgroup v2 directory, in a session of its own, with every
+/// descriptor but the standard ones closed. Moving it there afterwards would make it, and every fork on
+/// the machine, wait for an RCU grace period (10 to 20 ms).
+///
+/// Unlike [`clone3`] it may be called from a process with many threads. A program that cannot be
+/// executed ends with status 127.
+///
+/// # Errors
+/// The kernel's, of the clone.
+pub fn spawn_in_cgroup(program: &Program<'_>, cgroup: BorrowedFd<'_>) -> io::Result<i32> {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, env) = (pointers(program.argv), pointers(program.env));
+    match clone3(0, Parent::Caller, Some(cgroup))? {
+        Fork::Parent(pid) => Ok(pid),
+        Fork::Child => {
+            let (null, stderr) = (program.null.as_raw_fd(), program.stderr.as_raw_fd());
+            // SAFETY: between clone and exec the child of a process with threads may only make
+            // async-signal-safe calls: everything here is one, and all memory was prepared before.
+            // The pointers are NUL-terminated strings and null-terminated arrays that live until exec.
+            #[allow(clippy::multiple_unsafe_ops_per_block)]
+            unsafe {
+                let mut none: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&raw mut none);
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+                libc::setsid();
+                let ready = libc::dup2(null, 0) >= 0
+                    && libc::dup2(null, 1) >= 0
+                    && libc::dup2(stderr, 2) >= 0
+                    && libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) == 0;
+                if ready {
+                    libc::execve(program.path.as_ptr(), argv.as_ptr(), env.as_ptr());
+                }
+                libc::_exit(127)
+            }
+        }
+    }
 }
