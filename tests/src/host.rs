@@ -23,24 +23,35 @@ pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
 /// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
 pub const TMP: &str = "TENANTRY_TEST_TMP";
 
-/// A variable that `cargo xtask test` sets.
-///
-/// # Panics
-/// Where it does not: the native tier cannot run by `cargo test` alone.
-pub fn prepared(key: &str) -> PathBuf {
-    env::var_os(key)
-        .unwrap_or_else(|| panic!("{key} is not set; run this tier by: cargo xtask test --tier native"))
-        .into()
+/// What a host is made from.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Directory of the programs.
+    pub bin: PathBuf,
+    /// A root whose image store it shares.
+    pub images: PathBuf,
+    /// Where its root goes.
+    pub tmp: PathBuf,
 }
 
-/// The path of a program under test.
-pub fn program(name: &str) -> PathBuf {
-    prepared(BIN_DIR).join(name)
+impl Place {
+    /// What `cargo xtask test` has prepared.
+    ///
+    /// # Panics
+    /// Where it has not: the native tier cannot run by `cargo test` alone.
+    pub fn prepared() -> Self {
+        let variable = |key| -> PathBuf {
+            let value = env::var_os(key);
+            value.unwrap_or_else(|| panic!("{key} is not set; use: cargo xtask test --tier native")).into()
+        };
+        Self { bin: variable(BIN_DIR), images: variable(IMAGES), tmp: variable(TMP) }
+    }
 }
 
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
+    place: Place,
     root: TempDir,
     net: Child,
     hostd: Mutex<Option<Child>>,
@@ -59,7 +70,15 @@ impl Host {
     /// # Panics
     /// When any of it cannot be had.
     pub fn start() -> Self {
-        let mut host = Self::bare();
+        Self::start_in(Place::prepared())
+    }
+
+    /// [`Self::start`] somewhere else.
+    ///
+    /// # Panics
+    /// When any of it cannot be had.
+    pub fn start_in(place: Place) -> Self {
+        let mut host = Self::bare_in(place);
         host.share_images();
         host.start_hostd();
         host
@@ -70,9 +89,12 @@ impl Host {
     /// # Panics
     /// When they cannot be made.
     pub fn bare() -> Self {
-        let dir = prepared(TMP);
-        fs::create_dir_all(&dir).expect("the directory for temporary roots can be made");
-        let root = tempfile::Builder::new().prefix("h").tempdir_in(dir).expect("a temporary root");
+        Self::bare_in(Place::prepared())
+    }
+
+    fn bare_in(place: Place) -> Self {
+        fs::create_dir_all(&place.tmp).expect("the directory for temporary roots can be made");
+        let root = tempfile::Builder::new().prefix("h").tempdir_in(&place.tmp).expect("a temporary root");
         // Tenants' ids must be able to pass through it, as they can through `/`.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("the mode of the root can be set");
@@ -86,7 +108,7 @@ impl Host {
         let stdout = net.stdout.take().expect("standard output is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("the namespace says that it is up");
         assert_eq!(line.trim(), "up", "the network namespace did not come up");
-        Self { root, net, hostd: Mutex::new(None), images_mounted: false }
+        Self { place, root, net, hostd: Mutex::new(None), images_mounted: false }
     }
 
     /// Binds the prepared image store into this root.
@@ -94,7 +116,7 @@ impl Host {
     /// # Panics
     /// When it cannot be bound.
     pub fn share_images(&mut self) {
-        let source = prepared(IMAGES).join("var/lib/tenantry/images");
+        let source = self.place.images.join("var/lib/tenantry/images");
         let target = self.path("var/lib/tenantry/images");
         fs::create_dir_all(&target).expect("the image directory can be made");
         nix::mount::mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
@@ -118,15 +140,43 @@ impl Host {
         Run::new("nsenter", [net.as_str(), "--", program]).args(args)
     }
 
+    /// Does something in this host's network namespace, on a thread of its own.
+    ///
+    /// # Panics
+    /// When the namespace cannot be entered, or `act` panics.
+    pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let file = fs::File::open(format!("/proc/{}/ns/net", self.net.id())).expect("the namespace is there");
+        thread::scope(|scope| {
+            let enter = scope.spawn(|| {
+                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("it can be entered");
+                act()
+            });
+            enter.join().expect("nothing panics inside")
+        })
+    }
+
+    /// Whether this machine can weigh block I/O: cgroup v2 with `io.weight`, or v1 with a scheduler for it.
+    pub fn has_io_weight(&self) -> bool {
+        let files = ["/sys/fs/cgroup/io.weight", "/sys/fs/cgroup/blkio/blkio.bfq.weight"];
+        let slice = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        files.iter().any(|file| Path::new(file).exists())
+            || slice.split_ascii_whitespace().any(|name| name == "io")
+    }
+
     /// `tenantctl` for this host.
     pub fn ctl(&self, args: &[&str]) -> Run {
         self.tool("tenantctl", args)
     }
 
-    /// One of the programs under test, for this host.
+    /// One of the programs under test, for this host. Not in its network namespace: they talk over
+    /// files and Unix sockets.
     pub fn tool(&self, name: &str, args: &[&str]) -> Run {
-        let path = program(name);
-        self.run(&path.to_string_lossy(), args).env("TENANTRY_ROOT", self.root())
+        Run::new(self.program(name), args).env("TENANTRY_ROOT", self.root())
+    }
+
+    /// The path of a program under test.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.place.bin.join(name)
     }
 
     /// Starts hostd and waits until it answers.
@@ -139,7 +189,7 @@ impl Host {
         let child = Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.net.id()))
             .arg("--")
-            .arg(program("hostd"))
+            .arg(self.program("hostd"))
             .arg("--root")
             .arg(self.root())
             .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{Host, Output, Run, host::program, poll, terminal::Terminal};
+use crate::{Host, Output, Run, poll, terminal::Terminal};
 
 /// One tenant of a [`Host`].
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ impl<'a> Tenant<'a> {
     /// # Panics
     /// When it cannot be put there.
     pub fn bring_probe(&self) {
-        let bytes = fs::read(program("probe")).expect("the probe was built");
+        let bytes = fs::read(self.host.program("probe")).expect("the probe was built");
         let script = format!("cat > {PROBE}.new && chmod 755 {PROBE}.new && mv {PROBE}.new {PROBE}");
         self.shell(&script).stdin(bytes).ok();
     }

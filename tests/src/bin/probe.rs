@@ -16,7 +16,6 @@ use std::{
     path::Path,
     process::ExitCode,
     thread,
-    time::Duration,
 };
 
 use nix::{

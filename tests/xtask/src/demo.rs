@@ -168,7 +168,7 @@ impl Demo {
             record.change(&self.root, |record| record.hostd = None)?;
         }
         if record.image {
-            sh::show(self.tool("rootfsctl", &["rm", IMAGE, "--yes"]))?;
+            sh::show(self.tool("rootfsctl", &["rm", IMAGE, "--channels"]))?;
             record.change(&self.root, |record| record.image = false)?;
         }
         record.remove_directories(&self.root)?;

@@ -119,6 +119,16 @@ pub(crate) fn images(bin: &Path, names: &[&str]) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// The tree of an image that [`images`] built.
+pub(crate) fn tree(bin: &Path, images: &Path, name: &str) -> Result<PathBuf> {
+    let mut show = Command::new(bin.join("rootfsctl"));
+    show.arg("--root").arg(images).args(["--json", "show", name]);
+    let shown: serde_json::Value = serde_json::from_str(&sh::read(show)?)?;
+    let digest = shown.pointer("/manifest/digest").and_then(serde_json::Value::as_str);
+    let digest = digest.with_context(|| format!("rootfsctl shows no digest of {name}"))?.replace(':', "-");
+    Ok(images.join("var/lib/tenantry/images").join(name).join("versions").join(digest).join("tree"))
+}
+
 #[derive(Deserialize)]
 struct Message {
     reason: String,

@@ -1,6 +1,131 @@
-//! x
+//! `cargo xtask bench`: what tenants cost, beside LXC and systemd-nspawn over the same image tree in the
+//! same run.
+//!
+//! The contestants take turns, so that whatever else the machine does hits all of them. Every figure is
+//! taken from outside and in the same way for each.
+
+mod contestant;
+mod lxc;
+mod machine;
+mod memory;
+mod nspawn;
+mod report;
+mod rounds;
+mod tenantry;
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+
+use crate::{native, packages, programs, sh};
+use contestant::Contestant;
+
+/// Options of `bench`.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
-pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
-    Ok(())
+pub(crate) struct Options {
+    /// Few repetitions, 20 tenants: minutes become one. Nothing is written.
+    #[arg(long)]
+    quick: bool,
+    /// A thousand tenants besides.
+    #[arg(long)]
+    thousand: bool,
+    /// Refuse to install missing Debian packages.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// How much is measured.
+pub(crate) struct Scale {
+    /// Repetitions of what concerns one tenant.
+    pub(crate) repetitions: usize,
+    /// Numbers of tenants whose memory is measured, and how often.
+    pub(crate) crowds: Vec<(usize, usize)>,
+    /// Numbers of starts at once.
+    pub(crate) at_once: Vec<usize>,
+    /// Tenants started to find the rate.
+    pub(crate) starts: usize,
+    /// Whether Tenantry is measured with a thousand tenants as well.
+    pub(crate) thousand: bool,
+}
+
+impl Scale {
+    fn of(options: &Options) -> Self {
+        let (crowds, at_once) = match options.quick {
+            true => (vec![(20, 1)], vec![1, 4]),
+            false => (vec![(20, 3), (100, 1)], vec![1, 2, 4, 8, 16]),
+        };
+        let repetitions = if options.quick { 5 } else { 15 };
+        let starts = if options.quick { 8 } else { 32 };
+        Self { repetitions, crowds, at_once, starts, thousand: options.thousand }
+    }
+}
+
+/// Measures everything and writes the report.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    sh::need_root("the bench")?;
+    packages::ensure(packages::BENCH, options.no_install)?;
+    let bin = programs::build()?;
+    let images = native::images(&bin, &["debian", "debian-stock"])?;
+    isolate()?;
+    let dir = sh::target().join("tenantry-cache/bench");
+    drop(fs::remove_dir_all(&dir));
+    fs::create_dir_all(&dir)?;
+    let scale = Scale::of(options);
+    let measured = measure(&bin, &images, &dir, &scale);
+    let cleaned = fs::remove_dir_all(&dir).context("cannot remove the directory of the bench");
+    drop(fs::remove_dir("/sys/fs/cgroup/lxc.pivot"));
+    let results = measured?;
+    cleaned?;
+    let markdown = report::markdown(&results);
+    println!("{markdown}");
+    if options.quick {
+        eprintln!("a quick run: docs/reference is left as it was");
+        return Ok(());
+    }
+    let reference = sh::repository().join("docs/reference");
+    fs::create_dir_all(&reference)?;
+    fs::write(reference.join("benchmarks.md"), markdown)?;
+    let json = serde_json::to_string_pretty(&results)? + "\n";
+    fs::write(reference.join("benchmarks.json"), json).context("cannot write the figures")
+}
+
+fn measure(
+    bin: &std::path::Path,
+    images: &std::path::Path,
+    dir: &std::path::Path,
+    scale: &Scale,
+) -> Result<report::Results> {
+    let host = tenantry::host(bin, images, &dir.join("hosts"));
+    let mut contestants: Vec<Box<dyn Contestant + '_>> = Vec::new();
+    for (kind, image) in [("stock", "debian-stock"), ("tuned", "debian")] {
+        let tree = native::tree(bin, images, image)?;
+        contestants.push(Box::new(lxc::Lxc::new(kind, &tree, &dir.join("lxc").join(kind))?));
+        contestants.push(Box::new(nspawn::Nspawn::new(kind, &tree, &dir.join("nspawn").join(kind))?));
+        contestants.push(Box::new(tenantry::Tenantry::new(&host, kind, image)));
+    }
+    rounds::run(&contestants, &host, scale)
+}
+
+/// A private mount and network namespace, in which the machine looks like one with cgroup v2 alone:
+/// LXC and systemd-nspawn are at their best there, and all contestants get the same.
+fn isolate() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("cannot unshare namespaces")?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("cannot make mounts private")?;
+    umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).context("cannot unmount /sys/fs/cgroup")?;
+    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
+        .context("cannot mount cgroup2")?;
+    // What the peers note about running containers stays here.
+    for path in ["/run/lxc", "/run/systemd"] {
+        if fs::exists(path)? {
+            mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), none)
+                .with_context(|| format!("cannot mount over {path}"))?;
+        }
+    }
+    sh::show(sh::command("ip", &["link", "set", "lo", "up"]))
 }

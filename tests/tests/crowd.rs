@@ -1,0 +1,67 @@
+//! Many tenants at once.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use tenantry_tests::{Host, Tenant};
+
+/// How many: `cargo xtask test --tenants N`.
+fn size() -> usize {
+    env::var("TENANTRY_TEST_TENANTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
+fn each<'a>(tenants: &[Tenant<'a>], act: impl Fn(&Tenant<'a>) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(tenant) = tenants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    act(tenant);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_crowd_of_debian_tenants_runs_from_one_image_and_leaves_nothing() {
+    let host = Host::start();
+    let links = || host.run("ip", &["-brief", "link"]).ok().stdout;
+    let files = || tenantry_tests::Run::new("find", [host.path("var/lib/tenantry/tenants")]).output().stdout;
+    host.boot("zero", &[]).ctl("destroy", &["--force", "--yes"]).ok();
+    let before = (links(), files());
+    let names: Vec<String> = (0..size()).map(|number| format!("t{number}")).collect();
+    let tenants: Vec<Tenant<'_>> = names.iter().map(|name| host.create(name, &[])).collect();
+    each(&tenants, Tenant::start);
+    each(&tenants, |tenant| assert_eq!(tenant.says("systemctl is-system-running"), "running"));
+    let ids: Vec<String> = tenants.iter().map(|tenant| tenant.says("cat /etc/machine-id")).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), tenants.len());
+    host.kill_hostd();
+    host.start_hostd();
+    each(&tenants, |tenant| assert_eq!(tenant.phase(), "running"));
+    each(&tenants, Tenant::stop);
+    each(&tenants, |tenant| drop(tenant.ctl("destroy", &["--yes"]).ok()));
+    assert_eq!((links(), files()), before);
+}
+
+#[test]
+fn starts_and_stops_over_and_over_leak_nothing() {
+    let host = Host::start();
+    let tiny = host.boot("tiny", &["--image", "busybox"]);
+    tiny.stop();
+    let pid = host.hostd_pid();
+    let descriptors = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("hostd runs").count();
+    let links = || host.run("ip", &["-brief", "link"]).ok().stdout;
+    let before = (descriptors(), links());
+    for _ in 0..50 {
+        tiny.start();
+        tiny.stop();
+    }
+    let after = (descriptors(), links());
+    assert!(after.0 <= before.0 + 2, "hostd had {} descriptors and has {}", before.0, after.0);
+    assert_eq!(after.1, before.1);
+}

@@ -1,0 +1,102 @@
+//! Limits: what a tenant cannot take, and what this host cannot promise.
+
+use std::time::Instant;
+
+use tenantry_tests::Host;
+
+#[test]
+fn memory_beyond_the_limit_is_not_had_and_the_tenant_lives_on() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "memory_max=64M"]);
+    alice.bring_probe();
+    let boot = alice.boot_id();
+    let eaten = alice.probe_again(&["eat", "256"]);
+    let last: u32 = eaten.text().lines().last().and_then(|line| line.parse().ok()).unwrap_or_default();
+    assert_eq!(eaten.code(), 128 + 9, "the out-of-memory killer ends it");
+    assert!((16..=64).contains(&last), "{last} MiB were had");
+    assert_eq!(alice.boot_id(), boot);
+    assert_eq!(alice.says("echo alive"), "alive");
+}
+
+#[test]
+fn tasks_beyond_the_limit_are_not_had() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "tasks_max=60"]);
+    alice.bring_probe();
+    let started: u32 = alice.probe_again(&["fork", "500"]).text().parse().expect("a number");
+    assert!((20..=60).contains(&started), "{started} tasks were had");
+}
+
+#[test]
+fn cpu_time_beyond_the_quota_is_not_had() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "cpu_quota=20%"]);
+    let begin = Instant::now();
+    alice.says("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
+    let used = alice.says("cat /proc/self/schedstat; times");
+    let wall = begin.elapsed().as_secs_f64();
+    let quick = {
+        alice.ctl("set", &["cpu_quota=100%"]).ok();
+        let begin = Instant::now();
+        alice.says("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
+        begin.elapsed().as_secs_f64()
+    };
+    assert!(wall > quick * 1.5, "{wall} s at 20%, {quick} s at 100%; {used}");
+}
+
+#[test]
+fn a_limit_is_changed_while_the_tenant_runs() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "tasks_max=40"]);
+    alice.bring_probe();
+    let count = || -> u32 { alice.probe_again(&["fork", "200"]).text().parse().expect("a number") };
+    assert!(count() <= 40);
+    alice.ctl("set", &["tasks_max=400"]).ok();
+    assert_eq!(count(), 200);
+}
+
+#[test]
+fn stat_shows_use_against_the_limit() {
+    let host = Host::start();
+    let alice =
+        host.boot("alice", &["--image", "busybox", "--set", "memory_max=64M", "--set", "tasks_max=60"]);
+    let stat = host.ctl(&["--json", "stat", alice.name()]).ok().json();
+    let text = stat.to_string();
+    assert!(text.contains("67108864"), "{stat:#}");
+    assert!(text.contains("60"), "{stat:#}");
+}
+
+#[test]
+fn a_limit_that_cannot_be_kept_is_refused_by_the_name_of_its_controller() {
+    let host = Host::start();
+    // No machine of this kind has a controller that weighs I/O without a scheduler for it.
+    if host.has_io_weight() {
+        return host.create("alice", &["--image", "busybox", "--set", "io_weight=50"]).start();
+    }
+    let alice = host.create("alice", &["--image", "busybox", "--set", "io_weight=50"]);
+    let said = alice.ctl("start", &[]).output().refused(4);
+    assert!(said.contains("io"), "{said}");
+    alice.ctl("start", &["--allow-unenforced"]).ok();
+    assert_eq!(alice.phase(), "running");
+}
+
+#[test]
+fn a_tenant_makes_no_more_cgroups_than_it_may() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "cgroups_max=10"]);
+    let made = alice.says(
+        "cd /sys/fs/cgroup; n=0; while mkdir g$n 2>/dev/null && [ $n -lt 50 ]; do n=$((n+1)); done; echo $n",
+    );
+    let made: u32 = made.parse().expect("a number");
+    assert!(made <= 10, "{made} cgroups were made");
+}
+
+#[test]
+fn a_tenant_has_no_more_terminals_than_it_may() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "pts_max=16", "--set", "ttys=1"]);
+    let script = "n=0; while [ $n -lt 40 ]; do (exec 3<>/dev/ptmx && sleep 5) 2>/dev/null & n=$((n+1)); done; \
+                  sleep 1; ls /dev/pts | grep -c '[0-9]'";
+    let had: u32 = alice.says(script).parse().expect("a number");
+    assert!(had <= 16, "{had} terminals were had");
+}

@@ -1,0 +1,51 @@
+//! Memory that somebody holds, as the whole machine counts it.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+/// What is summed up, see proc_meminfo(5): everything that tenants cause and that cannot be dropped.
+const COUNTED: [&str; 6] = ["AnonPages", "Shmem", "Slab", "PageTables", "KernelStack", "Percpu"];
+
+/// Drops what can be dropped and waits until the sum stands still; bytes.
+pub(super) fn settled() -> Result<u64> {
+    let deadline = Instant::now() + Duration::from_secs(45);
+    let mut last = [u64::MAX; 3];
+    loop {
+        fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop caches")?;
+        let now = held()?;
+        last.rotate_left(1);
+        last[2] = now;
+        let (least, most) = (last.iter().min().copied(), last.iter().max().copied());
+        let still = least.zip(most).is_some_and(|(least, most)| most.saturating_sub(least) < (1 << 20));
+        if still || Instant::now() > deadline {
+            return Ok(now);
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn held() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let value = |line: &str| -> Option<u64> {
+        let (key, rest) = line.split_once(':')?;
+        let kib: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
+        COUNTED.contains(&key).then_some(kib << 10)
+    };
+    Ok(text.lines().filter_map(value).sum())
+}
+
+/// Private memory of one process, bytes, from smaps_rollup.
+pub(super) fn private(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("cannot look into process {pid}"))?;
+    let value = |line: &str| -> Option<u64> {
+        let (key, rest) = line.split_once(':')?;
+        let kib: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
+        matches!(key, "Private_Clean" | "Private_Dirty" | "Private_Hugetlb").then_some(kib << 10)
+    };
+    Ok(text.lines().filter_map(value).sum())
+}

@@ -1,0 +1,79 @@
+//! Tenantry: user namespace, network, seccomp, limits, console log; by `tenantctl`, as users do.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tenantry_tests::{Host, host::Place};
+
+use super::contestant::{Contestant, in_cgroup, timed};
+use crate::sh;
+
+pub(super) struct Tenantry<'a> {
+    host: &'a Host,
+    kind: &'static str,
+    image: &'static str,
+}
+
+/// A host for all tenants of the bench.
+pub(super) fn host(bin: &Path, images: &Path, tmp: &Path) -> Host {
+    Host::start_in(Place { bin: bin.to_owned(), images: images.to_owned(), tmp: tmp.to_owned() })
+}
+
+/// `tenantctl …` for a host.
+pub(super) fn ctl(host: &Host, args: &[&str]) -> Command {
+    let mut command = sh::command(host.program("tenantctl"), args);
+    command.env("TENANTRY_ROOT", host.root());
+    command
+}
+
+impl<'a> Tenantry<'a> {
+    pub(super) fn new(host: &'a Host, kind: &'static str, image: &'static str) -> Self {
+        Self { host, kind, image }
+    }
+
+    fn ctl(&self, args: &[&str]) -> Result<Duration> {
+        timed(ctl(self.host, args))
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}-{name}", self.kind)
+    }
+}
+
+impl Contestant for Tenantry<'_> {
+    fn who(&self) -> &'static str {
+        "Tenantry"
+    }
+
+    fn image(&self) -> &str {
+        self.kind
+    }
+
+    fn make(&self, name: &str) -> Result<()> {
+        self.ctl(&["create", &self.name(name), "--image", self.image]).map(drop)
+    }
+
+    fn boot(&self, name: &str) -> Result<Duration> {
+        self.ctl(&["start", &self.name(name)])
+    }
+
+    fn stop(&self, name: &str) -> Result<Duration> {
+        self.ctl(&["stop", &self.name(name)])
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.ctl(&["destroy", &self.name(name), "--yes", "--force"]).map(drop)
+    }
+
+    fn run_true(&self, name: &str) -> Result<Duration> {
+        // The supervisor itself, in a unit's cgroup, as systemd or hostd would start it.
+        let mut run = Command::new(self.host.program("tenant"));
+        run.arg("run").arg(self.name(name)).env("TENANTRY_ROOT", self.host.root());
+        in_cgroup("bench-tenantry/exec", || timed(run))
+    }
+
+    fn supervisor(&self, name: &str) -> Result<u32> {
+        let tenant = tenantry_tests::Tenant::new(self.host, &self.name(name));
+        u32::try_from(tenant.pids().1).context("a process id is positive")
+    }
+}
