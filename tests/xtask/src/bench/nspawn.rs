@@ -37,10 +37,14 @@ impl Nspawn {
 
     /// A shell moves itself into the container's cgroup and becomes systemd-nspawn.
     fn command(&self, name: &str) -> Command {
-        let script =
-            format!("mkdir -p {CGROUP}/{name} && echo 0 > {CGROUP}/{name}/cgroup.procs && exec \"$@\"");
-        let mut command = sh::command("sh", &["-c", &script, "sh", "systemd-nspawn", "--quiet"]);
+        let dir = format!("{CGROUP}/{name}");
+        let script = format!("mkdir -p {dir} && echo 0 > {dir}/cgroup.procs && exec \"$@\"");
+        self.arguments(sh::command("sh", &["-c", &script, "sh", "systemd-nspawn"]), name)
+    }
+
+    fn arguments(&self, mut command: Command, name: &str) -> Command {
         command
+            .arg("--quiet")
             .arg("--directory")
             .arg(&self.tree)
             .args(["--machine", name, "--volatile=overlay", "--register=no", "--keep-unit"])
@@ -105,7 +109,7 @@ impl Contestant for Nspawn {
     }
 
     fn run_true(&self, name: &str) -> Result<Duration> {
-        let mut command = self.program(name);
+        let mut command = self.arguments(Command::new("systemd-nspawn"), name);
         command.arg("/bin/true");
         in_cgroup(&format!("bench-nspawn/{name}"), || timed(command))
     }
