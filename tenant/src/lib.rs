@@ -14,11 +14,13 @@
 
 pub mod allocation;
 pub mod apply;
+pub mod attach;
 pub mod config;
 pub mod facts;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod join;
 pub mod kernel;
 pub mod layout;
 pub mod limits;

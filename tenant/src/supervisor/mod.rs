@@ -1,1 +1,386 @@
 //! `tenant run NAME`: the small, synchronous process that keeps one tenant alive.
+//!
+//! One thread, one poll(2). The supervisor starts the tenant, holds the masters of its terminals, hears
+//! its init, answers on two sockets, and takes everything down at the end. It keeps nothing that
+//! another process would need to know but `state.json`.
+//!
+//! | file | what it handles |
+//! |---|---|
+//! | `lifecycle` | which phase follows which; pure |
+//! | `boot` | building a tenant and taking it down |
+//! | `events` | the loop |
+//! | `console`, `tty`, `viewer`, `log`, `getty` | terminals, who looks at them, what they printed, logins |
+//! | `control` | requests |
+//! | `notify` | sd_notify(3) from init and to the unit manager |
+//! | `wire`, `socket`, `escape`, `rate`, `signals` | what those rest on |
+
+mod boot;
+mod console;
+pub mod control;
+pub mod escape;
+mod events;
+mod getty;
+pub mod lifecycle;
+pub mod log;
+mod notify;
+mod rate;
+mod signals;
+pub mod socket;
+mod tty;
+mod viewer;
+pub mod wire;
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{DirBuilderExt as _, OpenOptionsExt as _},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+    time::{Instant, SystemTime},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{
+    apply::StartError,
+    kernel::{KernelError, Linux},
+    layout::Layout,
+    load::LoadPlanError,
+    name::TenantName,
+    plan::Plan,
+    profile::LoadError,
+    record::RecordError,
+    state::{Exit, Phase, RunState},
+};
+
+use self::{
+    console::Consoles,
+    control::Conversations,
+    lifecycle::{RebootGuard, Wish},
+    notify::Manager,
+    rate::Budget,
+    signals::Signals,
+};
+
+/// What `tenant run` is given.
+#[derive(Debug)]
+pub struct RunOptions {
+    /// Where things lie.
+    pub layout: Layout,
+    /// Which tenant.
+    pub name: TenantName,
+    /// The unit's cgroup v2 directory; none is the supervisor's own.
+    pub cgroup: Option<PathBuf>,
+    /// A descriptor on which one byte says that this process is where it belongs.
+    pub gate: Option<OwnedFd>,
+}
+
+/// Why a tenant does not run, or runs no more.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Only root can do this.
+    #[error("this needs root")]
+    NotRoot,
+    /// Another supervisor has it.
+    #[error("it is supervised already, by process {0}")]
+    Busy(String),
+    /// Its files.
+    #[error(transparent)]
+    Load(#[from] LoadPlanError),
+    /// Its state file.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Something of this process.
+    #[error("cannot {operation} {object}")]
+    Io {
+        /// What was asked for.
+        operation: &'static str,
+        /// Of what.
+        object: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What a supervisor that was killed left behind cannot be removed.
+    #[error("what an earlier run left cannot be removed")]
+    Sweep(#[source] KernelError),
+    /// The start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Its init ended before it had started.
+    #[error("its init {}", how(.0))]
+    Died(Exit),
+    /// Its init does not get ready.
+    #[error("its init was not ready within {0} s")]
+    NotReady(u64),
+    /// It reboots and reboots.
+    #[error("it rebooted {} times in a row, each time within {} s", RebootGuard::MOST, RebootGuard::SHORT.as_secs())]
+    RebootLoop,
+}
+
+fn how(exit: &Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Poweroff => "powered off".to_owned(),
+        Exit::Signal(signal) => format!("was killed by signal {signal}"),
+    }
+}
+
+impl RunError {
+    fn io(operation: &'static str, object: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        let object = object.to_string();
+        move |source| Self::Io { operation, object, source }
+    }
+
+    /// The remedy, if one is known.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NotRoot => Some("run it as root".to_owned()),
+            Self::Busy(_) => Some("stop it first, or use it as it is: tenantctl stop NAME".to_owned()),
+            Self::Load(error) => error.help().map(str::to_owned),
+            Self::Sweep(_) => Some("look for what holds it: tenantctl doctor".to_owned()),
+            Self::Died(_) | Self::NotReady(_) | Self::RebootLoop => {
+                Some("see what it printed: tenantctl logs NAME".to_owned())
+            }
+            Self::Start(_) | Self::Record(_) | Self::Io { .. } => None,
+        }
+    }
+
+    /// The exit code: 3 for a tenant that does not exist, 4 for one that is supervised already, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Load(LoadPlanError::Config(LoadError::NoTenant(_))) => 3,
+            Self::Busy(_) => 4,
+            Self::Died(Exit::Code(code @ 1..=255)) => *code as u8,
+            _ => 1,
+        }
+    }
+}
+
+/// An error with all its causes, joined by `: `.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A tenant that could not be kept running, with what helps to understand it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Why.
+    pub error: RunError,
+    /// The last lines of its console, escaped.
+    pub console: Vec<String>,
+}
+
+impl From<RunError> for Failed {
+    fn from(error: RunError) -> Self {
+        Self { error, console: Vec::new() }
+    }
+}
+
+/// Runs a tenant from its start to its end. Returns the exit code that stands for that end.
+///
+/// # Errors
+/// Why it could not be started, or started again; everything has been taken down.
+pub fn run(options: RunOptions) -> Result<u8, Failed> {
+    let mut supervisor = Supervisor::new(options)?;
+    let result = supervisor.first_boot().and_then(|()| supervisor.supervise());
+    supervisor.finish(result)
+}
+
+/// The running init.
+#[derive(Debug)]
+struct Init {
+    pid: i32,
+    pidfd: OwnedFd,
+    notify: Option<OwnedFd>,
+    /// What it may say per second.
+    budget: Budget,
+    /// Whether its notify socket is not polled until the budget has recovered.
+    muted: bool,
+    /// When it was executed.
+    executed: Instant,
+}
+
+/// When the present wish is pressed.
+#[derive(Debug)]
+struct Ending {
+    /// Everything is killed then.
+    kill_at: Instant,
+    /// The signal is sent again then: an init that has just begun may not have been listening.
+    repeat_at: Option<Instant>,
+    repeats: u8,
+}
+
+#[derive(Debug)]
+struct Supervisor {
+    layout: Layout,
+    name: TenantName,
+    kernel: Linux,
+    unit: Option<PathBuf>,
+    v2_mount: PathBuf,
+    gate: Option<OwnedFd>,
+    group: Option<u32>,
+    signals: Signals,
+    manager: Manager,
+    console_listener: UnixListener,
+    control_listener: UnixListener,
+    consoles: Consoles,
+    conversations: Conversations,
+    /// What `state.json` says; none before the first plan.
+    state: Option<RunState>,
+    plan: Option<Plan>,
+    init: Option<Init>,
+    boot_began: Instant,
+    wish: Wish,
+    ending: Option<Ending>,
+    guard: RebootGuard,
+    /// Held while this process lives: one supervisor for a tenant.
+    _lock: File,
+}
+
+impl Supervisor {
+    fn new(options: RunOptions) -> Result<Self, RunError> {
+        let RunOptions { layout, name, cgroup, gate } = options;
+        if !rustix::process::geteuid().is_root() {
+            return Err(RunError::NotRoot);
+        }
+        // A tenant that does not exist leaves no runtime directory behind.
+        crate::profile::load_fragment(&layout, &name).map_err(LoadPlanError::from)?;
+        let runtime = layout.runtime(&name);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&runtime)
+            .map_err(RunError::io("create", runtime.display()))?;
+        let lock = lock(&runtime.join("lock"))?;
+        // What an earlier supervisor said last is not about this one.
+        let state = layout.run_state(&name);
+        match fs::remove_file(&state) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RunError::io("remove", state.display())(error));
+            }
+            _ => {}
+        }
+        let signals = Signals::block().map_err(RunError::io("block", "signals"))?;
+        let group = socket::group();
+        let listen = |path: PathBuf| {
+            socket::listen(&path, group).map_err(RunError::io("listen on", path.display()))
+        };
+        Ok(Self {
+            console_listener: listen(layout.console_socket(&name))?,
+            control_listener: listen(layout.control_socket(&name))?,
+            consoles: Consoles::new(layout.log(&name)),
+            conversations: Conversations::default(),
+            layout,
+            name,
+            kernel: Linux::new(),
+            unit: cgroup,
+            v2_mount: PathBuf::new(),
+            gate,
+            group,
+            signals,
+            manager: Manager::from_environment(),
+            state: None,
+            plan: None,
+            init: None,
+            boot_began: Instant::now(),
+            wish: Wish::Run,
+            ending: None,
+            guard: RebootGuard::default(),
+            _lock: lock,
+        })
+    }
+
+    fn phase(&self) -> Phase {
+        self.state.as_ref().map_or(Phase::Starting, |state| state.phase)
+    }
+
+    /// Notes an event of the tenant's life and tells the world.
+    fn enter(&mut self, event: lifecycle::Event) -> Result<(), RunError> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        state.phase = lifecycle::next(state.phase, event)
+            .map_err(|illegal| RunError::io("supervise", &self.name)(io::Error::other(illegal)))?;
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), RunError> {
+        match &self.state {
+            Some(state) => Ok(state.write(&self.layout.run_state(&self.name))?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Takes the lock of a tenant, which says who has it.
+fn lock(path: &Path) -> Result<File, RunError> {
+    let open = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path);
+    let mut file = open.map_err(RunError::io("open", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let _ = file.take(16).read_to_string(&mut holder);
+            return Err(RunError::Busy(holder.trim().to_owned()));
+        }
+        Err(error) => return Err(RunError::io("lock", path.display())(error.into())),
+    }
+    let name = format!("{}\n", std::process::id());
+    file.set_len(0)
+        .and_then(|()| file.write_all(name.as_bytes()))
+        .map_err(RunError::io("write", path.display()))?;
+    Ok(file)
+}
+
+/// Milliseconds since 1970 UTC.
+fn wall_clock_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_supervisor_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = lock(&path).unwrap();
+        let error = lock(&path).unwrap_err();
+        let me = std::process::id().to_string();
+        assert!(matches!(&error, RunError::Busy(pid) if *pid == me), "{error}");
+        assert_eq!(error.exit_code(), 4);
+        drop(first);
+        lock(&path).unwrap();
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let error = RunError::Io {
+            operation: "open",
+            object: "/x".to_owned(),
+            source: io::Error::from_raw_os_error(libc::ENOENT),
+        };
+        assert_eq!(chain(&error), "cannot open /x: No such file or directory (os error 2)");
+    }
+}

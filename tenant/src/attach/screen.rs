@@ -1,0 +1,82 @@
+//! The terminal of the person at the keyboard.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// Ends what a program may have switched on and not off again: alternate screen, hidden cursor,
+/// colours, mouse reports, bracketed paste; see console_codes(4) and xterm's control sequences.
+const CALM: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l";
+
+/// A terminal in raw mode; it gets its old settings back when this is dropped.
+#[derive(Debug)]
+pub struct RawMode {
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+impl RawMode {
+    /// Puts a terminal in raw mode; none when `fd` is not one.
+    ///
+    /// # Errors
+    /// A terminal that cannot be set.
+    pub fn enter(fd: impl AsFd) -> io::Result<Option<Self>> {
+        if !isatty(fd.as_fd()) {
+            return Ok(None);
+        }
+        let terminal = fd.as_fd().try_clone_to_owned()?;
+        let before = tcgetattr(&terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(&terminal, OptionalActions::Flush, &raw)?;
+        Ok(Some(Self { terminal, before }))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
+    }
+}
+
+/// Undoes what a program left switched on in a terminal.
+pub fn calm(fd: impl AsFd) {
+    if isatty(fd.as_fd()) {
+        let _ = rustix::io::write(fd, CALM);
+    }
+}
+
+/// Rows and columns of a terminal; (0, 0) of anything else.
+pub fn window_size(fd: impl AsFd) -> (u16, u16) {
+    tcgetwinsize(fd).map_or((0, 0), |size| (size.ws_row, size.ws_col))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::{
+        pty::{OpenptFlags, openpt, unlockpt},
+        termios::LocalModes,
+    };
+
+    use super::*;
+    use crate::kernel::raw::open_pty_peer;
+
+    #[test]
+    fn raw_mode_ends_with_its_value() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = open_pty_peer(&master).unwrap();
+        let echoes = || tcgetattr(&slave).unwrap().local_modes.contains(LocalModes::ECHO);
+        assert!(echoes());
+        let raw = RawMode::enter(&slave).unwrap().unwrap();
+        assert!(!echoes());
+        drop(raw);
+        assert!(echoes());
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        assert!(RawMode::enter(&reader).unwrap().is_none());
+        assert_eq!(window_size(&reader), (0, 0));
+    }
+}

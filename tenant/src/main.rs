@@ -1,0 +1,267 @@
+//! `tenant`: runs one tenant, and gets into one that runs. Needs no hostd.
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use tenant::{
+    Layout, TenantName,
+    attach::{self, AttachEnd, AttachError, AttachOptions, DetachKey},
+    join::{self, ExecError, ExecOptions, TtyMode},
+    kernel::raw,
+    supervisor::{
+        self, Failed, RunOptions, chain,
+        control::{Client, ControlError, Request},
+        wire::Tty,
+    },
+};
+
+/// Runs one tenant, and gets into one that runs.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Directory below which everything lies; $TENANTRY_ROOT, or / if not given
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a tenant and stay with it until it ends: the main process of tenant@NAME.service
+    Run(Run),
+    /// Run a command in a running tenant
+    Exec(Exec),
+    /// Log in to a running tenant
+    Shell(Shell),
+    /// Attach to a console or tty of a running tenant
+    Console(Console),
+    /// Ask the supervisor of a tenant
+    Control(Control),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The tenant
+    name: TenantName,
+    /// Its unit's cgroup v2 directory; this process's own if not given
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Inherited descriptor on which one byte says that this process has been placed in its cgroups
+    #[arg(long, value_name = "N")]
+    gate_fd: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+struct TtyChoice {
+    /// Give it a pseudoterminal, whatever this command's own input and output are
+    #[arg(short, long, conflicts_with = "no_tty")]
+    tty: bool,
+    /// Give it pipes, also on a terminal
+    #[arg(long)]
+    no_tty: bool,
+}
+
+impl TtyChoice {
+    fn mode(&self) -> TtyMode {
+        match (self.tty, self.no_tty) {
+            (true, _) => TtyMode::Always,
+            (_, true) => TtyMode::Never,
+            _ => TtyMode::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Exec {
+    /// The tenant
+    name: TenantName,
+    #[command(flatten)]
+    tty: TtyChoice,
+    /// Name or number of a user of the tenant
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Working directory inside
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Environment variable; may be given several times
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Command and arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    if key.is_empty() || text.contains('\0') {
+        return Err("expected KEY=VALUE".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Args)]
+struct Shell {
+    /// The tenant
+    name: TenantName,
+    #[command(flatten)]
+    tty: TtyChoice,
+    /// Name or number of a user of the tenant
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Console {
+    /// The tenant
+    name: TenantName,
+    /// The console (0), or the number of a tty
+    #[arg(short, long, default_value = "console", value_name = "N")]
+    tty: Tty,
+    /// Only watch
+    #[arg(short, long)]
+    read_only: bool,
+    /// Lines of the past to show first
+    #[arg(long, default_value_t = 24, value_name = "LINES")]
+    replay: u32,
+    /// Control character that detaches, as ^X; or none
+    #[arg(long, default_value = "^]", value_name = "KEY")]
+    detach_key: DetachKey,
+    /// Seconds after which to detach
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct Control {
+    /// The tenant
+    name: TenantName,
+    /// What to ask for
+    #[arg(value_enum)]
+    op: Op,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Op {
+    Status,
+    Stop,
+    Kill,
+    Reboot,
+    Freeze,
+    Thaw,
+}
+
+/// What is printed before the command ends badly.
+struct Trouble {
+    /// What could not be done, as it goes behind `error: `.
+    error: String,
+    help: Option<String>,
+    /// Lines of the tenant's console.
+    console: Vec<String>,
+    code: u8,
+}
+
+impl Trouble {
+    fn new(error: String, help: Option<String>, code: u8) -> Self {
+        Self { error, help, console: Vec::new(), code }
+    }
+}
+
+fn main() -> ExitCode {
+    let Cli { root, command } = Cli::parse();
+    let root = root.or_else(|| std::env::var_os(Layout::ENV).map(PathBuf::from)).unwrap_or_else(|| "/".into());
+    let layout = match std::path::absolute(&root) {
+        Ok(root) => Layout::new(root),
+        Err(_) => Layout::new(root),
+    };
+    let result = match command {
+        Command::Run(run) => run_tenant(layout, run),
+        Command::Exec(exec) => exec_command(&layout, exec),
+        Command::Shell(Shell { name, tty, user }) => {
+            join::shell(&layout, &name, user, tty.mode()).map_err(|error| exec_trouble(&name, &error))
+        }
+        Command::Console(console) => attach_console(&layout, console),
+        Command::Control(Control { name, op }) => ask(&layout, &name, op),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(trouble) => {
+            let mut out = std::io::stderr().lock();
+            for line in &trouble.console {
+                let _ = writeln!(out, "console: {line}");
+            }
+            let _ = writeln!(out, "error: {}", trouble.error);
+            if let Some(help) = &trouble.help {
+                let _ = writeln!(out, "help: {help}");
+            }
+            ExitCode::from(trouble.code)
+        }
+    }
+}
+
+fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
+    let Run { name, cgroup, gate_fd } = run;
+    let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
+    let gate = gate_fd.map(raw::inherited_fd).transpose().map_err(|error| {
+        Trouble::new(cannot(&format!("descriptor of --gate-fd: {error}")), None, 2)
+    })?;
+    supervisor::run(RunOptions { layout, name: name.clone(), cgroup, gate }).map_err(|failed| {
+        let Failed { error, console } = failed;
+        let help = error.help().map(|help| help.replace("NAME", name.as_str()));
+        Trouble { console, ..Trouble::new(cannot(&chain(&error)), help, error.exit_code()) }
+    })
+}
+
+fn exec_trouble(name: &TenantName, error: &ExecError) -> Trouble {
+    let text = format!("cannot run a command in tenant {:?}: {}", name.as_str(), chain(error));
+    Trouble::new(text, error.help(), error.exit_code())
+}
+
+fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, Trouble> {
+    let Exec { name, tty, user, workdir, env, command } = exec;
+    let options = ExecOptions { argv: command, tty: tty.mode(), user, dir: workdir, env };
+    join::exec(layout, &name, &options).map_err(|error| exec_trouble(&name, &error))
+}
+
+fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {
+    let Console { name, tty, read_only, replay, detach_key, timeout } = console;
+    let timeout = timeout.map(Duration::from_secs);
+    let options =
+        AttachOptions { tty, read_only, replay, detach_key, timeout, ..AttachOptions::default() };
+    match attach::run(layout, &name, options) {
+        Ok(AttachEnd::Lost) => Ok(1),
+        Ok(_) => Ok(0),
+        Err(error) => {
+            let code = if matches!(error, AttachError::NotRunning(_)) { 4 } else { 1 };
+            let text = format!("cannot attach to tenant {:?}: {}", name.as_str(), chain(&error));
+            Err(Trouble::new(text, error.help(), code))
+        }
+    }
+}
+
+fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, Trouble> {
+    let request = match op {
+        Op::Status => Request::Status {},
+        Op::Stop => Request::Stop {},
+        Op::Kill => Request::Kill {},
+        Op::Reboot => Request::Reboot {},
+        Op::Freeze => Request::Freeze {},
+        Op::Thaw => Request::Thaw {},
+    };
+    let reply = Client::connect(&layout.control_socket(name), Duration::from_secs(10))
+        .and_then(|client| client.ask(request))
+        .map_err(|error| {
+            let (help, code) = match &error {
+                ControlError::NotRunning => (Some(format!("start it: tenantctl start {name}")), 4),
+                ControlError::Refused { help, .. } => (help.clone(), 4),
+                ControlError::Io(_) | ControlError::Malformed(_) => (None, 1),
+            };
+            let what = format!("{op:?}").to_lowercase();
+            Trouble::new(format!("cannot {what} tenant {:?}: {}", name.as_str(), chain(&error)), help, code)
+        })?;
+    if let Some(status) = reply.status {
+        let text = serde_json::to_string_pretty(&status).unwrap_or_default();
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+    Ok(0)
+}

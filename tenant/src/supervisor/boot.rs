@@ -1,0 +1,299 @@
+//! Building a tenant, taking it down, and building it again.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::fd::{AsFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Ending, Failed, Init, RunError, Supervisor, chain,
+    lifecycle::{self, Verdict, Wish, exit_code},
+    rate::Budget,
+    wall_clock_ms,
+    wire::{Event, Tty},
+};
+use crate::{
+    apply,
+    facts::HostFacts,
+    image::Ready,
+    kernel::{KernelError, raw},
+    load::load_plan,
+    state::{Failure, Phase, ProcessRef, RunState},
+};
+
+/// Lines of the console that go with a failure.
+const LAST_WORDS: usize = 20;
+/// Messages of an init that are read per second, and at once.
+const NOTIFY_RATE: u32 = 50;
+/// How long viewers may take to hear the end.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// A stop signal may be lost on an init that was executed less than this ago.
+const YOUNG: Duration = Duration::from_secs(2);
+
+impl Supervisor {
+    pub(super) fn first_boot(&mut self) -> Result<(), RunError> {
+        let gate = self.gate.take();
+        self.boot(|| pass_gate(gate))
+    }
+
+    /// Reads every file anew, removes what is left of an earlier run, and starts the tenant.
+    fn boot(&mut self, gate: impl FnOnce() -> Result<(), KernelError>) -> Result<(), RunError> {
+        self.boot_began = Instant::now();
+        self.wish = Wish::Run;
+        self.ending = None;
+        let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
+        let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref())?;
+        // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
+        self.unit = Some(plan.cgroup.unit.clone());
+        self.v2_mount = facts.cgroup.v2_mount.unwrap_or_default();
+        let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
+        let supervisor = ProcessRef::of(std::process::id() as i32);
+        self.state = Some(RunState {
+            format_version: RunState::FORMAT_VERSION,
+            phase: Phase::Starting,
+            supervisor: supervisor.map_err(RunError::io("read", "/proc/self/stat"))?,
+            init: None,
+            digest: plan.digest,
+            boots,
+            started_ms: wall_clock_ms(),
+            exec_us: None,
+            ready_us: None,
+            cgroup: plan.cgroup.unit.display().to_string(),
+            status: None,
+            exit: None,
+            failure: None,
+        });
+        self.save()?;
+        self.manager.tell("STATUS=Starting");
+        let plan = self.plan.insert(plan);
+        if let Some(error) = apply::stop(&self.kernel, plan).into_iter().next() {
+            return Err(RunError::Sweep(error));
+        }
+        let payload = apply::start(&self.kernel, plan, gate)?;
+        let now = Instant::now();
+        self.consoles
+            .connect(payload.terminals, &plan.init, now)
+            .map_err(RunError::io("use", "the terminals"))?;
+        self.init = Some(Init {
+            pid: payload.pid,
+            pidfd: payload.pidfd,
+            notify: payload.notify,
+            budget: Budget::new(now, NOTIFY_RATE, NOTIFY_RATE),
+            muted: false,
+            executed: now,
+        });
+        let reports = plan.init.ready == Ready::Notify;
+        if let Some(state) = &mut self.state {
+            state.init = ProcessRef::of(payload.pid).ok();
+            state.exec_us = Some(micros(now - self.boot_began));
+        }
+        self.enter(lifecycle::Event::Executed)?;
+        if reports {
+            self.manager.tell("STATUS=Booting");
+        } else {
+            self.ready(now)?;
+        }
+        raw::trim_heap();
+        Ok(())
+    }
+
+    /// Init is ready.
+    pub(super) fn ready(&mut self, now: Instant) -> Result<(), RunError> {
+        if let Some(state) = &mut self.state {
+            state.ready_us = Some(micros(now - self.boot_began));
+        }
+        self.consoles.booted(now);
+        self.enter(lifecycle::Event::Ready)?;
+        self.manager.tell("READY=1\nSTATUS=Running");
+        Ok(())
+    }
+
+    /// Asks the tenant to end, to start again afterwards if the wish is a reboot. A second request does
+    /// not make the first one more urgent, but a stop prevails over a reboot.
+    pub(super) fn ask_to_end(&mut self, wish: Wish) -> Result<(), RunError> {
+        let phase = self.phase();
+        if wish == Wish::Stop || self.wish == Wish::Run {
+            self.wish = wish;
+        }
+        if wish == Wish::Stop {
+            self.manager.tell("STOPPING=1\nSTATUS=Stopping");
+        }
+        if !matches!(phase, Phase::Booting | Phase::Running) {
+            return Ok(());
+        }
+        let (Some(init), Some(plan)) = (&self.init, &self.plan) else { return Ok(()) };
+        let now = Instant::now();
+        let young = phase == Phase::Booting || now.duration_since(init.executed) < YOUNG;
+        self.ending = Some(Ending {
+            kill_at: now + plan.init.stop_timeout,
+            repeat_at: young.then_some(now + Duration::from_secs(1)),
+            repeats: 5,
+        });
+        // A frozen init would not hear the signal.
+        let _ = self.set_frozen(false);
+        self.signal_init();
+        self.enter(lifecycle::Event::AskedToEnd)
+    }
+
+    fn signal_init(&self) {
+        if let (Some(init), Some(plan)) = (&self.init, &self.plan) {
+            // It may just have ended; then its end is on the way.
+            let _ = raw::pidfd_signal(init.pidfd.as_fd(), plan.init.stop_signal);
+        }
+    }
+
+    /// Does what the present request to end is due for.
+    pub(super) fn press(&mut self, now: Instant) {
+        let Some(ending) = &mut self.ending else { return };
+        if ending.repeat_at.is_some_and(|at| now >= at) {
+            ending.repeats -= 1;
+            ending.repeat_at = (ending.repeats > 0).then_some(now + Duration::from_secs(1));
+            self.signal_init();
+        }
+        if let Some(ending) = &mut self.ending
+            && now >= ending.kill_at
+        {
+            ending.kill_at = now + Duration::from_secs(10);
+            ending.repeat_at = None;
+            self.kill_payload();
+        }
+    }
+
+    /// Ends the tenant now.
+    pub(super) fn kill(&mut self) -> Result<(), RunError> {
+        self.ask_to_end(Wish::Stop)?;
+        if let Some(ending) = &mut self.ending {
+            ending.kill_at = Instant::now();
+        }
+        self.press(Instant::now());
+        Ok(())
+    }
+
+    /// Kills all processes at once; init's end is then heard of like any other.
+    fn kill_payload(&self) {
+        if let (Some(plan), Some(init)) = (&self.plan, &self.init) {
+            let _ = fs::write(plan.cgroup.payload.join("cgroup.kill"), "1");
+            // Init alone takes the whole pid namespace with it, should the cgroup be out of reach.
+            let _ = raw::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+
+    pub(super) fn set_frozen(&self, frozen: bool) -> std::io::Result<()> {
+        let plan = self.plan.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        fs::write(plan.cgroup.payload.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+    }
+
+    /// Whether all processes of the tenant are at rest.
+    pub(super) fn is_frozen(&self) -> bool {
+        let events = self.plan.as_ref().map(|plan| plan.cgroup.payload.join("cgroup.events"));
+        let text = events.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().any(|line| line == "frozen 1")
+    }
+
+    /// Init has ended: takes the rest down, and builds the tenant again or returns the exit code.
+    pub(super) fn init_ended(&mut self, death: lifecycle::Death) -> Result<Option<u8>, RunError> {
+        let Some(init) = self.init.take() else { return Ok(None) };
+        let now = Instant::now();
+        let age = now.duration_since(init.executed);
+        drop(init);
+        let verdict = lifecycle::judge(death, self.wish, self.phase(), age);
+        self.consoles.disconnect(now);
+        let wish = self.wish;
+        match verdict {
+            Verdict::Over(exit) => {
+                self.sweep()?;
+                if let Some(state) = &mut self.state {
+                    state.exit = Some(exit);
+                    state.init = None;
+                }
+                self.enter(lifecycle::Event::Ended)?;
+                Ok(Some(exit_code(exit, wish)))
+            }
+            Verdict::Dead(exit) => {
+                if let Some(state) = &mut self.state {
+                    state.exit = Some(exit);
+                }
+                Err(RunError::Died(exit))
+            }
+            Verdict::Reboot => {
+                // A reboot that somebody asked for is not a loop.
+                if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
+                    return Err(RunError::RebootLoop);
+                }
+                self.sweep()?;
+                let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
+                self.consoles.tell_all(&Event::Reboot { boots });
+                self.enter(lifecycle::Event::Rebuilt)?;
+                self.boot(|| Ok(()))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn sweep(&self) -> Result<(), RunError> {
+        let plan = self.plan.as_ref();
+        let failed = plan.and_then(|plan| apply::stop(&self.kernel, plan).into_iter().next());
+        failed.map_or(Ok(()), |error| Err(RunError::Sweep(error)))
+    }
+
+    /// The last act: leaves nothing behind but the final state.
+    pub(super) fn finish(mut self, result: Result<u8, RunError>) -> Result<u8, Failed> {
+        self.init = None;
+        self.consoles.disconnect(Instant::now());
+        let exit = self.state.as_ref().and_then(|state| state.exit);
+        let result = result.map_err(|error| self.fail(error));
+        self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
+        self.farewell();
+        for socket in [self.layout.console_socket(&self.name), self.layout.control_socket(&self.name)] {
+            let _ = fs::remove_file(socket);
+        }
+        result
+    }
+
+    /// Takes down what there is and writes down why.
+    fn fail(&mut self, error: RunError) -> Failed {
+        let leftovers = self.plan.as_ref().map(|plan| apply::stop(&self.kernel, plan)).unwrap_or_default();
+        let mut message = chain(&error);
+        for leftover in leftovers {
+            message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));
+        }
+        let ran = self.state.as_ref().is_some_and(|state| state.exec_us.is_some());
+        let console =
+            if ran { self.consoles.last_words(Tty::CONSOLE, LAST_WORDS) } else { Vec::new() };
+        let failure = Failure { message, help: error.help(), console: console.clone() };
+        self.manager.tell(&format!("STATUS={}", failure.message.replace('\n', " ")));
+        if let Some(state) = &mut self.state {
+            state.init = None;
+            state.failure = Some(failure);
+            // A phase that is final already, or a disk that is full: the error below is what matters.
+            let _ = self.enter(lifecycle::Event::Failed);
+        }
+        Failed { error, console }
+    }
+
+    /// Gives viewers a moment to take what they have not been sent yet.
+    fn farewell(&mut self) {
+        let end = Instant::now() + FAREWELL;
+        while self.consoles.has_backlog() && Instant::now() < end {
+            if self.wait_for_viewers(end).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+/// Waits for the byte that says that this process has been placed in its cgroups.
+fn pass_gate(gate: Option<OwnedFd>) -> Result<(), KernelError> {
+    let Some(gate) = gate else { return Ok(()) };
+    let mut byte = [0];
+    std::fs::File::from(gate).read_exact(&mut byte).map_err(|_| {
+        let refused = std::io::Error::other("the unit manager gave up on this start");
+        KernelError::new("pass", "the gate", refused)
+    })
+}

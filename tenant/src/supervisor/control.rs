@@ -1,0 +1,308 @@
+//! `control.sock`: one line of JSON asks, one line of JSON answers, and the connection closes.
+//!
+//! ```text
+//! {"op":"status"}                       {"ok":true,"status":{"state":{…},"frozen":false,"viewers":0}}
+//! {"op":"stop"}  {"op":"reboot"}        {"ok":true}      asked for; state.json tells how it goes
+//! {"op":"kill"}                         {"ok":true}
+//! {"op":"freeze"}  {"op":"thaw"}        {"ok":true}      done
+//! {"op":"console_tail","tty":0,"lines":20}   {"ok":true,"lines":["…"]}
+//!                                       {"ok":false,"error":"…","help":"…"}
+//! ```
+
+use std::{
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{SendFlags, send},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    socket,
+    wire::{self, MAX_LINE, Tty},
+};
+use crate::state::RunState;
+
+/// Most connections at a time.
+const MAX_CLIENTS: usize = 16;
+/// How long a connection may last.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// What can be asked of a supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How it is.
+    Status {},
+    /// End, as by SIGTERM to the supervisor. A frozen tenant is thawed first.
+    Stop {},
+    /// End now.
+    Kill {},
+    /// End and start again, with the same console.
+    Reboot {},
+    /// Stop all processes where they are.
+    Freeze {},
+    /// Let them go on.
+    Thaw {},
+    /// The last lines of a console, escaped.
+    ConsoleTail {
+        /// Which.
+        tty: Tty,
+        /// How many, at most 1000.
+        lines: u16,
+    },
+}
+
+/// How a tenant is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// What `state.json` says.
+    pub state: RunState,
+    /// Whether its processes are frozen.
+    pub frozen: bool,
+    /// How many viewers its consoles have.
+    pub viewers: usize,
+}
+
+/// What a supervisor answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Whether it was done.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The remedy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Answer to a status request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Box<Status>>,
+    /// Answer to a request for console lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Vec<String>>,
+}
+
+impl Reply {
+    /// It was done.
+    pub fn done() -> Self {
+        Self { ok: true, ..Self::default() }
+    }
+
+    /// It was not done.
+    pub fn refused(error: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { error: Some(error.into()), help: Some(help.into()), ..Self::default() }
+    }
+}
+
+/// Why a request got no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody serves the socket.
+    #[error("no supervisor is running")]
+    NotRunning,
+    /// It does not answer.
+    #[error("the supervisor does not answer")]
+    Io(#[source] io::Error),
+    /// It answers nonsense.
+    #[error("the supervisor's answer makes no sense: {0}")]
+    Malformed(String),
+    /// It refused.
+    #[error("{error}")]
+    Refused {
+        /// Why.
+        error: String,
+        /// The remedy.
+        help: Option<String>,
+    },
+}
+
+/// The asking side: synchronous, with deadlines.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+}
+
+impl Client {
+    /// Connects to a tenant's [`crate::Layout::control_socket`]. `timeout` bounds each step of the
+    /// conversation; a freeze may take the supervisor 5 seconds.
+    ///
+    /// # Errors
+    /// [`ControlError::NotRunning`] when nobody is there.
+    pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, ControlError> {
+        let stream = socket::connect(socket).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+            _ => ControlError::Io(error),
+        })?;
+        let limit = |stream: &UnixStream| {
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))
+        };
+        limit(&stream).map_err(ControlError::Io)?;
+        Ok(Self { stream })
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn ask(mut self, request: Request) -> Result<Reply, ControlError> {
+        self.stream.write_all(&wire::line(&request)).map_err(ControlError::Io)?;
+        let mut line = Vec::new();
+        let mut reader = BufReader::new(self.stream).take(4 * MAX_LINE as u64);
+        reader.read_until(b'\n', &mut line).map_err(ControlError::Io)?;
+        if line.is_empty() {
+            return Err(ControlError::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let reply: Reply = wire::parse(&line).map_err(ControlError::Malformed)?;
+        match reply {
+            Reply { ok: true, .. } => Ok(reply),
+            Reply { error, help, .. } => Err(ControlError::Refused { error: error.unwrap_or_default(), help }),
+        }
+    }
+}
+
+/// One connection, on the answering side.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) stream: UnixStream,
+    line: Vec<u8>,
+    answer: Option<Vec<u8>>,
+    /// Its answer waits until the processes have come to rest.
+    pub(super) freezing: Option<Instant>,
+    /// What they are to come to: frozen or not.
+    pub(super) target: bool,
+    deadline: Instant,
+    gone: bool,
+}
+
+impl Conversation {
+    fn new(stream: UnixStream, now: Instant) -> Self {
+        let (line, answer) = (Vec::new(), None);
+        Self { stream, line, answer, freezing: None, target: false, deadline: now + DEADLINE, gone: false }
+    }
+
+    /// Reads the request; none while it is not whole. A malformed one is answered here.
+    pub(super) fn read(&mut self) -> Option<Request> {
+        let mut bytes = [0; 1024];
+        match rustix::io::read(&self.stream, &mut bytes) {
+            Ok(0) => self.gone = true,
+            Ok(length) if self.answer.is_none() && self.freezing.is_none() => {
+                self.line.extend_from_slice(&bytes[..length]);
+            }
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.gone = true,
+        }
+        if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+            let line = std::mem::take(&mut self.line);
+            match wire::parse(&line[..end]) {
+                Ok(request) => return Some(request),
+                Err(error) => self.answer(&Reply::refused(
+                    format!("the request is malformed: {}", super::escape::one_line(&error, 300)),
+                    "send one line of JSON with the key `op`",
+                )),
+            }
+        } else if self.line.len() > MAX_LINE {
+            self.gone = true;
+        }
+        None
+    }
+
+    pub(super) fn answer(&mut self, reply: &Reply) {
+        self.freezing = None;
+        self.answer = Some(wire::line(reply));
+        self.flush();
+    }
+
+    pub(super) fn wants_output(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.is_empty())
+    }
+
+    pub(super) fn flush(&mut self) {
+        let Some(answer) = &mut self.answer else { return };
+        while !answer.is_empty() {
+            match send(&self.stream, answer, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(length) => drop(answer.drain(..length)),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.gone = true;
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.gone = true;
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        self.gone || now >= self.deadline
+    }
+}
+
+/// All connections to `control.sock`.
+#[derive(Debug, Default)]
+pub(super) struct Conversations(pub(super) Vec<Conversation>);
+
+impl Conversations {
+    pub(super) fn admit(&mut self, stream: UnixStream, now: Instant) {
+        if self.0.len() < MAX_CLIENTS {
+            self.0.push(Conversation::new(stream, now));
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.0.retain(|conversation| !conversation.is_done(now));
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let due = |conversation: &Conversation| {
+            conversation.freezing.unwrap_or(conversation.deadline).min(conversation.deadline)
+        };
+        self.0.iter().map(due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_the_form_of_the_documentation() {
+        for (text, request) in [
+            ("{\"op\":\"status\"}", Request::Status {}),
+            ("{\"op\":\"reboot\"}", Request::Reboot {}),
+            (
+                "{\"op\":\"console_tail\",\"tty\":0,\"lines\":20}",
+                Request::ConsoleTail { tty: Tty::CONSOLE, lines: 20 },
+            ),
+        ] {
+            assert_eq!(wire::parse::<Request>(text.as_bytes()), Ok(request));
+            assert_eq!(wire::line(&request), format!("{text}\n").into_bytes());
+        }
+        assert!(wire::parse::<Request>(b"{\"op\":\"stop\",\"now\":true}").is_err());
+        assert!(wire::parse::<Request>(b"{\"op\":\"explode\"}").is_err());
+        assert_eq!(wire::line(&Reply::done()), b"{\"ok\":true}\n");
+    }
+
+    #[test]
+    fn a_malformed_request_is_answered_and_the_connection_closed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut conversation = Conversation::new(ours, Instant::now());
+        (&theirs).write_all(b"hello\n").unwrap();
+        assert_eq!(conversation.read(), None);
+        assert!(conversation.is_done(Instant::now()));
+        let mut answer = String::new();
+        BufReader::new(theirs).read_line(&mut answer).unwrap();
+        assert!(answer.starts_with("{\"ok\":false,\"error\":\"the request is malformed"), "{answer}");
+    }
+}

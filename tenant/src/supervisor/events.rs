@@ -1,0 +1,349 @@
+//! The loop: waits for the first of many things, and handles what came.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{WaitOptions, wait},
+};
+
+use super::{
+    RunError, Supervisor,
+    console::Part,
+    control::{Reply, Request, Status},
+    getty::Inside,
+    lifecycle::{Death, Wish},
+    notify, socket,
+};
+use crate::state::Phase;
+
+/// How long the processes of a tenant may take to come to rest.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
+/// Most lines of a console in one answer.
+const MAX_LINES: u16 = 1000;
+/// Most messages of an init read at a time.
+const MAX_MESSAGES: usize = 16;
+
+/// What can become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    ConsoleListener,
+    ControlListener,
+    Notify,
+    /// `cgroup.events` of the payload, while a freeze or thaw is awaited.
+    Freezer,
+    Conversation(usize),
+    Consoles(Part),
+}
+
+fn until(deadline: Option<Instant>, now: Instant) -> io::Result<Option<Timespec>> {
+    // Rounded up: to wake up a moment early would be to spin.
+    let left = deadline.map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
+    Ok(left.map(Timespec::try_from).transpose().map_err(|_| io::ErrorKind::InvalidInput)?)
+}
+
+impl Supervisor {
+    /// Keeps the tenant until its end; returns the exit code that stands for it.
+    pub(super) fn supervise(&mut self) -> Result<u8, RunError> {
+        loop {
+            let now = Instant::now();
+            self.tick(now)?;
+            let ready = self.wait(now).map_err(RunError::io("wait for", "events"))?;
+            let now = Instant::now();
+            for (source, flags) in ready {
+                if let Some(code) = self.handle(source, flags, now)? {
+                    return Ok(code);
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn tick(&mut self, now: Instant) -> Result<(), RunError> {
+        self.press(now);
+        if let (Some(due), Phase::Booting) = (self.start_deadline(), self.phase())
+            && now >= due
+        {
+            let limit = self.plan.as_ref().map_or(0, |plan| plan.init.start_timeout.as_secs());
+            return Err(RunError::NotReady(limit));
+        }
+        if let Some(init) = &mut self.init {
+            init.muted = init.budget.closed_until(now).is_some();
+        }
+        self.settle_freezes(now);
+        self.conversations.tick(now);
+        let inside = match (&self.init, &self.plan, self.phase()) {
+            (Some(init), Some(plan), Phase::Running) => {
+                let (pid, pidfd) = (init.pid, init.pidfd.as_fd());
+                Some(Inside { plan, v2_mount: &self.v2_mount, pid, pidfd })
+            }
+            _ => None,
+        };
+        self.consoles.tick(inside.as_ref(), now);
+        Ok(())
+    }
+
+    fn start_deadline(&self) -> Option<Instant> {
+        let limit = self.plan.as_ref().map(|plan| plan.init.start_timeout)?;
+        (self.phase() == Phase::Booting).then_some(self.boot_began + limit)
+    }
+
+    /// When something is due without any event.
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let takes_logins = self.phase() == Phase::Running;
+        let ending = self.ending.as_ref();
+        [
+            self.start_deadline(),
+            ending.map(|ending| ending.kill_at),
+            ending.and_then(|ending| ending.repeat_at),
+            self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
+            self.conversations.deadline(),
+            self.consoles.deadline(takes_logins, now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn wait(&mut self, now: Instant) -> io::Result<Vec<(Source, PollFlags)>> {
+        let timeout = until(self.deadline(now), now)?;
+        let mut sources = vec![Source::Signals, Source::ConsoleListener, Source::ControlListener];
+        let mut fds = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.console_listener, PollFlags::IN),
+            PollFd::new(&self.control_listener, PollFlags::IN),
+        ];
+        if let Some(init) = &self.init
+            && let (Some(notify), false) = (&init.notify, init.muted)
+        {
+            sources.push(Source::Notify);
+            fds.push(PollFd::new(notify, PollFlags::IN));
+        }
+        let freezer = self.freezer();
+        if let Some(events) = &freezer {
+            sources.push(Source::Freezer);
+            fds.push(PollFd::new(events, PollFlags::PRI));
+        }
+        for (place, conversation) in self.conversations.0.iter().enumerate() {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, conversation.wants_output());
+            sources.push(Source::Conversation(place));
+            fds.push(PollFd::new(&conversation.stream, flags));
+        }
+        let mut parts = Vec::new();
+        self.consoles.interest(&mut parts, &mut fds);
+        sources.extend(parts.into_iter().map(Source::Consoles));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = fds.iter().map(PollFd::revents);
+        Ok(sources.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    /// `cgroup.events`, opened and read anew so that any change after this moment is seen.
+    fn freezer(&self) -> Option<File> {
+        self.conversations.0.iter().find(|conversation| conversation.freezing.is_some())?;
+        let events = self.plan.as_ref()?.cgroup.payload.join("cgroup.events");
+        let mut file = File::open(events).ok()?;
+        io::copy(&mut file, &mut io::sink()).ok()?;
+        Some(file)
+    }
+
+    fn handle(&mut self, source: Source, flags: PollFlags, now: Instant) -> Result<Option<u8>, RunError> {
+        match source {
+            Source::Signals => return self.take_signals(now),
+            Source::ConsoleListener => {
+                while let Some(stream) = socket::accept(&self.console_listener, self.group) {
+                    self.consoles.admit(stream, now);
+                }
+            }
+            Source::ControlListener => {
+                while let Some(stream) = socket::accept(&self.control_listener, self.group) {
+                    self.conversations.admit(stream, now);
+                }
+            }
+            Source::Notify => self.hear_init(now)?,
+            Source::Freezer => self.settle_freezes(now),
+            Source::Conversation(place) => self.converse(place, flags)?,
+            Source::Consoles(part) => self.consoles.handle(part, flags, now),
+        }
+        Ok(None)
+    }
+
+    fn take_signals(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
+        let asked = self.signals.take().map_err(RunError::io("read", "signals"))?;
+        if asked.stop {
+            self.ask_to_end(Wish::Stop)?;
+        }
+        if asked.children {
+            return self.reap(now);
+        }
+        Ok(None)
+    }
+
+    /// Collects every child that ended; several may stand behind one SIGCHLD.
+    fn reap(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
+        let mut death = None;
+        loop {
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => (pid.as_raw_nonzero().get(), status),
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(None) | Err(_) => break,
+            };
+            if self.init.as_ref().is_some_and(|init| init.pid == pid) {
+                let code = status.exit_status().map(Death::Code);
+                death = code.or_else(|| status.terminating_signal().map(Death::Signal));
+            } else {
+                self.consoles.reaped(pid, now);
+            }
+        }
+        match death {
+            // What init said last may still be in its socket.
+            Some(death) => {
+                self.hear_init(now)?;
+                self.init_ended(death)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn hear_init(&mut self, now: Instant) -> Result<(), RunError> {
+        for _ in 0..MAX_MESSAGES {
+            let Some(init) = &mut self.init else { return Ok(()) };
+            let Some(notify) = &init.notify else { return Ok(()) };
+            let report = match notify::receive(notify, init.pid) {
+                Ok(Some(report)) => report,
+                // A socket that fails says nothing more; init's end is heard of otherwise.
+                Ok(None) | Err(_) => return Ok(()),
+            };
+            init.budget.take(now, 1);
+            if let Some(status) = report.status.filter(|status| !status.is_empty()) {
+                self.manager.tell(&format!("STATUS={status}"));
+                if let Some(state) = &mut self.state
+                    && state.status.as_ref() != Some(&status)
+                {
+                    state.status = Some(status);
+                    self.save()?;
+                }
+            }
+            if report.ready && self.phase() == Phase::Booting {
+                self.ready(now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn converse(&mut self, place: usize, flags: PollFlags) -> Result<(), RunError> {
+        let conversation = &mut self.conversations.0[place];
+        if flags.contains(PollFlags::OUT) {
+            conversation.flush();
+        }
+        let request = if flags.contains(PollFlags::IN) { conversation.read() } else { None };
+        if flags.intersects(PollFlags::HUP | PollFlags::ERR) && request.is_none() {
+            conversation.hang_up();
+        }
+        let Some(request) = request else { return Ok(()) };
+        let reply = self.answer(request, place)?;
+        if let Some(reply) = reply {
+            self.conversations.0[place].answer(&reply);
+        }
+        Ok(())
+    }
+
+    /// Does what was asked; none when the answer has to wait.
+    fn answer(&mut self, request: Request, place: usize) -> Result<Option<Reply>, RunError> {
+        let runs = matches!(self.phase(), Phase::Booting | Phase::Running);
+        let refused = || Reply::refused(format!("the tenant is {:?}", self.phase()).to_lowercase(), "wait for it");
+        let reply = match request {
+            Request::Status {} => match &self.state {
+                Some(state) => {
+                    let (state, frozen) = (state.clone(), self.is_frozen());
+                    let status = Status { state, frozen, viewers: self.consoles.viewers() };
+                    Reply { status: Some(Box::new(status)), ..Reply::done() }
+                }
+                None => refused(),
+            },
+            Request::Stop {} => {
+                self.ask_to_end(Wish::Stop)?;
+                Reply::done()
+            }
+            Request::Kill {} => {
+                self.kill()?;
+                Reply::done()
+            }
+            Request::Reboot {} if runs => {
+                self.ask_to_end(Wish::Reboot)?;
+                Reply::done()
+            }
+            Request::Freeze {} | Request::Thaw {} if runs => {
+                let freeze = request == Request::Freeze {};
+                match self.set_frozen(freeze) {
+                    Ok(()) if self.is_frozen() == freeze => Reply::done(),
+                    Ok(()) => {
+                        let conversation = &mut self.conversations.0[place];
+                        conversation.freezing = Some(Instant::now() + FREEZE_DEADLINE);
+                        conversation.target = freeze;
+                        return Ok(None);
+                    }
+                    Err(error) => Reply::refused(
+                        format!("cannot write cgroup.freeze: {error}"),
+                        "look at the tenant's cgroup: tenantctl doctor",
+                    ),
+                }
+            }
+            Request::Reboot {} | Request::Freeze {} | Request::Thaw {} => refused(),
+            Request::ConsoleTail { tty, lines } => {
+                let lines = self.consoles.last_words(tty, lines.min(MAX_LINES).into());
+                Reply { lines: Some(lines), ..Reply::done() }
+            }
+        };
+        Ok(Some(reply))
+    }
+
+    /// Answers those who wait for the processes to come to rest, or to go on.
+    fn settle_freezes(&mut self, now: Instant) {
+        if self.conversations.0.iter().all(|conversation| conversation.freezing.is_none()) {
+            return;
+        }
+        let frozen = self.is_frozen();
+        let mut give_up = false;
+        for conversation in &mut self.conversations.0 {
+            let Some(deadline) = conversation.freezing else { continue };
+            if conversation.target == frozen {
+                conversation.answer(&Reply::done());
+            } else if now >= deadline {
+                give_up |= conversation.target;
+                conversation.answer(&Reply::refused(
+                    "its processes did not come to rest within 5 s",
+                    "one of them hangs in the kernel: look for state D in ps(1)",
+                ));
+            }
+        }
+        if give_up {
+            let _ = self.set_frozen(false);
+        }
+    }
+
+    /// Sends viewers what they have not been sent yet, for the last time.
+    pub(super) fn wait_for_viewers(&mut self, end: Instant) -> io::Result<()> {
+        let now = Instant::now();
+        let timeout = until(Some(end), now)?;
+        let (mut parts, mut fds) = (Vec::new(), Vec::new());
+        self.consoles.interest(&mut parts, &mut fds);
+        poll(&mut fds, timeout.as_ref())?;
+        let flags: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        drop(fds);
+        for (part, flags) in parts.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()) {
+            self.consoles.handle(part, flags, now);
+        }
+        self.consoles.tick(None, now);
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Logins on demand: a login program runs on a tty only while somebody is there to use it.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::tty::Terminal;
+use crate::{
+    join::{Command, JoinError, Joining, Progress, Streams, Target, join},
+    plan::Plan,
+};
+
+/// How long a login program may take until it is executed; a tenant could keep it waiting for ever.
+const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an idle login program may take to end.
+const HANGUP_DEADLINE: Duration = Duration::from_secs(2);
+/// A session that ended sooner is not respawned at once.
+const SHORT_SESSION: Duration = Duration::from_secs(2);
+/// The longest wait before another try.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// What a login needs to know of the running tenant.
+#[derive(Debug)]
+pub(super) struct Inside<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) v2_mount: &'a PathBuf,
+    pub(super) pid: i32,
+    pub(super) pidfd: BorrowedFd<'a>,
+}
+
+#[derive(Debug)]
+enum Login {
+    Absent,
+    /// `reaped` has the children that ended meanwhile: a process can end before it is heard of.
+    Joining { joining: Joining, born: Option<i32>, reaped: Vec<i32>, deadline: Instant },
+    Running { pid: i32, since: Instant },
+    HungUp { pid: i32, deadline: Instant },
+}
+
+/// The login on one tty.
+#[derive(Debug)]
+pub(super) struct Getty {
+    login: Login,
+    not_before: Instant,
+    short: u32,
+    /// The viewers were told why there is no login.
+    told: bool,
+    /// The login program's path.
+    program: String,
+}
+
+impl Getty {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { login: Login::Absent, not_before: now, short: 0, told: false, program: String::new() }
+    }
+
+    /// The tenant has (re)started: its own init gets a moment to put something on the tty itself.
+    pub(super) fn reset(&mut self, not_before: Instant) {
+        *self = Self::new(not_before);
+    }
+
+    /// A viewer came: an error is worth telling again, and nobody should wait for a backoff.
+    pub(super) fn welcome(&mut self, now: Instant) {
+        self.told = false;
+        if self.short > 0 {
+            self.short = 0;
+            self.not_before = now;
+        }
+    }
+
+    /// What to poll for while a login program is on its way.
+    pub(super) fn channel(&self) -> Option<BorrowedFd<'_>> {
+        match &self.login {
+            Login::Joining { joining, .. } => Some(joining.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// When something is due; `wanted` says whether a read-write viewer is there.
+    pub(super) fn deadline(&self, wanted: bool) -> Option<Instant> {
+        match &self.login {
+            Login::Absent => wanted.then_some(self.not_before),
+            Login::Joining { deadline, .. } | Login::HungUp { deadline, .. } => Some(*deadline),
+            Login::Running { .. } => None,
+        }
+    }
+
+    /// Starts a login program if one is wanted and there is no session; returns what the viewers are to
+    /// be told if there cannot be one.
+    pub(super) fn start(&mut self, terminal: &Terminal, inside: &Inside<'_>, now: Instant) -> Option<String> {
+        if !matches!(self.login, Login::Absent) || now < self.not_before || !terminal.is_connected() {
+            return None;
+        }
+        if terminal.session().is_some() {
+            // The image's own init takes care of this tty. Look again in a while.
+            self.not_before = now + SHORT_SESSION;
+            return None;
+        }
+        if inside.plan.init.getty.is_empty() {
+            self.not_before = now + MAX_BACKOFF;
+            return self.tell("its image has no login program for ttys".to_owned());
+        }
+        self.program.clone_from(&inside.plan.init.getty[0]);
+        match self.spawn(terminal, inside) {
+            Ok(joining) => {
+                self.login =
+                    Login::Joining { joining, born: None, reaped: Vec::new(), deadline: now + JOIN_DEADLINE };
+                None
+            }
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
+    fn spawn(&self, terminal: &Terminal, inside: &Inside<'_>) -> Result<Joining, JoinError> {
+        let host = |what| move |error| JoinError::Host(what, error);
+        let target = Target::of_child(inside.pid, inside.pidfd, inside.v2_mount);
+        let target = target.map_err(host("open the tenant's cgroup"))?;
+        let slave: OwnedFd = terminal.slave().map_err(host("open the tty"))?;
+        let init = &inside.plan.init;
+        let mut env: Vec<(String, String)> = init.env.clone().into_iter().collect();
+        env.retain(|(key, _)| key != "NOTIFY_SOCKET");
+        // A terminal that every system knows and every emulator can stand in for.
+        env.push(("TERM".to_owned(), "vt220".to_owned()));
+        let command = Command { argv: init.getty.clone(), env, ..Command::default() };
+        join(&target, &command, &inside.plan.security, &Streams::Tty(slave.as_fd()))
+    }
+
+    /// Takes note of the way of a login program that is on its way.
+    pub(super) fn advance(&mut self, now: Instant) -> Option<String> {
+        loop {
+            let Login::Joining { joining, born, reaped, .. } = &mut self.login else { return None };
+            match joining.advance(false) {
+                Ok(Progress::Pending) => return None,
+                Ok(Progress::Born { pid, .. }) => *born = Some(pid),
+                Ok(Progress::Executed { pid }) => {
+                    let ended = reaped.contains(&pid);
+                    self.login = Login::Running { pid, since: now };
+                    if ended {
+                        self.reaped(pid, now);
+                    }
+                    return None;
+                }
+                Err(error) => return self.fail(&error, now),
+            }
+        }
+    }
+
+    /// Notes that a child of the supervisor ended.
+    pub(super) fn reaped(&mut self, pid: i32, now: Instant) {
+        let age = match &mut self.login {
+            Login::Running { pid: ours, since } if *ours == pid => now.saturating_duration_since(*since),
+            Login::HungUp { pid: ours, .. } if *ours == pid => SHORT_SESSION,
+            Login::Joining { reaped, .. } => {
+                if reaped.len() < 16 {
+                    reaped.push(pid);
+                }
+                return;
+            }
+            _ => return,
+        };
+        self.login = Login::Absent;
+        self.short = if age < SHORT_SESSION { self.short + 1 } else { 0 };
+        self.not_before = now + self.backoff();
+    }
+
+    /// Nothing, then 1, 2, 4, … seconds.
+    fn backoff(&self) -> Duration {
+        match self.short {
+            0 => Duration::ZERO,
+            short => Duration::from_secs(1 << (short - 1).min(6)).min(MAX_BACKOFF),
+        }
+    }
+
+    fn fail(&mut self, error: &JoinError, now: Instant) -> Option<String> {
+        self.login = Login::Absent;
+        self.short += 1;
+        self.not_before = now + self.backoff();
+        self.tell(super::chain(error))
+    }
+
+    fn tell(&mut self, reason: String) -> Option<String> {
+        (!std::mem::replace(&mut self.told, true)).then(|| format!("no login here: {reason}"))
+    }
+
+    /// Nobody is there any more: ends a login program that nobody has logged in with. A session in which
+    /// somebody has stays as it is.
+    pub(super) fn release(&mut self, terminal: &Terminal, now: Instant) {
+        if let Login::Running { pid, .. } = self.login
+            && terminal.session() == Some(pid)
+            && is_idle(pid, &self.program)
+        {
+            signal(pid, Signal::HUP);
+            self.login = Login::HungUp { pid, deadline: now + HANGUP_DEADLINE };
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<String> {
+        match &mut self.login {
+            Login::Joining { joining, born, deadline, .. } if now >= *deadline => {
+                signal(joining.joiner, Signal::KILL);
+                if let Some(pid) = *born {
+                    signal(pid, Signal::KILL);
+                }
+                let error = std::io::ErrorKind::TimedOut.into();
+                self.fail(&JoinError::Inside { step: "execute the login program", source: error }, now)
+            }
+            Login::HungUp { pid, deadline } if now >= *deadline => {
+                signal(*pid, Signal::KILL);
+                *deadline = now + HANGUP_DEADLINE;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Signals a child that has not been reaped, so its pid is still its own.
+fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Whether a login program still waits for somebody: a getty becomes login(1) when it has a name, and
+/// login(1) gives the session to a shell. A shell as login program cannot be told from one in use.
+fn is_idle(pid: i32, path: &str) -> bool {
+    let program = path.rsplit('/').next().unwrap_or_default();
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let waits = program.ends_with("getty") || program == "login";
+    // The kernel keeps the first 15 bytes of a name.
+    waits && comm.trim_end() == program.get(..15).unwrap_or(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_session_waits_longer_and_longer() {
+        let now = Instant::now();
+        let mut getty = Getty::new(now);
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            getty.login = Login::Running { pid: 1, since: now };
+            getty.reaped(1, now);
+            waits.push(getty.not_before.duration_since(now).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        getty.welcome(now);
+        assert_eq!(getty.deadline(true), Some(now));
+        assert_eq!(getty.deadline(false), None);
+        getty.login = Login::Running { pid: 1, since: now };
+        getty.reaped(1, now + Duration::from_secs(60));
+        assert_eq!(getty.not_before, now + Duration::from_secs(60));
+    }
+
+    #[test]
+    fn only_a_waiting_getty_is_idle() {
+        let me = std::process::id() as i32;
+        assert!(!is_idle(me, "/bin/sh"));
+        assert!(!is_idle(me, "/sbin/agetty"));
+        assert!(!is_idle(me, ""));
+    }
+}
