@@ -208,7 +208,7 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
     supervisor::run(RunOptions { layout, name: name.clone(), cgroup, gate }).map_err(|failed| {
         let Failed { error, console } = failed;
         let help = error.help().map(|help| help.replace("NAME", name.as_str()));
-        Trouble { console, ..Trouble::new(cannot(&chain(&error)), help, error.exit_code()) }
+        Trouble { console, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
     })
 }
 

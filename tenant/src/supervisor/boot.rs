@@ -270,7 +270,7 @@ impl Supervisor {
             // A phase that is final already, or a disk that is full: the error below is what matters.
             let _ = self.enter(lifecycle::Event::Failed);
         }
-        Failed { error, console }
+        Failed { error: Box::new(error), console }
     }
 
     /// Gives viewers a moment to take what they have not been sent yet.

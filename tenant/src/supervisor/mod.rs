@@ -180,14 +180,14 @@ pub fn chain(error: &dyn Error) -> String {
 #[error("{error}")]
 pub struct Failed {
     /// Why.
-    pub error: RunError,
+    pub error: Box<RunError>,
     /// The last lines of its console, escaped.
     pub console: Vec<String>,
 }
 
 impl From<RunError> for Failed {
     fn from(error: RunError) -> Self {
-        Self { error, console: Vec::new() }
+        Self { error: Box::new(error), console: Vec::new() }
     }
 }
 

@@ -117,7 +117,7 @@ mod tests {
         let path = deep.join("console.sock");
         let listener = listen(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let client = connect(&path).unwrap();
+        let _client = connect(&path).unwrap();
         let served = accept(&listener, Some(client_gid()));
         assert!(served.is_some());
         assert!(accept(&listener, None).is_none());
