@@ -55,8 +55,11 @@ pub enum ToolError {
     },
 }
 
+/// The lines that apt and mmdebstrap mark as errors, or else all that are kept.
 fn said(output: &[String]) -> String {
-    if output.is_empty() { String::new() } else { format!(": {}", output.join(" | ")) }
+    let marked: Vec<_> = output.iter().filter(|line| line.starts_with("E: ")).map(String::as_str).collect();
+    let lines = if marked.is_empty() { output.iter().map(String::as_str).collect() } else { marked };
+    if lines.is_empty() { String::new() } else { format!(": {}", lines.join(" | ")) }
 }
 
 impl Explain for ToolError {
