@@ -1,0 +1,31 @@
+//! `/v1/host`: hostd itself.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::get};
+use utoipa::OpenApi as _;
+
+use super::{Answer, Document, types::HostAnswer};
+use crate::host::Host;
+
+pub(super) fn routes() -> Router<Arc<Host>> {
+    Router::new()
+        .route("/v1/host", get(host))
+        .route("/v1/openapi.json", get(async || Json(Document::openapi())))
+}
+
+/// What this hostd is.
+#[utoipa::path(get, path = "/v1/host", responses((status = 200, body = HostAnswer)))]
+pub(super) async fn host(State(host): State<Arc<Host>>) -> Answer<HostAnswer> {
+    let records = host.store().records();
+    Ok(Json(HostAnswer {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_ms: u64::try_from(host.uptime().as_millis()).unwrap_or(u64::MAX),
+        kernel: host.store().facts().kernel.to_string(),
+        units: "standalone".to_owned(),
+        tenants: records.len(),
+        running: records.keys().filter(|name| host.units().is_running(name)).count(),
+        problem: host.store().check_storage().err().map(|error| crate::error::chain(&error)),
+    }))
+}

@@ -1,0 +1,162 @@
+//! `/v1/tenants/NAME/{plan,explain,stat,logs}`: what can be known of a tenant.
+
+use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
+
+use axum::{Json, Router, extract::State, routing::get};
+use serde::Deserialize;
+use tenant::{
+    TenantName,
+    config::{Fragment, parse_toml},
+    load, profile,
+    supervisor::{escape, log, wire::Tty},
+};
+use utoipa::IntoParams;
+
+use super::{
+    Answer, Named, Parameters,
+    types::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatLimits, Usage},
+};
+use crate::{
+    explain::{Inputs, explain as explain_all},
+    host::Host,
+    store::StoreError,
+};
+
+/// Most bytes of a console log that one answer is made from.
+const MAX_LOG: usize = 8 << 20;
+
+pub(super) fn routes() -> Router<Arc<Host>> {
+    Router::new()
+        .route("/v1/tenants/{name}/plan", get(plan))
+        .route("/v1/tenants/{name}/explain", get(explain))
+        .route("/v1/tenants/{name}/stat", get(stat))
+        .route("/v1/tenants/{name}/logs", get(logs))
+}
+
+/// Every kernel step of the tenant's next start.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{name}/plan",
+    params(("name" = String, Path)),
+    responses((status = 200, body = PlanAnswer), (status = "4XX", body = Failure))
+)]
+pub(super) async fn plan(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<PlanAnswer> {
+    let cgroup = host.units().cgroups(&name).v2;
+    let (_, plan) = host.store().plan(&name, Some(&cgroup))?;
+    let text = plan.to_string();
+    let plan = serde_json::to_value(plan).map_err(|error| Failure::of(Code::Failed, &error))?;
+    Ok(Json(PlanAnswer { text, plan }))
+}
+
+/// Where each value of a tenant comes from.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{name}/explain",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Vec<Explained>), (status = "4XX", body = Failure))
+)]
+pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Vec<Explained>> {
+    let store = host.store();
+    let cgroups = host.units().cgroups(&name);
+    let allocation = store.ready(&name)?;
+    let (tenant, plan) = store.plan(&name, Some(&cgroups.v2))?;
+    let own: Fragment = parse_toml(&store.config_text(&name)?).map_err(StoreError::Setting)?;
+    let profile = profile::load_profile(store.layout(), &tenant.profile).map_err(StoreError::from)?;
+    let manifest = load::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
+    Ok(Json(explain_all(&Inputs {
+        own: &own,
+        profile: &profile,
+        tenant: &tenant,
+        allocation: &allocation,
+        manifest: &manifest,
+        plan: &plan,
+        facts: store.facts(),
+        cgroups: &cgroups,
+    })))
+}
+
+/// What a tenant uses, against its limits.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{name}/stat",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Stat), (status = 404, body = Failure))
+)]
+pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Stat> {
+    let record = host.store().record(&name)?;
+    let (state, _) = host.state(&name, record.state);
+    let limits = host.store().tenant(&name).map(|tenant| tenant.limits).unwrap_or_default();
+    Ok(Json(Stat {
+        name: name.to_string(),
+        state,
+        usage: if state.is_up() { host.units().usage(&name) } else { Usage::default() },
+        limits: StatLimits {
+            memory_max_bytes: limits.memory_max.map(|size| size.0),
+            cpu_quota_percent: limits.cpu_quota.map(|quota| quota.percent()),
+            tasks_max: limits.tasks_max,
+            io_weight: limits.io_weight.map(|weight| weight.get()),
+        },
+    }))
+}
+
+/// Which lines of a log are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogParameters {
+    /// `console`, `tty1` or a number.
+    tty: Option<String>,
+    /// How many lines at most; 100 if absent.
+    lines: Option<usize>,
+    /// Only what came after this position of an earlier answer.
+    after: Option<u64>,
+}
+
+/// The end of what a tty printed.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{name}/logs",
+    params(("name" = String, Path), LogParameters),
+    responses((status = 200, body = LogLines), (status = "4XX", body = Failure))
+)]
+pub(super) async fn logs(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Parameters(parameters): Parameters<LogParameters>,
+) -> Answer<LogLines> {
+    host.store().record(&name)?;
+    let tty = match &parameters.tty {
+        Some(tty) => tty.parse::<Tty>().map_err(|error| Failure::of(Code::Invalid, &error))?,
+        None => Tty::CONSOLE,
+    };
+    let read = move || read_log(&host, &name, tty, &parameters);
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| Failure::of(Code::Failed, &error))?
+        .map(Json)
+        .map_err(|error| Failure::of(Code::Failed, &error))
+}
+
+/// A position is the file's inode number and its length: a log that was rotated meanwhile is another
+/// file.
+fn read_log(
+    host: &Host,
+    name: &TenantName,
+    tty: Tty,
+    parameters: &LogParameters,
+) -> std::io::Result<LogLines> {
+    let dir = host.layout().log(name);
+    let (inode, length) =
+        fs::symlink_metadata(dir.join(format!("{tty}.log"))).map_or((0, 0), |meta| (meta.ino(), meta.len()));
+    let position = (inode << 32) | (length & 0xffff_ffff);
+    let (lines, most) = match parameters.after {
+        Some(after) if after == position => (0, 0),
+        Some(after) if after >> 32 == inode & 0xffff_ffff => {
+            let new = length.saturating_sub(after & 0xffff_ffff);
+            (usize::MAX, usize::try_from(new).unwrap_or(MAX_LOG).min(MAX_LOG))
+        }
+        Some(_) => (usize::MAX, usize::try_from(length).unwrap_or(MAX_LOG).min(MAX_LOG)),
+        None => (parameters.lines.unwrap_or(100), MAX_LOG),
+    };
+    let bytes = if most == 0 { Vec::new() } else { log::tail(&dir, tty, most)? };
+    Ok(LogLines { lines: escape::plain_lines(&bytes, lines), position })
+}

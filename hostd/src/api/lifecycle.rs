@@ -1,0 +1,192 @@
+//! `/v1/tenants/NAME/{start,stop,…}`: answered when it is done.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Answer, Body, Named, Parameters,
+    tenants::done,
+    types::{Changed, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
+};
+use crate::host::Host;
+
+/// Longest `wait`, seconds.
+const MAX_WAIT: u32 = 86_400;
+
+pub(super) fn routes() -> Router<Arc<Host>> {
+    Router::new()
+        .route("/v1/tenants/{name}/start", post(start))
+        .route("/v1/tenants/{name}/stop", post(stop))
+        .route("/v1/tenants/{name}/restart", post(restart))
+        .route("/v1/tenants/{name}/kill", post(kill))
+        .route("/v1/tenants/{name}/freeze", post(freeze))
+        .route("/v1/tenants/{name}/thaw", post(thaw))
+        .route("/v1/tenants/{name}/wait", get(wait))
+}
+
+/// Starts a tenant and answers when it is ready; one that runs is left alone.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/start",
+    params(("name" = String, Path)),
+    request_body = StartRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn start(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Body(request): Body<StartRequest>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    // A client that goes away must not leave a start half way.
+    let own = name.clone();
+    let change = whole(async move { host.start(&own, request.allow_unenforced).await }).await?;
+    Ok(done(name, change, since))
+}
+
+/// Runs an operation to its end even if the client hangs up.
+async fn whole<T: Send + 'static>(
+    operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::spawn(operation).await.map_err(|error| Failure::of(super::types::Code::Failed, &error))?
+}
+
+/// Stops a tenant and answers when nothing of it is left.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/stop",
+    params(("name" = String, Path)),
+    request_body = StopRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn stop(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Body(request): Body<StopRequest>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    let deadline = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
+    let own = name.clone();
+    let change = whole(async move { host.stop(&own, deadline).await }).await?;
+    Ok(done(name, change, since))
+}
+
+/// Stops a tenant if it runs, then starts it.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/restart",
+    params(("name" = String, Path)),
+    request_body = StartRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn restart(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Body(request): Body<StartRequest>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    let own = name.clone();
+    let change = whole(async move { host.restart(&own, request.allow_unenforced).await }).await?;
+    Ok(done(name, change, since))
+}
+
+/// Kills a tenant, or sends a signal to its init.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/kill",
+    params(("name" = String, Path)),
+    request_body = KillRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn kill(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Body(request): Body<KillRequest>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    host.kill(&name, request.signal.as_deref()).await?;
+    Ok(done(name, Changed::Changed, since))
+}
+
+/// Freezes all processes of a tenant.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/freeze",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+)]
+pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
+    let since = Instant::now();
+    let change = host.freeze(&name, true).await?;
+    Ok(done(name, change, since))
+}
+
+/// Lets the processes of a frozen tenant go on.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/thaw",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+)]
+pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
+    let since = Instant::now();
+    let change = host.freeze(&name, false).await?;
+    Ok(done(name, change, since))
+}
+
+/// What a tenant is waited for to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Ready.
+    #[default]
+    Running,
+    /// Down, however that came.
+    Stopped,
+}
+
+/// How a tenant is waited for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitParameters {
+    /// What it is waited for to be.
+    #[serde(default, rename = "for")]
+    goal: Goal,
+    /// Seconds until the answer is a timeout; 60 if absent.
+    timeout_sec: Option<u32>,
+}
+
+/// The state that ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Waited {
+    /// What the tenant does.
+    pub state: TenantState,
+}
+
+/// Answers when a tenant is up, or down.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{name}/wait",
+    params(("name" = String, Path), WaitParameters),
+    responses((status = 200, body = Waited), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn wait(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Parameters(parameters): Parameters<WaitParameters>,
+) -> Answer<Waited> {
+    let seconds = parameters.timeout_sec.unwrap_or(60).min(MAX_WAIT);
+    let up = parameters.goal == Goal::Running;
+    let state = host.wait(&name, up, Duration::from_secs(seconds.into())).await?;
+    Ok(Json(Waited { state }))
+}

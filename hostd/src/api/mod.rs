@@ -1,0 +1,129 @@
+//! HTTP and JSON over a Unix socket: one file per resource.
+//!
+//! Every failure is a [`Failure`] as JSON with the status its code stands for. The OpenAPI document is
+//! made from the types: `hostd --openapi`.
+
+mod config;
+mod host;
+mod inspect;
+pub mod lifecycle;
+pub mod serve;
+mod tenants;
+pub mod types;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, rejection},
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use tenant::{TenantName, name::InvalidName};
+use utoipa::OpenApi;
+
+use crate::{
+    error::{Code, Failure},
+    host::Host,
+};
+
+/// Largest request body: a configuration file and its predecessor, bytes.
+pub const MAX_BODY: usize = 3 << 20;
+
+/// The API as a document.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "hostd", description = "Tenants of one host", license(name = "Apache-2.0 OR MIT")),
+    paths(
+        host::host,
+        tenants::list,
+        tenants::create,
+        tenants::show,
+        tenants::destroy,
+        lifecycle::start,
+        lifecycle::stop,
+        lifecycle::restart,
+        lifecycle::kill,
+        lifecycle::freeze,
+        lifecycle::thaw,
+        lifecycle::wait,
+        config::read,
+        config::replace,
+        config::change,
+        inspect::plan,
+        inspect::explain,
+        inspect::stat,
+        inspect::logs,
+    ),
+    components(schemas(Failure, Code))
+)]
+pub struct Document;
+
+/// What every handler returns.
+type Answer<T> = Result<Json<T>, Failure>;
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self)).into_response()
+    }
+}
+
+/// A JSON body whose faults are told as a [`Failure`].
+#[derive(FromRequest)]
+#[from_request(via(Json), rejection(Failure))]
+struct Body<T>(T);
+
+impl From<rejection::JsonRejection> for Failure {
+    fn from(rejection: rejection::JsonRejection) -> Self {
+        Self::new(Code::Invalid, rejection.body_text())
+    }
+}
+
+/// Query parameters whose faults are told as a [`Failure`].
+#[derive(FromRequestParts)]
+#[from_request(via(Query), rejection(Failure))]
+struct Parameters<T>(T);
+
+impl From<rejection::QueryRejection> for Failure {
+    fn from(rejection: rejection::QueryRejection) -> Self {
+        Self::new(Code::Invalid, rejection.body_text())
+    }
+}
+
+/// The tenant that a path names.
+struct Named(TenantName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(name) = path.map_err(|rejection| Failure::new(Code::Invalid, rejection.body_text()))?;
+        tenant_name(&name).map(Self)
+    }
+}
+
+/// Parses a tenant's name.
+///
+/// # Errors
+/// [`Code::Invalid`] with what a name looks like.
+pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
+    text.parse().map_err(|error: InvalidName| Failure::of(Code::Invalid, &error).help(InvalidName::HELP))
+}
+
+/// All routes over a host.
+pub fn router(host: Arc<Host>) -> Router {
+    Router::new()
+        .merge(host::routes())
+        .merge(tenants::routes())
+        .merge(lifecycle::routes())
+        .merge(config::routes())
+        .merge(inspect::routes())
+        .fallback(async || Failure::new(Code::NotFound, "there is no such resource"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(Code::Invalid, "the resource does not have this method")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(host)
+}

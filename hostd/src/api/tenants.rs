@@ -1,0 +1,154 @@
+//! `/v1/tenants`: what there is, what is made and removed.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::get,
+};
+use serde::Deserialize;
+use tenant::{Allocation, state::Exit};
+use utoipa::IntoParams;
+
+use super::{
+    Answer, Body, Named, Parameters, tenant_name,
+    types::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState},
+};
+use crate::{
+    host::Host,
+    store::NewTenant,
+    units::usage,
+};
+
+pub(super) fn routes() -> Router<Arc<Host>> {
+    Router::new()
+        .route("/v1/tenants", get(list).post(create))
+        .route("/v1/tenants/{name}", get(show).delete(destroy))
+}
+
+/// The answer to a request that was made at `since`.
+pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Instant) -> Json<Done> {
+    Json(Done {
+        name: name.to_string(),
+        result: result.into(),
+        needs_restart: false,
+        took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+    })
+}
+
+fn summary(host: &Host, allocation: &Allocation) -> Summary {
+    let (state, said) = host.state(&allocation.name, allocation.state);
+    let said = said.filter(|_| state.is_up());
+    Summary {
+        name: allocation.name.to_string(),
+        state,
+        ipv4: allocation.ipv4.to_string(),
+        ipv6: allocation.ipv6.to_string(),
+        image: allocation.pinned.image.to_string(),
+        version: allocation.pinned.digest.short(),
+        started_ms: said.as_ref().map(|said| said.started_ms),
+        ready_us: said.as_ref().and_then(|said| said.ready_us),
+        exec_us: said.as_ref().and_then(|said| said.exec_us),
+        memory_bytes: if state.is_up() { usage::memory(&host.units().cgroups(&allocation.name)) } else { None },
+    }
+}
+
+/// All tenants, sorted by name.
+#[utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>)))]
+pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> {
+    let records = host.store().records();
+    Ok(Json(records.values().map(|allocation| summary(&host, allocation)).collect()))
+}
+
+/// Makes a tenant; the same request again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants",
+    request_body = CreateRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn create(State(host): State<Arc<Host>>, Body(request): Body<CreateRequest>) -> Answer<Done> {
+    let since = Instant::now();
+    let name = tenant_name(&request.name)?;
+    let mut set = Vec::new();
+    set.extend(request.profile.map(|profile| format!("profile={}", toml::Value::from(profile))));
+    set.extend(request.image.map(|image| format!("image={}", toml::Value::from(image))));
+    set.extend(request.set);
+    let change = host.create(&name, NewTenant { set }).await?;
+    Ok(done(name, change, since))
+}
+
+/// One tenant.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{name}",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Detail), (status = 404, body = Failure))
+)]
+pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Detail> {
+    let allocation = host.store().record(&name)?;
+    let summary = summary(&host, &allocation);
+    let is_up = summary.state.is_up();
+    let said = host.units().state(&name);
+    let now = said.as_ref().filter(|_| is_up);
+    let (tenant, problem) = match host.store().tenant(&name) {
+        Ok(tenant) => (Some(tenant), None),
+        Err(error) => (None, Some(crate::error::chain(&error))),
+    };
+    let digest = allocation.pinned.digest;
+    let exit = said.as_ref().and_then(|said| said.exit).map(|exit| match exit {
+        Exit::Code(code) => format!("exited with {code}"),
+        Exit::Poweroff => "powered off".to_owned(),
+        Exit::Signal(signal) => format!("killed by signal {signal}"),
+    });
+    Ok(Json(Detail {
+        profile: tenant.as_ref().map(|tenant| tenant.profile.to_string()),
+        hostname: tenant.map(|tenant| tenant.hostname),
+        problem,
+        uuid: allocation.uuid,
+        index: allocation.index.get(),
+        uids: allocation.uid_base.to_string(),
+        created: allocation.created,
+        generation: allocation.generation,
+        digest: digest.to_string(),
+        booted_digest: now.map(|said| said.digest).filter(|booted| *booted != digest).map(|d| d.to_string()),
+        supervisor_pid: now.map(|said| said.supervisor.pid),
+        init_pid: now.and_then(|said| said.init).map(|init| init.pid),
+        boots: now.map(|said| said.boots),
+        status: now.and_then(|said| said.status.clone()),
+        exit: if is_up { None } else { exit },
+        failure: said
+            .as_ref()
+            .filter(|_| summary.state == TenantState::Failed)
+            .and_then(|said| Some(said.failure.as_ref()?.message.clone())),
+        cgroup: now.map(|said| said.cgroup.clone()),
+        summary,
+    }))
+}
+
+/// How a tenant is removed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DestroyParameters {
+    /// Kill it first if it runs.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Removes a tenant and everything it stored.
+#[utoipa::path(
+    delete,
+    path = "/v1/tenants/{name}",
+    params(("name" = String, Path), DestroyParameters),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn destroy(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Parameters(parameters): Parameters<DestroyParameters>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    host.destroy(&name, parameters.force).await?;
+    Ok(done(name, Changed::Changed, since))
+}

@@ -1,0 +1,276 @@
+//! What goes over the wire. Times are milliseconds or microseconds, sizes are bytes, as the names say.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use crate::{
+    error::{Code, Failure},
+    explain::{Explained, Source},
+    host::TenantState,
+    units::usage::Usage,
+};
+
+/// What a request changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Changed {
+    /// It was made, or started.
+    Created,
+    /// It differs now.
+    Changed,
+    /// It was as asked for already.
+    Unchanged,
+}
+
+impl From<crate::store::Change> for Changed {
+    fn from(change: crate::store::Change) -> Self {
+        match change {
+            crate::store::Change::Created => Self::Created,
+            crate::store::Change::Changed => Self::Changed,
+            crate::store::Change::Unchanged => Self::Unchanged,
+        }
+    }
+}
+
+/// The answer to a request that changes something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// The tenant.
+    pub name: String,
+    /// What became of the request.
+    pub result: Changed,
+    /// Whether something of it counts from the next start only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_restart: bool,
+    /// From the request to the answer, microseconds.
+    pub took_us: u64,
+}
+
+/// One tenant in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Summary {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub state: TenantState,
+    /// Its IPv4 address.
+    pub ipv4: String,
+    /// Its IPv6 address.
+    pub ipv6: String,
+    /// The image it boots.
+    pub image: String,
+    /// First 12 hex digits of the version's digest.
+    pub version: String,
+    /// When the present boot began, milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// From the beginning of that boot until init was ready, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_us: Option<u64>,
+    /// From the beginning of that boot until init was executed, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec_us: Option<u64>,
+    /// Memory it uses, page cache included, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+/// Everything about one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Detail {
+    /// What a list says of it.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Its profile; absent when its configuration is invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Its host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// What is wrong with its configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Its machine-id(5).
+    pub uuid: String,
+    /// Its number.
+    pub index: u32,
+    /// First and last host uid.
+    pub uids: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// Counts the writes of its record.
+    pub generation: u64,
+    /// Digest of the version it boots next.
+    pub digest: String,
+    /// Digest of the version it has booted, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted_digest: Option<String>,
+    /// Process id of its supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor_pid: Option<i32>,
+    /// Process id of its init, as the host sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_pid: Option<i32>,
+    /// How often its supervisor started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boots: Option<u32>,
+    /// What its init last said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// How its init ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<String>,
+    /// Why its last start failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Its cgroup v2 directory, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+}
+
+/// A tenant to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRequest {
+    /// Its name.
+    pub name: String,
+    /// `IMAGE`, `IMAGE:CHANNEL` or `IMAGE@VERSION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Its profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// `key=value` pairs of its configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
+}
+
+/// How a tenant is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartRequest {
+    /// Pass over limits that this host cannot enforce.
+    pub allow_unenforced: bool,
+}
+
+/// How a tenant is stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StopRequest {
+    /// Seconds until it is killed; its own `stop_timeout_sec` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_sec: Option<u32>,
+}
+
+/// How a tenant is killed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KillRequest {
+    /// Signal for its init, e.g. `SIGHUP`; without one everything in it is killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+}
+
+/// A tenant's configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigText {
+    /// The text.
+    pub text: String,
+}
+
+/// A new text for a tenant's configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigReplace {
+    /// The text that the new one was made from; the file must still say that.
+    pub base: String,
+    /// The new text.
+    pub text: String,
+    /// Pass over limits that this host cannot enforce.
+    #[serde(default)]
+    pub allow_unenforced: bool,
+}
+
+/// Changes to single keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConfigChange {
+    /// `key=value` pairs.
+    pub set: Vec<String>,
+    /// Keys to be removed.
+    pub unset: Vec<String>,
+    /// Pass over limits that this host cannot enforce.
+    pub allow_unenforced: bool,
+}
+
+/// Use against limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stat {
+    /// The tenant.
+    pub name: String,
+    /// What it does.
+    pub state: TenantState,
+    /// What it uses.
+    pub usage: Usage,
+    /// What it may use at most.
+    pub limits: StatLimits,
+}
+
+/// The limits that `stat` shows; what is absent is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatLimits {
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max_bytes: Option<u64>,
+    /// Percent of one CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_percent: Option<u32>,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_max: Option<u32>,
+    /// Share of block I/O.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<u16>,
+}
+
+/// What a tenant's next start will do.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PlanAnswer {
+    /// One step a line.
+    pub text: String,
+    /// The same as data.
+    #[schema(value_type = Object)]
+    pub plan: serde_json::Value,
+}
+
+/// Lines of a console's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLines {
+    /// The lines, oldest first, without control characters.
+    pub lines: Vec<String>,
+    /// Where to go on: the `after` of a request for what comes next.
+    pub position: u64,
+}
+
+/// This hostd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostAnswer {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// For how long it has run, milliseconds.
+    pub uptime_ms: u64,
+    /// The running kernel.
+    pub kernel: String,
+    /// Who starts the supervisors: `standalone`.
+    pub units: String,
+    /// Number of tenants.
+    pub tenants: usize,
+    /// Number of tenants that run.
+    pub running: usize,
+    /// Why no tenant can be made here, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}

@@ -1,0 +1,120 @@
+//! `hostd`: keeps the records of tenants, starts their supervisors, and serves the API.
+
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use hostd::{
+    Code, Failure,
+    api::{Document, serve},
+    host::Host,
+    logging,
+    store::{Store, make_runtime_dir},
+    units::{UnitManager, standalone::Standalone},
+};
+use log::LevelFilter;
+use tenant::{HostFacts, Layout, kernel::Linux};
+use tokio::signal::unix::{SignalKind, signal};
+use utoipa::OpenApi as _;
+
+/// Keeps the tenants of this host
+#[derive(Debug, Parser)]
+#[command(name = "hostd", version, max_term_width = 100)]
+struct Cli {
+    /// Directory below which everything lies
+    #[arg(long, value_name = "DIR", env = Layout::ENV, default_value = "/", hide_env_values = true)]
+    root: PathBuf,
+    /// Print the OpenAPI document of the API and end
+    #[arg(long)]
+    openapi: bool,
+    /// Log more
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.openapi {
+        println!("{}", Document::openapi().to_pretty_json().unwrap_or_default());
+        return ExitCode::SUCCESS;
+    }
+    logging::init(if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            if let Some(help) = &failure.help {
+                eprintln!("help: {help}");
+            }
+            ExitCode::from(failure.code.exit_code())
+        }
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
+    move |error| Failure::new(Code::Failed, format!("cannot {what}: {error}"))
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if !nix::unistd::geteuid().is_root() {
+        let text = "hostd needs root: it makes namespaces, mounts and cgroups";
+        return Err(Failure::new(Code::Forbidden, text).help("sudo hostd, or systemctl start hostd"));
+    }
+    let root = std::path::absolute(cli.root).map_err(failed("make the root's path absolute"))?;
+    let layout = Layout::new(root);
+    let facts = HostFacts::gather().map_err(failed("look at this host"))?;
+    raise_file_limit();
+    // While there is a single thread: the check makes a process and a user namespace.
+    std::fs::create_dir_all(layout.state()).map_err(failed("make the state directory"))?;
+    let storage = Linux::new().check_storage(&layout.state());
+    let (store, findings) = Store::open(layout.clone(), facts.clone(), storage)?;
+    for finding in findings {
+        log::error!("{:?}: {}", finding.path, hostd::error::chain(&finding.problem));
+    }
+    if let Err(error) = store.check_storage() {
+        log::error!("no tenant can be made here: {}", hostd::error::chain(&error));
+    }
+    make_runtime_dir(&layout.runtimes())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(failed("start the runtime"))?;
+    runtime.block_on(serve(layout, facts, store))
+}
+
+/// A supervisor costs a descriptor, a starting one a few more.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Failure> {
+    let units = UnitManager::Standalone(Standalone::new(layout.clone(), &facts)?);
+    let host = Host::new(store, units);
+    host.take_over().await;
+    let socket = layout.hostd_socket();
+    let listener = serve::bind(&socket)
+        .map_err(|error| Failure::new(Code::Failed, format!("cannot listen at {socket:?}: {error}")))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed("handle signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("handle signals"))?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        log::info!("ending; tenants keep running");
+    };
+    log::info!("serving {} tenants at {}", host.store().records().len(), socket.display());
+    let starter = Arc::clone(&host);
+    tokio::spawn(async move { starter.autostart().await });
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        log::warn!("cannot report to the service manager: {error}");
+    }
+    serve::serve(listener, host, shutdown).await.map_err(failed("serve the API"))?;
+    // A start at the next run replaces the file; until then it would only promise an answer.
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Where each value of a tenant comes from: its own file, its profile, the image or a default.
+
+use serde::{Deserialize, Serialize};
+use tenant::{
+    Allocation, HostFacts, Plan, Tenant,
+    config::Fragment,
+    image::{Manifest, TopEntry},
+    plan::RootStep,
+};
+use utoipa::ToSchema;
+
+use crate::units::{
+    cgroups::UnitCgroups,
+    limits::{Knob, Unenforceable, knobs},
+};
+
+/// Who decided a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The tenant's own file.
+    Tenant,
+    /// Its profile.
+    Profile,
+    /// The image.
+    Image,
+    /// Nobody: the default.
+    Default,
+    /// hostd, when it made the tenant.
+    Allocation,
+}
+
+/// One value of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explained {
+    /// The key, e.g. `memory_max` or `dirs."/etc"`.
+    pub key: String,
+    /// Its value, as it would be written in a file.
+    pub value: String,
+    /// Who decided it.
+    pub source: Source,
+    /// What becomes of it on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What an explanation is made from.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The tenant's own file.
+    pub own: &'a Fragment,
+    /// Its profile.
+    pub profile: &'a Fragment,
+    /// Both together.
+    pub tenant: &'a Tenant,
+    /// What was assigned.
+    pub allocation: &'a Allocation,
+    /// What boots.
+    pub manifest: &'a Manifest,
+    /// What becomes of it.
+    pub plan: &'a Plan,
+    /// Where it runs.
+    pub facts: &'a HostFacts,
+    /// Its cgroups; their files are there only while it runs.
+    pub cgroups: &'a UnitCgroups,
+}
+
+/// Explains everything about a tenant, sorted as its file would be.
+pub fn explain(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let mut lines = settings(inputs);
+    lines.extend(limits(inputs));
+    lines.extend(environment(inputs));
+    lines.extend(directories(inputs));
+    lines.extend(allocation(inputs));
+    lines
+}
+
+fn from<T>(own: Option<T>, profile: Option<T>, otherwise: Source) -> Source {
+    match (own, profile) {
+        (Some(_), _) => Source::Tenant,
+        (None, Some(_)) => Source::Profile,
+        (None, None) => otherwise,
+    }
+}
+
+fn line(key: &str, value: impl ToString, source: Source) -> Explained {
+    Explained { key: key.to_owned(), value: value.to_string(), source, note: None }
+}
+
+fn words(argv: &[String]) -> String {
+    format!("{argv:?}")
+}
+
+fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, plan, manifest, .. } = inputs;
+    macro_rules! source {
+        ($key:ident, $otherwise:ident) => {
+            from(own.$key.as_ref(), profile.$key.as_ref(), Source::$otherwise)
+        };
+    }
+    let mut image = line("image", &tenant.image, source!(image, Default));
+    image.note = Some(format!("boots {}", plan.digest));
+    let mut lines = vec![
+        line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
+        line("kind", format!("{:?}", tenant.kind), Source::Profile),
+        image,
+        line("hostname", &tenant.hostname, source!(hostname, Default)),
+        line("autostart", tenant.autostart, source!(autostart, Default)),
+        line("init", words(&plan.init.argv), source!(init, Image)),
+        line("stop_signal", plan.init.stop_signal, source!(stop_signal, Image)),
+        line("stop_timeout_sec", tenant.stop_timeout.as_secs(), source!(stop_timeout_sec, Default)),
+        line("start_timeout_sec", tenant.start_timeout.as_secs(), source!(start_timeout_sec, Default)),
+        line("ready", format!("{:?}", plan.init.ready).to_lowercase(), source!(ready, Image)),
+        line("ttys", tenant.ttys, source!(ttys, Default)),
+        line("pts_max", tenant.pts_max, source!(pts_max, Default)),
+        line("getty", words(&plan.init.getty), source!(getty, Image)),
+        line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
+        line("root", format!("{:?}", tenant.root).to_lowercase(), source!(root, Default)),
+        line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
+    ];
+    for (number, nic) in plan.nics.iter().enumerate() {
+        let mut nic_line = line(&format!("nic[{number}]"), &tenant.nics[number].name, source!(nic, Default));
+        nic_line.note = Some(nic.to_string());
+        lines.push(nic_line);
+    }
+    lines[2].note = Some(format!("boots {} ({})", manifest.digest, manifest.os));
+    lines
+}
+
+fn limits(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, cgroups, .. } = inputs;
+    let (found, missing) = knobs(&tenant.limits, cgroups);
+    let runs = cgroups.v2.exists();
+    let note = |key: &str| {
+        if !runs {
+            return None;
+        }
+        let knob = found.iter().find(|knob: &&Knob| knob.key == key);
+        let lack = missing.iter().find(|lack: &&Unenforceable| lack.key == key);
+        match (knob, lack) {
+            (Some(knob), _) => Some(format!("through {}", knob.file.display())),
+            (None, Some(lack)) => Some(format!("not enforced: {}", lack.reason)),
+            (None, None) => None,
+        }
+    };
+    macro_rules! limits {
+        ($($key:ident),*) => {
+            vec![$({
+                let value = tenant.limits.$key.map_or("none".to_owned(), |value| value.to_string());
+                let key = stringify!($key);
+                let source = from(own.$key.as_ref(), profile.$key.as_ref(), Source::Default);
+                Explained { note: note(key), ..line(key, value, source) }
+            }),*]
+        };
+    }
+    limits![cpu_weight, cpu_quota, memory_max, memory_high, memory_swap_max, tasks_max, io_weight]
+}
+
+fn environment(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, plan, .. } = inputs;
+    let variable = |(key, value): (&String, &String)| {
+        line(&format!("env.{key}"), value, from(own.env.get(key), profile.env.get(key), Source::Default))
+    };
+    plan.init.env.iter().map(variable).collect()
+}
+
+fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, manifest, plan, .. } = inputs;
+    let mut lines = Vec::new();
+    let step_note = |path: &str| {
+        let at = path.trim_start_matches('/');
+        plan.root.iter().find(|step| step.at() == Some(at)).map(ToString::to_string)
+    };
+    let mut paths: Vec<String> = own.dirs.keys().chain(profile.dirs.keys()).map(ToString::to_string).collect();
+    paths.extend(manifest.top.iter().map(|entry| format!("/{}", entry.name)));
+    paths.sort();
+    paths.dedup();
+    for path in paths {
+        let key = path.parse().ok();
+        let of = |fragment: &Fragment| key.as_ref().and_then(|key| fragment.dirs.get(key).cloned());
+        let (mine, theirs) = (of(own), of(profile));
+        let source = from(mine.as_ref(), theirs.as_ref(), Source::Default);
+        let entry = manifest.top.iter().find(|entry| path[1..] == entry.name);
+        let value = match (mine.or(theirs), entry) {
+            (Some(policy), _) => format!("{policy:?}"),
+            (None, Some(TopEntry { target: Some(target), .. })) => format!("link to {target}"),
+            (None, _) => "Shared".to_owned(),
+        };
+        lines.push(Explained { note: step_note(&path), ..line(&format!("dirs.\"{path}\""), value, source) });
+    }
+    if let Some(step) = plan.root.iter().find(|step| matches!(step, RootStep::Whole { .. })) {
+        lines.push(Explained { note: Some(step.to_string()), ..line("dirs.\"/\"", "Overlay", Source::Profile) });
+    }
+    lines
+}
+
+fn allocation(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { allocation, facts, .. } = inputs;
+    let of = |key: &str, value: String| line(key, value, Source::Allocation);
+    let mut ipv6 = of("ipv6", allocation.ipv6.to_string());
+    if !facts.ipv6 {
+        ipv6.note = Some("not used: this host does not speak IPv6".to_owned());
+    }
+    vec![
+        of("index", allocation.index.to_string()),
+        of("uuid", allocation.uuid.clone()),
+        of("uids", allocation.uid_base.to_string()),
+        of("ipv4", allocation.ipv4.to_string()),
+        ipv6,
+        of("version", format!("{} {}", allocation.pinned.image, allocation.pinned.digest)),
+        of("created", allocation.created.clone()),
+        of("generation", allocation.generation.to_string()),
+    ]
+}

@@ -1,0 +1,416 @@
+//! The store and the unit manager put together: what can be done with a tenant.
+//!
+//! One operation at a time works on a tenant; different tenants do not wait for each other, except for
+//! the moment in which the store writes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tenant::{
+    Layout, Plan, Tenant, TenantName,
+    allocation::RecordState,
+    config::Signal as SignalName,
+    state::{Phase, RunState},
+};
+use tokio::{sync::OwnedMutexGuard, task};
+
+use crate::{
+    error::{Code, Failure},
+    store::{Change, NewTenant, Store, StoreError, edit},
+    units::{Start, UnitManager},
+};
+
+/// What every operation returns.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// How often `wait` looks at a tenant.
+const WAIT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The state of a tenant as it is told to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TenantState {
+    /// Its record is not whole.
+    Destroying,
+    /// It does not run.
+    Stopped,
+    /// Its last start failed.
+    Failed,
+    /// Its namespaces and mounts are being made.
+    Starting,
+    /// Its init runs and is not ready.
+    Booting,
+    /// Its init is ready.
+    Running,
+    /// Its processes are frozen.
+    Frozen,
+    /// Its init was asked to power off.
+    Stopping,
+}
+
+impl TenantState {
+    /// Whether it has a supervisor.
+    pub fn is_up(self) -> bool {
+        !matches!(self, Self::Destroying | Self::Stopped | Self::Failed)
+    }
+}
+
+/// One host with its tenants.
+#[derive(Debug)]
+pub struct Host {
+    store: Store,
+    units: UnitManager,
+    busy: Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
+    started: Instant,
+}
+
+/// Runs something that blocks on the disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(Code::Failed, format!("an operation was cut short: {error}")))
+}
+
+impl Host {
+    /// A host over a store and a unit manager.
+    pub fn new(store: Store, units: UnitManager) -> Arc<Self> {
+        Arc::new(Self { store, units, busy: Mutex::default(), started: Instant::now() })
+    }
+
+    /// Its store, to read from.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its unit manager, to read from.
+    pub fn units(&self) -> &UnitManager {
+        &self.units
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        self.store.layout()
+    }
+
+    /// For how long this hostd has run.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Waits until nobody else works on a tenant.
+    async fn turn(&self, name: &TenantName) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody holds are dropped here, so that the table does not grow for ever.
+            if busy.len() > 4096 {
+                busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+            }
+            busy.entry(name.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// What a tenant does at the moment, and what its supervisor last said.
+    pub fn state(&self, name: &TenantName, record: RecordState) -> (TenantState, Option<Arc<RunState>>) {
+        let said = self.units.state(name);
+        if record != RecordState::Ready {
+            return (TenantState::Destroying, said);
+        }
+        let is_running = self.units.is_running(name);
+        let state = match said.as_ref().map(|said| said.phase) {
+            _ if is_running && self.units.cgroups(name).is_frozen() => TenantState::Frozen,
+            Some(Phase::Booting) if is_running => TenantState::Booting,
+            Some(Phase::Running) if is_running => TenantState::Running,
+            Some(Phase::Stopping) if is_running => TenantState::Stopping,
+            _ if is_running => TenantState::Starting,
+            Some(Phase::Failed) => TenantState::Failed,
+            _ => TenantState::Stopped,
+        };
+        (state, said)
+    }
+
+    /// Takes over what an earlier hostd left: running supervisors, remains of dead ones, half removed
+    /// tenants. Then, once after each boot of the machine, starts what is to start with it.
+    pub async fn take_over(self: &Arc<Self>) {
+        let UnitManager::Standalone(units) = &self.units;
+        let records = self.store.records();
+        for (name, allocation) in records.iter() {
+            let cgroup = units.cgroups(name).v2;
+            let plan = self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan));
+            units.adopt(name, plan).await;
+            if allocation.state != RecordState::Ready
+                && let Err(error) = self.destroy(name, true).await
+            {
+                log::error!("{error}");
+            }
+        }
+        units.sweep_strangers(|name| records.contains_key(name)).await;
+    }
+
+    /// Starts the tenants that are to start with the host; does so once after each boot of the machine.
+    pub async fn autostart(self: &Arc<Self>) {
+        let marker = self.layout().run().join("autostarted");
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        if std::fs::read_to_string(&marker).is_ok_and(|text| text == boot) {
+            return;
+        }
+        for name in self.store.records().keys() {
+            if !self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
+                continue;
+            }
+            match self.start(name, false).await {
+                Ok(change) => log::info!("tenant {:?} is up ({change:?})", name.as_str()),
+                Err(failure) => log::error!("{failure}"),
+            }
+        }
+        if let Err(error) = std::fs::write(&marker, boot) {
+            log::warn!("cannot note that tenants were started: {error}");
+        }
+    }
+
+    /// Makes a tenant.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn create(self: &Arc<Self>, name: &TenantName, new: NewTenant) -> Result<Change> {
+        let _turn = self.turn(name).await;
+        let (host, name) = (self.clone(), name.clone());
+        let (_, change) = blocking(move || host.store.create(&name, &new)).await??;
+        Ok(change)
+    }
+
+    /// Removes a tenant; a running one only with `force`.
+    ///
+    /// # Errors
+    /// [`Code::Running`], or what [`Store::destroy`] says.
+    pub async fn destroy(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<()> {
+        let _turn = self.turn(name).await;
+        self.store.record(name)?;
+        if self.units.is_running(name) {
+            if !force {
+                return Err(Failure::new(Code::Running, format!("tenant {:?} runs", name.as_str()))
+                    .help(format!("stop it first: tenantctl stop {name}; or pass --force")));
+            }
+            self.units.kill(name).await?;
+        }
+        let (host, name) = (self.clone(), name.clone());
+        Ok(blocking(move || host.store.destroy(&name)).await??)
+    }
+
+    /// Starts a tenant and waits until it is ready.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting, with its last console lines if it has any.
+    pub async fn start(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+        let _turn = self.turn(name).await;
+        self.start_in_turn(name, allow_unenforced).await
+    }
+
+    async fn start_in_turn(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+        let named = |failure: Failure| Failure {
+            message: format!("cannot start tenant {:?}: {}", name.as_str(), failure.message),
+            help: failure.help.map(|help| help.replace("NAME", name.as_str())),
+            ..failure
+        };
+        if self.units.is_running(name) {
+            return Ok(Change::Unchanged);
+        }
+        let (host, own) = (self.clone(), name.clone());
+        let prepared = blocking(move || -> std::result::Result<(Tenant, Plan), StoreError> {
+            host.store.prepare_start(&own)?;
+            let cgroup = host.units.cgroups(&own).v2;
+            host.store.plan(&own, Some(&cgroup))
+        });
+        let (tenant, plan) = prepared.await?.map_err(|error| match error {
+            StoreError::NoTenant(_) | StoreError::HalfRemoved(_) => Failure::from(error),
+            other => named(other.into()),
+        })?;
+        let start = Start {
+            name: name.clone(),
+            plan: Arc::new(plan),
+            limits: tenant.limits,
+            allow_unenforced,
+            timeout: tenant.start_timeout,
+        };
+        self.units.start(start).await.map_err(|error| named(error.into()))?;
+        Ok(Change::Created)
+    }
+
+    /// Asks a tenant to power off and waits until it has; `deadline` stands in for its own.
+    ///
+    /// # Errors
+    /// Something of it could not be removed.
+    pub async fn stop(self: &Arc<Self>, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
+        let _turn = self.turn(name).await;
+        self.stop_in_turn(name, deadline).await
+    }
+
+    async fn stop_in_turn(&self, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
+        self.store.record(name)?;
+        if !self.units.is_running(name) {
+            return Ok(Change::Unchanged);
+        }
+        // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
+        let own = self.store.tenant(name).map(|tenant| tenant.stop_timeout);
+        self.units.stop(name, deadline.or(own.ok()).unwrap_or(Duration::from_secs(90))).await?;
+        Ok(Change::Changed)
+    }
+
+    /// Stops a tenant if it runs, and starts it.
+    ///
+    /// # Errors
+    /// Those of [`Host::stop`] and [`Host::start`].
+    pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+        let _turn = self.turn(name).await;
+        // A new configuration that cannot work is told before the tenant is down.
+        self.store.tenant(name)?;
+        self.stop_in_turn(name, None).await?;
+        self.start_in_turn(name, allow_unenforced).await
+    }
+
+    /// Kills a tenant, or sends a signal to its init.
+    ///
+    /// # Errors
+    /// [`Code::NotRunning`].
+    pub async fn kill(self: &Arc<Self>, name: &TenantName, signal: Option<&str>) -> Result<()> {
+        self.running(name)?;
+        let Some(signal) = signal else {
+            // It does not wait for its turn: what it is to end may be what holds it.
+            return Ok(self.units.kill(name).await?);
+        };
+        let number = signal
+            .parse::<SignalName>()
+            .map_err(|error| Failure::of(Code::Invalid, &error).help("e.g. SIGHUP or SIGRTMIN+4"))?
+            .number();
+        let init = self.units.state(name).and_then(|state| state.init);
+        let not_up = || Failure::new(Code::NotRunning, format!("tenant {:?} has no init yet", name.as_str()));
+        let init = init.ok_or_else(not_up)?;
+        let failed = |errno: rustix::io::Errno| {
+            let error = std::io::Error::from(errno);
+            Failure::new(Code::Failed, format!("cannot signal the init of {:?}: {error}", name.as_str()))
+        };
+        let pid = Pid::from_raw(init.pid).ok_or_else(not_up)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
+        if !init.is_alive() {
+            return Err(not_up());
+        }
+        let signal = Signal::from_named_raw(number);
+        match signal {
+            Some(signal) => pidfd_send_signal(&pidfd, signal).map_err(failed),
+            None => Err(Failure::new(Code::Invalid, "real-time signals cannot be sent here")),
+        }
+    }
+
+    fn running(&self, name: &TenantName) -> Result<()> {
+        self.store.record(name)?;
+        if self.units.is_running(name) {
+            return Ok(());
+        }
+        Err(Failure::new(Code::NotRunning, format!("tenant {:?} does not run", name.as_str()))
+            .help(format!("start it: tenantctl start {name}")))
+    }
+
+    /// Freezes or thaws a running tenant.
+    ///
+    /// # Errors
+    /// [`Code::NotRunning`].
+    pub async fn freeze(self: &Arc<Self>, name: &TenantName, on: bool) -> Result<Change> {
+        let _turn = self.turn(name).await;
+        self.running(name)?;
+        if self.units.cgroups(name).is_frozen() == on {
+            return Ok(Change::Unchanged);
+        }
+        self.units.freeze(name, on)?;
+        Ok(Change::Changed)
+    }
+
+    /// Changes keys of a tenant's configuration. Limits take effect at once where it runs; whether
+    /// anything else waits for the next start is the second part of the answer.
+    ///
+    /// # Errors
+    /// An invalid key or value, or a limit this host cannot enforce; nothing is changed then.
+    pub async fn set(
+        self: &Arc<Self>,
+        name: &TenantName,
+        set: Vec<String>,
+        unset: Vec<String>,
+        allow_unenforced: bool,
+    ) -> Result<(Change, bool)> {
+        let base = self.store.config_text(name)?;
+        let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
+        self.configure(name, base, text, allow_unenforced).await
+    }
+
+    /// Replaces a tenant's configuration file, see [`Store::configure`].
+    ///
+    /// # Errors
+    /// Those of [`Host::set`], and [`Code::Conflict`].
+    pub async fn configure(
+        self: &Arc<Self>,
+        name: &TenantName,
+        base: String,
+        text: String,
+        allow_unenforced: bool,
+    ) -> Result<(Change, bool)> {
+        let _turn = self.turn(name).await;
+        let before = self.store.tenant(name).ok();
+        let (host, own) = (self.clone(), name.clone());
+        let is_running = self.units.is_running(name);
+        blocking(move || -> Result<(Change, bool)> {
+            let after = host.store.resolve_text(&own, &text)?;
+            let limits_differ = before.as_ref().is_none_or(|before| before.limits != after.limits);
+            if is_running && limits_differ {
+                host.units.limit(&own, &after.limits, allow_unenforced)?;
+            }
+            let change = match host.store.configure(&own, &base, &text) {
+                Ok(change) => change,
+                Err(error) => {
+                    // What runs goes on with the limits that its file still says.
+                    if let Some(before) = before.as_ref().filter(|_| is_running && limits_differ) {
+                        host.units.limit(&own, &before.limits, true)?;
+                    }
+                    return Err(error.into());
+                }
+            };
+            let same_but_limits =
+                before.is_some_and(|before| Tenant { limits: after.limits.clone(), ..before } == after);
+            Ok((change, is_running && !same_but_limits))
+        })
+        .await?
+    }
+
+    /// Waits until a tenant is up, or until it is down.
+    ///
+    /// # Errors
+    /// [`Code::Timeout`]; [`Code::NotRunning`] when it went down while it was waited for to be up.
+    pub async fn wait(&self, name: &TenantName, up: bool, patience: Duration) -> Result<TenantState> {
+        let deadline = Instant::now() + patience;
+        let mut was_up = false;
+        loop {
+            let record = self.store.record(name)?.state;
+            let (state, _) = self.state(name, record);
+            match (up, state) {
+                (true, TenantState::Running | TenantState::Frozen) => return Ok(state),
+                (false, state) if !state.is_up() => return Ok(state),
+                (true, state) if was_up && !state.is_up() => {
+                    let text = format!("tenant {:?} went down while it was waited for", name.as_str());
+                    return Err(Failure {
+                        console: crate::units::last_console_lines(self.layout(), name, 20),
+                        ..Failure::new(Code::NotRunning, text)
+                    });
+                }
+                _ => was_up = was_up || state.is_up(),
+            }
+            if Instant::now() >= deadline {
+                let wanted = if up { "up" } else { "down" };
+                let text = format!("tenant {:?} is not {wanted} after {} s", name.as_str(), patience.as_secs());
+                return Err(Failure::new(Code::Timeout, text));
+            }
+            tokio::time::sleep(WAIT_INTERVAL).await;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Which index, uid range and addresses a new tenant gets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use tenant::{
+    Allocation, TenantName,
+    host::HostConfig,
+    ids::{Index, UidRange},
+};
+
+use super::StoreError;
+
+/// What the host assigns by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The tenant's number.
+    pub index: Index,
+    /// Its uid range.
+    pub uid_base: UidRange,
+    /// Its IPv4 address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub ipv6: Ipv6Addr,
+}
+
+/// Hands out the lowest free number above the one handed out last, and starts over at the top: a number
+/// that was just freed is the last to be used again.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor(u32);
+
+impl Cursor {
+    /// A cursor that goes on behind the highest number in use.
+    pub fn behind(records: &BTreeMap<TenantName, Allocation>) -> Self {
+        Self(records.values().map(|a| a.index.get()).max().unwrap_or(0))
+    }
+
+    /// The next free assignment; `records` are all allocations, in whatever state.
+    ///
+    /// # Errors
+    /// [`StoreError::PoolFull`] that names the smallest pool.
+    pub fn next(
+        &mut self,
+        config: &HostConfig,
+        records: &BTreeMap<TenantName, Allocation>,
+    ) -> Result<Assignment, StoreError> {
+        let indices: BTreeSet<_> = records.values().map(|a| a.index).collect();
+        let uids: BTreeSet<_> = records.values().map(|a| a.uid_base).collect();
+        let v4: BTreeSet<_> = records.values().map(|a| a.ipv4).collect();
+        let v6: BTreeSet<_> = records.values().map(|a| a.ipv6).collect();
+        let upwards = self.0.saturating_add(1)..=Index::MAX;
+        let from_start = 1..=self.0.min(Index::MAX);
+        let mut smallest = format!("all {} numbers of tenants", Index::MAX);
+        for number in upwards.chain(from_start) {
+            let Ok(index) = Index::try_from(number) else { continue };
+            let uid_base = config.uid_range(index);
+            let ipv4 = config.pool4.address(index);
+            let ipv6 = config.pool6.address(index);
+            let (Some(uid_base), Some(ipv4), Some(ipv6)) = (uid_base, ipv4, ipv6) else {
+                smallest = match (uid_base, ipv4) {
+                    (None, _) => format!("all {} uid ranges (`uid_ranges`)", config.uid_ranges),
+                    (_, None) => format!("all IPv4 addresses of {} (`pool4`)", config.pool4),
+                    _ => format!("all IPv6 addresses of {} (`pool6`)", config.pool6),
+                };
+                continue;
+            };
+            // The pools may have been moved since a record was written: each is checked by itself.
+            let taken = indices.contains(&index)
+                || uids.contains(&uid_base)
+                || v4.contains(&ipv4)
+                || v6.contains(&ipv6);
+            if !taken {
+                self.0 = number;
+                return Ok(Assignment { index, uid_base, ipv4, ipv6 });
+            }
+        }
+        Err(StoreError::PoolFull { what: smallest })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use tenant::allocation::{Pinned, RecordState};
+
+    use super::*;
+
+    pub(crate) fn record(name: &str, at: Assignment) -> (TenantName, Allocation) {
+        let name: TenantName = name.parse().unwrap();
+        let allocation = Allocation {
+            format_version: 1,
+            generation: 1,
+            name: name.clone(),
+            state: RecordState::Ready,
+            uuid: "0".repeat(32),
+            index: at.index,
+            uid_base: at.uid_base,
+            ipv4: at.ipv4,
+            ipv6: at.ipv6,
+            created: "2026-01-02T03:04:05Z".to_owned(),
+            pinned: Pinned {
+                image: "debian".parse().unwrap(),
+                digest: tenant::ids::Digest::from_bytes([0; 32]),
+            },
+        };
+        (name, allocation)
+    }
+
+    #[test]
+    fn a_freed_number_is_the_last_to_be_used_again() {
+        let config = HostConfig { uid_ranges: 4, ..HostConfig::default() };
+        let mut cursor = Cursor::default();
+        let mut records = BTreeMap::new();
+        for name in ["a", "b", "c"] {
+            let at = cursor.next(&config, &records).unwrap();
+            records.extend([record(name, at)]);
+        }
+        records.remove(&"a".parse::<TenantName>().unwrap());
+        let next = cursor.next(&config, &records).unwrap();
+        assert_eq!(next.index.get(), 4);
+        records.extend([record("d", next)]);
+        assert_eq!(cursor.next(&config, &records).unwrap().index.get(), 1);
+    }
+
+    #[test]
+    fn a_full_pool_is_named() {
+        let cases = [
+            (HostConfig { uid_ranges: 1, ..HostConfig::default() }, "uid_ranges"),
+            (HostConfig { pool4: "10.0.0.0/30".parse().unwrap(), ..HostConfig::default() }, "pool4"),
+            (HostConfig { pool6: "fd00::/120".parse().unwrap(), ..HostConfig::default() }, "pool6"),
+        ];
+        for (config, pool) in cases {
+            let mut cursor = Cursor::default();
+            let mut records = BTreeMap::new();
+            let error = loop {
+                match cursor.next(&config, &records) {
+                    Ok(at) => records.extend([record(&format!("t{}", at.index), at)]),
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.to_string().contains(pool), "{error}");
+            assert!(!records.is_empty());
+        }
+    }
+
+    #[test]
+    fn records_of_an_older_pool_keep_their_addresses() {
+        let old = HostConfig::default();
+        let mut cursor = Cursor::default();
+        let mut records = BTreeMap::new();
+        let at = cursor.next(&old, &records).unwrap();
+        records.extend([record("a", at)]);
+        // The uid pool now begins one range later, so number 2 would get the range of number 1 … of it.
+        let moved = HostConfig { uid_base: at.uid_base, pool4: "10.115.0.0/24".parse().unwrap(), ..old };
+        let next = Cursor::default().next(&moved, &records).unwrap();
+        assert_ne!(next.ipv4, at.ipv4);
+        assert_ne!(next.uid_base, at.uid_base);
+    }
+}

@@ -1,0 +1,126 @@
+//! Changes to a tenant's file that leave the admin's comments, order and spelling alone.
+
+use tenant::config::{self, Fragment, ParseError};
+use toml_edit::{DocumentMut, Item, Table};
+
+/// The text of a new tenant's file.
+pub const HEADER: &str = "# Every key is optional; `tenantctl explain NAME` tells where each value comes from.\n";
+
+fn refuse(message: impl Into<String>) -> ParseError {
+    ParseError { line: 1, message: message.into(), suggestion: None }
+}
+
+fn document(text: &str) -> Result<DocumentMut, ParseError> {
+    text.parse().map_err(|error: toml_edit::TomlError| refuse(error.message()))
+}
+
+/// The pair as a document, spelt the way [`config::set`] understood it.
+fn pair_document(pair: &str) -> Result<DocumentMut, ParseError> {
+    let wanted = config::set(pair)?;
+    let (key, value) = pair.split_once('=').ok_or_else(|| refuse("expected key=value"))?;
+    let quoted = toml::Value::String(value.trim().to_owned()).to_string();
+    for line in [format!("{key} = {}\n", value.trim()), format!("{key} = {quoted}\n")] {
+        if config::parse_toml::<Fragment>(&line).is_ok_and(|fragment| fragment == wanted) {
+            return document(&line);
+        }
+    }
+    Err(refuse("expected key=value"))
+}
+
+fn merge(into: &mut Table, from: &Table) {
+    for (key, item) in from {
+        match (into.get_mut(key), item) {
+            (Some(Item::Table(old)), Item::Table(new)) => merge(old, new),
+            (Some(Item::Value(old)), Item::Value(new)) => {
+                // The comment behind a value belongs to the line, not to the value.
+                let decor = old.decor().clone();
+                *old = new.clone();
+                *old.decor_mut() = decor;
+            }
+            _ => {
+                into.insert(key, item.clone());
+            }
+        }
+    }
+}
+
+/// Sets `key=value` pairs and removes keys in the text of a tenant's file.
+///
+/// # Errors
+/// A text that is not TOML, a pair or key that a tenant's file does not have.
+pub fn apply(text: &str, set: &[String], unset: &[String]) -> Result<String, ParseError> {
+    let mut file = document(text)?;
+    for pair in set {
+        merge(file.as_table_mut(), pair_document(pair)?.as_table());
+    }
+    for key in unset {
+        remove(file.as_table_mut(), key)?;
+    }
+    let text = file.to_string();
+    config::parse_toml::<Fragment>(&text)?;
+    Ok(text)
+}
+
+/// Removes a key, given as in TOML: `ttys`, `env.LANG`, `dirs."/data"`.
+fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
+    let path = toml_edit::Key::parse(key).map_err(|error| refuse(error.to_string()))?;
+    let Some((last, above)) = path.split_last() else { return Err(refuse("expected a key")) };
+    // A misspelt key is told apart from one that is merely not set.
+    let known = format!("{key} = {{}}");
+    if let Err(error) = config::parse_toml::<Fragment>(&known)
+        && error.message.starts_with("unknown ")
+    {
+        return Err(error);
+    }
+    let mut table = file;
+    for part in above {
+        match table.get_mut(part.get()).and_then(Item::as_table_mut) {
+            Some(inner) => table = inner,
+            None => return Ok(()),
+        }
+    }
+    table.remove(last.get());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str, pairs: &[&str]) -> String {
+        let pairs: Vec<_> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+        apply(text, &pairs, &[]).unwrap()
+    }
+
+    #[test]
+    fn comments_and_order_survive() {
+        let text = "# mine\nttys = 2 # two\n\n[env]\n# why\nLANG = \"C\"\n";
+        assert_eq!(
+            set(text, &["ttys=3", "env.LANG=de", "env.TZ=UTC"]),
+            "# mine\nttys = 3 # two\n\n[env]\n# why\nLANG = \"de\"\nTZ = \"UTC\"\n"
+        );
+    }
+
+    #[test]
+    fn new_keys_of_every_type_can_be_set_in_an_empty_file() {
+        let text = set(
+            "",
+            &["memory_max=1G", "ttys=3", "dirs.\"/data\"=private", "dirs.\"/d\"={ tmpfs = \"1M\" }", "hostname=1"],
+        );
+        let fragment: Fragment = config::parse_toml(&text).unwrap();
+        assert_eq!((fragment.ttys, fragment.dirs.len()), (Some(3), 2));
+        assert_eq!(fragment.hostname.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn unset_removes_and_tells_misspelt_keys() {
+        let text = "ttys = 2\n[env]\nA = \"1\"\nB = \"2\"\n";
+        let unset = |keys: &[&str]| {
+            let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+            apply(text, &[], &keys)
+        };
+        assert_eq!(unset(&["ttys", "env.A", "memory_max"]).unwrap(), "[env]\nB = \"2\"\n");
+        assert_eq!(unset(&["memorymax"]).unwrap_err().suggestion.as_deref(), Some("memory_max"));
+        assert!(apply(text, &["nonsense=1".to_owned()], &[]).is_err());
+    }
+}

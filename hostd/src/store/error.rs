@@ -1,0 +1,236 @@
+//! Why the store cannot do something, and the remedy.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use tenant::{
+    allocation::{AllocationError, Illegal},
+    config::ParseError,
+    image::ManifestError,
+    kernel::KernelError,
+    load::LoadPlanError,
+    plan::PlanError,
+    profile::LoadError,
+    record::RecordError,
+};
+
+use crate::error::{Code, Failure, chain};
+
+/// A request that the store refuses or cannot fulfil.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another hostd runs.
+    #[error("another hostd has the store{}", if pid.is_empty() { String::new() } else { format!(" (pid {pid})") })]
+    Locked {
+        /// Its pid, as far as known.
+        pid: String,
+    },
+    /// No such tenant.
+    #[error("there is no tenant {0:?}")]
+    NoTenant(String),
+    /// The name is in use.
+    #[error("there is a tenant {0:?} already, with other settings")]
+    NameTaken(String),
+    /// The record is not whole.
+    #[error("tenant {0:?} is half removed")]
+    HalfRemoved(String),
+    /// A configuration file without a tenant.
+    #[error("there is a configuration file without a tenant in the way: {path:?}")]
+    StrayConfig {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file changed under the caller's hands.
+    #[error("the configuration of tenant {0:?} was changed meanwhile")]
+    Conflict(String),
+    /// A `key=value` that cannot be.
+    #[error("{}{}", .0.message, .0.suggestion.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
+    Setting(ParseError),
+    /// A text that is no configuration.
+    #[error("{path:?} is malformed")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Its first fault.
+        #[source]
+        source: ParseError,
+    },
+    /// A configuration that cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// What a plan is made of cannot be used.
+    #[error(transparent)]
+    LoadPlan(#[from] LoadPlanError),
+    /// There is no plan.
+    #[error("tenant {tenant:?} cannot be planned")]
+    Plan {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        #[source]
+        source: PlanError,
+    },
+    /// No such image, channel or version.
+    #[error("{}", if what.is_empty() { format!("there is no image {image:?}") } else { format!("image {image:?} has no {what}") })]
+    NoImage {
+        /// The image.
+        image: String,
+        /// What it lacks; empty when the image itself is missing.
+        what: String,
+    },
+    /// The manifest of a version is unusable.
+    #[error("cannot read the manifest {path:?}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ManifestError,
+    },
+    /// A pool is used up.
+    #[error("{what} are taken")]
+    PoolFull {
+        /// Which.
+        what: String,
+    },
+    /// The state directory cannot hold tenants.
+    #[error("{dir:?} is not on a filesystem that can hold tenants (an idmapped overlay upper)")]
+    Storage {
+        /// The directory.
+        dir: PathBuf,
+        /// The step that failed.
+        #[source]
+        source: Arc<KernelError>,
+    },
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A record that cannot be read.
+    #[error("{path:?} cannot be used")]
+    Allocation {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: AllocationError,
+    },
+    /// A record of another tenant.
+    #[error("{path:?} holds the record of tenant {name:?}")]
+    Misplaced {
+        /// The directory.
+        path: PathBuf,
+        /// Whose record it is.
+        name: String,
+    },
+    /// A record's state does not admit the request.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// The directories cannot be made.
+    #[error("cannot make the directories of tenant {tenant:?}")]
+    Create {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The directories cannot be removed.
+    #[error("cannot remove tenant {tenant:?}")]
+    Destroy {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A record or configuration file cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A system call failed.
+    #[error("cannot {verb} {path:?}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Create { source, .. } | Self::Destroy { source, .. } | Self::Io { source, .. } => {
+                Some(source.kind())
+            }
+            Self::Kernel(source) => Some(source.source.kind()),
+            Self::Storage { source, .. } => Some(source.source.kind()),
+            Self::Record(source) => Some(source.kind()),
+            _ => None,
+        }
+    }
+
+    /// Its machine-readable kind.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Locked { .. } => Code::Locked,
+            Self::NoTenant(_) | Self::Load(LoadError::NoTenant(_)) => Code::NoTenant,
+            Self::Load(LoadError::NoProfile(_)) => Code::NoProfile,
+            Self::NameTaken(_) | Self::StrayConfig { .. } => Code::NameTaken,
+            Self::HalfRemoved(_) => Code::Busy,
+            Self::Conflict(_) => Code::Conflict,
+            Self::Setting(_) | Self::Config { .. } | Self::Load(_) => Code::Invalid,
+            Self::Plan { source: PlanError::Directory { .. }, .. } => Code::Invalid,
+            Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
+            Self::NoImage { .. } | Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
+            Self::PoolFull { .. } => Code::PoolFull,
+            _ => match self.io_kind() {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Code::DiskFull,
+                _ => Code::Failed,
+            },
+        }
+    }
+
+    /// The remedy.
+    pub fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Locked { .. } => "stop it first: systemctl stop hostd",
+            Self::NoTenant(_) => "list the tenants: tenantctl list",
+            Self::NameTaken(name) => {
+                return Some(format!("choose another name, or change it: tenantctl set {name} KEY=VALUE"));
+            }
+            Self::HalfRemoved(name) => return Some(format!("finish it: tenantctl destroy {name}")),
+            Self::StrayConfig { .. } => "move the file away; tenantctl create --set takes its settings",
+            Self::Conflict(_) => "read it again and repeat the change",
+            Self::Load(LoadError::NoProfile(_)) => "profiles lie in /etc/tenantry/profiles",
+            Self::Setting(_) | Self::Config { .. } | Self::Load(_) => {
+                "the keys are described in tenant.toml(5); tenantctl explain NAME shows the values"
+            }
+            Self::LoadPlan(error) => return error.help().map(str::to_owned),
+            Self::Plan { source, .. } => source.help(),
+            Self::NoImage { image, what } if what.is_empty() => {
+                return Some(format!("rootfsctl list shows the images; rootfsctl build {image} may make it"));
+            }
+            Self::NoImage { image, .. } => return Some(format!("rootfsctl list {image}")),
+            Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
+            Self::Storage { .. } => "put it on ext4, xfs, btrfs or tmpfs, or choose another --root",
+            Self::Manifest { .. } => "check the image: rootfsctl verify",
+            Self::Destroy { .. } => "repeat it when the cause is gone: tenantctl destroy",
+            _ => match self.io_kind() {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    "make room on that filesystem and repeat it; nothing was changed"
+                }
+                Some(io::ErrorKind::PermissionDenied) => "run hostd as root",
+                _ => return None,
+            },
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self { code: error.code(), message: chain(&error), help: error.help(), console: Vec::new() }
+    }
+}

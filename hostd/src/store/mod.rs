@@ -1,0 +1,407 @@
+//! Configuration and allocations on disk. hostd is the only writer; a lock sees to it.
+//!
+//! A tenant exists when `tenants/NAME/allocation.toml` does. [`create`] and [`destroy`] are lists of
+//! steps; a crash between any two is finished or undone by [`recover`] when hostd starts again.
+//!
+//! Everything here blocks on the disk.
+
+pub mod allocate;
+mod copy;
+pub mod create;
+pub mod destroy;
+pub mod edit;
+mod error;
+pub mod images;
+pub mod lock;
+pub mod recover;
+mod remove;
+mod seed;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tenant::{
+    Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
+    allocation::RecordState,
+    config::{self, Fragment},
+    host::HostConfig,
+    image::Manifest,
+    kernel::KernelError,
+    load,
+    plan::{self, Inputs},
+    profile,
+    record::{self, Durability},
+};
+
+use self::{
+    allocate::Cursor,
+    create::Creation,
+    destroy::Destruction,
+    images::ImagesLock,
+    lock::StoreLock,
+    recover::Finding,
+    seed::{Identity, Unsynced},
+};
+pub use error::StoreError;
+
+/// All records by name; a snapshot that later changes do not touch.
+pub type Records = Arc<BTreeMap<TenantName, Allocation>>;
+
+/// What a request changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was made.
+    Created,
+    /// It was there and differs now.
+    Changed,
+    /// It was there as asked for.
+    Unchanged,
+}
+
+/// What is asked of a new tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewTenant {
+    /// `key=value` pairs of its configuration file.
+    pub set: Vec<String>,
+}
+
+/// The store of one host.
+pub struct Store {
+    layout: Layout,
+    facts: HostFacts,
+    records: Mutex<Records>,
+    /// Held by every writer for as long as it writes.
+    writer: Mutex<Cursor>,
+    storage: Option<Arc<KernelError>>,
+    _lock: StoreLock,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves a whole value behind at each of its steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Takes the lock, reads all records and sets right what a crash left. `storage` is what a check of
+    /// the state directory's filesystem said; one that is not fit lets no tenant be made.
+    ///
+    /// # Errors
+    /// Another hostd has the store, or it cannot be read.
+    pub fn open(
+        layout: Layout,
+        facts: HostFacts,
+        storage: Result<(), KernelError>,
+    ) -> Result<(Self, Vec<Finding>), StoreError> {
+        let lock = StoreLock::take(&layout.state())?;
+        let (records, findings) = recover::recover(&layout)?;
+        let cursor = Cursor::behind(&records);
+        let store = Self {
+            layout,
+            facts,
+            records: Mutex::new(Arc::new(records)),
+            writer: Mutex::new(cursor),
+            storage: storage.err().map(Arc::new),
+            _lock: lock,
+        };
+        Ok((store, findings))
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What this host can do.
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    /// All records.
+    pub fn records(&self) -> Records {
+        held(&self.records).clone()
+    }
+
+    /// The record of a tenant, in whatever state.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTenant`].
+    pub fn record(&self, name: &TenantName) -> Result<Allocation, StoreError> {
+        held(&self.records).get(name).cloned().ok_or_else(|| StoreError::NoTenant(name.to_string()))
+    }
+
+    /// The record of a tenant that is whole.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTenant`], [`StoreError::HalfRemoved`].
+    pub fn ready(&self, name: &TenantName) -> Result<Allocation, StoreError> {
+        let allocation = self.record(name)?;
+        match allocation.state {
+            RecordState::Ready => Ok(allocation),
+            RecordState::Creating | RecordState::Destroying => Err(StoreError::HalfRemoved(name.to_string())),
+        }
+    }
+
+    fn put(&self, allocation: Allocation) {
+        Arc::make_mut(&mut held(&self.records)).insert(allocation.name.clone(), allocation);
+    }
+
+    /// Whether the state directory can hold tenants.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] with the step that its filesystem refuses.
+    pub fn check_storage(&self) -> Result<(), StoreError> {
+        match &self.storage {
+            None => Ok(()),
+            Some(source) => Err(StoreError::Storage { dir: self.layout.state(), source: source.clone() }),
+        }
+    }
+
+    /// The host's settings, read anew.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is malformed.
+    pub fn host_config(&self) -> Result<HostConfig, StoreError> {
+        Ok(profile::load_host(&self.layout)?)
+    }
+
+    /// Makes a tenant; one that exists already and has what is asked for is left alone.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing is changed then.
+    pub fn create(&self, name: &TenantName, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
+        let mut cursor = held(&self.writer);
+        if let Ok(existing) = self.record(name) {
+            return self.unchanged(existing, new);
+        }
+        let config_path = self.layout.tenant_config(name);
+        if config_path.exists() {
+            return Err(StoreError::StrayConfig { path: config_path });
+        }
+        let text = edit::apply(edit::HEADER, &new.set, &[]).map_err(StoreError::Setting)?;
+        let tenant = self.resolve(name, &text)?;
+        self.check_storage()?;
+        let _images = ImagesLock::shared(&self.layout)?;
+        let pinned = images::resolve(&self.layout, &tenant.image)?;
+        let at = cursor.next(&self.host_config()?, &self.records())?;
+        let allocation = Allocation {
+            format_version: Allocation::FORMAT_VERSION,
+            generation: 1,
+            name: name.clone(),
+            // The record becomes a tenant's by the rename that publishes it, whole.
+            state: RecordState::Ready,
+            uuid: random_uuid()?,
+            index: at.index,
+            uid_base: at.uid_base,
+            ipv4: at.ipv4,
+            ipv6: at.ipv6,
+            created: now(),
+            pinned,
+        };
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        let resolv_conf = record::read(Path::new("/etc/resolv.conf")).unwrap_or_default();
+        Creation {
+            layout: &self.layout,
+            allocation: &allocation,
+            config: &text,
+            plan: &plan,
+            image: images::tree(&self.layout, &manifest)?,
+            identity: Identity { host_name: &self.facts.hostname, resolv_conf: &resolv_conf },
+            unsynced: Unsynced::default(),
+        }
+        .run()?;
+        self.put(allocation.clone());
+        Ok((allocation, Change::Created))
+    }
+
+    /// An existing tenant as the answer to a request for it.
+    fn unchanged(&self, existing: Allocation, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
+        let name = &existing.name;
+        if existing.state != RecordState::Ready {
+            return Err(StoreError::HalfRemoved(name.to_string()));
+        }
+        let text = self.config_text(name)?;
+        let wanted = edit::apply(&text, &new.set, &[]).map_err(StoreError::Setting)?;
+        let same = config::parse_toml::<Fragment>(&text).ok() == config::parse_toml::<Fragment>(&wanted).ok();
+        if same { Ok((existing, Change::Unchanged)) } else { Err(StoreError::NameTaken(name.to_string())) }
+    }
+
+    /// Removes a tenant that does not run; going on with a removal that failed is fine.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the record then says that it is being destroyed.
+    pub fn destroy(&self, name: &TenantName) -> Result<(), StoreError> {
+        let _writer = held(&self.writer);
+        let mut allocation = self.record(name)?;
+        let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
+        match result {
+            Ok(()) => {
+                Arc::make_mut(&mut held(&self.records)).remove(name);
+            }
+            Err(_) => self.put(allocation),
+        }
+        result
+    }
+
+    /// The text of a tenant's configuration file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn config_text(&self, name: &TenantName) -> Result<String, StoreError> {
+        self.record(name)?;
+        Ok(record::read(&self.layout.tenant_config(name))?)
+    }
+
+    /// Replaces a tenant's configuration file. `base` is the text that the new one was made from; when
+    /// the file says something else meanwhile, nothing is changed.
+    ///
+    /// Directories that the new configuration asks for are made, and a changed image reference is
+    /// resolved anew; both count from the next start.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], or whatever makes the text invalid; nothing is changed then.
+    pub fn configure(&self, name: &TenantName, base: &str, text: &str) -> Result<Change, StoreError> {
+        let _writer = held(&self.writer);
+        let mut allocation = self.ready(name)?;
+        let old = record::read(&self.layout.tenant_config(name))?;
+        if old != base {
+            return Err(StoreError::Conflict(name.to_string()));
+        }
+        if old == text {
+            return Ok(Change::Unchanged);
+        }
+        let tenant = self.resolve(name, text)?;
+        let _images = ImagesLock::shared(&self.layout)?;
+        let image_before = self.resolve(name, &old).ok().map(|tenant| tenant.image);
+        let repin = image_before.as_ref() != Some(&tenant.image);
+        if repin {
+            allocation.pinned = images::resolve(&self.layout, &tenant.image)?;
+            allocation.generation += 1;
+        }
+        self.ensure_dirs(&tenant, &allocation)?;
+        if repin {
+            let path = self.layout.allocation(name);
+            record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
+            self.put(allocation);
+        }
+        record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable)?;
+        Ok(Change::Changed)
+    }
+
+    /// Makes the directories a tenant's plan asks for that it does not have yet.
+    fn ensure_dirs(&self, tenant: &Tenant, allocation: &Allocation) -> Result<(), StoreError> {
+        let manifest = load::load_manifest(&self.layout, allocation)?;
+        let plan = self.plan_of(tenant, allocation, &manifest, None)?;
+        let image = images::tree(&self.layout, &manifest)?;
+        let ensure = || -> io::Result<()> {
+            let image: OwnedFd = File::open(&image)?.into();
+            let dirs: OwnedFd = File::open(&plan.dirs)?.into();
+            let mut unsynced = Unsynced::default();
+            if !seed::ensure_stores(&plan, &image, &dirs, &mut unsynced)?.is_empty() {
+                unsynced.flush()?;
+            }
+            Ok(())
+        };
+        ensure().map_err(|source| StoreError::Create { tenant: tenant.name.to_string(), source })
+    }
+
+    /// A tenant as its file says.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTenant`] or an invalid configuration.
+    pub fn tenant(&self, name: &TenantName) -> Result<Tenant, StoreError> {
+        let text = self.config_text(name)?;
+        self.resolve(name, &text)
+    }
+
+    /// The plan for a tenant's next start; its directories are made where they are missing.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being started.
+    pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
+        let allocation = self.ready(name)?;
+        let tenant = self.tenant(name)?;
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
+        Ok((tenant, plan))
+    }
+
+    /// Makes what a start needs below the tenant's directory, should an admin have edited its file.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being started.
+    pub fn prepare_start(&self, name: &TenantName) -> Result<(), StoreError> {
+        let tenant = self.tenant(name)?;
+        let _writer = held(&self.writer);
+        let allocation = self.ready(name)?;
+        let _images = ImagesLock::shared(&self.layout)?;
+        self.ensure_dirs(&tenant, &allocation)
+    }
+
+    fn plan_of(
+        &self,
+        tenant: &Tenant,
+        allocation: &Allocation,
+        manifest: &Manifest,
+        unit_cgroup: Option<&Path>,
+    ) -> Result<Plan, StoreError> {
+        let inputs =
+            Inputs { layout: &self.layout, tenant, allocation, manifest, facts: &self.facts, unit_cgroup };
+        plan::plan(&inputs).map_err(|source| StoreError::Plan { tenant: tenant.name.to_string(), source })
+    }
+
+    /// The tenant that a configuration text stands for.
+    ///
+    /// # Errors
+    /// The text is malformed or makes no sense.
+    pub fn resolve_text(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
+        self.resolve(name, text)
+    }
+
+    fn resolve(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
+        let fragment = config::parse_toml::<Fragment>(text).map_err(|source| StoreError::Config {
+            path: self.layout.tenant_config(name),
+            source,
+        })?;
+        Ok(profile::resolve(&self.layout, name, fragment)?)
+    }
+}
+
+/// 128 random bits as a version 4 UUID without its dashes, as machine-id(5) wants it.
+fn random_uuid() -> Result<String, StoreError> {
+    let mut bytes = [0_u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| StoreError::Io { verb: "read", path: "/dev/urandom".into(), source: errno.into() })?;
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The present time, RFC 3339 in UTC.
+fn now() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now);
+    now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+/// Makes a directory of the runtime tree, mode 0755.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_runtime_dir(path: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(path).map_err(|source| StoreError::Io { verb: "make", path: path.to_owned(), source })
+}

@@ -1,0 +1,84 @@
+//! Why a unit could not be started or stopped.
+
+use std::{io, sync::Arc};
+
+use tenant::{kernel::KernelError, state::Failure as TenantFailure};
+
+use super::{
+    cgroups::{CgroupError, NoCgroup2},
+    limits::LimitError,
+};
+use crate::error::{Code, Failure, chain};
+
+/// A unit that could not be started, stopped or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// There is no cgroup v2.
+    #[error(transparent)]
+    NoCgroup2(#[from] NoCgroup2),
+    /// A cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A limit.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The program is missing.
+    #[error("cannot find the program `tenant` beside {0:?}")]
+    NoProgram(std::path::PathBuf),
+    /// A step of starting the supervisor.
+    #[error("cannot {0}")]
+    Io(&'static str, #[source] io::Error),
+    /// The supervisor gave up, and said why.
+    #[error("{}", .0.message)]
+    Tenant(TenantFailure),
+    /// The supervisor ended before its tenant was ready, and left these last words.
+    #[error("its supervisor ended before it was ready{}", words(.0))]
+    Died(String),
+    /// It was not ready in time.
+    #[error("it was not ready within {0} s")]
+    Timeout(u64, Vec<String>),
+    /// What is left.
+    #[error("something of it could not be removed: {}", left(.0))]
+    Leftovers(Arc<Vec<KernelError>>),
+}
+
+fn words(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+fn left(errors: &[KernelError]) -> String {
+    errors.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; ")
+}
+
+impl From<UnitError> for Failure {
+    fn from(error: UnitError) -> Self {
+        let message = chain(&error);
+        let (code, help, console) = match error {
+            UnitError::NoCgroup2(_) => {
+                let help = "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified";
+                (Code::Unenforceable, Some(help.to_owned()), Vec::new())
+            }
+            UnitError::Limit(LimitError::Unenforceable(_)) => {
+                let help = "remove the limit, enable the controller, or pass --allow-unenforced";
+                (Code::Unenforceable, Some(help.to_owned()), Vec::new())
+            }
+            UnitError::NoProgram(_) => {
+                let help = "install it, or name its directory in TENANTRY_LIBEXEC";
+                (Code::Failed, Some(help.to_owned()), Vec::new())
+            }
+            UnitError::Tenant(failure) => (Code::StartFailed, failure.help, failure.console),
+            UnitError::Died(_) => {
+                (Code::StartFailed, Some("read its console: tenantctl logs NAME".to_owned()), Vec::new())
+            }
+            UnitError::Timeout(_, console) => {
+                let help = "raise start_timeout_sec, or see what it waits for: tenantctl logs NAME";
+                (Code::Timeout, Some(help.to_owned()), console)
+            }
+            UnitError::Cgroup(_)
+            | UnitError::Limit(LimitError::Refused { .. })
+            | UnitError::Io(..)
+            | UnitError::Leftovers(_) => (Code::Failed, None, Vec::new()),
+        };
+        Self { code, message, help, console }
+    }
+}

@@ -1,0 +1,391 @@
+//! Limits to controllers, through cgroups-rs.
+//!
+//! | key               | v1                              | v2                 |
+//! |-------------------|---------------------------------|--------------------|
+//! | `cpu_weight`      | `cpu.shares`                    | `cpu.weight`       |
+//! | `cpu_quota`       | `cpu.cfs_quota_us`              | `cpu.max`          |
+//! | `memory_max`      | `memory.limit_in_bytes`         | `memory.max`       |
+//! | `memory_high`     | –                               | `memory.high`      |
+//! | `memory_swap_max` | `memory.memsw.limit_in_bytes`   | `memory.swap.max`  |
+//! | `tasks_max`       | `pids.max`                      | `pids.max`         |
+//! | `io_weight`       | `blkio.weight`, `blkio.bfq.weight` | `io.weight`, `io.bfq.weight` |
+
+use std::{fs, io, path::PathBuf};
+
+use cgroups_rs::fs::{
+    MaxValue, cpu::CpuController, memory::MemController, memory::SetMemory, pid::PidController,
+};
+use serde::Serialize;
+use tenant::limits::Limits;
+
+use super::cgroups::UnitCgroups;
+
+/// Length of the period that a CPU quota is given in, microseconds.
+const PERIOD_US: u64 = 100_000;
+/// What the kernel gives every v1 cgroup; a weight of 100.
+const DEFAULT_SHARES: u64 = 1024;
+
+/// A limit that this host cannot enforce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{key} cannot be enforced on this host: {reason}")]
+pub struct Unenforceable {
+    /// The key.
+    pub key: &'static str,
+    /// The controller or file that is missing.
+    pub reason: String,
+}
+
+/// Why limits were not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// Something is missing on this host.
+    #[error("{}", list(.0))]
+    Unenforceable(Vec<Unenforceable>),
+    /// The kernel refused a value.
+    #[error("cannot set {key} through {file:?}")]
+    Refused {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn list(missing: &[Unenforceable]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// One value for one file of a controller; `None` is "no limit".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knob {
+    /// The key it comes from.
+    pub key: &'static str,
+    /// The file it goes to.
+    pub file: PathBuf,
+    /// What is written.
+    pub value: Value,
+    v2: bool,
+}
+
+/// What a knob is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Bytes of memory.
+    Memory(Option<u64>),
+    /// Bytes of memory before throttling.
+    MemoryHigh(Option<u64>),
+    /// Bytes of swap (v2), or of memory and swap together (v1).
+    Swap(Option<u64>),
+    /// Processes and threads.
+    Tasks(Option<u32>),
+    /// Shares (v1) or weight (v2).
+    CpuWeight(u64),
+    /// Microseconds in each [`PERIOD_US`].
+    CpuQuota(Option<u64>),
+    /// Share of block I/O.
+    IoWeight(u64),
+}
+
+/// Where a controller of a unit is.
+struct Place {
+    dir: PathBuf,
+    v2: bool,
+}
+
+fn place(cgroups: &UnitCgroups, v1: &str, v2: &str) -> Option<Place> {
+    if cgroups.v2_controllers.contains(v2) {
+        return Some(Place { dir: cgroups.v2.clone(), v2: true });
+    }
+    cgroups.v1.get(v1).map(|dir| Place { dir: dir.clone(), v2: false })
+}
+
+/// The knobs that stand for these limits in these cgroups, and the limits that nothing stands for.
+/// A limit that is not set gives the knob that lifts it.
+pub fn knobs(limits: &Limits, cgroups: &UnitCgroups) -> (Vec<Knob>, Vec<Unenforceable>) {
+    let mut table = Table { knobs: Vec::new(), missing: Vec::new(), cgroups };
+    let cpu = Controller { key: "", v1: "cpu", v2: "cpu" };
+    let memory = Controller { key: "", v1: "memory", v2: "memory" };
+
+    let weight = limits.cpu_weight.map(|weight| u64::from(weight.get()));
+    table.add(cpu.of("cpu_weight"), weight.is_some(), ["cpu.shares"], ["cpu.weight"], |v2| {
+        let weight = weight.unwrap_or(100);
+        Value::CpuWeight(if v2 { weight } else { (weight * DEFAULT_SHARES / 100).max(2) })
+    });
+    let quota = limits.cpu_quota.map(|quota| u64::from(quota.percent()) * PERIOD_US / 100);
+    table.add(cpu.of("cpu_quota"), quota.is_some(), ["cpu.cfs_quota_us"], ["cpu.max"], |_| {
+        Value::CpuQuota(quota)
+    });
+    let max = limits.memory_max.map(|size| size.0);
+    let set_max = memory.of("memory_max");
+    table.add(set_max, max.is_some(), ["memory.limit_in_bytes"], ["memory.max"], |_| Value::Memory(max));
+    let high = limits.memory_high.map(|size| size.0);
+    table.add(memory.of("memory_high"), high.is_some(), [], ["memory.high"], |_| Value::MemoryHigh(high));
+    table.swap(max, limits.memory_swap_max.map(|size| size.0));
+    let tasks = Controller { key: "tasks_max", v1: "pids", v2: "pids" };
+    table.add(tasks, limits.tasks_max.is_some(), ["pids.max"], ["pids.max"], |_| {
+        Value::Tasks(limits.tasks_max)
+    });
+    let io = Controller { key: "io_weight", v1: "blkio", v2: "io" };
+    let weight = limits.io_weight.map(|weight| u64::from(weight.get()));
+    table.add(
+        io,
+        weight.is_some(),
+        ["blkio.weight", "blkio.bfq.weight"],
+        ["io.weight", "io.bfq.weight"],
+        // The v1 files end at 1000.
+        |v2| Value::IoWeight(weight.unwrap_or(100).min(if v2 { 10_000 } else { 1000 })),
+    );
+    (table.knobs, table.missing)
+}
+
+#[derive(Clone, Copy)]
+struct Controller {
+    key: &'static str,
+    v1: &'static str,
+    v2: &'static str,
+}
+
+impl Controller {
+    fn of(self, key: &'static str) -> Self {
+        Self { key, ..self }
+    }
+}
+
+struct Table<'a> {
+    knobs: Vec<Knob>,
+    missing: Vec<Unenforceable>,
+    cgroups: &'a UnitCgroups,
+}
+
+impl Table<'_> {
+    /// Adds the first of the files that exists; one that must be set and has none is missing.
+    fn add<const A: usize, const B: usize>(
+        &mut self,
+        controller: Controller,
+        is_set: bool,
+        v1: [&str; A],
+        v2: [&str; B],
+        value: impl Fn(bool) -> Value,
+    ) {
+        let Controller { key, .. } = controller;
+        let Some(place) = place(self.cgroups, controller.v1, controller.v2) else {
+            if is_set {
+                let name = controller.v2;
+                self.missing.push(Unenforceable { key, reason: format!("there is no {name} controller") });
+            }
+            return;
+        };
+        let names: &[&str] = if place.v2 { &v2 } else { &v1 };
+        match names.iter().map(|name| place.dir.join(name)).find(|file| file.exists()) {
+            Some(file) => self.knobs.push(Knob { key, file, value: value(place.v2), v2: place.v2 }),
+            None if is_set => {
+                let name = if place.v2 { controller.v2 } else { controller.v1 };
+                let version = if place.v2 { "v2" } else { "v1" };
+                let needs = names.first().or(v2.first()).copied().unwrap_or_default();
+                let reason = format!("the {name} controller (cgroup {version}) has no {needs}");
+                self.missing.push(Unenforceable { key, reason });
+            }
+            None => {}
+        }
+    }
+
+    /// v1 limits memory and swap together, so there a swap limit needs a memory limit.
+    fn swap(&mut self, max: Option<u64>, swap: Option<u64>) {
+        let key = "memory_swap_max";
+        let is_v1 = place(self.cgroups, "memory", "memory").is_some_and(|place| !place.v2);
+        if is_v1 && swap.is_some() && max.is_none() {
+            let reason = "with the memory controller of cgroup v1 it needs memory_max as well".to_owned();
+            return self.missing.push(Unenforceable { key, reason });
+        }
+        let memory = Controller { key, v1: "memory", v2: "memory" };
+        self.add(memory, swap.is_some(), ["memory.memsw.limit_in_bytes"], ["memory.swap.max"], |v2| {
+            Value::Swap(match (v2, max, swap) {
+                (false, Some(max), Some(swap)) => Some(max.saturating_add(swap)),
+                (_, _, swap) => swap,
+            })
+        });
+    }
+}
+
+/// Sets the limits, and lifts those that are not set.
+///
+/// # Errors
+/// With `allow_unenforced` only what the kernel refuses.
+pub fn apply(limits: &Limits, cgroups: &UnitCgroups, allow_unenforced: bool) -> Result<(), LimitError> {
+    let (knobs, missing) = knobs(limits, cgroups);
+    if !missing.is_empty() && !allow_unenforced {
+        return Err(LimitError::Unenforceable(missing));
+    }
+    // On v1, memory must stay below memory and swap together at every moment: the sum is lifted before
+    // either is set.
+    for knob in &knobs {
+        if let (Value::Swap(_), false) = (knob.value, knob.v2) {
+            set(&Knob { value: Value::Swap(None), ..knob.clone() })?;
+        }
+    }
+    knobs.iter().try_for_each(set)
+}
+
+fn bytes(limit: Option<u64>) -> i64 {
+    limit.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+fn set(knob: &Knob) -> Result<(), LimitError> {
+    let dir = knob.file.parent().map(PathBuf::from).unwrap_or_default();
+    let memory = || MemController::new(dir.clone(), dir.clone(), knob.v2);
+    let cpu = || CpuController::new(dir.clone(), dir.clone(), knob.v2);
+    let max = |limit: Option<i64>| limit.map_or(MaxValue::Max, MaxValue::Value);
+    let result = match knob.value {
+        Value::Memory(limit) => memory().set_limit(bytes(limit)).map_err(Into::into),
+        Value::Swap(limit) => memory().set_memswap_limit(bytes(limit)).map_err(Into::into),
+        Value::MemoryHigh(limit) => memory()
+            .set_mem(SetMemory { high: Some(max(limit.map(|l| bytes(Some(l))))), ..SetMemory::default() })
+            .map_err(Into::into),
+        Value::Tasks(limit) => PidController::new(dir.clone(), dir.clone(), knob.v2)
+            .set_pid_max(max(limit.map(i64::from)))
+            .map_err(Into::into),
+        Value::CpuWeight(weight) => cpu().set_shares(weight).map_err(Into::into),
+        Value::CpuQuota(quota) => {
+            let quota = quota.map_or(-1, |us| i64::try_from(us).unwrap_or(i64::MAX));
+            cpu().set_cfs_quota_and_period(Some(quota), Some(PERIOD_US)).map_err(Into::into)
+        }
+        // cgroups-rs knows only one of the names that this file has had.
+        Value::IoWeight(weight) => write(knob, &weight.to_string()).map_err(Into::into),
+    };
+    result.map_err(|source: Box<dyn std::error::Error + Send + Sync>| LimitError::Refused {
+        key: knob.key,
+        file: knob.file.clone(),
+        source,
+    })
+}
+
+fn write(knob: &Knob, value: &str) -> io::Result<()> {
+    fs::write(&knob.file, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A directory that looks like the cgroups of a unit on a host with these v1 and v2 files.
+    fn unit(base: &Path, v1: &[(&str, &str)], v2: &[(&str, &str)]) -> UnitCgroups {
+        let mut cgroups = UnitCgroups { v2: base.join("v2"), ..UnitCgroups::default() };
+        fs::create_dir_all(&cgroups.v2).unwrap();
+        for (controller, file) in v1 {
+            let dir = base.join(controller);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(file), "").unwrap();
+            cgroups.v1.insert((*controller).to_owned(), dir);
+        }
+        for (controller, file) in v2 {
+            fs::write(cgroups.v2.join(file), if *file == "cpu.max" { "max 100000\n" } else { "" }).unwrap();
+            cgroups.v2_controllers.insert((*controller).to_owned());
+        }
+        cgroups
+    }
+
+    fn limits(text: &str) -> Limits {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_limit_has_its_v1_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroups = unit(
+            dir.path(),
+            &[
+                ("memory", "memory.limit_in_bytes"),
+                ("memory", "memory.memsw.limit_in_bytes"),
+                ("pids", "pids.max"),
+                ("cpu", "cpu.shares"),
+                ("cpu", "cpu.cfs_quota_us"),
+                ("cpu", "cpu.cfs_period_us"),
+                ("blkio", "blkio.bfq.weight"),
+            ],
+            &[],
+        );
+        let limits = limits(
+            "memory_max = '1M'\nmemory_swap_max = '1M'\ntasks_max = 10\ncpu_weight = 200\n\
+             cpu_quota = '50%'\nio_weight = 7",
+        );
+        apply(&limits, &cgroups, false).unwrap();
+        for (file, value) in [
+            ("memory/memory.limit_in_bytes", "1048576"),
+            ("memory/memory.memsw.limit_in_bytes", "2097152"),
+            ("pids/pids.max", "10"),
+            ("cpu/cpu.shares", "2048"),
+            ("cpu/cpu.cfs_quota_us", "50000"),
+            ("cpu/cpu.cfs_period_us", "100000"),
+            ("blkio/blkio.bfq.weight", "7"),
+        ] {
+            assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), value, "{file}");
+        }
+        apply(&Limits::default(), &cgroups, false).unwrap();
+        for (file, value) in [
+            ("memory/memory.limit_in_bytes", "-1"),
+            ("pids/pids.max", "max"),
+            ("cpu/cpu.shares", "1024"),
+            ("cpu/cpu.cfs_quota_us", "-1"),
+        ] {
+            assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), value, "{file}");
+        }
+    }
+
+    #[test]
+    fn every_limit_has_its_v2_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroups = unit(
+            dir.path(),
+            &[],
+            &[
+                ("memory", "memory.max"),
+                ("memory", "memory.high"),
+                ("memory", "memory.swap.max"),
+                ("pids", "pids.max"),
+                ("cpu", "cpu.weight"),
+                ("cpu", "cpu.max"),
+                ("io", "io.weight"),
+            ],
+        );
+        let limits = limits(
+            "memory_max = '2M'\nmemory_high = '1M'\nmemory_swap_max = '1M'\ntasks_max = 10\n\
+             cpu_weight = 200\ncpu_quota = '150%'\nio_weight = 7",
+        );
+        apply(&limits, &cgroups, false).unwrap();
+        for (file, value) in [
+            ("memory.max", "2097152"),
+            ("memory.high", "1048576"),
+            ("memory.swap.max", "1048576"),
+            ("pids.max", "10"),
+            ("cpu.weight", "200"),
+            ("cpu.max", "150000 100000"),
+            ("io.weight", "7"),
+        ] {
+            assert_eq!(fs::read_to_string(cgroups.v2.join(file)).unwrap().trim(), value, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_limit_without_a_controller_is_named_and_can_be_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroups = unit(dir.path(), &[("memory", "memory.limit_in_bytes"), ("blkio", "x")], &[]);
+        for (text, names) in [
+            ("tasks_max = 10", "pids"),
+            ("io_weight = 10", "blkio.weight"),
+            ("memory_high = '1M'", "memory.high"),
+            ("memory_max = '1M'\nmemory_swap_max = '1M'", "memory.memsw"),
+            ("memory_swap_max = '1M'", "memory_max"),
+            ("cpu_quota = '10%'", "cpu controller"),
+        ] {
+            let error = apply(&limits(text), &cgroups, false).unwrap_err();
+            assert!(error.to_string().contains(names), "{text}: {error}");
+            apply(&limits(text), &cgroups, true).unwrap();
+        }
+        apply(&Limits::default(), &cgroups, false).unwrap();
+    }
+}

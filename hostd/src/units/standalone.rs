@@ -1,0 +1,383 @@
+//! The unit manager of a host whose PID 1 is not systemd: hostd starts the supervisors itself.
+//!
+//! They are in sessions of their own and outlive hostd. A hostd that starts finds them by `state.json`,
+//! makes sure of each by its pidfd and start time, and watches it like one of its own. When one ends,
+//! however it does, what it may have left is swept away.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use tenant::{
+    HostFacts, Layout, Plan, TenantName, apply,
+    kernel::{Kernel, KernelError, Linux},
+    record::{self, Durability},
+    state::{ProcessRef, RunState},
+};
+use tokio::{io::unix::AsyncFd, sync::watch, task, time::timeout};
+
+use super::{
+    Start, UnitError,
+    cgroups::{Cgroups, UnitCgroups},
+    limits,
+    notify::NotifySocket,
+    spawn::{self, Spawned},
+};
+
+/// What the supervisor needs beyond its own deadlines to take a tenant down.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// How a unit's end is told.
+type Ended = watch::Receiver<Option<Arc<Vec<KernelError>>>>;
+
+/// A supervisor that runs.
+#[derive(Clone, Debug)]
+struct Live {
+    pidfd: Arc<OwnedFd>,
+    cgroups: UnitCgroups,
+    ended: Ended,
+}
+
+/// `state.json` as it was when it was read.
+#[derive(Debug)]
+struct Cached {
+    stamp: (i64, i64, u64, u64),
+    state: Arc<RunState>,
+}
+
+/// The standalone unit manager.
+#[derive(Debug)]
+pub struct Standalone {
+    shared: Arc<Shared>,
+    program: PathBuf,
+}
+
+#[derive(Debug)]
+struct Shared {
+    layout: Layout,
+    cgroups: Cgroups,
+    live: Mutex<HashMap<TenantName, Live>>,
+    states: Mutex<HashMap<TenantName, Cached>>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Standalone {
+    /// A unit manager in the cgroups this process was started in.
+    ///
+    /// # Errors
+    /// There is no cgroup v2, a cgroup cannot be made, or the supervisor's program is missing.
+    pub fn new(layout: Layout, facts: &HostFacts) -> Result<Self, UnitError> {
+        let mut cgroups = Cgroups::of(&facts.cgroup, &layout)?;
+        cgroups.prepare()?;
+        let shared = Shared { layout, cgroups, live: Mutex::default(), states: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared), program: spawn::program()? })
+    }
+
+    /// The directories of a tenant's unit.
+    pub fn cgroups(&self, name: &TenantName) -> UnitCgroups {
+        let live = held(&self.shared.live).get(name).map(|live| live.cgroups.clone());
+        live.unwrap_or_else(|| self.shared.cgroups.unit(name))
+    }
+
+    /// Whether a tenant has a supervisor.
+    pub fn is_running(&self, name: &TenantName) -> bool {
+        held(&self.shared.live).contains_key(name)
+    }
+
+    /// What the last supervisor of a tenant said; read again only when the file is another one.
+    pub fn state(&self, name: &TenantName) -> Option<Arc<RunState>> {
+        let path = self.shared.layout.run_state(name);
+        let Ok(meta) = fs::metadata(&path) else {
+            held(&self.shared.states).remove(name);
+            return None;
+        };
+        let stamp = (meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.size());
+        if let Some(cached) = held(&self.shared.states).get(name)
+            && cached.stamp == stamp
+        {
+            return Some(cached.state.clone());
+        }
+        let state = Arc::new(RunState::read(&path).ok().flatten()?);
+        held(&self.shared.states).insert(name.clone(), Cached { stamp, state: state.clone() });
+        Some(state)
+    }
+
+    /// Finds the supervisor that an earlier hostd left, or sweeps what is left of a dead one. `plan` is
+    /// what the tenant would be started with now, if there is such a thing.
+    pub async fn adopt(&self, name: &TenantName, plan: Option<Arc<Plan>>) {
+        let shared = &self.shared;
+        let cgroups = shared.recorded(name).unwrap_or_else(|| shared.cgroups.unit(name));
+        if let Some(state) = self.state(name)
+            && let Some((process, pidfd)) = find(&state)
+        {
+            log::info!("found tenant {:?} running (supervisor {})", name.as_str(), process.pid);
+            shared.watch(name, process, pidfd, cgroups, plan);
+            return;
+        }
+        let has_leftovers = cgroups.v2.exists() || cgroups.v1.values().any(|dir| dir.exists());
+        if has_leftovers {
+            log::warn!("the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
+            let (shared, name) = (shared.clone(), name.clone());
+            let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
+            report(swept.unwrap_or_default());
+        }
+    }
+
+    /// Removes cgroups of tenants that have no record.
+    pub async fn sweep_strangers(&self, is_known: impl Fn(&TenantName) -> bool) {
+        for name in self.shared.cgroups.existing() {
+            if !is_known(&name) {
+                self.adopt(&name, None).await;
+            }
+        }
+    }
+
+    /// Starts a supervisor and waits until the tenant is ready.
+    ///
+    /// # Errors
+    /// See [`UnitError`]; nothing is left of the tenant then.
+    pub async fn start(&self, start: Start) -> Result<(), UnitError> {
+        let name = start.name.clone();
+        let deadline = start.timeout + GRACE;
+        let (shared, program) = (self.shared.clone(), self.program.clone());
+        let notify_dir = shared.layout.run().join("notify");
+        let notify = NotifySocket::bind(&notify_dir, name.as_str())
+            .map_err(|error| UnitError::Io("make the socket that the supervisor reports to", error))?;
+        let path = notify.path().to_owned();
+        // The new supervisor's first state must not be taken for the old one's last.
+        let launched = task::spawn_blocking(move || shared.launch(&program, &start, &path)).await;
+        let process = launched.map_err(|error| UnitError::Io("start the supervisor", error.into()))??;
+        let Some(live) = held(&self.shared.live).get(&name).cloned() else {
+            return Err(self.post_mortem(&name, process));
+        };
+        tokio::select! {
+            ready = notify.ready() => {
+                ready.map_err(|error| UnitError::Io("listen to the supervisor", error))
+            }
+            _ = gone(live.ended.clone()) => Err(self.post_mortem(&name, process)),
+            () = tokio::time::sleep(deadline) => {
+                let console = self.console(&name);
+                self.kill(&name).await?;
+                Err(UnitError::Timeout(deadline.as_secs(), console))
+            }
+        }
+    }
+
+    /// Why a supervisor ended before its tenant was ready.
+    fn post_mortem(&self, name: &TenantName, process: ProcessRef) -> UnitError {
+        let state = self.state(name).filter(|state| state.supervisor == process);
+        match state.and_then(|state| state.failure.clone()) {
+            Some(failure) => UnitError::Tenant(failure),
+            None => UnitError::Died(spawn::read_last_words(&self.shared.layout, name)),
+        }
+    }
+
+    fn console(&self, name: &TenantName) -> Vec<String> {
+        super::last_console_lines(&self.shared.layout, name, 20)
+    }
+
+    /// Asks a tenant to power off, kills it after `patience`, and waits until everything is gone.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub async fn stop(&self, name: &TenantName, patience: Duration) -> Result<(), UnitError> {
+        let Some(live) = held(&self.shared.live).get(name).cloned() else { return Ok(()) };
+        if live.cgroups.is_frozen() {
+            live.cgroups.freeze(false)?;
+        }
+        signal(&live.pidfd, Signal::TERM)?;
+        match timeout(patience + GRACE, gone(live.ended.clone())).await {
+            Ok(result) => result,
+            Err(_) => {
+                log::warn!("the supervisor of tenant {:?} does not stop; killing it", name.as_str());
+                signal(&live.pidfd, Signal::KILL)?;
+                gone(live.ended).await
+            }
+        }
+    }
+
+    /// Kills a tenant and waits until everything is gone.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub async fn kill(&self, name: &TenantName) -> Result<(), UnitError> {
+        let Some(live) = held(&self.shared.live).get(name).cloned() else { return Ok(()) };
+        // The supervisor is told first, so that it takes the death of its init for what was asked.
+        signal(&live.pidfd, Signal::TERM)?;
+        let payload = live.cgroups.payload();
+        let killed = task::spawn_blocking(move || Linux::new().cgroup_kill(&payload)).await;
+        killed
+            .map_err(|error| UnitError::Io("kill the tenant", error.into()))?
+            .map_err(|error| UnitError::Leftovers(Arc::new(vec![error])))?;
+        match timeout(GRACE, gone(live.ended.clone())).await {
+            Ok(result) => result,
+            Err(_) => {
+                signal(&live.pidfd, Signal::KILL)?;
+                gone(live.ended).await
+            }
+        }
+    }
+}
+
+/// Waits for the end of a unit.
+async fn gone(mut ended: Ended) -> Result<(), UnitError> {
+    let leftovers = match ended.wait_for(Option::is_some).await {
+        Ok(value) => value.clone().unwrap_or_default(),
+        Err(_) => return Ok(()),
+    };
+    if leftovers.is_empty() { Ok(()) } else { Err(UnitError::Leftovers(leftovers)) }
+}
+
+fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
+    match pidfd_send_signal(pidfd, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(errno) => Err(UnitError::Io("signal the supervisor", errno.into())),
+    }
+}
+
+/// The supervisor that wrote a state, if it still runs.
+fn find(state: &RunState) -> Option<(ProcessRef, OwnedFd)> {
+    if state.phase.is_final() {
+        return None;
+    }
+    let process = state.supervisor;
+    let pidfd = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
+    // Asked after the descriptor is open: from now on the pid means the same process.
+    process.is_alive().then_some((process, pidfd))
+}
+
+fn report(failures: Vec<KernelError>) {
+    for failure in failures {
+        log::error!("{}", crate::error::chain(&failure));
+    }
+}
+
+impl Shared {
+    /// Everything of a start that blocks: cgroups, limits, the process, its place, its release.
+    fn launch(
+        self: &Arc<Self>,
+        program: &std::path::Path,
+        start: &Start,
+        notify: &std::path::Path,
+    ) -> Result<ProcessRef, UnitError> {
+        let name = &start.name;
+        let io = |what| move |error| UnitError::Io(what, error);
+        let cgroups = self.cgroups.unit(name);
+        fs::create_dir_all(self.layout.runtime(name)).map_err(io("make the runtime directory"))?;
+        self.note(name, &cgroups)?;
+        let spawned = cgroups
+            .make()
+            .map_err(UnitError::from)
+            .and_then(|()| Ok(limits::apply(&start.limits, &cgroups, start.allow_unenforced)?))
+            .and_then(|()| {
+                spawn::spawn(program, &self.layout, name, &cgroups, notify).map_err(io("start the supervisor"))
+            });
+        let mut spawned = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                report(self.sweep(name, &cgroups, None));
+                return Err(error);
+            }
+        };
+        let process = spawned.process;
+        // It prepares namespaces and mounts while it is moved.
+        let entered = cgroups.enter(process.pid).map_err(UnitError::from);
+        let released = entered.and_then(|()| {
+            // One that has ended already has said why.
+            let _ = spawned.release();
+            Ok(())
+        });
+        if released.is_err() {
+            signal(&spawned.pidfd, Signal::KILL)?;
+        }
+        let Spawned { pidfd, .. } = spawned;
+        self.watch(name, process, pidfd, cgroups, Some(start.plan.clone()));
+        released.map(|()| process)
+    }
+
+    fn unit_file(&self, name: &TenantName) -> PathBuf {
+        self.layout.runtime(name).join("unit.json")
+    }
+
+    /// Writes down where a unit's cgroups are.
+    fn note(&self, name: &TenantName, cgroups: &UnitCgroups) -> Result<(), UnitError> {
+        let text = serde_json::to_vec(cgroups).unwrap_or_default();
+        record::write(&self.unit_file(name), &text, Durability::Volatile)
+            .map_err(|error| UnitError::Io("write unit.json", std::io::Error::other(error)))
+    }
+
+    /// Where a unit's cgroups are, as an earlier hostd wrote down.
+    fn recorded(&self, name: &TenantName) -> Option<UnitCgroups> {
+        serde_json::from_str(&record::read(&self.unit_file(name)).ok()?).ok()
+    }
+
+    /// Watches a supervisor until it ends, then sweeps.
+    fn watch(
+        self: &Arc<Self>,
+        name: &TenantName,
+        process: ProcessRef,
+        pidfd: OwnedFd,
+        cgroups: UnitCgroups,
+        plan: Option<Arc<Plan>>,
+    ) {
+        let pidfd = Arc::new(pidfd);
+        let (tell, ended) = watch::channel(None);
+        let live = Live { pidfd: pidfd.clone(), cgroups: cgroups.clone(), ended };
+        held(&self.live).insert(name.clone(), live);
+        let (shared, name) = (self.clone(), name.clone());
+        task::spawn(async move {
+            #[expect(deprecated, reason = "the descriptor outlives its registration: both hold the Arc")]
+            let watched = AsyncFd::new(pidfd.clone());
+            match watched {
+                Ok(readable) => {
+                    let _ = readable.readable().await;
+                }
+                Err(error) => log::error!("cannot watch tenant {:?}: {error}", name.as_str()),
+            }
+            // Only a child can be waited for; one of an earlier hostd was inherited by init.
+            let _ = waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&*pidfd)), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            let (sweeper, sweep_name) = (shared.clone(), name.clone());
+            let swept =
+                task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, plan.as_deref())).await;
+            let failures = swept.unwrap_or_default();
+            shared.tell_end(&name, process);
+            held(&shared.live).remove(&name);
+            tell.send_replace(Some(Arc::new(failures)));
+        });
+    }
+
+    fn tell_end(&self, name: &TenantName, process: ProcessRef) {
+        let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
+        let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
+        match said {
+            Some(state) => log::info!("tenant {:?} is {:?}", name.as_str(), state.phase),
+            None => log::warn!("the supervisor of tenant {:?} died; it was taken down", name.as_str()),
+        }
+    }
+
+    /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
+    fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
+        let kernel = Linux::new();
+        let mut failures = match plan {
+            Some(plan) => apply::stop(&kernel, plan),
+            None => Vec::new(),
+        };
+        // The plan may be of another configuration, the directories are the ones that were made.
+        failures.extend(kernel.cgroup_kill(&cgroups.v2).err());
+        failures.extend(kernel.cgroup_remove(&cgroups.v2).err());
+        if let Err(error) = cgroups.remove_v1() {
+            log::error!("{}", crate::error::chain(&error));
+        }
+        let _ = fs::remove_file(self.unit_file(name));
+        failures
+    }
+}
