@@ -25,7 +25,7 @@ use rustix::{
     termios::isatty,
 };
 
-pub use screen::{RawMode, calm, window_size};
+pub use screen::{RawMode, Screen, window_size};
 
 use crate::{
     layout::Layout,
@@ -184,6 +184,7 @@ pub fn run(layout: &Layout, name: &TenantName, options: AttachOptions) -> Result
         options,
         interactive,
         decoder: Decoder::default(),
+        screen: Screen::default(),
         out: Vec::new(),
         input_ended: false,
         last_output: Instant::now(),
@@ -195,7 +196,7 @@ pub fn run(layout: &Layout, name: &TenantName, options: AttachOptions) -> Result
     });
     drop(raw);
     if interactive {
-        calm(stdout());
+        visit.screen.calm(stdout());
         say(&match &result {
             Ok(AttachEnd::Detached) => "detached".to_owned(),
             Ok(AttachEnd::Ended(_)) => format!("{name} has ended"),
@@ -247,6 +248,7 @@ struct Visit {
     options: AttachOptions,
     interactive: bool,
     decoder: Decoder,
+    screen: Screen,
     /// Frames for the supervisor.
     out: Vec<u8>,
     input_ended: bool,
@@ -382,6 +384,7 @@ impl Visit {
             match item {
                 Item::Data(bytes) => {
                     self.last_output = Instant::now();
+                    self.screen.note(bytes);
                     let mut out = io::stdout().lock();
                     out.write_all(bytes).and_then(|()| out.flush()).map_err(failed("write"))?;
                 }

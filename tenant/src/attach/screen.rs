@@ -7,9 +7,12 @@ use std::{
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// Ends what a program may have switched on and not off again: alternate screen, hidden cursor,
-/// colours, mouse reports, bracketed paste; see console_codes(4) and xterm's control sequences.
-const CALM: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l";
+/// Ends what a program may have switched on and not off again: hidden cursor, colours, mouse reports,
+/// bracketed paste; see console_codes(4) and xterm's control sequences.
+const CALM: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
+/// To the alternate screen and back. The way back moves the cursor where nothing went there.
+const ALTERNATE: &[u8] = b"\x1b[?1049h";
+const NORMAL: &[u8] = b"\x1b[?1049l";
 
 /// A terminal in raw mode; it gets its old settings back when this is dropped.
 #[derive(Debug)]
@@ -42,10 +45,30 @@ impl Drop for RawMode {
     }
 }
 
-/// Undoes what a program left switched on in a terminal.
-pub fn calm(fd: impl AsFd) {
-    if isatty(fd.as_fd()) {
-        let _ = rustix::io::write(fd, CALM);
+/// Which screen a program has switched a terminal to, as far as its output tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    alternate: bool,
+}
+
+impl Screen {
+    /// Takes note of output.
+    pub fn note(&mut self, output: &[u8]) {
+        let last = |sequence: &[u8]| output.windows(sequence.len()).rposition(|window| window == sequence);
+        match (last(ALTERNATE), last(NORMAL)) {
+            (None, None) => {}
+            (there, back) => self.alternate = there > back,
+        }
+    }
+
+    /// Undoes what a program left switched on in a terminal.
+    pub fn calm(self, fd: impl AsFd) {
+        if isatty(fd.as_fd()) {
+            let _ = rustix::io::write(fd.as_fd(), CALM);
+            if self.alternate {
+                let _ = rustix::io::write(fd.as_fd(), NORMAL);
+            }
+        }
     }
 }
 
@@ -63,6 +86,21 @@ mod tests {
 
     use super::*;
     use crate::kernel::raw::open_pty_peer;
+
+    #[test]
+    fn the_last_switch_of_screens_counts() {
+        let mut screen = Screen::default();
+        for (output, alternate) in [
+            (&b"plain"[..], false),
+            (b"a\x1b[?1049hb", true),
+            (b"more", true),
+            (b"\x1b[?1049l\x1b[?1049h", true),
+            (b"\x1b[?1049h \x1b[?1049l", false),
+        ] {
+            screen.note(output);
+            assert_eq!(screen.alternate, alternate, "{output:?}");
+        }
+    }
 
     #[test]
     fn raw_mode_ends_with_its_value() {

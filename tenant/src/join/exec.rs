@@ -1,9 +1,6 @@
 //! `tenant exec` and `tenant shell`: a process inside, with this process's own streams.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use nix::{
     errno::Errno,
@@ -25,13 +22,14 @@ use super::{
     relay::{Pump, Stream, unblock},
 };
 use crate::{
-    attach::{RawMode, calm, window_size},
+    attach::{RawMode, window_size},
     facts::HostFacts,
     layout::Layout,
     load::{LoadPlanError, load_plan},
     name::TenantName,
+    profile::load_fragment,
     record::RecordError,
-    state::RunState,
+    state::{ProcessRef, RunState},
 };
 
 /// Whether the process gets a pseudoterminal.
@@ -117,13 +115,13 @@ impl ExecError {
 /// Why it was not run.
 pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result<u8, ExecError> {
     let host = |what| move |error: io::Error| ExecError::Host(what, error);
-    let facts = HostFacts::gather().map_err(host("look at this host"))?;
-    let state = RunState::read(&layout.run_state(name))?;
-    let unit = state.as_ref().map(|state| state.cgroup.clone());
-    // Also tells a tenant that does not exist from one that does not run.
-    let plan = load_plan(layout, name, &facts, unit.as_deref().map(std::path::Path::new))?;
+    // A tenant that does not exist is told from one that does not run.
+    load_fragment(layout, name).map_err(LoadPlanError::from)?;
     let not_running = || ExecError::NotRunning(name.to_string());
-    let init = state.and_then(|state| state.init).filter(|init| init.is_alive()).ok_or_else(not_running)?;
+    let state = RunState::read(&layout.run_state(name))?.ok_or_else(not_running)?;
+    let init = state.init.filter(ProcessRef::is_alive).ok_or_else(not_running)?;
+    let facts = HostFacts::gather().map_err(host("look at this host"))?;
+    let plan = load_plan(layout, name, &facts, Some(Path::new(&state.cgroup)))?;
     if is_frozen(&plan.cgroup.payload) {
         return Err(ExecError::Frozen(name.to_string()));
     }
@@ -173,7 +171,7 @@ pub fn shell(layout: &Layout, name: &TenantName, user: Option<String>, tty: TtyM
     exec(layout, name, &ExecOptions { user, tty, ..ExecOptions::default() })
 }
 
-fn is_frozen(payload: &std::path::Path) -> bool {
+fn is_frozen(payload: &Path) -> bool {
     std::fs::read_to_string(payload.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")
 }
 
@@ -262,9 +260,7 @@ impl Session {
             }
         };
         outward.drain()?;
-        if raw.is_some() {
-            calm(stdout);
-        }
+        drop(raw);
         Ok(code)
     }
 
