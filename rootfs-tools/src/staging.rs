@@ -65,6 +65,8 @@ impl Staging {
         let made = || -> io::Result<File> {
             let lock = File::create_new(dir.join("lock"))?;
             flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            // The tools inherit it: a killed rootfsctl must not have its directory swept from under them.
+            rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
             fs::create_dir(dir.join("version"))?;
             Ok(lock)
         };

@@ -17,16 +17,19 @@ pub struct Tool {
     pub program: &'static str,
     /// Debian package.
     pub package: &'static str,
+    /// Whether it runs in a mount namespace of its own, so that what it mounts is never seen by the host
+    /// and is gone with its last process, however that ends.
+    pub private_mounts: bool,
 }
 
 /// mmdebstrap(1).
-pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap" };
+pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap", private_mounts: true };
 /// mkfs.erofs(1).
-pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils" };
+pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils", private_mounts: false };
 /// A statically linked busybox.
-pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
+pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static", private_mounts: false };
 /// cp(1) of coreutils.
-pub const CP: Tool = Tool { program: "cp", package: "coreutils" };
+pub const CP: Tool = Tool { program: "cp", package: "coreutils", private_mounts: false };
 
 /// A tool that could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,16 @@ impl Tool {
             .ok_or(ToolError::Missing(self.program, self.package))
     }
 
+    fn command(self) -> Result<Command, ToolError> {
+        let program = self.find()?;
+        if !self.private_mounts {
+            return Ok(Command::new(program));
+        }
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "--"]).arg(program);
+        Ok(command)
+    }
+
     /// Runs the program and calls `line` for each line it prints, escapes and control characters taken
     /// out. Its standard input is empty.
     ///
@@ -104,7 +117,8 @@ impl Tool {
     ) -> Result<(), ToolError> {
         let start = |source| ToolError::Start { program: self.program, source };
         let (reader, writer) = io::pipe().map_err(start)?;
-        let mut child = Command::new(self.find()?)
+        let mut child = self
+            .command()?
             .args(args)
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
@@ -142,13 +156,15 @@ mod tests {
 
     #[test]
     fn a_missing_tool_names_its_package() {
-        let error = Tool { program: "no-such-tool", package: "some-package" }.find().unwrap_err();
+        let error = Tool { program: "no-such-tool", package: "some-package", private_mounts: false }
+            .find()
+            .unwrap_err();
         assert_eq!(error.help().unwrap(), "apt install some-package");
     }
 
     #[test]
     fn a_failure_quotes_the_last_lines() {
-        let tool = Tool { program: "sh", package: "dash" };
+        let tool = Tool { program: "sh", package: "dash", private_mounts: false };
         let error = tool.run(["-c", "echo one; printf 'two\\033[0m\\n' >&2; exit 3"], |_| {}).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("one | two[0m") && text.contains("exit status: 3"), "{text}");
