@@ -52,18 +52,19 @@ impl Cursor {
         let v6: BTreeSet<_> = records.values().map(|a| a.ipv6).collect();
         let upwards = self.0.saturating_add(1)..=Index::MAX;
         let from_start = 1..=self.0.min(Index::MAX);
-        let mut smallest = format!("all {} numbers of tenants", Index::MAX);
+        // The first number that a pool does not have is just behind the end of the smallest.
+        let mut smallest = None;
         for number in upwards.chain(from_start) {
             let Ok(index) = Index::try_from(number) else { continue };
             let uid_base = config.uid_range(index);
             let ipv4 = config.pool4.address(index);
             let ipv6 = config.pool6.address(index);
             let (Some(uid_base), Some(ipv4), Some(ipv6)) = (uid_base, ipv4, ipv6) else {
-                smallest = match (uid_base, ipv4) {
+                smallest.get_or_insert_with(|| match (uid_base, ipv4) {
                     (None, _) => format!("all {} uid ranges (`uid_ranges`)", config.uid_ranges),
                     (_, None) => format!("all IPv4 addresses of {} (`pool4`)", config.pool4),
                     _ => format!("all IPv6 addresses of {} (`pool6`)", config.pool6),
-                };
+                });
                 continue;
             };
             // The pools may have been moved since a record was written: each is checked by itself.
@@ -76,7 +77,8 @@ impl Cursor {
                 return Ok(Assignment { index, uid_base, ipv4, ipv6 });
             }
         }
-        Err(StoreError::PoolFull { what: smallest })
+        let what = smallest.unwrap_or_else(|| format!("all {} numbers of tenants", Index::MAX));
+        Err(StoreError::PoolFull { what })
     }
 }
 

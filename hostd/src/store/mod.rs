@@ -359,8 +359,16 @@ impl Store {
         manifest: &Manifest,
         unit_cgroup: Option<&Path>,
     ) -> Result<Plan, StoreError> {
-        let inputs =
-            Inputs { layout: &self.layout, tenant, allocation, manifest, facts: &self.facts, unit_cgroup };
+        // What is planned without a unit needs none: its directories are looked at, or it is printed.
+        let nowhere = Path::new("/").join(self.layout.instance()).join(tenant.name.as_str());
+        let inputs = Inputs {
+            layout: &self.layout,
+            tenant,
+            allocation,
+            manifest,
+            facts: &self.facts,
+            unit_cgroup: unit_cgroup.or(Some(&nowhere)),
+        };
         plan::plan(&inputs).map_err(|source| StoreError::Plan { tenant: tenant.name.to_string(), source })
     }
 

@@ -1,0 +1,353 @@
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::PathBuf,
+};
+
+use tenant::{
+    image::{Boot, ImageFormat, Ready, TopEntry},
+    ids::Digest,
+};
+
+use super::*;
+use crate::error::{Code, Failure};
+
+/// A host in a temporary directory with one image.
+pub(crate) struct Trial {
+    pub(crate) layout: Layout,
+    pub(crate) digest: Digest,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) fn facts() -> HostFacts {
+    let mut facts = HostFacts::gather().unwrap();
+    facts.cgroup.v2_mount.get_or_insert_with(|| PathBuf::from("/sys/fs/cgroup"));
+    facts
+}
+
+fn entry(name: &str) -> TopEntry {
+    TopEntry { name: name.to_owned(), mode: Some(0o755), target: None }
+}
+
+impl Trial {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let digest = Digest::from_bytes([7; 32]);
+        let trial = Self { layout, digest, _dir: dir };
+        trial.publish("debian", digest);
+        trial
+    }
+
+    pub(crate) fn publish(&self, image: &str, digest: Digest) {
+        let image = image.parse().unwrap();
+        let tree = self.layout.tree(&image, &digest);
+        for path in ["etc/ssl", "usr/bin", "var/log", "root", "home", "opt", "srv"] {
+            fs::create_dir_all(tree.join(path)).unwrap();
+        }
+        fs::write(tree.join("etc/machine-id"), "shared by all, wrongly\n").unwrap();
+        fs::write(tree.join("root/.profile"), "umask 077\n").unwrap();
+        symlink("/etc/shadow", tree.join("root/link")).unwrap();
+        fs::set_permissions(tree.join("root"), fs::Permissions::from_mode(0o700)).unwrap();
+        let manifest = Manifest {
+            format_version: 1,
+            image: image.clone(),
+            digest,
+            format: ImageFormat::Tree,
+            created: "2026-01-02T03:04:05Z".to_owned(),
+            os: "Debian".to_owned(),
+            arch: "x86_64".to_owned(),
+            source: "a test".to_owned(),
+            tuned: false,
+            size_bytes: 0,
+            files: 0,
+            boot: Boot {
+                init: vec!["/sbin/init".to_owned()],
+                stop_signal: "SIGRTMIN+3".to_owned(),
+                ready: Ready::Notify,
+                getty: Vec::new(),
+            },
+            top: ["etc", "home", "opt", "root", "srv", "usr", "var"].map(entry).to_vec(),
+        };
+        fs::write(self.layout.manifest(&image, &digest), manifest.render()).unwrap();
+        let channel = self.layout.channel(&image, &tenant::image::ChannelName::stable());
+        fs::create_dir_all(channel.parent().unwrap()).unwrap();
+        fs::write(channel, format!("{digest}\n")).unwrap();
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        let (store, findings) = Store::open(self.layout.clone(), facts(), Ok(())).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        store
+    }
+
+    /// Every path below the state and configuration directories of tenants.
+    fn paths(&self) -> Vec<PathBuf> {
+        fn walk(dir: &Path, paths: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                paths.push(entry.path());
+                if entry.file_type().unwrap().is_dir() {
+                    walk(&entry.path(), paths);
+                }
+            }
+        }
+        let mut paths = Vec::new();
+        walk(&self.layout.tenants(), &mut paths);
+        walk(&self.layout.tenant_configs(), &mut paths);
+        paths.sort();
+        paths
+    }
+}
+
+pub(crate) fn name(text: &str) -> TenantName {
+    text.parse().unwrap()
+}
+
+fn with(pairs: &[&str]) -> NewTenant {
+    NewTenant { set: pairs.iter().map(|pair| (*pair).to_owned()).collect() }
+}
+
+#[test]
+fn a_new_tenant_has_its_directories_and_its_own_identity() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    let (allocation, change) = store.create(&alice, &with(&["hostname=a.example.org"])).unwrap();
+    assert_eq!(change, Change::Created);
+    let dirs = trial.layout.dirs(&alice);
+    let read = |path: &str| fs::read_to_string(dirs.join(path)).unwrap();
+    assert_eq!(read("etc/upper/hostname"), "a.example.org\n");
+    assert_eq!(read("etc/upper/machine-id"), format!("{}\n", allocation.uuid));
+    assert!(read("etc/upper/hosts").contains("host.tenantry"));
+    assert_eq!(read("root/.profile"), "umask 077\n");
+    assert!(fs::symlink_metadata(dirs.join("root/link")).unwrap().is_symlink());
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!(mode(dirs.join("root")), 0o700);
+    assert_eq!(mode(dirs.join("etc/upper")), 0o755);
+    assert!(dirs.join("var/work").is_dir());
+    // Its setuid files are on the host's disk: nobody but root may reach them.
+    assert_eq!(mode(trial.layout.tenants()), 0o700);
+    assert_eq!(mode(trial.layout.tenant(&alice)), 0o700);
+    assert_eq!(allocation.pinned.digest, trial.digest);
+    assert_eq!(store.create(&name("bob"), &NewTenant::default()).unwrap().0.index.get(), 2);
+}
+
+#[test]
+fn an_image_that_was_meant_for_the_host_cannot_make_hostd_write_there() {
+    let trial = Trial::new();
+    let outside = tempfile::tempdir().unwrap();
+    let etc = trial.layout.tree(&"debian".parse().unwrap(), &trial.digest).join("etc");
+    fs::remove_dir_all(&etc).unwrap();
+    symlink(outside.path(), &etc).unwrap();
+    let store = trial.open();
+    store.create(&name("alice"), &NewTenant::default()).unwrap_err();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(trial.paths().is_empty(), "{:?}", trial.paths());
+}
+
+#[test]
+fn creating_is_idempotent_and_a_taken_name_is_refused() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &with(&["ttys=2"])).unwrap();
+    assert_eq!(store.create(&alice, &with(&["ttys=2"])).unwrap().1, Change::Unchanged);
+    assert_eq!(store.create(&alice, &NewTenant::default()).unwrap().1, Change::Unchanged);
+    let error = store.create(&alice, &with(&["ttys=3"])).unwrap_err();
+    assert_eq!(error.code(), Code::NameTaken);
+}
+
+#[test]
+fn what_cannot_be_made_changes_nothing_and_says_why() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    for (pairs, code, says) in [
+        (&["memorymax=1G"][..], Code::Invalid, "did you mean `memory_max`"),
+        (&["image=arch"], Code::NoImage, "there is no image \"arch\""),
+        (&["image=debian:edge"], Code::NoImage, "has no channel \"edge\""),
+        (&["image=debian@abcdef0"], Code::NoImage, "has no single version"),
+        (&["profile=nonsense"], Code::NoProfile, "there is no profile \"nonsense\""),
+        (&["ttys=99"], Code::Invalid, "key `ttys`"),
+    ] {
+        let failure = Failure::from(store.create(&alice, &with(pairs)).unwrap_err());
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(failure.message.contains(says), "{failure}");
+        assert!(failure.help.is_some(), "{failure}");
+    }
+    assert!(trial.paths().is_empty(), "{:?}", trial.paths());
+}
+
+#[test]
+fn an_unfit_filesystem_is_refused_before_anything_is_made() {
+    let trial = Trial::new();
+    let unfit = KernelError::new("mount", "overlay", io::Error::from(io::ErrorKind::InvalidInput));
+    let (store, _) = Store::open(trial.layout.clone(), facts(), Err(unfit)).unwrap();
+    let failure = Failure::from(store.create(&name("alice"), &NewTenant::default()).unwrap_err());
+    assert!(failure.message.contains("idmapped overlay upper"), "{failure}");
+    assert!(failure.help.is_some());
+    assert!(trial.paths().is_empty());
+}
+
+/// What [`Store::create`] hands to its steps.
+fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, PathBuf, String) {
+    let text = edit::HEADER.to_owned();
+    let tenant = store.resolve(name, &text).unwrap();
+    let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
+    let at = held(&store.writer).next(&HostConfig::default(), &store.records()).unwrap();
+    let (_, mut allocation) = allocate::tests::record(name.as_str(), at);
+    allocation.pinned = pinned;
+    let manifest = load::load_manifest(&store.layout, &allocation).unwrap();
+    let plan = store.plan_of(&tenant, &allocation, &manifest, None).unwrap();
+    let image = images::tree(&store.layout, &manifest).unwrap();
+    (allocation, plan, image, text)
+}
+
+#[test]
+fn a_crash_after_any_step_of_create_leaves_a_whole_tenant_or_none() {
+    for crash_after in 0..=create::Step::ALL.len() {
+        let trial = Trial::new();
+        let store = trial.open();
+        let alice = name("alice");
+        let (allocation, plan, image, config) = creation_parts(&store, &alice);
+        let identity = Identity { host_name: "host", resolv_conf: "" };
+        let mut creation = Creation {
+            layout: &trial.layout,
+            allocation: &allocation,
+            config: &config,
+            plan: &plan,
+            image,
+            identity,
+            unsynced: Unsynced::default(),
+        };
+        for step in &create::Step::ALL[..crash_after] {
+            creation.step(*step).unwrap();
+        }
+        drop(creation);
+        drop(store);
+
+        let store = trial.open();
+        let committed = crash_after >= 5;
+        assert_eq!(store.records().contains_key(&alice), committed, "after {crash_after} steps");
+        if committed {
+            store.plan(&alice, None).unwrap();
+            assert!(trial.layout.dirs(&alice).join("etc/upper/hostname").is_file());
+        } else {
+            assert!(trial.paths().is_empty(), "after {crash_after} steps: {:?}", trial.paths());
+            store.create(&alice, &NewTenant::default()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_write_of_the_configuration_is_forgotten() {
+    let trial = Trial::new();
+    fs::create_dir_all(trial.layout.tenant_configs()).unwrap();
+    fs::write(trial.layout.tenant_configs().join(".alice.toml.7.tmp"), "ttys").unwrap();
+    trial.open();
+    assert!(trial.paths().is_empty());
+}
+
+#[test]
+fn a_creation_whose_image_is_gone_meanwhile_is_undone() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    drop(store);
+    let staged = trial.layout.tenants().join(".new-alice");
+    fs::rename(trial.layout.tenant(&alice), staged).unwrap();
+    fs::remove_dir_all(trial.layout.images()).unwrap();
+    let store = trial.open();
+    assert!(store.records().is_empty());
+    assert!(!trial.layout.tenants().join(".new-alice").exists());
+}
+
+#[test]
+fn a_crash_after_any_step_of_destroy_is_finished_by_the_next_one() {
+    for crash_after in 0..=destroy::Step::ALL.len() {
+        let trial = Trial::new();
+        let store = trial.open();
+        let alice = name("alice");
+        let (mut allocation, _) = store.create(&alice, &NewTenant::default()).unwrap();
+        let mut destruction = Destruction { layout: &trial.layout, allocation: &mut allocation };
+        for step in &destroy::Step::ALL[..crash_after] {
+            destruction.step(*step).unwrap();
+        }
+        drop(store);
+
+        let store = trial.open();
+        match store.record(&alice) {
+            Ok(record) => {
+                let expected = if crash_after == 0 { RecordState::Ready } else { RecordState::Destroying };
+                assert_eq!(record.state, expected, "after {crash_after} steps");
+                assert_eq!(store.plan(&alice, None).is_ok(), crash_after == 0);
+                store.destroy(&alice).unwrap();
+            }
+            Err(error) => assert_eq!((crash_after, error.code()), (4, Code::NoTenant)),
+        }
+        assert!(trial.paths().is_empty(), "after {crash_after} steps: {:?}", trial.paths());
+    }
+}
+
+#[test]
+fn a_number_is_kept_until_the_last_file_is_gone() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    let (mut allocation, _) = store.create(&alice, &NewTenant::default()).unwrap();
+    let mut destruction = Destruction { layout: &trial.layout, allocation: &mut allocation };
+    destruction.step(destroy::Step::Record).unwrap();
+    drop(store);
+    let store = trial.open();
+    let (bob, _) = store.create(&name("bob"), &NewTenant::default()).unwrap();
+    assert_ne!(bob.uid_base, allocation.uid_base);
+}
+
+#[test]
+fn a_configuration_is_replaced_only_by_who_has_read_it() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let base = store.config_text(&alice).unwrap();
+    let one = edit::apply(&base, &["ttys=1".to_owned()], &[]).unwrap();
+    assert_eq!(store.configure(&alice, &base, &one).unwrap(), Change::Changed);
+    assert_eq!(store.configure(&alice, &one, &one).unwrap(), Change::Unchanged);
+    assert_eq!(store.configure(&alice, &base, &one).unwrap_err().code(), Code::Conflict);
+    let error = store.configure(&alice, &one, "tty = 1").unwrap_err();
+    assert_eq!(error.code(), Code::Invalid);
+    assert_eq!(store.config_text(&alice).unwrap(), one);
+}
+
+#[test]
+fn new_directories_and_another_image_are_there_for_the_next_start() {
+    let trial = Trial::new();
+    let other = Digest::from_bytes([9; 32]);
+    trial.publish("alpine", other);
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let base = store.config_text(&alice).unwrap();
+    let pairs = ["dirs.\"/data\"=private".to_owned(), "image=alpine".to_owned()];
+    let text = edit::apply(&base, &pairs, &[]).unwrap();
+    store.configure(&alice, &base, &text).unwrap();
+    assert!(trial.layout.dirs(&alice).join("data").is_dir());
+    assert_eq!(store.plan(&alice, None).unwrap().1.digest, other);
+    drop(store);
+    assert_eq!(trial.open().record(&alice).unwrap().pinned.digest, other);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_reported_and_left_alone() {
+    let trial = Trial::new();
+    let store = trial.open();
+    store.create(&name("alice"), &NewTenant::default()).unwrap();
+    store.create(&name("bob"), &NewTenant::default()).unwrap();
+    drop(store);
+    fs::write(trial.layout.allocation(&name("alice")), "nonsense").unwrap();
+    let (store, findings) = Store::open(trial.layout.clone(), facts(), Ok(())).unwrap();
+    assert_eq!(findings.len(), 1);
+    assert!(trial.layout.dirs(&name("alice")).is_dir());
+    assert!(store.records().contains_key(&name("bob")));
+}
