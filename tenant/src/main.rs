@@ -7,7 +7,6 @@ use tenant::{
     Layout, TenantName,
     attach::{self, AttachEnd, AttachError, AttachOptions, DetachKey},
     join::{self, ExecError, ExecOptions, TtyMode},
-    kernel::raw,
     supervisor::{
         self, Failed, RunOptions, chain,
         control::{Client, ControlError, Request},
@@ -47,9 +46,9 @@ struct Run {
     /// Its unit's cgroup v2 directory; this process's own if not given
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
-    /// Inherited descriptor on which one byte says that this process has been placed in its cgroups
-    #[arg(long, value_name = "N")]
-    gate_fd: Option<i32>,
+    /// One of its unit's cgroup v1 directories, to be entered; may be given several times
+    #[arg(long = "v1-cgroup", value_name = "DIR")]
+    v1_cgroups: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -169,7 +168,8 @@ impl Trouble {
 
 fn main() -> ExitCode {
     let Cli { root, command } = Cli::parse();
-    let root = root.or_else(|| std::env::var_os(Layout::ENV).map(PathBuf::from)).unwrap_or_else(|| "/".into());
+    let root =
+        root.or_else(|| std::env::var_os(Layout::ENV).map(PathBuf::from)).unwrap_or_else(|| "/".into());
     let layout = match std::path::absolute(&root) {
         Ok(root) => Layout::new(root),
         Err(_) => Layout::new(root),
@@ -200,12 +200,9 @@ fn main() -> ExitCode {
 }
 
 fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
-    let Run { name, cgroup, gate_fd } = run;
+    let Run { name, cgroup, v1_cgroups } = run;
     let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
-    let gate = gate_fd.map(raw::inherited_fd).transpose().map_err(|error| {
-        Trouble::new(cannot(&format!("descriptor of --gate-fd: {error}")), None, 2)
-    })?;
-    supervisor::run(RunOptions { layout, name: name.clone(), cgroup, gate }).map_err(|failed| {
+    supervisor::run(RunOptions { layout, name: name.clone(), cgroup, v1_cgroups }).map_err(|failed| {
         let Failed { error, console } = failed;
         let help = error.help().map(|help| help.replace("NAME", name.as_str()));
         Trouble { console, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
@@ -226,8 +223,7 @@ fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, Trouble> {
 fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {
     let Console { name, tty, read_only, replay, detach_key, timeout } = console;
     let timeout = timeout.map(Duration::from_secs);
-    let options =
-        AttachOptions { tty, read_only, replay, detach_key, timeout, ..AttachOptions::default() };
+    let options = AttachOptions { tty, read_only, replay, detach_key, timeout, ..AttachOptions::default() };
     match attach::run(layout, &name, options) {
         Ok(AttachEnd::Lost) => Ok(1),
         Ok(_) => Ok(0),

@@ -4,10 +4,8 @@ mod common;
 
 use tenant::{
     apply,
-    kernel::{Fake, KernelError, Table},
+    kernel::{Fake, Table},
 };
-
-const NO_GATE: fn() -> Result<(), KernelError> = || Ok(());
 
 /// What a tenant leaves on purpose: the supervisor's own cgroup, which its unit manager removes.
 fn without_supervisor(table: Table) -> Table {
@@ -18,39 +16,30 @@ fn without_supervisor(table: Table) -> Table {
 fn a_start_that_fails_at_any_step_leaves_the_host_as_it_was() {
     let plan = common::plan_of("").unwrap();
     let whole = Fake::new();
-    drop(apply::start(&whole, &plan, NO_GATE).unwrap());
+    drop(apply::start(&whole, &plan).unwrap());
     let steps = whole.calls();
     assert!(steps > 40, "the plan has shrunk to {steps} steps");
     for step in 0..steps {
         let kernel = Fake::new();
         kernel.fail_at(step);
-        let error = apply::start(&kernel, &plan, NO_GATE).unwrap_err();
+        let error = apply::start(&kernel, &plan).unwrap_err();
         assert!(error.cleanup.is_empty(), "step {step}: {error}");
         assert_eq!(without_supervisor(kernel.table()), Table::new(), "after a failure at step {step}");
     }
 }
 
 #[test]
-fn a_refused_gate_leaves_the_host_as_it_was() {
-    let plan = common::plan_of("").unwrap();
-    let kernel = Fake::new();
-    let refuse = || Err(KernelError::new("wait for", "the unit manager", std::io::ErrorKind::BrokenPipe));
-    apply::start(&kernel, &plan, refuse).unwrap_err();
-    assert_eq!(without_supervisor(kernel.table()), Table::new());
-}
-
-#[test]
 fn a_stop_that_fails_at_any_step_reports_it_and_a_second_one_finishes() {
     let plan = common::plan_of("").unwrap();
     let whole = Fake::new();
-    drop(apply::start(&whole, &plan, NO_GATE).unwrap());
+    drop(apply::start(&whole, &plan).unwrap());
     whole.fail_at(usize::MAX);
     assert!(apply::stop(&whole, &plan).is_empty());
     let steps = whole.calls();
     assert!(steps >= 3);
     for step in 0..steps {
         let kernel = Fake::new();
-        drop(apply::start(&kernel, &plan, NO_GATE).unwrap());
+        drop(apply::start(&kernel, &plan).unwrap());
         kernel.fail_at(step);
         assert_eq!(apply::stop(&kernel, &plan).len(), 1, "step {step}");
         kernel.fail_at(usize::MAX);
@@ -63,10 +52,10 @@ fn a_stop_that_fails_at_any_step_reports_it_and_a_second_one_finishes() {
 fn a_cleanup_that_fails_as_well_is_reported_beside_the_cause() {
     let plan = common::plan_of("").unwrap();
     let whole = Fake::new();
-    drop(apply::start(&whole, &plan, NO_GATE).unwrap());
+    drop(apply::start(&whole, &plan).unwrap());
     let last = whole.calls() - 1;
     let kernel = Fake::new();
     kernel.fail_from(last);
-    let error = apply::start(&kernel, &plan, NO_GATE).unwrap_err();
+    let error = apply::start(&kernel, &plan).unwrap_err();
     assert_eq!((error.step, error.cleanup.len()), ("init", 3), "link, process and cgroup: {error}");
 }

@@ -162,25 +162,18 @@ impl UnitCgroups {
     /// # Errors
     /// The first that cannot be made.
     pub fn make(&self) -> Result<(), CgroupError> {
-        self.v1.values().chain([&self.v2]).try_for_each(|dir| make(dir))
+        self.v1.values().try_for_each(|dir| make(dir))?;
+        make(&self.supervisor())
     }
 
-    /// Moves a process into the v1 directories. The first move on an idle machine takes some 14 ms,
-    /// because the kernel waits for a grace period.
-    ///
-    /// # Errors
-    /// The first directory it cannot be moved into.
-    pub fn enter(&self, pid: i32) -> Result<(), CgroupError> {
-        let dirs: BTreeSet<_> = self.v1.values().collect();
-        for dir in dirs {
-            let file = dir.join("cgroup.procs");
-            fs::write(&file, pid.to_string()).map_err(|source| CgroupError {
-                verb: "enter",
-                path: dir.clone(),
-                source,
-            })?;
-        }
-        Ok(())
+    /// The v1 directories, each once: two controllers may share a hierarchy.
+    pub fn v1_dirs(&self) -> BTreeSet<&Path> {
+        self.v1.values().map(PathBuf::as_path).collect()
+    }
+
+    /// Where the supervisor is.
+    pub fn supervisor(&self) -> PathBuf {
+        self.v2.join("supervisor")
     }
 
     /// Where the tenant's own processes are.

@@ -8,9 +8,15 @@
 //! | `memory_high`     | –                               | `memory.high`      |
 //! | `memory_swap_max` | `memory.memsw.limit_in_bytes`   | `memory.swap.max`  |
 //! | `tasks_max`       | `pids.max`                      | `pids.max`         |
-//! | `io_weight`       | `blkio.weight`, `blkio.bfq.weight` | `io.weight`, `io.bfq.weight` |
+//! | `io_weight`       | `blkio.bfq.weight`              | `io.weight`, `io.bfq.weight` |
+//!
+//! The files of `io_weight` exist on hosts where nothing reads them: the first two need a disk under the
+//! bfq scheduler, `io.weight` needs one with a cost model (`io.cost.qos`).
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use cgroups_rs::fs::{
     MaxValue, cpu::CpuController, memory::MemController, memory::SetMemory, pid::PidController,
@@ -89,6 +95,30 @@ pub enum Value {
     IoWeight(u64),
 }
 
+/// What shares out block I/O on this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoSchedulers {
+    /// A disk is under the bfq scheduler.
+    pub bfq: bool,
+    /// A disk has a cost model, see `io.cost.qos` in the kernel's cgroup-v2 document.
+    pub cost: bool,
+}
+
+impl IoSchedulers {
+    /// Looks at the disks of this host, and at the root of the cgroup v2 hierarchy above `cgroup`.
+    pub fn of_host(cgroup: &Path) -> Self {
+        let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let bfq = |disk: fs::DirEntry| {
+            fs::read_to_string(disk.path().join("queue/scheduler")).is_ok_and(|text| text.contains("[bfq]"))
+        };
+        let models = cgroup.ancestors().find_map(|dir| fs::read_to_string(dir.join("io.cost.qos")).ok());
+        Self {
+            bfq: disks.into_iter().any(bfq),
+            cost: models.is_some_and(|text| text.contains("enable=1")),
+        }
+    }
+}
+
 /// Where a controller of a unit is.
 struct Place {
     dir: PathBuf,
@@ -104,7 +134,11 @@ fn place(cgroups: &UnitCgroups, v1: &str, v2: &str) -> Option<Place> {
 
 /// The knobs that stand for these limits in these cgroups, and the limits that nothing stands for.
 /// A limit that is not set gives the knob that lifts it.
-pub fn knobs(limits: &Limits, cgroups: &UnitCgroups) -> (Vec<Knob>, Vec<Unenforceable>) {
+pub fn knobs(
+    limits: &Limits,
+    cgroups: &UnitCgroups,
+    schedulers: IoSchedulers,
+) -> (Vec<Knob>, Vec<Unenforceable>) {
     let mut table = Table { knobs: Vec::new(), missing: Vec::new(), cgroups };
     let cpu = Controller { key: "", v1: "cpu", v2: "cpu" };
     let memory = Controller { key: "", v1: "memory", v2: "memory" };
@@ -128,16 +162,7 @@ pub fn knobs(limits: &Limits, cgroups: &UnitCgroups) -> (Vec<Knob>, Vec<Unenforc
     table.add(tasks, limits.tasks_max.is_some(), ["pids.max"], ["pids.max"], |_| {
         Value::Tasks(limits.tasks_max)
     });
-    let io = Controller { key: "io_weight", v1: "blkio", v2: "io" };
-    let weight = limits.io_weight.map(|weight| u64::from(weight.get()));
-    table.add(
-        io,
-        weight.is_some(),
-        ["blkio.weight", "blkio.bfq.weight"],
-        ["io.weight", "io.bfq.weight"],
-        // The v1 files end at 1000.
-        |v2| Value::IoWeight(weight.unwrap_or(100).min(if v2 { 10_000 } else { 1000 })),
-    );
+    table.io(limits.io_weight.map(|weight| u64::from(weight.get())), schedulers);
     (table.knobs, table.missing)
 }
 
@@ -192,6 +217,31 @@ impl Table<'_> {
         }
     }
 
+    /// A weight counts only where a scheduler reads it.
+    fn io(&mut self, weight: Option<u64>, schedulers: IoSchedulers) {
+        let io = Controller { key: "io_weight", v1: "blkio", v2: "io" };
+        let value = |v2: bool| {
+            // The files of bfq end at 1000.
+            let most = if v2 && !schedulers.bfq { 10_000 } else { 1000 };
+            Value::IoWeight(weight.unwrap_or(100).min(most))
+        };
+        match (schedulers, place(self.cgroups, io.v1, io.v2)) {
+            (IoSchedulers { bfq: true, .. }, Some(_)) => {
+                self.add(io, weight.is_some(), ["blkio.bfq.weight", "blkio.weight"], ["io.bfq.weight"], value);
+            }
+            (IoSchedulers { cost: true, .. }, Some(Place { v2: true, .. })) => {
+                self.add(io, weight.is_some(), [], ["io.weight"], value);
+            }
+            (_, Some(place)) if weight.is_some() => {
+                let name = if place.v2 { "io controller (cgroup v2)" } else { "blkio controller (cgroup v1)" };
+                let reason = format!("the {name} has no disk under the bfq scheduler to weigh");
+                self.missing.push(Unenforceable { key: io.key, reason });
+            }
+            (_, None) => self.add(io, weight.is_some(), [], [], value),
+            (_, Some(_)) => {}
+        }
+    }
+
     /// v1 limits memory and swap together, so there a swap limit needs a memory limit.
     fn swap(&mut self, max: Option<u64>, swap: Option<u64>) {
         let key = "memory_swap_max";
@@ -214,8 +264,13 @@ impl Table<'_> {
 ///
 /// # Errors
 /// With `allow_unenforced` only what the kernel refuses.
-pub fn apply(limits: &Limits, cgroups: &UnitCgroups, allow_unenforced: bool) -> Result<(), LimitError> {
-    let (knobs, missing) = knobs(limits, cgroups);
+pub fn apply(
+    limits: &Limits,
+    cgroups: &UnitCgroups,
+    schedulers: IoSchedulers,
+    allow_unenforced: bool,
+) -> Result<(), LimitError> {
+    let (knobs, missing) = knobs(limits, cgroups, schedulers);
     if !missing.is_empty() && !allow_unenforced {
         return Err(LimitError::Unenforceable(missing));
     }
@@ -289,6 +344,10 @@ mod tests {
         cgroups
     }
 
+    const BFQ: IoSchedulers = IoSchedulers { bfq: true, cost: false };
+    const COST: IoSchedulers = IoSchedulers { bfq: false, cost: true };
+    const NEITHER: IoSchedulers = IoSchedulers { bfq: false, cost: false };
+
     fn limits(text: &str) -> Limits {
         toml::from_str(text).unwrap()
     }
@@ -313,7 +372,7 @@ mod tests {
             "memory_max = '1M'\nmemory_swap_max = '1M'\ntasks_max = 10\ncpu_weight = 200\n\
              cpu_quota = '50%'\nio_weight = 7",
         );
-        apply(&limits, &cgroups, false).unwrap();
+        apply(&limits, &cgroups, BFQ, false).unwrap();
         for (file, value) in [
             ("memory/memory.limit_in_bytes", "1048576"),
             ("memory/memory.memsw.limit_in_bytes", "2097152"),
@@ -325,7 +384,7 @@ mod tests {
         ] {
             assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), value, "{file}");
         }
-        apply(&Limits::default(), &cgroups, false).unwrap();
+        apply(&Limits::default(), &cgroups, BFQ, false).unwrap();
         for (file, value) in [
             ("memory/memory.limit_in_bytes", "-1"),
             ("pids/pids.max", "max"),
@@ -356,7 +415,7 @@ mod tests {
             "memory_max = '2M'\nmemory_high = '1M'\nmemory_swap_max = '1M'\ntasks_max = 10\n\
              cpu_weight = 200\ncpu_quota = '150%'\nio_weight = 7",
         );
-        apply(&limits, &cgroups, false).unwrap();
+        apply(&limits, &cgroups, COST, false).unwrap();
         for (file, value) in [
             ("memory.max", "2097152"),
             ("memory.high", "1048576"),
@@ -376,16 +435,16 @@ mod tests {
         let cgroups = unit(dir.path(), &[("memory", "memory.limit_in_bytes"), ("blkio", "x")], &[]);
         for (text, names) in [
             ("tasks_max = 10", "pids"),
-            ("io_weight = 10", "blkio.weight"),
+            ("io_weight = 10", "blkio controller (cgroup v1) has no disk"),
             ("memory_high = '1M'", "memory.high"),
             ("memory_max = '1M'\nmemory_swap_max = '1M'", "memory.memsw"),
             ("memory_swap_max = '1M'", "memory_max"),
             ("cpu_quota = '10%'", "cpu controller"),
         ] {
-            let error = apply(&limits(text), &cgroups, false).unwrap_err();
+            let error = apply(&limits(text), &cgroups, NEITHER, false).unwrap_err();
             assert!(error.to_string().contains(names), "{text}: {error}");
-            apply(&limits(text), &cgroups, true).unwrap();
+            apply(&limits(text), &cgroups, NEITHER, true).unwrap();
         }
-        apply(&Limits::default(), &cgroups, false).unwrap();
+        apply(&Limits::default(), &cgroups, NEITHER, false).unwrap();
     }
 }

@@ -21,7 +21,7 @@ use tenant::{
     supervisor::{escape, log, wire::Tty},
 };
 
-use self::{cgroups::UnitCgroups, standalone::Standalone, usage::Usage};
+use self::{cgroups::UnitCgroups, limits::IoSchedulers, standalone::Standalone, usage::Usage};
 pub use error::UnitError;
 pub use spawn::program;
 
@@ -85,6 +85,13 @@ impl UnitManager {
         }
     }
 
+    /// Takes away what this manager made for itself and no unit is left in.
+    pub fn close(&self) {
+        match self {
+            Self::Standalone(units) => units.close(),
+        }
+    }
+
     /// Whether a tenant has a supervisor.
     pub fn is_running(&self, name: &TenantName) -> bool {
         match self {
@@ -112,7 +119,9 @@ impl UnitManager {
     /// # Errors
     /// One cannot be enforced, or the kernel refuses a value.
     pub fn limit(&self, name: &TenantName, limits: &Limits, allow_unenforced: bool) -> Result<(), UnitError> {
-        Ok(limits::apply(limits, &self.cgroups(name), allow_unenforced)?)
+        let cgroups = self.cgroups(name);
+        let schedulers = IoSchedulers::of_host(&cgroups.v2);
+        Ok(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?)
     }
 
     /// What a running tenant uses.

@@ -4,52 +4,37 @@ use std::{
     env,
     ffi::{CString, OsStr},
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::fs::OpenOptionsExt as _,
     },
     path::{Path, PathBuf},
 };
 
-use nix::{
-    fcntl::OFlag,
-    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn},
-    sys::{
-        signal::{SigSet, Signal},
-        stat::Mode,
-    },
-};
+use nix::fcntl::OFlag;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tenant::{Layout, TenantName, state::ProcessRef};
+use tenant::{
+    Layout, TenantName,
+    kernel::raw::{Program, spawn_in_cgroup},
+    state::ProcessRef,
+};
 
 use super::{UnitError, cgroups::UnitCgroups};
 
-/// Number of the descriptor that the supervisor waits on until its cgroups are set up.
-const GATE_FD: i32 = 3;
-/// `POSIX_SPAWN_SETSID` of glibc's `spawn.h`; nix does not name it.
-const SETSID: i32 = 0x80;
 /// So much of the supervisor's last words is told, bytes.
 const LAST_WORDS: u64 = 2048;
 
 /// Environment variable with the directory of the program `tenant`.
 const LIBEXEC: &str = "TENANTRY_LIBEXEC";
 
-/// A supervisor that runs and waits for its gate to open.
+/// A supervisor that runs.
 #[derive(Debug)]
 pub(super) struct Spawned {
     /// Which process it is.
     pub(super) process: ProcessRef,
     /// pidfd_open(2) of it.
     pub(super) pidfd: OwnedFd,
-    gate: File,
-}
-
-impl Spawned {
-    /// Lets it go on.
-    pub(super) fn release(&mut self) -> io::Result<()> {
-        self.gate.write_all(b"g")
-    }
 }
 
 /// Finds the program `tenant`: in `$TENANTRY_LIBEXEC`, else beside this one.
@@ -90,7 +75,7 @@ fn c_string(text: impl AsRef<OsStr>) -> io::Result<CString> {
     CString::new(text.as_ref().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-/// Starts the supervisor of a tenant. Of this process it inherits nothing but the gate.
+/// Starts the supervisor of a tenant, born in the unit's v2 cgroup. It enters the v1 ones itself.
 pub(super) fn spawn(
     program: &Path,
     layout: &Layout,
@@ -98,7 +83,7 @@ pub(super) fn spawn(
     cgroups: &UnitCgroups,
     notify: &Path,
 ) -> io::Result<Spawned> {
-    let (gate_theirs, gate_ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     let stderr = File::options()
         .create(true)
         .write(true)
@@ -107,26 +92,7 @@ pub(super) fn spawn(
         // NOFOLLOW: nothing of the tenant is in this directory, and this keeps it that way.
         .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(last_words(layout, name))?;
-
-    let mut actions = PosixSpawnFileActions::init()?;
-    let null = c"/dev/null";
-    actions.add_open(0, null, OFlag::O_RDONLY, Mode::empty())?;
-    actions.add_open(1, null, OFlag::O_WRONLY, Mode::empty())?;
-    actions.add_dup2(stderr.as_raw_fd(), 2)?;
-    actions.add_dup2(gate_theirs.as_raw_fd(), GATE_FD)?;
-    let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
-            | PosixSpawnFlags::from_bits_retain(SETSID.try_into().unwrap_or_default()),
-    )?;
-    // Rust ignores SIGPIPE, tokio handles others; the supervisor starts with none of that.
-    let mut defaults = SigSet::empty();
-    defaults.add(Signal::SIGPIPE);
-    attributes.set_sigdefault(&defaults)?;
-    attributes.set_sigmask(&SigSet::empty())?;
-
-    let argv = [
+    let mut argv = vec![
         c_string("tenant")?,
         c_string("--root")?,
         c_string(layout.root())?,
@@ -134,20 +100,28 @@ pub(super) fn spawn(
         c_string(name.as_str())?,
         c_string("--cgroup")?,
         c_string(&cgroups.v2)?,
-        c_string("--gate-fd")?,
-        c_string(GATE_FD.to_string())?,
     ];
+    for dir in cgroups.v1_dirs() {
+        argv.extend([c_string("--v1-cgroup")?, c_string(dir)?]);
+    }
     let mut notify_socket = b"NOTIFY_SOCKET=".to_vec();
     notify_socket.extend_from_slice(notify.as_os_str().as_encoded_bytes());
-    let environment = [
+    let env = [
         c_string("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?,
         CString::new(notify_socket).map_err(|_| io::ErrorKind::InvalidInput)?,
     ];
-    let pid = posix_spawn(program, &actions, &attributes, &argv, &environment)?;
-    let pid = pid.as_raw();
+    let program = Program {
+        path: &c_string(program)?,
+        argv: &argv,
+        env: &env,
+        stderr: stderr.as_fd(),
+        null: null.as_fd(),
+    };
+    let cgroup = File::open(cgroups.supervisor())?;
+    let pid = spawn_in_cgroup(&program, cgroup.as_fd())?;
     let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
     // It is a child that nobody has waited for: its pid cannot mean another process.
     let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
     let process = ProcessRef::of(pid)?;
-    Ok(Spawned { process, pidfd, gate: gate_ours.into() })
+    Ok(Spawned { process, pidfd })
 }

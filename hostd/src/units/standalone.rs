@@ -25,7 +25,7 @@ use tokio::{io::unix::AsyncFd, sync::watch, task, time::timeout};
 use super::{
     Start, UnitError,
     cgroups::{Cgroups, UnitCgroups},
-    limits,
+    limits::{self, IoSchedulers},
     notify::NotifySocket,
     spawn::{self, Spawned},
 };
@@ -76,16 +76,42 @@ impl Standalone {
     /// # Errors
     /// There is no cgroup v2, a cgroup cannot be made, or the supervisor's program is missing.
     pub fn new(layout: Layout, facts: &HostFacts) -> Result<Self, UnitError> {
+        Self::with_program(layout, facts, spawn::program()?)
+    }
+
+    /// A unit manager whose cgroups are plain directories and whose supervisor is a shell script.
+    #[cfg(test)]
+    pub(crate) fn for_tests(layout: Layout, script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut facts = HostFacts::gather().unwrap();
+        let mount = layout.root().join("cgroup");
+        facts.cgroup = tenant::facts::CgroupFacts {
+            v2_own: mount.clone(),
+            v2_mount: Some(mount),
+            ..Default::default()
+        };
+        let program = layout.root().join("supervisor");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Self::with_program(layout, &facts, program).unwrap()
+    }
+
+    fn with_program(layout: Layout, facts: &HostFacts, program: PathBuf) -> Result<Self, UnitError> {
         let mut cgroups = Cgroups::of(&facts.cgroup, &layout)?;
         cgroups.prepare()?;
         let shared = Shared { layout, cgroups, live: Mutex::default(), states: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared), program: spawn::program()? })
+        Ok(Self { shared: Arc::new(shared), program })
     }
 
     /// The directories of a tenant's unit.
     pub fn cgroups(&self, name: &TenantName) -> UnitCgroups {
         let live = held(&self.shared.live).get(name).map(|live| live.cgroups.clone());
         live.unwrap_or_else(|| self.shared.cgroups.unit(name))
+    }
+
+    /// Removes the common cgroups if no unit is left in them: this hostd ends.
+    pub fn close(&self) {
+        self.shared.cgroups.remove_empty();
     }
 
     /// Whether a tenant has a supervisor.
@@ -237,6 +263,14 @@ async fn gone(mut ended: Ended) -> Result<(), UnitError> {
     if leftovers.is_empty() { Ok(()) } else { Err(UnitError::Leftovers(leftovers)) }
 }
 
+/// Sets the limits of a unit that is to be started.
+fn limit(start: &Start, cgroups: &UnitCgroups) -> Result<(), UnitError> {
+    // The disks are looked at only for a tenant that has a weight on them.
+    let weighs = start.limits.io_weight.is_some();
+    let schedulers = if weighs { IoSchedulers::of_host(&cgroups.v2) } else { IoSchedulers::default() };
+    Ok(limits::apply(&start.limits, cgroups, schedulers, start.allow_unenforced)?)
+}
+
 fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
     match pidfd_send_signal(pidfd, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
@@ -262,7 +296,7 @@ fn report(failures: Vec<KernelError>) {
 }
 
 impl Shared {
-    /// Everything of a start that blocks: cgroups, limits, the process, its place, its release.
+    /// Everything of a start that blocks: cgroups, limits, the process.
     fn launch(
         self: &Arc<Self>,
         program: &std::path::Path,
@@ -277,31 +311,19 @@ impl Shared {
         let spawned = cgroups
             .make()
             .map_err(UnitError::from)
-            .and_then(|()| Ok(limits::apply(&start.limits, &cgroups, start.allow_unenforced)?))
+            .and_then(|()| limit(start, &cgroups))
             .and_then(|()| {
                 spawn::spawn(program, &self.layout, name, &cgroups, notify).map_err(io("start the supervisor"))
             });
-        let mut spawned = match spawned {
+        let Spawned { process, pidfd } = match spawned {
             Ok(spawned) => spawned,
             Err(error) => {
                 report(self.sweep(name, &cgroups, None));
                 return Err(error);
             }
         };
-        let process = spawned.process;
-        // It prepares namespaces and mounts while it is moved.
-        let entered = cgroups.enter(process.pid).map_err(UnitError::from);
-        let released = entered.and_then(|()| {
-            // One that has ended already has said why.
-            let _ = spawned.release();
-            Ok(())
-        });
-        if released.is_err() {
-            signal(&spawned.pidfd, Signal::KILL)?;
-        }
-        let Spawned { pidfd, .. } = spawned;
         self.watch(name, process, pidfd, cgroups, Some(start.plan.clone()));
-        released.map(|()| process)
+        Ok(process)
     }
 
     fn unit_file(&self, name: &TenantName) -> PathBuf {

@@ -38,18 +38,11 @@ fn leftovers(cleanup: &[KernelError]) -> String {
 
 /// Starts a tenant: returns when its init has been executed.
 ///
-/// `gate` runs before the tenant's first process is cloned; a unit manager that still has to place
-/// this process in cgroups holds it there.
-///
 /// # Errors
 /// The first step that failed; everything before it has been undone.
-pub fn start<K: Kernel>(
-    kernel: &K,
-    plan: &Plan,
-    gate: impl FnOnce() -> Result<(), KernelError>,
-) -> Result<Payload<K::Fd>, StartError> {
+pub fn start<K: Kernel>(kernel: &K, plan: &Plan) -> Result<Payload<K::Fd>, StartError> {
     let mut done = Vec::new();
-    apply(kernel, plan, gate, &mut done).map_err(|(step, source)| {
+    apply(kernel, plan, &mut done).map_err(|(step, source)| {
         let cleanup = undo::run(kernel, done);
         StartError { step, source, cleanup }
     })
@@ -57,16 +50,10 @@ pub fn start<K: Kernel>(
 
 type Step<T> = Result<T, (&'static str, KernelError)>;
 
-fn apply<K: Kernel>(
-    kernel: &K,
-    plan: &Plan,
-    gate: impl FnOnce() -> Result<(), KernelError>,
-    done: &mut Vec<Undo>,
-) -> Step<Payload<K::Fd>> {
+fn apply<K: Kernel>(kernel: &K, plan: &Plan, done: &mut Vec<Undo>) -> Step<Payload<K::Fd>> {
     cgroup::create(kernel, &plan.cgroup, done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    gate().map_err(|error| ("unit", error))?;
     let held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
     done.push(Undo::Process(held.pid));
     network::connect(kernel, &plan.nics, held.pid, done).map_err(|error| ("network", error))?;

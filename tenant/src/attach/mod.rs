@@ -163,7 +163,9 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> AttachError {
 /// See [`AttachError`]; the terminal has its settings back in any case.
 pub fn run(layout: &Layout, name: &TenantName, options: AttachOptions) -> Result<AttachEnd, AttachError> {
     let stream = socket::connect(&layout.console_socket(name)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AttachError::NotRunning(name.to_string()),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            AttachError::NotRunning(name.to_string())
+        }
         io::ErrorKind::PermissionDenied => AttachError::Forbidden(name.to_string()),
         _ => AttachError::Io("connect to the console", error),
     })?;
@@ -307,7 +309,9 @@ impl Visit {
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
         let timeout = deadline
-            .map(|at| Timespec::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)))
+            .map(|at| {
+                Timespec::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+            })
             .transpose()
             .map_err(|_| io::ErrorKind::InvalidInput)?;
         match poll(&mut fds, timeout.as_ref()) {

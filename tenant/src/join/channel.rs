@@ -9,7 +9,8 @@ use std::{
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
+    sockopt::set_socket_passcred,
 };
 
 use super::enter::Step;
@@ -23,6 +24,8 @@ pub(super) struct Channel(OwnedFd);
 pub(super) enum Message {
     /// The process exists; with the master of its new terminal.
     Born { pid: i32, master: Option<OwnedFd> },
+    /// The sender is the process, and waits until it is held.
+    Here { pid: i32 },
     /// A step failed.
     Failed { step: Step, errno: i32 },
     /// Nobody is left to send anything.
@@ -33,12 +36,30 @@ pub(super) enum Message {
 pub(super) fn pair() -> io::Result<(Channel, Channel)> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    set_socket_passcred(&ours, true)?;
     Ok((Channel(ours), Channel(theirs)))
 }
 
 impl Channel {
     pub(super) fn send_born(&self, pid: i32, master: Option<BorrowedFd<'_>>) -> io::Result<()> {
         self.send(b'P', 0, pid, master)
+    }
+
+    /// Says that this process is the one, and waits until the caller holds it; an error when the caller
+    /// is gone.
+    pub(super) fn send_here(&self) -> io::Result<()> {
+        self.send(b'H', 0, 0, None)?;
+        let mut byte = [0];
+        match recv(&self.0, &mut byte, RecvFlags::empty())? {
+            (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a process that said it is here go on.
+    pub(super) fn send_held(&self) -> io::Result<()> {
+        send(&self.0, b"G", SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
     pub(super) fn send_failure(&self, step: Step, errno: i32) -> io::Result<()> {
@@ -61,7 +82,7 @@ impl Channel {
     /// The next packet; none when `wait` is not set and there is none yet.
     pub(super) fn receive(&self, wait: bool) -> io::Result<Option<Message>> {
         let mut packet = [0; 6];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut flags = RecvFlags::CMSG_CLOEXEC;
         flags.set(RecvFlags::DONTWAIT, !wait);
@@ -75,16 +96,20 @@ impl Channel {
             }
         };
         let mut fds = Vec::new();
+        let mut sender = None;
         for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                fds.extend(rights);
+            match message {
+                RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+                RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
+                _ => {}
             }
         }
         let number = i32::from_ne_bytes([packet[2], packet[3], packet[4], packet[5]]);
-        let message = match (length, packet[0], Step::from_number(packet[1])) {
+        let message = match (length, packet[0], Step::from_number(packet[1]), sender) {
             (0, ..) => Message::Closed,
-            (6, b'P', _) => Message::Born { pid: number, master: fds.pop() },
-            (6, b'E', Some(step)) => Message::Failed { step, errno: number },
+            (6, b'P', ..) => Message::Born { pid: number, master: fds.pop() },
+            (6, b'H', _, Some(pid)) => Message::Here { pid: pid.as_raw_nonzero().get() },
+            (6, b'E', Some(step), _) => Message::Failed { step, errno: number },
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Some(message))

@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use super::{
-    Command, Streams, Target,
+    Adopter, Command, Streams, Target,
     channel::Channel,
     passwd::{self, User},
 };
@@ -111,28 +111,27 @@ fn namespaces() -> CloneFlags {
         | CloneFlags::from_bits_retain(raw::CLONE_NEWTIME)
 }
 
+/// What the joiner is to do.
+pub(super) struct Way<'a> {
+    pub(super) target: &'a Target,
+    pub(super) command: &'a Command,
+    pub(super) security: &'a SecurityPlan,
+    pub(super) streams: &'a Streams<'a>,
+    pub(super) adopter: Adopter,
+    pub(super) channel: &'a Channel,
+}
+
 /// The joiner.
-pub(super) fn run(
-    target: &Target,
-    command: &Command,
-    security: &SecurityPlan,
-    streams: &Streams<'_>,
-    channel: &Channel,
-) -> ! {
-    if let Err((step, errno)) = enter_and_clone(target, command, security, streams, channel) {
-        let _ = channel.send_failure(step, errno);
+pub(super) fn run(way: &Way<'_>) -> ! {
+    if let Err((step, errno)) = enter_and_clone(way) {
+        let _ = way.channel.send_failure(step, errno);
         raw::exit(1);
     }
     raw::exit(0)
 }
 
-fn enter_and_clone(
-    target: &Target,
-    command: &Command,
-    security: &SecurityPlan,
-    streams: &Streams<'_>,
-    channel: &Channel,
-) -> Result<(), Fault> {
+fn enter_and_clone(way: &Way<'_>) -> Result<(), Fault> {
+    let Way { target, command, security, streams, adopter, channel } = *way;
     target.enter_v1().map_err(at(Step::EnterCgroup))?;
     let mut kept = vec![target.pidfd.as_fd(), channel.as_fd()];
     match streams {
@@ -164,21 +163,64 @@ fn enter_and_clone(
     confine::apply(security).map_err(at(Step::Confine))?;
     become_user(user.uid, user.gid, &groups).map_err(at(Step::BecomeUser))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
-    match raw::clone3(0, Parent::Grandparent, None) {
-        Ok(Fork::Child) => {
-            let is_terminal = !matches!(streams, Streams::Pipes(_));
-            let fault = match set_up(fds, is_terminal) {
-                Ok(()) => (Step::Execute, image.execute()),
-                Err(error) => at(Step::SetUp)(error),
-            };
-            let _ = channel.send_failure(fault.0, fault.1);
-            raw::exit(if fault.1 == libc::ENOENT { 127 } else { 126 })
-        }
-        Ok(Fork::Parent(pid)) => {
-            let master = terminal.as_ref().map(|terminal| terminal.master.as_fd());
-            channel.send_born(pid, master).map_err(at(Step::SetUp))
+    let last = Last { fds, is_terminal: !matches!(streams, Streams::Pipes(_)), image, channel };
+    match adopter {
+        Adopter::Caller => match raw::clone3(0, Parent::Grandparent, None) {
+            Ok(Fork::Child) => last.act(),
+            Ok(Fork::Parent(pid)) => {
+                let master = terminal.as_ref().map(|terminal| terminal.master.as_fd());
+                channel.send_born(pid, master).map_err(at(Step::SetUp))
+            }
+            Err(error) => Err(at(Step::Clone)(error)),
+        },
+        Adopter::Init => orphan(last),
+    }
+}
+
+/// Starts the process as an orphan of the tenant's pid namespace: its parent ends at once, and init
+/// takes it.
+fn orphan(last: Last<'_>) -> Result<(), Fault> {
+    match raw::clone3(0, Parent::Caller, None) {
+        Ok(Fork::Child) => match raw::clone3(0, Parent::Caller, None) {
+            Ok(Fork::Child) => match last.channel.send_here() {
+                Ok(()) => last.act(),
+                Err(_) => raw::exit(1),
+            },
+            Ok(Fork::Parent(_)) => raw::exit(0),
+            Err(error) => {
+                let (step, errno) = at(Step::Clone)(error);
+                let _ = last.channel.send_failure(step, errno);
+                raw::exit(1)
+            }
+        },
+        Ok(Fork::Parent(parent)) => {
+            // Were this process to end first, the parent would become an orphan of the host.
+            let parent = rustix::process::Pid::from_raw(parent);
+            match rustix::process::waitpid(parent, rustix::process::WaitOptions::empty()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(at(Step::Clone)(error.into())),
+            }
         }
         Err(error) => Err(at(Step::Clone)(error)),
+    }
+}
+
+/// What the process itself does between its birth and its exec.
+struct Last<'a> {
+    fds: [BorrowedFd<'a>; 3],
+    is_terminal: bool,
+    image: Image,
+    channel: &'a Channel,
+}
+
+impl Last<'_> {
+    fn act(&self) -> ! {
+        let fault = match set_up(self.fds, self.is_terminal) {
+            Ok(()) => (Step::Execute, self.image.execute()),
+            Err(error) => at(Step::SetUp)(error),
+        };
+        let _ = self.channel.send_failure(fault.0, fault.1);
+        raw::exit(if fault.1 == libc::ENOENT { 127 } else { 126 })
     }
 }
 
@@ -245,10 +287,8 @@ fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
 fn set_up(fds: [BorrowedFd<'_>; 3], is_terminal: bool) -> io::Result<()> {
     rustix::process::setsid()?;
     // Out of the way of 0, 1 and 2 first: one of them may be the source of another.
-    let fds: Vec<OwnedFd> = fds
-        .iter()
-        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3))
-        .collect::<rustix::io::Result<_>>()?;
+    let fds: Vec<OwnedFd> =
+        fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3)).collect::<rustix::io::Result<_>>()?;
     if is_terminal {
         raw::set_controlling_tty(&fds[0])?;
     }
@@ -256,9 +296,8 @@ fn set_up(fds: [BorrowedFd<'_>; 3], is_terminal: bool) -> io::Result<()> {
     rustix::stdio::dup2_stdout(&fds[1])?;
     rustix::stdio::dup2_stderr(&fds[2])?;
     raw::cloexec_from(3)?;
-    let catchable: Vec<Signal> = Signal::iterator()
-        .filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP))
-        .collect();
+    let catchable: Vec<Signal> =
+        Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)).collect();
     raw::default_signals(&catchable)?;
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
@@ -331,7 +370,10 @@ mod tests {
     #[test]
     fn a_program_is_looked_up_inside_and_the_user_has_its_environment() {
         let user = passwd::find("ann:x:1000:1000::/home/ann:/bin/zsh", "ann").unwrap();
-        let env = vec![("PATH".to_owned(), "/usr/bin:relative:/bin".to_owned()), ("USER".to_owned(), "x".to_owned())];
+        let env = vec![
+            ("PATH".to_owned(), "/usr/bin:relative:/bin".to_owned()),
+            ("USER".to_owned(), "x".to_owned()),
+        ];
         let command = Command { argv: vec!["ls".to_owned()], env, ..Command::default() };
         let image = Image::new(&command, &user).unwrap();
         assert_eq!(image.programs, [c"/usr/bin/ls".to_owned(), c"/bin/ls".to_owned()]);

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::{
-    Command, JoinError, Progress, Streams, Target, join,
+    Adopter, Command, JoinError, Progress, Streams, Target, join,
     relay::{Pump, Stream, unblock},
 };
 use crate::{
@@ -89,8 +89,12 @@ impl ExecError {
             Self::Load(error) => error.help().map(str::to_owned),
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
             Self::Frozen(name) => Some(format!("thaw it: tenantctl thaw {name}")),
-            Self::Join(JoinError::NoUser(_)) => Some("users are those of the tenant's own /etc/passwd".into()),
-            Self::Host(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Some("run it as root".into()),
+            Self::Join(JoinError::NoUser(_)) => {
+                Some("users are those of the tenant's own /etc/passwd".into())
+            }
+            Self::Host(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run it as root".into())
+            }
             Self::State(_) | Self::Host(..) | Self::Join(_) => None,
         }
     }
@@ -146,8 +150,10 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
     let signals = Signals::block().map_err(host("block signals"))?;
     if tty {
         let (rows, cols) = window_size(stdin);
-        let (mut session, joining) =
-            Session::start(join(&target, &command, &plan.security, &Streams::NewTty { rows, cols })?, signals)?;
+        let (mut session, joining) = Session::start(
+            join(&target, &command, &plan.security, &Streams::NewTty { rows, cols }, Adopter::Caller)?,
+            signals,
+        )?;
         let master = joining.ok_or(JoinError::Ended)?;
         session.relay_tty(&master).map_err(host("carry the terminal"))
     } else {
@@ -156,7 +162,7 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
         };
         let streams = streams().map_err(host("make pipes"))?;
         let far = [streams[0].far(), streams[1].far(), streams[2].far()];
-        let joining = join(&target, &command, &plan.security, &Streams::Pipes(far))?;
+        let joining = join(&target, &command, &plan.security, &Streams::Pipes(far), Adopter::Caller)?;
         let (mut session, _) = Session::start(joining, signals)?;
         let pumps = streams.into_iter().map(Stream::pump);
         session.relay_pipes(pumps.collect()).map_err(host("carry the streams"))
@@ -167,7 +173,12 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
 ///
 /// # Errors
 /// Why it was not run.
-pub fn shell(layout: &Layout, name: &TenantName, user: Option<String>, tty: TtyMode) -> Result<u8, ExecError> {
+pub fn shell(
+    layout: &Layout,
+    name: &TenantName,
+    user: Option<String>,
+    tty: TtyMode,
+) -> Result<u8, ExecError> {
     exec(layout, name, &ExecOptions { user, tty, ..ExecOptions::default() })
 }
 
@@ -217,16 +228,13 @@ struct Session {
 
 impl Session {
     /// Waits until the process has executed.
-    fn start(
-        mut joining: super::Joining,
-        signals: Signals,
-    ) -> Result<(Self, Option<OwnedFd>), ExecError> {
+    fn start(mut joining: super::Joining, signals: Signals) -> Result<(Self, Option<OwnedFd>), ExecError> {
         let mut terminal = None;
         let mut born = None;
         let result = loop {
             match joining.advance(true) {
                 Ok(Progress::Pending) => {}
-                Ok(Progress::Born { pid, master }) => {
+                Ok(Progress::Born { pid, master, .. }) => {
                     terminal = master;
                     born = Some(pid);
                 }

@@ -24,6 +24,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
 pub use exec::{ExecError, ExecOptions, TtyMode, exec, shell};
 pub use target::Target;
 
@@ -44,6 +46,16 @@ pub struct Command {
     pub user: Option<String>,
     /// Working directory inside; none is `/`, or the home directory for a login shell.
     pub dir: Option<String>,
+}
+
+/// Whose child the new process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopter {
+    /// The caller's, who learns its exit code.
+    Caller,
+    /// The tenant's init's, as if it had been started inside. An init that shuts down waits for the end
+    /// of its children; for that of others it can only wait until its patience ends (10 s for systemd).
+    Init,
 }
 
 /// What the new process has as its standard streams.
@@ -110,10 +122,12 @@ pub struct Joining {
 pub enum Progress {
     /// Not started yet; poll the channel for more.
     Pending,
-    /// It exists, as a child of the caller, and will execute or fail.
+    /// It exists, and will execute or fail.
     Born {
         /// Its process id.
         pid: i32,
+        /// pidfd_open(2) of it, where init is its parent.
+        pidfd: Option<OwnedFd>,
         /// The master of its new pseudoterminal.
         master: Option<OwnedFd>,
     },
@@ -135,13 +149,14 @@ pub fn join(
     command: &Command,
     security: &SecurityPlan,
     streams: &Streams<'_>,
+    adopter: Adopter,
 ) -> Result<Joining, JoinError> {
     let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("make a socket pair", error))?;
     let cgroup = target.cgroup.as_ref().map(AsFd::as_fd);
     match raw::clone3(0, Parent::Caller, cgroup) {
         Ok(Fork::Child) => {
             drop(ours);
-            enter::run(target, command, security, streams, &theirs)
+            enter::run(&enter::Way { target, command, security, streams, adopter, channel: &theirs })
         }
         Ok(Fork::Parent(joiner)) => Ok(Joining {
             joiner,
@@ -168,13 +183,31 @@ impl Joining {
         match message {
             channel::Message::Born { pid, master } => {
                 self.pid = Some(pid);
-                Ok(Progress::Born { pid, master })
+                Ok(Progress::Born { pid, pidfd: None, master })
+            }
+            channel::Message::Here { pid } => {
+                self.pid = Some(pid);
+                let hold = || -> io::Result<OwnedFd> {
+                    let number = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+                    let pidfd = pidfd_open(number, PidfdFlags::empty())?;
+                    self.channel.send_held()?;
+                    Ok(pidfd)
+                };
+                let pidfd = Some(hold().map_err(|error| JoinError::Host("hold the new process", error))?);
+                Ok(Progress::Born { pid, pidfd, master: None })
             }
             channel::Message::Closed => match self.pid {
                 Some(pid) => Ok(Progress::Executed { pid }),
                 None => Err(JoinError::Ended),
             },
             channel::Message::Failed { step, errno } => Err(self.failure(step, errno)),
+        }
+    }
+
+    /// Kills the process that prepares the new one. What it was is still to be reaped.
+    pub fn kill(&self) {
+        if let Some(joiner) = Pid::from_raw(self.joiner) {
+            let _ = kill_process(joiner, Signal::KILL);
         }
     }
 

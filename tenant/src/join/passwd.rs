@@ -31,7 +31,8 @@ impl User {
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, gid, _, home, shell] = fields[..] else { return None };
-        let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+        let or =
+            |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
         Some(Self {
             name: name.to_owned(),
             uid: uid.parse().ok().filter(|uid| *uid < 65_536)?,
@@ -92,7 +93,8 @@ pub(super) fn read(path: &str) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbad line\nann:x:1000:1000:A,,,:/home/ann:\nbig:x:70000:1:::\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/bash\nbad line\nann:x:1000:1000:A,,,:/home/ann:\nbig:x:70000:1:::\n";
     const GROUP: &str = "root:x:0:\nadm:x:4:syslog,ann\nann:x:1000:\nhuge:x:99999:ann\nadm2:x:4:ann\n";
 
     #[test]

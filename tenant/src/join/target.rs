@@ -60,10 +60,11 @@ impl Target {
         Ok(Self { pidfd: pidfd.try_clone_to_owned()?, cgroup, v1: Vec::new() })
     }
 
-    /// Moves the calling process into the cgroup v1 directories of init.
+    /// Moves the calling process into the cgroup v1 directories of init. It has a single thread, and for
+    /// one `tasks` takes no lock that has to wait.
     pub(super) fn enter_v1(&self) -> io::Result<()> {
         for dir in &self.v1 {
-            File::options().write(true).open(dir.join("cgroup.procs"))?.write_all(b"0")?;
+            File::options().write(true).open(dir.join("tasks"))?.write_all(b"0")?;
         }
         Ok(())
     }

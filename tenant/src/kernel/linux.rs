@@ -18,6 +18,14 @@ impl Linux {
         Self
     }
 
+    /// Moves this process into a directory of a cgroup v1 controller.
+    ///
+    /// # Errors
+    /// The directory does not exist, or its hierarchy refuses.
+    pub fn cgroup_enter_v1(&self, dir: &Path) -> Result<()> {
+        cgroup::enter_v1(dir)
+    }
+
     /// Checks, by doing it once, that a directory lies on a filesystem that can hold tenants: one that
     /// carries an idmapped, writable overlay upper.
     ///

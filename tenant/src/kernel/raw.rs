@@ -171,23 +171,6 @@ pub fn open_pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes over a descriptor that was inherited under a number given in an argument or the environment.
-///
-/// # Errors
-/// `EBADF` when it is not open.
-pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
-    if number <= 2 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: F_SETFD takes an integer; a number that is not open gives EBADF.
-    let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it is open, and by the contract with whoever started this process it is ours alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
 /// Closes every descriptor from `first` on.
 ///
 /// # Errors

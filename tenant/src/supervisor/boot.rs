@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
@@ -18,7 +17,7 @@ use crate::{
     apply,
     facts::HostFacts,
     image::Ready,
-    kernel::{KernelError, raw},
+    kernel::raw,
     load::load_plan,
     state::{Failure, Phase, ProcessRef, RunState},
 };
@@ -29,17 +28,12 @@ const LAST_WORDS: usize = 20;
 const NOTIFY_RATE: u32 = 50;
 /// How long viewers may take to hear the end.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// A stop signal may be lost on an init that was executed less than this ago.
-const YOUNG: Duration = Duration::from_secs(2);
+/// How often a signal is tried on an init that does not listen to it yet.
+const LISTENING: Duration = Duration::from_millis(50);
 
 impl Supervisor {
-    pub(super) fn first_boot(&mut self) -> Result<(), RunError> {
-        let gate = self.gate.take();
-        self.boot(|| pass_gate(gate))
-    }
-
     /// Reads every file anew, removes what is left of an earlier run, and starts the tenant.
-    fn boot(&mut self, gate: impl FnOnce() -> Result<(), KernelError>) -> Result<(), RunError> {
+    pub(super) fn boot(&mut self) -> Result<(), RunError> {
         self.boot_began = Instant::now();
         self.wish = Wish::Run;
         self.ending = None;
@@ -71,7 +65,7 @@ impl Supervisor {
         if let Some(error) = apply::stop(&self.kernel, plan).into_iter().next() {
             return Err(RunError::Sweep(error));
         }
-        let payload = apply::start(&self.kernel, plan, gate)?;
+        let payload = apply::start(&self.kernel, plan)?;
         let now = Instant::now();
         self.consoles
             .connect(payload.terminals, &plan.init, now)
@@ -123,42 +117,41 @@ impl Supervisor {
         if !matches!(phase, Phase::Booting | Phase::Running) {
             return Ok(());
         }
-        let (Some(init), Some(plan)) = (&self.init, &self.plan) else { return Ok(()) };
+        let Some(plan) = &self.plan else { return Ok(()) };
         let now = Instant::now();
-        let young = phase == Phase::Booting || now.duration_since(init.executed) < YOUNG;
-        self.ending = Some(Ending {
-            kill_at: now + plan.init.stop_timeout,
-            repeat_at: young.then_some(now + Duration::from_secs(1)),
-            repeats: 5,
-        });
+        self.ending = Some(Ending { kill_at: now + plan.init.stop_timeout, signal_at: Some(now) });
         // A frozen init would not hear the signal.
         let _ = self.set_frozen(false);
-        self.signal_init();
+        self.press(now);
         self.enter(lifecycle::Event::AskedToEnd)
     }
 
-    fn signal_init(&self) {
-        if let (Some(init), Some(plan)) = (&self.init, &self.plan) {
-            // It may just have ended; then its end is on the way.
-            let _ = raw::pidfd_signal(init.pidfd.as_fd(), plan.init.stop_signal);
-        }
+    /// Sends init its stop signal. The kernel keeps from the init of a pid namespace what it neither
+    /// catches nor blocks, see pid_namespaces(7); returns whether it listened.
+    fn signal_init(&self) -> bool {
+        let (Some(init), Some(plan)) = (&self.init, &self.plan) else { return true };
+        let listens = listens(init.pid, plan.init.stop_signal);
+        // It may just have ended; then its end is on the way.
+        let _ = raw::pidfd_signal(init.pidfd.as_fd(), plan.init.stop_signal);
+        listens
     }
 
     /// Does what the present request to end is due for.
     pub(super) fn press(&mut self, now: Instant) {
-        let Some(ending) = &mut self.ending else { return };
-        if ending.repeat_at.is_some_and(|at| now >= at) {
-            ending.repeats -= 1;
-            ending.repeat_at = (ending.repeats > 0).then_some(now + Duration::from_secs(1));
-            self.signal_init();
-        }
-        if let Some(ending) = &mut self.ending
-            && now >= ending.kill_at
-        {
-            ending.kill_at = now + Duration::from_secs(10);
-            ending.repeat_at = None;
-            self.kill_payload();
-        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        let Some(Ending { kill_at, signal_at }) = self.ending else { return };
+        let signal_at = match due(signal_at) {
+            true => (!self.signal_init()).then_some(now + LISTENING),
+            false => signal_at,
+        };
+        let kill_at = match due(Some(kill_at)) {
+            true => {
+                self.kill_payload();
+                now + Duration::from_secs(10)
+            }
+            false => kill_at,
+        };
+        self.ending = Some(Ending { kill_at, signal_at });
     }
 
     /// Ends the tenant now.
@@ -226,7 +219,7 @@ impl Supervisor {
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
                 self.consoles.tell_all(&Event::Reboot { boots });
                 self.enter(lifecycle::Event::Rebuilt)?;
-                self.boot(|| Ok(()))?;
+                self.boot()?;
                 Ok(None)
             }
         }
@@ -260,8 +253,7 @@ impl Supervisor {
             message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));
         }
         let ran = self.state.as_ref().is_some_and(|state| state.exec_us.is_some());
-        let console =
-            if ran { self.consoles.last_words(Tty::CONSOLE, LAST_WORDS) } else { Vec::new() };
+        let console = if ran { self.consoles.last_words(Tty::CONSOLE, LAST_WORDS) } else { Vec::new() };
         let failure = Failure { message, help: error.help(), console: console.clone() };
         self.manager.tell(&format!("STATUS={}", failure.message.replace('\n', " ")));
         if let Some(state) = &mut self.state {
@@ -284,16 +276,16 @@ impl Supervisor {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    duration.as_micros() as u64
+/// Whether a process catches a signal, or blocks it and will read it later. See proc_pid_status(5).
+fn listens(pid: i32, signal: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let masks = status.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigBlk:").or_else(|| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    masks.fold(0, |all, mask| all | mask) & (1 << (signal - 1)) != 0
 }
 
-/// Waits for the byte that says that this process has been placed in its cgroups.
-fn pass_gate(gate: Option<OwnedFd>) -> Result<(), KernelError> {
-    let Some(gate) = gate else { return Ok(()) };
-    let mut byte = [0];
-    std::fs::File::from(gate).read_exact(&mut byte).map_err(|_| {
-        let refused = std::io::Error::other("the unit manager gave up on this start");
-        KernelError::new("pass", "the gate", refused)
-    })
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }

@@ -138,9 +138,10 @@ impl Consoles {
     /// What to poll for.
     pub(super) fn interest<'a>(&'a self, parts: &mut Vec<Part>, fds: &mut Vec<PollFd<'a>>) {
         for (number, seat) in self.seats.iter().enumerate() {
-            let waits = self.viewers.iter().any(|viewer| {
-                viewer.types_into(seat.terminal.tty) && !viewer.typed.is_empty()
-            });
+            let waits = self
+                .viewers
+                .iter()
+                .any(|viewer| viewer.types_into(seat.terminal.tty) && !viewer.typed.is_empty());
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, seat.terminal.readable().is_some());
             flags.set(PollFlags::OUT, waits);
@@ -148,7 +149,7 @@ impl Consoles {
                 parts.push(Part::Master(number));
                 fds.push(PollFd::from_borrowed_fd(master, flags));
             }
-            if let Some(channel) = seat.getty.channel() {
+            if let Some(channel) = seat.getty.news() {
                 parts.push(Part::Login(number));
                 fds.push(PollFd::from_borrowed_fd(channel, PollFlags::IN));
             }
@@ -265,7 +266,10 @@ impl Consoles {
         let Some(text) = text else { return };
         let tty = self.seats[number].terminal.tty;
         let event = Event::Notice { text };
-        self.viewers.iter_mut().filter(|viewer| viewer.types_into(tty)).for_each(|viewer| viewer.tell(&event));
+        self.viewers
+            .iter_mut()
+            .filter(|viewer| viewer.types_into(tty))
+            .for_each(|viewer| viewer.tell(&event));
     }
 
     fn is_wanted(&self, number: usize) -> bool {
@@ -279,13 +283,6 @@ impl Consoles {
                 let Seat { terminal, getty } = &mut self.seats[number];
                 getty.release(terminal, now);
             }
-        }
-    }
-
-    /// Tells every login that a child of the supervisor ended.
-    pub(super) fn reaped(&mut self, pid: i32, now: Instant) {
-        for seat in &mut self.seats {
-            seat.getty.reaped(pid, now);
         }
     }
 

@@ -162,7 +162,9 @@ impl Client {
         let reply: Reply = wire::parse(&line).map_err(ControlError::Malformed)?;
         match reply {
             Reply { ok: true, .. } => Ok(reply),
-            Reply { error, help, .. } => Err(ControlError::Refused { error: error.unwrap_or_default(), help }),
+            Reply { error, help, .. } => {
+                Err(ControlError::Refused { error: error.unwrap_or_default(), help })
+            }
         }
     }
 }

@@ -24,12 +24,14 @@ fn piece(bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
     }
     match rest.first() {
         Some(b'[') => {
-            let end = rest[1..].iter().position(|b| (0x40..=0x7e).contains(b));
-            let end = end.map_or(bytes.len(), |at| at + 3);
-            let plain = bytes[2..end.max(3) - 1].iter().all(|b| b.is_ascii_digit() || matches!(b, b';' | b':'));
-            let is_style = bytes.get(end - 1) == Some(&b'm') && plain;
-            let piece = if is_style { Piece::Style(&bytes[..end]) } else { Piece::Sequence };
-            Some((piece, &bytes[end..]))
+            // Parameters and intermediates, then a final byte; anything else breaks the sequence off.
+            let inner = bytes[2..].iter().take_while(|b| (0x20..0x40).contains(*b)).count();
+            let plain = bytes[2..2 + inner].iter().all(|b| b.is_ascii_digit() || matches!(b, b';' | b':'));
+            match bytes.get(2 + inner) {
+                Some(b'm') if plain => Some((Piece::Style(&bytes[..3 + inner]), &bytes[3 + inner..])),
+                Some(0x40..=0x7e) => Some((Piece::Sequence, &bytes[3 + inner..])),
+                _ => Some((Piece::Sequence, &bytes[2 + inner..])),
+            }
         }
         // OSC, DCS, APC, PM, SOS: up to BEL or ESC \.
         Some(b']' | b'P' | b'_' | b'^' | b'X') => {
@@ -72,7 +74,8 @@ pub fn plain_lines(bytes: &[u8], count: usize) -> Vec<String> {
 
 /// Text without control characters, at most `longest` characters: for messages and status lines.
 pub fn one_line(text: &str, longest: usize) -> String {
-    let visible = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let visible =
+        |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().filter(|c| visible(*c) || *c == '\t').take(longest).collect()
 }
 
@@ -110,6 +113,7 @@ mod tests {
     fn a_replay_keeps_text_and_colour_and_asks_nothing() {
         let bytes = b"a\x1b[6n\x1b[c\x1b[1;31mb\x1b[0m\r\n\x1bPq\x1b\\c\x1b]52;c;eA==\x07\x1b[?1049hd\x1b(0e";
         assert_eq!(replayable(bytes), b"a\x1b[1;31mb\x1b[0m\r\ncde");
+        assert_eq!(replayable(b"\x1b[\xe2\x80\xa6 kept"), b"\xe2\x80\xa6 kept");
         assert_eq!(replayable(b"cut \x1b["), b"cut ");
         assert_eq!(replayable(b"cut \x1b"), b"cut ");
         assert_eq!(replayable(b"\x1b[>4;2m\x1b[m"), b"\x1b[m");

@@ -97,11 +97,11 @@ impl Supervisor {
     /// When something is due without any event.
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let takes_logins = self.phase() == Phase::Running;
-        let ending = self.ending.as_ref();
+        let ending = self.ending;
         [
             self.start_deadline(),
             ending.map(|ending| ending.kill_at),
-            ending.and_then(|ending| ending.repeat_at),
+            ending.and_then(|ending| ending.signal_at),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
             self.conversations.deadline(),
             self.consoles.deadline(takes_logins, now),
@@ -200,8 +200,6 @@ impl Supervisor {
             if self.init.as_ref().is_some_and(|init| init.pid == pid) {
                 let code = status.exit_status().map(Death::Code);
                 death = code.or_else(|| status.terminating_signal().map(Death::Signal));
-            } else {
-                self.consoles.reaped(pid, now);
             }
         }
         match death {
@@ -260,7 +258,8 @@ impl Supervisor {
     /// Does what was asked; none when the answer has to wait.
     fn answer(&mut self, request: Request, place: usize) -> Result<Option<Reply>, RunError> {
         let runs = matches!(self.phase(), Phase::Booting | Phase::Running);
-        let refused = || Reply::refused(format!("the tenant is {:?}", self.phase()).to_lowercase(), "wait for it");
+        let refused =
+            || Reply::refused(format!("the tenant is {:?}", self.phase()).to_lowercase(), "wait for it");
         let reply = match request {
             Request::Status {} => match &self.state {
                 Some(state) => {

@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::tty::Terminal;
 use crate::{
-    join::{Command, JoinError, Joining, Progress, Streams, Target, join},
+    join::{Adopter, Command, JoinError, Joining, Progress, Streams, Target, join},
     plan::Plan,
 };
 
@@ -21,6 +21,8 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 const HANGUP_DEADLINE: Duration = Duration::from_secs(2);
 /// A session that ended sooner is not respawned at once.
 const SHORT_SESSION: Duration = Duration::from_secs(2);
+/// A session is followed by the next one after this long.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait before another try.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -33,13 +35,33 @@ pub(super) struct Inside<'a> {
     pub(super) pidfd: BorrowedFd<'a>,
 }
 
+impl Inside<'_> {
+    /// systemd executes another program when it shuts down, and kills whatever appears then.
+    fn is_shutting_down(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/comm", self.pid)).is_ok_and(|comm| comm == "systemd-shutdow\n")
+    }
+}
+
 #[derive(Debug)]
 enum Login {
     Absent,
-    /// `reaped` has the children that ended meanwhile: a process can end before it is heard of.
-    Joining { joining: Joining, born: Option<i32>, reaped: Vec<i32>, deadline: Instant },
-    Running { pid: i32, since: Instant },
-    HungUp { pid: i32, deadline: Instant },
+    Joining { joining: Joining, process: Option<Process>, deadline: Instant },
+    Running { process: Process, since: Instant },
+    HungUp { process: Process, deadline: Instant },
+}
+
+/// A login program: a child of the tenant's init, held by its pidfd.
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        // It may have ended already.
+        let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
 }
 
 /// The login on one tty.
@@ -73,11 +95,12 @@ impl Getty {
         }
     }
 
-    /// What to poll for while a login program is on its way.
-    pub(super) fn channel(&self) -> Option<BorrowedFd<'_>> {
+    /// What to poll for: news of a login program that is on its way, or the end of one.
+    pub(super) fn news(&self) -> Option<BorrowedFd<'_>> {
         match &self.login {
+            Login::Absent => None,
             Login::Joining { joining, .. } => Some(joining.as_fd()),
-            _ => None,
+            Login::Running { process, .. } | Login::HungUp { process, .. } => Some(process.pidfd.as_fd()),
         }
     }
 
@@ -96,6 +119,10 @@ impl Getty {
         if !matches!(self.login, Login::Absent) || now < self.not_before || !terminal.is_connected() {
             return None;
         }
+        if inside.is_shutting_down() {
+            self.not_before = now + SHORT_SESSION;
+            return None;
+        }
         if terminal.session().is_some() {
             // The image's own init takes care of this tty. Look again in a while.
             self.not_before = now + SHORT_SESSION;
@@ -108,8 +135,7 @@ impl Getty {
         self.program.clone_from(&inside.plan.init.getty[0]);
         match self.spawn(terminal, inside) {
             Ok(joining) => {
-                self.login =
-                    Login::Joining { joining, born: None, reaped: Vec::new(), deadline: now + JOIN_DEADLINE };
+                self.login = Login::Joining { joining, process: None, deadline: now + JOIN_DEADLINE };
                 None
             }
             Err(error) => self.fail(&error, now),
@@ -127,51 +153,49 @@ impl Getty {
         // A terminal that every system knows and every emulator can stand in for.
         env.push(("TERM".to_owned(), "vt220".to_owned()));
         let command = Command { argv: init.getty.clone(), env, ..Command::default() };
-        join(&target, &command, &inside.plan.security, &Streams::Tty(slave.as_fd()))
+        join(&target, &command, &inside.plan.security, &Streams::Tty(slave.as_fd()), Adopter::Init)
     }
 
-    /// Takes note of the way of a login program that is on its way.
+    /// Takes note of what [`Getty::news`] has become ready with.
     pub(super) fn advance(&mut self, now: Instant) -> Option<String> {
         loop {
-            let Login::Joining { joining, born, reaped, .. } = &mut self.login else { return None };
-            match joining.advance(false) {
-                Ok(Progress::Pending) => return None,
-                Ok(Progress::Born { pid, .. }) => *born = Some(pid),
-                Ok(Progress::Executed { pid }) => {
-                    let ended = reaped.contains(&pid);
-                    self.login = Login::Running { pid, since: now };
-                    if ended {
-                        self.reaped(pid, now);
+            match std::mem::replace(&mut self.login, Login::Absent) {
+                Login::Absent => return None,
+                Login::Joining { mut joining, process, deadline } => match joining.advance(false) {
+                    Ok(Progress::Pending) => {
+                        self.login = Login::Joining { joining, process, deadline };
+                        return None;
                     }
+                    Ok(Progress::Born { pid, pidfd, .. }) => {
+                        let process = pidfd.map(|pidfd| Process { pid, pidfd });
+                        self.login = Login::Joining { joining, process, deadline };
+                    }
+                    Ok(Progress::Executed { .. }) => {
+                        if let Some(process) = process {
+                            self.login = Login::Running { process, since: now };
+                        }
+                        return None;
+                    }
+                    Err(error) => return self.fail(&error, now),
+                },
+                Login::Running { since, .. } => {
+                    let age = now.saturating_duration_since(since);
+                    self.short = if age < SHORT_SESSION { self.short + 1 } else { 0 };
+                    self.not_before = now + self.backoff();
                     return None;
                 }
-                Err(error) => return self.fail(&error, now),
+                Login::HungUp { .. } => {
+                    self.not_before = now + PAUSE;
+                    return None;
+                }
             }
         }
     }
 
-    /// Notes that a child of the supervisor ended.
-    pub(super) fn reaped(&mut self, pid: i32, now: Instant) {
-        let age = match &mut self.login {
-            Login::Running { pid: ours, since } if *ours == pid => now.saturating_duration_since(*since),
-            Login::HungUp { pid: ours, .. } if *ours == pid => SHORT_SESSION,
-            Login::Joining { reaped, .. } => {
-                if reaped.len() < 16 {
-                    reaped.push(pid);
-                }
-                return;
-            }
-            _ => return,
-        };
-        self.login = Login::Absent;
-        self.short = if age < SHORT_SESSION { self.short + 1 } else { 0 };
-        self.not_before = now + self.backoff();
-    }
-
-    /// Nothing, then 1, 2, 4, … seconds.
+    /// A moment, then 1, 2, 4, … seconds.
     fn backoff(&self) -> Duration {
         match self.short {
-            0 => Duration::ZERO,
+            0 => PAUSE,
             short => Duration::from_secs(1 << (short - 1).min(6)).min(MAX_BACKOFF),
         }
     }
@@ -190,40 +214,35 @@ impl Getty {
     /// Nobody is there any more: ends a login program that nobody has logged in with. A session in which
     /// somebody has stays as it is.
     pub(super) fn release(&mut self, terminal: &Terminal, now: Instant) {
-        if let Login::Running { pid, .. } = self.login
-            && terminal.session() == Some(pid)
-            && is_idle(pid, &self.program)
-        {
-            signal(pid, Signal::HUP);
-            self.login = Login::HungUp { pid, deadline: now + HANGUP_DEADLINE };
-        }
+        self.login = match std::mem::replace(&mut self.login, Login::Absent) {
+            Login::Running { process, .. }
+                if terminal.session() == Some(process.pid) && is_idle(process.pid, &self.program) =>
+            {
+                process.signal(Signal::HUP);
+                Login::HungUp { process, deadline: now + HANGUP_DEADLINE }
+            }
+            other => other,
+        };
     }
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant) -> Option<String> {
         match &mut self.login {
-            Login::Joining { joining, born, deadline, .. } if now >= *deadline => {
-                signal(joining.joiner, Signal::KILL);
-                if let Some(pid) = *born {
-                    signal(pid, Signal::KILL);
+            Login::Joining { joining, process, deadline } if now >= *deadline => {
+                joining.kill();
+                if let Some(process) = process {
+                    process.signal(Signal::KILL);
                 }
                 let error = std::io::ErrorKind::TimedOut.into();
                 self.fail(&JoinError::Inside { step: "execute the login program", source: error }, now)
             }
-            Login::HungUp { pid, deadline } if now >= *deadline => {
-                signal(*pid, Signal::KILL);
+            Login::HungUp { process, deadline } if now >= *deadline => {
+                process.signal(Signal::KILL);
                 *deadline = now + HANGUP_DEADLINE;
                 None
             }
             _ => None,
         }
-    }
-}
-
-/// Signals a child that has not been reaped, so its pid is still its own.
-fn signal(pid: i32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = kill_process(pid, signal);
     }
 }
 
@@ -241,23 +260,32 @@ fn is_idle(pid: i32, path: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A process that has ended.
+    fn ended() -> Process {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        Process { pid: pid.as_raw_nonzero().get(), pidfd }
+    }
+
     #[test]
     fn a_short_session_waits_longer_and_longer() {
         let now = Instant::now();
         let mut getty = Getty::new(now);
         let mut waits = Vec::new();
         for _ in 0..7 {
-            getty.login = Login::Running { pid: 1, since: now };
-            getty.reaped(1, now);
+            getty.login = Login::Running { process: ended(), since: now };
+            assert_eq!(getty.advance(now), None);
             waits.push(getty.not_before.duration_since(now).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         getty.welcome(now);
         assert_eq!(getty.deadline(true), Some(now));
         assert_eq!(getty.deadline(false), None);
-        getty.login = Login::Running { pid: 1, since: now };
-        getty.reaped(1, now + Duration::from_secs(60));
-        assert_eq!(getty.not_before, now + Duration::from_secs(60));
+        getty.login = Login::Running { process: ended(), since: now };
+        assert_eq!(getty.advance(now + Duration::from_secs(60)), None);
+        assert_eq!(getty.not_before, now + Duration::from_secs(60) + PAUSE);
     }
 
     #[test]

@@ -166,7 +166,10 @@ mod tests {
         let mut log = ConsoleLog::new(dir.path(), "tty2".parse().unwrap(), 64);
         log.append(b"first\n").unwrap();
         log.append(&[b'x'; 5000]).unwrap();
-        assert_eq!(tail(dir.path(), "tty2".parse().unwrap(), 9999).unwrap(), [&b"first\n"[..], &[b'x'; 32]].concat());
+        assert_eq!(
+            tail(dir.path(), "tty2".parse().unwrap(), 9999).unwrap(),
+            [&b"first\n"[..], &[b'x'; 32]].concat()
+        );
     }
 
     #[test]

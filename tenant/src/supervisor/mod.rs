@@ -45,6 +45,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
@@ -77,8 +78,8 @@ pub struct RunOptions {
     pub name: TenantName,
     /// The unit's cgroup v2 directory; none is the supervisor's own.
     pub cgroup: Option<PathBuf>,
-    /// A descriptor on which one byte says that this process is where it belongs.
-    pub gate: Option<OwnedFd>,
+    /// The unit's cgroup v1 directories, one for each controller: this process enters them.
+    pub v1_cgroups: Vec<PathBuf>,
 }
 
 /// Why a tenant does not run, or runs no more.
@@ -107,6 +108,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The cgroups it was told to enter.
+    #[error(transparent)]
+    Unit(KernelError),
     /// What a supervisor that was killed left behind cannot be removed.
     #[error("what an earlier run left cannot be removed")]
     Sweep(#[source] KernelError),
@@ -144,7 +148,8 @@ impl RunError {
             Self::NotRoot => Some("run it as root".to_owned()),
             Self::Busy(_) => Some("stop it first, or use it as it is: tenantctl stop NAME".to_owned()),
             Self::Load(error) => error.help().map(str::to_owned),
-            Self::Sweep(_) => Some("look for what holds it: tenantctl doctor".to_owned()),
+            Self::Sweep(_) => Some("end what still uses it; the cgroup's cgroup.procs names it".to_owned()),
+            Self::Unit(_) => Some("start it through its unit manager: tenantctl start NAME".to_owned()),
             Self::Died(_) | Self::NotReady(_) | Self::RebootLoop => {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
             }
@@ -197,7 +202,7 @@ impl From<RunError> for Failed {
 /// Why it could not be started, or started again; everything has been taken down.
 pub fn run(options: RunOptions) -> Result<u8, Failed> {
     let mut supervisor = Supervisor::new(options)?;
-    let result = supervisor.first_boot().and_then(|()| supervisor.supervise());
+    let result = supervisor.boot().and_then(|()| supervisor.supervise());
     supervisor.finish(result)
 }
 
@@ -216,13 +221,12 @@ struct Init {
 }
 
 /// When the present wish is pressed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Ending {
     /// Everything is killed then.
     kill_at: Instant,
-    /// The signal is sent again then: an init that has just begun may not have been listening.
-    repeat_at: Option<Instant>,
-    repeats: u8,
+    /// Init is sent its stop signal then; none when it has heard it.
+    signal_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -232,7 +236,6 @@ struct Supervisor {
     kernel: Linux,
     unit: Option<PathBuf>,
     v2_mount: PathBuf,
-    gate: Option<OwnedFd>,
     group: Option<u32>,
     signals: Signals,
     manager: Manager,
@@ -254,10 +257,13 @@ struct Supervisor {
 
 impl Supervisor {
     fn new(options: RunOptions) -> Result<Self, RunError> {
-        let RunOptions { layout, name, cgroup, gate } = options;
+        let RunOptions { layout, name, cgroup, v1_cgroups } = options;
         if !rustix::process::geteuid().is_root() {
             return Err(RunError::NotRoot);
         }
+        raise_file_limit();
+        let kernel = Linux::new();
+        v1_cgroups.iter().try_for_each(|dir| kernel.cgroup_enter_v1(dir)).map_err(RunError::Unit)?;
         // A tenant that does not exist leaves no runtime directory behind.
         crate::profile::load_fragment(&layout, &name).map_err(LoadPlanError::from)?;
         let runtime = layout.runtime(&name);
@@ -277,9 +283,8 @@ impl Supervisor {
         }
         let signals = Signals::block().map_err(RunError::io("block", "signals"))?;
         let group = socket::group();
-        let listen = |path: PathBuf| {
-            socket::listen(&path, group).map_err(RunError::io("listen on", path.display()))
-        };
+        let listen =
+            |path: PathBuf| socket::listen(&path, group).map_err(RunError::io("listen on", path.display()));
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
@@ -287,10 +292,9 @@ impl Supervisor {
             conversations: Conversations::default(),
             layout,
             name,
-            kernel: Linux::new(),
+            kernel,
             unit: cgroup,
             v2_mount: PathBuf::new(),
-            gate,
             group,
             signals,
             manager: Manager::from_environment(),
@@ -322,6 +326,17 @@ impl Supervisor {
             Some(state) => Ok(state.write(&self.layout.run_state(&self.name))?),
             None => Ok(()),
         }
+    }
+}
+
+/// Lets the tenant's programs raise their own limit of open files as far as on a host of their own, see
+/// `DefaultLimitNOFILE=` in systemd-system.conf(5). Where this process may not, they keep the host's.
+fn raise_file_limit() {
+    const FILES: u64 = 524_288;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && hard < FILES
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, FILES);
     }
 }
 

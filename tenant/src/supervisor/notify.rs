@@ -60,9 +60,9 @@ pub(super) fn receive(socket: &OwnedFd, init: i32) -> io::Result<Option<Report>>
         Err(nix::errno::Errno::EAGAIN) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let is_init = message.cmsgs()?.any(|control| {
-        matches!(control, ControlMessageOwned::ScmCredentials(sender) if sender.pid() == init)
-    });
+    let is_init = message.cmsgs()?.any(
+        |control| matches!(control, ControlMessageOwned::ScmCredentials(sender) if sender.pid() == init),
+    );
     let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
     let length = message.bytes;
     Ok(Some(if is_init && whole { Report::parse(&bytes[..length]) } else { Report::default() }))

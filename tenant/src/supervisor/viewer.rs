@@ -51,15 +51,7 @@ pub(super) struct Viewer {
 impl Viewer {
     pub(super) fn new(stream: UnixStream, now: Instant) -> Self {
         let stage = Stage::Greeting { line: Vec::new(), deadline: now + HELLO_DEADLINE };
-        Self {
-            stream,
-            stage,
-            typed: Vec::new(),
-            backlog: Vec::new(),
-            dropped: 0,
-            mute: false,
-            gone: false,
-        }
+        Self { stream, stage, typed: Vec::new(), backlog: Vec::new(), dropped: 0, mute: false, gone: false }
     }
 
     /// The tty it sees.
@@ -148,7 +140,8 @@ impl Viewer {
             match wire::parse::<Hello>(line) {
                 Ok(hello) => {
                     requests.push(Request::Attach(hello));
-                    self.stage = Stage::Attached { tty: hello.tty, mode: hello.mode, decoder: Decoder::default() };
+                    self.stage =
+                        Stage::Attached { tty: hello.tty, mode: hello.mode, decoder: Decoder::default() };
                 }
                 Err(error) => {
                     self.refuse(&format!("the hello is malformed: {error}"), "use tenantctl console");

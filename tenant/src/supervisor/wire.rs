@@ -275,10 +275,9 @@ impl Decoder {
 
 fn small(frame: &[u8]) -> Result<Item<'static>, Malformed> {
     match (frame[0], &frame[HEADER..]) {
-        (RESIZE, [r0, r1, c0, c1]) => Ok(Item::Resize {
-            rows: u16::from_le_bytes([*r0, *r1]),
-            cols: u16::from_le_bytes([*c0, *c1]),
-        }),
+        (RESIZE, [r0, r1, c0, c1]) => {
+            Ok(Item::Resize { rows: u16::from_le_bytes([*r0, *r1]), cols: u16::from_le_bytes([*c0, *c1]) })
+        }
         (EVENT, body) => serde_json::from_slice(body).map(Item::Event).map_err(|_| Malformed),
         _ => Err(Malformed),
     }
