@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tenant::{
     Allocation, HostFacts, Plan, Tenant,
-    config::Fragment,
+    config::{Fragment, Policy},
     image::{Manifest, TopEntry},
     plan::RootStep,
 };
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::units::{
     cgroups::UnitCgroups,
-    limits::{Knob, Unenforceable, knobs},
+    limits::{IoSchedulers, Knob, Unenforceable, knobs},
 };
 
 /// Who decided a value.
@@ -91,6 +91,24 @@ fn words(argv: &[String]) -> String {
     format!("{argv:?}")
 }
 
+/// A word of the configuration, as it is written there.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        other => other.map(|value| value.to_string()).unwrap_or_default(),
+    }
+}
+
+fn policy(policy: &Policy) -> String {
+    match policy {
+        Policy::Tmpfs { size } => format!("{{ tmpfs = \"{size}\" }}"),
+        Policy::Bind { source, writable } => {
+            format!("{{ bind = {source:?}, writable = {writable} }}")
+        }
+        Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty => word(policy),
+    }
+}
+
 fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     let Inputs { own, profile, tenant, plan, manifest, .. } = inputs;
     macro_rules! source {
@@ -98,24 +116,25 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
             from(own.$key.as_ref(), profile.$key.as_ref(), Source::$otherwise)
         };
     }
+    let stop_signal = tenant.stop_signal.map_or(manifest.boot.stop_signal.clone(), |s| s.to_string());
     let mut image = line("image", &tenant.image, source!(image, Default));
-    image.note = Some(format!("boots {}", plan.digest));
+    image.note = Some(format!("boots {} ({})", plan.digest, manifest.os));
     let mut lines = vec![
         line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
-        line("kind", format!("{:?}", tenant.kind), Source::Profile),
+        line("kind", word(&tenant.kind), Source::Profile),
         image,
         line("hostname", &tenant.hostname, source!(hostname, Default)),
         line("autostart", tenant.autostart, source!(autostart, Default)),
         line("init", words(&plan.init.argv), source!(init, Image)),
-        line("stop_signal", plan.init.stop_signal, source!(stop_signal, Image)),
+        line("stop_signal", stop_signal, source!(stop_signal, Image)),
         line("stop_timeout_sec", tenant.stop_timeout.as_secs(), source!(stop_timeout_sec, Default)),
         line("start_timeout_sec", tenant.start_timeout.as_secs(), source!(start_timeout_sec, Default)),
-        line("ready", format!("{:?}", plan.init.ready).to_lowercase(), source!(ready, Image)),
+        line("ready", word(&plan.init.ready), source!(ready, Image)),
         line("ttys", tenant.ttys, source!(ttys, Default)),
         line("pts_max", tenant.pts_max, source!(pts_max, Default)),
         line("getty", words(&plan.init.getty), source!(getty, Image)),
         line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
-        line("root", format!("{:?}", tenant.root).to_lowercase(), source!(root, Default)),
+        line("root", word(&tenant.root), source!(root, Default)),
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
     ];
     for (number, nic) in plan.nics.iter().enumerate() {
@@ -123,13 +142,12 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         nic_line.note = Some(nic.to_string());
         lines.push(nic_line);
     }
-    lines[2].note = Some(format!("boots {} ({})", manifest.digest, manifest.os));
     lines
 }
 
 fn limits(inputs: &Inputs<'_>) -> Vec<Explained> {
     let Inputs { own, profile, tenant, cgroups, .. } = inputs;
-    let (found, missing) = knobs(&tenant.limits, cgroups);
+    let (found, missing) = knobs(&tenant.limits, cgroups, IoSchedulers::of_host(&cgroups.v2));
     let runs = cgroups.v2.exists();
     let note = |key: &str| {
         if !runs {
@@ -182,16 +200,24 @@ fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
         let source = from(mine.as_ref(), theirs.as_ref(), Source::Default);
         let entry = manifest.top.iter().find(|entry| path[1..] == entry.name);
         let value = match (mine.or(theirs), entry) {
-            (Some(policy), _) => format!("{policy:?}"),
+            _ if matches!(path.as_str(), "/dev" | "/proc" | "/sys") => "fresh".to_owned(),
+            (Some(own), _) => policy(&own),
             (None, Some(TopEntry { target: Some(target), .. })) => format!("link to {target}"),
-            (None, _) => "Shared".to_owned(),
+            (None, _) => word(&Policy::Shared),
         };
-        lines.push(Explained { note: step_note(&path), ..line(&format!("dirs.\"{path}\""), value, source) });
+        let note = step_note(&path).or_else(|| absent(entry.is_some(), &value));
+        lines.push(Explained { note, ..line(&format!("dirs.\"{path}\""), value, source) });
     }
     if let Some(step) = plan.root.iter().find(|step| matches!(step, RootStep::Whole { .. })) {
-        lines.push(Explained { note: Some(step.to_string()), ..line("dirs.\"/\"", "Overlay", Source::Profile) });
+        lines.push(Explained { note: Some(step.to_string()), ..line("dirs.\"/\"", "overlay", Source::Profile) });
     }
     lines
+}
+
+/// A policy that looks at the image does nothing where the image has no such directory.
+fn absent(in_image: bool, value: &str) -> Option<String> {
+    let is_of_image = matches!(value, "shared" | "overlay");
+    (!in_image && is_of_image).then(|| "left out: the image has no such directory".to_owned())
 }
 
 fn allocation(inputs: &Inputs<'_>) -> Vec<Explained> {

@@ -9,6 +9,8 @@ mod inspect;
 pub mod lifecycle;
 pub mod serve;
 mod tenants;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use std::sync::Arc;

@@ -113,7 +113,8 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::warn!("cannot report to the service manager: {error}");
     }
-    serve::serve(listener, host, shutdown).await.map_err(failed("serve the API"))?;
+    serve::serve(listener, host.clone(), shutdown).await.map_err(failed("serve the API"))?;
+    host.units().close();
     // A start at the next run replaces the file; until then it would only promise an answer.
     let _ = std::fs::remove_file(&socket);
     Ok(())

@@ -99,8 +99,6 @@ type Result = std::result::Result<ExitCode, Failure>;
 /// Parses the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    // A reader that goes away (`tenantctl list | head`) ends the program, not in a panic.
-    output::restore_sigpipe();
     let Cli { global, command } = Cli::parse();
     let root = std::path::absolute(&global.root).unwrap_or(global.root);
     let layout = Layout::new(root);

@@ -14,11 +14,6 @@ pub(super) struct Output {
     pub(super) json: bool,
 }
 
-/// Makes SIGPIPE end this program again; Rust ignores it.
-pub(super) fn restore_sigpipe() {
-    // Without unsafe code the disposition cannot be set; a broken pipe is met in `write` instead.
-}
-
 /// Writes to standard output; a reader that has gone ends the program quietly.
 pub(super) fn write(text: &str) {
     let mut out = io::stdout().lock();

@@ -17,7 +17,7 @@ pub mod recover;
 mod remove;
 mod seed;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,

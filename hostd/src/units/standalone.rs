@@ -79,17 +79,14 @@ impl Standalone {
         Self::with_program(layout, facts, spawn::program()?)
     }
 
-    /// A unit manager whose cgroups are plain directories and whose supervisor is a shell script.
+    /// A unit manager in real v2 cgroups, without v1 ones, whose supervisor is a shell script.
     #[cfg(test)]
     pub(crate) fn for_tests(layout: Layout, script: &str) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
+        assert!(nix::unistd::geteuid().is_root(), "tests of units make cgroups: run them as root");
         let mut facts = HostFacts::gather().unwrap();
-        let mount = layout.root().join("cgroup");
-        facts.cgroup = tenant::facts::CgroupFacts {
-            v2_own: mount.clone(),
-            v2_mount: Some(mount),
-            ..Default::default()
-        };
+        facts.cgroup.v1.clear();
+        facts.cgroup.v2_controllers.clear();
         let program = layout.root().join("supervisor");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -401,5 +398,12 @@ impl Shared {
         }
         let _ = fs::remove_file(self.unit_file(name));
         failures
+    }
+}
+
+#[cfg(test)]
+impl Drop for Standalone {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -1,0 +1,179 @@
+use axum::{
+    body::{Body, to_bytes},
+    http::Request,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{
+    store::tests::Trial,
+    units::{UnitManager, standalone::Standalone},
+};
+
+/// An API over a host in a temporary directory whose supervisor is a shell script.
+struct Api {
+    router: Router,
+    trial: Trial,
+}
+
+impl Api {
+    fn new(supervisor: &str) -> Self {
+        let trial = Trial::new();
+        let store = trial.open();
+        let units = Standalone::for_tests(trial.layout.clone(), supervisor);
+        let host = Host::new(store, UnitManager::Standalone(units));
+        Self { router: router(host), trial }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if !body.is_null() {
+            request = request.header("content-type", "application/json");
+        }
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.call("GET", path, Value::Null).await
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_is_made_shown_changed_and_removed() {
+    let api = Api::new("exit 0");
+    let (status, done) = api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["ttys=2"]})).await;
+    assert_eq!((status, &done["result"]), (200, &json!("created")), "{done}");
+    let (_, again) = api.call("POST", "/v1/tenants", json!({"name": "alice", "image": "debian"})).await;
+    assert_eq!(again["code"], "name-taken", "{again}");
+    let (_, again) = api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["ttys=2"]})).await;
+    assert_eq!(again["result"], "unchanged");
+
+    let (_, list) = api.get("/v1/tenants").await;
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&json!("alice"), &json!("stopped")));
+    let (_, show) = api.get("/v1/tenants/alice").await;
+    assert_eq!((&show["index"], &show["profile"]), (&json!(1), &json!("shared-os")));
+
+    let change = json!({"set": ["memory_max=1G"], "unset": ["ttys"]});
+    let (status, done) = api.call("PATCH", "/v1/tenants/alice/config", change).await;
+    assert_eq!((status, &done["result"]), (200, &json!("changed")));
+    let (_, config) = api.get("/v1/tenants/alice/config").await;
+    assert!(config["text"].as_str().unwrap().contains("memory_max = \"1G\""), "{config}");
+    let stale = json!({"base": "", "text": "ttys = 1"});
+    let (status, failure) = api.call("PUT", "/v1/tenants/alice/config", stale).await;
+    assert_eq!((status, &failure["code"]), (409, &json!("conflict")));
+
+    let (_, plan) = api.get("/v1/tenants/alice/plan").await;
+    assert!(plan["text"].as_str().unwrap().contains("/etc overlay rw"), "{plan}");
+    let (_, explain) = api.get("/v1/tenants/alice/explain").await;
+    let line = |key: &str| explain.as_array().unwrap().iter().find(|line| line["key"] == key).unwrap().clone();
+    assert_eq!((&line("memory_max")["source"], &line("memory_max")["value"]), (&json!("tenant"), &json!("1G")));
+    assert_eq!(line("dirs.\"/etc\"")["source"], "profile");
+    assert_eq!(line("init")["source"], "image");
+    let (_, stat) = api.get("/v1/tenants/alice/stat").await;
+    assert_eq!(stat["limits"]["memory_max_bytes"], 1 << 30);
+
+    let (status, _) = api.call("DELETE", "/v1/tenants/alice", Value::Null).await;
+    assert_eq!(status, 200);
+    let (status, failure) = api.get("/v1/tenants/alice").await;
+    assert_eq!((status, &failure["code"]), (404, &json!("no-tenant")));
+}
+
+#[tokio::test]
+async fn every_bad_request_is_a_failure_with_a_code() {
+    let api = Api::new("exit 0");
+    api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;
+    for (method, path, body, status, code) in [
+        ("POST", "/v1/tenants", json!({"name": "Alice"}), 400, "invalid"),
+        ("POST", "/v1/tenants", json!({"name": "x\ny"}), 400, "invalid"),
+        ("POST", "/v1/tenants", json!({"name": "bob", "colour": 1}), 400, "invalid"),
+        ("POST", "/v1/tenants", json!({"name": "bob", "image": "x\"\ny=1"}), 400, "invalid"),
+        ("POST", "/v1/tenants", json!({"name": "bob", "set": ["a\nb=1"]}), 400, "invalid"),
+        ("POST", "/v1/tenants", json!([1]), 400, "invalid"),
+        ("GET", "/v1/tenants/..%2F..%2Fetc", Value::Null, 400, "invalid"),
+        ("GET", "/v1/tenants/bob", Value::Null, 404, "no-tenant"),
+        ("POST", "/v1/tenants/bob/start", json!({}), 404, "no-tenant"),
+        ("POST", "/v1/tenants/bob/stop", json!({}), 404, "no-tenant"),
+        ("POST", "/v1/tenants/alice/freeze", Value::Null, 409, "not-running"),
+        ("POST", "/v1/tenants/alice/kill", json!({}), 409, "not-running"),
+        ("GET", "/v1/tenants/alice/wait?for=sunset", Value::Null, 400, "invalid"),
+        ("GET", "/v1/tenants/alice/wait?timeout_sec=0", Value::Null, 504, "timeout"),
+        ("GET", "/v1/tenants/alice/logs?tty=99", Value::Null, 400, "invalid"),
+        ("DELETE", "/v1/tenants/alice?why=1", Value::Null, 400, "invalid"),
+        ("PATCH", "/v1/tenants/alice/config", json!({"set": ["memorymax=1"]}), 400, "invalid"),
+        ("GET", "/nonsense", Value::Null, 404, "not-found"),
+        ("PUT", "/v1/host", json!({}), 400, "invalid"),
+    ] {
+        let (got, failure) = api.call(method, path, body).await;
+        assert_eq!((got, failure["code"].as_str()), (status, Some(code)), "{method} {path}: {failure}");
+        assert!(!failure["message"].as_str().unwrap().contains('\n'), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_huge_body_is_refused() {
+    let api = Api::new("exit 0");
+    let text = "#".repeat(MAX_BODY);
+    let (status, failure) =
+        api.call("PUT", "/v1/tenants/alice/config", json!({"base": "", "text": text})).await;
+    assert_eq!((status, failure["code"].as_str()), (400, Some("invalid")));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_tells_the_supervisors_last_words() {
+    let api = Api::new("echo 'error: no such thing' >&2; exit 1");
+    api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
+    let (status, failure) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
+    assert_eq!((status, failure["code"].as_str()), (500, Some("start-failed")));
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.starts_with("cannot start tenant \"alice\""), "{message}");
+    assert!(message.ends_with("error: no such thing"), "{message}");
+    let (_, show) = api.get("/v1/tenants/alice").await;
+    assert_eq!(show["state"], "stopped");
+    let (status, _) = api.call("DELETE", "/v1/tenants/alice", Value::Null).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_running_tenant_is_not_destroyed_unless_forced() {
+    let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
+    // Without an interface: taking the tenant down touches nothing of the machine's network.
+    api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
+    let socket = api.trial.layout.run().join("notify/alice");
+    let ready = tokio::spawn(async move {
+        let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        while sender.send_to(b"READY=1", &socket).is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    let (status, done) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
+    assert_eq!((status, done["result"].as_str()), (200, Some("created")), "{done}");
+    ready.await.unwrap();
+    let (_, again) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
+    assert_eq!(again["result"], "unchanged");
+    let (status, failure) = api.call("DELETE", "/v1/tenants/alice", Value::Null).await;
+    assert_eq!((status, failure["code"].as_str()), (409, Some("running")));
+    let (status, failure) = api.call("DELETE", "/v1/tenants/alice?force=true", Value::Null).await;
+    assert_eq!(status, 200, "{failure}");
+    assert_eq!(api.get("/v1/tenants").await.1, json!([]));
+}
+
+#[test]
+fn the_document_has_every_route() {
+    let document = serde_json::to_value(Document::openapi()).unwrap();
+    for path in [
+        "/v1/host",
+        "/v1/tenants",
+        "/v1/tenants/{name}",
+        "/v1/tenants/{name}/start",
+        "/v1/tenants/{name}/config",
+        "/v1/tenants/{name}/logs",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    assert!(document["components"]["schemas"]["Summary"].is_object());
+}
