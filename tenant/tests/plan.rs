@@ -59,7 +59,7 @@ fn what_cannot_be_started_has_no_plan() {
     let mut old = facts.clone();
     old.kernel = KernelVersion { major: 5, minor: 10 };
     let error = common::plan_with("", &allocation, &manifest, &old).unwrap_err();
-    assert_eq!(error.to_string(), "this kernel is 5.10; overlayfs on idmapped mounts needs Linux 5.19");
+    assert_eq!(error.to_string(), "this kernel is 5.10; overlayfs on detached mounts needs Linux 6.15");
 
     let mut other = manifest.clone();
     other.digest = Digest::from_bytes([9; 32]);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io};
 use caps::{CapSet, Capability, CapsHashSet};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
+    TargetArch, sock_filter,
 };
 
 use super::raw;
@@ -76,7 +76,7 @@ fn conditions(deny: &Deny) -> io::Result<Vec<SeccompRule>> {
     Ok(vec![rule.map_err(io::Error::other)?])
 }
 
-/// One filter for each errno, because a seccompiler filter has one action.
+/// One filter for each errno, because a seccompiler filter has one action, and one against x32.
 ///
 /// # Errors
 /// A row of the table that names something unknown.
@@ -89,12 +89,31 @@ pub fn compile(denied: &[Deny]) -> io::Result<Vec<BpfProgram>> {
     }
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
     let mut programs = Vec::new();
+    if cfg!(target_arch = "x86_64") {
+        programs.push(refuse_x32());
+    }
     for (errno, rules) in by_errno {
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch);
         let program = filter.and_then(BpfProgram::try_from);
         programs.push(program.map_err(io::Error::other)?);
     }
     Ok(programs)
+}
+
+/// Refuses the x32 calls of x86-64, the same kernel functions under other numbers: seccompiler's
+/// filters look at the architecture, which is the same. See seccomp(2), "Architecture-specific details".
+fn refuse_x32() -> BpfProgram {
+    const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP_IF_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let statement = |code, k| sock_filter { code, jt: 0, jf: 0, k };
+    vec![
+        statement(LOAD_WORD, 0),
+        sock_filter { code: JUMP_IF_GE, jt: 0, jf: 1, k: X32_SYSCALL_BIT },
+        statement(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        statement(RETURN, libc::SECCOMP_RET_ALLOW),
+    ]
 }
 
 /// Drops every capability that is not kept, from all sets, and installs the filters.
@@ -129,7 +148,7 @@ mod tests {
             Deny { syscall: "bpf", errno: "EPERM", only: None, reason: "" },
             Deny { syscall: "keyctl", errno: "ENOSYS", only: None, reason: "" },
         ];
-        assert_eq!(compile(&denied).unwrap().len(), 2);
+        assert_eq!(compile(&denied).unwrap().len(), 2 + usize::from(cfg!(target_arch = "x86_64")));
         let unknown = [Deny { syscall: "nonsense", errno: "EPERM", only: None, reason: "" }];
         assert!(compile(&unknown).is_err());
     }

@@ -135,8 +135,8 @@ pub struct Inputs<'a> {
     pub unit_cgroup: Option<&'a std::path::Path>,
 }
 
-/// Idmapped layers under overlayfs: the newest feature that nothing can stand in for.
-const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 19 };
+/// Layers of an overlay that are mounted nowhere: the newest feature that nothing stands in for yet.
+const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 6, minor: 15 };
 
 /// Decides how a tenant is started. Does no I/O.
 ///
@@ -148,7 +148,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         return Err(PlanError::NotReady(allocation.state));
     }
     if facts.kernel < OLDEST_KERNEL {
-        let feature = "overlayfs on idmapped mounts";
+        let feature = "overlayfs on detached mounts";
         return Err(PlanError::Kernel { feature, need: OLDEST_KERNEL, have: facts.kernel });
     }
     if allocation.pinned.digest != manifest.digest {
@@ -164,7 +164,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         dirs: layout.dirs(&tenant.name),
         root: root::plan(tenant, manifest)?,
         time_namespace: facts.time_namespaces,
-        nics: network::plan(tenant, allocation, facts),
+        nics: network::plan(layout, tenant, allocation, facts),
         ttys: tenant.ttys,
         security: security::plan(),
         init: init::plan(tenant, allocation, manifest)?,

@@ -10,6 +10,7 @@ use crate::{
     config::{NicMode, Tenant},
     facts::HostFacts,
     ids::Index,
+    layout::Layout,
 };
 
 /// The IPv4 address of the host on every routed link: link-local, so it takes nothing from a pool.
@@ -43,9 +44,14 @@ pub enum NicPlan {
     },
 }
 
-/// Name of the host end of a tenant's interface `nic`.
-pub fn host_link(index: Index, nic: usize) -> String {
-    format!("t{index}-{nic}")
+/// Name of the host end of a tenant's interface `nic`, at most 15 bytes; under a root of its own also
+/// with 4 hex digits of it, so that two roots on one machine do not meet.
+pub fn host_link(layout: &Layout, index: Index, nic: usize) -> String {
+    format!("t{index}-{nic}{}", suffix(layout))
+}
+
+fn suffix(layout: &Layout) -> String {
+    layout.instance().split_once('-').map(|(_, hash)| format!(".{}", &hash[..4])).unwrap_or_default()
 }
 
 /// A stable, locally administered unicast address.
@@ -54,14 +60,19 @@ fn mac(uuid: &str, nic: usize, end: &str) -> [u8; 6] {
     [(hash[0] & 0xfc) | 0x02, hash[1], hash[2], hash[3], hash[4], hash[5]]
 }
 
-pub(super) fn plan(tenant: &Tenant, allocation: &Allocation, facts: &HostFacts) -> Vec<NicPlan> {
+pub(super) fn plan(
+    layout: &Layout,
+    tenant: &Tenant,
+    allocation: &Allocation,
+    facts: &HostFacts,
+) -> Vec<NicPlan> {
     let mut nics = Vec::new();
     for (number, nic) in tenant.nics.iter().enumerate() {
         match nic.mode {
             NicMode::None => {}
             NicMode::Routed => nics.push(NicPlan::Routed {
-                host_name: host_link(allocation.index, number),
-                altname: format!("ve-{}", tenant.name),
+                host_name: host_link(layout, allocation.index, number),
+                altname: format!("ve-{}{}", tenant.name, suffix(layout)),
                 host_mac: mac(&allocation.uuid, number, "host"),
                 name: nic.name.clone(),
                 mac: mac(&allocation.uuid, number, "tenant"),

@@ -81,7 +81,7 @@ pub(crate) fn allocation() -> Allocation {
 
 pub(crate) fn facts() -> HostFacts {
     HostFacts {
-        kernel: KernelVersion { major: 6, minor: 12 },
+        kernel: KernelVersion { major: 6, minor: 18 },
         hostname: "host".to_owned(),
         cgroup: CgroupFacts {
             v2_mount: Some("/sys/fs/cgroup".into()),
