@@ -122,7 +122,7 @@ impl Host {
         }
         let is_running = self.units.is_running(name);
         let state = match said.as_ref().map(|said| said.phase) {
-            _ if is_running && self.units.cgroups(name).is_frozen() => TenantState::Frozen,
+            _ if is_running && self.units.is_frozen(name) => TenantState::Frozen,
             Some(Phase::Booting) if is_running => TenantState::Booting,
             Some(Phase::Running) if is_running => TenantState::Running,
             Some(Phase::Stopping) if is_running => TenantState::Stopping,
@@ -321,7 +321,7 @@ impl Host {
     pub async fn freeze(self: &Arc<Self>, name: &TenantName, on: bool) -> Result<Change> {
         let _turn = self.turn(name).await;
         self.running(name)?;
-        if self.units.cgroups(name).is_frozen() == on {
+        if self.units.is_frozen(name) == on {
             return Ok(Change::Unchanged);
         }
         self.units.freeze(name, on)?;

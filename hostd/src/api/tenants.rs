@@ -15,11 +15,7 @@ use super::{
     Answer, Body, Named, Parameters, tenant_name,
     types::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState},
 };
-use crate::{
-    host::Host,
-    store::NewTenant,
-    units::usage,
-};
+use crate::{host::Host, store::NewTenant};
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
@@ -50,7 +46,7 @@ fn summary(host: &Host, allocation: &Allocation) -> Summary {
         started_ms: said.as_ref().map(|said| said.started_ms),
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
-        memory_bytes: if state.is_up() { usage::memory(&host.units().cgroups(&allocation.name)) } else { None },
+        memory_bytes: host.units().memory(&allocation.name),
     }
 }
 

@@ -181,9 +181,9 @@ impl UnitCgroups {
         self.v2.join("payload")
     }
 
-    /// Whether its processes are frozen.
-    pub fn is_frozen(&self) -> bool {
-        fs::read(self.payload().join("cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
+    /// The file that freezes the tenant's processes, see cgroups(7).
+    pub fn freeze_file(&self) -> PathBuf {
+        self.payload().join("cgroup.freeze")
     }
 
     /// Freezes or thaws the tenant's processes, see `cgroup.freeze` in cgroups(7).
@@ -191,10 +191,9 @@ impl UnitCgroups {
     /// # Errors
     /// The file cannot be written.
     pub fn freeze(&self, on: bool) -> Result<(), CgroupError> {
-        let path = self.payload();
         let verb = if on { "freeze" } else { "thaw" };
-        fs::write(path.join("cgroup.freeze"), if on { "1" } else { "0" })
-            .map_err(|source| CgroupError { verb, path, source })
+        fs::write(self.freeze_file(), if on { "1" } else { "0" })
+            .map_err(|source| CgroupError { verb, path: self.payload(), source })
     }
 
     /// Removes the v1 directories; the v2 one goes through the kernel interface of `tenant`.

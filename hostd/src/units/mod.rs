@@ -6,6 +6,7 @@
 
 pub mod cgroups;
 mod error;
+mod gauge;
 pub mod limits;
 mod notify;
 mod spawn;
@@ -122,6 +123,20 @@ impl UnitManager {
         let cgroups = self.cgroups(name);
         let schedulers = IoSchedulers::of_host(&cgroups.v2);
         Ok(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?)
+    }
+
+    /// Whether the processes of a running tenant are frozen.
+    pub fn is_frozen(&self, name: &TenantName) -> bool {
+        match self {
+            Self::Standalone(units) => units.is_frozen(name),
+        }
+    }
+
+    /// The memory a running tenant uses, bytes.
+    pub fn memory(&self, name: &TenantName) -> Option<u64> {
+        match self {
+            Self::Standalone(units) => units.memory(name),
+        }
     }
 
     /// What a running tenant uses.

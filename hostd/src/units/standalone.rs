@@ -25,9 +25,11 @@ use tokio::{io::unix::AsyncFd, sync::watch, task, time::timeout};
 use super::{
     Start, UnitError,
     cgroups::{Cgroups, UnitCgroups},
+    gauge::Gauge,
     limits::{self, IoSchedulers},
     notify::NotifySocket,
     spawn::{self, Spawned},
+    usage,
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
@@ -37,11 +39,13 @@ const GRACE: Duration = Duration::from_secs(15);
 type Ended = watch::Receiver<Option<Arc<Vec<KernelError>>>>;
 
 /// A supervisor that runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Live {
     pidfd: Arc<OwnedFd>,
     cgroups: UnitCgroups,
     ended: Ended,
+    memory: Option<Gauge>,
+    frozen: Gauge,
 }
 
 /// `state.json` as it was when it was read.
@@ -62,7 +66,7 @@ pub struct Standalone {
 struct Shared {
     layout: Layout,
     cgroups: Cgroups,
-    live: Mutex<HashMap<TenantName, Live>>,
+    live: Mutex<HashMap<TenantName, Arc<Live>>>,
     states: Mutex<HashMap<TenantName, Cached>>,
 }
 
@@ -102,8 +106,24 @@ impl Standalone {
 
     /// The directories of a tenant's unit.
     pub fn cgroups(&self, name: &TenantName) -> UnitCgroups {
-        let live = held(&self.shared.live).get(name).map(|live| live.cgroups.clone());
-        live.unwrap_or_else(|| self.shared.cgroups.unit(name))
+        match self.live(name) {
+            Some(live) => live.cgroups.clone(),
+            None => self.shared.cgroups.unit(name),
+        }
+    }
+
+    fn live(&self, name: &TenantName) -> Option<Arc<Live>> {
+        held(&self.shared.live).get(name).cloned()
+    }
+
+    /// Whether the processes of a running tenant are frozen.
+    pub fn is_frozen(&self, name: &TenantName) -> bool {
+        self.live(name).is_some_and(|live| live.frozen.read() == Some(1))
+    }
+
+    /// The memory a running tenant uses, bytes.
+    pub fn memory(&self, name: &TenantName) -> Option<u64> {
+        self.live(name)?.memory.as_ref()?.read()
     }
 
     /// Removes the common cgroups if no unit is left in them: this hostd ends.
@@ -179,7 +199,7 @@ impl Standalone {
         // The new supervisor's first state must not be taken for the old one's last.
         let launched = task::spawn_blocking(move || shared.launch(&program, &start, &path)).await;
         let process = launched.map_err(|error| UnitError::Io("start the supervisor", error.into()))??;
-        let Some(live) = held(&self.shared.live).get(&name).cloned() else {
+        let Some(live) = self.live(&name) else {
             return Err(self.post_mortem(&name, process));
         };
         tokio::select! {
@@ -213,8 +233,8 @@ impl Standalone {
     /// # Errors
     /// Something could not be removed.
     pub async fn stop(&self, name: &TenantName, patience: Duration) -> Result<(), UnitError> {
-        let Some(live) = held(&self.shared.live).get(name).cloned() else { return Ok(()) };
-        if live.cgroups.is_frozen() {
+        let Some(live) = self.live(name) else { return Ok(()) };
+        if live.frozen.read() == Some(1) {
             live.cgroups.freeze(false)?;
         }
         signal(&live.pidfd, Signal::TERM)?;
@@ -223,7 +243,7 @@ impl Standalone {
             Err(_) => {
                 log::warn!("the supervisor of tenant {:?} does not stop; killing it", name.as_str());
                 signal(&live.pidfd, Signal::KILL)?;
-                gone(live.ended).await
+                gone(live.ended.clone()).await
             }
         }
     }
@@ -233,7 +253,7 @@ impl Standalone {
     /// # Errors
     /// Something could not be removed.
     pub async fn kill(&self, name: &TenantName) -> Result<(), UnitError> {
-        let Some(live) = held(&self.shared.live).get(name).cloned() else { return Ok(()) };
+        let Some(live) = self.live(name) else { return Ok(()) };
         // The supervisor is told first, so that it takes the death of its init for what was asked.
         signal(&live.pidfd, Signal::TERM)?;
         let payload = live.cgroups.payload();
@@ -245,7 +265,7 @@ impl Standalone {
             Ok(result) => result,
             Err(_) => {
                 signal(&live.pidfd, Signal::KILL)?;
-                gone(live.ended).await
+                gone(live.ended.clone()).await
             }
         }
     }
@@ -350,8 +370,14 @@ impl Shared {
     ) {
         let pidfd = Arc::new(pidfd);
         let (tell, ended) = watch::channel(None);
-        let live = Live { pidfd: pidfd.clone(), cgroups: cgroups.clone(), ended };
-        held(&self.live).insert(name.clone(), live);
+        let live = Live {
+            pidfd: pidfd.clone(),
+            ended,
+            memory: usage::memory_file(&cgroups).map(Gauge::new),
+            frozen: Gauge::new(cgroups.freeze_file()),
+            cgroups: cgroups.clone(),
+        };
+        held(&self.live).insert(name.clone(), Arc::new(live));
         let (shared, name) = (self.clone(), name.clone());
         task::spawn(async move {
             #[expect(deprecated, reason = "the descriptor outlives its registration: both hold the Arc")]

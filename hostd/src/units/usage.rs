@@ -1,6 +1,9 @@
 //! Use against limit, read from the files of a unit's cgroups.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -51,12 +54,12 @@ fn io_v2(text: &str, key: &str) -> u64 {
     text.split_ascii_whitespace().filter_map(|field| field.strip_prefix(key)?.parse::<u64>().ok()).sum()
 }
 
-/// The memory a unit uses, bytes: one small file.
-pub fn memory(cgroups: &UnitCgroups) -> Option<u64> {
+/// The file that says how much memory a unit uses.
+pub fn memory_file(cgroups: &UnitCgroups) -> Option<PathBuf> {
     if cgroups.v2_controllers.contains("memory") {
-        return number(Some(&cgroups.v2), "memory.current");
+        return Some(cgroups.v2.join("memory.current"));
     }
-    number(cgroups.v1.get("memory").map(AsRef::as_ref), "memory.usage_in_bytes")
+    Some(cgroups.v1.get("memory")?.join("memory.usage_in_bytes"))
 }
 
 /// Everything a unit uses; what the host does not account is absent.
@@ -75,7 +78,7 @@ pub fn usage(cgroups: &UnitCgroups) -> Usage {
         text.map(|text| (io_v1(&text, "Read"), io_v1(&text, "Write")))
     };
     Usage {
-        memory_bytes: memory(cgroups),
+        memory_bytes: memory_file(cgroups).and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok()),
         cpu_us: cpu_v2().or_else(|| number(v1("cpuacct"), "cpuacct.usage").map(|ns| ns / 1000)),
         tasks: number(tasks_dir, "pids.current"),
         io_read_bytes: io.map(|(read, _)| read),
