@@ -89,7 +89,7 @@ impl Supervisor {
         } else {
             self.ready(now)?;
         }
-        raw::trim_heap();
+        self.rest_at = Some(now);
         Ok(())
     }
 

@@ -119,9 +119,16 @@ impl Consoles {
         self.viewers.iter().any(Viewer::has_backlog)
     }
 
-    /// The last lines of the console, escaped.
+    /// The last lines that a tty printed in this boot, escaped.
     pub(super) fn last_words(&self, tty: Tty, lines: usize) -> Vec<String> {
-        let bytes = log::tail(&self.log_dir, tty, MAX_REPLAY).unwrap_or_default();
+        let seat = self.seats.get(usize::from(tty.number()));
+        let printed = seat.map_or(0, |seat| seat.terminal.printed());
+        self.tail(tty, lines, MAX_REPLAY.min(printed))
+    }
+
+    /// The last lines of a tty's log, escaped.
+    pub(super) fn tail(&self, tty: Tty, lines: usize, most: usize) -> Vec<String> {
+        let bytes = log::tail(&self.log_dir, tty, most).unwrap_or_default();
         escape::plain_lines(&bytes, lines)
     }
 

@@ -20,12 +20,16 @@ use super::{
     lifecycle::{Death, Wish},
     notify, socket,
 };
-use crate::state::Phase;
+use crate::{kernel::raw, state::Phase};
 
 /// How long the processes of a tenant may take to come to rest.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
+/// Without an event for this long the supervisor gives memory back.
+const REST: Duration = Duration::from_secs(1);
 /// Most lines of a console in one answer.
 const MAX_LINES: u16 = 1000;
+/// Most bytes of a log that are looked at for it.
+const MAX_TAIL: usize = 128 << 10;
 /// Most messages of an init read at a time.
 const MAX_MESSAGES: usize = 16;
 
@@ -56,11 +60,22 @@ impl Supervisor {
             self.tick(now)?;
             let ready = self.wait(now).map_err(RunError::io("wait for", "events"))?;
             let now = Instant::now();
+            self.rest(!ready.is_empty(), now);
             for (source, flags) in ready {
                 if let Some(code) = self.handle(source, flags, now)? {
                     return Ok(code);
                 }
             }
+        }
+    }
+
+    /// After a moment without events gives back the heap that handling them took.
+    fn rest(&mut self, is_busy: bool, now: Instant) {
+        if is_busy {
+            self.rest_at = Some(now + REST);
+        } else if self.rest_at.is_some_and(|at| now >= at) {
+            self.rest_at = None;
+            raw::trim_heap();
         }
     }
 
@@ -100,6 +115,7 @@ impl Supervisor {
         let ending = self.ending;
         [
             self.start_deadline(),
+            self.rest_at,
             ending.map(|ending| ending.kill_at),
             ending.and_then(|ending| ending.signal_at),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
@@ -299,7 +315,7 @@ impl Supervisor {
             }
             Request::Reboot {} | Request::Freeze {} | Request::Thaw {} => refused(),
             Request::ConsoleTail { tty, lines } => {
-                let lines = self.consoles.last_words(tty, lines.min(MAX_LINES).into());
+                let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);
                 Reply { lines: Some(lines), ..Reply::done() }
             }
         };

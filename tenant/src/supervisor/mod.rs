@@ -55,7 +55,7 @@ use crate::{
     load::LoadPlanError,
     name::TenantName,
     plan::Plan,
-    profile::LoadError,
+    profile::{LoadError, load_fragment},
     record::RecordError,
     state::{Exit, Phase, RunState},
 };
@@ -250,6 +250,8 @@ struct Supervisor {
     boot_began: Instant,
     wish: Wish,
     ending: Option<Ending>,
+    /// When there is memory to be given back.
+    rest_at: Option<Instant>,
     guard: RebootGuard,
     /// Held while this process lives: one supervisor for a tenant.
     _lock: File,
@@ -265,7 +267,9 @@ impl Supervisor {
         let kernel = Linux::new();
         v1_cgroups.iter().try_for_each(|dir| kernel.cgroup_enter_v1(dir)).map_err(RunError::Unit)?;
         // A tenant that does not exist leaves no runtime directory behind.
-        crate::profile::load_fragment(&layout, &name).map_err(LoadPlanError::from)?;
+        if let Err(error @ LoadError::NoTenant(_)) = load_fragment(&layout, &name) {
+            return Err(LoadPlanError::from(error).into());
+        }
         let runtime = layout.runtime(&name);
         fs::DirBuilder::new()
             .recursive(true)
@@ -304,6 +308,7 @@ impl Supervisor {
             boot_began: Instant::now(),
             wish: Wish::Run,
             ending: None,
+            rest_at: Some(Instant::now()),
             guard: RebootGuard::default(),
             _lock: lock,
         })

@@ -43,6 +43,8 @@ pub(super) struct Terminal {
     pub(super) tty: Tty,
     line: Option<Line>,
     log: ConsoleLog,
+    /// Bytes logged in this boot.
+    printed: usize,
     budget: Budget,
     paused: bool,
 }
@@ -57,7 +59,7 @@ struct Line {
 impl Terminal {
     pub(super) fn new(tty: Tty, log_dir: &Path, cap: u64, now: Instant) -> Self {
         let log = ConsoleLog::new(log_dir, tty, cap);
-        Self { tty, line: None, log, budget: Budget::new(now, BURST, RATE), paused: false }
+        Self { tty, line: None, log, printed: 0, budget: Budget::new(now, BURST, RATE), paused: false }
     }
 
     /// Takes the master of a new boot.
@@ -65,6 +67,7 @@ impl Terminal {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let slave = raw::open_pty_peer(&master).ok();
         self.line = Some(Line { master, slave });
+        self.printed = 0;
         Ok(())
     }
 
@@ -98,7 +101,9 @@ impl Terminal {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Output::Nothing,
             Ok(length) => {
                 self.budget.take(now, length);
-                let _ = self.log.append(&bytes[..length]);
+                if self.log.append(&bytes[..length]).is_ok() {
+                    self.printed = self.printed.saturating_add(length);
+                }
                 Output::Bytes(length)
             }
             Err(_) => {
@@ -136,6 +141,11 @@ impl Terminal {
     pub(super) fn session(&self) -> Option<i32> {
         let line = self.line.as_ref()?;
         tcgetsid(&line.master).ok().map(|pid| pid.as_raw_nonzero().get())
+    }
+
+    /// How much it has printed in this boot, bytes.
+    pub(super) fn printed(&self) -> usize {
+        self.printed
     }
 
     pub(super) fn is_connected(&self) -> bool {
