@@ -13,13 +13,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    mount::UnmountFlags,
+};
 use serde::Serialize;
 use tenant::{
     Allocation, Layout, TenantName,
     ids::Digest,
     image::{ChannelName, ImageName, ImageRef, Manifest, ManifestError, VersionRef},
     record::{self, Durability, RecordError},
+    state::RunState,
 };
 
 use crate::explain::{Explain, Outcome};
@@ -289,7 +293,7 @@ impl Store {
         }
     }
 
-    /// The tenants that boot each version, by image and digest.
+    /// The tenants that boot each version, or still run it, by image and digest.
     ///
     /// # Errors
     /// [`StoreError::Allocation`] for a record that cannot be read: better to keep a version too many.
@@ -306,6 +310,17 @@ impl Store {
                 Err(e) => return Err(unknown(e.into())),
             };
             let pinned = Allocation::parse(&text).map_err(|e| unknown(e.into()))?.pinned;
+            let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
+            if let Some(state) = state.filter(RunState::is_supervised)
+                && state.digest != pinned.digest
+            {
+                // Pinned anew while it runs: until its next start it needs the old version as well.
+                for image in
+                    self.images()?.into_iter().filter(|i| self.layout.version(i, &state.digest).exists())
+                {
+                    pins.entry((image, state.digest)).or_default().push(tenant.clone());
+                }
+            }
             pins.entry((pinned.image, pinned.digest)).or_default().push(tenant);
         }
         Ok(pins)
@@ -393,8 +408,27 @@ impl Store {
             }
             self.hide(image, digest)?
         };
+        self.unmount(digest)?;
         // Out of sight already: the slow part holds no lock, and the next build finishes a killed one.
         fs::remove_dir_all(&gone).map_err(|source| StoreError::Io { verb: "remove", path: gone, source })
+    }
+
+    /// Takes away the mount that tenants of an erofs version clone; none is there for other formats.
+    fn unmount(&self, digest: &Digest) -> Result<(), StoreError> {
+        let at = self.layout.image_mount(digest);
+        match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {
+            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
+            Err(e) => return Err(StoreError::Io { verb: "unmount", path: at, source: e.into() }),
+        }
+        for leftover in [fs::remove_dir(&at), fs::remove_file(at.with_extension("lock"))] {
+            match leftover {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::Io { verb: "remove", path: at, source: e });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Moves a version out of sight, into a staging directory that is held while the file lives.
