@@ -55,7 +55,7 @@ pub struct Host {
     root: TempDir,
     net: Child,
     hostd: Mutex<Option<Child>>,
-    images_mounted: bool,
+    mounted: Vec<PathBuf>,
 }
 
 impl Default for Host {
@@ -108,7 +108,7 @@ impl Host {
         let stdout = net.stdout.take().expect("standard output is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("the namespace says that it is up");
         assert_eq!(line.trim(), "up", "the network namespace did not come up");
-        Self { place, root, net, hostd: Mutex::new(None), images_mounted: false }
+        Self { place, root, net, hostd: Mutex::new(None), mounted: Vec::new() }
     }
 
     /// Binds the prepared image store into this root.
@@ -121,7 +121,32 @@ impl Host {
         fs::create_dir_all(&target).expect("the image directory can be made");
         nix::mount::mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .expect("the image store can be bound");
-        self.images_mounted = true;
+        self.mounted.push(target);
+    }
+
+    /// Puts the state directory on a small ext4 filesystem of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made or mounted.
+    pub fn small_disk(&mut self, size: &str) {
+        let (file, state) = (self.path("disk"), self.path("var/lib/tenantry"));
+        Run::new("truncate", ["-s", size]).args([&file]).ok();
+        Run::new("mkfs.ext4", ["-q", "-F"]).args([&file]).ok();
+        fs::create_dir_all(&state).expect("the state directory can be made");
+        Run::new("mount", ["-o", "loop"]).args([&file, &state]).ok();
+        self.mounted.push(state);
+    }
+
+    /// Puts the state directory on a filesystem of a type that needs no device.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn state_on(&mut self, kind: &str) {
+        let state = self.path("var/lib/tenantry");
+        fs::create_dir_all(&state).expect("the state directory can be made");
+        nix::mount::mount(Some(kind), &state, Some(kind), MsFlags::empty(), None::<&str>)
+            .unwrap_or_else(|errno| panic!("{kind} cannot be mounted: {errno}"));
+        self.mounted.push(state);
     }
 
     /// The root directory.
@@ -255,8 +280,10 @@ impl Host {
 
     fn clear(&mut self) -> Result<(), String> {
         let mut faults = Vec::new();
-        let listed = self.ctl(&["--json", "list"]).output();
-        if listed.status.success() {
+        // A host without a hostd has no tenants that could be asked for.
+        let runs = self.hostd.get_mut().expect("no test panicked inside").is_some();
+        let listed = runs.then(|| self.ctl(&["--json", "list"]).output());
+        if let Some(listed) = listed.filter(|listed| listed.status.success()) {
             for name in names(&listed.json()) {
                 let done = self.ctl(&["destroy", &name, "--force", "--yes"]).output();
                 if !done.status.success() {
@@ -277,11 +304,10 @@ impl Host {
                 drop(hostd.wait());
             }
         }
-        if self.images_mounted
-            && let Err(error) =
-                nix::mount::umount2(&self.path("var/lib/tenantry/images"), MntFlags::MNT_DETACH)
-        {
-            faults.push(format!("unmounting the image store: {error}"));
+        for path in self.mounted.drain(..).rev() {
+            if let Err(error) = nix::mount::umount2(&path, MntFlags::MNT_DETACH) {
+                faults.push(format!("unmounting {}: {error}", path.display()));
+            }
         }
         drop(self.net.kill());
         drop(self.net.wait());
@@ -290,7 +316,7 @@ impl Host {
 }
 
 fn names(list: &serde_json::Value) -> Vec<String> {
-    let tenants = list.get("tenants").unwrap_or(list).as_array().cloned().unwrap_or_default();
+    let tenants = list.as_array().cloned().unwrap_or_default();
     tenants.iter().filter_map(|tenant| Some(tenant.get("name")?.as_str()?.to_owned())).collect()
 }
 

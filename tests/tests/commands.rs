@@ -39,7 +39,7 @@ fn bad_input_is_refused_with_a_remedy_and_changes_nothing() {
         (&["create", "new", "--image", "busybox", "--set", "memory_max=lots"], USAGE, "lots"),
         (&["create", "new", "--image", "busybox", "--set", "hostname=-x"], USAGE, "hostname"),
         (&["create", "new", "--image", "busybox", "--set", "init=[\"sh\"]"], USAGE, "init"),
-        (&["create", "new", "--image", "busybox", "--set", "nonsense"], USAGE, "nonsense"),
+        (&["create", "new", "--image", "busybox", "--set", "nonsense"], USAGE, "key=value"),
         (&["create", "new", "--image", "busybox", "--set", "ttys=64"], USAGE, "ttys"),
         (&["create", "alice", "--image", "busybox", "--set", "ttys=2"], REFUSED, "alice"),
         (&["set", "alice", "no_such_key=1"], USAGE, "no_such_key"),

@@ -67,8 +67,9 @@ fn usr_is_read_only_however_it_is_tried() {
     let said = alice.shell("touch /usr/new").output();
     assert!(!said.status.success() && said.stderr.contains("Read-only"), "{}", said.stderr);
     let tries = [
-        "mount -o remount,rw /usr",
-        "mount -o remount,bind,rw /usr",
+        "mount -o remount,rw /usr; touch /usr/new",
+        // The flag of the mount is the tenant's, that of the filesystem below is not.
+        "mount -o remount,bind,rw /usr; touch /usr/new",
         "echo x >> /usr/bin/true",
         "umount /usr && touch /usr/new",
         "chattr -i /usr/bin/true && echo x >> /usr/bin/true",
@@ -172,7 +173,6 @@ fn what_the_filter_denies_is_refused() {
         ("af_vsock", "EAFNOSUPPORT"),
         ("settime", "EPERM"),
         ("module_load", "EPERM"),
-        ("remount_usr", "EPERM"),
     ] {
         assert_eq!(refused[call], answer, "{call}");
     }

@@ -34,7 +34,7 @@ fn start_returns_when_the_boot_is_finished() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     assert_eq!(alice.phase(), "running");
-    assert_eq!(alice.says("systemctl list-jobs --no-legend"), "No jobs running.");
+    assert_eq!(alice.says("systemctl list-jobs --no-legend"), "");
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn uptime_inside_starts_at_zero() {
     alice.start();
     let inside = seconds(&alice.says("cat /proc/uptime"));
     let passed = begin.elapsed().as_secs_f64();
-    assert!(inside <= passed + 0.1, "{inside} s of uptime, {passed} s after the start");
+    assert!(inside <= passed + 1.0, "{inside} s of uptime, {passed} s after the start");
 }
 
 #[test]

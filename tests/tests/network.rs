@@ -50,7 +50,7 @@ fn tenants_reach_the_host_by_address_and_by_name() {
     let port = greeter(&host);
     assert_eq!(greeting(&alice, "169.254.1.1", port), "host");
     assert_eq!(greeting(&alice, "fe80::1%eth0", port), "host");
-    assert_eq!(greeting(&alice, "host", port), "host");
+    assert_eq!(greeting(&alice, "host.tenantry", port), "host");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn the_addresses_are_there_when_init_begins() {
     let early = host.boot("early", &["--image", "busybox", "--set", script]);
     poll::until_true("init looked", || early.says("cat /root/begin").contains("default"));
     let seen = early.says("cat /root/begin");
-    let address = early.field("/allocation/ipv4");
+    let address = early.field("/ipv4");
     assert!(seen.contains(&format!("{address}/32")), "{seen}");
     assert!(!seen.contains("tentative"), "{seen}");
 }
@@ -127,7 +127,7 @@ fn a_tenant_without_network_has_loopback_alone() {
 fn addresses_stay_with_a_tenant_and_are_not_given_twice() {
     let host = Host::start();
     let tenants: Vec<_> = ["a1", "b2", "c3"].map(|name| host.create(name, &["--image", "busybox"])).into();
-    let of = |tenant: &Tenant<'_>| (tenant.field("/allocation/ipv4"), tenant.field("/allocation/uid_base"));
+    let of = |tenant: &Tenant<'_>| (tenant.field("/ipv4"), tenant.field("/uids"));
     let all: Vec<_> = tenants.iter().map(of).collect();
     tenants[0].ctl("restart", &[]).ok();
     host.kill_hostd();

@@ -276,7 +276,6 @@ fn sentinels() -> Value {
         "/proc/sys/kernel/modprobe",
         "/proc/sys/kernel/sysrq",
         "/proc/sys/kernel/panic",
-        "/proc/sys/kernel/pid_max",
         "/proc/sys/kernel/hotplug",
         "/proc/sys/kernel/poweroff_cmd",
         "/proc/sys/kernel/printk",
@@ -381,10 +380,6 @@ fn refused() -> Value {
         "unshare_mounts": outcome(unshared),
         "mount_tmpfs": outcome(nix::mount::mount(
             Some("none"), "/mnt", Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>,
-        )),
-        "remount_usr": outcome(nix::mount::mount(
-            None::<&str>, "/usr", None::<&str>,
-            nix::mount::MsFlags::MS_REMOUNT | nix::mount::MsFlags::MS_BIND, None::<&str>,
         )),
         "mount_ext4": outcome(nix::mount::mount(
             Some("/tmp/probe-node"), "/mnt", Some("ext4"), nix::mount::MsFlags::empty(), None::<&str>,

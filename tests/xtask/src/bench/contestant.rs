@@ -25,6 +25,8 @@ pub(crate) trait Contestant: Sync {
     fn stop(&self, name: &str) -> Result<Duration>;
     /// Removes what `make` prepared.
     fn remove(&self, name: &str) -> Result<()>;
+    /// Ends whatever still runs, after a failure.
+    fn clear(&self);
     /// Runs `/bin/true` in place of init; the time from the command until it returns.
     fn run_true(&self, name: &str) -> Result<Duration>;
     /// The host's process beside a running system.

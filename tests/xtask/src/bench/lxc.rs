@@ -87,6 +87,15 @@ impl Contestant for Lxc {
         fs::remove_dir_all(self.dir.join(name)).with_context(|| format!("cannot remove {name}"))
     }
 
+    fn clear(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let mut stop = self.command("lxc-stop", &entry.file_name().to_string_lossy());
+            stop.arg("-k");
+            // One that does not run is as good as stopped.
+            drop(timed(stop));
+        }
+    }
+
     fn run_true(&self, name: &str) -> Result<Duration> {
         let mut start = self.command("lxc-start", name);
         start.args(["-F", "--", "/bin/true"]);

@@ -107,7 +107,12 @@ fn measure(
         contestants.push(Box::new(nspawn::Nspawn::new(kind, &tree, &dir.join("nspawn").join(kind))?));
         contestants.push(Box::new(tenantry::Tenantry::new(&host, kind, image)));
     }
-    rounds::run(&contestants, &host, scale)
+    let results = rounds::run(&contestants, &host, scale);
+    if let Err(error) = &results {
+        eprintln!("error: {error:#}");
+        contestants.iter().for_each(|contestant| contestant.clear());
+    }
+    results
 }
 
 /// A private mount and network namespace, in which the machine looks like one with cgroup v2 alone:

@@ -108,6 +108,19 @@ impl Contestant for Nspawn {
         Ok(())
     }
 
+    fn clear(&self) {
+        let running = std::mem::take(&mut *self.running.lock().expect("no thread panics"));
+        for (name, mut child) in running {
+            // SIGTERM twice is its immediate end.
+            for _ in 0..2 {
+                let pid = Pid::from_raw(child.id().try_into().expect("a process id is positive"));
+                let _gone_already = kill(pid, Signal::SIGTERM);
+            }
+            drop(wait(&mut child, Duration::from_secs(20)));
+            Self::remove_cgroup(&name);
+        }
+    }
+
     fn run_true(&self, name: &str) -> Result<Duration> {
         let mut command = self.arguments(Command::new("systemd-nspawn"), name);
         command.arg("/bin/true");

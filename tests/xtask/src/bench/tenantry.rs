@@ -1,11 +1,11 @@
 //! Tenantry: user namespace, network, seccomp, limits, console log; by `tenantctl`, as users do.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tenantry_tests::{Host, host::Place};
 
-use super::contestant::{Contestant, in_cgroup, timed};
+use super::contestant::{Contestant, remove_cgroups, timed};
 use crate::sh;
 
 pub(super) struct Tenantry<'a> {
@@ -65,11 +65,20 @@ impl Contestant for Tenantry<'_> {
         self.ctl(&["destroy", &self.name(name), "--yes", "--force"]).map(drop)
     }
 
+    fn clear(&self) {
+        // The host takes all its tenants down when it is dropped.
+    }
+
     fn run_true(&self, name: &str) -> Result<Duration> {
         // The supervisor itself, in a unit's cgroup, as systemd or hostd would start it.
+        let unit = Path::new("/sys/fs/cgroup/bench-tenantry");
+        fs::create_dir_all(unit)?;
         let mut run = Command::new(self.host.program("tenant"));
-        run.arg("run").arg(self.name(name)).env("TENANTRY_ROOT", self.host.root());
-        in_cgroup("bench-tenantry/exec", || timed(run))
+        run.arg("run").arg(self.name(name)).arg("--cgroup").arg(unit);
+        run.env("TENANTRY_ROOT", self.host.root());
+        let took = timed(run);
+        remove_cgroups(unit);
+        took
     }
 
     fn supervisor(&self, name: &str) -> Result<u32> {

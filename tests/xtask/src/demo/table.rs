@@ -13,7 +13,7 @@ pub(super) fn names(list: &Value) -> Vec<String> {
 }
 
 fn rows(list: &Value) -> &[Value] {
-    list.get("tenants").unwrap_or(list).as_array().map_or(&[], Vec::as_slice)
+    list.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn text(value: &Value, pointer: &str) -> String {
@@ -30,16 +30,15 @@ pub(super) fn print(demo: &Demo) -> Result<()> {
     let head = ["TENANT", "STATE", "ADDRESS", "BOOT", "MEMORY", "IMAGE VERSION"].map(str::to_owned);
     let mut table = vec![head];
     for row in rows(&list).iter().filter(|row| TENANTS.contains(&text(row, "/name").as_str())) {
-        let stat = demo.json("tenantctl", &["stat", &text(row, "/name")])?;
         let boot = row.pointer("/ready_us").and_then(Value::as_f64);
-        let memory = stat.pointer("/memory/bytes").and_then(Value::as_f64);
+        let memory = row.pointer("/memory_bytes").and_then(Value::as_f64);
         table.push([
             text(row, "/name"),
             text(row, "/state"),
             text(row, "/ipv4"),
             boot.map_or("-".to_owned(), |us| format!("{:.0} ms", us / 1e3)),
             memory.map_or("-".to_owned(), |bytes| format!("{:.1} MiB", bytes / f64::from(1 << 20))),
-            text(row, "/image"),
+            format!("{}@{}", text(row, "/image"), text(row, "/version")),
         ]);
     }
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -63,8 +62,8 @@ pub(super) fn print(demo: &Demo) -> Result<()> {
          \n  tenantctl list\
          \n  tenantctl exec alice -- systemctl is-system-running\
          \n  tenantctl shell bob\
-         \n  tenantctl console alice -t 1        detach with Ctrl-] or see --help\
-         \n  tenantctl exec alice -- ping -c 1 bob 2>/dev/null || tenantctl exec alice -- cat /etc/hosts\
+         \n  tenantctl console alice -t 1        a login; Ctrl-] detaches\
+         \n  tenantctl exec alice -- sh -c 'echo hello > /etc/motd'; tenantctl exec bob -- cat /etc/motd\
          \n  tenantctl stat carol\
          \n  tenantctl plan alice\
          \n\nTake it all away again: {down}"
