@@ -189,7 +189,8 @@ fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
         let at = path.trim_start_matches('/');
         plan.root.iter().find(|step| step.at() == Some(at)).map(ToString::to_string)
     };
-    let mut paths: Vec<String> = own.dirs.keys().chain(profile.dirs.keys()).map(ToString::to_string).collect();
+    let mut paths: Vec<String> =
+        own.dirs.keys().chain(profile.dirs.keys()).map(ToString::to_string).collect();
     paths.extend(manifest.top.iter().map(|entry| format!("/{}", entry.name)));
     paths.sort();
     paths.dedup();
@@ -209,7 +210,10 @@ fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
         lines.push(Explained { note, ..line(&format!("dirs.\"{path}\""), value, source) });
     }
     if let Some(step) = plan.root.iter().find(|step| matches!(step, RootStep::Whole { .. })) {
-        lines.push(Explained { note: Some(step.to_string()), ..line("dirs.\"/\"", "overlay", Source::Profile) });
+        lines.push(Explained {
+            note: Some(step.to_string()),
+            ..line("dirs.\"/\"", "overlay", Source::Profile)
+        });
     }
     lines
 }

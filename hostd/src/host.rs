@@ -139,8 +139,10 @@ impl Host {
         let UnitManager::Standalone(units) = &self.units;
         let records = self.store.records();
         for (name, allocation) in records.iter() {
-            let cgroup = units.cgroups(name).v2;
-            let plan = self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan));
+            let plan = || {
+                let cgroup = units.cgroups(name).v2;
+                self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
+            };
             units.adopt(name, plan).await;
             if allocation.state != RecordState::Ready
                 && let Err(error) = self.destroy(name, true).await
@@ -407,7 +409,8 @@ impl Host {
             }
             if Instant::now() >= deadline {
                 let wanted = if up { "up" } else { "down" };
-                let text = format!("tenant {:?} is not {wanted} after {} s", name.as_str(), patience.as_secs());
+                let text =
+                    format!("tenant {:?} is not {wanted} after {} s", name.as_str(), patience.as_secs());
                 return Err(Failure::new(Code::Timeout, text));
             }
             tokio::time::sleep(WAIT_INTERVAL).await;

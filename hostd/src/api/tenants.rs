@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{
-    Json, Router,
-    extract::State,
-    routing::get,
-};
+use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
 use tenant::{Allocation, state::Exit};
 use utoipa::IntoParams;
@@ -64,7 +60,10 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> 
     request_body = CreateRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
 )]
-pub(super) async fn create(State(host): State<Arc<Host>>, Body(request): Body<CreateRequest>) -> Answer<Done> {
+pub(super) async fn create(
+    State(host): State<Arc<Host>>,
+    Body(request): Body<CreateRequest>,
+) -> Answer<Done> {
     let since = Instant::now();
     let name = tenant_name(&request.name)?;
     let mut set = Vec::new();

@@ -70,8 +70,12 @@ async fn a_tenant_is_made_shown_changed_and_removed() {
     let (_, plan) = api.get("/v1/tenants/alice/plan").await;
     assert!(plan["text"].as_str().unwrap().contains("/etc overlay rw"), "{plan}");
     let (_, explain) = api.get("/v1/tenants/alice/explain").await;
-    let line = |key: &str| explain.as_array().unwrap().iter().find(|line| line["key"] == key).unwrap().clone();
-    assert_eq!((&line("memory_max")["source"], &line("memory_max")["value"]), (&json!("tenant"), &json!("1G")));
+    let line =
+        |key: &str| explain.as_array().unwrap().iter().find(|line| line["key"] == key).unwrap().clone();
+    assert_eq!(
+        (&line("memory_max")["source"], &line("memory_max")["value"]),
+        (&json!("tenant"), &json!("1G"))
+    );
     assert_eq!(line("dirs.\"/etc\"")["source"], "profile");
     assert_eq!(line("init")["source"], "image");
     let (_, stat) = api.get("/v1/tenants/alice/stat").await;

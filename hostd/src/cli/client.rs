@@ -47,8 +47,7 @@ impl Client {
             Failure::new(Code::NoHostd, format!("hostd at {} hung up: {error}", socket.display()))
                 .help("read its log; tenants are not affected")
         };
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let has_body = method != Method::GET && method != Method::DELETE;
         let bytes = if has_body {
@@ -78,18 +77,22 @@ impl Client {
     fn unreachable(&self, socket: &Path, error: &io::Error) -> Failure {
         let socket = socket.display();
         match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                Failure::new(Code::Forbidden, format!("hostd at {socket} is for root and the group \"tenantry\""))
-                    .help("run it as root, or: usermod --append --groups tenantry USER")
-            }
+            io::ErrorKind::PermissionDenied => Failure::new(
+                Code::Forbidden,
+                format!("hostd at {socket} is for root and the group \"tenantry\""),
+            )
+            .help("run it as root, or: usermod --append --groups tenantry USER"),
             _ => {
                 let start = if self.layout.is_default() {
                     "start it: systemctl start hostd (without systemd: hostd &)".to_owned()
                 } else {
                     format!("start it: hostd --root {} &", self.layout.root().display())
                 };
-                Failure::new(Code::NoHostd, format!("hostd does not run: nobody answers at {socket} ({error})"))
-                    .help(start)
+                Failure::new(
+                    Code::NoHostd,
+                    format!("hostd does not run: nobody answers at {socket} ({error})"),
+                )
+                .help(start)
             }
         }
     }

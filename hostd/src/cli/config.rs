@@ -67,8 +67,7 @@ impl Edit {
         loop {
             open_editor(copy.path())?;
             let text = fs::read_to_string(copy.path()).map_err(io)?;
-            let request =
-                ConfigReplace { base: base.clone(), text, allow_unenforced: self.allow_unenforced };
+            let request = ConfigReplace { base: base.clone(), text, allow_unenforced: self.allow_unenforced };
             match context.client.request::<Done>(Method::PUT, &path, &request).await {
                 Ok(done) => {
                     context.output.print(&done, |done| many::sentence(done, "changed"));
@@ -99,7 +98,8 @@ fn again(context: &Context, failure: &Failure) -> bool {
 }
 
 fn open_editor(path: &std::path::Path) -> Result<(), Failure> {
-    let editor = ["VISUAL", "EDITOR"].into_iter().find_map(|key| env::var(key).ok().filter(|e| !e.is_empty()));
+    let editor =
+        ["VISUAL", "EDITOR"].into_iter().find_map(|key| env::var(key).ok().filter(|e| !e.is_empty()));
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
     // The variable may hold arguments, e.g. "code --wait": that is the shell's to take apart.
     let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();

@@ -30,12 +30,14 @@ impl Logs {
         let path = client::tenant(&self.name, &query);
         let mut answer: LogLines = context.client.get(&format!("{path}&lines={}", self.lines)).await?;
         print(context, &answer, !self.follow);
-        while self.follow {
+        if !self.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
             tokio::time::sleep(INTERVAL).await;
             answer = context.client.get(&format!("{path}&after={}", answer.position)).await?;
             print(context, &answer, false);
         }
-        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -196,7 +196,9 @@ mod tests {
             let words = line.split(' ');
             assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_ok(), "{line}");
         }
-        for line in ["start", "start --all alice", "create", "exec alice", "set alice", "wait alice --for what"] {
+        for line in
+            ["start", "start --all alice", "create", "exec alice", "set alice", "wait alice --for what"]
+        {
             let words = line.split(' ');
             assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_err(), "{line}");
         }

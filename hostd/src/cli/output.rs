@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_are_short() {
-        assert_eq!((size(Some(512)), size(Some(3 << 29)), size(None)), ("512B".into(), "1.5G".into(), "-".into()));
+        assert_eq!(
+            (size(Some(512)), size(Some(3 << 29)), size(None)),
+            ("512B".into(), "1.5G".into(), "-".into())
+        );
         assert_eq!([7, 302, 7800, 273_600].map(duration), ["7s", "5m2s", "2h10m", "3d4h"]);
         assert_eq!(seconds(Some(213_000)), "0.21s");
     }

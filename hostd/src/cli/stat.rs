@@ -43,7 +43,8 @@ pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let row = |(at, stat): (usize, &Answer)| {
         let Answer { usage, limits, .. } = stat;
-        let load = cpu.get(at).copied().flatten().map_or_else(|| "-".to_owned(), |load| format!("{load:.1}%"));
+        let load =
+            cpu.get(at).copied().flatten().map_or_else(|| "-".to_owned(), |load| format!("{load:.1}%"));
         let quota = limits.cpu_quota_percent.map(|percent| format!("{percent}%"));
         vec![
             output::clean(&stat.name),

@@ -1,4 +1,8 @@
-use std::{collections::HashMap, process::ExitCode, time::{Duration, Instant}};
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 

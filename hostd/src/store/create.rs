@@ -170,7 +170,7 @@ pub fn publish(layout: &Layout, allocation: &Allocation) -> io::Result<()> {
 /// Removes `path`, an entry of the directory `parent`.
 ///
 /// # Errors
-/// What [`remove_all`] says.
+/// The first entry that cannot be removed.
 pub fn remove_below(parent: &Path, path: &Path) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let name = CString::new(name.as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;

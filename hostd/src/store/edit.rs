@@ -4,7 +4,8 @@ use tenant::config::{self, Fragment, ParseError};
 use toml_edit::{DocumentMut, Item, Table};
 
 /// The text of a new tenant's file.
-pub const HEADER: &str = "# Every key is optional; `tenantctl explain NAME` tells where each value comes from.\n";
+pub const HEADER: &str =
+    "# Every key is optional; `tenantctl explain NAME` tells where each value comes from.\n";
 
 fn refuse(message: impl Into<String>) -> ParseError {
     ParseError { line: 1, message: message.into(), suggestion: None }
@@ -105,7 +106,13 @@ mod tests {
     fn new_keys_of_every_type_can_be_set_in_an_empty_file() {
         let text = set(
             "",
-            &["memory_max=1G", "ttys=3", "dirs.\"/data\"=private", "dirs.\"/d\"={ tmpfs = \"1M\" }", "hostname=1"],
+            &[
+                "memory_max=1G",
+                "ttys=3",
+                "dirs.\"/data\"=private",
+                "dirs.\"/d\"={ tmpfs = \"1M\" }",
+                "hostname=1",
+            ],
         );
         let fragment: Fragment = config::parse_toml(&text).unwrap();
         assert_eq!((fragment.ttys, fragment.dirs.len()), (Some(3), 2));

@@ -53,10 +53,11 @@ pub fn resolve(layout: &Layout, reference: &ImageRef) -> Result<Pinned, StoreErr
     let digest = match &reference.version {
         VersionRef::Channel(channel) => {
             let none = || missing(format!("channel {:?}", channel.as_str()));
-            let text = record::read(&layout.channel(&image, channel)).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => none(),
-                _ => error.into(),
-            })?;
+            let text =
+                record::read(&layout.channel(&image, channel)).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => none(),
+                    _ => error.into(),
+                })?;
             text.trim().parse::<Digest>().map_err(|_| none())?
         }
         VersionRef::Prefix(prefix) => by_prefix(&versions, prefix)?

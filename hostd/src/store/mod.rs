@@ -381,10 +381,8 @@ impl Store {
     }
 
     fn resolve(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
-        let fragment = config::parse_toml::<Fragment>(text).map_err(|source| StoreError::Config {
-            path: self.layout.tenant_config(name),
-            source,
-        })?;
+        let fragment = config::parse_toml::<Fragment>(text)
+            .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
         Ok(profile::resolve(&self.layout, name, fragment)?)
     }
 }
@@ -392,8 +390,9 @@ impl Store {
 /// 128 random bits as a version 4 UUID without its dashes, as machine-id(5) wants it.
 fn random_uuid() -> Result<String, StoreError> {
     let mut bytes = [0_u8; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| StoreError::Io { verb: "read", path: "/dev/urandom".into(), source: errno.into() })?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|errno| {
+        StoreError::Io { verb: "read", path: "/dev/urandom".into(), source: errno.into() }
+    })?;
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

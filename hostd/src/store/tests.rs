@@ -5,8 +5,8 @@ use std::{
 };
 
 use tenant::{
-    image::{Boot, ImageFormat, Ready, TopEntry},
     ids::Digest,
+    image::{Boot, ImageFormat, Ready, TopEntry},
 };
 
 use super::*;

@@ -138,9 +138,7 @@ impl Cgroups {
     /// Names of the units that have a v2 directory.
     pub fn existing(&self) -> Vec<TenantName> {
         let Ok(entries) = fs::read_dir(&self.v2) else { return Vec::new() };
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect()
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Removes the common directories, as far as they are empty.
@@ -192,8 +190,11 @@ impl UnitCgroups {
     /// The file cannot be written.
     pub fn freeze(&self, on: bool) -> Result<(), CgroupError> {
         let verb = if on { "freeze" } else { "thaw" };
-        fs::write(self.freeze_file(), if on { "1" } else { "0" })
-            .map_err(|source| CgroupError { verb, path: self.payload(), source })
+        fs::write(self.freeze_file(), if on { "1" } else { "0" }).map_err(|source| CgroupError {
+            verb,
+            path: self.payload(),
+            source,
+        })
     }
 
     /// Removes the v1 directories; the v2 one goes through the kernel interface of `tenant`.

@@ -89,7 +89,7 @@ pub enum Value {
     Tasks(Option<u32>),
     /// Shares (v1) or weight (v2).
     CpuWeight(u64),
-    /// Microseconds in each [`PERIOD_US`].
+    /// Microseconds in each period of 100,000.
     CpuQuota(Option<u64>),
     /// Share of block I/O.
     IoWeight(u64),
@@ -112,10 +112,7 @@ impl IoSchedulers {
             fs::read_to_string(disk.path().join("queue/scheduler")).is_ok_and(|text| text.contains("[bfq]"))
         };
         let models = cgroup.ancestors().find_map(|dir| fs::read_to_string(dir.join("io.cost.qos")).ok());
-        Self {
-            bfq: disks.into_iter().any(bfq),
-            cost: models.is_some_and(|text| text.contains("enable=1")),
-        }
+        Self { bfq: disks.into_iter().any(bfq), cost: models.is_some_and(|text| text.contains("enable=1")) }
     }
 }
 
@@ -227,13 +224,20 @@ impl Table<'_> {
         };
         match (schedulers, place(self.cgroups, io.v1, io.v2)) {
             (IoSchedulers { bfq: true, .. }, Some(_)) => {
-                self.add(io, weight.is_some(), ["blkio.bfq.weight", "blkio.weight"], ["io.bfq.weight"], value);
+                self.add(
+                    io,
+                    weight.is_some(),
+                    ["blkio.bfq.weight", "blkio.weight"],
+                    ["io.bfq.weight"],
+                    value,
+                );
             }
             (IoSchedulers { cost: true, .. }, Some(Place { v2: true, .. })) => {
                 self.add(io, weight.is_some(), [], ["io.weight"], value);
             }
             (_, Some(place)) if weight.is_some() => {
-                let name = if place.v2 { "io controller (cgroup v2)" } else { "blkio controller (cgroup v1)" };
+                let name =
+                    if place.v2 { "io controller (cgroup v2)" } else { "blkio controller (cgroup v1)" };
                 let reason = format!("the {name} has no disk under the bfq scheduler to weigh");
                 self.missing.push(Unenforceable { key: io.key, reason });
             }

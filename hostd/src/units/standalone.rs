@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use tenant::{
     HostFacts, Layout, Plan, TenantName, apply,
     kernel::{Kernel, KernelError, Linux},
@@ -154,22 +156,22 @@ impl Standalone {
         Some(state)
     }
 
-    /// Finds the supervisor that an earlier hostd left, or sweeps what is left of a dead one. `plan` is
-    /// what the tenant would be started with now, if there is such a thing.
-    pub async fn adopt(&self, name: &TenantName, plan: Option<Arc<Plan>>) {
+    /// Finds the supervisor that an earlier hostd left, or sweeps what is left of a dead one. `plan`
+    /// gives what the tenant would be started with now, if there is such a thing.
+    pub async fn adopt(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
         let shared = &self.shared;
         let cgroups = shared.recorded(name).unwrap_or_else(|| shared.cgroups.unit(name));
         if let Some(state) = self.state(name)
             && let Some((process, pidfd)) = find(&state)
         {
             log::info!("found tenant {:?} running (supervisor {})", name.as_str(), process.pid);
-            shared.watch(name, process, pidfd, cgroups, plan);
+            shared.watch(name, process, pidfd, cgroups, plan());
             return;
         }
         let has_leftovers = cgroups.v2.exists() || cgroups.v1.values().any(|dir| dir.exists());
         if has_leftovers {
             log::warn!("the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
-            let (shared, name) = (shared.clone(), name.clone());
+            let (shared, name, plan) = (shared.clone(), name.clone(), plan());
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
             report(swept.unwrap_or_default());
         }
@@ -179,7 +181,7 @@ impl Standalone {
     pub async fn sweep_strangers(&self, is_known: impl Fn(&TenantName) -> bool) {
         for name in self.shared.cgroups.existing() {
             if !is_known(&name) {
-                self.adopt(&name, None).await;
+                self.adopt(&name, || None).await;
             }
         }
     }
@@ -325,12 +327,10 @@ impl Shared {
         let cgroups = self.cgroups.unit(name);
         fs::create_dir_all(self.layout.runtime(name)).map_err(io("make the runtime directory"))?;
         self.note(name, &cgroups)?;
-        let spawned = cgroups
-            .make()
-            .map_err(UnitError::from)
-            .and_then(|()| limit(start, &cgroups))
-            .and_then(|()| {
-                spawn::spawn(program, &self.layout, name, &cgroups, notify).map_err(io("start the supervisor"))
+        let spawned =
+            cgroups.make().map_err(UnitError::from).and_then(|()| limit(start, &cgroups)).and_then(|()| {
+                spawn::spawn(program, &self.layout, name, &cgroups, notify)
+                    .map_err(io("start the supervisor"))
             });
         let Spawned { process, pidfd } = match spawned {
             Ok(spawned) => spawned,
@@ -389,7 +389,10 @@ impl Shared {
                 Err(error) => log::error!("cannot watch tenant {:?}: {error}", name.as_str()),
             }
             // Only a child can be waited for; one of an earlier hostd was inherited by init.
-            let _ = waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&*pidfd)), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            let _ = waitid(
+                WaitId::PidFd(std::os::fd::AsFd::as_fd(&*pidfd)),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            );
             let (sweeper, sweep_name) = (shared.clone(), name.clone());
             let swept =
                 task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, plan.as_deref())).await;

@@ -78,7 +78,8 @@ pub fn usage(cgroups: &UnitCgroups) -> Usage {
         text.map(|text| (io_v1(&text, "Read"), io_v1(&text, "Write")))
     };
     Usage {
-        memory_bytes: memory_file(cgroups).and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok()),
+        memory_bytes: memory_file(cgroups)
+            .and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok()),
         cpu_us: cpu_v2().or_else(|| number(v1("cpuacct"), "cpuacct.usage").map(|ns| ns / 1000)),
         tasks: number(tasks_dir, "pids.current"),
         io_read_bytes: io.map(|(read, _)| read),
