@@ -191,7 +191,8 @@ impl Store {
         if config_path.exists() {
             return Err(StoreError::StrayConfig { path: config_path });
         }
-        let text = edit::apply(edit::HEADER, &new.set, &[]).map_err(StoreError::Setting)?;
+        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::Setting)?;
+        let text = format!("{}{settings}", edit::HEADER);
         let tenant = self.resolve(name, &text)?;
         self.check_storage()?;
         let _images = ImagesLock::shared(&self.layout)?;

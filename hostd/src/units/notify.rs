@@ -15,6 +15,14 @@ pub(super) struct NotifySocket {
     path: PathBuf,
 }
 
+/// Removes what starts that were cut short left in the directory; nothing starts yet.
+pub(super) fn clear(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        // One that stays is replaced by the next start of that tenant.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
 impl NotifySocket {
     /// Binds a socket in a directory that only root can enter.
     pub(super) fn bind(dir: &Path, name: &str) -> io::Result<Self> {
@@ -70,6 +78,9 @@ mod tests {
         socket.ready().await.unwrap();
         let path = socket.path().to_owned();
         drop(socket);
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        clear(path.parent().unwrap());
         assert!(!path.exists());
     }
 }

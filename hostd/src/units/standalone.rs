@@ -29,13 +29,16 @@ use super::{
     cgroups::{Cgroups, UnitCgroups},
     gauge::Gauge,
     limits::{self, IoSchedulers},
-    notify::NotifySocket,
+    notify::{self, NotifySocket},
     spawn::{self, Spawned},
     usage,
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// Directory, in the runtime tree, of the sockets that starting supervisors report to.
+const NOTIFY: &str = "notify";
 
 /// How a unit's end is told.
 type Ended = watch::Receiver<Option<Arc<Vec<KernelError>>>>;
@@ -102,6 +105,7 @@ impl Standalone {
     fn with_program(layout: Layout, facts: &HostFacts, program: PathBuf) -> Result<Self, UnitError> {
         let mut cgroups = Cgroups::of(&facts.cgroup, &layout)?;
         cgroups.prepare()?;
+        notify::clear(&layout.run().join(NOTIFY));
         let shared = Shared { layout, cgroups, live: Mutex::default(), states: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), program })
     }
@@ -194,7 +198,7 @@ impl Standalone {
         let name = start.name.clone();
         let deadline = start.timeout + GRACE;
         let (shared, program) = (self.shared.clone(), self.program.clone());
-        let notify_dir = shared.layout.run().join("notify");
+        let notify_dir = shared.layout.run().join(NOTIFY);
         let notify = NotifySocket::bind(&notify_dir, name.as_str())
             .map_err(|error| UnitError::Io("make the socket that the supervisor reports to", error))?;
         let path = notify.path().to_owned();
