@@ -223,9 +223,7 @@ impl Host {
         }
         let (host, own) = (self.clone(), name.clone());
         let prepared = blocking(move || -> std::result::Result<(Tenant, Plan), StoreError> {
-            host.store.prepare_start(&own)?;
-            let cgroup = host.units.cgroups(&own).v2;
-            host.store.plan(&own, Some(&cgroup))
+            host.store.prepare_start(&own, &host.units.cgroups(&own).v2)
         });
         let (tenant, plan) = prepared.await?.map_err(|error| match error {
             StoreError::NoTenant(_) | StoreError::HalfRemoved(_) => Failure::from(error),

@@ -1,6 +1,6 @@
 //! `hostd`: keeps the records of tenants, starts their supervisors, and serves the API.
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use hostd::{
@@ -15,6 +15,9 @@ use log::LevelFilter;
 use tenant::{HostFacts, Layout, kernel::Linux};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::OpenApi as _;
+
+/// How long requests in progress may take when hostd ends.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the tenants of this host
 #[derive(Debug, Parser)]
@@ -63,6 +66,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let layout = Layout::new(root);
     let facts = HostFacts::gather().map_err(failed("look at this host"))?;
     raise_file_limit();
+    // Whatever it was started with: nobody but root writes to what is made here.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // While there is a single thread: the check makes a process and a user namespace.
     std::fs::create_dir_all(layout.state()).map_err(failed("make the state directory"))?;
     let storage = Linux::new().check_storage(&layout.state());
@@ -100,12 +105,14 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
         .map_err(|error| Failure::new(Code::Failed, format!("cannot listen at {socket:?}: {error}")))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("handle signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("handle signals"))?;
+    let (tell, told) = tokio::sync::oneshot::channel();
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         log::info!("ending; tenants keep running");
+        let _ = tell.send(());
     };
     log::info!("serving {} tenants at {}", host.store().records().len(), socket.display());
     let starter = Arc::clone(&host);
@@ -113,7 +120,15 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::warn!("cannot report to the service manager: {error}");
     }
-    serve::serve(listener, host.clone(), shutdown).await.map_err(failed("serve the API"))?;
+    let late = async move {
+        let _ = told.await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    tokio::select! {
+        served = serve::serve(listener, host.clone(), shutdown) => served.map_err(failed("serve the API"))?,
+        // What is being started goes on by itself, and the next hostd finds it.
+        () = late => log::warn!("requests that take longer are cut short"),
+    }
     host.units().close();
     // A start at the next run replaces the file; until then it would only promise an answer.
     let _ = std::fs::remove_file(&socket);

@@ -293,7 +293,9 @@ impl Store {
             allocation.pinned = images::resolve(&self.layout, &tenant.image)?;
             allocation.generation += 1;
         }
-        self.ensure_dirs(&tenant, &allocation)?;
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        self.ensure_dirs(&plan, &manifest)?;
         if repin {
             let path = self.layout.allocation(name);
             record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
@@ -303,21 +305,19 @@ impl Store {
         Ok(Change::Changed)
     }
 
-    /// Makes the directories a tenant's plan asks for that it does not have yet.
-    fn ensure_dirs(&self, tenant: &Tenant, allocation: &Allocation) -> Result<(), StoreError> {
-        let manifest = load::load_manifest(&self.layout, allocation)?;
-        let plan = self.plan_of(tenant, allocation, &manifest, None)?;
-        let image = images::tree(&self.layout, &manifest)?;
+    /// Makes the directories that a plan asks for and the tenant does not have yet.
+    fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
+        let image = images::tree(&self.layout, manifest)?;
         let ensure = || -> io::Result<()> {
             let image: OwnedFd = File::open(&image)?.into();
             let dirs: OwnedFd = File::open(&plan.dirs)?.into();
             let mut unsynced = Unsynced::default();
-            if !seed::ensure_stores(&plan, &image, &dirs, &mut unsynced)?.is_empty() {
+            if !seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?.is_empty() {
                 unsynced.flush()?;
             }
             Ok(())
         };
-        ensure().map_err(|source| StoreError::Create { tenant: tenant.name.to_string(), source })
+        ensure().map_err(|source| StoreError::Create { tenant: plan.tenant.to_string(), source })
     }
 
     /// A tenant as its file says.
@@ -329,7 +329,7 @@ impl Store {
         self.resolve(name, &text)
     }
 
-    /// The plan for a tenant's next start; its directories are made where they are missing.
+    /// The plan for a tenant's next start.
     ///
     /// # Errors
     /// Whatever keeps it from being started.
@@ -341,16 +341,20 @@ impl Store {
         Ok((tenant, plan))
     }
 
-    /// Makes what a start needs below the tenant's directory, should an admin have edited its file.
+    /// The plan for a start that follows at once. Directories that it asks for are made, should an admin
+    /// have edited the tenant's file.
     ///
     /// # Errors
     /// Whatever keeps it from being started.
-    pub fn prepare_start(&self, name: &TenantName) -> Result<(), StoreError> {
-        let tenant = self.tenant(name)?;
+    pub fn prepare_start(&self, name: &TenantName, unit_cgroup: &Path) -> Result<(Tenant, Plan), StoreError> {
         let _writer = held(&self.writer);
         let allocation = self.ready(name)?;
+        let tenant = self.tenant(name)?;
         let _images = ImagesLock::shared(&self.layout)?;
-        self.ensure_dirs(&tenant, &allocation)
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, Some(unit_cgroup))?;
+        self.ensure_dirs(&plan, &manifest)?;
+        Ok((tenant, plan))
     }
 
     fn plan_of(
