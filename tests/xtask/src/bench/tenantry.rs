@@ -10,8 +10,8 @@ use crate::sh;
 
 pub(super) struct Tenantry<'a> {
     host: &'a Host,
-    kind: &'static str,
     image: &'static str,
+    built_as: &'static str,
 }
 
 /// A host for all tenants of the bench.
@@ -27,8 +27,8 @@ pub(super) fn ctl(host: &Host, args: &[&str]) -> Command {
 }
 
 impl<'a> Tenantry<'a> {
-    pub(super) fn new(host: &'a Host, kind: &'static str, image: &'static str) -> Self {
-        Self { host, kind, image }
+    pub(super) fn new(host: &'a Host, image: &'static str, built_as: &'static str) -> Self {
+        Self { host, image, built_as }
     }
 
     fn ctl(&self, args: &[&str]) -> Result<Duration> {
@@ -36,7 +36,7 @@ impl<'a> Tenantry<'a> {
     }
 
     fn name(&self, name: &str) -> String {
-        format!("{}-{name}", self.kind)
+        format!("{}-{name}", self.image)
     }
 }
 
@@ -46,11 +46,11 @@ impl Contestant for Tenantry<'_> {
     }
 
     fn image(&self) -> &str {
-        self.kind
+        self.image
     }
 
     fn make(&self, name: &str) -> Result<()> {
-        self.ctl(&["create", &self.name(name), "--image", self.image]).map(drop)
+        self.ctl(&["create", &self.name(name), "--image", self.built_as]).map(drop)
     }
 
     fn boot(&self, name: &str) -> Result<Duration> {
