@@ -2,8 +2,8 @@
 //! output, on a tty of a tenant.
 //!
 //! On a terminal the detach key (Ctrl-] unless said otherwise) leaves the tty as it is and comes back;
-//! everything else goes to the tenant. Away from a terminal standard input is typed as it comes, and
-//! the end of it is followed by a short wait for the answer.
+//! everything else goes to the tenant. Away from a terminal standard input is typed line by line, each
+//! when the tty has fallen silent: a login program throws away what was typed before it asked.
 
 mod screen;
 
@@ -74,6 +74,9 @@ impl fmt::Display for DetachKey {
     }
 }
 
+/// Silence before the next line of a script.
+const PACE: Duration = Duration::from_millis(250);
+
 /// How to attach.
 #[derive(Clone, Copy, Debug)]
 pub struct AttachOptions {
@@ -85,7 +88,8 @@ pub struct AttachOptions {
     pub replay: u32,
     /// The key that detaches.
     pub detach_key: DetachKey,
-    /// Away from a terminal: how long to wait for more output after the end of standard input.
+    /// Away from a terminal: for how long the tty is silent before the first line of standard input is
+    /// typed, and after the last one before the visit ends.
     pub quiet: Duration,
     /// The longest the whole may take; none is for ever.
     pub timeout: Option<Duration>,
@@ -188,7 +192,9 @@ pub fn run(layout: &Layout, name: &TenantName, options: AttachOptions) -> Result
         decoder: Decoder::default(),
         screen: Screen::default(),
         out: Vec::new(),
+        script: Vec::new(),
         input_ended: false,
+        type_at: Instant::now() + options.quiet,
         last_output: Instant::now(),
         started: Instant::now(),
     };
@@ -253,7 +259,11 @@ struct Visit {
     screen: Screen,
     /// Frames for the supervisor.
     out: Vec<u8>,
+    /// Lines of a script that are still to be typed.
+    script: Vec<u8>,
     input_ended: bool,
+    /// When the next line of a script may be typed, if nothing is printed until then.
+    type_at: Instant,
     last_output: Instant,
     started: Instant,
 }
@@ -270,13 +280,16 @@ impl Visit {
     fn converse(&mut self) -> Result<AttachEnd, AttachError> {
         self.stream.set_nonblocking(true).map_err(failed("use the connection"))?;
         loop {
+            self.type_line();
             let deadline = self.deadline();
             if let Some((at, end)) = deadline
                 && Instant::now() >= at
             {
                 return Ok(end);
             }
-            let ready = self.wait(deadline.map(|(at, _)| at)).map_err(failed("wait"))?;
+            let line_due = (!self.script.is_empty()).then_some(self.type_at);
+            let wake = deadline.map(|(at, _)| at).into_iter().chain(line_due).min();
+            let ready = self.wait(wake).map_err(failed("wait"))?;
             let end = [
                 if ready.signals { self.take_signals().map_err(failed("read signals"))? } else { None },
                 if ready.input { self.read_input().map_err(failed("read standard input"))? } else { None },
@@ -294,7 +307,8 @@ impl Visit {
     /// When the visit ends by itself, and how.
     fn deadline(&self) -> Option<(Instant, AttachEnd)> {
         let timeout = self.options.timeout.map(|timeout| (self.started + timeout, AttachEnd::TimedOut));
-        let quiet = (self.input_ended && self.out.is_empty() && !self.options.read_only)
+        let is_done = self.input_ended && self.out.is_empty() && self.script.is_empty();
+        let quiet = (is_done && !self.options.read_only)
             .then(|| (self.last_output + self.options.quiet, AttachEnd::Quiet));
         timeout.into_iter().chain(quiet).min_by_key(|(at, _)| *at)
     }
@@ -305,7 +319,7 @@ impl Visit {
         let (stream, signals) = (&self.stream, &self.signals);
         let stdin = stdin();
         let mut fds = vec![PollFd::new(stream, interest), PollFd::new(signals, PollFlags::IN)];
-        if !self.input_ended && self.out.is_empty() {
+        if !self.input_ended && self.out.is_empty() && self.script.is_empty() {
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
         let timeout = deadline
@@ -362,13 +376,35 @@ impl Visit {
             typed = &typed[..at];
             end = Some(AttachEnd::Detached);
         }
-        if !typed.is_empty() && !self.options.read_only {
-            wire::data(&mut self.out, typed);
+        match (self.options.read_only, self.interactive) {
+            (true, _) => {}
+            (false, true) if typed.is_empty() => {}
+            (false, true) => wire::data(&mut self.out, typed),
+            (false, false) => self.script.extend_from_slice(typed),
         }
         if end.is_some() {
             self.flush();
         }
         Ok(end)
+    }
+
+    /// Types the next line of a script when it is due.
+    fn type_line(&mut self) {
+        let now = Instant::now();
+        if self.script.is_empty() || now < self.type_at {
+            return;
+        }
+        let end = self.script.iter().position(|byte| *byte == b'\n').map_or(self.script.len(), |at| at + 1);
+        let line: Vec<u8> = self.script.drain(..end).collect();
+        wire::data(&mut self.out, &line);
+        self.type_at = now + PACE;
+        self.last_output = now;
+    }
+
+    /// The tty said something.
+    fn heard(&mut self) {
+        self.last_output = Instant::now();
+        self.type_at = self.type_at.max(self.last_output + PACE);
     }
 
     fn read_stream(&mut self) -> Result<Option<AttachEnd>, AttachError> {
@@ -387,7 +423,7 @@ impl Visit {
         while let Some(item) = self.decoder.next(&mut frames).map_err(malformed)? {
             match item {
                 Item::Data(bytes) => {
-                    self.last_output = Instant::now();
+                    self.heard();
                     self.screen.note(bytes);
                     let mut out = io::stdout().lock();
                     out.write_all(bytes).and_then(|()| out.flush()).map_err(failed("write"))?;
@@ -401,7 +437,7 @@ impl Visit {
     }
 
     fn tell(&mut self, event: &Event) {
-        self.last_output = Instant::now();
+        self.heard();
         match event {
             Event::Reboot { .. } => say("the tenant reboots"),
             Event::Lagging { dropped } => say(&format!("{dropped} bytes of output were missed")),

@@ -34,14 +34,15 @@ impl RawMode {
         let before = tcgetattr(&terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&terminal, OptionalActions::Flush, &raw)?;
+        tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
         Ok(Some(Self { terminal, before }))
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
+        // Without waiting for output that may be stopped.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
     }
 }
 

@@ -228,6 +228,7 @@ impl Last<'_> {
 fn harden(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
+    raw::new_session_keyring()?;
     raw::close_except(kept)?;
     // 0, 1 and 2 are the caller's own; the process inside gets others in their place. Until then they
     // must be something, or the next descriptor would take their numbers.

@@ -3,11 +3,10 @@
 use std::{io, os::fd::OwnedFd, path::Path};
 
 use nix::{
-    errno::Errno,
     sys::{
         signal::{SigSet, Signal, kill, killpg},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::waitpid,
     },
     unistd::Pid,
 };
@@ -23,11 +22,13 @@ use super::{
 };
 use crate::{
     attach::{RawMode, window_size},
+    config::Fragment,
     facts::HostFacts,
     layout::Layout,
-    load::{LoadPlanError, load_plan},
+    load::{LoadPlanError, load_allocation, load_manifest, load_plan},
     name::TenantName,
-    profile::load_fragment,
+    plan::{Inputs, Plan, plan},
+    profile::{LoadError, load_fragment, resolve},
     record::RecordError,
     state::{ProcessRef, RunState},
 };
@@ -77,6 +78,9 @@ pub enum ExecError {
     /// This host.
     #[error("cannot {0}")]
     Host(&'static str, #[source] io::Error),
+    /// A signal came before the command had started.
+    #[error("interrupted before the command had started")]
+    Interrupted(u8),
     /// The way in.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -95,14 +99,14 @@ impl ExecError {
             Self::Host(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run it as root".into())
             }
-            Self::State(_) | Self::Host(..) | Self::Join(_) => None,
+            Self::State(_) | Self::Host(..) | Self::Interrupted(_) | Self::Join(_) => None,
         }
     }
 
     /// The exit code: 3 not found, 4 refused in this state, 126 and 127 as in a shell, else 1.
     pub fn exit_code(&self) -> u8 {
-        use crate::profile::LoadError;
         match self {
+            Self::Interrupted(signal) => 128 + signal,
             Self::Load(LoadPlanError::Config(LoadError::NoTenant(_))) => 3,
             Self::NotRunning(_) | Self::Frozen(_) | Self::Join(JoinError::Ended) => 4,
             Self::Join(JoinError::Execute { source, .. }) if source.kind() == io::ErrorKind::NotFound => 127,
@@ -120,12 +124,14 @@ impl ExecError {
 pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result<u8, ExecError> {
     let host = |what| move |error: io::Error| ExecError::Host(what, error);
     // A tenant that does not exist is told from one that does not run.
-    load_fragment(layout, name).map_err(LoadPlanError::from)?;
+    if let Err(error @ LoadError::NoTenant(_)) = load_fragment(layout, name) {
+        return Err(LoadPlanError::from(error).into());
+    }
     let not_running = || ExecError::NotRunning(name.to_string());
     let state = RunState::read(&layout.run_state(name))?.ok_or_else(not_running)?;
     let init = state.init.filter(ProcessRef::is_alive).ok_or_else(not_running)?;
     let facts = HostFacts::gather().map_err(host("look at this host"))?;
-    let plan = load_plan(layout, name, &facts, Some(Path::new(&state.cgroup)))?;
+    let plan = plan_inside(layout, name, &facts, Path::new(&state.cgroup))?;
     if is_frozen(&plan.cgroup.payload) {
         return Err(ExecError::Frozen(name.to_string()));
     }
@@ -167,6 +173,32 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
         let pumps = streams.into_iter().map(Stream::pump);
         session.relay_pipes(pumps.collect()).map_err(host("carry the streams"))
     }
+}
+
+/// The plan of a running tenant. A tenant file that was broken since its start must not keep anybody
+/// out: then the plan is that of a tenant which asks for nothing special.
+fn plan_inside(
+    layout: &Layout,
+    name: &TenantName,
+    facts: &HostFacts,
+    unit: &Path,
+) -> Result<Plan, LoadPlanError> {
+    match load_plan(layout, name, facts, Some(unit)) {
+        Err(LoadPlanError::Config(_)) => {}
+        result => return result,
+    }
+    let allocation = load_allocation(layout, name)?;
+    let manifest = load_manifest(layout, &allocation)?;
+    let tenant = resolve(layout, name, Fragment::default())?;
+    let inputs = Inputs {
+        layout,
+        tenant: &tenant,
+        allocation: &allocation,
+        manifest: &manifest,
+        facts,
+        unit_cgroup: Some(unit),
+    };
+    plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
 }
 
 /// Runs the login shell of a user of the tenant.
@@ -217,6 +249,22 @@ impl Signals {
         set.thread_block()?;
         Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
+
+    /// Waits for news of a process that is on its way; returns a signal that says to give it up.
+    fn wait_for(&self, joining: &super::Joining) -> io::Result<Option<u8>> {
+        let mut fds = [PollFd::new(joining, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !fds[0].revents().is_empty() || fds[1].revents().is_empty() {
+            return Ok(None);
+        }
+        let info = self.0.read_signal()?;
+        let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+        let signal = info.map(|info| info.ssi_signo as u8);
+        Ok(signal.filter(|signal| ends.contains(&i32::from(*signal))))
+    }
 }
 
 /// A process inside, from its birth to its end.
@@ -227,13 +275,25 @@ struct Session {
 }
 
 impl Session {
-    /// Waits until the process has executed.
+    /// Waits until the process has executed. Until then a signal that would end a command gives it up: a
+    /// tenant can keep a process from starting as long as it likes.
     fn start(mut joining: super::Joining, signals: Signals) -> Result<(Self, Option<OwnedFd>), ExecError> {
         let mut terminal = None;
         let mut born = None;
+        let mut given_up = None;
         let result = loop {
-            match joining.advance(true) {
-                Ok(Progress::Pending) => {}
+            match joining.advance(false) {
+                Ok(Progress::Pending) => {
+                    let signal =
+                        signals.wait_for(&joining).map_err(|error| ExecError::Host("wait", error))?;
+                    if signal.is_some() {
+                        given_up = signal;
+                        joining.kill();
+                        if let Some(pid) = born {
+                            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                        }
+                    }
+                }
                 Ok(Progress::Born { pid, master, .. }) => {
                     terminal = master;
                     born = Some(pid);
@@ -245,8 +305,13 @@ impl Session {
         for child in [Some(joining.joiner), born.filter(|_| result.is_err())].into_iter().flatten() {
             let _ = waitpid(Pid::from_raw(child), None);
         }
-        let pid = Pid::from_raw(result?);
-        Ok((Self { pid, signals, ended: None }, terminal))
+        if let Some(signal) = given_up {
+            return Err(ExecError::Interrupted(signal));
+        }
+        let mut session = Self { pid: Pid::from_raw(result?), signals, ended: None };
+        // Its SIGCHLD may be among the signals that were taken meanwhile.
+        session.reap().map_err(|error| ExecError::Host("wait", error))?;
+        Ok((session, terminal))
     }
 
     /// Carries a terminal until the process has ended.
@@ -337,10 +402,13 @@ impl Session {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(_, code)) => self.ended = Some(code as u8),
-            Ok(WaitStatus::Signaled(_, signal, _)) => self.ended = Some(128 + signal as i32 as u8),
-            Ok(_) | Err(Errno::EINTR) => {}
+        let pid = rustix::process::Pid::from_raw(self.pid.as_raw());
+        match rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG) {
+            Ok(Some((_, status))) => {
+                let killed = status.terminating_signal().map(|signal| 128 + signal);
+                self.ended = status.exit_status().or(killed).map(|code| code as u8);
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())

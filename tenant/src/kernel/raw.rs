@@ -327,3 +327,22 @@ pub fn spawn_in_cgroup(program: &Program<'_>, cgroup: BorrowedFd<'_>) -> io::Res
         }
     }
 }
+
+/// Gives this process a session keyring of its own, empty, in place of the one it inherited: whoever
+/// runs in a session possesses its keys, see session-keyring(7).
+///
+/// # Errors
+/// The kernel's; a kernel without keys has none to inherit.
+pub fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let anonymous: *const libc::c_char = std::ptr::null();
+    // SAFETY: takes a number and a null pointer, which stands for a keyring without a name.
+    let serial = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
+    if serial >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        error => Err(error),
+    }
+}

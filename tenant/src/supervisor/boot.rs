@@ -59,7 +59,10 @@ impl Supervisor {
             exit: None,
             failure: None,
         });
-        self.save()?;
+        if let Some(state) = &self.state {
+            // What cannot be written at all is better known before the start than after.
+            state.write(&self.layout.run_state(&self.name))?;
+        }
         self.manager.tell("STATUS=Starting");
         let plan = self.plan.insert(plan);
         if let Some(error) = apply::stop(&self.kernel, plan).into_iter().next() {
@@ -252,9 +255,14 @@ impl Supervisor {
         for leftover in leftovers {
             message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));
         }
-        let ran = self.state.as_ref().is_some_and(|state| state.exec_us.is_some());
-        let console = if ran { self.consoles.last_words(Tty::CONSOLE, LAST_WORDS) } else { Vec::new() };
-        let failure = Failure { message, help: error.help(), console: console.clone() };
+        let console = match &error {
+            RunError::Died(_) | RunError::NotReady(_) | RunError::RebootLoop => {
+                self.consoles.last_words(Tty::CONSOLE, LAST_WORDS)
+            }
+            _ => Vec::new(),
+        };
+        let help = error.help().map(|help| help.replace("NAME", self.name.as_str()));
+        let failure = Failure { message, help, console: console.clone() };
         self.manager.tell(&format!("STATUS={}", failure.message.replace('\n', " ")));
         if let Some(state) = &mut self.state {
             state.init = None;

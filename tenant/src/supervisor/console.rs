@@ -170,9 +170,10 @@ impl Consoles {
         }
     }
 
-    /// Handles what became ready.
+    /// Handles what became ready. A reboot may have taken away what was polled.
     pub(super) fn handle(&mut self, part: Part, flags: PollFlags, now: Instant) {
         match part {
+            Part::Master(number) | Part::Login(number) if number >= self.seats.len() => {}
             Part::Master(number) => {
                 if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                     self.read_master(number, now);

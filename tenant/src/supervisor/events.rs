@@ -244,7 +244,7 @@ impl Supervisor {
                     && state.status.as_ref() != Some(&status)
                 {
                     state.status = Some(status);
-                    self.save()?;
+                    self.publish();
                 }
             }
             if report.ready && self.phase() == Phase::Booting {

@@ -323,13 +323,15 @@ impl Supervisor {
         let Some(state) = &mut self.state else { return Ok(()) };
         state.phase = lifecycle::next(state.phase, event)
             .map_err(|illegal| RunError::io("supervise", &self.name)(io::Error::other(illegal)))?;
-        self.save()
+        self.publish();
+        Ok(())
     }
 
-    fn save(&self) -> Result<(), RunError> {
-        match &self.state {
-            Some(state) => Ok(state.write(&self.layout.run_state(&self.name))?),
-            None => Ok(()),
+    /// Replaces `state.json`. Where that fails, because `/run` is full, its readers know less than they
+    /// could; the tenant must not pay for it.
+    fn publish(&self) {
+        if let Some(state) = &self.state {
+            let _ = state.write(&self.layout.run_state(&self.name));
         }
     }
 }
