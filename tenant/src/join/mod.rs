@@ -17,6 +17,7 @@ mod enter;
 mod exec;
 mod passwd;
 mod relay;
+mod session;
 mod target;
 
 use std::{
