@@ -5,15 +5,17 @@
 
 use std::{
     collections::HashMap,
+    os::fd::AsFd as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
     config::Signal as SignalName,
+    kernel::raw,
     state::{Phase, RunState},
 };
 use tokio::{sync::OwnedMutexGuard, task};
@@ -267,7 +269,10 @@ impl Host {
     pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
         let _turn = self.turn(name).await;
         // A new configuration that cannot work is told before the tenant is down.
-        self.store.tenant(name)?;
+        let tenant = self.store.tenant(name)?;
+        if self.units.is_running(name) {
+            self.units.limit(name, &tenant.limits, allow_unenforced)?;
+        }
         self.stop_in_turn(name, None).await?;
         self.start_in_turn(name, allow_unenforced).await
     }
@@ -289,20 +294,15 @@ impl Host {
         let init = self.units.state(name).and_then(|state| state.init);
         let not_up = || Failure::new(Code::NotRunning, format!("tenant {:?} has no init yet", name.as_str()));
         let init = init.ok_or_else(not_up)?;
-        let failed = |errno: rustix::io::Errno| {
-            let error = std::io::Error::from(errno);
+        let failed = |error: std::io::Error| {
             Failure::new(Code::Failed, format!("cannot signal the init of {:?}: {error}", name.as_str()))
         };
         let pid = Pid::from_raw(init.pid).ok_or_else(not_up)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
         if !init.is_alive() {
             return Err(not_up());
         }
-        let signal = Signal::from_named_raw(number);
-        match signal {
-            Some(signal) => pidfd_send_signal(&pidfd, signal).map_err(failed),
-            None => Err(Failure::new(Code::Invalid, "real-time signals cannot be sent here")),
-        }
+        raw::pidfd_signal(pidfd.as_fd(), number).map_err(failed)
     }
 
     fn running(&self, name: &TenantName) -> Result<()> {
