@@ -151,7 +151,7 @@ impl Consoles {
                 .any(|viewer| viewer.types_into(seat.terminal.tty) && !viewer.typed.is_empty());
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, seat.terminal.readable().is_some());
-            flags.set(PollFlags::OUT, waits);
+            flags.set(PollFlags::OUT, waits && !seat.getty.is_opening());
             if let (Some(master), false) = (seat.terminal.master(), flags.is_empty()) {
                 parts.push(Part::Master(number));
                 fds.push(PollFd::from_borrowed_fd(master, flags));
@@ -197,6 +197,7 @@ impl Consoles {
         let terminal = &mut self.seats[number].terminal;
         let Output::Bytes(length) = terminal.read(now, &mut bytes) else { return false };
         let tty = terminal.tty;
+        self.seats[number].getty.heard(now);
         for viewer in self.viewers.iter_mut().filter(|viewer| viewer.tty() == Some(tty)) {
             viewer.show(&bytes[..length]);
         }
@@ -205,7 +206,10 @@ impl Consoles {
 
     /// Types what viewers of a terminal have typed.
     fn type_into(&mut self, number: usize) {
-        let terminal = &self.seats[number].terminal;
+        let Seat { terminal, getty } = &self.seats[number];
+        if getty.is_opening() {
+            return;
+        }
         for viewer in self.viewers.iter_mut().filter(|viewer| viewer.types_into(terminal.tty)) {
             if !viewer.typed.is_empty() {
                 let taken = terminal.write(&viewer.typed);
@@ -306,8 +310,9 @@ impl Consoles {
             let Seat { terminal, getty } = &mut self.seats[number];
             terminal.tick(now);
             let mut notice = getty.tick(now);
-            if let (Some(inside), true) = (inside, wanted) {
-                notice = notice.or(getty.start(terminal, inside, now));
+            match inside {
+                Some(inside) if wanted => notice = notice.or(getty.start(terminal, inside, now)),
+                _ => getty.give_way(),
             }
             self.notice(number, notice);
         }

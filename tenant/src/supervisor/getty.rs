@@ -23,6 +23,10 @@ const HANGUP_DEADLINE: Duration = Duration::from_secs(2);
 const SHORT_SESSION: Duration = Duration::from_secs(2);
 /// A session is followed by the next one after this long.
 const PAUSE: Duration = Duration::from_millis(200);
+/// What is typed before a login program asks is kept for it this long at most.
+const OPENING: Duration = Duration::from_secs(5);
+/// A login program that has begun to ask may throw away what was typed for this long.
+const ASKING: Duration = Duration::from_millis(100);
 /// The longest wait before another try.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -70,6 +74,9 @@ pub(super) struct Getty {
     login: Login,
     not_before: Instant,
     short: u32,
+    /// A login program is on its way, and what is typed has to wait for it, at most until then: it throws
+    /// away what was typed before it asked.
+    opening: Option<Instant>,
     /// The viewers were told why there is no login.
     told: bool,
     /// The login program's path.
@@ -78,7 +85,14 @@ pub(super) struct Getty {
 
 impl Getty {
     pub(super) fn new(now: Instant) -> Self {
-        Self { login: Login::Absent, not_before: now, short: 0, told: false, program: String::new() }
+        Self {
+            login: Login::Absent,
+            not_before: now,
+            short: 0,
+            opening: None,
+            told: false,
+            program: String::new(),
+        }
     }
 
     /// The tenant has (re)started: its own init gets a moment to put something on the tty itself.
@@ -89,9 +103,29 @@ impl Getty {
     /// A viewer came: an error is worth telling again, and nobody should wait for a backoff.
     pub(super) fn welcome(&mut self, now: Instant) {
         self.told = false;
+        if matches!(self.login, Login::Absent) {
+            self.opening = Some(now + OPENING);
+        }
         if self.short > 0 {
             self.short = 0;
             self.not_before = now;
+        }
+    }
+
+    /// Whether what is typed has to wait.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening.is_some()
+    }
+
+    /// There will be no login now: what is typed goes to whoever reads it.
+    pub(super) fn give_way(&mut self) {
+        self.opening = None;
+    }
+
+    /// Something was printed.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if matches!(self.login, Login::Running { .. }) {
+            self.opening = self.opening.map(|at| at.min(now + ASKING));
         }
     }
 
@@ -106,11 +140,12 @@ impl Getty {
 
     /// When something is due; `wanted` says whether a read-write viewer is there.
     pub(super) fn deadline(&self, wanted: bool) -> Option<Instant> {
-        match &self.login {
+        let due = match &self.login {
             Login::Absent => wanted.then_some(self.not_before),
             Login::Joining { deadline, .. } | Login::HungUp { deadline, .. } => Some(*deadline),
             Login::Running { .. } => None,
-        }
+        };
+        due.into_iter().chain(self.opening).min()
     }
 
     /// Starts a login program if one is wanted and there is no session; returns what the viewers are to
@@ -120,15 +155,18 @@ impl Getty {
             return None;
         }
         if inside.is_shutting_down() {
+            self.give_way();
             self.not_before = now + SHORT_SESSION;
             return None;
         }
         if terminal.session().is_some() {
             // The image's own init takes care of this tty. Look again in a while.
+            self.give_way();
             self.not_before = now + SHORT_SESSION;
             return None;
         }
         if inside.plan.init.getty.is_empty() {
+            self.give_way();
             self.not_before = now + MAX_BACKOFF;
             return self.tell("its image has no login program for ttys".to_owned());
         }
@@ -182,6 +220,7 @@ impl Getty {
                     let age = now.saturating_duration_since(since);
                     self.short = if age < SHORT_SESSION { self.short + 1 } else { 0 };
                     self.not_before = now + self.backoff();
+                    self.opening = (self.short == 0).then_some(now + OPENING);
                     return None;
                 }
                 Login::HungUp { .. } => {
@@ -202,6 +241,7 @@ impl Getty {
 
     fn fail(&mut self, error: &JoinError, now: Instant) -> Option<String> {
         self.login = Login::Absent;
+        self.give_way();
         self.short += 1;
         self.not_before = now + self.backoff();
         self.tell(super::chain(error))
@@ -227,6 +267,7 @@ impl Getty {
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant) -> Option<String> {
+        self.opening = self.opening.filter(|at| now < *at);
         match &mut self.login {
             Login::Joining { joining, process, deadline } if now >= *deadline => {
                 joining.kill();
@@ -282,10 +323,33 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         getty.welcome(now);
         assert_eq!(getty.deadline(true), Some(now));
+        getty.give_way();
         assert_eq!(getty.deadline(false), None);
         getty.login = Login::Running { process: ended(), since: now };
         assert_eq!(getty.advance(now + Duration::from_secs(60)), None);
         assert_eq!(getty.not_before, now + Duration::from_secs(60) + PAUSE);
+    }
+
+    #[test]
+    fn what_is_typed_waits_until_the_login_program_asks() {
+        let now = Instant::now();
+        let mut getty = Getty::new(now);
+        assert!(!getty.is_opening());
+        getty.welcome(now);
+        assert!(getty.is_opening());
+        // What is printed before there is a login program is not its question.
+        getty.heard(now);
+        getty.tick(now + ASKING);
+        assert!(getty.is_opening());
+        getty.login = Login::Running { process: ended(), since: now };
+        getty.heard(now);
+        getty.tick(now + ASKING);
+        assert!(!getty.is_opening());
+        // One that never asks does not hold anything back for ever.
+        getty.login = Login::Absent;
+        getty.welcome(now);
+        getty.tick(now + OPENING);
+        assert!(!getty.is_opening());
     }
 
     #[test]
