@@ -9,6 +9,7 @@ mod lxc;
 mod machine;
 mod memory;
 mod nspawn;
+mod pools;
 mod report;
 mod rounds;
 mod tenantry;
@@ -71,6 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bin = programs::build()?;
     let images = native::images(&bin, &["debian", "debian-stock"])?;
     isolate()?;
+    let _pools = pools::Raised::new()?;
     let dir = sh::target().join("tenantry-cache/bench");
     drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir)?;
