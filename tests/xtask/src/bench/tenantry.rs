@@ -54,7 +54,8 @@ impl Contestant for Tenantry<'_> {
     }
 
     fn boot(&self, name: &str) -> Result<Duration> {
-        self.ctl(&["start", &self.name(name)])
+        // The hierarchy of the bench has no controllers, for nobody: see its notes.
+        self.ctl(&["start", "--allow-unenforced", &self.name(name)])
     }
 
     fn stop(&self, name: &str) -> Result<Duration> {
