@@ -153,7 +153,8 @@ impl RunError {
             Self::Died(_) | Self::NotReady(_) | Self::RebootLoop => {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
             }
-            Self::Start(_) | Self::Record(_) | Self::Io { .. } => None,
+            Self::Start(error) => Some(start_help(error.step).to_owned()),
+            Self::Record(_) | Self::Io { .. } => None,
         }
     }
 
@@ -165,6 +166,19 @@ impl RunError {
             Self::Died(Exit::Code(code @ 1..=255)) => *code as u8,
             _ => 1,
         }
+    }
+}
+
+/// What to do about a step of the start that failed.
+fn start_help(step: &str) -> &'static str {
+    match step {
+        "init" => "see what it boots with, and correct its `init` or its image: tenantctl plan NAME",
+        "root" => "check its image and its directories: tenantctl plan NAME",
+        "network" => {
+            "see which interfaces and routes it gets, and what the host has: tenantctl plan NAME; ip link"
+        }
+        "cgroup" => "start it through its unit manager: tenantctl start NAME",
+        _ => "see what was to be done: tenantctl plan NAME",
     }
 }
 
