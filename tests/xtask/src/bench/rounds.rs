@@ -72,7 +72,6 @@ fn boots(contestants: &Contestants<'_>, scale: &Scale, results: &mut Results) ->
             let contestant = contestant.as_ref();
             contestant.make("boot")?;
             let first = contestant.boot("boot")?;
-            let supervisor = memory::private(contestant.supervisor("boot")?)?;
             let stop = contestant.stop("boot")?;
             // What --volatile=overlay boots is new every time.
             let again = match contestant.who() {
@@ -88,7 +87,6 @@ fn boots(contestants: &Contestants<'_>, scale: &Scale, results: &mut Results) ->
                 add(results, "first boot to multi-user", Unit::Milliseconds, contestant, milliseconds(first));
                 add(results, "start to multi-user", Unit::Milliseconds, contestant, milliseconds(again));
                 add(results, "stop", Unit::Milliseconds, contestant, milliseconds(stop));
-                add(results, "supervisor, private", Unit::Mebibytes, contestant, mebibytes(supervisor));
             }
         }
     }
@@ -112,6 +110,12 @@ fn execs(contestants: &Contestants<'_>, host: &Host, scale: &Scale, results: &mu
             if round > 0 {
                 let what = "start, exec /bin/true, end";
                 add(results, what, Unit::Milliseconds, contestant, milliseconds(took));
+                if contestant.who() == "Tenantry" {
+                    let name = format!("{}-exec", contestant.image());
+                    let state = tenantry_tests::Tenant::new(host, &name).run_state();
+                    let exec = state["exec_us"].as_f64().context("state.json has no exec_us")? / 1e3;
+                    add(results, "of which until the exec", Unit::Milliseconds, contestant, exec);
+                }
             }
         }
     }
@@ -212,12 +216,17 @@ fn crowd(contestant: &dyn Contestant, host: &Host, size: usize, results: &mut Re
                 milliseconds(took),
             );
         }
-        let supervisors: Result<Vec<u64>> =
-            names.iter().take(20).map(|name| memory::private(contestant.supervisor(name)?)).collect();
-        for bytes in supervisors? {
-            let what = format!("supervisor, private, of {size}");
-            add(results, &what, Unit::Mebibytes, contestant, mebibytes(bytes));
-        }
+    }
+    // Measured among others like it: alone, a process has its program's pages to itself.
+    for name in names.iter().take(20) {
+        let bytes = memory::private(contestant.supervisor(name)?)?;
+        add(
+            results,
+            &format!("supervisor, private, of {size}"),
+            Unit::Mebibytes,
+            contestant,
+            mebibytes(bytes),
+        );
     }
     each(&names, WORKERS, |name| contestant.stop(name).map(drop))?;
     each(&names, WORKERS, |name| contestant.remove(name))?;
