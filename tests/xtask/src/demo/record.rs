@@ -15,7 +15,8 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 /// Directories that the demo makes where they are missing, and then owns whole.
-const OWNED: [&str; 4] = ["etc/tenantry", "run/tenantry", "var/lib/tenantry", "var/log/tenantry"];
+const OWNED: [&str; 5] =
+    ["etc/tenantry", "run/tenantry", "var/cache/tenantry", "var/lib/tenantry", "var/log/tenantry"];
 const FILE: &str = "var/lib/tenantry/demo.json";
 
 /// The record, kept in [`FILE`].
@@ -114,7 +115,7 @@ impl Record {
         }
         if root != Path::new("/") {
             // Parents of what was made; those that hold something else stay.
-            for dir in ["var/lib", "var/log", "var", "etc", "run", ""] {
+            for dir in ["var/cache", "var/lib", "var/log", "var", "etc", "run", ""] {
                 drop(fs::remove_dir(root.join(dir)));
             }
         }
