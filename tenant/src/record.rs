@@ -64,6 +64,21 @@ pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(),
     })
 }
 
+/// Writes over a record where it lies: for a disk without the one free block that [`write`] needs. A power
+/// cut in the middle can leave a mixture, so this is for records whose old contents are given up anyway.
+///
+/// # Errors
+/// The failing call's error.
+pub fn overwrite(path: &Path, contents: &[u8]) -> Result<(), RecordError> {
+    let overwrite = || {
+        let mut file = File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+        file.write_all(contents)?;
+        file.set_len(contents.len() as u64)?;
+        file.sync_all()
+    };
+    overwrite().map_err(|source| RecordError { verb: "write", path: path.to_owned(), source })
+}
+
 /// Reads a text file of at most [`MAX_FILE`] bytes.
 ///
 /// # Errors
@@ -96,6 +111,16 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["dir", "record"]);
+    }
+
+    #[test]
+    fn a_record_that_is_written_over_keeps_nothing_of_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        write(&path, b"long contents", Durability::Volatile).unwrap();
+        overwrite(&path, b"short").unwrap();
+        assert_eq!(read(&path).unwrap(), "short");
+        overwrite(&dir.path().join("absent"), b"x").unwrap_err();
     }
 
     #[test]

@@ -61,7 +61,14 @@ impl Destruction<'_> {
                 self.allocation.state = self.allocation.state.next(RecordEvent::Destroy)?;
                 self.allocation.generation += 1;
                 let text = self.allocation.render();
-                Ok(record::write(&self.layout.allocation(&name), text.as_bytes(), Durability::Durable)?)
+                let path = self.layout.allocation(&name);
+                match record::write(&path, text.as_bytes(), Durability::Durable) {
+                    // A full disk must not keep what fills it from being removed.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                        Ok(record::overwrite(&path, text.as_bytes())?)
+                    }
+                    result => Ok(result?),
+                }
             }
             Step::Files => self.files().map_err(failed),
             Step::Config => absent_is_fine(fs::remove_file(self.layout.tenant_config(&name))).map_err(failed),

@@ -132,11 +132,18 @@ fn open_place(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
 /// `/run/host` as systemd's container interface describes it.
 fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>) -> io::Result<()> {
     let host = open_place(root, "run/host")?;
-    let files = [("container-manager", "tenantry"), ("container-uuid", plan.init.uuid.as_str())];
+    // Until the pivot an absolute path still leads into the host's tree.
+    let os_release = std::fs::read("/etc/os-release").ok();
+    let files = [
+        ("container-manager", Some(b"tenantry".to_vec())),
+        ("container-uuid", Some(plan.init.uuid.clone().into_bytes())),
+        ("os-release", os_release),
+    ];
     for (name, text) in files {
+        let Some(text) = text else { continue };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(&host, name, flags, Mode::from_raw_mode(0o444))?;
-        File::from(file).write_all(text.as_bytes())?;
+        File::from(file).write_all(&text)?;
     }
     Ok(())
 }
@@ -199,6 +206,7 @@ fn notify_socket() -> Result<OwnedFd> {
 /// signal blocked or ignored, no other descriptor.
 fn settle(console: &OwnedFd) -> io::Result<()> {
     rustix::process::setsid()?;
+    raw::new_session_keyring()?;
     rustix::stdio::dup2_stdin(console)?;
     rustix::stdio::dup2_stdout(console)?;
     rustix::stdio::dup2_stderr(console)?;

@@ -29,8 +29,10 @@ use nix::{
 };
 use serde_json::{Value, json};
 
+type Look = fn() -> Value;
+
 /// What can be asked.
-const TOPICS: &[(&str, fn() -> Value)] = &[
+const TOPICS: &[(&str, Look)] = &[
     ("process", process),
     ("namespaces", namespaces),
     ("mounts", mounts),
@@ -395,7 +397,7 @@ fn refused() -> Value {
 
 fn load_module() -> Result<(), Errno> {
     let empty = tempfile::tempfile().map_err(|_| Errno::EIO)?;
-    nix::kmod::finit_module(&empty.as_fd(), &CString::default(), nix::kmod::ModuleInitFlags::empty())
+    nix::kmod::finit_module(empty.as_fd(), &CString::default(), nix::kmod::ModuleInitFlags::empty())
 }
 
 /// Processes whose ids are not of this tenant.
