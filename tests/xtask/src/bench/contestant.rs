@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -29,6 +29,8 @@ pub(crate) trait Contestant: Sync {
     fn clear(&self);
     /// Runs `/bin/true` in place of init; the time from the command until it returns.
     fn run_true(&self, name: &str) -> Result<Duration>;
+    /// Runs `/bin/date +%s%N` in place of init; the time from the command until the time it printed.
+    fn run_date(&self, name: &str) -> Result<Duration>;
     /// The host's process beside a running system.
     fn supervisor(&self, name: &str) -> Result<u32>;
 }
@@ -91,6 +93,20 @@ pub(crate) fn timed(mut command: Command) -> Result<Duration> {
         bail!("{program} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(took)
+}
+
+/// Runs a command that prints what `/bin/date +%s%N` said inside; how long after its begin that was.
+pub(crate) fn until_date(mut command: Command) -> Result<Duration> {
+    let begin = SystemTime::now();
+    let output = command.stdin(Stdio::null()).output()?;
+    since(begin, &String::from_utf8_lossy(&output.stdout))
+}
+
+/// How long after `begin` the nanoseconds since 1970 are that a text ends with.
+pub(crate) fn since(begin: SystemTime, text: &str) -> Result<Duration> {
+    let digits = text.trim_end().rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let printed = Duration::from_nanos(digits.parse().with_context(|| format!("no time in {text:?}"))?);
+    printed.checked_sub(begin.duration_since(SystemTime::UNIX_EPOCH)?).context("it ran before it was started")
 }
 
 /// Waits for a child, at most `limit`; then kills it and fails.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::contestant::{Contestant, Ready, timed};
+use super::contestant::{Contestant, Ready, timed, until_date};
 use crate::sh;
 
 pub(super) struct Lxc {
@@ -100,6 +100,12 @@ impl Contestant for Lxc {
         let mut start = self.command("lxc-start", name);
         start.args(["-F", "--", "/bin/true"]);
         timed(start)
+    }
+
+    fn run_date(&self, name: &str) -> Result<Duration> {
+        let mut start = self.command("lxc-start", name);
+        start.args(["-F", "--", "/bin/date", "+%s%N"]);
+        until_date(start)
     }
 
     fn supervisor(&self, name: &str) -> Result<u32> {

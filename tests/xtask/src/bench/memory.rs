@@ -10,9 +10,12 @@ use anyhow::{Context as _, Result};
 /// What is summed up, see proc_meminfo(5): everything that tenants cause and that cannot be dropped.
 const COUNTED: [&str; 6] = ["AnonPages", "Shmem", "Slab", "PageTables", "KernelStack", "Percpu"];
 
+/// The sum stands still when it moves by less than this in two seconds: well under 1% of a crowd's.
+const STILL: u64 = 2 << 20;
+
 /// Drops what can be dropped and waits until the sum stands still; bytes.
 pub(super) fn settled() -> Result<u64> {
-    let deadline = Instant::now() + Duration::from_secs(45);
+    let deadline = Instant::now() + Duration::from_secs(20);
     let mut last = [u64::MAX; 3];
     loop {
         fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop caches")?;
@@ -20,7 +23,7 @@ pub(super) fn settled() -> Result<u64> {
         last.rotate_left(1);
         last[2] = now;
         let (least, most) = (last.iter().min().copied(), last.iter().max().copied());
-        let still = least.zip(most).is_some_and(|(least, most)| most.saturating_sub(least) < (1 << 20));
+        let still = least.zip(most).is_some_and(|(least, most)| most.saturating_sub(least) < STILL);
         if still || Instant::now() > deadline {
             return Ok(now);
         }

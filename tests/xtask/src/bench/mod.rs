@@ -57,10 +57,10 @@ impl Scale {
     fn of(options: &Options) -> Self {
         let (crowds, at_once) = match options.quick {
             true => (vec![(20, 1)], vec![1, 4]),
-            false => (vec![(20, 3), (100, 1)], vec![1, 2, 4, 8, 16]),
+            false => (vec![(20, 1), (100, 1)], vec![1, 4, 16]),
         };
-        let repetitions = if options.quick { 5 } else { 15 };
-        let starts = if options.quick { 8 } else { 32 };
+        let repetitions = if options.quick { 5 } else { 11 };
+        let starts = if options.quick { 8 } else { 16 };
         Self { repetitions, crowds, at_once, starts, thousand: options.thousand }
     }
 }

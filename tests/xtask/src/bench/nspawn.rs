@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::contestant::{Contestant, Ready, in_cgroup, remove_cgroups, timed, wait};
+use super::contestant::{Contestant, Ready, in_cgroup, remove_cgroups, timed, until_date, wait};
 use crate::sh;
 
 pub(super) struct Nspawn {
@@ -125,6 +125,12 @@ impl Contestant for Nspawn {
         let mut command = self.arguments(Command::new("systemd-nspawn"), name);
         command.arg("/bin/true");
         in_cgroup(&format!("bench-nspawn/{name}"), || timed(command))
+    }
+
+    fn run_date(&self, name: &str) -> Result<Duration> {
+        let mut command = self.arguments(Command::new("systemd-nspawn"), name);
+        command.args(["/bin/date", "+%s%N"]);
+        in_cgroup(&format!("bench-nspawn/{name}"), || until_date(command))
     }
 
     fn supervisor(&self, name: &str) -> Result<u32> {

@@ -93,15 +93,27 @@ fn boots(contestants: &Contestants<'_>, scale: &Scale, results: &mut Results) ->
     Ok(())
 }
 
-/// `/bin/true` instead of init.
+/// `/bin/date` instead of init, then `/bin/true`.
 fn execs(contestants: &Contestants<'_>, host: &Host, scale: &Scale, results: &mut Results) -> Result<()> {
     for contestant in contestants {
         contestant.make("exec")?;
         if contestant.who() == "Tenantry" {
             let name = format!("{}-exec", contestant.image());
-            let args = ["set", &name, r#"init=["/bin/true"]"#, "ready=exec"];
+            let args = ["set", &name, r#"init=["/bin/date", "+%s%N"]"#, "ready=exec"];
             sh::read(tenantry::ctl(host, &args))?;
         }
+    }
+    for round in 0..=scale.repetitions * 2 {
+        for contestant in contestants {
+            let took = contestant.run_date("exec")?;
+            if round > 0 {
+                add(results, "start to exec", Unit::Milliseconds, contestant.as_ref(), milliseconds(took));
+            }
+        }
+    }
+    for contestant in contestants.iter().filter(|contestant| contestant.who() == "Tenantry") {
+        let name = format!("{}-exec", contestant.image());
+        sh::read(tenantry::ctl(host, &["set", &name, r#"init=["/bin/true"]"#]))?;
     }
     for round in 0..=scale.repetitions * 2 {
         for contestant in contestants {

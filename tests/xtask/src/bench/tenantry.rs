@@ -1,11 +1,16 @@
 //! Tenantry: user namespace, network, seccomp, limits, console log; by `tenantctl`, as users do.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant, SystemTime},
+};
 
 use anyhow::{Context as _, Result};
 use tenantry_tests::{Host, host::Place};
 
-use super::contestant::{Contestant, remove_cgroups, timed};
+use super::contestant::{Contestant, in_cgroup, remove_cgroups, since, timed};
 use crate::sh;
 
 pub(super) struct Tenantry<'a> {
@@ -71,15 +76,33 @@ impl Contestant for Tenantry<'_> {
     }
 
     fn run_true(&self, name: &str) -> Result<Duration> {
-        // The supervisor itself, in a unit's cgroup, as systemd or hostd would start it.
+        // The supervisor itself, born in its unit's cgroup, as hostd starts it.
         let unit = Path::new("/sys/fs/cgroup/bench-tenantry");
-        fs::create_dir_all(unit)?;
         let mut run = Command::new(self.host.program("tenant"));
         run.arg("run").arg(self.name(name)).arg("--cgroup").arg(unit);
         run.env("TENANTRY_ROOT", self.host.root());
-        let took = timed(run);
+        let took = in_cgroup("bench-tenantry/supervisor", || timed(run));
         remove_cgroups(unit);
         took
+    }
+
+    fn run_date(&self, name: &str) -> Result<Duration> {
+        let name = self.name(name);
+        let begin = SystemTime::now();
+        self.ctl(&["start", "--allow-unenforced", &name])?;
+        let log = self.host.path(format!("var/lib/tenantry/tenants/{name}/log/console.log"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            match since(begin, &text) {
+                Ok(took) if text.ends_with('\n') => {
+                    self.ctl(&["stop", &name])?;
+                    return Ok(took);
+                }
+                Err(error) if Instant::now() > deadline => return Err(error),
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     fn supervisor(&self, name: &str) -> Result<u32> {
