@@ -64,7 +64,7 @@ pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(),
     })
 }
 
-/// Writes over a record where it lies: for a disk without the one free block that [`write`] needs. A power
+/// Writes over a record where it lies: for a disk without the one free block that [`write()`] needs. A power
 /// cut in the middle can leave a mixture, so this is for records whose old contents are given up anyway.
 ///
 /// # Errors
