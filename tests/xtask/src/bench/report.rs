@@ -246,7 +246,7 @@ const NOTES: &str = "
 - *to multi-user*: from the command (`lxc-start -d`, `systemd-nspawn --boot`, `tenantctl start`) until the
   system's own systemd sends `READY=1`, which it does when no job is left. A *first boot* is that of a
   system that has never run: it makes its machine-id, and where the image has none its ssh host keys.
-- *start to exec*: `/bin/date +%s%N` in place of init, by `lxc-start -F`, `systemd-nspawn` and `tenantctl start`; from
+- *start to exec*: `sh -c \"exec date +%s%N\"` in place of init, by `lxc-start -F`, `systemd-nspawn` and `tenantctl start`; from
   the command until the time that it printed inside.
 - *start, exec /bin/true, end*: `lxc-start -F … /bin/true`, `systemd-nspawn … /bin/true` and `tenant run`
   with `init = [\"/bin/true\"]`, from the command until it returns, so taking everything down is in it.

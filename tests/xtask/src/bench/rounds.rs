@@ -99,7 +99,7 @@ fn execs(contestants: &Contestants<'_>, host: &Host, scale: &Scale, results: &mu
         contestant.make("exec")?;
         if contestant.who() == "Tenantry" {
             let name = format!("{}-exec", contestant.image());
-            let args = ["set", &name, r#"init=["/bin/date", "+%s%N"]"#, "ready=exec"];
+            let args = ["set", &name, r#"init=["/bin/sh", "-c", "exec /bin/date +%s%N"]"#, "ready=exec"];
             sh::read(tenantry::ctl(host, &args))?;
         }
     }
