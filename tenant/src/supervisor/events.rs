@@ -309,7 +309,7 @@ impl Supervisor {
                     }
                     Err(error) => Reply::refused(
                         format!("cannot write cgroup.freeze: {error}"),
-                        "look at the tenant's cgroup: tenantctl doctor",
+                        "see whether it still runs: tenantctl show NAME",
                     ),
                 }
             }
