@@ -178,21 +178,6 @@ pub struct Limits {
     pub io_weight: Option<Weight>,
 }
 
-impl Limits {
-    /// The limits in `over` where set, else those of `self`.
-    pub fn overlaid(&self, over: &Self) -> Self {
-        Self {
-            cpu_weight: over.cpu_weight.or(self.cpu_weight),
-            cpu_quota: over.cpu_quota.or(self.cpu_quota),
-            memory_max: over.memory_max.or(self.memory_max),
-            memory_high: over.memory_high.or(self.memory_high),
-            memory_swap_max: over.memory_swap_max.or(self.memory_swap_max),
-            tasks_max: over.tasks_max.or(self.tasks_max),
-            io_weight: over.io_weight.or(self.io_weight),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use tenant::{Allocation, Layout, TenantName, allocation::RecordState, record};
 use super::{
     StoreError,
     create::{STAGED, publish, remove_below},
-    destroy::{Destruction, GONE},
+    destroy::GONE,
 };
 
 /// Something that could not be set right; the tenant in question is left as it is.
@@ -111,14 +111,6 @@ fn published(path: &Path, name: &str) -> Result<Option<Allocation>, StoreError> 
             Ok(Some(allocation))
         }
     }
-}
-
-/// Goes on with a destruction that was interrupted; the tenant does not run.
-///
-/// # Errors
-/// See [`StoreError::Destroy`].
-pub fn finish_destruction(layout: &Layout, allocation: &mut Allocation) -> Result<(), StoreError> {
-    Destruction { layout, allocation }.run()
 }
 
 /// Removes what interrupted writes left beside the configuration files.

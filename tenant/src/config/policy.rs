@@ -38,11 +38,6 @@ pub enum Policy {
 impl Policy {
     /// Size of a tmpfs that names none.
     pub const TMPFS_SIZE: ByteSize = ByteSize(64 << 20);
-
-    /// Whether the tenant has a directory of its own on the host's disk for it.
-    pub fn is_stored(&self) -> bool {
-        matches!(self, Self::Overlay | Self::Private)
-    }
 }
 
 #[derive(Deserialize)]

@@ -171,16 +171,6 @@ pub fn open_pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Closes every descriptor from `first` on.
-///
-/// # Errors
-/// The kernel's.
-pub fn close_from(first: i32) -> io::Result<()> {
-    // SAFETY: called by a child right before exec, which uses no descriptor at or above `first` again.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Marks every descriptor from `first` on close-on-exec.
 ///
 /// # Errors
