@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    host::PoolName,
     ids::{Digest, Index, UidRange},
     image::ImageName,
     name::TenantName,
+    net::LinkName,
 };
 
 /// Where a record is in its life.
@@ -63,6 +65,23 @@ pub struct Pinned {
     pub digest: Digest,
 }
 
+/// Addresses that one interface has from a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The interface's name inside.
+    pub nic: LinkName,
+    /// The pool; none is the host's default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// Its IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+}
+
 /// The allocation of one tenant, written by hostd alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +109,9 @@ pub struct Allocation {
     pub created: String,
     /// The version it boots.
     pub pinned: Pinned,
+    /// Addresses from pools, besides the two above: those of the first routed interface that names no pool.
+    #[serde(default, rename = "lease", skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<Lease>,
 }
 
 /// Why an allocation cannot be used.

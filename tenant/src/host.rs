@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -123,6 +123,48 @@ macro_rules! pool_text {
 
 pool_text!(Pool4, Pool6);
 
+crate::image::label!(
+    /// Name of an address pool.
+    PoolName,
+    "a pool name"
+);
+crate::image::label!(
+    /// Name of a group of tenants.
+    GroupName,
+    "a group name"
+);
+
+/// A named pool of addresses, one `[[pool]]` of `hostd.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Its name; `default` is the pair `pool4` and `pool6`.
+    pub name: PoolName,
+    /// Its IPv4 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v4: Option<Pool4>,
+    /// Its IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<Pool6>,
+    /// Routers of its network that tenants on a bridge or a macvlan use; they are never handed out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// Whether packets of its routed tenants leave the host under the host's own address.
+    #[serde(default)]
+    pub nat: bool,
+}
+
+/// Who keeps tenants from forging addresses and from reaching each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// Our own nft(8) tables.
+    #[default]
+    Nftables,
+    /// Nobody: the admin's own firewall does.
+    None,
+}
+
 /// The settings of one host. Every key has a default, so an empty file is a whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -135,6 +177,14 @@ pub struct HostConfig {
     pub pool4: Pool4,
     /// Pool of the routed IPv6 addresses.
     pub pool6: Pool6,
+    /// Whether packets of tenants in these two pools leave the host under the host's own address.
+    pub nat: bool,
+    /// More pools, by name.
+    pub pool: Vec<Pool>,
+    /// Whether tenants that share no group are kept from each other.
+    pub isolation: bool,
+    /// Who filters tenants' packets.
+    pub filter: Filter,
     /// Profile of tenants that name none.
     pub default_profile: String,
     /// Image of tenants that name none.
@@ -148,6 +198,10 @@ impl Default for HostConfig {
             uid_ranges: 8_192,
             pool4: "10.115.0.0/16".parse().expect("the default pool is valid"),
             pool6: "fd74:656e:616e:7400::/64".parse().expect("the default pool is valid"),
+            nat: false,
+            pool: Vec::new(),
+            isolation: true,
+            filter: Filter::Nftables,
             default_profile: "shared-os".to_owned(),
             default_image: "debian".to_owned(),
         }

@@ -17,7 +17,7 @@ pub struct InvalidImageRef {
     reason: &'static str,
 }
 
-fn check_label(what: &'static str, text: &str) -> Result<(), InvalidImageRef> {
+pub(crate) fn check_label(what: &'static str, text: &str) -> Result<(), InvalidImageRef> {
     let refuse = |reason| {
         let text = text.chars().take(64).collect();
         Err(InvalidImageRef { what, text, reason })
@@ -37,7 +37,7 @@ fn check_label(what: &'static str, text: &str) -> Result<(), InvalidImageRef> {
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -48,19 +48,19 @@ macro_rules! label {
             }
         }
 
-        impl FromStr for $name {
-            type Err = InvalidImageRef;
+        impl std::str::FromStr for $name {
+            type Err = $crate::image::InvalidImageRef;
 
-            fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
-                check_label($what, text)?;
+            fn from_str(text: &str) -> Result<Self, $crate::image::InvalidImageRef> {
+                $crate::image::check_label($what, text)?;
                 Ok(Self(text.to_owned()))
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidImageRef;
+            type Error = $crate::image::InvalidImageRef;
 
-            fn try_from(text: String) -> Result<Self, InvalidImageRef> {
+            fn try_from(text: String) -> Result<Self, $crate::image::InvalidImageRef> {
                 text.parse()
             }
         }
@@ -71,13 +71,14 @@ macro_rules! label {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
+pub(crate) use label;
 
 label!(
     /// The name of an image, e.g. `debian`: 1 to 64 of a-z, 0-9, `-`, `.`, `_`.

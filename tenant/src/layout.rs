@@ -61,6 +61,11 @@ impl Layout {
         self.etc().join("hostd.toml")
     }
 
+    /// `/etc/tenantry/ports.toml`: NICs and VLANs of the host, given to tenants.
+    pub fn port_table(&self) -> PathBuf {
+        self.etc().join("ports.toml")
+    }
+
     /// `/etc/tenantry/tenants`.
     pub fn tenant_configs(&self) -> PathBuf {
         self.etc().join("tenants")
@@ -75,6 +80,11 @@ impl Layout {
     pub fn profile_paths(&self, name: &ProfileName) -> [PathBuf; 2] {
         let file = format!("{name}.toml");
         [self.etc().join("profiles").join(&file), self.root.join("usr/share/tenantry/profiles").join(&file)]
+    }
+
+    /// `/run/tenantry/nics`: one file for each NIC of the host that a tenant has.
+    pub fn nic_claims(&self) -> PathBuf {
+        self.run().join("nics")
     }
 
     /// `/var/lib/tenantry`.

@@ -72,6 +72,7 @@ impl LoadPlanError {
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }
+            Self::Config(LoadError::Ports { .. }) => Some("correct the file; a NIC is given to one tenant"),
             Self::NotAllocated(_) => Some("create it through hostd: tenantctl create NAME"),
             Self::NoVersion { .. } => Some("list the versions there are: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),

@@ -8,6 +8,7 @@ use crate::{
     image::ProfileName,
     layout::Layout,
     name::TenantName,
+    ports::{PortTable, PortTableError},
     record::{self, RecordError},
 };
 
@@ -34,6 +35,15 @@ pub enum LoadError {
         /// Its first fault.
         #[source]
         source: ParseError,
+    },
+    /// The table of NICs is not what it should be.
+    #[error("{file} cannot be used")]
+    Ports {
+        /// The file.
+        file: String,
+        /// Its first fault.
+        #[source]
+        source: PortTableError,
     },
     /// The merged configuration makes no sense.
     #[error("the configuration of tenant {name:?} is invalid")]
@@ -83,6 +93,20 @@ pub fn load_host(layout: &Layout) -> Result<HostConfig, LoadError> {
     }
 }
 
+/// Reads `ports.toml`; a host without one gives no NIC away.
+///
+/// # Errors
+/// A file that cannot be read, is malformed, or gives something twice.
+pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
+    let path = layout.port_table();
+    match record::read(&path) {
+        Ok(text) => PortTable::parse(&text)
+            .map_err(|source| LoadError::Ports { file: path.display().to_string(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PortTable::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The valid tenant that a fragment stands for on this host.
 ///
 /// # Errors
@@ -96,6 +120,13 @@ pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tena
         }
     };
     let mut profile = load_profile(layout, &profile_name)?;
+    let rows = load_ports(layout)?.nics(name);
+    let mut own = own;
+    if !rows.is_empty() {
+        let mut nics = own.nic.take().or_else(|| profile.nic.take()).unwrap_or_default();
+        nics.extend(rows);
+        own.nic = Some(nics);
+    }
     if profile.image.is_none() {
         profile.image = host.default_image.parse().ok();
     }

@@ -105,6 +105,7 @@ pub(super) mod tests {
                 image: "debian".parse().unwrap(),
                 digest: tenant::ids::Digest::from_bytes([0; 32]),
             },
+            leases: Vec::new(),
         };
         (name, allocation)
     }

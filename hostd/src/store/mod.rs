@@ -211,6 +211,7 @@ impl Store {
             ipv6: at.ipv6,
             created: now(),
             pinned,
+            leases: Vec::new(),
         };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;

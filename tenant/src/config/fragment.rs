@@ -1,13 +1,16 @@
 //! What one configuration file says.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, NicMode, Policy, RootMode};
+use super::{Kind, MacvlanMode, NicMode, Policy, RootMode};
 use crate::{
+    device::DeviceRule,
+    host::{GroupName, PoolName},
     image::{ImageRef, ProfileName, Ready},
     limits::{ByteSize, CpuQuota, Limits, Weight},
+    net::{BitRate, Cidr, Forwards, LinkName, Mac, Route},
     path::TenantPath,
 };
 
@@ -87,9 +90,36 @@ pub struct Fragment {
     /// See [`Limits`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<Weight>,
+    /// With `root = "paths"`: what the tenant sees of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<TenantPath>>,
+    /// Tenants of one group reach each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
+    /// Most bit/s in each direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net_rate: Option<BitRate>,
+    /// Ports of the host that lead to the tenant: `HOST:TENANT/tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Forwards>,
+    /// Name servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<IpAddr>>,
+    /// Search domains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_search: Option<Vec<String>>,
+    /// The device nodes the tenant may open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Vec<DeviceRule>>,
+    /// Capabilities it does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_capabilities: Option<Vec<String>>,
     /// Environment of init.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Keys below `net.`, set in the tenant's network namespace.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctl: BTreeMap<String, String>,
     /// Policy of each directory.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dirs: BTreeMap<TenantPath, Policy>,
@@ -110,14 +140,63 @@ pub struct NicFragment {
     /// Its MTU in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Its hardware address; one that stays the same if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// More names inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altnames: Option<Vec<String>>,
+    /// The bridge, the parent, or the host's NIC itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkName>,
+    /// Mode of a macvlan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macvlan: Option<MacvlanMode>,
+    /// Tag of a VLAN, 1 to 4094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The pool its addresses come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// Its addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<Cidr>>,
+    /// Its default gateways, at most one of each family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Vec<IpAddr>>,
+    /// Its routes besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<Route>>,
+}
+
+impl NicFragment {
+    /// An interface of a mode with nothing else said.
+    pub fn new(mode: NicMode) -> Self {
+        Self {
+            mode,
+            name: None,
+            mtu: None,
+            mac: None,
+            altnames: None,
+            link: None,
+            macvlan: None,
+            vlan: None,
+            pool: None,
+            addresses: None,
+            gateways: None,
+            routes: None,
+        }
+    }
 }
 
 impl Fragment {
     /// This fragment (a profile) with `over` (a tenant file) laid on top: single values and the list
-    /// of NICs are replaced, the tables `env` and `dirs` are merged key by key.
+    /// of NICs are replaced, the tables `env`, `sysctl` and `dirs` are merged key by key.
     pub fn overlaid(self, over: Self) -> Self {
         let mut env = self.env;
         env.extend(over.env);
+        let mut sysctl = self.sysctl;
+        sysctl.extend(over.sysctl);
         let mut dirs = self.dirs;
         dirs.extend(over.dirs);
         Self {
@@ -145,7 +224,16 @@ impl Fragment {
             memory_swap_max: over.memory_swap_max.or(self.memory_swap_max),
             tasks_max: over.tasks_max.or(self.tasks_max),
             io_weight: over.io_weight.or(self.io_weight),
+            paths: over.paths.or(self.paths),
+            group: over.group.or(self.group),
+            net_rate: over.net_rate.or(self.net_rate),
+            ports: over.ports.or(self.ports),
+            dns: over.dns.or(self.dns),
+            dns_search: over.dns_search.or(self.dns_search),
+            devices: over.devices.or(self.devices),
+            drop_capabilities: over.drop_capabilities.or(self.drop_capabilities),
             env,
+            sysctl,
             dirs,
             nic: over.nic.or(self.nic),
         }

@@ -2,21 +2,26 @@
 //! are merged, and a [`Tenant`] is what came out valid. After that no code checks again.
 
 mod fragment;
+mod nic;
 mod parse;
 mod policy;
 mod validate;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 pub use fragment::{Fragment, NicFragment};
+pub use nic::{Attachment, MacvlanMode, Nic, NicMode};
 pub use parse::{ParseError, parse_toml, set};
 pub use policy::Policy;
 pub use validate::{ConfigError, Signal};
 
 use crate::{
+    device::DeviceRule,
+    host::GroupName,
     image::{ImageRef, ProfileName, Ready},
     limits::Limits,
     name::TenantName,
+    net::{BitRate, Forward},
     path::TenantPath,
 };
 
@@ -44,27 +49,8 @@ pub enum RootMode {
     Skeleton,
     /// One writable overlay over the whole image.
     Overlay,
-}
-
-/// How a network interface is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NicMode {
-    /// A veth pair with host routes.
-    Routed,
-    /// Loopback only.
-    None,
-}
-
-/// One network interface of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nic {
-    /// How it is connected; never [`NicMode::None`].
-    pub mode: NicMode,
-    /// Its name inside, 1 to 15 bytes.
-    pub name: String,
-    /// Its MTU in bytes, 1280 to 65,535.
-    pub mtu: u32,
+    /// A small tmpfs with only the paths of the image that are listed.
+    Paths,
 }
 
 /// A validated tenant: profile and tenant file merged, every value in range.
@@ -110,6 +96,24 @@ pub struct Tenant {
     pub limits: Limits,
     /// Most cgroups inside.
     pub cgroups_max: u32,
+    /// With [`RootMode::Paths`]: what it sees of the image, read-only.
+    pub paths: Vec<TenantPath>,
     /// Its interfaces, in order.
     pub nics: Vec<Nic>,
+    /// Tenants of one group reach each other; one without a group reaches no other tenant.
+    pub group: Option<GroupName>,
+    /// Most bit/s in each direction over all its veths.
+    pub net_rate: Option<BitRate>,
+    /// Ports of the host that lead to it.
+    pub forwards: Vec<Forward>,
+    /// Name servers, see resolv.conf(5).
+    pub dns: Vec<IpAddr>,
+    /// Search domains, see resolv.conf(5).
+    pub dns_search: Vec<String>,
+    /// Keys below `net.` that are set in its network namespace before init runs, see sysctl.conf(5).
+    pub sysctl: BTreeMap<String, String>,
+    /// The device nodes it may open; none means the default list.
+    pub devices: Option<Vec<DeviceRule>>,
+    /// Capabilities that it does not have, besides those that no tenant has, see capabilities(7).
+    pub drop_capabilities: Vec<String>,
 }

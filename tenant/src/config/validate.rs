@@ -1,9 +1,9 @@
 //! Merged fragments to a valid tenant.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-use super::{Fragment, Nic, NicMode, Policy, RootMode, Tenant};
-use crate::{image::ProfileName, limits::ByteSize, name::TenantName};
+use super::{Attachment, Fragment, Nic, Policy, RootMode, Tenant};
+use crate::{image::ProfileName, limits::ByteSize, name::TenantName, net::Forward, path::TenantPath};
 
 /// A signal number with its name, e.g. `SIGRTMIN+3`; see signal(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(super) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { key: key.into(), reason: reason.into() }
     }
 }
@@ -70,7 +70,12 @@ fn seconds(key: &str, value: Option<u32>, default: u32) -> Result<Duration, Conf
     }
 }
 
-fn in_range<T: PartialOrd + fmt::Display>(key: &str, value: T, min: T, max: T) -> Result<T, ConfigError> {
+pub(super) fn in_range<T: PartialOrd + fmt::Display>(
+    key: &str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, ConfigError> {
     if value < min || value > max {
         return Err(ConfigError::new(key, format!("{value} is outside {min} to {max}")));
     }
@@ -111,32 +116,77 @@ fn hostname(text: &str) -> Result<(), ConfigError> {
     Err(ConfigError::new("hostname", format!("{text:?} is not a host name of at most 64 bytes")))
 }
 
-fn nics(fragments: Option<Vec<super::NicFragment>>) -> Result<Vec<Nic>, ConfigError> {
-    let mut nics: Vec<Nic> = Vec::new();
-    for fragment in fragments.unwrap_or_default() {
-        if fragment.mode == NicMode::None {
-            continue;
-        }
-        let key = format!("nic[{}]", nics.len());
-        let name = fragment.name.unwrap_or_else(|| format!("eth{}", nics.len()));
-        let good = (1..=15).contains(&name.len())
-            && name != "lo"
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-            && name != "."
-            && name != "..";
+fn domains(key: &str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    in_range(key, domains.len(), 0, 6)?;
+    for domain in &domains {
+        let good = (1..=253).contains(&domain.len())
+            && domain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            && !domain.starts_with('-');
         if !good {
-            return Err(ConfigError::new(key, format!("{name:?} is not a name for an interface")));
+            return Err(ConfigError::new(key, format!("{domain:?} is not a domain")));
         }
-        if nics.iter().any(|nic| nic.name == name) {
-            return Err(ConfigError::new(key, format!("two interfaces are named {name:?}")));
+    }
+    Ok(domains)
+}
+
+/// Keys of the network namespace alone: every other sysctl(8) key is the host's or read-only inside.
+fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    for (key, value) in table {
+        let dotted = format!("sysctl.\"{key}\"");
+        let good = key.len() <= 128
+            && key.split('.').all(|part| {
+                !part.is_empty()
+                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/'))
+            })
+            && key.split(['.', '/']).all(|part| !part.is_empty());
+        if !good || !key.starts_with("net.") {
+            return Err(ConfigError::new(dotted, "only keys below \"net.\" belong to a tenant"));
         }
-        let mtu = in_range(&key, fragment.mtu.unwrap_or(1500), 1280, 65_535)?;
-        nics.push(Nic { mode: fragment.mode, name, mtu });
+        clean_text(&dotted, value, 256)?;
     }
-    if nics.iter().filter(|nic| nic.mode == NicMode::Routed).count() > 1 {
-        return Err(ConfigError::new("nic", "a tenant has one routed interface, because it has one address"));
+    Ok(())
+}
+
+fn capabilities(names: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    for name in &names {
+        if name.parse::<caps::Capability>().is_err() {
+            let reason = format!("{name:?} is not the name of a capability, e.g. CAP_SYS_BOOT");
+            return Err(ConfigError::new("drop_capabilities", reason));
+        }
     }
-    Ok(nics)
+    Ok(names)
+}
+
+fn forwards(merged: Option<crate::net::Forwards>, nics: &[Nic]) -> Result<Vec<Forward>, ConfigError> {
+    let forwards = merged.map(|list| list.0).unwrap_or_default();
+    for (number, forward) in forwards.iter().enumerate() {
+        let port =
+            |other: &Forward| (other.protocol, other.host_port) == (forward.protocol, forward.host_port);
+        if forwards[..number].iter().any(port) {
+            let reason =
+                format!("the host's port {}/{} is forwarded twice", forward.host_port, forward.protocol);
+            return Err(ConfigError::new("ports", reason));
+        }
+    }
+    if !forwards.is_empty() && !nics.iter().any(|nic| matches!(nic.attachment, Attachment::Routed { .. })) {
+        return Err(ConfigError::new(
+            "ports",
+            "only a tenant with a routed interface can have ports of the host",
+        ));
+    }
+    Ok(forwards)
+}
+
+fn paths(root: RootMode, paths: Option<Vec<TenantPath>>) -> Result<Vec<TenantPath>, ConfigError> {
+    match (root, paths) {
+        (RootMode::Paths, Some(paths)) if !paths.is_empty() => {
+            in_range("paths", paths.len(), 1, 256)?;
+            Ok(paths)
+        }
+        (RootMode::Paths, _) => Err(ConfigError::new("paths", "root = \"paths\" needs at least one path")),
+        (_, Some(_)) => Err(ConfigError::new("paths", "only root = \"paths\" has it")),
+        (_, None) => Ok(Vec::new()),
+    }
 }
 
 fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
@@ -225,6 +275,10 @@ impl Tenant {
         if let Some(max) = limits.memory_max {
             in_range("memory_max", max, ByteSize(4 << 20), ByteSize(1 << 50))?;
         }
+        sysctl(&merged.sysctl)?;
+        in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
+        let nics = super::nic::nics(merged.nic.unwrap_or_default())?;
+        let root = merged.root.unwrap_or(RootMode::Skeleton);
         let tenant = Self {
             profile: profile_name,
             kind,
@@ -247,11 +301,20 @@ impl Tenant {
                 ByteSize(64 << 20),
             )?
             .0,
-            root: merged.root.unwrap_or(RootMode::Skeleton),
+            root,
+            paths: paths(root, merged.paths)?,
             dirs: merged.dirs,
             limits,
             cgroups_max: in_range("cgroups_max", merged.cgroups_max.unwrap_or(1024), 8, 65_536)?,
-            nics: nics(merged.nic)?,
+            forwards: forwards(merged.ports, &nics)?,
+            nics,
+            group: merged.group,
+            net_rate: merged.net_rate,
+            dns: merged.dns.unwrap_or_default(),
+            dns_search: domains("dns_search", merged.dns_search.unwrap_or_default())?,
+            sysctl: merged.sysctl,
+            devices: merged.devices,
+            drop_capabilities: capabilities(merged.drop_capabilities.unwrap_or_default())?,
             name,
         };
         check_dirs(&tenant)?;
@@ -290,8 +353,22 @@ mod tests {
             ("dirs.\"/proc/x\" = \"tmpfs\"", "dirs.\"/proc/x\""),
             ("dirs.\"/var/x\" = \"overlay\"", "dirs.\"/var/x\""),
             ("dirs.\"/d\" = { bind = \"x/../y\" }", "dirs.\"/d\""),
-            ("[[nic]]\nmode = \"routed\"\nname = \"a/b\"", "nic[0]"),
-            ("[[nic]]\nmode = \"routed\"\n[[nic]]\nmode = \"routed\"", "nic"),
+            ("[[nic]]\nmode = \"routed\"\nlink = \"br0\"", "nic[0].link"),
+            ("[[nic]]\nmode = \"bridge\"", "nic[0].link"),
+            ("[[nic]]\nmode = \"vlan\"\nlink = \"e0\"\nvlan = 4095", "nic[0].vlan"),
+            ("[[nic]]\nmode = \"routed\"\n[[nic]]\nmode = \"routed\"\nname = \"eth0\"", "nic[1].name"),
+            (
+                "[[nic]]\nmode = \"phys\"\nlink = \"e0\"\npool = \"p\"\naddresses = [\"10.0.0.2/24\"]",
+                "nic[0].pool",
+            ),
+            ("ports = \"22:22,22:80\"\n[[nic]]\nmode = \"routed\"", "ports"),
+            ("ports = \"22:22\"\nnic = []", "ports"),
+            ("sysctl.\"kernel.panic\" = \"1\"", "sysctl.\"kernel.panic\""),
+            ("sysctl.\"net.ipv4/../x\" = \"1\"", "sysctl.\"net.ipv4/../x\""),
+            ("drop_capabilities = [\"CAP_NOTHING\"]", "drop_capabilities"),
+            ("root = \"paths\"", "paths"),
+            ("paths = [\"/usr\"]", "paths"),
+            ("dns_search = [\"a b\"]", "dns_search"),
         ] {
             assert_eq!(tenant(text).unwrap_err().key, key, "{text}");
         }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     allocation::Allocation,
-    config::{NicMode, Tenant},
+    config::{Attachment, Tenant},
     facts::HostFacts,
     ids::Index,
     layout::Layout,
@@ -68,18 +68,17 @@ pub(super) fn plan(
 ) -> Vec<NicPlan> {
     let mut nics = Vec::new();
     for (number, nic) in tenant.nics.iter().enumerate() {
-        match nic.mode {
-            NicMode::None => {}
-            NicMode::Routed => nics.push(NicPlan::Routed {
+        if let Attachment::Routed { .. } = nic.attachment {
+            nics.push(NicPlan::Routed {
                 host_name: host_link(layout, allocation.index, number),
                 altname: format!("ve-{}{}", tenant.name, suffix(layout)),
                 host_mac: mac(&allocation.uuid, number, "host"),
-                name: nic.name.clone(),
+                name: nic.name.to_string(),
                 mac: mac(&allocation.uuid, number, "tenant"),
-                mtu: nic.mtu,
+                mtu: nic.mtu.unwrap_or(1500),
                 ipv4: allocation.ipv4,
                 ipv6: facts.ipv6.then_some(allocation.ipv6),
-            }),
+            });
         }
     }
     nics

@@ -190,7 +190,7 @@ pub(super) fn image_source(layout: &Layout, manifest: &Manifest) -> ImageSource 
 
 pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanError> {
     let mut steps = match tenant.root {
-        RootMode::Skeleton => skeleton(tenant, manifest)?,
+        RootMode::Skeleton | RootMode::Paths => skeleton(tenant, manifest)?,
         RootMode::Overlay => vec![RootStep::Whole { store: store_name(None) }],
     };
     let mut dirs = tenant.dirs.clone();

@@ -76,6 +76,7 @@ pub(crate) fn allocation() -> Allocation {
         ipv6: "fd74:656e:616e:7400::1".parse().unwrap(),
         created: "2026-01-02T03:04:05Z".to_owned(),
         pinned: Pinned { image: "debian".parse().unwrap(), digest: digest() },
+        leases: Vec::new(),
     }
 }
 
