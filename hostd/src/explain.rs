@@ -119,6 +119,9 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     let stop_signal = tenant.stop_signal.map_or(manifest.boot.stop_signal.clone(), |s| s.to_string());
     let mut image = line("image", &tenant.image, source!(image, Default));
     image.note = Some(format!("boots {} ({})", plan.digest, manifest.os));
+    let rules: Vec<String> = plan.devices.allowed.iter().map(ToString::to_string).collect();
+    let mut devices = line("devices", words(&rules), source!(devices, Default));
+    devices.note = Some(format!("all others are refused, by a program on {}", plan.cgroup.payload.display()));
     let mut lines = vec![
         line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
         line("kind", word(&tenant.kind), Source::Profile),
@@ -136,6 +139,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
         line("root", word(&tenant.root), source!(root, Default)),
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
+        devices,
     ];
     for (number, nic) in plan.nics.iter().enumerate() {
         let mut nic_line = line(&format!("nic[{number}]"), &tenant.nics[number].name, source!(nic, Default));

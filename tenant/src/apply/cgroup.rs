@@ -1,9 +1,9 @@
-//! The payload's cgroup.
+//! The payload's cgroup, and the devices that its processes may use.
 
 use super::Undo;
 use crate::{
     kernel::{Kernel, Result},
-    plan::CgroupPlan,
+    plan::{CgroupPlan, Plan},
 };
 
 pub(super) fn create<K: Kernel>(kernel: &K, plan: &CgroupPlan, done: &mut Vec<Undo>) -> Result<()> {
@@ -13,4 +13,9 @@ pub(super) fn create<K: Kernel>(kernel: &K, plan: &CgroupPlan, done: &mut Vec<Un
     done.push(Undo::Cgroup(plan.payload.clone()));
     kernel.cgroup_set(&plan.payload, "cgroup.max.descendants", &plan.max_descendants.to_string())?;
     kernel.cgroup_delegate(&plan.payload, plan.owner)
+}
+
+/// Needs no [`Undo`]: what is attached to a cgroup goes with it.
+pub(super) fn confine<K: Kernel>(kernel: &K, plan: &Plan) -> Result<()> {
+    kernel.device_control(&plan.cgroup.payload, &plan.devices.allowed)
 }

@@ -54,9 +54,12 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, done: &mut Vec<Undo>) -> Step<Paylo
     cgroup::create(kernel, &plan.cgroup, done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    let held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
+    let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
     done.push(Undo::Process(held.pid));
     network::connect(kernel, &plan.nics, held.pid, done).map_err(|error| ("network", error))?;
+    kernel.assembled(&mut held).map_err(|error| ("init", error))?;
+    // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
+    cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;
     kernel.release(plan, held).map_err(|error| ("init", error))
 }
 

@@ -119,27 +119,31 @@ pub(super) struct Way<'a> {
     pub(super) streams: &'a Streams<'a>,
     pub(super) adopter: Adopter,
     pub(super) channel: &'a Channel,
+    /// The host's `/dev/null`: inside, the list of devices may lack it.
+    pub(super) null: OwnedFd,
 }
 
 /// The joiner.
-pub(super) fn run(way: &Way<'_>) -> ! {
+pub(super) fn run(way: Way<'_>) -> ! {
+    let channel = way.channel;
     if let Err((step, errno)) = enter_and_clone(way) {
-        let _ = way.channel.send_failure(step, errno);
+        let _ = channel.send_failure(step, errno);
         raw::exit(1);
     }
     raw::exit(0)
 }
 
-fn enter_and_clone(way: &Way<'_>) -> Result<(), Fault> {
-    let Way { target, command, security, streams, adopter, channel } = *way;
+fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
+    let Way { target, command, security, streams, adopter, channel, null } = way;
     target.enter_v1().map_err(at(Step::EnterCgroup))?;
-    let mut kept = vec![target.pidfd.as_fd(), channel.as_fd()];
+    let mut kept = vec![target.pidfd.as_fd(), channel.as_fd(), null.as_fd()];
     match streams {
         Streams::Tty(tty) => kept.push(*tty),
         Streams::Pipes(pipes) => kept.extend(pipes),
         Streams::NewTty { .. } => {}
     }
-    harden(&kept).map_err(at(Step::Harden))?;
+    harden(&kept, null.as_fd()).map_err(at(Step::Harden))?;
+    drop(null);
     setns(&target.pidfd, namespaces()).map_err(|error| at(Step::EnterNamespaces)(error.into()))?;
     become_user(0, 0, &[]).map_err(at(Step::BecomeRoot))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -225,23 +229,22 @@ impl Last<'_> {
 }
 
 /// From here on nothing inside can look into this process, and there is nothing of the host in it.
-fn harden(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn harden(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>) -> io::Result<()> {
     prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     raw::new_session_keyring()?;
     raw::close_except(kept)?;
     // 0, 1 and 2 are the caller's own; the process inside gets others in their place. Until then they
     // must be something, or the next descriptor would take their numbers.
-    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let is_kept = |number: i32| kept.iter().any(|fd| std::os::fd::AsRawFd::as_raw_fd(fd) == number);
     if !is_kept(0) {
-        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdin(null)?;
     }
     if !is_kept(1) {
-        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stdout(null)?;
     }
     if !is_kept(2) {
-        rustix::stdio::dup2_stderr(&null)?;
+        rustix::stdio::dup2_stderr(null)?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ mod session;
 mod target;
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -153,11 +154,14 @@ pub fn join(
     adopter: Adopter,
 ) -> Result<Joining, JoinError> {
     let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("make a socket pair", error))?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|error| JoinError::Host("open /dev/null", error))?;
     let cgroup = target.cgroup.as_ref().map(AsFd::as_fd);
     match raw::clone3(0, Parent::Caller, cgroup) {
         Ok(Fork::Child) => {
             drop(ours);
-            enter::run(&enter::Way { target, command, security, streams, adopter, channel: &theirs })
+            let channel = &theirs;
+            enter::run(enter::Way { target, command, security, streams, adopter, channel, null: null.into() })
         }
         Ok(Fork::Parent(joiner)) => Ok(Joining {
             joiner,

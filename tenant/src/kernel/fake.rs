@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, TmpfsUse, Upper, Veth};
-use crate::{ids::UidRange, plan::Plan};
+use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
 
 /// What exists on the fake host, as text: `cgroup /a/b`, `link t1-0`, `process 100`.
 pub type Table = BTreeSet<String>;
@@ -137,6 +137,14 @@ impl Kernel for Fake {
     fn cgroup_remove(&self, dir: &Path) -> Result<()> {
         self.call("remove cgroup", dir.display())?;
         self.table.borrow_mut().remove(&format!("cgroup {}", dir.display()));
+        self.table.borrow_mut().remove(&format!("device control of {}", dir.display()));
+        Ok(())
+    }
+
+    fn device_control(&self, dir: &Path, _allowed: &[DeviceRule]) -> Result<()> {
+        self.call("control the devices of", dir.display())?;
+        self.require(&format!("cgroup {}", dir.display()), "control the devices of")?;
+        self.table.borrow_mut().insert(format!("device control of {}", dir.display()));
         Ok(())
     }
 
@@ -188,14 +196,25 @@ impl Kernel for Fake {
         self.call("clone", "init")?;
         let pid = 100 + self.number() as i32;
         self.make(process(pid), "clone")?;
-        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate") })
+        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate"), handed: Vec::new() })
+    }
+
+    fn assembled(&self, held: &mut Held<FakeFd>) -> Result<()> {
+        self.call("hear of", "init")?;
+        self.require(&process(held.pid), "hear of")?;
+        held.handed = vec![self.open("terminal"), self.open("notify")];
+        Ok(())
     }
 
     fn release(&self, plan: &Plan, held: Held<FakeFd>) -> Result<Payload<FakeFd>> {
         self.call("execute", &plan.init.argv[0])?;
         self.require(&process(held.pid), "execute")?;
-        let terminals = (0..=plan.ttys).map(|_| self.open("terminal")).collect();
-        Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify: Some(self.open("notify")) })
+        let mut terminals = held.handed;
+        let notify = terminals.pop();
+        if notify.is_none() || self.table.borrow().iter().all(|entry| !entry.starts_with("device control")) {
+            return Err(KernelError::new("execute", &plan.init.argv[0], io::ErrorKind::PermissionDenied));
+        }
+        Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify })
     }
 
     fn process_kill(&self, pid: i32) -> Result<()> {

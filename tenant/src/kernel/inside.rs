@@ -46,15 +46,15 @@ fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &Owned
     }
     nix::unistd::sethostname(&plan.init.hostname)
         .map_err(|error| KernelError::new("set host name", &plan.init.hostname, error))?;
+    send(gate, &Message::Ready(Vec::new()), &fds)
+        .map_err(|error| KernelError::new("hand over", "the terminals", error))?;
+    drop(fds);
     match receive(gate)? {
         Message::Go => {}
         // The supervisor has given up or is gone; nobody waits for a message.
         _ => raw::exit(1),
     }
     netlink::configure_inside(&plan.nics)?;
-    send(gate, &Message::Ready(Vec::new()), &fds)
-        .map_err(|error| KernelError::new("hand over", "the terminals", error))?;
-    drop(fds);
     settle(&console).map_err(|error| KernelError::new("set up", "the console", error))?;
     confine::apply(&plan.security).map_err(|error| KernelError::new("confine", "init", error))?;
     execute(plan)

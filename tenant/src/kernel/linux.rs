@@ -4,9 +4,9 @@ use std::{net::IpAddr, os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, TmpfsUse, Upper, Veth, cgroup,
-    mount, netlink, process,
+    device, mount, netlink, process,
 };
-use crate::{ids::UidRange, plan::Plan};
+use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
 
 /// The running Linux kernel. Its methods need root and a process with a single thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +66,10 @@ impl Kernel for Linux {
         cgroup::remove(dir)
     }
 
+    fn device_control(&self, dir: &Path, allowed: &[DeviceRule]) -> Result<()> {
+        device::control(dir, allowed)
+    }
+
     fn user_namespace(&self, uids: UidRange) -> Result<OwnedFd> {
         process::user_namespace(uids)
     }
@@ -106,6 +110,10 @@ impl Kernel for Linux {
 
     fn spawn(&self, plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>) -> Result<Held<OwnedFd>> {
         process::spawn(plan, user, mounts)
+    }
+
+    fn assembled(&self, held: &mut Held<OwnedFd>) -> Result<()> {
+        process::assembled(held)
     }
 
     fn release(&self, plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {

@@ -5,6 +5,7 @@
 
 mod cgroup;
 pub mod confine;
+mod device;
 mod fake;
 mod inside;
 mod linux;
@@ -19,7 +20,7 @@ use std::{borrow::Cow, io, net::IpAddr, path::Path};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
-use crate::{ids::UidRange, plan::Plan};
+use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
 
 /// A request to the kernel that failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,8 @@ pub struct Held<Fd> {
     pub pidfd: Fd,
     /// The socket it waits on.
     pub gate: Fd,
+    /// The terminals and the notify socket that it has handed over, see [`Kernel::assembled`].
+    pub handed: Vec<Fd>,
 }
 
 /// A tenant's init that has been executed.
@@ -160,6 +163,9 @@ pub trait Kernel {
     fn cgroup_kill(&self, dir: &Path) -> Result<()>;
     /// Removes a cgroup and all below it.
     fn cgroup_remove(&self, dir: &Path) -> Result<()>;
+    /// Lets the processes of a cgroup and below use only the device nodes that the rules allow. Goes with
+    /// the cgroup.
+    fn device_control(&self, dir: &Path, allowed: &[DeviceRule]) -> Result<()>;
 
     /// Makes a user namespace in which 0 to 65,535 are a range of host ids, owned by the range's first
     /// uid so that its pools (inotify, …) are the tenant's own.
@@ -190,6 +196,8 @@ pub trait Kernel {
 
     /// Clones init with every namespace, in the payload cgroup; it assembles its root and waits.
     fn spawn(&self, plan: &Plan, user: &Self::Fd, mounts: Vec<Prepared<Self::Fd>>) -> Result<Held<Self::Fd>>;
+    /// Waits until a held init has put its root together, moved into it and handed over its terminals.
+    fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// Lets a held init configure its interfaces and execute; returns when it has.
     fn release(&self, plan: &Plan, held: Held<Self::Fd>) -> Result<Payload<Self::Fd>>;
     /// Kills a held init and waits for it.

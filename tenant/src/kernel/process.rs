@@ -136,7 +136,7 @@ pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>)
         Message::Pid(pid) => {
             let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
             let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-            Ok(Held { pid, pidfd, gate })
+            Ok(Held { pid, pidfd, gate, handed: Vec::new() })
         }
         _ => Err(failed(io::ErrorKind::InvalidData.into())),
     }
@@ -166,13 +166,20 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, 
     raw::exit(0)
 }
 
+pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
+    match receive(&held.gate)? {
+        Message::Ready(fds) => {
+            held.handed = fds;
+            Ok(())
+        }
+        _ => Err(KernelError::new("hear of", "init", io::ErrorKind::InvalidData)),
+    }
+}
+
 pub(super) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
     let failed = |error: io::Error| KernelError::new("execute", &plan.init.argv[0], error);
+    let mut fds = held.handed;
     send(&held.gate, &Message::Go, &[]).map_err(failed)?;
-    let mut fds = match receive(&held.gate)? {
-        Message::Ready(fds) => fds,
-        _ => return Err(failed(io::ErrorKind::InvalidData.into())),
-    };
     match receive(&held.gate)? {
         // The gate closes on exec.
         Message::Closed => {}
@@ -200,10 +207,10 @@ pub(super) fn kill(pid: i32) -> Result<()> {
 pub(super) enum Message {
     /// Init's process id.
     Pid(i32),
+    /// The root is in place; with the masters of the pseudoterminals and the notify socket.
+    Ready(Vec<OwnedFd>),
     /// The interfaces are there: configure them and execute.
     Go,
-    /// About to execute; with the masters of the pseudoterminals and the notify socket.
-    Ready(Vec<OwnedFd>),
     /// A step failed: errno, operation and object.
     Failed(i32, String, String),
     /// The other side is gone.

@@ -4,6 +4,7 @@
 //! file, applied by [`crate::apply`], and undone.
 
 mod cgroup;
+mod devices;
 mod init;
 mod network;
 mod render;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use cgroup::CgroupPlan;
+pub use devices::DevicePlan;
 pub use init::{InitPlan, NOTIFY_SOCKET};
 pub use network::{GATEWAY4, GATEWAY6, NicPlan, host_link};
 pub use root::{DevNode, ImageSource, RootStep, TopDir, store_name};
@@ -39,6 +41,8 @@ pub struct Plan {
     pub digest: Digest,
     /// Its cgroups.
     pub cgroup: CgroupPlan,
+    /// The device nodes it may use.
+    pub devices: DevicePlan,
     /// The ids of its user namespace.
     pub uids: UidRange,
     /// Where the image is.
@@ -159,6 +163,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         tenant: tenant.name.clone(),
         digest: manifest.digest,
         cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
+        devices: devices::plan(tenant.devices.as_deref()),
         uids: allocation.uid_base,
         image: root::image_source(layout, manifest),
         dirs: layout.dirs(&tenant.name),

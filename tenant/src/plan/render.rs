@@ -73,6 +73,9 @@ impl fmt::Display for Plan {
         writeln!(f, "tenant      {} at {}", self.tenant, self.digest)?;
         writeln!(f, "cgroup      {} owner {}", self.cgroup.payload.display(), self.cgroup.owner)?;
         writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
+        for rule in &self.devices.allowed {
+            writeln!(f, "device      {rule}")?;
+        }
         writeln!(f, "user        0-65535 are {} on the host", self.uids)?;
         let time = if self.time_namespace { " time" } else { "" };
         writeln!(f, "namespaces  user pid mount uts ipc net cgroup{time}")?;

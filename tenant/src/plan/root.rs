@@ -146,7 +146,7 @@ impl RootStep {
     }
 }
 
-const DEV_NODES: [DevNode; 6] = [
+pub(super) const DEV_NODES: [DevNode; 6] = [
     DevNode { name: "null", major: 1, minor: 3 },
     DevNode { name: "zero", major: 1, minor: 5 },
     DevNode { name: "full", major: 1, minor: 7 },

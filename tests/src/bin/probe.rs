@@ -46,7 +46,7 @@ const TOPICS: &[(&str, Look)] = &[
 ];
 
 /// What can be done: the name and the number of arguments.
-const VERBS: &[(&str, usize)] = &[("lock", 1), ("watch", 1), ("eat", 1), ("fork", 1)];
+const VERBS: &[(&str, usize)] = &[("lock", 1), ("watch", 1), ("eat", 1), ("fork", 1), ("ptys", 1)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         }
         Some(_) => report(&args),
         None => {
-            Err(io::Error::other("usage: probe all | TOPIC… | lock FILE | watch FILE | eat MIB | fork N"))
+            Err(io::Error::other("usage: probe all | TOPIC… | lock FILE | watch FILE | eat MIB | fork N | ptys N"))
         }
     };
     match done {
@@ -87,6 +87,7 @@ fn perform(verb: &str, argument: &str) -> io::Result<()> {
         "lock" => lock(argument),
         "watch" => watch(argument),
         "eat" => eat(number()?),
+        "ptys" => ptys(number()?),
         _ => fork(number()?),
     }
 }
@@ -131,6 +132,22 @@ fn fork(count: usize) -> io::Result<()> {
         thread::Builder::new().stack_size(65_536).spawn(quiet).is_ok()
     });
     say(&started.count().to_string())
+}
+
+/// Opens up to this many pseudoterminals at once; how many there were, and the error of the next one.
+fn ptys(count: usize) -> io::Result<()> {
+    let mut held = Vec::new();
+    let mut then = None;
+    while held.len() < count {
+        match nix::pty::posix_openpt(nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOCTTY) {
+            Ok(master) => held.push(master),
+            Err(errno) => {
+                then = Some(format!("{errno:?}"));
+                break;
+            }
+        }
+    }
+    say(&json!({ "opened": held.len(), "then": then }).to_string())
 }
 
 fn say(text: &str) -> io::Result<()> {

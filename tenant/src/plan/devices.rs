@@ -1,0 +1,83 @@
+//! Which device nodes the tenant may use, wherever it finds or makes them.
+
+use serde::Serialize;
+
+use crate::device::{DeviceClass, DeviceRule};
+
+/// The allow list of a tenant; every device that no rule of it allows is refused. Enforced by a program
+/// of type `BPF_PROG_TYPE_CGROUP_DEVICE` on the payload's cgroup, see the kernel's
+/// `Documentation/admin-guide/cgroup-v2.rst`, "Device controller".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DevicePlan {
+    /// The rules, at most one for the same numbers. One rule has to allow all that an open(2) asks for.
+    pub allowed: Vec<DeviceRule>,
+}
+
+/// What `/dev` holds, for a tenant that names no list: nodes, terminals, and the multiplexer for more.
+const DEFAULT: [&str; 9] = [
+    "c 1:3 rwm",  // null
+    "c 1:5 rwm",  // zero
+    "c 1:7 rwm",  // full
+    "c 1:8 rwm",  // random
+    "c 1:9 rwm",  // urandom
+    "c 5:0 rwm",  // tty
+    "c 5:1 rwm",  // console
+    "c 5:2 rwm",  // ptmx
+    "c 136:* rw", // pts
+];
+
+pub(super) fn plan(wanted: Option<&[DeviceRule]>) -> DevicePlan {
+    let shipped = || DEFAULT.iter().map(|rule| rule.parse().expect("the default rules are valid")).collect();
+    let rules: Vec<DeviceRule> = wanted.map_or_else(shipped, <[DeviceRule]>::to_vec);
+    let mut allowed: Vec<DeviceRule> = Vec::new();
+    for rule in rules {
+        let same = |other: &&mut DeviceRule| {
+            (other.class, other.major, other.minor) == (rule.class, rule.major, rule.minor)
+        };
+        match allowed.iter_mut().find(same) {
+            Some(known) => {
+                known.read |= rule.read;
+                known.write |= rule.write;
+                known.mknod |= rule.mknod;
+            }
+            None => allowed.push(rule),
+        }
+    }
+    // What allows everything leaves nothing for the others to say.
+    if let Some(all) = allowed.iter().copied().find(allows_all) {
+        allowed = vec![all];
+    }
+    DevicePlan { allowed }
+}
+
+fn allows_all(rule: &DeviceRule) -> bool {
+    let any = rule.class == DeviceClass::All && rule.major.is_none() && rule.minor.is_none();
+    any && rule.read && rule.write && rule.mknod
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(wanted: &[&str]) -> Vec<String> {
+        let rules: Vec<DeviceRule> = wanted.iter().map(|rule| rule.parse().unwrap()).collect();
+        plan(Some(&rules)).allowed.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn rules_for_the_same_nodes_become_one() {
+        assert_eq!(texts(&["c 1:3 r", "c 1:5 rw", "c 1:3 w"]), ["c 1:3 rw", "c 1:5 rw"]);
+        assert_eq!(texts(&["c 1:3 r", "a", "b *:* m"]), ["a *:* rwm"]);
+        assert_eq!(texts(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn without_a_list_a_tenant_may_use_what_its_dev_holds() {
+        let allowed = plan(None).allowed;
+        assert_eq!(allowed.len(), DEFAULT.len());
+        for node in super::super::root::DEV_NODES {
+            let has = |rule: &DeviceRule| rule.major == Some(node.major) && rule.minor == Some(node.minor);
+            assert!(allowed.iter().any(has), "{}", node.name);
+        }
+    }
+}

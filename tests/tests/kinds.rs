@@ -1,0 +1,1 @@
+//! The kinds of tenants, each booted for real.
