@@ -1,158 +1,12 @@
 //! `/etc/tenantry/hostd.toml`: the host's own settings.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
-
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Index, UidRange};
-
-/// An IPv4 network with its prefix length; host bits are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Pool4 {
-    network: Ipv4Addr,
-    prefix: u8,
-}
-
-/// An IPv6 network with its prefix length; host bits are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Pool6 {
-    network: Ipv6Addr,
-    prefix: u8,
-}
-
-/// A string that is not an address pool.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not an address pool: {reason}")]
-pub struct InvalidPool {
-    text: String,
-    reason: &'static str,
-}
-
-fn split_prefix<A: FromStr>(text: &str, longest: u8) -> Result<(A, u8), InvalidPool> {
-    let refuse = |reason| InvalidPool { text: text.chars().take(64).collect(), reason };
-    let (address, prefix) = text.split_once('/').ok_or_else(|| refuse("it has no /prefix length"))?;
-    let address = address.parse().map_err(|_| refuse("its address is malformed"))?;
-    let prefix = prefix.parse().map_err(|_| refuse("its prefix length is not a number"))?;
-    if !(8..=longest).contains(&prefix) {
-        return Err(refuse("its prefix length leaves no room or is shorter than 8"));
-    }
-    Ok((address, prefix))
-}
-
-impl FromStr for Pool4 {
-    type Err = InvalidPool;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPool> {
-        let (network, prefix): (Ipv4Addr, u8) = split_prefix(text, 30)?;
-        if network.to_bits() & (u32::MAX >> prefix) != 0 {
-            return Err(InvalidPool { text: text.to_owned(), reason: "it has host bits set" });
-        }
-        Ok(Self { network, prefix })
-    }
-}
-
-impl FromStr for Pool6 {
-    type Err = InvalidPool;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPool> {
-        let (network, prefix): (Ipv6Addr, u8) = split_prefix(text, 120)?;
-        if network.to_bits() & (u128::MAX >> prefix) != 0 {
-            return Err(InvalidPool { text: text.to_owned(), reason: "it has host bits set" });
-        }
-        Ok(Self { network, prefix })
-    }
-}
-
-impl Pool4 {
-    /// The address number `index` of the pool, or none when the pool is smaller. Number 0 and the last
-    /// one are never handed out.
-    pub fn address(&self, index: Index) -> Option<Ipv4Addr> {
-        let last = u32::MAX >> self.prefix;
-        (index.get() < last).then(|| Ipv4Addr::from_bits(self.network.to_bits() + index.get()))
-    }
-
-    /// Whether the pool holds this address.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (address.to_bits() ^ self.network.to_bits()) & !(u32::MAX >> self.prefix) == 0
-    }
-}
-
-impl Pool6 {
-    /// The address number `index` of the pool, or none when the pool is smaller.
-    pub fn address(&self, index: Index) -> Option<Ipv6Addr> {
-        let last = u128::MAX >> self.prefix;
-        let index = u128::from(index.get());
-        (index < last).then(|| Ipv6Addr::from_bits(self.network.to_bits() + index))
-    }
-
-    /// Whether the pool holds this address.
-    pub fn contains(&self, address: Ipv6Addr) -> bool {
-        (address.to_bits() ^ self.network.to_bits()) & !(u128::MAX >> self.prefix) == 0
-    }
-}
-
-macro_rules! pool_text {
-    ($($pool:ty),*) => {$(
-        impl fmt::Display for $pool {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}/{}", self.network, self.prefix)
-            }
-        }
-
-        impl TryFrom<String> for $pool {
-            type Error = InvalidPool;
-
-            fn try_from(text: String) -> Result<Self, InvalidPool> {
-                text.parse()
-            }
-        }
-
-        impl From<$pool> for String {
-            fn from(pool: $pool) -> Self {
-                pool.to_string()
-            }
-        }
-    )*};
-}
-
-pool_text!(Pool4, Pool6);
-
-crate::image::label!(
-    /// Name of an address pool.
-    PoolName,
-    "a pool name"
-);
-crate::image::label!(
-    /// Name of a group of tenants.
-    GroupName,
-    "a group name"
-);
-
-/// A named pool of addresses, one `[[pool]]` of `hostd.toml`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pool {
-    /// Its name; `default` is the pair `pool4` and `pool6`.
-    pub name: PoolName,
-    /// Its IPv4 addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub v4: Option<Pool4>,
-    /// Its IPv6 addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub v6: Option<Pool6>,
-    /// Routers of its network that tenants on a bridge or a macvlan use; they are never handed out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gateways: Vec<IpAddr>,
-    /// Whether packets of its routed tenants leave the host under the host's own address.
-    #[serde(default)]
-    pub nat: bool,
-}
+pub use crate::pool::{GroupName, InvalidPool, Pool, Pool4, Pool6, PoolFault, PoolName};
+use crate::{
+    config::{ParseError, parse_toml},
+    ids::{Index, UidRange},
+};
 
 /// Who keeps tenants from forging addresses and from reaching each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,13 +62,54 @@ impl Default for HostConfig {
     }
 }
 
+/// A `hostd.toml` that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HostConfigError {
+    /// Not such a file.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// Its pools make no sense.
+    #[error(transparent)]
+    Pool(#[from] PoolFault),
+}
+
+impl HostConfigError {
+    /// The remedy.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Parse(_) => "correct the file; its keys are described in hostd.toml(5)",
+            Self::Pool(fault) => fault.help(),
+        }
+    }
+}
+
 impl HostConfig {
     /// Parses `hostd.toml`; unknown keys are errors.
     ///
     /// # Errors
-    /// What [`crate::config::parse_toml`] says of the text.
-    pub fn parse(text: &str) -> Result<Self, crate::config::ParseError> {
-        crate::config::parse_toml(text)
+    /// See [`HostConfigError`].
+    pub fn parse(text: &str) -> Result<Self, HostConfigError> {
+        let config: Self = parse_toml(text)?;
+        Pool::check_all(&config.pools())?;
+        Ok(config)
+    }
+
+    /// All pools, the default one first.
+    pub fn pools(&self) -> Vec<Pool> {
+        let default = Pool {
+            name: Pool::DEFAULT.parse().expect("the name of the default pool is one"),
+            v4: Some(self.pool4),
+            v6: Some(self.pool6),
+            gateways: Vec::new(),
+            nat: self.nat,
+        };
+        std::iter::once(default).chain(self.pool.iter().cloned()).collect()
+    }
+
+    /// The pool that is named; none is the default one.
+    pub fn find_pool(&self, name: Option<&PoolName>) -> Option<Pool> {
+        let wanted = name.map_or(Pool::DEFAULT, PoolName::as_str);
+        self.pools().into_iter().find(|pool| pool.name.as_str() == wanted)
     }
 
     /// The uid range of a tenant, or none when the pool is smaller.
@@ -233,20 +128,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_hand_out_only_what_they_hold() {
-        let pool: Pool4 = "10.0.0.0/30".parse().unwrap();
-        let index = |i| Index::try_from(i).unwrap();
-        assert_eq!(pool.address(index(2)), Some(Ipv4Addr::new(10, 0, 0, 2)));
-        assert_eq!(pool.address(index(3)), None);
-        assert!("10.0.0.1/24".parse::<Pool4>().is_err());
-        assert!("10.0.0.0".parse::<Pool4>().is_err());
-        assert!("fd00::/7".parse::<Pool6>().is_err());
-    }
-
-    #[test]
     fn an_empty_file_is_a_whole_configuration() {
         assert_eq!(HostConfig::parse("").unwrap(), HostConfig::default());
         let error = HostConfig::parse("pool_4 = \"10.0.0.0/8\"").unwrap_err();
         assert!(error.to_string().contains("pool4"), "{error}");
+    }
+
+    fn fault(text: &str) -> String {
+        let error = HostConfig::parse(text).unwrap_err();
+        assert!(!error.help().is_empty());
+        error.to_string()
+    }
+
+    #[test]
+    fn named_pools_are_found_beside_the_default_one() {
+        let config = HostConfig::parse(
+            "[[pool]]\nname = \"lan\"\nv4 = \"192.168.7.0/24\"\ngateways = [\"192.168.7.1\"]\n\
+             [[pool]]\nname = \"public\"\nv6 = \"2001:db8::/64\"\ngateways = [\"fe80::1\"]\nnat = true\n",
+        )
+        .unwrap();
+        let lan = config.find_pool(Some(&"lan".parse().unwrap())).unwrap();
+        assert_eq!(lan.cidr("192.168.7.9".parse().unwrap()).unwrap().to_string(), "192.168.7.9/24");
+        assert_eq!(lan.cidr("192.168.8.9".parse().unwrap()), None);
+        for address in ["192.168.7.0", "192.168.7.1", "192.168.7.255"] {
+            assert!(lan.reserves(address.parse().unwrap()).is_some(), "{address}");
+        }
+        assert_eq!(lan.reserves("192.168.7.2".parse().unwrap()), None);
+        assert!(config.find_pool(None).unwrap().is_default());
+        assert_eq!(config.find_pool(Some(&"wan".parse().unwrap())), None);
+    }
+
+    #[test]
+    fn pools_that_make_no_sense_are_refused_by_name() {
+        let lan = "[[pool]]\nname = \"lan\"\n";
+        for (text, says) in [
+            ("[[pool]]\nname = \"default\"\nv4 = \"10.0.0.0/24\"\n".to_owned(), "\"default\" belongs"),
+            (lan.to_owned(), "pool \"lan\" holds no addresses"),
+            (format!("{lan}v4 = \"10.1.0.0/24\"\n{lan}v4 = \"10.2.0.0/24\"\n"), "two pools \"lan\""),
+            (format!("{lan}v4 = \"10.115.7.0/24\"\n"), "in common with pool \"default\" (10.115.0.0/16)"),
+            (format!("{lan}v6 = \"fd74:656e:616e:7400::/60\"\n"), "in common with pool \"default\""),
+            (
+                format!("{lan}v4 = \"10.1.0.0/24\"\n[[pool]]\nname = \"b\"\nv4 = \"10.1.0.128/25\"\n"),
+                "pool \"b\" (10.1.0.128/25) has addresses in common with pool \"lan\"",
+            ),
+            (format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"10.2.0.1\"]\n"), "10.2.0.1 of pool \"lan\""),
+            (format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"10.1.0.0\"]\n"), "first or last"),
+            (format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"fe80::1\"]\n"), "of a family"),
+            (
+                format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"10.1.0.1\", \"10.1.0.2\"]\n"),
+                "second one of its family",
+            ),
+        ] {
+            let fault = fault(&text);
+            assert!(fault.contains(says), "{text}: {fault}");
+        }
     }
 }

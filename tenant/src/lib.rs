@@ -30,6 +30,7 @@ pub mod name;
 pub mod net;
 pub mod path;
 pub mod plan;
+pub mod pool;
 pub mod ports;
 pub mod profile;
 pub mod record;

@@ -59,6 +59,19 @@ pub enum PortTableError {
     Vlan(u16),
 }
 
+impl PortTableError {
+    /// The remedy.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Parse(_) => "correct the file; its keys are described in ports.toml(5)",
+            Self::Twice { .. } => {
+                "remove one of the two rows: a NIC, or a VLAN of it, is given to one tenant"
+            }
+            Self::Vlan(_) => "correct the row; without `vlan` it gives the whole NIC",
+        }
+    }
+}
+
 impl PortRow {
     /// What is given: `eth1`, or `eth1 VLAN 100`.
     pub fn what(&self) -> String {

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     config::{ConfigError, Fragment, ParseError, Tenant, parse_toml},
-    host::HostConfig,
+    host::{HostConfig, HostConfigError},
     image::ProfileName,
     layout::Layout,
     name::TenantName,
@@ -35,6 +35,15 @@ pub enum LoadError {
         /// Its first fault.
         #[source]
         source: ParseError,
+    },
+    /// The host's settings are not what they should be.
+    #[error("{file} cannot be used")]
+    Host {
+        /// The file.
+        file: String,
+        /// The first fault.
+        #[source]
+        source: HostConfigError,
     },
     /// The table of NICs is not what it should be.
     #[error("{file} cannot be used")]
@@ -87,7 +96,7 @@ pub fn load_host(layout: &Layout) -> Result<HostConfig, LoadError> {
     let path = layout.host_config();
     match record::read(&path) {
         Ok(text) => HostConfig::parse(&text)
-            .map_err(|source| LoadError::Parse { file: path.display().to_string(), source }),
+            .map_err(|source| LoadError::Host { file: path.display().to_string(), source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HostConfig::default()),
         Err(error) => Err(error.into()),
     }
@@ -112,6 +121,19 @@ pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
 /// # Errors
 /// See [`LoadError`].
 pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tenant, LoadError> {
+    resolve_with(layout, name, own, &load_ports(layout)?)
+}
+
+/// [`resolve`] with another table of NICs than the host's.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn resolve_with(
+    layout: &Layout,
+    name: &TenantName,
+    own: Fragment,
+    ports: &PortTable,
+) -> Result<Tenant, LoadError> {
     let host = load_host(layout)?;
     let profile_name = match &own.profile {
         Some(profile) => profile.clone(),
@@ -120,7 +142,7 @@ pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tena
         }
     };
     let mut profile = load_profile(layout, &profile_name)?;
-    let rows = load_ports(layout)?.nics(name);
+    let rows = ports.nics(name);
     let mut own = own;
     if !rows.is_empty() {
         let mut nics = own.nic.take().or_else(|| profile.nic.take()).unwrap_or_default();
