@@ -79,6 +79,11 @@ impl Run {
         self
     }
 
+    /// The program and its arguments as words.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
     /// The program and its arguments, not started.
     pub fn command(&self) -> &Command {
         &self.command

@@ -124,6 +124,21 @@ impl Host {
         self.mounted.push(target);
     }
 
+    /// Gives this root an image store of its own that holds the prepared images, as links to their files.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn copy_images(&self) {
+        let source = self.place.images.join("var/lib/tenantry/images");
+        let target = self.path("var/lib/tenantry");
+        fs::create_dir_all(&target).expect("the state directory can be made");
+        let copy = target.join("images");
+        fs::create_dir_all(&copy).expect("the image directory can be made");
+        for name in ["debian", "busybox"] {
+            Run::new("cp", ["--archive", "--link"]).args([source.join(name), copy.join(name)]).ok();
+        }
+    }
+
     /// Puts the state directory on a small ext4 filesystem of its own.
     ///
     /// # Panics

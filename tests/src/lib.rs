@@ -6,6 +6,7 @@
 pub mod command;
 pub mod guard;
 pub mod host;
+pub mod howto;
 pub mod poll;
 pub mod tenant;
 pub mod terminal;

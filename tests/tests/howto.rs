@@ -1,0 +1,39 @@
+//! Every command that the how-to guides and the tutorial show is run: one test for each page.
+
+use std::collections::BTreeSet;
+
+use tenantry_tests::howto::{Page, follow, pages};
+
+/// A test for each page, named after it.
+macro_rules! pages {
+    ($($test:ident: $page:literal;)*) => {
+        $(#[test] fn $test() { follow($page); })*
+        const FOLLOWED: &[&str] = &[$($page),*];
+    };
+}
+
+pages! {
+    first_tenant: "tutorial/first-tenant.md";
+    create_a_tenant: "how-to/create-a-tenant.md";
+    limit_a_tenant: "how-to/limit-a-tenant.md";
+    log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
+    patch_all_tenants: "how-to/patch-all-tenants.md";
+    publish_an_image: "how-to/publish-an-image.md";
+    read_a_plan: "how-to/read-a-plan.md";
+    recover_from_a_crash: "how-to/recover-from-a-crash.md";
+}
+
+/// Pages with nothing to run here; each says why.
+const READ_ONLY: &[&str] = &["how-to/run-the-demo.md"];
+
+#[test]
+fn no_page_is_forgotten() {
+    let named: BTreeSet<_> = FOLLOWED.iter().chain(READ_ONLY).map(|name| (*name).to_owned()).collect();
+    assert_eq!(pages().into_iter().collect::<BTreeSet<_>>(), named, "a page without a test");
+    for name in FOLLOWED {
+        assert!(Page::read(name).is_runnable(), "docs/{name} has no `sh` block");
+    }
+    for name in READ_ONLY {
+        assert!(!Page::read(name).is_runnable(), "docs/{name} has `sh` blocks: have them run");
+    }
+}
