@@ -72,7 +72,8 @@ impl LoadPlanError {
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }
-            Self::Config(LoadError::Ports { .. }) => Some("correct the file; a NIC is given to one tenant"),
+            Self::Config(LoadError::Host { source, .. }) => Some(source.help()),
+            Self::Config(LoadError::Ports { source, .. }) => Some(source.help()),
             Self::NotAllocated(_) => Some("create it through hostd: tenantctl create NAME"),
             Self::NoVersion { .. } => Some("list the versions there are: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),
@@ -125,7 +126,15 @@ pub fn load_plan(
     let tenant: Tenant = profile::load_tenant(layout, name)?;
     let allocation = load_allocation(layout, name)?;
     let manifest = load_manifest(layout, &allocation)?;
-    let inputs =
-        Inputs { layout, tenant: &tenant, allocation: &allocation, manifest: &manifest, facts, unit_cgroup };
+    let host = profile::load_host(layout)?;
+    let inputs = Inputs {
+        layout,
+        tenant: &tenant,
+        allocation: &allocation,
+        manifest: &manifest,
+        host: &host,
+        facts,
+        unit_cgroup,
+    };
     plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
 }

@@ -367,11 +367,13 @@ impl Store {
     ) -> Result<Plan, StoreError> {
         // What is planned without a unit needs none: its directories are looked at, or it is printed.
         let nowhere = Path::new("/").join(self.layout.instance()).join(tenant.name.as_str());
+        let host = self.host_config()?;
         let inputs = Inputs {
             layout: &self.layout,
             tenant,
             allocation,
             manifest,
+            host: &host,
             facts: &self.facts,
             unit_cgroup: unit_cgroup.or(Some(&nowhere)),
         };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     kernel::{Kernel, KernelError},
-    plan::{NicPlan, Plan},
+    plan::Plan,
 };
 
 /// One thing to take away. Mounts and namespaces are not among them: they go with the last process
@@ -23,9 +23,7 @@ pub enum Undo {
 pub fn everything(plan: &Plan) -> Vec<Undo> {
     let mut all = vec![Undo::Cgroup(plan.cgroup.payload.clone())];
     for nic in &plan.nics {
-        match nic {
-            NicPlan::Routed { host_name, .. } => all.push(Undo::Link(host_name.clone())),
-        }
+        all.extend(nic.port().map(|port| Undo::Link(port.host_name.clone())));
     }
     all
 }

@@ -19,8 +19,8 @@ use crate::{
     layout::Layout,
     load::{LoadPlanError, load_allocation, load_manifest, load_plan},
     name::TenantName,
-    plan::{Inputs, Plan, plan},
-    profile::{LoadError, load_fragment, resolve},
+    plan::{Inputs, Plan, PlanError, plan},
+    profile::{LoadError, load_fragment, load_host, resolve},
     record::RecordError,
     state::{ProcessRef, RunState},
 };
@@ -176,17 +176,19 @@ fn plan_inside(
     unit: &Path,
 ) -> Result<Plan, LoadPlanError> {
     match load_plan(layout, name, facts, Some(unit)) {
-        Err(LoadPlanError::Config(_)) => {}
+        Err(LoadPlanError::Config(_) | LoadPlanError::Plan { source: PlanError::Nic { .. }, .. }) => {}
         result => return result,
     }
     let allocation = load_allocation(layout, name)?;
     let manifest = load_manifest(layout, &allocation)?;
     let tenant = resolve(layout, name, Fragment::default())?;
+    let host = load_host(layout).unwrap_or_default();
     let inputs = Inputs {
         layout,
         tenant: &tenant,
         allocation: &allocation,
         manifest: &manifest,
+        host: &host,
         facts,
         unit_cgroup: Some(unit),
     };

@@ -83,8 +83,19 @@ pub enum Entry<'a> {
     Dir(u32),
     /// A symbolic link and its target.
     Link(&'a str),
+    /// An empty file to mount one on, mode 0444.
+    File,
     /// A character device, mode 0666: major and minor number.
     Device(u32, u32),
+}
+
+/// What a detached copy of a part of a tree has at its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A directory.
+    Dir,
+    /// A plain file.
+    File,
 }
 
 /// A mount that waits to be attached to a tenant's root.
@@ -132,6 +143,8 @@ pub struct Veth<'a> {
     pub altname: &'a str,
     /// Hardware address of the host end.
     pub host_mac: [u8; 6],
+    /// Interface group of the host end.
+    pub group: u32,
     /// Name of the peer.
     pub name: &'a str,
     /// Hardware address of the peer.
@@ -178,6 +191,9 @@ pub trait Kernel {
     fn tree_clone(&self, path: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
     /// A detached copy of a directory of a detached tree.
     fn tree_subdir(&self, tree: &Self::Fd, dir: &str) -> Result<Self::Fd>;
+    /// A detached copy of a directory or plain file of a detached tree. Links are followed as if the tree
+    /// were the root.
+    fn tree_path(&self, tree: &Self::Fd, path: &str) -> Result<(Self::Fd, Shape)>;
     /// A detached overlay over a directory of a tree (`None` is the tree itself), read-only without an
     /// upper. `owner` is the host uid that makes files in the upper.
     fn overlay(

@@ -21,7 +21,7 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::{KernelError, Result, Veth};
-use crate::plan::{GATEWAY4, GATEWAY6, NicPlan};
+use crate::plan::NicPlan;
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const FORWARDING6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
@@ -102,6 +102,7 @@ pub(super) fn veth_create(veth: &Veth<'_>) -> Result<()> {
         message.attributes = vec![
             LinkAttribute::IfName(veth.host_name.to_owned()),
             LinkAttribute::Address(veth.host_mac.to_vec()),
+            LinkAttribute::Group(veth.group),
             LinkAttribute::Mtu(veth.mtu),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
@@ -249,24 +250,26 @@ pub(super) fn link_delete(link: &str) -> Result<()> {
 pub(super) fn configure_inside(nics: &[NicPlan]) -> Result<()> {
     set_up("lo").map_err(|error| KernelError::new("set up link", "lo", error))?;
     for nic in nics {
-        match nic {
-            NicPlan::Routed { name, host_mac, ipv4, ipv6, .. } => {
-                let configure = || -> io::Result<()> {
-                    set_up(name)?;
-                    add_address(name, (*ipv4).into())?;
-                    add_neighbour(name, GATEWAY4.into(), *host_mac)?;
-                    add_route(name, GATEWAY4.into(), None)?;
-                    add_route(name, (*ipv4).into(), Some(GATEWAY4.into()))?;
-                    if let Some(ipv6) = *ipv6 {
-                        add_address(name, ipv6.into())?;
-                        add_neighbour(name, GATEWAY6.into(), *host_mac)?;
-                        add_route(name, ipv6.into(), Some(GATEWAY6.into()))?;
-                    }
-                    Ok(())
-                };
-                configure().map_err(|error| KernelError::new("configure link", name, error))?;
+        let Some(port) = nic.port() else { continue };
+        let name = nic.name.as_str();
+        let configure = || -> io::Result<()> {
+            set_up(name)?;
+            for own in &nic.addresses {
+                add_address(name, own.address)?;
             }
-        }
+            for gateway in &nic.gateways {
+                add_neighbour(name, *gateway, port.host_mac.bytes())?;
+                if gateway.is_ipv4() {
+                    add_route(name, *gateway, None)?;
+                }
+                let own = nic.addresses.iter().find(|own| own.address.is_ipv4() == gateway.is_ipv4());
+                if let Some(own) = own {
+                    add_route(name, own.address, Some(*gateway))?;
+                }
+            }
+            Ok(())
+        };
+        configure().map_err(|error| KernelError::new("configure link", name, error))?;
     }
     Ok(())
 }

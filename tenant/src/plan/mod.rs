@@ -7,6 +7,7 @@ mod cgroup;
 mod devices;
 mod init;
 mod network;
+mod paths;
 mod render;
 mod root;
 mod security;
@@ -18,7 +19,7 @@ use serde::Serialize;
 pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
 pub use init::{InitPlan, NOTIFY_SOCKET};
-pub use network::{GATEWAY4, GATEWAY6, NicPlan, host_link};
+pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PortPlan, host_link, port_group};
 pub use root::{DevNode, ImageSource, RootStep, TopDir, store_name};
 pub use security::{Argument, Deny, SecurityPlan};
 
@@ -26,8 +27,9 @@ use crate::{
     allocation::{Allocation, RecordState},
     config::Tenant,
     facts::{HostFacts, KernelVersion},
+    host::HostConfig,
     ids::{Digest, UidRange},
-    image::Manifest,
+    image::{ImageName, Manifest},
     layout::Layout,
     name::TenantName,
 };
@@ -37,7 +39,9 @@ use crate::{
 pub struct Plan {
     /// The tenant.
     pub tenant: TenantName,
-    /// The image version it boots.
+    /// The image it boots.
+    pub image_name: ImageName,
+    /// The version of it.
     pub digest: Digest,
     /// Its cgroups.
     pub cgroup: CgroupPlan,
@@ -55,6 +59,8 @@ pub struct Plan {
     pub time_namespace: bool,
     /// Its interfaces besides loopback.
     pub nics: Vec<NicPlan>,
+    /// Where the host's NICs that tenants have are noted.
+    pub claims: PathBuf,
     /// Its pseudoterminals: the console and this many ttys.
     pub ttys: u8,
     /// What it may not do.
@@ -101,6 +107,14 @@ pub enum PlanError {
         /// Why not.
         reason: &'static str,
     },
+    /// An interface cannot be had as it is written down.
+    #[error("interface \"{nic}\": {reason}")]
+    Nic {
+        /// Its name inside.
+        nic: String,
+        /// Why not.
+        reason: String,
+    },
     /// The manifest names a signal that does not exist.
     #[error("the image's manifest is unusable: {0}")]
     Manifest(String),
@@ -116,6 +130,9 @@ impl PlanError {
             Self::RootCgroup => "start it through a unit manager: tenantctl start NAME",
             Self::WrongVersion { .. } => "check the image: rootfsctl verify IMAGE",
             Self::Directory { .. } => "correct the [dirs] table: tenantctl edit NAME",
+            Self::Nic { .. } => {
+                "correct the [[nic]] tables with tenantctl edit NAME; addresses from a pool are handed out by: tenantctl restart NAME"
+            }
             Self::Manifest(_) => "build the image again: rootfsctl build",
         }
     }
@@ -132,6 +149,8 @@ pub struct Inputs<'a> {
     pub allocation: &'a Allocation,
     /// What will boot.
     pub manifest: &'a Manifest,
+    /// What the host's admin has set.
+    pub host: &'a HostConfig,
     /// Where it will run.
     pub facts: &'a HostFacts,
     /// The cgroup v2 directory that the unit manager made for this tenant; none means the
@@ -147,7 +166,7 @@ const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 6, minor: 15 };
 /// # Errors
 /// See [`PlanError`].
 pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
-    let Inputs { layout, tenant, allocation, manifest, facts, unit_cgroup } = *inputs;
+    let Inputs { layout, tenant, allocation, manifest, facts, unit_cgroup, .. } = *inputs;
     if allocation.state != RecordState::Ready {
         return Err(PlanError::NotReady(allocation.state));
     }
@@ -161,6 +180,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
     }
     Ok(Plan {
         tenant: tenant.name.clone(),
+        image_name: manifest.image.clone(),
         digest: manifest.digest,
         cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
         devices: devices::plan(tenant.devices.as_deref()),
@@ -169,7 +189,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         dirs: layout.dirs(&tenant.name),
         root: root::plan(tenant, manifest)?,
         time_namespace: facts.time_namespaces,
-        nics: network::plan(layout, tenant, allocation, facts),
+        nics: network::plan(inputs)?,
+        claims: layout.nic_claims(),
         ttys: tenant.ttys,
         security: security::plan(),
         init: init::plan(tenant, allocation, manifest)?,

@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use super::{NicPlan, Plan, RootStep};
-
-fn mac_text(mac: &[u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
+use super::{LinkPlan, NicPlan, Plan, PortPlan, RootStep};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,6 +18,8 @@ impl fmt::Display for RootStep {
                 Ok(())
             }
             Self::Shared { at } => write!(f, "{at} overlay ro: image{at}"),
+            Self::Path { at } => write!(f, "{at} overlay ro: image{at}, this path alone"),
+            Self::Present { at } => write!(f, "{at} must be in the image"),
             Self::Overlay { at, store } => write!(f, "{at} overlay rw: image{at} under dirs/{store}"),
             Self::Whole { store } => write!(f, "/ overlay rw: image under dirs/{store}"),
             Self::Private { at, store } => write!(f, "{at} bind rw: dirs/{store}"),
@@ -54,16 +52,53 @@ impl fmt::Display for RootStep {
 
 impl fmt::Display for NicPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Routed { host_name, altname, host_mac, name, mac, mtu, ipv4, ipv6 } => {
-                write!(
-                    f,
-                    "routed {name} {} mtu {mtu} {ipv4}/32{} via {host_name} ({altname}) {}",
-                    mac_text(mac),
-                    ipv6.map(|ipv6| format!(" {ipv6}/128")).unwrap_or_default(),
-                    mac_text(host_mac),
-                )
+        let mode = match &self.link {
+            LinkPlan::Routed { .. } => "routed",
+            LinkPlan::Bridge { .. } => "bridge",
+            LinkPlan::Macvlan { .. } => "macvlan",
+            LinkPlan::Phys { .. } => "phys",
+            LinkPlan::Vlan { .. } => "vlan",
+        };
+        write!(f, "{mode} {}", self.name)?;
+        for altname in &self.altnames {
+            write!(f, " ({altname})")?;
+        }
+        if let Some(mac) = self.mac {
+            write!(f, " {mac}")?;
+        }
+        if let Some(mtu) = self.mtu {
+            write!(f, " mtu {mtu}")?;
+        }
+        for address in &self.addresses {
+            write!(f, " {address}")?;
+        }
+        for gateway in &self.gateways {
+            write!(f, " default via {gateway}")?;
+        }
+        if self.metric > 0 && !self.gateways.is_empty() {
+            write!(f, " metric {}", self.metric)?;
+        }
+        for route in &self.routes {
+            write!(f, " route {route}")?;
+        }
+        match &self.link {
+            LinkPlan::Routed { .. } => {}
+            LinkPlan::Bridge { bridge, .. } => write!(f, " on bridge {bridge}")?,
+            LinkPlan::Macvlan { parent, submode } => {
+                let submode = format!("{submode:?}").to_lowercase();
+                write!(f, " on {parent} as {submode}")?;
             }
+            LinkPlan::Phys { nic, index } => write!(f, " is {nic}, index {index}")?,
+            LinkPlan::Vlan { parent, id, host_name } => {
+                write!(f, " is VLAN {id} of {parent}, made as {host_name}")?
+            }
+        }
+        match self.port() {
+            Some(port) => {
+                let PortPlan { host_name, altname, host_mac, group } = port;
+                write!(f, " over {host_name} ({altname}) {host_mac} group {group:#x}")
+            }
+            None => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@ use tenant::{
     allocation::{Pinned, RecordState},
     config::{Fragment, parse_toml},
     facts::{CgroupFacts, KernelVersion},
+    host::HostConfig,
     ids::Digest,
     image::{Boot, ImageFormat, Manifest, Ready, TopEntry},
     plan::{Inputs, PlanError, plan},
@@ -113,5 +114,6 @@ pub(crate) fn plan_with(
 ) -> Result<Plan, PlanError> {
     let layout = Layout::default();
     let tenant = tenant(own);
-    plan(&Inputs { layout: &layout, tenant: &tenant, allocation, manifest, facts, unit_cgroup: None })
+    let host = HostConfig::default();
+    plan(&Inputs { layout: &layout, tenant: &tenant, allocation, manifest, host: &host, facts, unit_cgroup: None })
 }
