@@ -1,9 +1,12 @@
 //! The detached mounts of a tenant's root.
 
+use std::cell::OnceCell;
+
 use crate::{
     ids::UidRange,
-    kernel::{Access, Entry, Kernel, Prepared, Result, TmpfsUse, Upper},
+    kernel::{Access, Entry, Kernel, KernelError, Prepared, Result, Shape, TmpfsUse, Upper},
     limits::ByteSize,
+    path::TenantPath,
     plan::{ImageSource, Plan, RootStep},
 };
 
@@ -27,12 +30,20 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
         uids: plan.uids,
         image: kernel.tree_clone(image, user, Access::ReadOnly)?,
         dirs: kernel.tree_clone(&plan.dirs, user, Access::ReadWrite)?,
+        whole: OnceCell::new(),
     };
-    let mut mounts = Vec::new();
+    let mut mounts: Vec<Prepared<K::Fd>> = Vec::new();
     for step in &plan.root {
-        if let Some(tree) = trees.mount(step)? {
-            mounts.push(Prepared { at: step.at().map(str::to_owned), tree });
-        }
+        let tree = match (step, mounts.first()) {
+            (RootStep::Path { at }, Some(skeleton)) => Some(trees.show(plan, at, &skeleton.tree)?),
+            (RootStep::Present { at }, _) => trees.find(plan, at).map(|_| None)?,
+            _ => trees.mount(step)?,
+        };
+        mounts.extend(tree.map(|tree| Prepared { at: step.at().map(str::to_owned), tree }));
+    }
+    // Not sooner: listed paths get their places in it.
+    if let (Some(RootStep::Skeleton { .. }), Some(skeleton)) = (plan.root.first(), mounts.first()) {
+        kernel.seal(&skeleton.tree)?;
     }
     Ok(mounts)
 }
@@ -43,9 +54,38 @@ struct Trees<'a, K: Kernel> {
     uids: UidRange,
     image: K::Fd,
     dirs: K::Fd,
+    /// One overlay over the whole image, for the paths that are shown of it.
+    whole: OnceCell<K::Fd>,
 }
 
 impl<K: Kernel> Trees<'_, K> {
+    /// A detached copy of a listed path of the image. Never of the image itself: through an overlay of its
+    /// own a tenant shares no inode with others.
+    fn find(&self, plan: &Plan, at: &TenantPath) -> Result<(K::Fd, Shape)> {
+        let whole = match self.whole.get() {
+            Some(whole) => whole,
+            None => {
+                let whole = self.kernel.overlay(&self.image, None, None, self.uids.base())?;
+                self.whole.get_or_init(|| whole)
+            }
+        };
+        self.kernel.tree_path(whole, at.relative()).map_err(|error| KernelError {
+            object: format!("{at} in image {:?}, version {}", plan.image_name.as_str(), plan.digest),
+            ..error
+        })
+    }
+
+    /// A listed path, and its place in the skeleton.
+    fn show(&self, plan: &Plan, at: &TenantPath, skeleton: &K::Fd) -> Result<K::Fd> {
+        let (tree, shape) = self.find(plan, at)?;
+        let place = match shape {
+            Shape::Dir => Entry::Dir(0o755),
+            Shape::File => Entry::File,
+        };
+        self.kernel.tmpfs_entry(skeleton, at.relative(), place, self.uids.base())?;
+        Ok(tree)
+    }
+
     /// The mount of one step; none for the steps that init takes itself.
     fn mount(&self, step: &RootStep) -> Result<Option<K::Fd>> {
         let owner = self.uids.base();
@@ -59,7 +99,6 @@ impl<K: Kernel> Trees<'_, K> {
                 for (name, target) in links {
                     self.kernel.tmpfs_entry(&tree, name, Entry::Link(target), owner)?;
                 }
-                self.kernel.seal(&tree)?;
                 tree
             }
             RootStep::Shared { at } => self.kernel.overlay(&self.image, Some(at.relative()), None, owner)?,
@@ -87,7 +126,9 @@ impl<K: Kernel> Trees<'_, K> {
                 }
                 tree
             }
-            RootStep::Devpts { .. }
+            RootStep::Path { .. }
+            | RootStep::Present { .. }
+            | RootStep::Devpts { .. }
             | RootStep::Proc
             | RootStep::Sysfs
             | RootStep::Cgroup

@@ -10,7 +10,9 @@ use std::{
     rc::Rc,
 };
 
-use super::{Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, TmpfsUse, Upper, Veth};
+use super::{
+    Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, Shape, TmpfsUse, Upper, Veth,
+};
 use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
 
 /// What exists on the fake host, as text: `cgroup /a/b`, `link t1-0`, `process 100`.
@@ -165,6 +167,13 @@ impl Kernel for Fake {
     fn tree_subdir(&self, _tree: &FakeFd, dir: &str) -> Result<FakeFd> {
         self.call("clone directory", dir)?;
         Ok(self.open(format!("mount of {dir}")))
+    }
+
+    fn tree_path(&self, _tree: &FakeFd, path: &str) -> Result<(FakeFd, Shape)> {
+        self.call("find", path)?;
+        // On the fake host what has a dot in its name is a file.
+        let shape = if path.contains('.') { Shape::File } else { Shape::Dir };
+        Ok((self.open(format!("mount of {path}")), shape))
     }
 
     fn overlay(

@@ -82,6 +82,7 @@ fn assemble(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>) -> Result<OwnedFd> {
                     .map_err(|error| KernelError::new("write", "/run/host", error))?;
                 continue;
             }
+            RootStep::Present { .. } => continue,
             _ => match mounts.next() {
                 Some(prepared) => prepared.tree,
                 None => {
@@ -94,21 +95,31 @@ fn assemble(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>) -> Result<OwnedFd> {
             },
         };
         if let Some(at) = step.at() {
-            attach(root.as_fd(), at, &own)
+            let place = match step {
+                // Made with the skeleton: a file or a directory, whatever the image has.
+                RootStep::Path { .. } => open_made(root.as_fd(), at),
+                _ => open_place(root.as_fd(), at),
+            };
+            place
+                .and_then(|place| attach(&place, &own))
                 .map_err(|error| KernelError::new("attach", format!("/{at}"), error))?;
         }
     }
     Ok(root)
 }
 
-/// Mounts a tree at a path below the root. Missing directories are made; a link on the way is refused,
-/// for below the top level the tenant may have put it there.
-fn attach(root: BorrowedFd<'_>, at: &str, tree: &OwnedFd) -> io::Result<()> {
-    let place = open_place(root, at)?;
+fn attach(place: &OwnedFd, tree: &OwnedFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    Ok(move_mount(tree, "", &place, "", flags)?)
+    Ok(move_mount(tree, "", place, "", flags)?)
 }
 
+fn open_made(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(root, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+}
+
+/// A directory below the root to mount on. Missing ones are made; a link on the way is refused, for below
+/// the top level the tenant may have put it there.
 fn open_place(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;

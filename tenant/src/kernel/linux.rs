@@ -3,7 +3,7 @@
 use std::{net::IpAddr, os::fd::OwnedFd, path::Path};
 
 use super::{
-    Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, TmpfsUse, Upper, Veth, cgroup,
+    Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, Shape, TmpfsUse, Upper, Veth, cgroup,
     device, mount, netlink, process,
 };
 use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
@@ -84,6 +84,10 @@ impl Kernel for Linux {
 
     fn tree_subdir(&self, tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
         mount::tree_subdir(tree, dir)
+    }
+
+    fn tree_path(&self, tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> {
+        mount::tree_path(tree, path)
     }
 
     fn overlay(

@@ -13,14 +13,14 @@ use std::{
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat2},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
         fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
 };
 
-use super::{Access, Entry, KernelError, Result, TmpfsUse, Upper, raw};
+use super::{Access, Entry, KernelError, Result, Shape, TmpfsUse, Upper, raw};
 
 /// A tmpfs has an inode for every 4 KiB of its size, at least this many.
 const MIN_INODES: u64 = 4096;
@@ -150,6 +150,22 @@ pub(super) fn tree_subdir(tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
     clone().map_err(|error| KernelError::new("clone directory", dir, error))
 }
 
+pub(super) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> {
+    let clone = || -> io::Result<(OwnedFd, Shape)> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let found = openat2(tree, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        let shape = match FileType::from_raw_mode(fstat(&found)?.st_mode) {
+            FileType::Directory => Shape::Dir,
+            FileType::RegularFile => Shape::File,
+            _ => return Err(io::Error::other("it is neither a directory nor a plain file")),
+        };
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        Ok((open_tree(&found, "", flags)?, shape))
+    };
+    clone().map_err(|error| KernelError::new("find", format!("/{path}"), error))
+}
+
 /// An open layer and the option that hands it to overlayfs.
 struct Layer(&'static str, OwnedFd);
 
@@ -240,6 +256,10 @@ pub(super) fn tmpfs_entry(tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u
         let made = match entry {
             Entry::Dir(mode) => rustix::fs::mkdirat(tree, path, Mode::from_raw_mode(mode)),
             Entry::Link(target) => rustix::fs::symlinkat(target, tree, path),
+            Entry::File => {
+                let mode = Mode::from_raw_mode(0o444);
+                rustix::fs::mknodat(tree, path, FileType::RegularFile, mode, 0)
+            }
             Entry::Device(major, minor) => {
                 let device = rustix::fs::makedev(major, minor);
                 let mode = Mode::from_raw_mode(0o666);

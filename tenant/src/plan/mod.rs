@@ -115,6 +115,17 @@ pub enum PlanError {
         /// Why not.
         reason: String,
     },
+    /// A listed path of the image cannot be shown.
+    #[error("path \"{path}\": {reason}")]
+    Path {
+        /// The path.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A tenant that runs one program does not say which.
+    #[error("a tenant of this kind runs one program, and its key `init` does not say which")]
+    NoProgram,
     /// The manifest names a signal that does not exist.
     #[error("the image's manifest is unusable: {0}")]
     Manifest(String),
@@ -133,6 +144,8 @@ impl PlanError {
             Self::Nic { .. } => {
                 "correct the [[nic]] tables with tenantctl edit NAME; addresses from a pool are handed out by: tenantctl restart NAME"
             }
+            Self::Path { .. } => "correct its paths: tenantctl edit NAME",
+            Self::NoProgram => "name it and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'",
             Self::Manifest(_) => "build the image again: rootfsctl build",
         }
     }

@@ -54,7 +54,7 @@ pub struct DevNode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "lowercase")]
 pub enum RootStep {
-    /// A read-only tmpfs with a directory for every mount and the image's top-level links.
+    /// A read-only tmpfs with a place for every mount and the image's top-level links.
     Skeleton {
         /// Directories, parents first.
         dirs: Vec<TopDir>,
@@ -72,6 +72,17 @@ pub enum RootStep {
         at: TenantPath,
         /// Directory below [`super::Plan::dirs`] with `upper` and `work`.
         store: String,
+    },
+    /// A file or directory of the image, read-only, out of one overlay of this tenant's own. Links in the
+    /// path are followed inside the image.
+    Path {
+        /// Where.
+        at: TenantPath,
+    },
+    /// A file or directory of the image that another step shows: only looked for.
+    Present {
+        /// Where.
+        at: TenantPath,
     },
     /// The whole image under the tenant's changes, as `/`.
     Whole {
@@ -128,11 +139,13 @@ pub enum RootStep {
 }
 
 impl RootStep {
-    /// Where the step mounts something; none for the root itself and for `/run/host`.
+    /// Where the step mounts something; none for the root itself, for `/run/host`, and for what is only
+    /// looked for.
     pub fn at(&self) -> Option<&str> {
         match self {
-            Self::Skeleton { .. } | Self::Whole { .. } | Self::RunHost => None,
+            Self::Skeleton { .. } | Self::Whole { .. } | Self::Present { .. } | Self::RunHost => None,
             Self::Shared { at }
+            | Self::Path { at }
             | Self::Overlay { at, .. }
             | Self::Private { at, .. }
             | Self::Tmpfs { at, .. }
@@ -170,7 +183,7 @@ const DEV_DIRS: [&str; 3] = ["pts", "shm", "mqueue"];
 const SHM_SIZE: ByteSize = ByteSize(256 << 20);
 
 /// Directories every system needs, whatever the image holds.
-const ALWAYS: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
+pub(super) const ALWAYS: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
 
 /// The name, below a tenant's `dirs/`, of what it stores for a top-level directory: `/etc` is `etc`,
 /// and the whole root is `root-overlay`.
@@ -190,7 +203,8 @@ pub(super) fn image_source(layout: &Layout, manifest: &Manifest) -> ImageSource 
 
 pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanError> {
     let mut steps = match tenant.root {
-        RootMode::Skeleton | RootMode::Paths => skeleton(tenant, manifest)?,
+        RootMode::Skeleton => skeleton(tenant, manifest)?,
+        RootMode::Paths => super::paths::plan(tenant, manifest)?,
         RootMode::Overlay => vec![RootStep::Whole { store: store_name(None) }],
     };
     let mut dirs = tenant.dirs.clone();
