@@ -14,6 +14,7 @@ pub mod error;
 pub mod explain;
 pub mod host;
 pub mod logging;
+pub mod lxc;
 pub mod store;
 pub mod units;
 

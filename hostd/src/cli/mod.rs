@@ -10,6 +10,7 @@ mod destroy;
 mod exec;
 mod explain;
 mod freeze;
+mod import_lxc;
 mod kill;
 mod list;
 mod logs;
@@ -70,6 +71,8 @@ enum Command {
     Show(show::Show),
     Edit(config::Edit),
     Set(config::Set),
+    #[command(name = "import-lxc")]
+    ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
     Explain(explain::Explain),
     Exec(exec::Exec),
@@ -136,6 +139,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Show(verb) => verb.run(&context).await,
             Command::Edit(verb) => verb.run(&context).await,
             Command::Set(verb) => verb.run(&context).await,
+            Command::ImportLxc(verb) => verb.run(&context).await,
             Command::Plan(verb) => verb.run(&context).await,
             Command::Explain(verb) => verb.run(&context).await,
             Command::Logs(verb) => verb.run(&context).await,
@@ -192,6 +196,7 @@ mod tests {
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",
+            "import-lxc /var/lib/lxc/web/config --name web --dry-run",
         ] {
             let words = line.split(' ');
             assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_ok(), "{line}");
