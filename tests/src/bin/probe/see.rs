@@ -1,28 +1,19 @@
-//! Looks around inside a tenant and prints what it sees as one JSON object.
-//!
-//! `probe TOPIC…` reports the topics of [`TOPICS`]; `probe all` reports all of them. The verbs of
-//! [`VERBS`] do something until they are ended. Built without any shared library, so that it runs in
-//! every image.
+//! What can be seen from inside.
 
 use std::{
     collections::BTreeMap,
     ffi::CString,
     fs,
-    io::{self, Write},
     os::{
         fd::AsFd,
         unix::fs::{FileTypeExt, MetadataExt},
     },
     path::Path,
-    process::ExitCode,
-    thread,
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
     sys::{
-        inotify::{AddWatchFlags, InitFlags, Inotify},
         socket::{AddressFamily, SockFlag, SockType, socket},
         stat::{Mode, SFlag, makedev, mknod},
     },
@@ -32,7 +23,7 @@ use serde_json::{Value, json};
 type Look = fn() -> Value;
 
 /// What can be asked.
-const TOPICS: &[(&str, Look)] = &[
+pub(super) const TOPICS: &[(&str, Look)] = &[
     ("process", process),
     ("namespaces", namespaces),
     ("mounts", mounts),
@@ -44,123 +35,6 @@ const TOPICS: &[(&str, Look)] = &[
     ("refused", refused),
     ("strangers", strangers),
 ];
-
-/// What can be done: the name and the number of arguments.
-const VERBS: &[(&str, usize)] = &[("lock", 1), ("watch", 1), ("eat", 1), ("fork", 1), ("ptys", 1)];
-
-fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let done = match args.first().map(String::as_str) {
-        Some(verb) if VERBS.iter().any(|(name, count)| *name == verb && args.len() == count + 1) => {
-            perform(verb, &args[1])
-        }
-        Some(_) => report(&args),
-        None => {
-            Err(io::Error::other("usage: probe all | TOPIC… | lock FILE | watch FILE | eat MIB | fork N | ptys N"))
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("probe: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn report(wanted: &[String]) -> io::Result<()> {
-    let mut seen = serde_json::Map::new();
-    for topic in wanted {
-        let known = TOPICS.iter().filter(|(name, _)| name == topic || topic == "all");
-        let before = seen.len();
-        seen.extend(known.map(|(name, look)| ((*name).to_owned(), look())));
-        if seen.len() == before {
-            return Err(io::Error::other(format!("no topic {topic:?}")));
-        }
-    }
-    writeln!(io::stdout(), "{}", Value::Object(seen))
-}
-
-fn perform(verb: &str, argument: &str) -> io::Result<()> {
-    let number = || argument.parse::<usize>().map_err(io::Error::other);
-    match verb {
-        "lock" => lock(argument),
-        "watch" => watch(argument),
-        "eat" => eat(number()?),
-        "ptys" => ptys(number()?),
-        _ => fork(number()?),
-    }
-}
-
-/// Holds an exclusive flock(2) on a file until it is killed.
-fn lock(path: &str) -> io::Result<()> {
-    let file = fs::File::open(path)?;
-    let _held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-    say("locked")?;
-    wait_for_end()
-}
-
-/// Prints `event` for every time somebody opens or reads the file.
-fn watch(path: &str) -> io::Result<()> {
-    let inotify = Inotify::init(InitFlags::empty())?;
-    inotify.add_watch(path, AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS)?;
-    say("watching")?;
-    loop {
-        for _ in inotify.read_events()? {
-            say("event")?;
-        }
-    }
-}
-
-/// Touches this many MiB of memory, one by one.
-fn eat(count: usize) -> io::Result<()> {
-    let mut eaten = Vec::new();
-    for number in 1..=count {
-        eaten.push(vec![1_u8; 1 << 20]);
-        say(&format!("{number}"))?;
-    }
-    drop(std::hint::black_box(eaten));
-    Ok(())
-}
-
-/// Starts up to this many threads that do nothing, and prints how many there were.
-fn fork(count: usize) -> io::Result<()> {
-    let started = (0..count).take_while(|_| {
-        let quiet = || loop {
-            thread::park();
-        };
-        thread::Builder::new().stack_size(65_536).spawn(quiet).is_ok()
-    });
-    say(&started.count().to_string())
-}
-
-/// Opens up to this many pseudoterminals at once; how many there were, and the error of the next one.
-fn ptys(count: usize) -> io::Result<()> {
-    let mut held = Vec::new();
-    let mut then = None;
-    while held.len() < count {
-        match nix::pty::posix_openpt(nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOCTTY) {
-            Ok(master) => held.push(master),
-            Err(errno) => {
-                then = Some(format!("{errno:?}"));
-                break;
-            }
-        }
-    }
-    say(&json!({ "opened": held.len(), "then": then }).to_string())
-}
-
-fn say(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{text}")?;
-    stdout.flush()
-}
-
-fn wait_for_end() -> ! {
-    loop {
-        thread::park();
-    }
-}
 
 fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).map_or_else(|error| format!("! {error}"), |text| text.trim().to_owned())

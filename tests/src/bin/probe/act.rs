@@ -1,0 +1,85 @@
+//! Things that are done until somebody ends them.
+
+use std::{fs, io, thread, time::Duration};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+};
+use serde_json::json;
+
+use super::say;
+
+/// Holds an exclusive flock(2) on a file until it is killed.
+pub(super) fn lock(path: &str) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    let _held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+    say("locked")?;
+    wait_for_end()
+}
+
+/// Prints `event` for every time somebody opens or reads the file.
+pub(super) fn watch(path: &str) -> io::Result<()> {
+    let inotify = Inotify::init(InitFlags::empty())?;
+    inotify.add_watch(path, AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS)?;
+    say("watching")?;
+    loop {
+        for _ in inotify.read_events()? {
+            say("event")?;
+        }
+    }
+}
+
+/// Touches this many MiB of memory, one by one.
+pub(super) fn eat(count: usize) -> io::Result<()> {
+    let mut eaten = Vec::new();
+    for number in 1..=count {
+        eaten.push(vec![1_u8; 1 << 20]);
+        say(&format!("{number}"))?;
+    }
+    drop(std::hint::black_box(eaten));
+    Ok(())
+}
+
+/// Starts up to this many threads that do nothing, and prints how many there were.
+pub(super) fn fork(count: usize) -> io::Result<()> {
+    let started = (0..count).take_while(|_| {
+        let quiet = || loop {
+            thread::park();
+        };
+        thread::Builder::new().stack_size(65_536).spawn(quiet).is_ok()
+    });
+    say(&started.count().to_string())
+}
+
+/// Opens up to this many pseudoterminals at once; how many there were, and the error of the next one.
+pub(super) fn ptys(count: usize) -> io::Result<()> {
+    let mut held = Vec::new();
+    let mut then = None;
+    while held.len() < count {
+        match nix::pty::posix_openpt(nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOCTTY) {
+            Ok(master) => held.push(master),
+            Err(errno) => {
+                then = Some(format!("{errno:?}"));
+                break;
+            }
+        }
+    }
+    say(&json!({ "opened": held.len(), "then": then }).to_string())
+}
+
+/// Counts aloud, one number every so many milliseconds.
+pub(super) fn tick(milliseconds: u64) -> io::Result<()> {
+    let mut count = 0_u64;
+    loop {
+        thread::sleep(Duration::from_millis(milliseconds));
+        count += 1;
+        say(&count.to_string())?;
+    }
+}
+
+fn wait_for_end() -> ! {
+    loop {
+        thread::park();
+    }
+}

@@ -1,0 +1,83 @@
+//! Looks around inside a tenant and prints what it sees as one JSON object.
+//!
+//! `probe TOPIC…` reports the topics of [`see::TOPICS`]; `probe all` reports all of them. The verbs of
+//! [`VERBS`] do something until they are ended. Built without any shared library, so that it runs in
+//! every image.
+
+mod act;
+mod frames;
+mod see;
+mod traffic;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    str::FromStr,
+};
+
+use serde_json::Value;
+
+/// What can be done: the name, its arguments, how it is done.
+const VERBS: &[(&str, &[&str], Act)] = &[
+    ("lock", &["FILE"], |args| act::lock(&args[0])),
+    ("watch", &["FILE"], |args| act::watch(&args[0])),
+    ("eat", &["MIB"], |args| act::eat(number(&args[0])?)),
+    ("fork", &["N"], |args| act::fork(number(&args[0])?)),
+    ("ptys", &["N"], |args| act::ptys(number(&args[0])?)),
+    ("tick", &["MILLISECONDS"], |args| act::tick(number(&args[0])?)),
+    ("relay", &["PORT"], |args| traffic::relay(number(&args[0])?)),
+    ("talk", &["ADDRESS", "PORT"], |args| traffic::talk(&args[0], number(&args[1])?)),
+    ("sink", &["PORT"], |args| traffic::sink(number(&args[0])?)),
+    ("pump", &["ADDRESS", "PORT", "MILLISECONDS"], |args| {
+        traffic::pump(&args[0], number(&args[1])?, number(&args[2])?)
+    }),
+    ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
+];
+
+type Act = fn(&[String]) -> io::Result<()>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let verb = args.first().and_then(|word| VERBS.iter().find(|(name, ..)| name == word));
+    let done = match verb {
+        Some((_, takes, act)) if args.len() == takes.len() + 1 => act(&args[1..]),
+        None if !args.is_empty() => report(&args),
+        _ => Err(io::Error::other(usage())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("probe: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let verbs = VERBS.iter().map(|(name, takes, _)| format!(" | {name} {}", takes.join(" ")));
+    format!("usage: probe all | TOPIC…{}", verbs.collect::<String>())
+}
+
+fn report(wanted: &[String]) -> io::Result<()> {
+    let mut seen = serde_json::Map::new();
+    for topic in wanted {
+        let known = see::TOPICS.iter().filter(|(name, _)| name == topic || topic == "all");
+        let before = seen.len();
+        seen.extend(known.map(|(name, look)| ((*name).to_owned(), look())));
+        if seen.len() == before {
+            return Err(io::Error::other(format!("no topic {topic:?}")));
+        }
+    }
+    writeln!(io::stdout(), "{}", Value::Object(seen))
+}
+
+fn number<T: FromStr<Err = std::num::ParseIntError>>(word: &str) -> io::Result<T> {
+    word.parse().map_err(io::Error::other)
+}
+
+/// Prints a line at once.
+fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
+}

@@ -1,0 +1,89 @@
+//! Connections that carry lines, and connections that carry as much as they can.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Ipv6Addr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::say;
+
+/// Bytes of one read or write.
+const CHUNK: usize = 128 << 10;
+
+/// Sends every line that comes over any connection to all connections.
+pub(super) fn relay(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    let all: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    say("relaying")?;
+    for stream in listener.incoming() {
+        let (stream, all) = (stream?, Arc::clone(&all));
+        all.lock().expect("no thread panics").push(stream.try_clone()?);
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { return };
+                for mut other in all.lock().expect("no thread panics").iter() {
+                    // Who has gone does not hear it.
+                    let _gone = writeln!(other, "{line}");
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A connection between standard input and standard output; says `connected` first.
+pub(super) fn talk(address: &str, port: u16) -> io::Result<()> {
+    let mut stream = TcpStream::connect((address, port))?;
+    stream.set_nodelay(true)?;
+    say("connected")?;
+    let hear = BufReader::new(stream.try_clone()?);
+    let listener = thread::spawn(move || {
+        let mut heard = hear.lines();
+        heard.try_for_each(|line| say(&line?))
+    });
+    for line in io::stdin().lines() {
+        writeln!(stream, "{}", line?)?;
+    }
+    listener.join().map_err(|_| io::Error::other("the listener panicked"))?
+}
+
+/// Takes whatever comes, and answers each connection with the number of bytes once it has come to its
+/// end.
+pub(super) fn sink(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    say("listening")?;
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        thread::spawn(move || -> io::Result<()> {
+            let (mut buffer, mut taken) = (vec![0; CHUNK], 0_u64);
+            loop {
+                match stream.read(&mut buffer)? {
+                    0 => break,
+                    count => taken += count as u64,
+                }
+            }
+            stream.write_all(&taken.to_be_bytes())
+        });
+    }
+    Ok(())
+}
+
+/// Sends to a [`sink`] for so many milliseconds; prints the bytes that arrived and the time in
+/// microseconds until the sink had all of them.
+pub(super) fn pump(address: &str, port: u16, milliseconds: u64) -> io::Result<()> {
+    let mut stream = TcpStream::connect((address, port))?;
+    let (chunk, begin) = (vec![0; CHUNK], Instant::now());
+    while begin.elapsed() < Duration::from_millis(milliseconds) {
+        stream.write_all(&chunk)?;
+    }
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut taken = [0; 8];
+    stream.read_exact(&mut taken)?;
+    let microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+    say(&json!({ "bytes": u64::from_be_bytes(taken), "us": microseconds }).to_string())
+}
