@@ -8,10 +8,12 @@ pub mod guard;
 pub mod host;
 pub mod howto;
 pub mod poll;
+pub mod running;
 pub mod tenant;
 pub mod terminal;
 
 pub use command::{Output, Run};
 pub use host::Host;
+pub use running::Running;
 pub use tenant::Tenant;
 pub use terminal::Terminal;
