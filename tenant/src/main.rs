@@ -8,7 +8,7 @@ use tenant::{
     attach::{self, AttachEnd, AttachError, AttachOptions, DetachKey},
     join::{self, ExecError, ExecOptions, TtyMode},
     supervisor::{
-        self, Failed, RunOptions, chain,
+        self, Failed, RunError, RunOptions, chain,
         control::{Client, ControlError, Request},
         wire::Tty,
     },
@@ -204,6 +204,11 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
     let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
     supervisor::run(RunOptions { layout, name: name.clone(), cgroup, v1_cgroups }).map_err(|failed| {
         let Failed { error, console } = failed;
+        if let RunError::ProgramFailed(_) = *error {
+            let text = format!("tenant {:?} failed: {}", name.as_str(), chain(&*error));
+            let help = error.help().map(|help| help.replace("NAME", name.as_str()));
+            return Trouble { console, ..Trouble::new(text, help, error.exit_code()) };
+        }
         let help = error.help().map(|help| help.replace("NAME", name.as_str()));
         Trouble { console, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
     })

@@ -58,7 +58,8 @@ pub enum Phase {
     Stopping,
     /// init ended and everything was taken down; `exit` says how.
     Stopped,
-    /// The start failed; `failure` says why.
+    /// The start failed, or the one program of an application did; `failure` says why, and `exit` how it
+    /// ended if it had begun.
     Failed,
 }
 
@@ -79,6 +80,17 @@ pub enum Exit {
     Poweroff,
     /// This signal killed it.
     Signal(i32),
+}
+
+impl Exit {
+    /// The code that stands for it, as in a shell: 128 and the number of the signal that killed it.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Poweroff => 0,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
 }
 
 /// Why a start failed.
@@ -125,10 +137,10 @@ pub struct RunState {
     /// The last `STATUS=` that init sent, at most 256 bytes, control characters removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// How init ended, in the phase `stopped`.
+    /// How init ended, in the phases `stopped` and `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
-    /// Why the start failed, in the phase `failed`.
+    /// Why the start, or the program, failed, in the phase `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }

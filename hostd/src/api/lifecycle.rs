@@ -11,6 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
+use tenant::state::Exit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -171,6 +172,9 @@ pub(super) struct WaitParameters {
 pub struct Waited {
     /// What the tenant does.
     pub state: TenantState,
+    /// The code that its init, or its one program, ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 /// Answers when a tenant is up, or down.
@@ -188,5 +192,6 @@ pub(super) async fn wait(
     let seconds = parameters.timeout_sec.unwrap_or(60).min(MAX_WAIT);
     let up = parameters.goal == Goal::Running;
     let state = host.wait(&name, up, Duration::from_secs(seconds.into())).await?;
-    Ok(Json(Waited { state }))
+    let said = host.units().state(&name).filter(|_| !state.is_up());
+    Ok(Json(Waited { state, exit_code: said.and_then(|said| said.exit).map(Exit::code) }))
 }

@@ -112,6 +112,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         init_pid: now.and_then(|said| said.init).map(|init| init.pid),
         boots: now.map(|said| said.boots),
         status: now.and_then(|said| said.status.clone()),
+        exit_code: said.as_ref().filter(|_| !is_up).and_then(|said| said.exit).map(Exit::code),
         exit: if is_up { None } else { exit },
         failure: said
             .as_ref()

@@ -117,6 +117,9 @@ pub struct Detail {
     /// What its init last said of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The code that its init, or its one program, ended with last: 128 and the number for a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
     /// How its init ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<String>,

@@ -1,6 +1,6 @@
 use clap::{Args, ValueEnum};
 
-use super::{Context, client, many, many::Names, output};
+use super::{Context, client, many, many::Names};
 use crate::api::lifecycle::Waited;
 
 /// Wait until tenants are running or stopped
@@ -35,7 +35,9 @@ impl Wait {
             async move { api.get::<Waited>(&path).await }
         };
         many::each(context, names, wait, |waited| {
-            output::clean(&format!("{:?}", waited.state)).to_lowercase() + "\n"
+            let state = format!("{:?}", waited.state).to_lowercase();
+            let code = waited.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
+            format!("{state}{code}\n")
         })
         .await
     }

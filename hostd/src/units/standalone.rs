@@ -19,6 +19,7 @@ use rustix::process::{
 use tenant::{
     HostFacts, Layout, Plan, TenantName, apply,
     kernel::{Kernel, KernelError, Linux},
+    plan::FirstProcess,
     record::{self, Durability},
     state::{ProcessRef, RunState},
 };
@@ -197,6 +198,7 @@ impl Standalone {
     pub async fn start(&self, start: Start) -> Result<(), UnitError> {
         let name = start.name.clone();
         let deadline = start.timeout + GRACE;
+        let is_app = start.plan.init.process == FirstProcess::Reaper;
         let (shared, program) = (self.shared.clone(), self.program.clone());
         let notify_dir = shared.layout.run().join(NOTIFY);
         let notify = NotifySocket::bind(&notify_dir, name.as_str())
@@ -206,18 +208,29 @@ impl Standalone {
         let launched = task::spawn_blocking(move || shared.launch(&program, &start, &path)).await;
         let process = launched.map_err(|error| UnitError::Io("start the supervisor", error.into()))??;
         let Some(live) = self.live(&name) else {
-            return Err(self.post_mortem(&name, process));
+            return self.over(&name, process, is_app);
         };
         tokio::select! {
+            biased;
             ready = notify.ready() => {
                 ready.map_err(|error| UnitError::Io("listen to the supervisor", error))
             }
-            _ = gone(live.ended.clone()) => Err(self.post_mortem(&name, process)),
+            _ = gone(live.ended.clone()) => self.over(&name, process, is_app),
             () = tokio::time::sleep(deadline) => {
                 let console = self.console(&name);
                 self.kill(&name).await?;
                 Err(UnitError::Timeout(deadline.as_secs(), console))
             }
+        }
+    }
+
+    /// A supervisor has ended before anybody heard that its tenant was ready: nothing to complain about if
+    /// that was a program that is done already, or has failed since.
+    fn over(&self, name: &TenantName, process: ProcessRef, is_app: bool) -> Result<(), UnitError> {
+        let state = self.state(name).filter(|state| state.supervisor == process);
+        match state {
+            Some(state) if is_app && state.ready_us.is_some() => Ok(()),
+            _ => Err(self.post_mortem(name, process)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! It is a copy of a single-threaded supervisor in new namespaces. It never returns.
 
 use std::{
+    collections::BTreeMap,
     ffi::CString,
     fs::File,
     io::{self, Write as _},
@@ -23,9 +24,9 @@ use super::{
     Access, KernelError, Prepared, Result, confine, mount, netlink,
     process::{Message, receive, send},
     pty::{self, Pty},
-    raw,
+    raw, reaper,
 };
-use crate::plan::{NOTIFY_SOCKET, Plan, RootStep};
+use crate::plan::{FirstProcess, NOTIFY_SOCKET, Plan, RootStep};
 
 /// Runs init's side of the start.
 pub(super) fn run(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
@@ -56,8 +57,15 @@ fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &Owned
     }
     netlink::configure_inside(&plan.nics)?;
     settle(&console).map_err(|error| KernelError::new("set up", "the console", error))?;
+    write_sysctls(&plan.init.sysctl)?;
     confine::apply(&plan.security).map_err(|error| KernelError::new("confine", "init", error))?;
-    execute(plan)
+    match plan.init.process {
+        FirstProcess::Program => execute(plan),
+        FirstProcess::Reaper => match reaper::run(plan, gate) {
+            Ok(code) => raw::exit(code),
+            Err(error) => Err(KernelError::new("start", "the reaping init", error)),
+        },
+    }
 }
 
 /// Attaches every mount below the new root, which itself lies over the old one.
@@ -149,6 +157,7 @@ fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>) -> io::Result<()> {
         ("container-manager", Some(b"tenantry".to_vec())),
         ("container-uuid", Some(plan.init.uuid.clone().into_bytes())),
         ("os-release", os_release),
+        ("resolv.conf", plan.init.resolv_conf.clone().map(String::into_bytes)),
     ];
     for (name, text) in files {
         let Some(text) = text else { continue };
@@ -213,6 +222,32 @@ fn notify_socket() -> Result<OwnedFd> {
     bind().map_err(|error| KernelError::new("bind", NOTIFY_SOCKET, error))
 }
 
+/// Keys of the network namespace, once its interfaces are there, see sysctl(8).
+fn write_sysctls(sysctl: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in sysctl {
+        // As in sysctl(8): a dot in a name of an interface is written as a slash, and the other way round.
+        let path: String = key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect();
+        let write = || -> io::Result<()> {
+            let dir = openat(CWD, "/proc/sys/net", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            let below = path.strip_prefix("net/").ok_or(io::ErrorKind::InvalidInput)?;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            let file = openat2(&dir, below, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+            // One write, for the kernel takes each one as a whole value.
+            rustix::io::write(&file, value.as_bytes())?;
+            Ok(())
+        };
+        write().map_err(|error| KernelError::new("set sysctl", format!("{key} = {value:?}"), error))?;
+    }
+    Ok(())
+}
+
 /// A process as init expects to be born: its own session, the console as its standard streams, no
 /// signal blocked or ignored, no other descriptor.
 fn settle(console: &OwnedFd) -> io::Result<()> {
@@ -234,7 +269,7 @@ fn settle(console: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn execute(plan: &Plan) -> Result<()> {
+pub(super) fn execute(plan: &Plan) -> Result<()> {
     let text = |text: String| CString::new(text).map_err(io::Error::from);
     let argv = plan.init.argv.iter().map(|argument| text(argument.clone())).collect::<io::Result<Vec<_>>>();
     let env = plan.init.env.iter().map(|(key, value)| text(format!("{key}={value}")));

@@ -14,6 +14,7 @@ mod netlink;
 mod process;
 pub mod pty;
 pub mod raw;
+mod reaper;
 
 use std::{borrow::Cow, io, net::IpAddr, path::Path};
 

@@ -401,3 +401,72 @@ pub fn bpf_attach_cgroup_device(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>)
         .put(12, BPF_F_ALLOW_MULTI.to_ne_bytes());
     bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
 }
+
+/// Waits for any signal; all of them have to be blocked. See sigwaitinfo(2).
+///
+/// # Errors
+/// The kernel's.
+pub fn wait_signal() -> io::Result<i32> {
+    loop {
+        let all = nix::sys::signal::SigSet::all();
+        let info: *mut libc::siginfo_t = std::ptr::null_mut();
+        // SAFETY: the set is initialized and outlives the call; a null pointer asks for no siginfo.
+        let signal = unsafe { libc::sigwaitinfo(all.as_ref(), info) };
+        if signal > 0 {
+            return Ok(signal);
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error => return Err(error),
+        }
+    }
+}
+
+/// kill(2) by number: the real-time signals have no names in rustix and nix. A process that is gone
+/// already is no error.
+///
+/// # Errors
+/// The kernel's.
+pub fn kill(pid: nix::unistd::Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two numbers and no pointer.
+    match unsafe { libc::kill(pid.as_raw(), signal) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// Replaces this process's arguments, which anybody may read in `/proc/PID/cmdline`, by one word, and
+/// takes its environment out of its memory. Both are empty afterwards for this process as well.
+///
+/// # Errors
+/// `/proc/self/stat` cannot be read.
+pub fn overwrite_arguments(word: &str) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Fields 48 to 51, see proc_pid_stat(5); the second one may hold spaces and parentheses.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace().collect::<Vec<_>>());
+    let field = |number: usize| -> io::Result<usize> {
+        let text = fields.as_ref().and_then(|fields| fields.get(number - 3));
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    };
+    for (first, last, text) in [(field(48)?, field(49)?, word), (field(50)?, field(51)?, "")] {
+        if first == 0 || last <= first {
+            continue;
+        }
+        let length = last - first;
+        let text = &text.as_bytes()[..text.len().min(length - 1)];
+        // SAFETY: the kernel says that the strings of argv, or of the environment, lie in these bytes of
+        // this process's initial stack, which is mapped writable for as long as it lives. Nobody holds a
+        // reference to them: std and libc copy from there, and what they find from now on are empty
+        // strings, ended by the zeros. There is no other thread that could be reading.
+        #[allow(clippy::multiple_unsafe_ops_per_block)]
+        unsafe {
+            let area = std::ptr::with_exposed_provenance_mut::<u8>(first);
+            std::ptr::write_bytes(area, 0, length);
+            std::ptr::copy_nonoverlapping(text.as_ptr(), area, text.len());
+        }
+    }
+    Ok(())
+}

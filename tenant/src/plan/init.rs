@@ -7,16 +7,41 @@ use serde::Serialize;
 use super::PlanError;
 use crate::{
     allocation::Allocation,
-    config::{Signal, Tenant},
+    config::{Kind, Signal, Tenant},
+    facts::HostFacts,
     image::{Manifest, Ready},
 };
 
 /// Path, inside the tenant, of the datagram socket that its init reports to, see sd_notify(3).
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
 
+/// What asks a program that is no init to end.
+const APP_STOP_SIGNAL: &str = "SIGTERM";
+
+/// What process 1 of a tenant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstProcess {
+    /// The program itself: an init.
+    Program,
+    /// A small one that starts the program, passes signals on to it, reaps, and ends as it ends.
+    Reaper,
+}
+
+impl FirstProcess {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::App | Kind::AppPlus => Self::Reaper,
+            Kind::SharedOs | Kind::Os | Kind::Router => Self::Program,
+        }
+    }
+}
+
 /// How init is executed, recognized as ready, and stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InitPlan {
+    /// Who is process 1.
+    pub process: FirstProcess,
     /// Argument vector; the first element is an absolute path inside.
     pub argv: Vec<String>,
     /// Its whole environment.
@@ -37,19 +62,31 @@ pub struct InitPlan {
     pub getty: Vec<String>,
     /// Largest size of a console log, bytes.
     pub console_log: u64,
+    /// Keys of its network namespace that are set before it runs, see sysctl(8).
+    pub sysctl: BTreeMap<String, String>,
+    /// Text of `/run/host/resolv.conf`, see resolv.conf(5); none without name servers.
+    pub resolv_conf: Option<String>,
 }
 
 pub(super) fn plan(
     tenant: &Tenant,
     allocation: &Allocation,
     manifest: &Manifest,
+    facts: &HostFacts,
 ) -> Result<InitPlan, PlanError> {
     let boot = &manifest.boot;
+    let process = FirstProcess::of(tenant.kind);
+    // What the image says of its init is not about another program.
+    let is_app = process == FirstProcess::Reaper;
+    if is_app && tenant.init.is_none() {
+        return Err(PlanError::NoProgram);
+    }
     let stop_signal = match tenant.stop_signal {
         Some(signal) => signal,
+        None if is_app => APP_STOP_SIGNAL.parse().expect("its name is valid"),
         None => boot.stop_signal.parse::<Signal>().map_err(|error| PlanError::Manifest(error.to_string()))?,
     };
-    let ready = tenant.ready.unwrap_or(boot.ready);
+    let ready = tenant.ready.unwrap_or(if is_app { Ready::Exec } else { boot.ready });
     let argv = tenant.init.clone().unwrap_or_else(|| boot.init.clone());
     if !argv.first().is_some_and(|program| program.starts_with('/')) {
         return Err(PlanError::Manifest("it has no absolute path to an init".to_owned()));
@@ -67,7 +104,11 @@ pub(super) fn plan(
         env.insert("NOTIFY_SOCKET".to_owned(), NOTIFY_SOCKET.to_owned());
     }
     env.extend(tenant.env.clone());
+    let mut sysctl = tenant.sysctl.clone();
+    // A host that does not speak IPv6 has none of these keys.
+    sysctl.retain(|key, _| facts.ipv6 || !key.starts_with("net.ipv6."));
     Ok(InitPlan {
+        process,
         argv,
         env,
         hostname: tenant.hostname.clone(),
@@ -78,5 +119,18 @@ pub(super) fn plan(
         ready,
         getty: tenant.getty.clone().unwrap_or_else(|| boot.getty.clone()),
         console_log: tenant.console_log,
+        sysctl,
+        resolv_conf: resolv_conf(tenant),
     })
+}
+
+fn resolv_conf(tenant: &Tenant) -> Option<String> {
+    if tenant.dns.is_empty() {
+        return None;
+    }
+    let mut text: String = tenant.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
+    if !tenant.dns_search.is_empty() {
+        text.push_str(&format!("search {}\n", tenant.dns_search.join(" ")));
+    }
+    Some(text)
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
-pub use init::{InitPlan, NOTIFY_SOCKET};
+pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
 pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PortPlan, host_link, port_group};
 pub use root::{DevNode, ImageSource, RootStep, TopDir, store_name};
 pub use security::{Argument, Deny, SecurityPlan};
@@ -205,7 +205,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         nics: network::plan(inputs)?,
         claims: layout.nic_claims(),
         ttys: tenant.ttys,
-        security: security::plan(),
-        init: init::plan(tenant, allocation, manifest)?,
+        security: security::plan(tenant),
+        init: init::plan(tenant, allocation, manifest, facts)?,
     })
 }

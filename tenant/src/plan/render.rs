@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LinkPlan, NicPlan, Plan, PortPlan, RootStep};
+use super::{FirstProcess, LinkPlan, NicPlan, Plan, PortPlan, RootStep};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +132,15 @@ impl fmt::Display for Plan {
         writeln!(f, "hostname    {}", self.init.hostname)?;
         for (key, value) in &self.init.env {
             writeln!(f, "env         {key}={}", value.escape_debug())?;
+        }
+        for (key, value) in &self.init.sysctl {
+            writeln!(f, "sysctl      {key} = {}", value.escape_debug())?;
+        }
+        if let Some(text) = &self.init.resolv_conf {
+            writeln!(f, "resolver    {}", text.trim_end().replace('\n', ", "))?;
+        }
+        if self.init.process == FirstProcess::Reaper {
+            writeln!(f, "init        passes signals on, reaps, ends as the program ends")?;
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
         writeln!(f, "ready       on {:?} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;

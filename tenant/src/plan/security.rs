@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::config::Tenant;
+
 /// A refused system call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deny {
@@ -108,9 +110,10 @@ const DENIED: &[(&str, &str, Option<Argument>, &str)] = &[
     ("ioctl",              "EPERM",  Some(Argument { index: 1, value: TIOCLINUX }), "types into another's terminal"),
 ];
 
-pub(super) fn plan() -> SecurityPlan {
+pub(super) fn plan(tenant: &Tenant) -> SecurityPlan {
+    let is_kept = |name: &&str| !tenant.drop_capabilities.iter().any(|dropped| dropped == name);
     SecurityPlan {
-        capabilities: CAPABILITIES.to_vec(),
+        capabilities: CAPABILITIES.into_iter().filter(is_kept).collect(),
         denied: DENIED
             .iter()
             .map(|&(syscall, errno, only, reason)| Deny { syscall, errno, only, reason })

@@ -19,6 +19,7 @@ use crate::{
     image::Ready,
     kernel::raw,
     load::load_plan,
+    plan::FirstProcess,
     state::{Failure, Phase, ProcessRef, RunState},
 };
 
@@ -194,7 +195,8 @@ impl Supervisor {
         let now = Instant::now();
         let age = now.duration_since(init.executed);
         drop(init);
-        let verdict = lifecycle::judge(death, self.wish, self.phase(), age);
+        let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
+        let verdict = lifecycle::judge(death, process, self.wish, self.phase(), age);
         self.consoles.disconnect(now);
         let wish = self.wish;
         match verdict {
@@ -212,6 +214,12 @@ impl Supervisor {
                     state.exit = Some(exit);
                 }
                 Err(RunError::Died(exit))
+            }
+            Verdict::Failed(exit) => {
+                if let Some(state) = &mut self.state {
+                    state.exit = Some(exit);
+                }
+                Err(RunError::ProgramFailed(exit))
             }
             Verdict::Reboot => {
                 // A reboot that somebody asked for is not a loop.
@@ -256,7 +264,7 @@ impl Supervisor {
             message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));
         }
         let console = match &error {
-            RunError::Died(_) | RunError::NotReady(_) | RunError::RebootLoop => {
+            RunError::Died(_) | RunError::ProgramFailed(_) | RunError::NotReady(_) | RunError::RebootLoop => {
                 self.consoles.last_words(Tty::CONSOLE, LAST_WORDS)
             }
             _ => Vec::new(),

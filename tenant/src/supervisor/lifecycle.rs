@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::state::{Exit, Phase};
+use crate::{
+    plan::FirstProcess,
+    state::{Exit, Phase},
+};
 
 /// What happens to a supervised tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +80,17 @@ pub enum Verdict {
     Over(Exit),
     /// It never got going: a failed start.
     Dead(Exit),
+    /// It is over, and its one program says that it has failed.
+    Failed(Exit),
 }
 
 /// An init that ends with an error this soon after it was executed has not started.
 pub const STILLBORN: Duration = Duration::from_secs(1);
 
 /// Judges the end of an init that lived for `age` after it was executed. reboot(2) in a pid namespace
-/// kills its init with SIGHUP for a restart and with SIGINT for a halt or power-off.
-pub fn judge(death: Death, wish: Wish, phase: Phase, age: Duration) -> Verdict {
+/// kills its init with SIGHUP for a restart and with SIGINT for a halt or power-off. A reaper ends with the
+/// code of the program it was started for, however long that ran.
+pub fn judge(death: Death, process: FirstProcess, wish: Wish, phase: Phase, age: Duration) -> Verdict {
     let exit = match death {
         Death::Signal(libc::SIGHUP | libc::SIGINT) => Exit::Poweroff,
         Death::Signal(signal) => Exit::Signal(signal),
@@ -95,6 +101,7 @@ pub fn judge(death: Death, wish: Wish, phase: Phase, age: Duration) -> Verdict {
         (Wish::Stop, _) | (Wish::Run, Death::Signal(libc::SIGINT)) => Verdict::Over(exit),
         (Wish::Run, _) if phase == Phase::Booting => Verdict::Dead(exit),
         (Wish::Run, Death::Code(0)) => Verdict::Over(exit),
+        (Wish::Run, _) if process == FirstProcess::Reaper => Verdict::Failed(exit),
         (Wish::Run, _) if age < STILLBORN => Verdict::Dead(exit),
         (Wish::Run, _) => Verdict::Over(exit),
     }
@@ -104,6 +111,8 @@ pub fn judge(death: Death, wish: Wish, phase: Phase, age: Duration) -> Verdict {
 pub fn exit_code(exit: Exit, wish: Wish) -> u8 {
     match (exit, wish) {
         (Exit::Poweroff, _) => 0,
+        // A signal ended it, as was asked.
+        (Exit::Code(129..), Wish::Stop | Wish::Reboot) => 0,
         (Exit::Code(code), _) => u8::try_from(code).unwrap_or(1),
         // It had to be killed, as was asked.
         (Exit::Signal(_), Wish::Stop | Wish::Reboot) => 0,
@@ -170,7 +179,7 @@ mod tests {
     #[test]
     fn the_end_of_init_is_judged_by_what_was_asked() {
         let old = Duration::from_secs(60);
-        let judge_at = |death, wish| judge(death, wish, Phase::Running, old);
+        let judge_at = |death, wish| judge(death, FirstProcess::Program, wish, Phase::Running, old);
         assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Wish::Run), Verdict::Reboot);
         assert_eq!(judge_at(Death::Signal(libc::SIGINT), Wish::Run), Verdict::Over(Exit::Poweroff));
         assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Wish::Stop), Verdict::Over(Exit::Poweroff));
@@ -182,6 +191,7 @@ mod tests {
     #[test]
     fn an_init_that_dies_at_once_is_a_failed_start() {
         let young = Duration::from_millis(5);
+        let judge = |death, wish, phase, age| super::judge(death, FirstProcess::Program, wish, phase, age);
         let dead = Verdict::Dead(Exit::Code(1));
         assert_eq!(judge(Death::Code(1), Wish::Run, Phase::Running, young), dead);
         assert_eq!(judge(Death::Code(1), Wish::Run, Phase::Booting, Duration::from_secs(9)), dead);
@@ -190,9 +200,27 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_fails_has_failed_however_long_it_ran() {
+        for age in [Duration::from_millis(5), Duration::from_secs(3600)] {
+            let judge = |death, wish| super::judge(death, FirstProcess::Reaper, wish, Phase::Running, age);
+            let code = |code| (Death::Code(code), Exit::Code(code));
+            for (death, exit) in [code(3), code(143), (Death::Signal(9), Exit::Signal(9))] {
+                assert_eq!(judge(death, Wish::Run), Verdict::Failed(exit));
+                assert_eq!(judge(death, Wish::Stop), Verdict::Over(exit));
+                assert_eq!(judge(death, Wish::Reboot), Verdict::Reboot);
+            }
+            assert_eq!(judge(Death::Code(0), Wish::Run), Verdict::Over(Exit::Code(0)));
+            assert_eq!(judge(Death::Signal(libc::SIGHUP), Wish::Run), Verdict::Reboot);
+        }
+    }
+
+    #[test]
     fn the_exit_code_is_the_tenants() {
         assert_eq!(exit_code(Exit::Poweroff, Wish::Run), 0);
         assert_eq!(exit_code(Exit::Code(7), Wish::Run), 7);
+        assert_eq!(exit_code(Exit::Code(7), Wish::Stop), 7);
+        assert_eq!(exit_code(Exit::Code(143), Wish::Run), 143);
+        assert_eq!(exit_code(Exit::Code(143), Wish::Stop), 0);
         assert_eq!(exit_code(Exit::Signal(9), Wish::Stop), 0);
         assert_eq!(exit_code(Exit::Signal(9), Wish::Run), 1);
     }

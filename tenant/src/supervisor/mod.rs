@@ -120,6 +120,9 @@ pub enum RunError {
     /// Its init ended before it had started.
     #[error("its init {}", how(.0))]
     Died(Exit),
+    /// The one program it is for ended with an error, or was killed.
+    #[error("its program {}", how(.0))]
+    ProgramFailed(Exit),
     /// Its init does not get ready.
     #[error("its init was not ready within {0} s")]
     NotReady(u64),
@@ -130,6 +133,7 @@ pub enum RunError {
 
 fn how(exit: &Exit) -> String {
     match exit {
+        Exit::Code(code @ 129..=192) => format!("was killed by signal {}", code - 128),
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Poweroff => "powered off".to_owned(),
         Exit::Signal(signal) => format!("was killed by signal {signal}"),
@@ -150,7 +154,7 @@ impl RunError {
             Self::Load(error) => error.help().map(str::to_owned),
             Self::Sweep(_) => Some("end what still uses it; the cgroup's cgroup.procs names it".to_owned()),
             Self::Unit(_) => Some("start it through its unit manager: tenantctl start NAME".to_owned()),
-            Self::Died(_) | Self::NotReady(_) | Self::RebootLoop => {
+            Self::Died(_) | Self::ProgramFailed(_) | Self::NotReady(_) | Self::RebootLoop => {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
             }
             Self::Start(error) => Some(start_help(error.step).to_owned()),
@@ -163,7 +167,9 @@ impl RunError {
         match self {
             Self::Load(LoadPlanError::Config(LoadError::NoTenant(_))) => 3,
             Self::Busy(_) => 4,
-            Self::Died(Exit::Code(code @ 1..=255)) => *code as u8,
+            Self::Died(Exit::Code(code @ 1..=255)) | Self::ProgramFailed(Exit::Code(code @ 1..=255)) => {
+                *code as u8
+            }
             _ => 1,
         }
     }

@@ -1,0 +1,224 @@
+//! rtnetlink(7). The only module that knows the netlink crates, which change their interfaces often.
+//!
+//! | file | what it handles |
+//! |---|---|
+//! | `mod` | a socket; requests, one by one or many at once |
+//! | `facts` | what an interface is |
+//! | `link` | interfaces that are made for a tenant and go with it |
+//! | `nic` | interfaces of the host that move into a tenant and come home |
+//! | `address` | addresses, routes, neighbours, rules as messages |
+//! | `inside` | the tenant's side |
+//! | `sysctl` | forwarding |
+//! | `error` | what a person is told |
+
+mod address;
+mod error;
+mod facts;
+mod inside;
+mod link;
+mod nic;
+mod sysctl;
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sched::{CloneFlags, setns};
+
+pub use error::LinkError;
+pub(super) use inside::configure_inside;
+pub(super) use link::{child_create, link_delete, port_route, veth_create};
+pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, nics_home};
+pub(super) use sysctl::forwarding_enable;
+
+const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
+const REPLACE: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+
+/// Length of struct nlmsghdr, netlink(7), bytes.
+const HEADER: usize = 16;
+/// More than the kernel puts into one answer, bytes.
+const BUFFER: usize = 64 << 10;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+/// A message and the flags it is sent with.
+type Request = (RouteNetlinkMessage, u16);
+
+/// A socket to the kernel's interfaces. It stays in the network namespace in which it was opened.
+struct Connection {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// One message of the kernel.
+struct Answer<'a> {
+    kind: u16,
+    sequence: u32,
+    payload: &'a [u8],
+}
+
+impl Connection {
+    fn open() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_ROUTE)?;
+        // Nobody but the kernel can answer on a connected socket.
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
+    }
+
+    /// A socket in another network namespace. This thread is in it for as long as that takes.
+    fn open_in(namespace: BorrowedFd<'_>) -> io::Result<Self> {
+        let home = own_namespace()?;
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        let connection = Self::open();
+        if setns(home.as_fd(), CloneFlags::CLONE_NEWNET).is_err() {
+            // Everything after this would happen in the tenant's namespace.
+            std::process::abort();
+        }
+        connection
+    }
+
+    fn send(&mut self, requests: Vec<Request>, also: u16) -> io::Result<u32> {
+        let first = self.sequence + 1;
+        let mut bytes = Vec::new();
+        for (message, flags) in requests {
+            self.sequence += 1;
+            let mut packet = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
+            packet.header.flags = NLM_F_REQUEST | also | flags;
+            packet.header.sequence_number = self.sequence;
+            packet.finalize();
+            let start = bytes.len();
+            bytes.resize(start + packet.buffer_len().next_multiple_of(4), 0);
+            packet.serialize(&mut bytes[start..]);
+        }
+        self.socket.send(&bytes, 0)?;
+        Ok(first)
+    }
+
+    /// Receives once, and hands over each message until `take` has had enough.
+    fn receive(&mut self, mut take: impl FnMut(Answer<'_>) -> io::Result<bool>) -> io::Result<()> {
+        loop {
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, 0)?;
+            let mut rest = self.buffer.as_slice();
+            while let Some(answer) = Answer::next(&mut rest)? {
+                if take(answer)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sends requests together and waits for every answer; the first failure counts, with its number.
+    fn batch(&mut self, requests: Vec<Request>) -> Result<(), (usize, io::Error)> {
+        let mut left = requests.len();
+        if left == 0 {
+            return Ok(());
+        }
+        let first = self.send(requests, NLM_F_ACK).map_err(|error| (0, error))?;
+        let mut failure = None;
+        self.receive(|answer| {
+            if answer.kind == NLMSG_ERROR && answer.sequence >= first {
+                left -= 1;
+                if let Some(error) = answer.error()?.filter(|_| failure.is_none()) {
+                    failure = Some(((answer.sequence - first) as usize, error));
+                }
+            }
+            Ok(left == 0)
+        })
+        .map_err(|error| (0, error))?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Sends one request and waits until it is done.
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.batch(vec![(message, flags)]).map_err(|(_, error)| error)
+    }
+
+    /// Asks for one thing; gives the payload of the answer.
+    fn get(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<u8>> {
+        let sequence = self.send(vec![(message, 0)], 0)?;
+        let mut found = Vec::new();
+        self.receive(|answer| {
+            if answer.sequence != sequence {
+                return Ok(false);
+            }
+            if answer.kind == NLMSG_ERROR {
+                return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
+            }
+            found = answer.payload.to_vec();
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// Asks for all of a kind; gives the payloads of the answers.
+    fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<Vec<u8>>> {
+        let sequence = self.send(vec![(message, NLM_F_DUMP)], 0)?;
+        let mut found = Vec::new();
+        self.receive(|answer| {
+            if answer.sequence != sequence {
+                return Ok(false);
+            }
+            match answer.kind {
+                NLMSG_DONE => return Ok(true),
+                NLMSG_ERROR => {
+                    return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
+                }
+                _ => found.push(answer.payload.to_vec()),
+            }
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn next(rest: &mut &'a [u8]) -> io::Result<Option<Self>> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let length = number(rest, 0).ok_or_else(short)? as usize;
+        let whole = rest.get(..length).filter(|_| length >= HEADER).ok_or_else(short)?;
+        *rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let kind = u16::from_ne_bytes([whole[4], whole[5]]);
+        let sequence = number(whole, 8).ok_or_else(short)?;
+        Ok(Some(Self { kind, sequence, payload: &whole[HEADER..] }))
+    }
+
+    /// What an answer of the kind `NLMSG_ERROR` says; none is success.
+    fn error(&self) -> io::Result<Option<io::Error>> {
+        match number(self.payload, 0).map(|code| code as i32) {
+            Some(0) => Ok(None),
+            Some(code) => Ok(Some(io::Error::from_raw_os_error(-code))),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// The 32 bits at an offset.
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn own_namespace() -> io::Result<OwnedFd> {
+    Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+/// Index of an interface of this process's namespace.
+fn index(link: &str) -> io::Result<u32> {
+    Ok(nix::net::if_::if_nametoindex(link)?)
+}
+
+fn has_code(error: &io::Error, code: i32) -> bool {
+    error.raw_os_error() == Some(code)
+}
