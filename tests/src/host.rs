@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,7 +13,7 @@ use std::{
 use nix::mount::{MntFlags, MsFlags};
 use tempfile::TempDir;
 
-use crate::{Run, Tenant, poll};
+use crate::{Elsewhere, Namespace, Run, Tenant, poll};
 
 /// Directory of the programs under test.
 pub const BIN_DIR: &str = "TENANTRY_TEST_BIN";
@@ -53,7 +52,7 @@ impl Place {
 pub struct Host {
     place: Place,
     root: TempDir,
-    net: Child,
+    net: Elsewhere,
     hostd: Mutex<Option<Child>>,
     mounted: Vec<PathBuf>,
 }
@@ -98,17 +97,7 @@ impl Host {
         // Tenants' ids must be able to pass through it, as they can through `/`.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("the mode of the root can be set");
-        let mut net = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare(1) can be run");
-        let mut line = String::new();
-        let stdout = net.stdout.take().expect("standard output is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("the namespace says that it is up");
-        assert_eq!(line.trim(), "up", "the network namespace did not come up");
-        Self { place, root, net, hostd: Mutex::new(None), mounted: Vec::new() }
+        Self { place, root, net: Elsewhere::new(), hostd: Mutex::new(None), mounted: Vec::new() }
     }
 
     /// Binds the prepared image store into this root.
@@ -176,8 +165,12 @@ impl Host {
 
     /// A program in this host's network namespace.
     pub fn run(&self, program: &str, args: &[&str]) -> Run {
-        let net = format!("--net=/proc/{}/ns/net", self.net.id());
-        Run::new("nsenter", [net.as_str(), "--", program]).args(args)
+        self.network().run(program, args)
+    }
+
+    /// This host's network namespace.
+    pub fn network(&self) -> Namespace {
+        self.net.network()
     }
 
     /// Does something in this host's network namespace, on a thread of its own.
@@ -185,7 +178,7 @@ impl Host {
     /// # Panics
     /// When the namespace cannot be entered, or `act` panics.
     pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let file = fs::File::open(format!("/proc/{}/ns/net", self.net.id())).expect("the namespace is there");
+        let file = fs::File::open(self.network().path()).expect("the namespace is there");
         thread::scope(|scope| {
             let enter = scope.spawn(|| {
                 nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("it can be entered");
@@ -227,7 +220,7 @@ impl Host {
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")
-            .arg(format!("--net=/proc/{}/ns/net", self.net.id()))
+            .arg(format!("--net={}", self.network().path()))
             .arg("--")
             .arg(self.program("hostd"))
             .arg("--root")
@@ -330,8 +323,6 @@ impl Host {
                 faults.push(format!("unmounting {}: {error}", path.display()));
             }
         }
-        drop(self.net.kill());
-        drop(self.net.wait());
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
 }

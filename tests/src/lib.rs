@@ -4,16 +4,21 @@
 //! people use.
 
 pub mod command;
+pub mod forgery;
+pub mod frame;
 pub mod guard;
 pub mod host;
 pub mod howto;
+pub mod namespace;
 pub mod poll;
 pub mod running;
+pub mod tally;
 pub mod tenant;
 pub mod terminal;
 
 pub use command::{Output, Run};
 pub use host::Host;
+pub use namespace::{Elsewhere, Namespace};
 pub use running::Running;
 pub use tenant::Tenant;
 pub use terminal::Terminal;

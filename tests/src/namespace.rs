@@ -1,0 +1,88 @@
+//! Network namespaces: those of hosts and tenants, and others that stand for machines elsewhere.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use crate::Run;
+
+/// The network namespace of a process.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    pid: u32,
+}
+
+impl Namespace {
+    /// That of a process.
+    ///
+    /// # Panics
+    /// When it is no process id.
+    pub fn of(pid: i32) -> Self {
+        Self { pid: u32::try_from(pid).expect("a process id") }
+    }
+
+    /// The process it is named after, for `ip link set … netns PID`.
+    pub fn pid(&self) -> String {
+        self.pid.to_string()
+    }
+
+    /// Where it is in the file system.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.pid)
+    }
+
+    /// A program in it, with all else of this one.
+    pub fn run(&self, program: &str, args: &[&str]) -> Run {
+        Run::new("nsenter", [&format!("--net={}", self.path()), "--", program]).args(args)
+    }
+
+    /// A shell script in it, which stops at the first command that fails.
+    pub fn shell(&self, script: &str) -> Run {
+        self.run("sh", &["-ec", script])
+    }
+}
+
+/// A network namespace with nobody in it, until it is dropped.
+#[derive(Debug)]
+pub struct Elsewhere {
+    holder: Child,
+}
+
+impl Elsewhere {
+    /// A new one, its loopback up.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new() -> Self {
+        let mut holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare(1) can be run");
+        let mut line = String::new();
+        let stdout = holder.stdout.take().expect("standard output is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("the namespace says that it is up");
+        assert_eq!(line.trim(), "up", "the network namespace did not come up");
+        Self { holder }
+    }
+
+    /// It.
+    pub fn network(&self) -> Namespace {
+        Namespace { pid: self.holder.id() }
+    }
+}
+
+impl Default for Elsewhere {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
