@@ -1,0 +1,117 @@
+//! What `nft -j list table` says, see libnftables-json(5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::item::{Family, Item};
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Packets; one that was not cut into frames yet is one.
+    pub packets: u64,
+    /// Bytes, without Ethernet headers.
+    pub bytes: u64,
+}
+
+/// Both tables as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Elements and named limits.
+    pub items: BTreeSet<Item>,
+    /// The counters of elements by set and port.
+    pub counts: BTreeMap<(String, String), Count>,
+    /// Everything else, without handles: sets, chains and rules.
+    pub rules: Vec<Value>,
+}
+
+impl Listing {
+    /// Adds what nft printed of one table.
+    ///
+    /// # Errors
+    /// Text that is not its JSON.
+    pub fn read(&mut self, family: Family, text: &str) -> Result<(), serde_json::Error> {
+        let whole: Value = serde_json::from_str(text)?;
+        for object in whole.get("nftables").and_then(Value::as_array).into_iter().flatten() {
+            let Some((kind, Value::Object(body))) =
+                object.as_object().and_then(|object| object.iter().next())
+            else {
+                continue;
+            };
+            match kind.as_str() {
+                "metainfo" | "table" => {}
+                "limit" => self.items.extend(limit(family, body)),
+                _ => {
+                    let mut body = body.clone();
+                    body.remove("handle");
+                    let elements = body.remove("elem");
+                    let set = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+                    for element in elements.as_ref().and_then(Value::as_array).into_iter().flatten() {
+                        self.element(family, &set, element);
+                    }
+                    self.rules.push(Value::Object(Map::from_iter([(kind.clone(), Value::Object(body))])));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, family: Family, set: &str, element: &Value) {
+        let (key, value) = match element.as_array().map(Vec::as_slice) {
+            Some([key, value]) => (key, words(value)),
+            _ => (element, Vec::new()),
+        };
+        let (key, count) = match key.get("elem") {
+            Some(wrapped) => (wrapped.get("val").unwrap_or(&Value::Null), wrapped.get("counter")),
+            None => (key, None),
+        };
+        let key = words(key);
+        if let (Some(count), Some(port)) = (count, key.first()) {
+            let number = |what| count.get(what).and_then(Value::as_u64).unwrap_or_default();
+            let count = Count { packets: number("packets"), bytes: number("bytes") };
+            self.counts.insert((set.to_owned(), port.clone()), count);
+        }
+        self.items.insert(Item::Element { family, set: set.to_owned(), key, value });
+    }
+}
+
+/// The parts of a key or value.
+fn words(value: &Value) -> Vec<String> {
+    if let Some(parts) = value.get("concat").and_then(Value::as_array) {
+        return parts.iter().map(word).collect();
+    }
+    vec![word(value)]
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(object) => match object.get("prefix") {
+            Some(prefix) => {
+                let length = prefix.get("len").map(word).unwrap_or_default();
+                format!("{}/{length}", prefix.get("addr").map(word).unwrap_or_default())
+            }
+            None => value.to_string(),
+        },
+        _ => value.to_string(),
+    }
+}
+
+fn limit(family: Family, body: &Map<String, Value>) -> Option<Item> {
+    let bytes = |number: &str, unit: &str| {
+        let number = body.get(number).and_then(Value::as_u64).unwrap_or_default();
+        let unit = match body.get(unit).and_then(Value::as_str) {
+            Some("kbytes") => 1 << 10,
+            Some("mbytes") => 1 << 20,
+            _ => 1,
+        };
+        number.saturating_mul(unit)
+    };
+    Some(Item::Limit {
+        family,
+        name: body.get("name")?.as_str()?.to_owned(),
+        rate: bytes("rate", "rate_unit"),
+        burst: bytes("burst", "burst_unit"),
+    })
+}
