@@ -32,6 +32,8 @@ pub enum Code {
     Busy,
     /// The configuration changed since the caller read it.
     Conflict,
+    /// An address, a port or a NIC of the host belongs to another tenant.
+    Taken,
     /// A pool of indices, uid ranges or addresses is used up.
     PoolFull,
     /// This host lacks the controller or feature that a setting needs.
@@ -62,6 +64,7 @@ impl Code {
             | Self::NotRunning
             | Self::Busy
             | Self::Conflict
+            | Self::Taken
             | Self::PoolFull
             | Self::Unenforceable
             | Self::Locked => 409,

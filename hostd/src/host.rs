@@ -366,7 +366,7 @@ impl Host {
             if is_running && limits_differ {
                 host.units.limit(&own, &after.limits, allow_unenforced)?;
             }
-            let change = match host.store.configure(&own, &base, &text) {
+            let change = match host.store.configure(&own, &base, &text, is_running) {
                 Ok(change) => change,
                 Err(error) => {
                     // What runs goes on with the limits that its file still says.

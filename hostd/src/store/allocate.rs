@@ -11,7 +11,7 @@ use tenant::{
     ids::{Index, UidRange},
 };
 
-use super::StoreError;
+use super::{StoreError, leases::Taken};
 
 /// What the host assigns by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,8 @@ impl Cursor {
         Self(records.values().map(|a| a.index.get()).max().unwrap_or(0))
     }
 
-    /// The next free assignment; `records` are all allocations, in whatever state.
+    /// The next free assignment; `records` are all allocations, in whatever state, and `taken` all addresses
+    /// that somebody has.
     ///
     /// # Errors
     /// [`StoreError::PoolFull`] that names the smallest pool.
@@ -45,11 +46,10 @@ impl Cursor {
         &mut self,
         config: &HostConfig,
         records: &BTreeMap<TenantName, Allocation>,
+        taken: &Taken,
     ) -> Result<Assignment, StoreError> {
         let indices: BTreeSet<_> = records.values().map(|a| a.index).collect();
         let uids: BTreeSet<_> = records.values().map(|a| a.uid_base).collect();
-        let v4: BTreeSet<_> = records.values().map(|a| a.ipv4).collect();
-        let v6: BTreeSet<_> = records.values().map(|a| a.ipv6).collect();
         let upwards = self.0.saturating_add(1)..=Index::MAX;
         let from_start = 1..=self.0.min(Index::MAX);
         // The first number that a pool does not have is just behind the end of the smallest.
@@ -68,11 +68,11 @@ impl Cursor {
                 continue;
             };
             // The pools may have been moved since a record was written: each is checked by itself.
-            let taken = indices.contains(&index)
-                || uids.contains(&uid_base)
-                || v4.contains(&ipv4)
-                || v6.contains(&ipv6);
-            if !taken {
+            let free = !indices.contains(&index)
+                && !uids.contains(&uid_base)
+                && !taken.contains_key(&ipv4.into())
+                && !taken.contains_key(&ipv6.into());
+            if free {
                 self.0 = number;
                 return Ok(Assignment { index, uid_base, ipv4, ipv6 });
             }
@@ -110,20 +110,27 @@ pub(super) mod tests {
         (name, allocation)
     }
 
+    fn taken(records: &BTreeMap<TenantName, Allocation>) -> Taken {
+        let of = |(name, record): (&TenantName, &Allocation)| {
+            [(record.ipv4.into(), name.clone()), (record.ipv6.into(), name.clone())]
+        };
+        records.iter().flat_map(of).collect()
+    }
+
     #[test]
     fn a_freed_number_is_the_last_to_be_used_again() {
         let config = HostConfig { uid_ranges: 4, ..HostConfig::default() };
         let mut cursor = Cursor::default();
         let mut records = BTreeMap::new();
         for name in ["a", "b", "c"] {
-            let at = cursor.next(&config, &records).unwrap();
+            let at = cursor.next(&config, &records, &taken(&records)).unwrap();
             records.extend([record(name, at)]);
         }
         records.remove(&"a".parse::<TenantName>().unwrap());
-        let next = cursor.next(&config, &records).unwrap();
+        let next = cursor.next(&config, &records, &taken(&records)).unwrap();
         assert_eq!(next.index.get(), 4);
         records.extend([record("d", next)]);
-        assert_eq!(cursor.next(&config, &records).unwrap().index.get(), 1);
+        assert_eq!(cursor.next(&config, &records, &taken(&records)).unwrap().index.get(), 1);
     }
 
     #[test]
@@ -137,7 +144,7 @@ pub(super) mod tests {
             let mut cursor = Cursor::default();
             let mut records = BTreeMap::new();
             let error = loop {
-                match cursor.next(&config, &records) {
+                match cursor.next(&config, &records, &taken(&records)) {
                     Ok(at) => records.extend([record(&format!("t{}", at.index), at)]),
                     Err(error) => break error,
                 }
@@ -152,11 +159,11 @@ pub(super) mod tests {
         let old = HostConfig::default();
         let mut cursor = Cursor::default();
         let mut records = BTreeMap::new();
-        let at = cursor.next(&old, &records).unwrap();
+        let at = cursor.next(&old, &records, &taken(&records)).unwrap();
         records.extend([record("a", at)]);
         // The uid pool now begins one range later, so number 2 would get the range of number 1 … of it.
         let moved = HostConfig { uid_base: at.uid_base, pool4: "10.115.0.0/24".parse().unwrap(), ..old };
-        let next = Cursor::default().next(&moved, &records).unwrap();
+        let next = Cursor::default().next(&moved, &records, &taken(&records)).unwrap();
         assert_ne!(next.ipv4, at.ipv4);
         assert_ne!(next.uid_base, at.uid_base);
     }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use tenant::{
+    TenantName,
     allocation::{AllocationError, Illegal},
     config::ParseError,
     image::ManifestError,
@@ -85,6 +86,44 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: ManifestError,
+    },
+    /// Something of the host belongs to another tenant.
+    #[error("{what} is held by tenant {:?}{place}", holder.as_str())]
+    Held {
+        /// What.
+        what: String,
+        /// Who has it.
+        holder: TenantName,
+        /// Where that is written down, if not in the tenant's file.
+        place: &'static str,
+        /// The remedy.
+        help: String,
+    },
+    /// An address that no tenant, or not this one, can have.
+    #[error("address {address} cannot be given: {reason}")]
+    Address {
+        /// The address.
+        address: std::net::IpAddr,
+        /// Why.
+        reason: String,
+    },
+    /// An interface names a pool that it cannot have.
+    #[error("interface \"{nic}\": {reason}")]
+    NoPool {
+        /// Its name inside.
+        nic: String,
+        /// Why.
+        reason: String,
+    },
+    /// The table of NICs cannot be changed so.
+    #[error("{what}")]
+    Port {
+        /// What is wrong.
+        what: String,
+        /// Its kind.
+        code: Code,
+        /// The remedy.
+        help: String,
     },
     /// A pool is used up.
     #[error("{what} are taken")]
@@ -185,6 +224,9 @@ impl StoreError {
             Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
             Self::NoImage { .. } | Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
             Self::PoolFull { .. } => Code::PoolFull,
+            Self::Held { .. } => Code::Taken,
+            Self::Address { .. } | Self::NoPool { .. } => Code::Invalid,
+            Self::Port { code, .. } => *code,
             _ => match self.io_kind() {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Code::DiskFull,
                 _ => Code::Failed,
@@ -204,6 +246,13 @@ impl StoreError {
             Self::StrayConfig { .. } => "move the file away; tenantctl create --set takes its settings",
             Self::Conflict(_) => "read it again and repeat the change",
             Self::Load(LoadError::NoProfile(_)) => "profiles lie in /etc/tenantry/profiles",
+            Self::Load(LoadError::Host { source, .. }) => source.help(),
+            Self::Load(LoadError::Ports { source, .. }) => source.help(),
+            Self::Held { help, .. } | Self::Port { help, .. } => return Some(help.clone()),
+            Self::Address { .. } => {
+                "choose another address, or add a [[pool]] with its network to hostd.toml"
+            }
+            Self::NoPool { .. } => "correct the [[nic]], or add a [[pool]] of that name to hostd.toml",
             Self::Setting(_) | Self::Config { .. } | Self::Load(_) => {
                 "the keys are described in tenant.toml(5); tenantctl explain NAME shows the values"
             }

@@ -6,13 +6,17 @@
 //! Everything here blocks on the disk.
 
 pub mod allocate;
+pub mod claims;
+mod configure;
 mod copy;
 pub mod create;
 pub mod destroy;
 pub mod edit;
 mod error;
 pub mod images;
+pub mod leases;
 pub mod lock;
+pub mod ports;
 pub mod recover;
 mod remove;
 mod seed;
@@ -21,9 +25,7 @@ pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io,
-    os::fd::OwnedFd,
+    fs,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -37,15 +39,17 @@ use tenant::{
     kernel::KernelError,
     load,
     plan::{self, Inputs},
-    profile,
-    record::{self, Durability},
+    ports::PortTable,
+    profile, record,
 };
 
 use self::{
     allocate::Cursor,
+    claims::{Claims, Use},
     create::Creation,
     destroy::Destruction,
     images::ImagesLock,
+    leases::Cursors,
     lock::StoreLock,
     recover::Finding,
     seed::{Identity, Unsynced},
@@ -73,13 +77,24 @@ pub struct NewTenant {
     pub set: Vec<String>,
 }
 
+/// What writers know besides the records.
+#[derive(Debug, Default)]
+struct Writer {
+    cursor: Cursor,
+    cursors: Cursors,
+    /// What the file of each tenant takes of the host, as it was last read.
+    claims: BTreeMap<TenantName, Claims>,
+    /// The NICs that tenants were last started with.
+    started: BTreeMap<TenantName, Vec<Use>>,
+}
+
 /// The store of one host.
 pub struct Store {
     layout: Layout,
     facts: HostFacts,
     records: Mutex<Records>,
     /// Held by every writer for as long as it writes.
-    writer: Mutex<Cursor>,
+    writer: Mutex<Writer>,
     storage: Option<Arc<KernelError>>,
     _lock: StoreLock,
 }
@@ -108,15 +123,19 @@ impl Store {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
         let (records, findings) = recover::recover(&layout)?;
-        let cursor = Cursor::behind(&records);
+        let writer = Writer { cursor: Cursor::behind(&records), ..Writer::default() };
         let store = Self {
             layout,
             facts,
             records: Mutex::new(Arc::new(records)),
-            writer: Mutex::new(cursor),
+            writer: Mutex::new(writer),
             storage: storage.err().map(Arc::new),
             _lock: lock,
         };
+        let names: Vec<_> = store.records().keys().cloned().collect();
+        let mut writer = held(&store.writer);
+        names.iter().for_each(|name| store.read_claims(&mut writer, name));
+        drop(writer);
         Ok((store, findings))
     }
 
@@ -183,7 +202,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; nothing is changed then.
     pub fn create(&self, name: &TenantName, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
-        let mut cursor = held(&self.writer);
+        let mut writer = held(&self.writer);
         if let Ok(existing) = self.record(name) {
             return self.unchanged(existing, new);
         }
@@ -193,11 +212,16 @@ impl Store {
         }
         let settings = edit::apply("", &new.set, &[]).map_err(StoreError::Setting)?;
         let text = format!("{}{settings}", edit::HEADER);
-        let tenant = self.resolve(name, &text)?;
+        let ports = profile::load_ports(&self.layout)?;
+        let tenant = self.resolve(name, &text, &ports)?;
         self.check_storage()?;
+        let config = self.host_config()?;
+        let mut taken = self.check_claims(&mut writer, &tenant, &config, &ports)?;
         let _images = ImagesLock::shared(&self.layout)?;
         let pinned = images::resolve(&self.layout, &tenant.image)?;
-        let at = cursor.next(&self.host_config()?, &self.records())?;
+        let at = writer.cursor.next(&config, &self.records(), &taken)?;
+        taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
+        let leases = writer.cursors.fit(&config, &tenant.nics, &[], &taken)?.wanted;
         let allocation = Allocation {
             format_version: Allocation::FORMAT_VERSION,
             generation: 1,
@@ -211,7 +235,7 @@ impl Store {
             ipv6: at.ipv6,
             created: now(),
             pinned,
-            leases: Vec::new(),
+            leases,
         };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
@@ -227,6 +251,7 @@ impl Store {
         }
         .run()?;
         self.put(allocation.clone());
+        writer.claims.insert(name.clone(), Claims::of(&tenant, &ports));
         Ok((allocation, Change::Created))
     }
 
@@ -247,12 +272,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; the record then says that it is being destroyed.
     pub fn destroy(&self, name: &TenantName) -> Result<(), StoreError> {
-        let _writer = held(&self.writer);
+        let mut writer = held(&self.writer);
         let mut allocation = self.record(name)?;
         let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
         match result {
             Ok(()) => {
                 Arc::make_mut(&mut held(&self.records)).remove(name);
+                writer.claims.remove(name);
+                writer.started.remove(name);
             }
             Err(_) => self.put(allocation),
         }
@@ -268,94 +295,13 @@ impl Store {
         Ok(record::read(&self.layout.tenant_config(name))?)
     }
 
-    /// Replaces a tenant's configuration file. `base` is the text that the new one was made from; when
-    /// the file says something else meanwhile, nothing is changed.
-    ///
-    /// Directories that the new configuration asks for are made, and a changed image reference is
-    /// resolved anew; both count from the next start.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`], or whatever makes the text invalid; nothing is changed then.
-    pub fn configure(&self, name: &TenantName, base: &str, text: &str) -> Result<Change, StoreError> {
-        let _writer = held(&self.writer);
-        let mut allocation = self.ready(name)?;
-        let old = record::read(&self.layout.tenant_config(name))?;
-        if old != base {
-            return Err(StoreError::Conflict(name.to_string()));
-        }
-        if old == text {
-            return Ok(Change::Unchanged);
-        }
-        let tenant = self.resolve(name, text)?;
-        let _images = ImagesLock::shared(&self.layout)?;
-        let image_before = self.resolve(name, &old).ok().map(|tenant| tenant.image);
-        let repin = image_before.as_ref() != Some(&tenant.image);
-        if repin {
-            allocation.pinned = images::resolve(&self.layout, &tenant.image)?;
-            allocation.generation += 1;
-        }
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
-        self.ensure_dirs(&plan, &manifest)?;
-        if repin {
-            let path = self.layout.allocation(name);
-            record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
-            self.put(allocation);
-        }
-        record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable)?;
-        Ok(Change::Changed)
-    }
-
-    /// Makes the directories that a plan asks for and the tenant does not have yet.
-    fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
-        let image = images::tree(&self.layout, manifest)?;
-        let ensure = || -> io::Result<()> {
-            let image: OwnedFd = File::open(&image)?.into();
-            let dirs: OwnedFd = File::open(&plan.dirs)?.into();
-            let mut unsynced = Unsynced::default();
-            if !seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?.is_empty() {
-                unsynced.flush()?;
-            }
-            Ok(())
-        };
-        ensure().map_err(|source| StoreError::Create { tenant: plan.tenant.to_string(), source })
-    }
-
     /// A tenant as its file says.
     ///
     /// # Errors
     /// [`StoreError::NoTenant`] or an invalid configuration.
     pub fn tenant(&self, name: &TenantName) -> Result<Tenant, StoreError> {
         let text = self.config_text(name)?;
-        self.resolve(name, &text)
-    }
-
-    /// The plan for a tenant's next start.
-    ///
-    /// # Errors
-    /// Whatever keeps it from being started.
-    pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
-        let allocation = self.ready(name)?;
-        let tenant = self.tenant(name)?;
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
-        Ok((tenant, plan))
-    }
-
-    /// The plan for a start that follows at once. Directories that it asks for are made, should an admin
-    /// have edited the tenant's file.
-    ///
-    /// # Errors
-    /// Whatever keeps it from being started.
-    pub fn prepare_start(&self, name: &TenantName, unit_cgroup: &Path) -> Result<(Tenant, Plan), StoreError> {
-        let _writer = held(&self.writer);
-        let allocation = self.ready(name)?;
-        let tenant = self.tenant(name)?;
-        let _images = ImagesLock::shared(&self.layout)?;
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, Some(unit_cgroup))?;
-        self.ensure_dirs(&plan, &manifest)?;
-        Ok((tenant, plan))
+        self.resolve_text(name, &text)
     }
 
     fn plan_of(
@@ -385,13 +331,13 @@ impl Store {
     /// # Errors
     /// The text is malformed or makes no sense.
     pub fn resolve_text(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
-        self.resolve(name, text)
+        self.resolve(name, text, &profile::load_ports(&self.layout)?)
     }
 
-    fn resolve(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
+    fn resolve(&self, name: &TenantName, text: &str, ports: &PortTable) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
-        Ok(profile::resolve(&self.layout, name, fragment)?)
+        Ok(profile::resolve_with(&self.layout, name, fragment, ports)?)
     }
 }
 

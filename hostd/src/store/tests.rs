@@ -1,5 +1,7 @@
+mod addresses;
+
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::PathBuf,
 };
@@ -192,9 +194,10 @@ fn an_unfit_filesystem_is_refused_before_anything_is_made() {
 /// What [`Store::create`] hands to its steps.
 fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, PathBuf, String) {
     let text = edit::HEADER.to_owned();
-    let tenant = store.resolve(name, &text).unwrap();
+    let tenant = store.resolve_text(name, &text).unwrap();
     let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
-    let at = held(&store.writer).next(&HostConfig::default(), &store.records()).unwrap();
+    let mut cursor = held(&store.writer).cursor.clone();
+    let at = cursor.next(&HostConfig::default(), &store.records(), &leases::Taken::new()).unwrap();
     let (_, mut allocation) = allocate::tests::record(name.as_str(), at);
     allocation.pinned = pinned;
     let manifest = load::load_manifest(&store.layout, &allocation).unwrap();
@@ -312,10 +315,10 @@ fn a_configuration_is_replaced_only_by_who_has_read_it() {
     store.create(&alice, &NewTenant::default()).unwrap();
     let base = store.config_text(&alice).unwrap();
     let one = edit::apply(&base, &["ttys=1".to_owned()], &[]).unwrap();
-    assert_eq!(store.configure(&alice, &base, &one).unwrap(), Change::Changed);
-    assert_eq!(store.configure(&alice, &one, &one).unwrap(), Change::Unchanged);
-    assert_eq!(store.configure(&alice, &base, &one).unwrap_err().code(), Code::Conflict);
-    let error = store.configure(&alice, &one, "tty = 1").unwrap_err();
+    assert_eq!(store.configure(&alice, &base, &one, false).unwrap(), Change::Changed);
+    assert_eq!(store.configure(&alice, &one, &one, false).unwrap(), Change::Unchanged);
+    assert_eq!(store.configure(&alice, &base, &one, false).unwrap_err().code(), Code::Conflict);
+    let error = store.configure(&alice, &one, "tty = 1", false).unwrap_err();
     assert_eq!(error.code(), Code::Invalid);
     assert_eq!(store.config_text(&alice).unwrap(), one);
 }
@@ -331,7 +334,7 @@ fn new_directories_and_another_image_are_there_for_the_next_start() {
     let base = store.config_text(&alice).unwrap();
     let pairs = ["dirs.\"/data\"=private".to_owned(), "image=alpine".to_owned()];
     let text = edit::apply(&base, &pairs, &[]).unwrap();
-    store.configure(&alice, &base, &text).unwrap();
+    store.configure(&alice, &base, &text, false).unwrap();
     assert!(trial.layout.dirs(&alice).join("data").is_dir());
     assert_eq!(store.plan(&alice, None).unwrap().1.digest, other);
     drop(store);

@@ -1,0 +1,206 @@
+//! Changes of a tenant that exists: its configuration file, and what its record has to say for it.
+
+use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+
+use tenant::{
+    Allocation, Plan, Tenant, TenantName,
+    host::HostConfig,
+    image::Manifest,
+    load,
+    ports::PortTable,
+    profile,
+    record::{self, Durability},
+};
+
+use super::{
+    Change, Store, StoreError, Writer,
+    claims::{Claims, Others, uses},
+    held,
+    images::{self, ImagesLock},
+    leases::{Cursors, Fitted, Taken},
+    seed::{self, Unsynced},
+};
+
+impl Store {
+    /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
+    /// cannot be started.
+    pub(super) fn read_claims(&self, writer: &mut Writer, name: &TenantName) {
+        let ports = PortTable::default();
+        let tenant = self.config_text(name).and_then(|text| self.resolve(name, &text, &ports));
+        let claims = tenant.map(|tenant| Claims::of(&tenant, &ports)).unwrap_or_default();
+        writer.claims.insert(name.clone(), claims);
+    }
+
+    /// Looks whether a tenant asks for what another one has; the addresses that others have.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`], [`StoreError::Address`].
+    pub(super) fn check_claims(
+        &self,
+        writer: &mut Writer,
+        tenant: &Tenant,
+        config: &HostConfig,
+        ports: &PortTable,
+    ) -> Result<Taken, StoreError> {
+        let (records, pools) = (self.records(), config.pools());
+        let mut refreshed = Vec::new();
+        loop {
+            let name = &tenant.name;
+            let others = Others { name, records: &records, claims: &writer.claims, ports, pools: &pools };
+            let taken = others.taken();
+            match others.check(tenant, &taken) {
+                Ok(()) => return Ok(taken),
+                // An admin may have edited that tenant's file meanwhile.
+                Err(StoreError::Held { holder, .. })
+                    if records.contains_key(&holder) && holder != *name && !refreshed.contains(&holder) =>
+                {
+                    self.read_claims(writer, &holder);
+                    refreshed.push(holder);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The leases that fit a tenant's interfaces; `taken` are the addresses that others have.
+    fn fit_leases(
+        cursors: &mut Cursors,
+        config: &HostConfig,
+        tenant: &Tenant,
+        allocation: &Allocation,
+        mut taken: Taken,
+    ) -> Result<Fitted, StoreError> {
+        let own = tenant.nics.iter().flat_map(|nic| nic.addresses.iter().map(|own| own.address));
+        let own = own.chain([allocation.ipv4.into(), allocation.ipv6.into()]);
+        taken.extend(own.map(|address| (address, tenant.name.clone())));
+        cursors.fit(config, &tenant.nics, &allocation.leases, &taken)
+    }
+
+    /// Replaces a tenant's configuration file. `base` is the text that the new one was made from; when
+    /// the file says something else meanwhile, nothing is changed.
+    ///
+    /// Directories that the new configuration asks for are made, addresses of pools are handed out, and a
+    /// changed image reference is resolved anew; all count from the next start. What a tenant that
+    /// `is_running` has of a pool stays its own until then.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], or whatever makes the text invalid; nothing is changed then.
+    pub fn configure(
+        &self,
+        name: &TenantName,
+        base: &str,
+        text: &str,
+        is_running: bool,
+    ) -> Result<Change, StoreError> {
+        let mut writer = held(&self.writer);
+        let mut allocation = self.ready(name)?;
+        let old = record::read(&self.layout.tenant_config(name))?;
+        if old != base {
+            return Err(StoreError::Conflict(name.to_string()));
+        }
+        if old == text {
+            return Ok(Change::Unchanged);
+        }
+        let ports = profile::load_ports(&self.layout)?;
+        let tenant = self.resolve(name, text, &ports)?;
+        let config = self.host_config()?;
+        let taken = self.check_claims(&mut writer, &tenant, &config, &ports)?;
+        let _images = ImagesLock::shared(&self.layout)?;
+        let before = allocation.clone();
+        let image_before = self.resolve(name, &old, &ports).ok().map(|tenant| tenant.image);
+        if image_before.as_ref() != Some(&tenant.image) {
+            allocation.pinned = images::resolve(&self.layout, &tenant.image)?;
+        }
+        // Until the file is written its old text counts, and with it what the text asked for.
+        let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
+        allocation.leases = fitted.all();
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        self.ensure_dirs(&plan, &manifest)?;
+        self.update(&before, &mut allocation)?;
+        record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable)?;
+        writer.claims.insert(name.clone(), Claims::of(&tenant, &ports));
+        if !is_running && !fitted.unwanted.is_empty() {
+            let before = allocation.clone();
+            allocation.leases = fitted.wanted;
+            if let Err(error) = self.update(&before, &mut allocation) {
+                log::warn!("tenant {:?} keeps addresses until its next start: {error}", name.as_str());
+            }
+        }
+        Ok(Change::Changed)
+    }
+
+    /// Writes a record that differs from the one on disk.
+    fn update(&self, before: &Allocation, allocation: &mut Allocation) -> Result<(), StoreError> {
+        if allocation == before {
+            return Ok(());
+        }
+        allocation.generation += 1;
+        let path = self.layout.allocation(&allocation.name);
+        record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
+        self.put(allocation.clone());
+        Ok(())
+    }
+
+    /// Makes the directories that a plan asks for and the tenant does not have yet.
+    fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
+        let image = images::tree(&self.layout, manifest)?;
+        let ensure = || -> io::Result<()> {
+            let image: OwnedFd = File::open(&image)?.into();
+            let dirs: OwnedFd = File::open(&plan.dirs)?.into();
+            let mut unsynced = Unsynced::default();
+            if !seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?.is_empty() {
+                unsynced.flush()?;
+            }
+            Ok(())
+        };
+        ensure().map_err(|source| StoreError::Create { tenant: plan.tenant.to_string(), source })
+    }
+
+    /// The plan for a tenant's next start, with the addresses that it would get if it were now. Whether
+    /// another tenant has what it asks for is looked at by [`Store::prepare_start`].
+    ///
+    /// # Errors
+    /// Whatever keeps it from being started.
+    pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
+        let mut allocation = self.ready(name)?;
+        let ports = profile::load_ports(&self.layout)?;
+        let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
+        let config = self.host_config()?;
+        let (records, pools) = (self.records(), config.pools());
+        let writer = held(&self.writer);
+        let others = Others { name, records: &records, claims: &writer.claims, ports: &ports, pools: &pools };
+        let (taken, mut cursors) = (others.taken(), writer.cursors.clone());
+        drop(writer);
+        allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
+        Ok((tenant, plan))
+    }
+
+    /// The plan for a start that follows at once. What an admin has edited in the tenant's file or the
+    /// table of NICs is compared with all others; directories and addresses that it asks for are made and
+    /// handed out.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being started.
+    pub fn prepare_start(&self, name: &TenantName, unit_cgroup: &Path) -> Result<(Tenant, Plan), StoreError> {
+        let mut writer = held(&self.writer);
+        let mut allocation = self.ready(name)?;
+        let ports = profile::load_ports(&self.layout)?;
+        let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
+        let config = self.host_config()?;
+        let taken = self.check_claims(&mut writer, &tenant, &config, &ports)?;
+        let _images = ImagesLock::shared(&self.layout)?;
+        let before = allocation.clone();
+        allocation.leases =
+            Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?.wanted;
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, Some(unit_cgroup))?;
+        self.ensure_dirs(&plan, &manifest)?;
+        self.update(&before, &mut allocation)?;
+        writer.claims.insert(name.clone(), Claims::of(&tenant, &ports));
+        writer.started.insert(name.clone(), uses(&tenant.nics));
+        Ok((tenant, plan))
+    }
+}
