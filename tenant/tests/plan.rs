@@ -26,6 +26,14 @@ fn a_shared_os_tenant_has_the_plan_it_always_had() {
 }
 
 #[test]
+fn interfaces_of_every_mode_have_the_plan_they_always_had() {
+    let plan = common::plan_of(common::ALL_MODES).unwrap().to_string();
+    let lines: String =
+        plan.lines().filter(|line| line.starts_with("network")).map(|l| format!("{l}\n")).collect();
+    assert_golden("plan-networks.txt", &lines);
+}
+
+#[test]
 fn a_parent_is_mounted_before_what_lies_in_it() {
     let own = r#"
         dirs."/run/cache" = { tmpfs = "1M" }

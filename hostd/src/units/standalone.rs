@@ -433,8 +433,8 @@ impl Shared {
     fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
         let kernel = Linux::new();
         let mut failures = match plan {
-            Some(plan) => apply::stop(&kernel, plan),
-            None => Vec::new(),
+            Some(plan) => apply::stop(&kernel, plan, None),
+            None => apply::release(&kernel, &self.layout.nic_claims(), name, &cgroups.v2),
         };
         // The plan may be of another configuration, the directories are the ones that were made.
         failures.extend(kernel.cgroup_kill(&cgroups.v2).err());

@@ -4,14 +4,18 @@
 //! failed beside the cause.
 
 mod cgroup;
+mod filter;
 mod network;
 mod root;
 mod undo;
 
 pub use undo::{Undo, everything};
 
+use std::path::Path;
+
 use crate::{
-    kernel::{Kernel, KernelError, Payload},
+    kernel::{Kernel, KernelError, LinkError, Payload},
+    name::TenantName,
     plan::Plan,
 };
 
@@ -28,6 +32,18 @@ pub struct StartError {
     pub cleanup: Vec<KernelError>,
 }
 
+impl StartError {
+    /// The remedy, where the fault itself tells one.
+    pub fn help(&self) -> Option<String> {
+        link_help(&self.source)
+    }
+}
+
+/// The remedy for an interface that cannot be used, made or had.
+pub fn link_help(error: &KernelError) -> Option<String> {
+    error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help)
+}
+
 fn leftovers(cleanup: &[KernelError]) -> String {
     if cleanup.is_empty() {
         return String::new();
@@ -41,33 +57,58 @@ fn leftovers(cleanup: &[KernelError]) -> String {
 /// # Errors
 /// The first step that failed; everything before it has been undone.
 pub fn start<K: Kernel>(kernel: &K, plan: &Plan) -> Result<Payload<K::Fd>, StartError> {
-    let mut done = Vec::new();
-    apply(kernel, plan, &mut done).map_err(|(step, source)| {
-        let cleanup = undo::run(kernel, done);
-        StartError { step, source, cleanup }
-    })
+    let mut journal = Journal { done: Vec::new(), network: None };
+    match apply(kernel, plan, &mut journal) {
+        Ok(payload) => Ok(Payload { network: journal.network, ..payload }),
+        Err((step, source)) => {
+            let cleanup = undo::run(kernel, journal.done, journal.network.as_ref());
+            Err(StartError { step, source, cleanup })
+        }
+    }
+}
+
+/// What a start has done so far.
+struct Journal<Fd> {
+    done: Vec<Undo>,
+    /// The tenant's network namespace, once NICs of the host are to move there.
+    network: Option<Fd>,
 }
 
 type Step<T> = Result<T, (&'static str, KernelError)>;
 
-fn apply<K: Kernel>(kernel: &K, plan: &Plan, done: &mut Vec<Undo>) -> Step<Payload<K::Fd>> {
-    cgroup::create(kernel, &plan.cgroup, done).map_err(|error| ("cgroup", error))?;
+fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
+    let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
+    cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
-    done.push(Undo::Process(held.pid));
-    network::connect(kernel, &plan.nics, held.pid, done).map_err(|error| ("network", error))?;
+    journal.done.push(Undo::Process(held.pid));
+    network::connect(kernel, plan, held.pid, journal).map_err(|error| ("network", error))?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;
+    // The tenant sends nothing before it is filtered.
+    filter::finish(kernel, filter).map_err(|error| ("filter", error))?;
     kernel.release(plan, held).map_err(|error| ("init", error))
 }
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its
-/// name. Right after a clean end, after a crash, and before a start alike.
+/// name. Right after a clean end, after a crash, and before a start alike. `network` is its network
+/// namespace, if somebody holds it: all that is in it then comes home, even when no process is left.
 ///
 /// # Errors
 /// Everything that could not be removed; what could is gone.
-pub fn stop<K: Kernel>(kernel: &K, plan: &Plan) -> Vec<KernelError> {
-    undo::run(kernel, everything(plan))
+pub fn stop<K: Kernel>(kernel: &K, plan: &Plan, network: Option<&K::Fd>) -> Vec<KernelError> {
+    undo::run(kernel, everything(plan), network)
+}
+
+/// Kills a tenant and brings home the host's NICs that it has: all that can be done for one that has no
+/// plan, for its file was broken while it ran.
+///
+/// # Errors
+/// As [`stop`].
+pub fn release<K: Kernel>(kernel: &K, claims: &Path, tenant: &TenantName, cgroup: &Path) -> Vec<KernelError> {
+    let (claims, cgroup) = (claims.to_owned(), cgroup.to_owned());
+    let nics = Undo::Nics { claims, tenant: tenant.clone(), cgroup: cgroup.clone() };
+    undo::run(kernel, vec![Undo::Cgroup(cgroup), nics], None)
 }

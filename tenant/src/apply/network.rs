@@ -1,50 +1,106 @@
-//! The host ends of the tenant's interfaces. Init configures its own ends, see `kernel/inside.rs`.
+//! The tenant's interfaces, as far as the host makes them. Init configures its own side, see
+//! `kernel/netlink/inside.rs`.
 
-use super::Undo;
+use super::{Journal, Undo};
 use crate::{
-    kernel::{Kernel, KernelError, Result, Veth},
-    net::Mac,
-    plan::{LinkPlan, NicPlan, PortPlan},
+    kernel::{Child, ChildKind, Kernel, MovedNic, PortRoute, Result, Veth},
+    net::{LinkName, Mac},
+    plan::{LinkPlan, NicPlan, Plan, PortPlan},
 };
 
-pub(super) fn connect<K: Kernel>(kernel: &K, nics: &[NicPlan], pid: i32, done: &mut Vec<Undo>) -> Result<()> {
-    for nic in nics {
+pub(super) fn connect<K: Kernel>(
+    kernel: &K,
+    plan: &Plan,
+    pid: i32,
+    journal: &mut Journal<K::Fd>,
+) -> Result<()> {
+    for nic in &plan.nics {
         match &nic.link {
             LinkPlan::Routed { port } => {
-                veth(kernel, nic, port, pid, done)?;
+                veth(kernel, nic, port, pid, journal)?;
                 route(kernel, nic, port)?;
             }
-            _ => return Err(KernelError::new("connect", &nic.name, std::io::ErrorKind::Unsupported)),
+            LinkPlan::Bridge { port, .. } => veth(kernel, nic, port, pid, journal)?,
+            LinkPlan::Macvlan { parent, submode } => {
+                kernel.child_create(&child(plan, nic, parent, ChildKind::Macvlan(*submode), pid))?;
+            }
+            LinkPlan::Vlan { parent, id } => {
+                kernel.child_create(&child(plan, nic, parent, ChildKind::Vlan(*id), pid))?;
+            }
+            LinkPlan::Phys { nic: host_nic, index } => {
+                phys(kernel, plan, nic, host_nic, *index, pid, journal)?
+            }
         }
     }
     Ok(())
 }
 
-fn veth<K: Kernel>(kernel: &K, nic: &NicPlan, port: &PortPlan, pid: i32, done: &mut Vec<Undo>) -> Result<()> {
-    // Its journal entry comes first: a link that was made and could not be brought up is there as well.
-    done.push(Undo::Link(port.host_name.clone()));
+fn veth<K: Kernel>(
+    kernel: &K,
+    nic: &NicPlan,
+    port: &PortPlan,
+    pid: i32,
+    journal: &mut Journal<K::Fd>,
+) -> Result<()> {
+    // Its entry comes first: a link that was made and could not be brought up is there as well.
+    journal.done.push(Undo::port(port));
     kernel.veth_create(&Veth {
         host_name: &port.host_name,
         altname: &port.altname,
         host_mac: port.host_mac.bytes(),
         group: port.group,
+        bridge: nic.bridge().map(LinkName::as_str),
         name: nic.name.as_str(),
         mac: nic.mac.map(Mac::bytes).unwrap_or_default(),
-        mtu: nic.mtu.unwrap_or(1500),
+        mtu: nic.mtu,
         pid,
     })
 }
 
-/// Routes every address of an interface to it.
 fn route<K: Kernel>(kernel: &K, nic: &NicPlan, port: &PortPlan) -> Result<()> {
-    for gateway in &nic.gateways {
-        kernel.address_add(&port.host_name, *gateway)?;
+    let addresses = &nic.addresses;
+    kernel.port_route(&PortRoute {
+        link: &port.host_name,
+        gateways: &nic.gateways,
+        addresses,
+        mac: nic.mac.map(Mac::bytes),
+    })?;
+    kernel.forwarding_enable(&port.host_name, addresses.iter().any(|own| own.address.is_ipv6()))
+}
+
+fn child<'a>(plan: &'a Plan, nic: &'a NicPlan, parent: &'a LinkName, kind: ChildKind, pid: i32) -> Child<'a> {
+    Child {
+        kind,
+        parent: parent.as_str(),
+        name: nic.name.as_str(),
+        mac: nic.mac.map(Mac::bytes),
+        mtu: nic.mtu,
+        pid,
+        claims: &plan.claims,
     }
-    for own in &nic.addresses {
-        kernel.route_add(&port.host_name, own.address)?;
-        if let Some(mac) = nic.mac {
-            kernel.neighbour_add(&port.host_name, own.address, mac.bytes())?;
-        }
-    }
-    kernel.forwarding_enable(&port.host_name, nic.addresses.iter().any(|own| own.address.is_ipv6()))
+}
+
+fn phys<K: Kernel>(
+    kernel: &K,
+    plan: &Plan,
+    nic: &NicPlan,
+    host_nic: &LinkName,
+    index: u32,
+    pid: i32,
+    journal: &mut Journal<K::Fd>,
+) -> Result<()> {
+    let namespace = match journal.network.take() {
+        Some(namespace) => namespace,
+        None => kernel.network_namespace(pid)?,
+    };
+    let namespace = journal.network.insert(namespace);
+    journal.done.push(Undo::nics(plan));
+    kernel.nic_claim(&plan.claims, &plan.tenant, host_nic, index)?;
+    let moved = MovedNic {
+        nic: host_nic.as_str(),
+        name: nic.name.as_str(),
+        mac: nic.mac.map(Mac::bytes),
+        mtu: nic.mtu,
+    };
+    kernel.nic_move(&plan.claims, &moved, namespace)
 }

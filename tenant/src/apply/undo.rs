@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::filter;
 use crate::{
     kernel::{Kernel, KernelError},
-    plan::Plan,
+    name::TenantName,
+    plan::{FilterPlan, Plan, PortPlan},
 };
 
 /// One thing to take away. Mounts and namespaces are not among them: they go with the last process
@@ -15,29 +17,82 @@ pub enum Undo {
     Cgroup(PathBuf),
     /// Kill a process that may not be in its cgroup yet.
     Process(i32),
-    /// Remove an interface.
-    Link(String),
+    /// Remove an interface, if it is of this interface group.
+    Link {
+        /// Its name.
+        name: String,
+        /// The group of our ports.
+        group: u32,
+    },
+    /// Take the tenant out of the packet filter.
+    Filter(Box<FilterPlan>),
+    /// Bring every NIC home that the tenant has claimed.
+    Nics {
+        /// Where the claims are.
+        claims: PathBuf,
+        /// Who claimed them.
+        tenant: TenantName,
+        /// The cgroup of the processes that may have them.
+        cgroup: PathBuf,
+    },
+}
+
+impl Undo {
+    pub(super) fn port(port: &PortPlan) -> Self {
+        Self::Link { name: port.host_name.clone(), group: port.group }
+    }
+
+    pub(super) fn nics(plan: &Plan) -> Self {
+        Self::Nics {
+            claims: plan.claims.clone(),
+            tenant: plan.tenant.clone(),
+            cgroup: plan.cgroup.payload.clone(),
+        }
+    }
 }
 
 /// Everything that a whole start of this plan leaves, in the order in which it was made.
 pub fn everything(plan: &Plan) -> Vec<Undo> {
-    let mut all = vec![Undo::Cgroup(plan.cgroup.payload.clone())];
-    for nic in &plan.nics {
-        all.extend(nic.port().map(|port| Undo::Link(port.host_name.clone())));
-    }
+    let filter = plan.filter.as_ref().map(|filter| Undo::Filter(Box::new(filter.clone())));
+    let mut all: Vec<Undo> = filter.into_iter().collect();
+    all.push(Undo::Cgroup(plan.cgroup.payload.clone()));
+    all.extend(plan.nics.iter().filter_map(|nic| nic.port()).map(Undo::port));
+    // Also for a tenant whose file says nothing of a NIC any more.
+    all.push(Undo::nics(plan));
     all
 }
 
-/// Undoes in reverse. One failure hides no other.
-pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>) -> Vec<KernelError> {
+/// Undoes in reverse. One failure hides no other. `network` is the tenant's network namespace, if somebody
+/// holds it.
+pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd>) -> Vec<KernelError> {
     let mut failures = Vec::new();
-    for undo in done.into_iter().rev() {
+    let changes = filter::begin_undo(kernel, &done);
+    // Opened while there are processes in them: then nothing that is in them can be lost.
+    let mut namespaces = Vec::new();
+    let (mut nics, rest): (Vec<Undo>, Vec<Undo>) =
+        done.into_iter().partition(|undo| matches!(undo, Undo::Nics { .. }));
+    nics.dedup();
+    for undo in &nics {
+        if let Undo::Nics { claims, tenant, cgroup } = undo {
+            match kernel.claimed_namespaces(claims, tenant, cgroup) {
+                Ok(found) => namespaces.extend(found),
+                Err(error) => failures.push(error),
+            }
+        }
+    }
+    let namespaces: Vec<&K::Fd> = network.into_iter().chain(&namespaces).collect();
+    // NICs come home last: nobody is left then who could keep them.
+    for undo in rest.into_iter().rev().chain(nics) {
         let result = match &undo {
             Undo::Cgroup(dir) => kernel.cgroup_kill(dir).and_then(|()| kernel.cgroup_remove(dir)),
             Undo::Process(pid) => kernel.process_kill(*pid),
-            Undo::Link(name) => kernel.link_delete(name),
+            // Begun above.
+            Undo::Filter(_) => Ok(()),
+            Undo::Link { name, group } => kernel.link_delete(name, *group),
+            Undo::Nics { claims, tenant, .. } => kernel.nics_home(claims, tenant, &namespaces),
         };
         failures.extend(result.err());
     }
+    failures.extend(filter::finish_undo(kernel, changes));
     failures
 }

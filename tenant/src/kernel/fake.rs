@@ -4,16 +4,22 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     io,
-    net::IpAddr,
     ops::Range,
     path::Path,
     rc::Rc,
 };
 
 use super::{
-    Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, Shape, TmpfsUse, Upper, Veth,
+    Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
+    TmpfsUse, Upper, Veth,
 };
-use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
+use crate::{
+    device::DeviceRule,
+    ids::UidRange,
+    name::TenantName,
+    net::LinkName,
+    plan::{FilterPlan, Plan},
+};
 
 /// What exists on the fake host, as text: `cgroup /a/b`, `link t1-0`, `process 100`.
 pub type Table = BTreeSet<String>;
@@ -34,6 +40,10 @@ pub struct FakeFd {
     table: Rc<RefCell<Table>>,
 }
 
+/// A change of the fake filter: what it was begun for.
+#[derive(Debug)]
+pub struct FakeChange(&'static str);
+
 impl Drop for FakeFd {
     fn drop(&mut self) {
         self.table.borrow_mut().remove(&self.entry);
@@ -44,6 +54,13 @@ impl Fake {
     /// A host with nothing on it.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A host with interfaces: bridges and NICs.
+    pub fn with_links(names: &[&str]) -> Self {
+        let kernel = Self::default();
+        kernel.table.borrow_mut().extend(names.iter().map(|name| format!("link {name}")));
+        kernel
     }
 
     /// Lets the call number `step`, counted from 0, fail with EIO; every other one succeeds.
@@ -107,6 +124,7 @@ fn process(pid: i32) -> String {
 
 impl Kernel for Fake {
     type Fd = FakeFd;
+    type Change = FakeChange;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         self.call("create cgroup", dir.display())?;
@@ -223,7 +241,7 @@ impl Kernel for Fake {
         if notify.is_none() || self.table.borrow().iter().all(|entry| !entry.starts_with("device control")) {
             return Err(KernelError::new("execute", &plan.init.argv[0], io::ErrorKind::PermissionDenied));
         }
-        Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify })
+        Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify, network: None })
     }
 
     fn process_kill(&self, pid: i32) -> Result<()> {
@@ -235,22 +253,15 @@ impl Kernel for Fake {
     fn veth_create(&self, veth: &Veth<'_>) -> Result<()> {
         self.call("create link", veth.host_name)?;
         self.require(&process(veth.pid), "create a link into")?;
+        if let Some(bridge) = veth.bridge {
+            self.require(&format!("link {bridge}"), "make a port of")?;
+        }
         self.make(format!("link {}", veth.host_name), "create")
     }
 
-    fn address_add(&self, link: &str, _address: IpAddr) -> Result<()> {
-        self.call("add address to", link)?;
-        self.require(&format!("link {link}"), "add an address to")
-    }
-
-    fn route_add(&self, link: &str, _address: IpAddr) -> Result<()> {
-        self.call("add route on", link)?;
-        self.require(&format!("link {link}"), "add a route on")
-    }
-
-    fn neighbour_add(&self, link: &str, _address: IpAddr, _mac: [u8; 6]) -> Result<()> {
-        self.call("add neighbour on", link)?;
-        self.require(&format!("link {link}"), "add a neighbour on")
+    fn port_route(&self, port: &PortRoute<'_>) -> Result<()> {
+        self.call("route to", port.link)?;
+        self.require(&format!("link {}", port.link), "route to")
     }
 
     fn forwarding_enable(&self, link: &str, _ipv6: bool) -> Result<()> {
@@ -258,9 +269,76 @@ impl Kernel for Fake {
         self.require(&format!("link {link}"), "enable forwarding on")
     }
 
-    fn link_delete(&self, link: &str) -> Result<()> {
+    fn child_create(&self, child: &Child<'_>) -> Result<()> {
+        self.call("create", format!("a child of {}", child.parent))?;
+        self.require(&format!("link {}", child.parent), "make a child of")?;
+        self.require(&process(child.pid), "make a child in")
+    }
+
+    fn link_delete(&self, link: &str, _group: u32) -> Result<()> {
         self.call("delete link", link)?;
         self.table.borrow_mut().remove(&format!("link {link}"));
         Ok(())
+    }
+
+    fn network_namespace(&self, pid: i32) -> Result<FakeFd> {
+        self.call("open the network namespace of", pid)?;
+        self.require(&process(pid), "open the network namespace of")?;
+        Ok(self.open("network namespace"))
+    }
+
+    fn nic_claim(&self, _claims: &Path, tenant: &TenantName, nic: &LinkName, _index: u32) -> Result<()> {
+        self.call("claim NIC", nic)?;
+        self.require(&format!("link {nic}"), "claim")?;
+        self.make(format!("claim {nic} {tenant}"), "claim")
+    }
+
+    fn nic_move(&self, _claims: &Path, nic: &MovedNic<'_>, _namespace: &FakeFd) -> Result<()> {
+        self.call("move NIC", nic.nic)?;
+        let link = format!("link {}", nic.nic);
+        self.require(&link, "move")?;
+        self.table.borrow_mut().remove(&link);
+        self.make(format!("inside {}", nic.nic), "move")
+    }
+
+    fn claimed_namespaces(&self, _claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<FakeFd>> {
+        self.call("look for the NICs of", cgroup.display())?;
+        let table = self.table();
+        let claimed = table.iter().any(|entry| entry.starts_with("claim ") && entry.ends_with(tenant.as_str()));
+        let lives = table.iter().any(|entry| entry.starts_with("process "));
+        Ok((claimed && lives).then(|| self.open("network namespace")).into_iter().collect())
+    }
+
+    fn nics_home(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
+        self.call("bring home the NICs of", tenant)?;
+        let claims = self.table();
+        let suffix = format!(" {tenant}");
+        for claim in claims.iter().filter(|entry| entry.starts_with("claim ")) {
+            let Some(nic) = claim["claim ".len()..].strip_suffix(&suffix) else { continue };
+            let mut table = self.table.borrow_mut();
+            table.remove(claim);
+            // What was in a namespace that nobody held is lost.
+            if table.remove(&format!("inside {nic}")) && !namespaces.is_empty() {
+                table.insert(format!("link {nic}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn filter_add(&self, filter: &FilterPlan) -> Result<FakeChange> {
+        self.call("begin to filter", &filter.tenant.tenant)?;
+        // What was begun may be there, whether somebody waits for it or not.
+        self.table.borrow_mut().insert(format!("filter of {}", filter.tenant.tenant));
+        Ok(FakeChange("filter"))
+    }
+
+    fn filter_remove(&self, filter: &FilterPlan) -> Result<FakeChange> {
+        self.call("begin to stop filtering", &filter.tenant.tenant)?;
+        self.table.borrow_mut().remove(&format!("filter of {}", filter.tenant.tenant));
+        Ok(FakeChange("stop filtering"))
+    }
+
+    fn filter_finish(&self, change: FakeChange) -> Result<()> {
+        self.call(change.0, "a tenant")
     }
 }

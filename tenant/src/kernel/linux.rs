@@ -1,12 +1,12 @@
 //! The real kernel: each method in the file of its subsystem.
 
-use std::{net::IpAddr, os::fd::OwnedFd, path::Path};
+use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
-    Access, Entry, Held, Kernel, KernelError, Payload, Prepared, Result, Shape, TmpfsUse, Upper, Veth, cgroup,
-    device, mount, netlink, process,
+    Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
+    TmpfsUse, Upper, Veth, cgroup, device, mount, netlink, nft, process,
 };
-use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
+use crate::{device::DeviceRule, ids::UidRange, name::TenantName, net::LinkName, plan::{FilterPlan, Plan}};
 
 /// The running Linux kernel. Its methods need root and a process with a single thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +41,7 @@ impl Linux {
 
 impl Kernel for Linux {
     type Fd = OwnedFd;
+    type Change = nft::Change;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         cgroup::create(dir)
@@ -132,23 +133,53 @@ impl Kernel for Linux {
         netlink::veth_create(veth)
     }
 
-    fn address_add(&self, link: &str, address: IpAddr) -> Result<()> {
-        netlink::address_add(link, address)
-    }
-
-    fn route_add(&self, link: &str, address: IpAddr) -> Result<()> {
-        netlink::route_add(link, address)
-    }
-
-    fn neighbour_add(&self, link: &str, address: IpAddr, mac: [u8; 6]) -> Result<()> {
-        netlink::neighbour_add(link, address, mac)
+    fn port_route(&self, port: &PortRoute<'_>) -> Result<()> {
+        netlink::port_route(port)
     }
 
     fn forwarding_enable(&self, link: &str, ipv6: bool) -> Result<()> {
         netlink::forwarding_enable(link, ipv6)
     }
 
-    fn link_delete(&self, link: &str) -> Result<()> {
-        netlink::link_delete(link)
+    fn child_create(&self, child: &Child<'_>) -> Result<()> {
+        netlink::child_create(child)
+    }
+
+    fn link_delete(&self, link: &str, group: u32) -> Result<()> {
+        netlink::link_delete(link, group)
+    }
+
+    fn network_namespace(&self, pid: i32) -> Result<OwnedFd> {
+        let path = format!("/proc/{pid}/ns/net");
+        let file = std::fs::File::open(&path).map_err(|error| KernelError::new("open", path, error))?;
+        Ok(file.into())
+    }
+
+    fn nic_claim(&self, claims: &Path, tenant: &TenantName, nic: &LinkName, index: u32) -> Result<()> {
+        netlink::nic_claim(claims, tenant, nic, index)
+    }
+
+    fn nic_move(&self, claims: &Path, nic: &MovedNic<'_>, namespace: &OwnedFd) -> Result<()> {
+        netlink::nic_move(claims, nic, namespace)
+    }
+
+    fn claimed_namespaces(&self, claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<OwnedFd>> {
+        netlink::claimed_namespaces(claims, tenant, cgroup)
+    }
+
+    fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
+        netlink::nics_home(claims, tenant, namespaces)
+    }
+
+    fn filter_add(&self, filter: &FilterPlan) -> Result<nft::Change> {
+        nft::begin_add(filter)
+    }
+
+    fn filter_remove(&self, filter: &FilterPlan) -> Result<nft::Change> {
+        nft::begin_remove(filter)
+    }
+
+    fn filter_finish(&self, change: nft::Change) -> Result<()> {
+        nft::finish(change)
     }
 }

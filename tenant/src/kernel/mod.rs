@@ -11,6 +11,7 @@ mod inside;
 mod linux;
 mod mount;
 mod netlink;
+pub mod nft;
 mod process;
 pub mod pty;
 pub mod raw;
@@ -21,7 +22,16 @@ use std::{borrow::Cow, io, net::IpAddr, path::Path};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
-use crate::{device::DeviceRule, ids::UidRange, plan::Plan};
+pub use netlink::LinkError;
+
+use crate::{
+    config::MacvlanMode,
+    device::DeviceRule,
+    ids::UidRange,
+    name::TenantName,
+    net::{Cidr, LinkName},
+    plan::{FilterPlan, Plan},
+};
 
 /// A request to the kernel that failed.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +143,8 @@ pub struct Payload<Fd> {
     /// The datagram socket that init reports to, bound inside at [`crate::plan::NOTIFY_SOCKET`], with
     /// `SO_PASSCRED` set.
     pub notify: Option<Fd>,
+    /// Its network namespace, if NICs of the host are in it.
+    pub network: Option<Fd>,
 }
 
 /// The host end of a veth pair, and its peer.
@@ -146,14 +158,70 @@ pub struct Veth<'a> {
     pub host_mac: [u8; 6],
     /// Interface group of the host end.
     pub group: u32,
+    /// The bridge that the host end is a port of.
+    pub bridge: Option<&'a str>,
     /// Name of the peer.
     pub name: &'a str,
     /// Hardware address of the peer.
     pub mac: [u8; 6],
-    /// MTU of both, bytes.
-    pub mtu: u32,
+    /// MTU of the peer, bytes; none is the bridge's, or 1500.
+    pub mtu: Option<u32>,
     /// Process in whose network namespace the peer is born.
     pub pid: i32,
+}
+
+/// What the host routes to a tenant over one of its ports.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRoute<'a> {
+    /// The host end.
+    pub link: &'a str,
+    /// Addresses of the host on it: /32 or /128, valid at once.
+    pub gateways: &'a [IpAddr],
+    /// Addresses that are routed to it.
+    pub addresses: &'a [Cidr],
+    /// Hardware address of the peer: a permanent neighbour for each address.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// What is born in a tenant as the child of a NIC of the host.
+#[derive(Clone, Copy, Debug)]
+pub enum ChildKind {
+    /// A macvlan, see ip-link(8).
+    Macvlan(MacvlanMode),
+    /// A VLAN and its tag, 1 to 4094.
+    Vlan(u16),
+}
+
+/// A child of a NIC of the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// What it is.
+    pub kind: ChildKind,
+    /// The NIC.
+    pub parent: &'a str,
+    /// Its name inside.
+    pub name: &'a str,
+    /// Its hardware address; none is what the kernel gives it.
+    pub mac: Option<[u8; 6]>,
+    /// Its MTU, bytes; none is the NIC's.
+    pub mtu: Option<u32>,
+    /// Process in whose network namespace it is born.
+    pub pid: i32,
+    /// Where the NICs are noted that tenants have: a NIC that is not there may be one of them.
+    pub claims: &'a Path,
+}
+
+/// A NIC of the host that moves into a tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct MovedNic<'a> {
+    /// Its name on the host.
+    pub nic: &'a str,
+    /// Its name inside.
+    pub name: &'a str,
+    /// Its hardware address inside; none is its own.
+    pub mac: Option<[u8; 6]>,
+    /// Its MTU inside, bytes; none is its own.
+    pub mtu: Option<u32>,
 }
 
 /// What starting and stopping a tenant asks of the kernel.
@@ -163,6 +231,8 @@ pub struct Veth<'a> {
 pub trait Kernel {
     /// An open file: a namespace, a mount, a process. Closed when dropped.
     type Fd;
+    /// A change of the packet filter that is under way. Dropping it waits for its end.
+    type Change;
 
     /// Makes a cgroup v2 directory; one that exists already is fine.
     fn cgroup_create(&self, dir: &Path) -> Result<()>;
@@ -222,14 +292,32 @@ pub trait Kernel {
 
     /// Makes a veth pair, host end up.
     fn veth_create(&self, veth: &Veth<'_>) -> Result<()>;
-    /// Gives an address to a host interface: /32 or /128, valid at once.
-    fn address_add(&self, link: &str, address: IpAddr) -> Result<()>;
-    /// Routes one address through an interface.
-    fn route_add(&self, link: &str, address: IpAddr) -> Result<()>;
-    /// Enters a permanent neighbour.
-    fn neighbour_add(&self, link: &str, address: IpAddr, mac: [u8; 6]) -> Result<()>;
+    /// Routes a tenant's addresses to its port, and gives the host its own on it.
+    fn port_route(&self, port: &PortRoute<'_>) -> Result<()>;
     /// Lets packets that come in on an interface be forwarded.
     fn forwarding_enable(&self, link: &str, ipv6: bool) -> Result<()>;
-    /// Removes an interface and what hangs on it.
-    fn link_delete(&self, link: &str) -> Result<()>;
+    /// Makes an interface in a tenant that is the child of a NIC of the host. It goes with the tenant.
+    fn child_create(&self, child: &Child<'_>) -> Result<()>;
+    /// Removes an interface of an interface group, and what hangs on it; one of another group is let be.
+    fn link_delete(&self, link: &str, group: u32) -> Result<()>;
+
+    /// Opens the network namespace of a process. A virtual NIC that has moved there outlives the processes
+    /// in it for as long as this is open.
+    fn network_namespace(&self, pid: i32) -> Result<Self::Fd>;
+    /// Claims a NIC of the host for a tenant, see [`crate::claim`]; `index` is the one it will have inside.
+    fn nic_claim(&self, claims: &Path, tenant: &TenantName, nic: &LinkName, index: u32) -> Result<()>;
+    /// Moves a claimed NIC into a network namespace.
+    fn nic_move(&self, claims: &Path, nic: &MovedNic<'_>, namespace: &Self::Fd) -> Result<()>;
+    /// Opens the network namespaces of every process in a cgroup and below, if the tenant has claims.
+    fn claimed_namespaces(&self, claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<Self::Fd>>;
+    /// Brings every NIC that a tenant has claimed out of these namespaces, as it was before, and gives up
+    /// the claims. One that is on the host already is put right; one that is gone is let go.
+    fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
+
+    /// Begins to put a tenant into the packet filter, whose rules are loaded first where they are missing.
+    fn filter_add(&self, filter: &FilterPlan) -> Result<Self::Change>;
+    /// Begins to take a tenant out of the packet filter.
+    fn filter_remove(&self, filter: &FilterPlan) -> Result<Self::Change>;
+    /// Waits until a change of the packet filter is done.
+    fn filter_finish(&self, change: Self::Change) -> Result<()>;
 }

@@ -186,7 +186,7 @@ pub(super) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedF
         _ => return Err(failed(io::ErrorKind::InvalidData.into())),
     }
     let notify = (fds.len() > usize::from(plan.ttys) + 1).then(|| fds.pop()).flatten();
-    Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals: fds, notify })
+    Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals: fds, notify, network: None })
 }
 
 pub(super) fn kill(pid: i32) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod devices;
+mod filter;
 mod init;
 mod network;
 mod paths;
@@ -18,8 +19,9 @@ use serde::Serialize;
 
 pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
+pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
-pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PortPlan, host_link, port_group};
+pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
 pub use root::{DevNode, ImageSource, RootStep, TopDir, store_name};
 pub use security::{Argument, Deny, SecurityPlan};
 
@@ -59,6 +61,8 @@ pub struct Plan {
     pub time_namespace: bool,
     /// Its interfaces besides loopback.
     pub nics: Vec<NicPlan>,
+    /// What the packet filter holds for it; nothing without a port, or where the admin has another filter.
+    pub filter: Option<FilterPlan>,
     /// Where the host's NICs that tenants have are noted.
     pub claims: PathBuf,
     /// Its pseudoterminals: the console and this many ttys.
@@ -115,6 +119,14 @@ pub enum PlanError {
         /// Why not.
         reason: String,
     },
+    /// The packet filter cannot do what a key asks for.
+    #[error("key `{key}`: {reason}")]
+    Filter {
+        /// The key.
+        key: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A listed path of the image cannot be shown.
     #[error("path \"{path}\": {reason}")]
     Path {
@@ -144,6 +156,7 @@ impl PlanError {
             Self::Nic { .. } => {
                 "correct the [[nic]] tables with tenantctl edit NAME; addresses from a pool are handed out by: tenantctl restart NAME"
             }
+            Self::Filter { .. } => "remove the key, or change its [[nic]] tables: tenantctl edit NAME",
             Self::Path { .. } => "correct its paths: tenantctl edit NAME",
             Self::NoProgram => "name it and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'",
             Self::Manifest(_) => "build the image again: rootfsctl build",
@@ -191,6 +204,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         let (pinned, found) = (allocation.pinned.digest, manifest.digest);
         return Err(PlanError::WrongVersion { pinned, found });
     }
+    let nics = network::plan(inputs)?;
     Ok(Plan {
         tenant: tenant.name.clone(),
         image_name: manifest.image.clone(),
@@ -202,7 +216,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         dirs: layout.dirs(&tenant.name),
         root: root::plan(tenant, manifest)?,
         time_namespace: facts.time_namespaces,
-        nics: network::plan(inputs)?,
+        filter: filter::plan(inputs, &nics)?,
+        nics,
         claims: layout.nic_claims(),
         ttys: tenant.ttys,
         security: security::plan(tenant),

@@ -89,9 +89,7 @@ impl fmt::Display for NicPlan {
                 write!(f, " on {parent} as {submode}")?;
             }
             LinkPlan::Phys { nic, index } => write!(f, " is {nic}, index {index}")?,
-            LinkPlan::Vlan { parent, id, host_name } => {
-                write!(f, " is VLAN {id} of {parent}, made as {host_name}")?
-            }
+            LinkPlan::Vlan { parent, id } => write!(f, " is VLAN {id} of {parent}")?,
         }
         match self.port() {
             Some(port) => {
@@ -119,6 +117,9 @@ impl fmt::Display for Plan {
         }
         for nic in &self.nics {
             writeln!(f, "network     {nic}")?;
+        }
+        if let Some(filter) = &self.filter {
+            write!(f, "{filter}")?;
         }
         writeln!(f, "terminals   console and {} ttys", self.ttys)?;
         for capability in &self.security.capabilities {

@@ -66,10 +66,12 @@ impl Supervisor {
         }
         self.manager.tell("STATUS=Starting");
         let plan = self.plan.insert(plan);
-        if let Some(error) = apply::stop(&self.kernel, plan).into_iter().next() {
+        if let Some(error) = apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next() {
             return Err(RunError::Sweep(error));
         }
+        self.network = None;
         let payload = apply::start(&self.kernel, plan)?;
+        self.network = payload.network;
         let now = Instant::now();
         self.consoles
             .connect(payload.terminals, &plan.init, now)
@@ -238,7 +240,7 @@ impl Supervisor {
 
     fn sweep(&self) -> Result<(), RunError> {
         let plan = self.plan.as_ref();
-        let failed = plan.and_then(|plan| apply::stop(&self.kernel, plan).into_iter().next());
+        let failed = plan.and_then(|plan| apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next());
         failed.map_or(Ok(()), |error| Err(RunError::Sweep(error)))
     }
 
@@ -258,7 +260,7 @@ impl Supervisor {
 
     /// Takes down what there is and writes down why.
     fn fail(&mut self, error: RunError) -> Failed {
-        let leftovers = self.plan.as_ref().map(|plan| apply::stop(&self.kernel, plan)).unwrap_or_default();
+        let leftovers = self.plan.as_ref().map(|plan| apply::stop(&self.kernel, plan, self.network.as_ref())).unwrap_or_default();
         let mut message = chain(&error);
         for leftover in leftovers {
             message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));

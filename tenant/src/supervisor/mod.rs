@@ -49,7 +49,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
-    apply::StartError,
+    apply::{StartError, link_help},
     kernel::{KernelError, Linux},
     layout::Layout,
     load::LoadPlanError,
@@ -152,12 +152,14 @@ impl RunError {
             Self::NotRoot => Some("run it as root".to_owned()),
             Self::Busy(_) => Some("stop it first, or use it as it is: tenantctl stop NAME".to_owned()),
             Self::Load(error) => error.help().map(str::to_owned),
-            Self::Sweep(_) => Some("end what still uses it; the cgroup's cgroup.procs names it".to_owned()),
+            Self::Sweep(error) => Some(link_help(error).unwrap_or_else(|| {
+                "end what still uses it; the cgroup's cgroup.procs names it".to_owned()
+            })),
             Self::Unit(_) => Some("start it through its unit manager: tenantctl start NAME".to_owned()),
             Self::Died(_) | Self::ProgramFailed(_) | Self::NotReady(_) | Self::RebootLoop => {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
             }
-            Self::Start(error) => Some(start_help(error.step).to_owned()),
+            Self::Start(error) => Some(error.help().unwrap_or_else(|| start_help(error.step).to_owned())),
             Self::Record(_) | Self::Io { .. } => None,
         }
     }
@@ -255,6 +257,8 @@ struct Supervisor {
     layout: Layout,
     name: TenantName,
     kernel: Linux,
+    /// The tenant's network namespace, if NICs of the host are in it: they outlive its processes.
+    network: Option<OwnedFd>,
     unit: Option<PathBuf>,
     v2_mount: PathBuf,
     group: Option<u32>,
@@ -318,6 +322,7 @@ impl Supervisor {
             layout,
             name,
             kernel,
+            network: None,
             unit: cgroup,
             v2_mount: PathBuf::new(),
             group,

@@ -13,6 +13,44 @@ use tenant::{
     profile,
 };
 
+/// A tenant with an interface of every mode.
+pub(crate) const ALL_MODES: &str = r#"
+[[nic]]
+mode = "routed"
+addresses = ["10.0.0.2", "10.0.0.3/24", "2001:db8::2"]
+routes = ["10.9.0.0/16"]
+
+[[nic]]
+mode = "routed"
+name = "back"
+
+[[nic]]
+mode = "bridge"
+link = "br0"
+mac = "4a:49:43:49:79:bf"
+mtu = 1400
+altnames = ["uplink"]
+addresses = ["10.1.0.2/24", "2003:db8:1:0:214:1234:fe0b:3597/64"]
+gateways = ["10.1.0.1", "fe80::1"]
+routes = ["10.2.0.0/16 via 10.1.0.7"]
+
+[[nic]]
+mode = "macvlan"
+link = "eth1"
+macvlan = "private"
+
+[[nic]]
+mode = "phys"
+link = "eth2"
+name = "wan"
+addresses = ["192.0.2.2/24"]
+
+[[nic]]
+mode = "vlan"
+link = "eth1"
+vlan = 100
+"#;
+
 pub(crate) fn digest() -> Digest {
     Digest::from_bytes(std::array::from_fn(|i| i as u8))
 }
@@ -115,5 +153,13 @@ pub(crate) fn plan_with(
     let layout = Layout::default();
     let tenant = tenant(own);
     let host = HostConfig::default();
-    plan(&Inputs { layout: &layout, tenant: &tenant, allocation, manifest, host: &host, facts, unit_cgroup: None })
+    plan(&Inputs {
+        layout: &layout,
+        tenant: &tenant,
+        allocation,
+        manifest,
+        host: &host,
+        facts,
+        unit_cgroup: None,
+    })
 }

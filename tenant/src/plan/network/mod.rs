@@ -7,7 +7,10 @@
 
 mod addresses;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -25,9 +28,13 @@ pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The IPv6 address of the host on every routed link.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// Index inside of the first interface that is moved in; the next ones follow. A tenant can rename what
-/// it was given, but not give it another index.
-const FIRST_INDEX: u32 = 1000;
+/// Interface indexes of what is moved in begin here, a hundred for each tenant: no index that the kernel
+/// gives by itself is ever as high, so each of them means one NIC of one tenant, inside and on the host. A
+/// tenant can rename what it was given, but not give it another index.
+const FIRST_INDEX: u32 = 1_000_000_000;
+
+/// The interface groups of the ports of every root on this machine.
+pub const PORT_GROUPS: RangeInclusive<u32> = 0x7400_0000..=0x74ff_ffff;
 
 /// Metric of the default routes of every interface but the first: above what IPv6 uses by itself (1024),
 /// so that those of the first prevail.
@@ -87,14 +94,12 @@ pub enum LinkPlan {
         /// Its interface index inside, by which it is found again.
         index: u32,
     },
-    /// A VLAN of a NIC of the host, made there and moved in. It goes with the tenant.
+    /// A VLAN of a NIC of the host that is born in the tenant.
     Vlan {
         /// The NIC.
         parent: LinkName,
         /// The tag.
         id: u16,
-        /// Its name until it is inside.
-        host_name: String,
     },
 }
 
@@ -136,7 +141,8 @@ pub fn host_link(layout: &Layout, index: Index, nic: usize) -> String {
     format!("t{index}-{nic}{}", suffix(layout))
 }
 
-/// The interface group of every port of a root: 0x74 (`t`), then 24 bits of its name's hash.
+/// The interface group of every port of a root, one of [`PORT_GROUPS`]: 0x74 (`t`), then 24 bits of its
+/// name's hash.
 pub fn port_group(layout: &Layout) -> u32 {
     let hash: [u8; 32] = Sha256::digest(layout.instance()).into();
     u32::from_be_bytes([0x74, hash[0], hash[1], hash[2]])
@@ -172,12 +178,11 @@ fn link(inputs: &Inputs<'_>, number: usize, nic: &Nic) -> LinkPlan {
         Attachment::Macvlan { parent, mode, .. } => {
             LinkPlan::Macvlan { parent: parent.clone(), submode: *mode }
         }
-        Attachment::Phys { nic } => LinkPlan::Phys { nic: nic.clone(), index: FIRST_INDEX + number as u32 },
-        Attachment::Vlan { parent, id } => LinkPlan::Vlan {
-            parent: parent.clone(),
-            id: *id,
-            host_name: host_link(inputs.layout, inputs.allocation.index, number),
-        },
+        Attachment::Phys { nic } => {
+            let index = FIRST_INDEX + inputs.allocation.index.get() * 100 + number as u32;
+            LinkPlan::Phys { nic: nic.clone(), index }
+        }
+        Attachment::Vlan { parent, id } => LinkPlan::Vlan { parent: parent.clone(), id: *id },
     }
 }
 

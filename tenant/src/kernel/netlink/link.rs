@@ -1,0 +1,299 @@
+//! Interfaces that are made for a tenant and go with it: veth pairs, macvlans, VLANs.
+
+use std::{io, net::IpAddr};
+
+use netlink_packet_core::NLM_F_APPEND;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoMacVlan,
+        InfoPortData, InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+        MacVlanMode, Prop,
+    },
+};
+
+use super::{
+    CREATE, Connection, LinkError, Request, address,
+    address::{Hop, neighbour, route},
+    has_code, index, nic,
+};
+use crate::{
+    config::MacvlanMode,
+    kernel::{Child, ChildKind, KernelError, PortRoute, Result, Veth},
+    net::Cidr,
+};
+
+/// An interface without link-local addresses of the kernel's making.
+pub(super) fn no_generated_addresses(index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])];
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+pub(super) fn up(index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+pub(super) fn altnames<'a>(index: u32, names: impl IntoIterator<Item = &'a str>) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let names = names.into_iter().map(|name| Prop::AltIfName(name.to_owned())).collect();
+    message.attributes = vec![LinkAttribute::PropList(names)];
+    (RouteNetlinkMessage::NewLinkProp(message), CREATE | NLM_F_APPEND)
+}
+
+/// A port on which a tenant cannot take part in the spanning tree: the first frame that tries to shuts
+/// it. See bridge(8), `guard`.
+fn guarded_port(index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let port = vec![InfoBridgePort::Guard(true), InfoBridgePort::Learning(true)];
+    message.attributes = vec![LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(port)),
+    ])];
+    (RouteNetlinkMessage::NewLink(message), 0)
+}
+
+/// IPv6 can be missing as a whole.
+fn without_ipv6(error: &io::Error) -> bool {
+    has_code(error, libc::EAFNOSUPPORT)
+}
+
+/// The bridge, and the MTU that a port must have so as not to lower the bridge's.
+fn bridge(connection: &mut Connection, name: &str) -> io::Result<(u32, u32)> {
+    let missing = || LinkError::Missing { name: name.to_owned() };
+    let facts = connection.link(name)?.ok_or_else(missing)?;
+    if !facts.is("bridge") {
+        return Err(LinkError::NotBridge { name: name.to_owned() }.into());
+    }
+    Ok((facts.index, facts.mtu))
+}
+
+fn veth_message(veth: &Veth<'_>, mtu: u32, host_mtu: u32, master: Option<u32>) -> LinkMessage {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![
+        LinkAttribute::IfName(veth.name.to_owned()),
+        LinkAttribute::Address(veth.mac.to_vec()),
+        LinkAttribute::Mtu(mtu),
+        LinkAttribute::NetNsPid(veth.pid as u32),
+    ];
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(veth.host_name.to_owned()),
+        LinkAttribute::Address(veth.host_mac.to_vec()),
+        LinkAttribute::Mtu(host_mtu),
+        LinkAttribute::Group(veth.group),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    message.attributes.extend(master.map(LinkAttribute::Controller));
+    message
+}
+
+/// MTU of a veth that is told none, bytes.
+const ETHERNET_MTU: u32 = 1500;
+
+pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
+    let create = || -> io::Result<()> {
+        let mut connection = Connection::open()?;
+        let bridge = veth.bridge.map(|name| bridge(&mut connection, name)).transpose()?;
+        let mtu = veth.mtu.or(bridge.map(|(_, mtu)| mtu)).unwrap_or(ETHERNET_MTU);
+        let host_mtu = bridge.map_or(mtu, |(_, bridge)| bridge.max(mtu));
+        let message = veth_message(veth, mtu, host_mtu, bridge.map(|(index, _)| index));
+        connection.request(RouteNetlinkMessage::NewLink(message), CREATE).map_err(|error| {
+            let name = || veth.bridge.unwrap_or_default().to_owned();
+            match error.raw_os_error() {
+                Some(libc::EEXIST) => LinkError::Stranger { name: veth.host_name.to_owned() }.into(),
+                Some(libc::EXFULL) => LinkError::BridgeFull { name: name() }.into(),
+                _ => error,
+            }
+        })?;
+        let index = index(veth.host_name)?;
+        let mut rest = vec![altnames(index, [veth.altname])];
+        if bridge.is_some() {
+            rest.push(guarded_port(index));
+        }
+        connection.batch(rest).map_err(|(number, error)| match error.raw_os_error() {
+            Some(libc::EEXIST) if number == 0 => LinkError::Stranger { name: veth.altname.to_owned() }.into(),
+            _ => error,
+        })?;
+        set_up(&mut connection, index)
+    };
+    create().map_err(|error| KernelError::new("create link", veth.host_name, error))
+}
+
+/// Brings a link up with no address but those of the plan: the kernel generates no link-local one.
+pub(super) fn set_up(connection: &mut Connection, index: u32) -> io::Result<()> {
+    match connection.batch(vec![no_generated_addresses(index), up(index)]) {
+        Err((0, error)) if without_ipv6(&error) => {
+            connection.batch(vec![up(index)]).map_err(|(_, error)| error)
+        }
+        Err((_, error)) => Err(error),
+        Ok(()) => Ok(()),
+    }
+}
+
+pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
+    let link = port.link;
+    let failed = |error| KernelError::new("route to", link, error);
+    let index = index(link).map_err(failed)?;
+    let mut what: Vec<(&str, IpAddr)> = Vec::new();
+    let mut requests = Vec::new();
+    for gateway in port.gateways {
+        what.push(("add address", *gateway));
+        requests.push(address::address(index, Cidr::host(*gateway)));
+    }
+    for own in port.addresses {
+        what.push(("add route to", own.address));
+        requests.push(route(index, Hop::direct(Cidr::host(own.address))));
+        if let Some(mac) = port.mac {
+            what.push(("add neighbour", own.address));
+            requests.push(neighbour(index, own.address, mac));
+        }
+    }
+    let mut connection = Connection::open().map_err(failed)?;
+    connection.batch(requests).map_err(|(number, error)| {
+        let (operation, address) = what[number.min(what.len() - 1)];
+        KernelError::new(operation, format!("{address} on {link}"), error)
+    })
+}
+
+fn child_message(child: &Child<'_>, parent: u32) -> LinkMessage {
+    let (kind, data) = match child.kind {
+        ChildKind::Macvlan(mode) => {
+            let mode = match mode {
+                MacvlanMode::Bridge => MacVlanMode::Bridge,
+                MacvlanMode::Private => MacVlanMode::Private,
+                MacvlanMode::Vepa => MacVlanMode::Vepa,
+            };
+            (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]))
+        }
+        ChildKind::Vlan(id) => (InfoKind::Vlan, InfoData::Vlan(vec![InfoVlan::Id(id)])),
+    };
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(child.name.to_owned()),
+        LinkAttribute::Link(parent),
+        LinkAttribute::NetNsPid(child.pid as u32),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]),
+    ];
+    message.attributes.extend(child.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
+    message.attributes.extend(child.mtu.map(LinkAttribute::Mtu));
+    message
+}
+
+pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
+    let parent = child.parent;
+    let create = || -> io::Result<()> {
+        let mut connection = Connection::open()?;
+        let facts = connection.link(parent)?.ok_or_else(|| nic::missing(child.claims, parent))?;
+        let message = child_message(child, facts.index);
+        let unsuitable = |reason: &str| -> io::Error {
+            LinkError::Unsuitable { nic: parent.to_owned(), reason: reason.to_owned() }.into()
+        };
+        connection.request(RouteNetlinkMessage::NewLink(message), CREATE).map_err(|error| {
+            match (error.raw_os_error(), child.kind) {
+                (Some(libc::EOPNOTSUPP), ChildKind::Vlan(_)) => {
+                    LinkError::Unsupported { what: "VLANs", option: "CONFIG_VLAN_8021Q" }.into()
+                }
+                (Some(libc::EOPNOTSUPP), ChildKind::Macvlan(_)) => {
+                    LinkError::Unsupported { what: "macvlans", option: "CONFIG_MACVLAN" }.into()
+                }
+                (Some(libc::EEXIST), ChildKind::Vlan(id)) => {
+                    LinkError::VlanTaken { parent: parent.to_owned(), id }.into()
+                }
+                (Some(libc::EBUSY), ChildKind::Macvlan(_)) => {
+                    unsuitable("it is a port of a bridge or a bond, or somebody's macvlan in mode passthru")
+                }
+                (Some(libc::ENETDOWN), _) => unsuitable("it is down; bring it up first: ip link set LINK up"),
+                (Some(libc::EINVAL), _) => unsuitable("it is no Ethernet interface, or its MTU is smaller"),
+                _ => error,
+            }
+        })
+    };
+    create().map_err(|error| {
+        let what = match child.kind {
+            ChildKind::Macvlan(_) => "a macvlan".to_owned(),
+            ChildKind::Vlan(id) => format!("VLAN {id}"),
+        };
+        KernelError::new("create", format!("{what} of {parent}"), error)
+    })
+}
+
+/// Removes an interface that belongs to `group`; another one with the same name is not ours to remove.
+pub(in crate::kernel) fn link_delete(link: &str, group: u32) -> Result<()> {
+    let delete = || -> io::Result<()> {
+        let mut connection = Connection::open()?;
+        let Some(facts) = connection.link(link)?.filter(|facts| facts.group == group) else { return Ok(()) };
+        let mut message = LinkMessage::default();
+        message.header.index = facts.index;
+        connection.request(RouteNetlinkMessage::DelLink(message), 0)
+    };
+    match delete() {
+        // It goes by itself a moment after the namespace of its peer.
+        Err(error) if has_code(&error, libc::ENODEV) => Ok(()),
+        Err(error) => Err(KernelError::new("delete link", link, error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Emitable as _;
+
+    use super::*;
+    use std::path::Path;
+
+    fn bytes(message: &LinkMessage) -> Vec<u8> {
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    /// `bytes` holds an attribute: length, kind, value.
+    fn holds(bytes: &[u8], kind: u16, value: &[u8]) -> bool {
+        let mut attribute = (value.len() as u16 + 4).to_ne_bytes().to_vec();
+        attribute.extend_from_slice(&kind.to_ne_bytes());
+        attribute.extend_from_slice(value);
+        bytes.windows(attribute.len()).any(|window| window == attribute)
+    }
+
+    fn child(kind: ChildKind) -> Vec<u8> {
+        let (name, parent) = ("wan", "eth2");
+        let claims = Path::new("/nonexistent");
+        bytes(&child_message(&Child { kind, parent, name, mac: None, mtu: Some(1400), pid: 77, claims }, 5))
+    }
+
+    #[test]
+    fn a_vlan_is_born_in_the_tenant_with_its_tag() {
+        let message = child(ChildKind::Vlan(100));
+        assert!(holds(&message, libc::IFLA_INFO_KIND, b"vlan\0"));
+        // IFLA_VLAN_ID
+        assert!(holds(&message, 1, &100_u16.to_ne_bytes()));
+        assert!(holds(&message, libc::IFLA_LINK, &5_u32.to_ne_bytes()));
+        assert!(holds(&message, libc::IFLA_NET_NS_PID, &77_u32.to_ne_bytes()));
+        assert!(holds(&message, libc::IFLA_MTU, &1400_u32.to_ne_bytes()));
+        assert!(holds(&message, libc::IFLA_IFNAME, b"wan\0"));
+    }
+
+    #[test]
+    fn a_macvlan_has_the_mode_it_was_given() {
+        for (mode, number) in
+            [(MacvlanMode::Private, 1_u32), (MacvlanMode::Vepa, 2), (MacvlanMode::Bridge, 4)]
+        {
+            let message = child(ChildKind::Macvlan(mode));
+            assert!(holds(&message, libc::IFLA_INFO_KIND, b"macvlan\0"));
+            // IFLA_MACVLAN_MODE
+            assert!(holds(&message, 1, &number.to_ne_bytes()), "{mode:?}");
+        }
+    }
+}
