@@ -14,7 +14,7 @@ pub use undo::{Undo, everything};
 use std::path::Path;
 
 use crate::{
-    kernel::{Kernel, KernelError, LinkError, Payload},
+    kernel::{Kernel, KernelError, LinkError, Payload, nft::FilterError},
     name::TenantName,
     plan::Plan,
 };
@@ -39,9 +39,10 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had.
+/// The remedy for an interface that cannot be used, made or had, and for a filter that cannot be set.
 pub fn link_help(error: &KernelError) -> Option<String> {
-    error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help)
+    let filter = FilterError::of(error).map(|error| error.help().to_owned());
+    filter.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
 }
 
 fn leftovers(cleanup: &[KernelError]) -> String {

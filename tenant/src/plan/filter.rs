@@ -99,14 +99,19 @@ impl HostFilter {
                 nat.push(net);
             }
         }
-        Some(Self {
+        Some(Self { isolation: config.isolation, nat, ..Self::bare(layout) })
+    }
+
+    /// Enough of it to find tenants in the tables and to take them out, whatever hostd.toml says.
+    pub fn bare(layout: &Layout) -> Self {
+        Self {
             table: layout.instance(),
             port_group: port_group(layout),
-            isolation: config.isolation,
-            nat,
+            isolation: true,
+            nat: Vec::new(),
             runtimes: layout.runtimes(),
             lock: layout.run().join("filter.lock"),
-        })
+        }
     }
 
     /// Where what is known of a tenant lies.

@@ -185,6 +185,7 @@ fn start_help(step: &str) -> &'static str {
         "network" => {
             "see which interfaces and routes it gets, and what the host has: tenantctl plan NAME; ip link"
         }
+        "filter" => "look at the packet filter and put it right: tenantctl doctor --repair",
         "devices" => "see which devices it may use; the kernel needs CONFIG_CGROUP_BPF: tenantctl plan NAME",
         "cgroup" => "start it through its unit manager: tenantctl start NAME",
         _ => "see what was to be done: tenantctl plan NAME",

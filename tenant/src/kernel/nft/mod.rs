@@ -52,6 +52,38 @@ impl Drop for Lock {
 /// How often a change is tried again that others came in between of.
 const ATTEMPTS: usize = 10;
 
+/// Why the packet filter is not as it should be.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FilterError {
+    /// There is no nft(8).
+    #[error("it is not installed")]
+    NotInstalled,
+    /// A port of the host is forwarded already.
+    #[error("it leads to {0} already")]
+    Taken(String),
+    /// What nft says first.
+    #[error("nft: {0}")]
+    Said(String),
+}
+
+impl FilterError {
+    /// The remedy.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotInstalled => {
+                "install it: apt-get install nftables; or have no filter: filter = \"none\" in hostd.toml"
+            }
+            Self::Taken(_) => "choose another port: tenantctl set NAME ports=HOST:TENANT/tcp",
+            Self::Said(_) => "look at the tables and put them right: tenantctl doctor --repair",
+        }
+    }
+
+    /// The one behind an error, if it is one of these.
+    pub fn of(error: &KernelError) -> Option<&Self> {
+        error.source.get_ref()?.downcast_ref()
+    }
+}
+
 /// The lock over the tables of one host.
 #[derive(Debug)]
 pub(super) struct Lock(File);
@@ -258,7 +290,7 @@ fn refuse_conflict(
     let holder = running(host).into_iter().find(|other| other.tenant != tenant.tenant && leads(other));
     let holder =
         holder.map_or_else(|| "somebody else".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
-    let reason = io::Error::new(io::ErrorKind::AddrInUse, format!("it leads to {holder} already"));
+    let reason = io::Error::new(io::ErrorKind::AddrInUse, FilterError::Taken(holder));
     Err(KernelError::new("forward", format!("port {port}/{protocol} of the host"), reason))
 }
 
@@ -283,6 +315,14 @@ fn clear(host: &HostFilter, known: &[TenantFilter]) -> Result<()> {
 
 fn record_error(host: &HostFilter, name: &TenantName, error: impl Into<io::Error>) -> KernelError {
     KernelError::new("use", host.record(name).display(), error)
+}
+
+/// What the tables hold for a tenant; nothing where it is not in them.
+///
+/// # Errors
+/// Its record cannot be read.
+pub fn known(host: &HostFilter, name: &TenantName) -> Result<Option<TenantFilter>> {
+    Ok(read_record(host, name)?.and_then(|mut known| known.pop()))
 }
 
 /// What is known of a tenant that is in the tables; more than one while it is being changed.

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     super::{KernelError, Result},
+    FilterError,
     item::Family,
     listing::Listing,
 };
@@ -31,7 +32,7 @@ pub(super) fn wait(child: Child) -> io::Result<Vec<u8>> {
     } else {
         io::ErrorKind::Other
     };
-    Err(io::Error::new(kind, format!("nft: {first}")))
+    Err(io::Error::new(kind, FilterError::Said(first.to_owned())))
 }
 
 impl Nft {
@@ -46,7 +47,7 @@ impl Nft {
         let mut programs = dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join("nft"));
         let program = programs.find(|program| program.is_file());
         program.map(Self).ok_or_else(|| {
-            let reason = io::Error::new(io::ErrorKind::NotFound, "it is not installed");
+            let reason = io::Error::new(io::ErrorKind::NotFound, FilterError::NotInstalled);
             KernelError::new("run", "nft", reason)
         })
     }
