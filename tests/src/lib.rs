@@ -15,6 +15,7 @@ pub mod running;
 pub mod tally;
 pub mod tenant;
 pub mod terminal;
+pub mod throughput;
 
 pub use command::{Output, Run};
 pub use host::Host;
