@@ -26,6 +26,8 @@ pub enum Source {
     Image,
     /// Nobody: the default.
     Default,
+    /// The host's table of NICs, `ports.toml`.
+    Ports,
     /// hostd, when it made the tenant.
     Allocation,
 }
@@ -59,6 +61,8 @@ pub struct Inputs<'a> {
     pub manifest: &'a Manifest,
     /// What becomes of it.
     pub plan: &'a Plan,
+    /// How many of its interfaces come from the host's table of NICs; they are the last ones.
+    pub ports: usize,
     /// Where it runs.
     pub facts: &'a HostFacts,
     /// Its cgroups; their files are there only while it runs.
@@ -141,9 +145,13 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
         devices,
     ];
+    let from_table = plan.nics.len().saturating_sub(inputs.ports);
     for (number, nic) in plan.nics.iter().enumerate() {
         let mut nic_line = line(&format!("nic[{number}]"), &tenant.nics[number].name, source!(nic, Default));
         nic_line.note = Some(nic.to_string());
+        if number >= from_table {
+            nic_line.source = Source::Ports;
+        }
         lines.push(nic_line);
     }
     lines

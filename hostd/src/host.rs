@@ -71,7 +71,7 @@ pub struct Host {
 }
 
 /// Runs something that blocks on the disk.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     task::spawn_blocking(work)
         .await
         .map_err(|error| Failure::new(Code::Failed, format!("an operation was cut short: {error}")))

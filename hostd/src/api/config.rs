@@ -42,8 +42,9 @@ pub(super) async fn replace(
     let since = Instant::now();
     let ConfigReplace { base, text, allow_unenforced } = request;
     let (change, needs_restart) = host.configure(&name, base, text, allow_unenforced).await?;
+    let warnings = super::ports::warnings(&host, &name);
     let Json(answer) = done(name, change, since);
-    Ok(Json(Done { needs_restart, ..answer }))
+    Ok(Json(Done { needs_restart, warnings, ..answer }))
 }
 
 /// Sets and removes keys; comments in the file stay.
@@ -62,6 +63,7 @@ pub(super) async fn change(
     let since = Instant::now();
     let ConfigChange { set, unset, allow_unenforced } = request;
     let (change, needs_restart) = host.set(&name, set, unset, allow_unenforced).await?;
+    let warnings = super::ports::warnings(&host, &name);
     let Json(answer) = done(name, change, since);
-    Ok(Json(Done { needs_restart, ..answer }))
+    Ok(Json(Done { needs_restart, warnings, ..answer }))
 }

@@ -7,6 +7,7 @@ mod config;
 mod host;
 mod inspect;
 pub mod lifecycle;
+mod ports;
 pub mod serve;
 mod tenants;
 #[cfg(test)]
@@ -56,6 +57,9 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::explain,
         inspect::stat,
         inspect::logs,
+        ports::list,
+        ports::give,
+        ports::take,
     ),
     components(schemas(Failure, Code))
 )]
@@ -122,6 +126,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(lifecycle::routes())
         .merge(config::routes())
         .merge(inspect::routes())
+        .merge(ports::routes())
         .fallback(async || Failure::new(Code::NotFound, "there is no such resource"))
         .method_not_allowed_fallback(async || {
             Failure::new(Code::Invalid, "the resource does not have this method")

@@ -25,6 +25,7 @@ pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Insta
         name: name.to_string(),
         result: result.into(),
         needs_restart: false,
+        warnings: Vec::new(),
         took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
 }
@@ -32,11 +33,14 @@ pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Insta
 fn summary(host: &Host, allocation: &Allocation) -> Summary {
     let (state, said) = host.state(&allocation.name, allocation.state);
     let said = said.filter(|_| state.is_up());
+    let claims = host.store().claims().get(&allocation.name).cloned();
+    let [ipv4, ipv6] = claims.map(|claims| claims.shown(allocation)).unwrap_or_default();
+    let text = |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
     Summary {
         name: allocation.name.to_string(),
         state,
-        ipv4: allocation.ipv4.to_string(),
-        ipv6: allocation.ipv6.to_string(),
+        ipv4: text(ipv4),
+        ipv6: text(ipv6),
         image: allocation.pinned.image.to_string(),
         version: allocation.pinned.digest.short(),
         started_ms: said.as_ref().map(|said| said.started_ms),
@@ -71,7 +75,9 @@ pub(super) async fn create(
     set.extend(request.image.map(|image| format!("image={}", toml::Value::from(image))));
     set.extend(request.set);
     let change = host.create(&name, NewTenant { set }).await?;
-    Ok(done(name, change, since))
+    let warnings = super::ports::warnings(&host, &name);
+    let Json(answer) = done(name, change, since);
+    Ok(Json(Done { warnings, ..answer }))
 }
 
 /// One tenant.
@@ -97,7 +103,9 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Exit::Poweroff => "powered off".to_owned(),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
     });
+    let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
     Ok(Json(Detail {
+        nics,
         profile: tenant.as_ref().map(|tenant| tenant.profile.to_string()),
         hostname: tenant.map(|tenant| tenant.hostname),
         problem,

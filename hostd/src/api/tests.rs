@@ -119,6 +119,61 @@ async fn every_bad_request_is_a_failure_with_a_code() {
 }
 
 #[tokio::test]
+async fn the_table_of_ports_is_shown_and_changed() {
+    let api = Api::new("exit 0");
+    let set = json!([
+        "nic=[{mode=\"routed\"},{mode=\"bridge\",link=\"no-such-bridge\",addresses=[\"10.0.0.2/24\"]}]"
+    ]);
+    let (_, done) = api.call("POST", "/v1/tenants", json!({"name": "edge", "set": set})).await;
+    assert_eq!(
+        done["warnings"],
+        json!(["interface \"eth1\" needs \"no-such-bridge\", which this host does not have now"])
+    );
+    let row = json!({"link": "no-such-nic", "vlan": 7, "tenant": "edge", "name": "wan", "addresses": ["fd00::1/64"]});
+    let (status, done) = api.call("PUT", "/v1/ports", row.clone()).await;
+    assert_eq!((status, &done["result"], &done["name"]), (200, &json!("changed"), &json!("no-such-nic.7")));
+    let (_, again) = api.call("PUT", "/v1/ports", row).await;
+    assert_eq!(again["result"], "unchanged");
+    let (_, ports) = api.get("/v1/ports").await;
+    assert_eq!(
+        ports["ports"],
+        json!([{
+            "link": "no-such-nic", "vlan": 7, "state": "missing", "tenant": "edge", "name": "wan",
+            "addresses": ["fd00::1/64"], "source": "ports"
+        }])
+    );
+    let (_, show) = api.get("/v1/tenants/edge").await;
+    let nics: Vec<_> =
+        show["nics"].as_array().unwrap().iter().map(|nic| (&nic["name"], &nic["source"])).collect();
+    let expected =
+        [("eth0", "tenant"), ("eth1", "tenant"), ("wan", "ports")].map(|(a, b)| (json!(a), json!(b)));
+    assert_eq!(nics, expected.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>(), "{show}");
+    let (_, explain) = api.get("/v1/tenants/edge/explain").await;
+    let wan = explain.as_array().unwrap().iter().find(|line| line["key"] == "nic[2]").unwrap();
+    assert_eq!((&wan["source"], &wan["value"]), (&json!("ports"), &json!("wan")));
+    for (method, path, body, status, code) in [
+        ("PUT", "/v1/ports", json!({"link": "lo", "tenant": "edge"}), 400, "invalid"),
+        ("PUT", "/v1/ports", json!({"link": "x", "tenant": "ghost"}), 404, "no-tenant"),
+        (
+            "PUT",
+            "/v1/ports",
+            json!({"link": "x", "tenant": "edge", "addresses": ["10.0.0.1/33"]}),
+            400,
+            "invalid",
+        ),
+        ("PUT", "/v1/ports", json!({"link": "no-such-nic", "tenant": "edge"}), 409, "taken"),
+        ("DELETE", "/v1/ports?link=a%2Fb", Value::Null, 400, "invalid"),
+        ("GET", "/v1/ports?what=1", Value::Null, 400, "invalid"),
+    ] {
+        let (got, failure) = api.call(method, path, body).await;
+        assert_eq!((got, failure["code"].as_str()), (status, Some(code)), "{method} {path}: {failure}");
+    }
+    let (_, done) = api.call("DELETE", "/v1/ports?link=no-such-nic&vlan=7", Value::Null).await;
+    assert_eq!(done["result"], "changed");
+    assert_eq!(api.get("/v1/ports").await.1["ports"], json!([]));
+}
+
+#[tokio::test]
 async fn a_huge_body_is_refused() {
     let api = Api::new("exit 0");
     let text = "#".repeat(MAX_BODY);

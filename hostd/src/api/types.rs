@@ -35,13 +35,16 @@ impl From<crate::store::Change> for Changed {
 /// The answer to a request that changes something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Done {
-    /// The tenant.
+    /// The tenant, or the NIC.
     pub name: String,
     /// What became of the request.
     pub result: Changed,
     /// Whether something of it counts from the next start only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_restart: bool,
+    /// What is not as it should be and did not keep it from being done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// From the request to the answer, microseconds.
     pub took_us: u64,
 }
@@ -53,9 +56,9 @@ pub struct Summary {
     pub name: String,
     /// What it does.
     pub state: TenantState,
-    /// Its IPv4 address.
+    /// The IPv4 address it is reached by; empty without one.
     pub ipv4: String,
-    /// Its IPv6 address.
+    /// The IPv6 address it is reached by; empty without one.
     pub ipv6: String,
     /// The image it boots.
     pub image: String,
@@ -126,9 +129,107 @@ pub struct Detail {
     /// Why its last start failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Its interfaces besides loopback, as its next start makes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nics: Vec<Interface>,
     /// Its cgroup v2 directory, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+}
+
+/// One interface of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interface {
+    /// Its name inside.
+    pub name: String,
+    /// `routed`, `bridge`, `macvlan`, `phys` or `vlan`.
+    pub mode: String,
+    /// The bridge, the parent, or the NIC itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// Tag of a VLAN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Name of the host's end of a veth pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+    /// Its hardware address; absent when it is the NIC's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Its addresses with the lengths of their prefixes.
+    pub addresses: Vec<String>,
+    /// Its default gateways.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
+    /// Whether it comes from the tenant's file, its profile or `ports.toml`.
+    pub source: Source,
+}
+
+/// Where a NIC is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PortState {
+    /// A running tenant has it.
+    Held,
+    /// Its tenant does not run, or has not been started since it was given the NIC.
+    Waiting,
+    /// It is on the host, and no tenant that exists is to have it.
+    Free,
+    /// This host has no such NIC now.
+    Missing,
+}
+
+/// A NIC of the host, or a VLAN of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Port {
+    /// The NIC.
+    pub link: String,
+    /// The VLAN; absent for the whole NIC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Where it is.
+    pub state: PortState,
+    /// The tenant it is given to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Its name inside, where one is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The addresses it is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Whether `ports.toml` gives it, or the tenant's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// NICs of the host and the tenants that have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ports {
+    /// The rows of `ports.toml`, then what tenants' files name, then what nobody has.
+    pub ports: Vec<Port>,
+    /// Rows that do nothing, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A row of `ports.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortSet {
+    /// The NIC.
+    pub link: String,
+    /// Only this VLAN of it, 1 to 4094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The tenant.
+    pub tenant: String,
+    /// Its name inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its addresses, each with the length of its prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }
 
 /// A tenant to be made.

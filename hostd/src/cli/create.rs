@@ -39,7 +39,8 @@ impl Create {
             async move {
                 let done: Done = client.post("/v1/tenants", &request).await?;
                 if start {
-                    return super::start::start(&client, &name, false).await;
+                    let started = super::start::start(&client, &name, false).await?;
+                    return Ok(Done { warnings: done.warnings, ..started });
                 }
                 Ok(done)
             }

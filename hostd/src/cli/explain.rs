@@ -43,6 +43,7 @@ fn text(lines: &[Explained]) -> String {
             Source::Profile => "profile",
             Source::Image => "image",
             Source::Default => "default",
+            Source::Ports => "ports.toml",
             Source::Allocation => "allocation",
         };
         let note = line.note.as_deref().unwrap_or_default();

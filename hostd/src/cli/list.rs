@@ -40,12 +40,13 @@ fn table(tenants: &[Summary], wide: bool) -> String {
     if wide {
         header.extend(["EXEC", "IPV6"]);
     }
+    let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let row = |tenant: &Summary| {
         let uptime = tenant.started_ms.map(|ms| output::duration(now.saturating_sub(ms) / 1000));
         let mut row = vec![
             tenant.name.clone(),
             format!("{:?}", tenant.state).to_lowercase(),
-            tenant.ipv4.clone(),
+            dash(&tenant.ipv4),
             uptime.unwrap_or_else(|| "-".to_owned()),
             output::seconds(tenant.ready_us),
             output::size(tenant.memory_bytes),
@@ -54,7 +55,7 @@ fn table(tenants: &[Summary], wide: bool) -> String {
         if wide {
             row.extend([
                 tenant.exec_us.map_or_else(|| "-".to_owned(), |us| format!("{:.1}ms", us as f64 / 1e3)),
-                tenant.ipv6.clone(),
+                dash(&tenant.ipv6),
             ]);
         }
         row

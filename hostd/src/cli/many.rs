@@ -104,8 +104,9 @@ where
     })
 }
 
-/// `alice: started (0.21 s)`, `alice: unchanged`.
+/// `alice: started (0.21 s)`, `alice: unchanged`. Warnings go to standard error.
 pub(super) fn sentence(done: &Done, verb: &str) -> String {
+    output::warnings(&done.warnings);
     let took = done.took_us as f64 / 1e6;
     let restart = if done.needs_restart { "; takes effect at the next start" } else { "" };
     match done.result {

@@ -17,6 +17,7 @@ mod logs;
 mod many;
 mod output;
 mod plan;
+mod ports;
 mod restart;
 mod show;
 mod start;
@@ -74,6 +75,7 @@ enum Command {
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
+    Ports(ports::Ports),
     Explain(explain::Explain),
     Exec(exec::Exec),
     Shell(exec::Shell),
@@ -141,6 +143,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Set(verb) => verb.run(&context).await,
             Command::ImportLxc(verb) => verb.run(&context).await,
             Command::Plan(verb) => verb.run(&context).await,
+            Command::Ports(verb) => verb.run(&context).await,
             Command::Explain(verb) => verb.run(&context).await,
             Command::Logs(verb) => verb.run(&context).await,
             Command::Wait(verb) => verb.run(&context).await,
@@ -196,6 +199,9 @@ mod tests {
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",
+            "ports --all",
+            "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
+            "ports unset eth2",
             "import-lxc /var/lib/lxc/web/config --name web --dry-run",
         ] {
             let words = line.split(' ');

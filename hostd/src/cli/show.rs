@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Context, client, output};
-use crate::api::types::Detail;
+use crate::api::types::{Detail, Interface, Source};
 
 /// Show everything about a tenant
 #[derive(Debug, Args)]
@@ -31,8 +31,8 @@ fn text(detail: &Detail) -> String {
         ("exit", detail.exit.clone()),
         ("status", detail.status.clone()),
         ("hostname", detail.hostname.clone()),
-        ("ipv4", Some(summary.ipv4.clone())),
-        ("ipv6", Some(summary.ipv6.clone())),
+        ("ipv4", Some(summary.ipv4.clone()).filter(|address| !address.is_empty())),
+        ("ipv6", Some(summary.ipv6.clone()).filter(|address| !address.is_empty())),
         ("image", Some(format!("{} {}", summary.image, detail.digest))),
         ("booted", detail.booted_digest.clone()),
         ("profile", detail.profile.clone()),
@@ -51,9 +51,25 @@ fn text(detail: &Detail) -> String {
     ];
     let mut text = String::new();
     for (key, value) in lines {
+        if key == "image" {
+            text.extend(
+                detail.nics.iter().map(|nic| format!("{:<14}{}\n", "nic", output::clean(&line(nic)))),
+            );
+        }
         if let Some(value) = value {
             text.push_str(&format!("{key:<14}{}\n", output::clean(&value)));
         }
     }
     text
+}
+
+/// `eth0 routed 10.115.0.1/32 fd74::1/128 at t1-0`
+fn line(nic: &Interface) -> String {
+    let mut words = vec![nic.name.clone(), nic.mode.clone()];
+    words.extend(nic.link.clone());
+    words.extend(nic.vlan.map(|vlan| format!("VLAN {vlan}")));
+    words.extend(nic.addresses.iter().cloned());
+    words.extend(nic.host_name.iter().map(|name| format!("at {name}")));
+    words.extend((nic.source == Source::Ports).then(|| "from ports.toml".to_owned()));
+    words.join(" ")
 }

@@ -3,7 +3,7 @@
 //! What a tenant's file says is kept in memory as [`Claims`], so that a new tenant is compared with a
 //! thousand others without reading a file.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use tenant::{
     Allocation, Tenant, TenantName,
@@ -75,6 +75,8 @@ pub struct Claims {
     macs: Vec<(Segment, Mac)>,
     forwards: Vec<Forward>,
     links: Vec<Use>,
+    /// Whether an interface has the addresses of the record.
+    home: bool,
 }
 
 /// What one interface of a tenant takes of a NIC of the host.
@@ -113,7 +115,19 @@ impl Claims {
             macs: own.iter().filter_map(|nic| Some((segment(nic), nic.mac?))).collect(),
             forwards: tenant.forwards.clone(),
             links: uses(own),
+            home: super::leases::home(own).is_some(),
         }
+    }
+
+    /// The addresses that the tenant is reached by, one of each family: those of its record if an interface
+    /// has them, else its first lease or the first of its file.
+    pub fn shown(&self, record: &Allocation) -> [Option<IpAddr>; 2] {
+        if self.home {
+            return [Some(record.ipv4.into()), Some(record.ipv6.into())];
+        }
+        let leased = record.leases.iter().flat_map(super::leases::addresses);
+        let all: Vec<_> = leased.chain(self.addresses.iter().map(|(_, address)| *address)).collect();
+        [true, false].map(|four| all.iter().find(|address| address.is_ipv4() == four).copied())
     }
 
     /// What the file takes of NICs of the host.
@@ -130,7 +144,7 @@ pub struct Others<'a> {
     /// All records.
     pub records: &'a BTreeMap<TenantName, Allocation>,
     /// What every file takes.
-    pub claims: &'a BTreeMap<TenantName, Claims>,
+    pub claims: &'a BTreeMap<TenantName, Arc<Claims>>,
     /// The table of NICs.
     pub ports: &'a PortTable,
     /// All pools, the default one first.
@@ -145,7 +159,8 @@ fn held(what: String, holder: &TenantName, place: &'static str, help: String) ->
 impl<'a> Others<'a> {
     fn claims(&self) -> impl Iterator<Item = (&'a TenantName, &'a Claims)> + use<'a> {
         let name = self.name;
-        self.claims.iter().filter(move |(other, _)| *other != name)
+        let others = self.claims.iter().filter(move |(other, _)| *other != name);
+        others.map(|(other, claims)| (other, claims.as_ref()))
     }
 
     fn pool(&self, address: IpAddr) -> Option<&'a Pool> {

@@ -13,7 +13,7 @@ use tenant::{
 };
 
 use super::{
-    Change, Store, StoreError, Writer,
+    Change, Store, StoreError,
     claims::{Claims, Others, uses},
     held,
     images::{self, ImagesLock},
@@ -24,11 +24,11 @@ use super::{
 impl Store {
     /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
     /// cannot be started.
-    pub(super) fn read_claims(&self, writer: &mut Writer, name: &TenantName) {
+    pub(super) fn read_claims(&self, name: &TenantName) {
         let ports = PortTable::default();
         let tenant = self.config_text(name).and_then(|text| self.resolve(name, &text, &ports));
         let claims = tenant.map(|tenant| Claims::of(&tenant, &ports)).unwrap_or_default();
-        writer.claims.insert(name.clone(), claims);
+        self.put_claims(name, claims);
     }
 
     /// Looks whether a tenant asks for what another one has; the addresses that others have.
@@ -37,7 +37,6 @@ impl Store {
     /// [`StoreError::Held`], [`StoreError::Address`].
     pub(super) fn check_claims(
         &self,
-        writer: &mut Writer,
         tenant: &Tenant,
         config: &HostConfig,
         ports: &PortTable,
@@ -45,8 +44,8 @@ impl Store {
         let (records, pools) = (self.records(), config.pools());
         let mut refreshed = Vec::new();
         loop {
-            let name = &tenant.name;
-            let others = Others { name, records: &records, claims: &writer.claims, ports, pools: &pools };
+            let (name, claims) = (&tenant.name, self.claims());
+            let others = Others { name, records: &records, claims: &claims, ports, pools: &pools };
             let taken = others.taken();
             match others.check(tenant, &taken) {
                 Ok(()) => return Ok(taken),
@@ -54,7 +53,7 @@ impl Store {
                 Err(StoreError::Held { holder, .. })
                     if records.contains_key(&holder) && holder != *name && !refreshed.contains(&holder) =>
                 {
-                    self.read_claims(writer, &holder);
+                    self.read_claims(&holder);
                     refreshed.push(holder);
                 }
                 Err(error) => return Err(error),
@@ -104,7 +103,7 @@ impl Store {
         let ports = profile::load_ports(&self.layout)?;
         let tenant = self.resolve(name, text, &ports)?;
         let config = self.host_config()?;
-        let taken = self.check_claims(&mut writer, &tenant, &config, &ports)?;
+        let taken = self.check_claims(&tenant, &config, &ports)?;
         let _images = ImagesLock::shared(&self.layout)?;
         let before = allocation.clone();
         let image_before = self.resolve(name, &old, &ports).ok().map(|tenant| tenant.image);
@@ -119,7 +118,7 @@ impl Store {
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
         record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable)?;
-        writer.claims.insert(name.clone(), Claims::of(&tenant, &ports));
+        self.put_claims(name, Claims::of(&tenant, &ports));
         if !is_running && !fitted.unwanted.is_empty() {
             let before = allocation.clone();
             allocation.leases = fitted.wanted;
@@ -168,10 +167,9 @@ impl Store {
         let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
         let config = self.host_config()?;
         let (records, pools) = (self.records(), config.pools());
-        let writer = held(&self.writer);
-        let others = Others { name, records: &records, claims: &writer.claims, ports: &ports, pools: &pools };
-        let (taken, mut cursors) = (others.taken(), writer.cursors.clone());
-        drop(writer);
+        let claims = self.claims();
+        let others = Others { name, records: &records, claims: &claims, ports: &ports, pools: &pools };
+        let (taken, mut cursors) = (others.taken(), held(&self.writer).cursors.clone());
         allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
@@ -190,7 +188,7 @@ impl Store {
         let ports = profile::load_ports(&self.layout)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
         let config = self.host_config()?;
-        let taken = self.check_claims(&mut writer, &tenant, &config, &ports)?;
+        let taken = self.check_claims(&tenant, &config, &ports)?;
         let _images = ImagesLock::shared(&self.layout)?;
         let before = allocation.clone();
         allocation.leases =
@@ -199,7 +197,7 @@ impl Store {
         let plan = self.plan_of(&tenant, &allocation, &manifest, Some(unit_cgroup))?;
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
-        writer.claims.insert(name.clone(), Claims::of(&tenant, &ports));
+        self.put_claims(name, Claims::of(&tenant, &ports));
         writer.started.insert(name.clone(), uses(&tenant.nics));
         Ok((tenant, plan))
     }

@@ -59,6 +59,9 @@ pub use error::StoreError;
 /// All records by name; a snapshot that later changes do not touch.
 pub type Records = Arc<BTreeMap<TenantName, Allocation>>;
 
+/// What the files of all tenants take of the host; a snapshot like [`Records`].
+pub type AllClaims = Arc<BTreeMap<TenantName, Arc<Claims>>>;
+
 /// What a request changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -82,8 +85,6 @@ pub struct NewTenant {
 struct Writer {
     cursor: Cursor,
     cursors: Cursors,
-    /// What the file of each tenant takes of the host, as it was last read.
-    claims: BTreeMap<TenantName, Claims>,
     /// The NICs that tenants were last started with.
     started: BTreeMap<TenantName, Vec<Use>>,
 }
@@ -93,6 +94,8 @@ pub struct Store {
     layout: Layout,
     facts: HostFacts,
     records: Mutex<Records>,
+    /// What the file of each tenant takes of the host, as it was last read.
+    claims: Mutex<AllClaims>,
     /// Held by every writer for as long as it writes.
     writer: Mutex<Writer>,
     storage: Option<Arc<KernelError>>,
@@ -128,14 +131,13 @@ impl Store {
             layout,
             facts,
             records: Mutex::new(Arc::new(records)),
+            claims: Mutex::default(),
             writer: Mutex::new(writer),
             storage: storage.err().map(Arc::new),
             _lock: lock,
         };
         let names: Vec<_> = store.records().keys().cloned().collect();
-        let mut writer = held(&store.writer);
-        names.iter().for_each(|name| store.read_claims(&mut writer, name));
-        drop(writer);
+        names.iter().for_each(|name| store.read_claims(name));
         Ok((store, findings))
     }
 
@@ -172,6 +174,15 @@ impl Store {
             RecordState::Ready => Ok(allocation),
             RecordState::Creating | RecordState::Destroying => Err(StoreError::HalfRemoved(name.to_string())),
         }
+    }
+
+    /// What the files of all tenants take of the host, as they were last read.
+    pub fn claims(&self) -> AllClaims {
+        held(&self.claims).clone()
+    }
+
+    fn put_claims(&self, name: &TenantName, claims: Claims) {
+        Arc::make_mut(&mut held(&self.claims)).insert(name.clone(), Arc::new(claims));
     }
 
     fn put(&self, allocation: Allocation) {
@@ -216,7 +227,7 @@ impl Store {
         let tenant = self.resolve(name, &text, &ports)?;
         self.check_storage()?;
         let config = self.host_config()?;
-        let mut taken = self.check_claims(&mut writer, &tenant, &config, &ports)?;
+        let mut taken = self.check_claims(&tenant, &config, &ports)?;
         let _images = ImagesLock::shared(&self.layout)?;
         let pinned = images::resolve(&self.layout, &tenant.image)?;
         let at = writer.cursor.next(&config, &self.records(), &taken)?;
@@ -251,7 +262,7 @@ impl Store {
         }
         .run()?;
         self.put(allocation.clone());
-        writer.claims.insert(name.clone(), Claims::of(&tenant, &ports));
+        self.put_claims(name, Claims::of(&tenant, &ports));
         Ok((allocation, Change::Created))
     }
 
@@ -278,7 +289,7 @@ impl Store {
         match result {
             Ok(()) => {
                 Arc::make_mut(&mut held(&self.records)).remove(name);
-                writer.claims.remove(name);
+                Arc::make_mut(&mut held(&self.claims)).remove(name);
                 writer.started.remove(name);
             }
             Err(_) => self.put(allocation),

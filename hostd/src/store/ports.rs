@@ -11,7 +11,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::{
     Change, Store, StoreError,
-    claims::{Claims, Part, Use, uses},
+    claims::{Part, Use, uses},
     held,
 };
 use crate::error::Code;
@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// Every NIC and VLAN that a tenant has for itself: the rows of the table, then what stands in the
-    /// tenants' files.
+    /// tenants' files, which are read anew.
     ///
     /// # Errors
     /// A table that cannot be used.
@@ -146,11 +146,10 @@ impl Store {
                 in_table: true,
             })
             .collect();
-        let mut writer = held(&self.writer);
+        records.keys().for_each(|name| self.read_claims(name));
+        let claims = self.claims();
         for name in records.keys() {
-            // Files may have been edited by hand.
-            self.read_claims(&mut writer, name);
-            let own = writer.claims.get(name).map(Claims::links).unwrap_or_default();
+            let own = claims.get(name).map(|claims| claims.links()).unwrap_or_default();
             given.extend(own.iter().filter(|own| own.part != Part::Shared).map(|own| Given {
                 link: own.link.clone(),
                 part: own.part,
@@ -188,10 +187,6 @@ impl Store {
             }
             if old == Some(row) { Ok(None) } else { put(text, row).map(Some) }
         })
-        .and_then(|change| {
-            self.record(&row.tenant)?;
-            Ok(change)
-        })
     }
 
     /// Takes a NIC, or a VLAN of one, away from whoever has it, in the table. `has` tells whether a tenant
@@ -222,7 +217,7 @@ impl Store {
         &self,
         edit: impl FnOnce(&str, &PortTable) -> Result<Option<String>, StoreError>,
     ) -> Result<Change, StoreError> {
-        let mut writer = held(&self.writer);
+        let _writer = held(&self.writer);
         let path = self.layout.port_table();
         let text = match record::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -242,7 +237,7 @@ impl Store {
             }
             let text = self.config_text(&row.tenant)?;
             let tenant = self.resolve(&row.tenant, &text, &table)?;
-            self.check_claims(&mut writer, &tenant, &config, &table)?;
+            self.check_claims(&tenant, &config, &table)?;
         }
         record::write(&path, new.as_bytes(), Durability::Durable)?;
         Ok(Change::Changed)

@@ -1,0 +1,268 @@
+//! `/v1/ports`: NICs and VLANs of the host, and the tenants that have them.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use axum::{Json, Router, extract::State, routing::get};
+use serde::Deserialize;
+use tenant::{
+    TenantName,
+    claim::NicClaim,
+    config::Fragment,
+    net::{InvalidWord, LinkName},
+    plan::LinkPlan,
+    ports::PortRow,
+};
+use utoipa::IntoParams;
+
+use super::{
+    Answer, Body, Parameters, tenant_name,
+    tenants::done,
+    types::{Code, Done, Failure, Interface, Port, PortSet, PortState, Ports, Source},
+};
+use crate::{
+    host::{Host, blocking},
+    store::{
+        StoreError,
+        claims::{Part, uses},
+        ports::Given,
+    },
+};
+
+pub(super) fn routes() -> Router<Arc<Host>> {
+    Router::new().route("/v1/ports", get(list).put(give).delete(take))
+}
+
+/// What is listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParameters {
+    /// NICs that nobody has, too.
+    #[serde(default)]
+    all: bool,
+}
+
+/// NICs and VLANs of the host that tenants have.
+#[utoipa::path(
+    get,
+    path = "/v1/ports",
+    params(ListParameters),
+    responses((status = 200, body = Ports), (status = "4XX", body = Failure))
+)]
+pub(super) async fn list(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer<Ports> {
+    let look = move || -> Result<Ports, Failure> {
+        let given = host.store().given()?;
+        let here = links()?;
+        let mut answer = Ports::default();
+        for one in &given {
+            if !one.is_known {
+                let what = port_text(one.link.as_str(), one.part);
+                answer.warnings.push(format!(
+                    "ports.toml gives {what} to {:?}, and there is no such tenant",
+                    one.tenant.as_str()
+                ));
+            }
+            answer.ports.push(port(&host, one, &here));
+        }
+        if parameters.all {
+            let known: BTreeSet<String> = given.iter().map(|one| one.link.to_string()).collect();
+            let own = own_links(&host);
+            let free = here.iter().filter(|link| !known.contains(*link) && !own.contains(*link));
+            answer.ports.extend(free.map(|link| Port {
+                link: link.clone(),
+                vlan: None,
+                state: PortState::Free,
+                tenant: None,
+                name: None,
+                addresses: Vec::new(),
+                source: None,
+            }));
+        }
+        Ok(answer)
+    };
+    blocking(look).await?.map(Json)
+}
+
+/// Gives a NIC, or a VLAN of one, to a tenant.
+#[utoipa::path(
+    put,
+    path = "/v1/ports",
+    request_body = PortSet,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+)]
+pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<PortSet>) -> Answer<Done> {
+    let since = Instant::now();
+    let word = |error: InvalidWord| Failure::of(Code::Invalid, &error);
+    let row = PortRow {
+        link: request.link.parse().map_err(word)?,
+        vlan: request.vlan,
+        tenant: tenant_name(&request.tenant)?,
+        name: request.name.map(|name| name.parse()).transpose().map_err(word)?,
+        addresses: request
+            .addresses
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<_, _>>()
+            .map_err(word)?,
+    };
+    let what = port_text(row.link.as_str(), row.vlan.map_or(Part::Whole, Part::Vlan));
+    let work = move || -> Result<Done, Failure> {
+        let change = host.store().set_port(&row, |tenant, link, part| has(&host, tenant, link, part))?;
+        let part = row.vlan.map_or(Part::Whole, Part::Vlan);
+        let waits = !has(&host, &row.tenant, &row.link, part);
+        let Json(answer) = done(what, change, since);
+        let needs_restart = waits && host.units().is_running(&row.tenant);
+        Ok(Done { needs_restart, warnings: warnings(&host, &row.tenant), ..answer })
+    };
+    blocking(work).await?.map(Json)
+}
+
+/// Which NIC is meant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PortParameters {
+    /// The NIC.
+    link: String,
+    /// Only this VLAN of it.
+    vlan: Option<u16>,
+}
+
+/// Takes a NIC, or a VLAN of one, away from its tenant.
+#[utoipa::path(
+    delete,
+    path = "/v1/ports",
+    params(PortParameters),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+)]
+pub(super) async fn take(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<PortParameters>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    let link: LinkName =
+        parameters.link.parse().map_err(|error: InvalidWord| Failure::of(Code::Invalid, &error))?;
+    let vlan = parameters.vlan;
+    let what = port_text(link.as_str(), vlan.map_or(Part::Whole, Part::Vlan));
+    let work = move || -> Result<Done, Failure> {
+        let has = |tenant: &TenantName, link: &LinkName, part| has(&host, tenant, link, part);
+        let change = host.store().unset_port(&link, vlan, has)?;
+        Ok(done(what, change, since).0)
+    };
+    blocking(work).await?.map(Json)
+}
+
+/// `eth1`, or `eth1.100` for its VLAN 100.
+fn port_text(link: &str, part: Part) -> String {
+    match part {
+        Part::Vlan(id) => format!("{link}.{id}"),
+        Part::Whole | Part::Shared => link.to_owned(),
+    }
+}
+
+/// The interfaces in the network namespace of hostd, loopback left out.
+fn links() -> Result<BTreeSet<String>, Failure> {
+    let all = nix::net::if_::if_nameindex().map_err(|errno| {
+        Failure::new(Code::Failed, format!("cannot list this host's interfaces: {errno}"))
+    })?;
+    let names = all.iter().map(|link| link.name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| name != "lo").collect())
+}
+
+fn exists(link: &LinkName) -> bool {
+    nix::net::if_::if_nametoindex(link.as_str()).is_ok()
+}
+
+/// The claim to a NIC that has left the host for a tenant.
+fn claim(host: &Host, link: &LinkName) -> Option<NicClaim> {
+    NicClaim::read(&host.layout().nic_claims(), link.as_str()).ok().flatten()
+}
+
+/// Whether a running tenant has a NIC or a VLAN.
+fn has(host: &Host, tenant: &TenantName, link: &LinkName, part: Part) -> bool {
+    if part == Part::Whole && claim(host, link).is_some_and(|claim| claim.tenant == *tenant) {
+        return true;
+    }
+    host.units().is_running(tenant)
+        && part != Part::Whole
+        && host.store().started_with(tenant).iter().any(|own| own.link == *link && own.part == part)
+}
+
+fn port(host: &Host, given: &Given, here: &BTreeSet<String>) -> Port {
+    let state = if has(host, &given.tenant, &given.link, given.part) {
+        PortState::Held
+    } else if !here.contains(given.link.as_str()) {
+        PortState::Missing
+    } else if given.is_known {
+        PortState::Waiting
+    } else {
+        PortState::Free
+    };
+    Port {
+        link: given.link.to_string(),
+        vlan: if let Part::Vlan(id) = given.part { Some(id) } else { None },
+        state,
+        tenant: Some(given.tenant.to_string()),
+        name: given.name.as_ref().map(ToString::to_string),
+        addresses: given.addresses.iter().map(ToString::to_string).collect(),
+        source: Some(if given.in_table { Source::Ports } else { Source::Tenant }),
+    }
+}
+
+/// What tenants stand on or are reached by: bridges, parents, and the host's ends of their veth pairs.
+fn own_links(host: &Host) -> BTreeSet<String> {
+    let mut own = BTreeSet::new();
+    let records = host.store().records();
+    for (name, claims) in host.store().claims().iter() {
+        own.extend(claims.links().iter().map(|one| one.link.to_string()));
+        let Some(record) = records.get(name) else { continue };
+        own.extend((0..64).map(|number| tenant::plan::host_link(host.layout(), record.index, number)));
+    }
+    own
+}
+
+/// What keeps a tenant from starting as things are now.
+pub(super) fn warnings(host: &Host, name: &TenantName) -> Vec<String> {
+    let Ok(tenant) = host.store().tenant(name) else { return Vec::new() };
+    let absent = |link: &LinkName| !exists(link) && claim(host, link).is_none();
+    let needed = uses(&tenant.nics);
+    let missing = needed.iter().filter(|one| absent(&one.link));
+    let text = |one: &crate::store::claims::Use| {
+        format!("interface \"{}\" needs \"{}\", which this host does not have now", one.name, one.link)
+    };
+    missing.map(text).collect()
+}
+
+/// The interfaces of a tenant, as its next start makes them.
+///
+/// # Errors
+/// Whatever keeps it from being planned.
+pub(super) fn interfaces(host: &Host, name: &TenantName) -> Result<Vec<Interface>, StoreError> {
+    let (_, plan) = host.store().plan(name, None)?;
+    let own: Option<Fragment> = tenant::config::parse_toml(&host.store().config_text(name)?).ok();
+    let in_file = if own.is_some_and(|own| own.nic.is_some()) { Source::Tenant } else { Source::Profile };
+    let rows = host.store().ports()?.port.iter().filter(|row| row.tenant == *name).count();
+    let from_table = plan.nics.len().saturating_sub(rows);
+    let interface = |(number, nic): (usize, &tenant::plan::NicPlan)| {
+        let (mode, link, vlan) = match &nic.link {
+            LinkPlan::Routed { .. } => ("routed", None, None),
+            LinkPlan::Bridge { bridge, .. } => ("bridge", Some(bridge), None),
+            LinkPlan::Macvlan { parent, .. } => ("macvlan", Some(parent), None),
+            LinkPlan::Phys { nic, .. } => ("phys", Some(nic), None),
+            LinkPlan::Vlan { parent, id, .. } => ("vlan", Some(parent), Some(*id)),
+        };
+        Interface {
+            name: nic.name.to_string(),
+            mode: mode.to_owned(),
+            link: link.map(ToString::to_string),
+            vlan,
+            host_name: nic.port().map(|port| port.host_name.clone()),
+            mac: nic.mac.map(|mac| mac.to_string()),
+            addresses: nic.addresses.iter().map(ToString::to_string).collect(),
+            gateways: nic.gateways.iter().map(ToString::to_string).collect(),
+            source: if number < from_table { in_file } else { Source::Ports },
+        }
+    };
+    Ok(plan.nics.iter().enumerate().map(interface).collect())
+}
