@@ -85,7 +85,7 @@ impl Shell {
 }
 
 /// Replaces this process by the program that joins tenants.
-fn become_tenant(context: &Context, arguments: Vec<OsString>) -> super::Result {
+pub(super) fn become_tenant(context: &Context, arguments: Vec<OsString>) -> super::Result {
     let program = units::program()?;
     let error = Command::new(&program).arg("--root").arg(context.layout.root()).args(arguments).exec();
     let text = format!("cannot execute {}: {error}", program.display());

@@ -103,15 +103,29 @@ fn parsed<T: std::str::FromStr<Err: std::error::Error + 'static>>(
 
 /// Reads and translates a configuration.
 pub(super) fn read(layout: &Layout, file: &Path, choice: &Choice<'_>) -> Result<Import, Failure> {
+    translate(layout, file, &text(file)?, choice)
+}
+
+/// The text of a configuration.
+pub(super) fn text(file: &Path) -> Result<String, Failure> {
     let text = match look(&file.to_string_lossy()) {
         Ok(Found::File(text)) => Ok(text),
         Ok(Found::Directory(_)) => Err("it is a directory".to_owned()),
         Err(error) => Err(error.to_string()),
     };
-    let text = text.map_err(|reason| {
+    text.map_err(|reason| {
         Failure::new(Code::Failed, format!("cannot read {file:?}: {reason}"))
             .help("name the container's configuration, e.g. /var/lib/lxc/NAME/config")
-    })?;
+    })
+}
+
+/// Translates the text of a configuration that stands in `file`.
+pub(super) fn translate(
+    layout: &Layout,
+    file: &Path,
+    text: &str,
+    choice: &Choice<'_>,
+) -> Result<Import, Failure> {
     let name = choice.name.map(crate::api::tenant_name).transpose()?;
     let uname = nix::sys::utsname::uname().map_err(|errno| Failure::of(Code::Failed, &errno))?;
     let wanted = Wanted {
@@ -123,7 +137,7 @@ pub(super) fn read(layout: &Layout, file: &Path, choice: &Choice<'_>) -> Result<
         load: &|name| load(layout, name),
     };
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    lxc::import(&absolute.to_string_lossy(), &text, wanted).map_err(|error| {
+    lxc::import(&absolute.to_string_lossy(), text, wanted).map_err(|error| {
         let failure = Failure::new(Code::Invalid, format!("cannot import {file:?}: {}", chain(&error)));
         let help = match &error {
             ImportError::NoName { .. } => tenant::name::InvalidName::HELP,

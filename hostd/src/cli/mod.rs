@@ -14,6 +14,7 @@ mod import_lxc;
 mod kill;
 mod list;
 mod logs;
+mod lxc;
 mod many;
 mod output;
 mod plan;
@@ -88,6 +89,8 @@ enum Command {
     Completions(complete::Completions),
     #[command(hide = true)]
     Man(complete::Man),
+    #[command(hide = true)]
+    LxcLinks(lxc::LxcLinks),
 }
 
 /// What a verb works with.
@@ -101,9 +104,12 @@ struct Context {
 /// What a verb ends in.
 type Result = std::result::Result<ExitCode, Failure>;
 
-/// Parses the command line and does what it says.
+/// Parses the command line and does what it says. Called by the name of a command of LXC it is that one.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = lxc::called(std::env::args_os()) {
+        return code;
+    }
     let Cli { global, command } = Cli::parse();
     let root = std::path::absolute(&global.root).unwrap_or(global.root);
     let layout = Layout::new(root);
@@ -123,6 +129,7 @@ fn run(command: Command, context: Context) -> Result {
         Command::Console(verb) => return verb.run(&context),
         Command::Completions(verb) => return verb.run(&mut Cli::command()),
         Command::Man(verb) => return verb.run(Cli::command()),
+        Command::LxcLinks(verb) => return verb.run(),
         other => other,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -153,7 +160,8 @@ fn run(command: Command, context: Context) -> Result {
             | Command::Shell(_)
             | Command::Console(_)
             | Command::Completions(_)
-            | Command::Man(_) => Ok(ExitCode::SUCCESS),
+            | Command::Man(_)
+            | Command::LxcLinks(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -86,11 +86,11 @@ pub(super) fn without(fragment: &Fragment, key: &str) -> Option<Fragment> {
         return Some(smaller);
     }
     if let Some((top, part)) = key.split_once('.') {
-        let part = part.trim_matches('"');
-        let path = || part.parse().ok();
+        let unquoted = || part.strip_prefix('"')?.strip_suffix('"');
+        let path = || unquoted()?.parse().ok();
         let removed = match top {
             "env" => smaller.env.remove(part).is_some(),
-            "sysctl" => smaller.sysctl.remove(part).is_some(),
+            "sysctl" => unquoted().is_some_and(|part| smaller.sysctl.remove(part).is_some()),
             "dirs" => path().is_some_and(|path| smaller.dirs.remove(&path).is_some()),
             _ => false,
         };

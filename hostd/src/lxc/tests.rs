@@ -173,6 +173,7 @@ fn each_key_is_translated_or_says_why_not() {
         ("lxc.ephemeral = 1", Warning, "destroyed"),
         ("lxc.environment = PATH", Warning, "NAME=VALUE"),
         ("lxc.environment = 1A=x", Warning, "environment variable"),
+        ("lxc.environment = \"].=x", Warning, "environment variable"),
         ("lxc.pts = 1", Translated, "pts_max = 16"),
         ("lxc.tty.max = 100", Warning, "ttys = 63"),
         ("lxc.console = /dev/tty7", Warning, "tenantctl console"),

@@ -250,7 +250,8 @@ pub(super) fn validate(
             Ok(tenant) => return Ok(tenant),
             Err(error) => error,
         };
-        let part = error.key.split_once("].").map_or(error.key.clone(), |(nic, _)| format!("{nic}]"));
+        let nic = error.key.strip_prefix("nic[").and_then(|rest| rest.split_once(']'));
+        let part = nic.map_or(error.key.clone(), |(number, _)| format!("nic[{number}]"));
         let Some(smaller) = render::without(&translated.fragment, &part) else { return Err(error) };
         translated.fragment = smaller;
         let top = part.split(['.', '[']).next().unwrap_or(&part).to_owned();

@@ -34,6 +34,8 @@ pub(super) struct Visit {
     /// Lines of a script that are still to be typed.
     script: Vec<u8>,
     input_ended: bool,
+    /// Whether the first of the two keys that detach was typed last.
+    prefixed: bool,
     /// When the next line of a script may be typed, if nothing is printed until then.
     type_at: Instant,
     last_output: Instant,
@@ -66,6 +68,7 @@ impl Visit {
             out: Vec::new(),
             script: Vec::new(),
             input_ended: false,
+            prefixed: false,
             type_at: now + options.quiet,
             last_output: now,
             started: now,
@@ -157,7 +160,7 @@ impl Visit {
             Err(rustix::io::Errno::IO) => 0,
             Err(error) => return Err(error.into()),
         };
-        let mut typed = &bytes[..length];
+        let mut typed = bytes[..length].to_vec();
         if typed.is_empty() {
             if self.interactive {
                 return Ok(Some(AttachEnd::Detached));
@@ -166,17 +169,16 @@ impl Visit {
             self.last_output = Instant::now();
         }
         let mut end = None;
-        if let (true, Some(key)) = (self.interactive, self.options.detach_key.0)
-            && let Some(at) = typed.iter().position(|byte| *byte == key)
-        {
-            typed = &typed[..at];
-            end = Some(AttachEnd::Detached);
+        if self.interactive {
+            let (passed, detaches) = self.options.detach_key.take(&typed, &mut self.prefixed);
+            typed = passed;
+            end = detaches.then_some(AttachEnd::Detached);
         }
         match (self.options.read_only, self.interactive) {
             (true, _) => {}
             (false, true) if typed.is_empty() => {}
-            (false, true) => wire::data(&mut self.out, typed),
-            (false, false) => self.script.extend_from_slice(typed),
+            (false, true) => wire::data(&mut self.out, &typed),
+            (false, false) => self.script.extend_from_slice(&typed),
         }
         if end.is_some() {
             self.flush();

@@ -1,0 +1,119 @@
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use clap::Parser;
+
+use super::{Applet, Common, Lxc, Result};
+
+/// Show what this kernel has of what tenants need
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(super) struct CheckConfig {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A feature: what it is called, its option of the kernel's configuration, and a file that shows it where
+/// the configuration cannot be read.
+type Feature = (&'static str, &'static str, &'static str);
+
+const NAMESPACES: [Feature; 8] = [
+    ("Namespaces", "NAMESPACES", "/proc/self/ns"),
+    ("Utsname namespace", "UTS_NS", "/proc/self/ns/uts"),
+    ("Ipc namespace", "IPC_NS", "/proc/self/ns/ipc"),
+    ("Pid namespace", "PID_NS", "/proc/self/ns/pid"),
+    ("User namespace", "USER_NS", "/proc/self/ns/user"),
+    ("Network namespace", "NET_NS", "/proc/self/ns/net"),
+    ("Cgroup namespace", "CGROUPS", "/proc/self/ns/cgroup"),
+    ("Time namespace", "TIME_NS", "/proc/self/ns/time"),
+];
+
+const MISC: [Feature; 9] = [
+    ("Veth pair device", "VETH", "/sys/module/veth"),
+    ("Macvlan", "MACVLAN", "/sys/module/macvlan"),
+    ("Vlan", "VLAN_8021Q", "/proc/net/vlan"),
+    ("Bridges", "BRIDGE", "/sys/module/bridge"),
+    ("Nftables", "NF_TABLES", "/sys/module/nf_tables"),
+    ("Nftables, bridges", "NF_TABLES_BRIDGE", "/sys/module/nf_tables"),
+    ("Overlayfs", "OVERLAY_FS", "/sys/module/overlay"),
+    ("Seccomp filters", "SECCOMP_FILTER", "/proc/sys/kernel/seccomp"),
+    ("Cgroup device programs", "CGROUP_BPF", "/sys/fs/bpf"),
+];
+
+/// The options that this kernel was built with, where that can be read.
+fn options() -> Option<HashSet<String>> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let given = std::env::var_os("CONFIG").map(PathBuf::from);
+    let plain = given.unwrap_or_else(|| format!("/boot/config-{}", release.trim()).into());
+    let text = fs::read_to_string(plain).ok().or_else(|| {
+        let output = Command::new("zcat").arg("/proc/config.gz").output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    })?;
+    Some(enabled(&text))
+}
+
+/// The options that are built in or a module.
+fn enabled(text: &str) -> HashSet<String> {
+    let set = |line: &str| {
+        let (key, value) = line.strip_prefix("CONFIG_")?.split_once('=')?;
+        matches!(value, "y" | "m").then(|| key.to_owned())
+    };
+    text.lines().filter_map(set).collect()
+}
+
+fn lines(features: &[Feature], options: Option<&HashSet<String>>) -> String {
+    let word = |(_, option, file): &Feature| match options {
+        Some(options) if options.contains(*option) => "enabled",
+        Some(_) => "missing",
+        None if Path::new(file).exists() => "enabled",
+        None => "unknown",
+    };
+    features.iter().map(|feature| format!("{}: {}\n", feature.0, word(feature))).collect()
+}
+
+fn mounts(kind: &str) -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let of_kind = mounts.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        (fields.get(2) == Some(&kind)).then(|| format!(" - {}\n", fields[1]))
+    });
+    of_kind.collect()
+}
+
+impl Applet for CheckConfig {
+    fn run(self, _: &Lxc) -> Result<ExitCode> {
+        let options = options();
+        let source = if options.is_some() {
+            ""
+        } else {
+            "Kernel configuration not found: looking at /proc and /sys\n"
+        };
+        crate::cli::output::write(&format!(
+            "Tenantry version {}\n{source}\n--- Namespaces ---\n{}\n--- Control groups ---\nCgroups: {}\n\
+             Cgroup v1 mount points: \n{}Cgroup v2 mount points: \n{}\n--- Misc ---\n{}",
+            env!("CARGO_PKG_VERSION"),
+            lines(&NAMESPACES, options.as_ref()),
+            if mounts("cgroup2").is_empty() { "missing" } else { "enabled" },
+            mounts("cgroup"),
+            mounts("cgroup2"),
+            lines(&MISC, options.as_ref()),
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_enabled_too() {
+        let options = enabled("CONFIG_VETH=m\n# CONFIG_MACVLAN is not set\nCONFIG_BRIDGE=y\nCONFIG_HZ=250\n");
+        let text = lines(&MISC[..4], Some(&options));
+        assert_eq!(text, "Veth pair device: enabled\nMacvlan: missing\nVlan: missing\nBridges: enabled\n");
+    }
+}

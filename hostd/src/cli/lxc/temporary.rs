@@ -1,0 +1,162 @@
+//! A tenant that is started for one command: one that exists, with another init for this once; or one that
+//! is made for it and goes with it, as every container of LXC 0.6 did.
+
+use std::path::Path;
+
+use hyper::Method;
+use tenant::TenantName;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Lxc, Result, client, create::warn, destroy};
+use crate::{
+    api::types::{ConfigChange, ConfigReplace, ConfigText, Done, KillRequest, StartRequest},
+    cli::import_lxc::{self, Choice},
+    error::{Code, Failure},
+};
+
+/// What it is started with.
+pub(super) struct Setup<'a> {
+    /// The program, for messages.
+    pub(super) program: &'static str,
+    /// An lxc.conf, for a tenant that does not exist yet.
+    pub(super) file: Option<&'a Path>,
+    /// Lines of an lxc.conf, `KEY=VALUE`, for the same.
+    pub(super) define: &'a [String],
+    /// Argument vector of init; none is the tenant's own.
+    pub(super) init: Option<Vec<String>>,
+    /// Whether one that does not exist may be made.
+    pub(super) make: bool,
+}
+
+/// A started tenant. What was made for the command is removed when this is dropped.
+pub(super) struct Temporary<'a> {
+    lxc: &'a Lxc,
+    name: TenantName,
+    made: bool,
+    /// Signals that would end this program before it has cleaned up are caught while it lasts.
+    _signals: Vec<Signal>,
+}
+
+impl<'a> Temporary<'a> {
+    /// Starts the tenant, which does not run.
+    pub(super) fn start(lxc: &'a Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<Self> {
+        let signals = lxc.wait(async {
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
+                .into_iter()
+                .map(|kind| signal(kind).map_err(|error| Failure::of(Code::Failed, &error)))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let found = lxc.find(name)?;
+        if found.is_some() && (setup.file.is_some() || !setup.define.is_empty()) {
+            return Err(Failure::new(Code::Invalid, format!("{name} has a configuration of its own"))
+                .help(format!("change it: tenantctl edit {name}; or leave -f and -s out")));
+        }
+        if found.is_none() && !setup.make {
+            return Err(Failure::new(Code::NoTenant, "No container config specified")
+                .help(format!("make the tenant first: lxc-create -n {name} -f FILE")));
+        }
+        let made = found.is_none();
+        let temporary = Temporary { lxc, name: name.clone(), made, _signals: signals };
+        match (&setup.init, made) {
+            (_, true) => {
+                make(lxc, name, setup)?;
+                begin(lxc, name)?;
+            }
+            (None, false) => begin(lxc, name)?,
+            (Some(init), false) => {
+                let other = OtherInit::set(lxc, name, init)?;
+                let started = begin(lxc, name);
+                drop(other);
+                started?;
+            }
+        }
+        Ok(temporary)
+    }
+
+    /// Whether it goes when the command has ended.
+    pub(super) fn is_made(&self) -> bool {
+        self.made
+    }
+
+    /// Ends it, if it runs.
+    pub(super) fn kill(&self) {
+        // It may have ended by itself.
+        let _: Result<Done> = self.lxc.post(&self.name, "/kill", &KillRequest::default());
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.made || matches!(self.lxc.find(&self.name), Ok(None)) {
+            return;
+        }
+        if let Err(failure) = destroy::remove(self.lxc, &self.name) {
+            eprintln!("error: {} is left: {failure}\nhelp: lxc-destroy -f -n {}", self.name, self.name);
+        }
+    }
+}
+
+fn begin(lxc: &Lxc, name: &TenantName) -> Result<()> {
+    let _: Done = lxc.post(name, "/start", &StartRequest::default())?;
+    Ok(())
+}
+
+/// The pairs that make a command the tenant's init.
+fn pairs(init: &[String]) -> Vec<String> {
+    vec![format!("init={}", toml::Value::from(init.to_vec())), "ready=exec".to_owned()]
+}
+
+fn make(lxc: &Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<()> {
+    let mut text = setup.file.map(import_lxc::text).transpose()?.unwrap_or_default();
+    for pair in setup.define {
+        text.push_str(&format!("\n{pair}"));
+    }
+    let choice = Choice { name: Some(name.as_str()), ..Choice::default() };
+    let file = setup.file.unwrap_or_else(|| Path::new(setup.program));
+    let mut import = import_lxc::translate(lxc.layout(), file, &text, &choice)?;
+    warn(setup.program, &import);
+    import.fragment.description = Some(format!("made by {} for one command", setup.program));
+    if let Some(init) = &setup.init {
+        for pair in pairs(init) {
+            let one = tenant::config::set(&pair).map_err(|error| Failure::of(Code::Invalid, &error))?;
+            import.fragment = import.fragment.overlaid(one);
+        }
+    }
+    lxc.wait(import_lxc::create(&lxc.context, &import))?;
+    Ok(())
+}
+
+/// Another init in a tenant's file, for as long as it takes to start: a reboot from inside boots its own.
+struct OtherInit<'a> {
+    lxc: &'a Lxc,
+    path: String,
+    before: String,
+}
+
+impl<'a> OtherInit<'a> {
+    fn set(lxc: &'a Lxc, name: &TenantName, init: &[String]) -> Result<Self> {
+        let path = client::tenant(name.as_str(), "/config");
+        let ConfigText { text: before } = lxc.wait(lxc.client().get(&path))?;
+        let other = OtherInit { lxc, path, before };
+        let change = ConfigChange { set: pairs(init), ..ConfigChange::default() };
+        let _: Done = lxc.wait(lxc.client().request(Method::PATCH, &other.path, &change))?;
+        Ok(other)
+    }
+
+    fn restore(&self) -> Result<()> {
+        let ConfigText { text: base } = self.lxc.wait(self.lxc.client().get(&self.path))?;
+        let request = ConfigReplace { base, text: self.before.clone(), allow_unenforced: true };
+        let _: Done = self.lxc.wait(self.lxc.client().request(Method::PUT, &self.path, &request))?;
+        Ok(())
+    }
+}
+
+impl Drop for OtherInit<'_> {
+    fn drop(&mut self) {
+        if let Err(failure) = self.restore() {
+            eprintln!(
+                "error: the init of this once is left in the tenant's file: {failure}\nhelp: tenantctl edit NAME"
+            );
+        }
+    }
+}
