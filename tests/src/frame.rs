@@ -142,6 +142,13 @@ impl Frame {
         self.bytes.windows(8).position(|window| window == mark).expect("every frame has a mark")
     }
 
+    /// Where its mark may stand when it arrives: whoever puts fragments together takes their header out.
+    pub fn marks_at(&self) -> Vec<usize> {
+        let is_fragment = self.ethertype() == 0x86dd && self.bytes[20] == 44;
+        let at = self.mark_at();
+        if is_fragment { vec![at, at - 8] } else { vec![at] }
+    }
+
     /// Its mark as nft(8) wants it.
     pub fn mark(&self) -> String {
         format!("{:#018x}", u64::from_be_bytes(mark(&self.what)))

@@ -24,12 +24,14 @@ impl Tally {
     /// # Panics
     /// When the counters cannot be set up.
     pub fn on_wire(tenant: &Tenant<'_>, interface: &str, frames: &[Frame]) -> Self {
-        let mut script = String::from("table netdev tally {\n");
+        let mut script =
+            String::from("table netdev tally { }\ndelete table netdev tally\ntable netdev tally {\n");
         frames.iter().enumerate().for_each(|(number, _)| script += &format!("counter c{number} {{ }}\n"));
         script += &format!("chain wire {{ type filter hook ingress device {interface} priority {LAST};\n");
         for (number, frame) in frames.iter().enumerate() {
-            let at = frame.mark_at() * 8;
-            script += &format!("@ll,{at},64 {} counter name c{number}\n", frame.mark());
+            for at in frame.marks_at() {
+                script += &format!("@ll,{},64 {} counter name c{number}\n", at * 8, frame.mark());
+            }
         }
         Self::load(Namespace::of(tenant.pids().0), &(script + "}\n}\n"))
     }
@@ -43,12 +45,15 @@ impl Tally {
         for (family, of_family) in [("inet", [0x0800, 0x86dd].as_slice()), ("arp", &[0x0806])] {
             let ours =
                 || frames.iter().enumerate().filter(|(_, frame)| of_family.contains(&frame.ethertype()));
+            script += &format!("table {family} tally {{ }}\ndelete table {family} tally\n");
             script += &format!("table {family} tally {{\n");
             ours().for_each(|(number, _)| script += &format!("counter c{number} {{ }}\n"));
             script += &format!("chain in {{ type filter hook input priority {LAST};\n");
             for (number, frame) in ours() {
-                let at = (frame.mark_at() - HEADER) * 8;
-                script += &format!("@nh,{at},64 {} counter name c{number}\n", frame.mark());
+                for at in frame.marks_at() {
+                    let at = (at - HEADER) * 8;
+                    script += &format!("@nh,{at},64 {} counter name c{number}\n", frame.mark());
+                }
             }
             script += "}\n}\n";
         }

@@ -126,7 +126,7 @@ pub fn beliefs(namespace: &Namespace) -> BTreeSet<String> {
         let words: Vec<&str> = words.split(' ').collect();
         let text = namespace.run(words[0], &words[1..]).ok().stdout;
         // How sure it is of a neighbour, and how long an address lasts, changes with time.
-        let sure = [" REACHABLE", " STALE", " DELAY", " PROBE", " router"];
+        let sure = [" REACHABLE", " STALE", " DELAY", " PROBE", " router", " tentative"];
         let lines = text
             .lines()
             .filter(|line| !["FAILED", "INCOMPLETE", "valid_lft"].iter().any(|word| line.contains(word)));

@@ -246,14 +246,23 @@ impl Cast {
 
     /// Every lie.
     pub fn forged(&self) -> Frames {
-        [self.addresses(), self.hardware(), self.arp(), self.discovery(), self.dhcp(), self.protocols()]
-            .concat()
+        let parts = [self.addresses(), self.hardware(), self.arp(), self.discovery(), self.dhcp()];
+        [parts.concat(), self.protocols()].concat()
+    }
+
+    /// Whether a frame claims somebody else's address for itself by ARP or neighbour discovery, to the host.
+    pub fn is_claim(frame: &Frame, free: Free) -> bool {
+        let is_claim = frame.ethertype() == 0x0806 || frame.what.starts_with("neighbour advertisement");
+        is_claim && free != Free::Peer
     }
 
     /// The same frames as a bridge would switch them that nobody guards, sent from a port of their own.
     pub fn switched(&self, frames: &Frames) -> Frames {
         let switched = frames.iter().map(|(frame, _)| {
-            let reaches = frame.to() == self.peer.mac || frame.to()[0] & 1 == 1;
+            let is_for_all = frame.to()[0] & 1 == 1;
+            // A bridge that looks for members of groups takes no options to a group that it does not know.
+            let is_odd = is_for_all && frame.what.ends_with("hop-by-hop options");
+            let reaches = (frame.to() == self.peer.mac || is_for_all) && !is_odd;
             // Where the neighbour itself seems to be at that port, nothing for it leaves by another.
             let free = if reaches && frame.from() != self.peer.mac { Free::Peer } else { Free::Nobody };
             (frame.clone(), free)
