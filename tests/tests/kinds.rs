@@ -1,1 +1,505 @@
-//! The kinds of tenants, each booted for real.
+//! The kinds of tenants besides `shared-os`, each booted for real.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tenantry_tests::{Host, Tenant, Terminal, poll};
+
+/// Options of `tenantctl create` for an application of the busybox image.
+fn app<'a>(profile: &'a str, init: &'a str) -> Vec<&'a str> {
+    let paths = r#"paths=["/bin/busybox", "/bin/sh", "/bin/sleep", "/usr/bin", "/usr/sbin/httpd"]"#;
+    vec!["--profile", profile, "--image", "busybox", "--set", paths, "--set", init]
+}
+
+/// What a web server at an address answers in the network of the host.
+fn fetch(host: &Host, address: &str, path: &str) -> Option<String> {
+    host.in_network(|| {
+        let mut stream = TcpStream::connect((address, 80)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    })
+}
+
+fn exit_code(tenant: &Tenant<'_>) -> Value {
+    tenant.show()["exit_code"].clone()
+}
+
+#[test]
+fn an_app_serves_a_directory_of_the_host_and_one_of_its_own() {
+    let host = Host::start();
+    let pages = host.path("pages");
+    fs::create_dir(&pages).expect("a directory for pages");
+    fs::set_permissions(&pages, fs::Permissions::from_mode(0o755)).expect("its mode");
+    fs::write(pages.join("index.html"), "from the host\n").expect("a page");
+    let bind = format!("dirs.\"/srv/www\"={{ bind = {pages:?} }}");
+    let server = r#"init=["/usr/sbin/httpd","-f","-p","80","-h","/srv/www"]"#;
+    let web = [app("app", server), vec!["--set", &bind]].concat();
+    let web = host.boot("web", &web);
+    let data = "dirs.\"/data\"=private";
+    let own = r#"init=["/bin/sh","-c","echo from the app > /data/index.html; exec /usr/sbin/httpd -f -p 80 -h /data"]"#;
+    let own = host.boot("own", &[app("app", own), vec!["--set", data]].concat());
+    for (tenant, text) in [(&web, "from the host"), (&own, "from the app")] {
+        let address = tenant.field("/ipv4");
+        poll::until_true("the page is served", || {
+            fetch(&host, &address, "/index.html").is_some_and(|answer| answer.contains(text))
+        });
+    }
+    // A tenant of a private directory finds it again.
+    own.ctl("restart", &[]).ok();
+    assert_eq!(own.says("cat /data/index.html"), "from the app");
+    // The application is all there is: its process 1, itself, and what asks.
+    assert_eq!(web.says("ls /proc | grep -c '^[0-9]*$'"), "5", "{}", web.says("ps"));
+    web.stop();
+    assert_eq!(web.phase(), "stopped");
+    assert_eq!(exit_code(&web), 143, "it ended by the signal that stops it");
+}
+
+#[test]
+fn the_exit_code_of_an_app_is_the_tenants() {
+    let host = Host::start();
+    for (name, script, code, phase) in [
+        ("good", "exit 0", 0, "stopped"),
+        ("bad", "echo goes wrong; exit 3", 3, "failed"),
+        ("killed", "kill -9 $$", 137, "failed"),
+        ("later", "sleep 1.2; exit 5", 5, "failed"),
+    ] {
+        let init = format!("init=[\"/bin/sh\",\"-c\",{script:?}]");
+        let tenant = host.create(name, &app("app", &init));
+        tenant.start();
+        let waited = tenant.ctl("wait", &["--for", "stopped"]).ok();
+        assert_eq!(waited.text(), format!("{phase} (exit code {code})").as_str());
+        assert_eq!(tenant.phase(), phase);
+        assert_eq!(exit_code(&tenant), code, "{name}");
+        if phase == "failed" {
+            let failure = tenant.field("/failure");
+            assert!(failure.contains(&code.to_string()) || failure.contains("signal 9"), "{failure}");
+        }
+    }
+}
+
+/// A cgroup for a supervisor that no hostd starts.
+struct Unit(PathBuf);
+
+impl Unit {
+    fn new(name: &str) -> Self {
+        let v2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
+        let v2 = v2.into_iter().find(|dir| dir.join("cgroup.procs").exists()).expect("a cgroup v2 hierarchy");
+        let dir = v2.join(format!("tenantry-{name}-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a cgroup can be made");
+        Self(dir)
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        for dir in [self.0.join("payload"), self.0.join("supervisor"), self.0.clone()] {
+            let _not_made = fs::remove_dir(dir);
+        }
+    }
+}
+
+#[test]
+fn a_supervisor_ends_with_the_code_of_its_app() {
+    let host = Host::start();
+    for (script, code, says) in
+        [("exit 0", 0, ""), ("exit 3", 3, "exited with code 3"), ("kill -15 $$", 143, "signal 15")]
+    {
+        let name = format!("t{code}");
+        let unit = Unit::new(&name);
+        host.create(&name, &app("app", &format!("init=[\"/bin/sh\",\"-c\",{script:?}]")));
+        let run = format!("--cgroup={}", unit.0.display());
+        let run = host.run(&host.program("tenant").to_string_lossy(), &["run", &name, &run]);
+        let done = run.env("TENANTRY_ROOT", host.root()).output();
+        assert_eq!(done.code(), code, "{script}: {}", done.stderr);
+        assert!(done.stderr.contains(says), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn an_app_that_cannot_be_executed_is_not_started() {
+    let host = Host::start();
+    let gone = host.create("gone", &app("app", r#"init=["/usr/bin/nothing"]"#));
+    let said = gone.ctl("start", &[]).output().refused(1);
+    assert!(said.contains("/usr/bin/nothing") && said.contains("No such file"), "{said}");
+    assert_eq!(gone.phase(), "failed");
+    let said = host.ctl(&["create", "none", "--profile", "app", "--image", "busybox"]).output();
+    assert!(said.refused(2).contains("paths"));
+    let paths = r#"paths=["/usr"]"#;
+    let said =
+        host.ctl(&["create", "none", "--profile", "app", "--image", "busybox", "--set", paths]).output();
+    assert_ne!(said.code(), 0);
+    assert!(said.stderr.contains("init") && said.stderr.contains("help:"), "{}", said.stderr);
+    assert_eq!(host.names(), ["gone"], "a tenant that cannot be is not made");
+}
+
+#[test]
+fn a_path_that_the_image_lacks_is_named_with_the_image() {
+    let host = Host::start();
+    let set = ["--profile", "app", "--image", "busybox", "--set", r#"init=["/bin/sh"]"#];
+    let paths = r#"paths=["/bin/sh", "/usr/lib/nothing"]"#;
+    let lost = host.create("lost", &[&set[..], &["--set", paths]].concat());
+    let said = lost.ctl("start", &[]).output().refused(1);
+    assert!(said.contains("/usr/lib/nothing") && said.contains("\"busybox\""), "{said}");
+    lost.ctl("set", &[r#"paths=["/usr", "/usr/lib/nothing"]"#]).ok();
+    let said = lost.ctl("start", &[]).output().refused(1);
+    assert!(said.contains("/usr/lib/nothing"), "inside a listed directory as well: {said}");
+    lost.ctl("set", &[r#"paths=["/bin/sh", "/proc/self"]"#]).output().refused(1);
+}
+
+#[test]
+fn an_app_sees_the_listed_paths_and_nothing_else() {
+    let host = Host::start();
+    let paths = r#"paths=["/bin/sleep","/bin/cat","/bin/ls","/bin/touch","/lib64","/usr/lib/x86_64-linux-gnu","/bin/sh","/etc/alternatives/awk","/usr/bin/awk"]"#;
+    let set = ["--profile", "app", "--set", paths, "--set", r#"init=["/bin/sleep","1000"]"#];
+    let alice = host.boot("alice", &set);
+    assert_eq!(alice.says("ls /"), "bin\ndev\netc\nlib\nlib64\nproc\nrun\nsys\ntmp\nusr");
+    // Links of the top level are as in the image, so that a program finds its loader; links further down
+    // have become what they lead to.
+    assert_eq!(alice.says("ls /usr/bin/"), "awk\ncat\nls\nsh\nsleep\ntouch");
+    assert_eq!(alice.says("awk 'BEGIN { print 6 * 7 }'"), "42");
+    for path in ["/usr/bin/new", "/new", "/usr/lib/x86_64-linux-gnu/new", "/usr/lib/new", "/bin/ls"] {
+        let said = alice.shell(&format!("touch {path}")).output();
+        assert!(said.stderr.contains("Read-only"), "{path}: {}", said.stderr);
+    }
+    alice.says("touch /tmp/new /run/new");
+}
+
+#[test]
+fn listed_paths_are_shared_with_no_neighbour() {
+    let host = Host::start();
+    let paths = r#"paths=["/bin","/lib","/lib64","/usr/share/common-licenses/GPL-3"]"#;
+    let set = ["--profile", "app-plus", "--set", paths, "--set", r#"init=["/bin/sleep","1000"]"#];
+    let (alice, bob) = (host.boot("alice", &set), host.boot("bob", &set));
+    alice.bring_probe();
+    bob.bring_probe();
+    for file in ["/bin/true", "/usr/lib/os-release", "/usr/share/common-licenses/GPL-3"] {
+        let hold = |tenant: &Tenant<'_>| {
+            let mut terminal = Terminal::open(&tenant.exec(&["/root/probe", "lock", file]));
+            terminal.expect("locked");
+            terminal
+        };
+        let (_alice, _bob) = (hold(&alice), hold(&bob));
+        assert!(!alice.probe_again(&["lock", file]).status.success(), "inside one tenant a lock holds");
+    }
+    for file in ["/usr/lib/os-release", "/usr/share/common-licenses/GPL-3"] {
+        let mut watch = Terminal::open(&alice.exec(&["/root/probe", "watch", file]));
+        watch.expect("watching");
+        bob.says(&format!("cat {file} > /dev/null"));
+        alice.says("true");
+        assert!(!watch.shown().contains("event"), "alice saw that bob read {file}");
+        alice.says(&format!("cat {file} > /dev/null"));
+        watch.expect("event");
+    }
+}
+
+/// A mount to be taken away, whatever becomes of the test.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _not_mounted = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+#[test]
+fn an_app_runs_from_an_erofs_image() {
+    let host = Host::bare();
+    host.tool("rootfsctl", &["build", "busybox", "--format", "erofs"]).ok();
+    host.start_hostd();
+    let _mounted = Mounted(host.path("run/tenantry/images"));
+    let web = host.boot("web", &app("app", r#"init=["/usr/sbin/httpd","-f","-h","/usr"]"#));
+    assert_eq!(web.says("ls /usr"), "bin\nsbin");
+    poll::until_true("it serves", || {
+        fetch(&host, &web.field("/ipv4"), "/none").is_some_and(|answer| answer.contains("404"))
+    });
+    web.ctl("destroy", &["--force", "--yes"]).ok();
+}
+
+#[test]
+fn process_1_of_an_app_cannot_be_looked_into() {
+    let host = Host::start();
+    let alice = host.boot("alice", &app("app-plus", r#"init=["/bin/sleep","1000"]"#));
+    let _console = alice.console(&["-t", "1"]);
+    let foreign = [host.root().to_string_lossy().into_owned(), "tenantry".to_owned(), "target/".to_owned()];
+    for secret in ["exe", "cwd", "root"] {
+        let said = alice.shell(&format!("readlink /proc/1/{secret}")).output();
+        assert!(!said.status.success(), "{secret}: {}", said.stdout);
+    }
+    for secret in ["mem", "environ", "maps", "smaps", "auxv", "io", "pagemap", "syscall", "stack"] {
+        let said =
+            alice.shell(&format!("head -c 1 /proc/1/{secret} && head -c 100 /proc/1/{secret}")).output();
+        assert!(said.stdout.is_empty(), "{secret}: {}", said.stdout);
+    }
+    for dir in ["fd", "fdinfo", "map_files", "ns", "task/1/fd", "net/../fd"] {
+        let said = alice.shell(&format!("ls -l /proc/1/{dir} | grep -e '->'")).output();
+        assert!(said.stdout.is_empty(), "{dir}: {}", said.stdout);
+    }
+    let open = "cmdline comm status stat statm mountinfo mounts cgroup limits sched wchan oom_score";
+    for file in open.split(' ') {
+        let text = alice.shell(&format!("cat /proc/1/{file} /proc/1/task/1/{file}")).output().stdout;
+        let leak =
+            foreign.iter().find(|mark| file != "mountinfo" && file != "mounts" && text.contains(*mark));
+        assert!(leak.is_none(), "{file} tells {leak:?}: {text}");
+    }
+    assert_eq!(alice.says("cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline"), "init\ninit");
+    // It is under the restrictions of everything else inside.
+    let seen = alice.probe(&["process", "descriptors"]);
+    let (own, init) = (&seen["process"]["status"], &seen["process"]["init_status"]);
+    for key in ["CapBnd", "CapPrm", "Seccomp", "Seccomp_filters", "Uid", "Gid"] {
+        assert_eq!(own[key], init[key], "{key}");
+    }
+    for (pid, links) in seen["descriptors"].as_object().expect("processes") {
+        for (name, target) in links.as_object().expect("links") {
+            let target = target.as_str().expect("a path");
+            let leak = foreign.iter().find(|mark| target.contains(mark.as_str()));
+            assert!(leak.is_none() && !target.contains("(unreachable)"), "process {pid}: {name} is {target}");
+        }
+    }
+    // As the host sees it: the console and nothing else is open.
+    let (init, _) = alice.pids();
+    let fds = fs::read_dir(format!("/proc/{init}/fd")).expect("the host may look");
+    let mut fds: Vec<String> =
+        fds.flatten().map(|fd| fs::read_link(fd.path()).expect("a link").display().to_string()).collect();
+    fds.dedup();
+    assert_eq!(fds, ["/dev/pts/0"]);
+    // And from inside it cannot be killed.
+    let _no = alice.shell("kill -9 1; kill -SEGV 1; kill -STOP 1; true").output();
+    assert_eq!(alice.says("echo alive"), "alive");
+}
+
+#[test]
+fn process_1_of_an_app_is_small() {
+    let host = Host::start();
+    let alice = host.boot("alice", &app("app", r#"init=["/bin/sleep","1000"]"#));
+    let (init, _) = alice.pids();
+    let rollup = fs::read_to_string(format!("/proc/{init}/smaps_rollup")).expect("the host may look");
+    let kib = |key: &str| -> u64 {
+        let line = rollup.lines().find(|line| line.starts_with(key)).expect("a line");
+        line.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let own = kib("Private_Dirty:") + kib("Private_Clean:");
+    eprintln!("process 1: {own} KiB private, executed after {} us", alice.field("/exec_us"));
+    assert!(own <= 600, "{own} KiB\n{rollup}");
+}
+
+#[test]
+fn process_1_of_an_app_reaps_and_passes_signals_on() {
+    let host = Host::start();
+    let script = "trap 'echo HUP >> /tmp/heard' HUP; trap 'echo USR1 >> /tmp/heard' USR1; \
+                  trap 'echo TERM; exit 7' TERM; echo ready > /tmp/heard; while :; do sleep 0.02; done";
+    let init = format!("init=[\"/bin/sh\",\"-c\",{script:?}]");
+    let alice = host.boot("alice", &app("app", &init));
+    let heard = || alice.shell("cat /tmp/heard").output().stdout;
+    poll::until_true("it is ready", || heard().contains("ready"));
+    alice.ctl("kill", &["--signal", "SIGHUP"]).ok();
+    poll::until_true("it heard SIGHUP", || heard().contains("HUP"));
+    alice.says("kill -USR1 1");
+    poll::until_true("it heard SIGUSR1", || heard().contains("USR1"));
+    // Orphans become children of process 1, and none stays a zombie.
+    alice.says("for i in 1 2 3 4 5; do (sleep 0.05 > /dev/null 2>&1 & sleep 0.01 > /dev/null 2>&1 &) ; done; (sleep 500 > /dev/null 2>&1 &)");
+    let orphan =
+        alice.says("for p in /proc/[0-9]*; do grep -q 500 $p/cmdline && grep PPid $p/status; done; true");
+    assert_eq!(orphan.lines().next(), Some("PPid:\t1"), "{orphan}");
+    poll::until_true("no zombie is left", || {
+        !alice.says("cat /proc/[0-9]*/stat 2>/dev/null").contains(") Z ")
+    });
+    // Its end takes everything else along.
+    alice.stop();
+    assert_eq!((alice.phase().as_str(), exit_code(&alice)), ("stopped", 7.into()));
+    assert!(alice.ctl("logs", &[]).ok().stdout.contains("TERM"));
+}
+
+#[test]
+fn the_console_of_an_app_is_its_terminal() {
+    let host = Host::start();
+    let alice = host.boot("alice", &app("app", r#"init=["/bin/sh"]"#));
+    let mut terminal = alice.console(&[]);
+    terminal.type_until("\r", "# ");
+    terminal.type_in("echo mark-$((40+2)); sleep 1000\r");
+    terminal.expect("mark-42");
+    terminal.type_until("\u{3}", "# ");
+    terminal.type_in("echo again-$((40+3)); tty\r");
+    terminal.expect("again-43");
+    terminal.type_in("exit 4\r");
+    terminal.ended();
+    alice.awaits("failed");
+    assert_eq!(exit_code(&alice), 4);
+}
+
+#[test]
+fn an_app_plus_has_a_tty_with_a_shell_and_an_etc_of_its_own() {
+    let host = Host::start();
+    let server = r#"init=["/usr/sbin/httpd","-f","-h","/root"]"#;
+    let alice = host.boot("alice", &app("app-plus", server));
+    let mut terminal = alice.console(&["-t", "1"]);
+    terminal.type_until("\r", "# ");
+    terminal.type_in("echo on-$((1+1)) > /root/page; hostname; tty; ps | grep -c '[h]ttpd'\r");
+    terminal.expect("alice");
+    terminal.expect("/dev/");
+    poll::until_true("what the admin wrote is served", || {
+        fetch(&host, &alice.field("/ipv4"), "/page").is_some_and(|answer| answer.contains("on-2"))
+    });
+    // Job control works: the shell leads a session with this terminal.
+    terminal.type_in("sleep 1000\r");
+    terminal.type_until("\u{3}", "# ");
+    let said = alice.ctl("exec", &["-t", "--", "/bin/sh", "-c", "tty; id -u"]).ok();
+    assert!(said.stdout.contains("/dev/pts/") && said.stdout.contains('0'), "{}", said.stdout);
+    let mut shell = Terminal::open(&alice.ctl("shell", &[]));
+    shell.type_until("\r", "# ");
+    shell.type_in("echo $((6*7)); exit 6\r");
+    shell.expect("42");
+    assert_eq!(shell.ended(), 6);
+    alice.says("echo mine > /etc/motd");
+    alice.ctl("restart", &[]).ok();
+    assert_eq!(alice.says("cat /etc/motd /root/page"), "mine\non-2");
+    assert_eq!(alice.says("cat /etc/hostname"), "alice");
+    assert_eq!(alice.says("ls /"), "bin\ndev\netc\nproc\nroot\nrun\nsbin\nsys\ntmp\nusr");
+}
+
+/// A package without dependencies, made inside: a program, a configuration file and a setuid program.
+const PACKAGE: &str = r#"
+set -e
+cd /root && mkdir -p x/DEBIAN x/usr/bin x/etc x/usr/lib/greet/old
+printf 'Package: greet\nVersion: 1.0\nArchitecture: all\nMaintainer: n <n@example.org>\nDescription: greets\n' > x/DEBIAN/control
+echo /etc/greet.conf > x/DEBIAN/conffiles
+printf '#!/bin/sh\ncat /etc/greet.conf\n' > x/usr/bin/greet && chmod 755 x/usr/bin/greet
+cp /bin/id x/usr/bin/greet-id && chmod 4755 x/usr/bin/greet-id
+ln x/usr/bin/greet x/usr/bin/greet-again
+echo hello > x/etc/greet.conf
+echo data > x/usr/lib/greet/old/data
+dpkg-deb --build --root-owner-group x greet.deb > /dev/null
+apt-get install -y ./greet.deb > apt.log 2>&1 || { cat apt.log; exit 1; }
+"#;
+
+#[test]
+fn an_os_tenant_installs_packages_that_stay_and_that_nobody_else_sees() {
+    let host = Host::start();
+    let (alice, bob) = (host.boot("alice", &["--profile", "os"]), host.boot("bob", &["--profile", "os"]));
+    assert_eq!(alice.says("systemctl is-system-running"), "running");
+    alice.shell(PACKAGE).ok();
+    let installed = |tenant: &Tenant<'_>| {
+        assert_eq!(tenant.says("greet && greet-again"), "hello\nhello");
+        assert_eq!(
+            tenant.says("stat -c '%a %U %h' /usr/bin/greet-id /usr/bin/greet"),
+            "4755 root 1\n755 root 2"
+        );
+        assert_eq!(tenant.says("dpkg-query -W -f '${Status}' greet"), "install ok installed");
+        // A setuid program works: nobody becomes root by it.
+        assert!(tenant.says("setpriv --reuid=nobody --clear-groups greet-id").contains("euid=0(root)"));
+    };
+    installed(&alice);
+    alice.ctl("restart", &[]).ok();
+    installed(&alice);
+    assert_eq!(alice.says("systemctl is-system-running"), "running");
+    // Neither the neighbour nor the image has any of it.
+    assert_eq!(bob.shell("greet").output().code(), 127);
+    assert_eq!(bob.shell("dpkg-query -W greet").output().code(), 1);
+    let carol = host.boot("carol", &[]);
+    assert_eq!(carol.shell("test -e /usr/bin/greet").output().code(), 1);
+    alice.shell("apt-get purge -y greet > /dev/null && ! test -e /etc/greet.conf").ok();
+}
+
+#[test]
+fn an_os_tenant_changes_what_the_image_has_as_on_a_disk_of_its_own() {
+    let host = Host::start();
+    let (alice, bob) = (host.boot("alice", &["--profile", "os"]), host.boot("bob", &["--profile", "os"]));
+    for script in [
+        // A directory of the image is renamed, and a new one takes its place: redirect_dir.
+        "mv /usr/share/common-licenses /usr/share/licenses && mkdir /usr/share/common-licenses",
+        "dpkg-divert --local --rename --add /bin/true && ln -s /bin/false /bin/true && ! /bin/true",
+        "ln /usr/share/licenses/GPL-3 /usr/share/gpl && test /usr/share/gpl -ef /usr/share/licenses/GPL-3",
+        "rm -r /usr/share/doc && mkdir /usr/share/doc && test -z \"$(ls /usr/share/doc)\"",
+        "cp --preserve=all /usr/bin/passwd /usr/bin/passwd.new && mv /usr/bin/passwd.new /usr/bin/passwd",
+        "setfattr -n user.mark -v 1 /usr/bin/env || python3 -c 'import os; os.setxattr(\"/usr/bin/env\", \"user.mark\", b\"1\")' || true",
+        "chown daemon /usr/bin/env && chmod 711 /usr/bin/env && mkfifo /srv/fifo && touch /new",
+        "useradd --create-home ann && echo ann:x | chpasswd && su ann -c 'id -un' | grep -x ann",
+        "journalctl --flush; logger kept-in-the-journal; journalctl --sync; journalctl | grep -q kept-in-the-journal",
+    ] {
+        alice.shell(script).ok();
+    }
+    alice.ctl("restart", &[]).ok();
+    for script in [
+        "test -e /usr/share/licenses/GPL-3 && test -z \"$(ls /usr/share/common-licenses)\"",
+        "! /bin/true && /bin/true.distrib && dpkg-divert --list /bin/true | grep -q true.distrib",
+        "test /usr/share/gpl -ef /usr/share/licenses/GPL-3",
+        "test -z \"$(ls /usr/share/doc)\" && test -p /srv/fifo && test -e /new",
+        "test \"$(stat -c %U:%a /usr/bin/env)\" = daemon:711 && su ann -c 'id -un' | grep -x ann",
+        "journalctl | grep -q kept-in-the-journal",
+        "test \"$(systemctl is-system-running)\" = running && test \"$(stat -c %a /usr/bin/passwd)\" = 4755",
+    ] {
+        alice.shell(script).ok();
+    }
+    bob.shell("/bin/true && test -e /usr/share/common-licenses/GPL-3 && test -n \"$(ls /usr/share/doc)\"")
+        .ok();
+    assert_eq!(bob.shell("test -e /new || test -e /usr/share/gpl || id ann").output().code(), 1);
+}
+
+#[test]
+fn a_router_forwards_and_has_no_nic_of_its_own() {
+    let host = Host::start();
+    for (name, image) in [("tiny", "busybox"), ("whole", "debian")] {
+        let router = host.boot(name, &["--profile", "router", "--image", image]);
+        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/default/forwarding"] {
+            assert_eq!(router.says(&format!("cat /proc/sys/net/{key}")), "1", "{image}: {key}");
+        }
+        assert_eq!(router.says("ls /sys/class/net"), "lo");
+        // CAP_NET_ADMIN and CAP_NET_RAW over its own namespace.
+        router
+            .says("ip link add br0 type bridge && ip address add 10.9.9.1/24 dev br0 && ip link set br0 up");
+        assert_eq!(router.says("cat /proc/sys/net/ipv6/conf/br0/forwarding"), "1");
+        let tty = "ls /dev/tty[0-9]*";
+        assert_eq!(router.says(tty), "/dev/tty1");
+    }
+    let whole = Tenant::new(&host, "whole");
+    assert_eq!(whole.says("systemctl is-system-running"), "running");
+    assert_eq!(host.boot("plain", &["--image", "busybox"]).says("cat /proc/sys/net/ipv4/ip_forward"), "0");
+}
+
+#[test]
+fn sysctls_are_set_before_init_and_a_wrong_one_is_named() {
+    let host = Host::start();
+    let init =
+        r#"init=["/bin/sh","-c","cat /proc/sys/net/ipv4/ip_default_ttl > /tmp/seen; exec sleep 1000"]"#;
+    let (ttl, filter) =
+        ("sysctl.\"net.ipv4.ip_default_ttl\"=\"42\"", "sysctl.\"net.ipv4.conf.eth0.rp_filter\"=\"2\"");
+    let set = [&["--image", "busybox", "--set", init][..], &["--set", ttl, "--set", filter]].concat();
+    let alice = host.boot("alice", &set);
+    assert_eq!(alice.says("cat /tmp/seen /proc/sys/net/ipv4/conf/eth0/rp_filter"), "42\n2");
+    assert!(alice.ctl("plan", &[]).ok().stdout.contains("sysctl      net.ipv4.ip_default_ttl = 42\n"));
+    let wrongs = ["net.ipv4.no_such_key", "net.core.rmem_max/../x", "kernel.panic"];
+    for (name, wrong) in ["bob", "carol", "dave"].into_iter().zip(wrongs) {
+        let set = format!("sysctl.{wrong:?}=\"1\"");
+        let said = host.ctl(&["create", name, "--image", "busybox", "--set", &set, "--start"]).output();
+        assert_ne!(said.code(), 0, "{wrong}");
+        assert!(said.stderr.contains(wrong) && said.stderr.contains("help:"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn dropped_capabilities_are_gone_for_good() {
+    let host = Host::start();
+    let drop = r#"drop_capabilities=["CAP_SYS_BOOT","CAP_NET_RAW"]"#;
+    let alice = host.boot("alice", &["--image", "busybox", "--set", drop]);
+    let mask = |pid: &str| {
+        let line = alice.says(&format!("grep CapBnd /proc/{pid}/status"));
+        u64::from_str_radix(line.split_ascii_whitespace().last().expect("a mask"), 16).expect("hex digits")
+    };
+    // linux/capability.h: NET_ADMIN is 12, NET_RAW 13, SYS_BOOT 22.
+    for pid in ["1", "self"] {
+        let bits = [12, 13, 22].map(|bit| mask(pid) >> bit & 1);
+        assert_eq!(bits, [1, 0, 0], "{pid}");
+    }
+    assert!(!alice.ctl("plan", &[]).ok().stdout.contains("CAP_SYS_BOOT"));
+}

@@ -154,9 +154,9 @@ impl<'a> Paths<'a> {
             let target = entry.target.as_ref()?;
             let at: TenantPath = format!("/{}", entry.name).parse().ok()?;
             let end = self.without_top_links(&at).ok()?;
-            let has_top =
-                self.dirs.contains_key(end.top()) || self.steps.keys().any(|path| path.top() == end.top());
-            (has_top && !self.dirs.contains_key(&entry.name)).then(|| (entry.name.clone(), target.clone()))
+            let is_there = self.dirs.contains_key(end.relative())
+                || ancestors(&end).any(|path| self.steps.contains_key(&path));
+            (is_there && !self.dirs.contains_key(&entry.name)).then(|| (entry.name.clone(), target.clone()))
         };
         self.manifest.top.iter().filter_map(leads).collect()
     }
