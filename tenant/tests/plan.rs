@@ -84,3 +84,53 @@ fn what_cannot_be_started_has_no_plan() {
     let error = common::plan_with("", &allocation, &manifest, &bare).unwrap_err();
     assert!(matches!(error, PlanError::NoCgroup2));
 }
+
+/// An application of the image in `common`.
+const APP: &str = r#"
+    profile = "app"
+    init = ["/usr/bin/program", "--serve"]
+    paths = ["/bin/sh", "/lib/x.so", "/usr/share/data", "/usr/share/data/inner", "/etc/ssl", "/srv/www"]
+    dns = ["9.9.9.9"]
+    dirs."/data" = "private"
+    dirs."/etc" = "overlay"
+    dirs."/srv/www/up" = { bind = "/srv/up", writable = true }
+    dirs."/var/cache" = { tmpfs = "1M" }
+    sysctl."net.core.somaxconn" = "64"
+    drop_capabilities = ["CAP_SYS_BOOT"]
+    devices = ["c 1:3 rw", "c 136:* rw"]
+"#;
+
+#[test]
+fn an_app_has_a_root_of_listed_paths_and_a_process_1_that_reaps() {
+    assert_golden("plan-app.txt", &common::plan_of(APP).unwrap().to_string());
+}
+
+#[test]
+fn an_os_tenant_has_one_writable_root() {
+    assert_golden("plan-os.txt", &common::plan_of("profile = \"os\"").unwrap().to_string());
+}
+
+#[test]
+fn a_host_without_ipv6_has_none_of_its_sysctls() {
+    let mut facts = common::facts();
+    facts.ipv6 = false;
+    let plan = common::plan_with("profile = \"router\"", &common::allocation(), &common::manifest(), &facts)
+        .unwrap();
+    assert_eq!(plan.init.sysctl.keys().collect::<Vec<_>>(), ["net.ipv4.ip_forward"]);
+}
+
+#[test]
+fn paths_that_cannot_be_shown_are_named() {
+    for (own, path) in [
+        ("paths = [\"/proc/self\"]", "/proc/self"),
+        ("paths = [\"/run/x\"]", "/run/x"),
+        ("paths = [\"/srv/x\"]\ndirs.\"/srv\" = \"tmpfs\"", "/srv/x"),
+        ("paths = [\"/usr\"]\ndirs.\"/bin\" = \"private\"", "/bin"),
+    ] {
+        let own = format!("profile = \"app\"\ninit = [\"/usr/x\"]\n{own}");
+        let error = common::plan_of(&own).unwrap_err();
+        assert!(error.to_string().contains(path), "{error}");
+    }
+    let error = common::plan_of("profile = \"app\"\npaths = [\"/usr\"]").unwrap_err();
+    assert!(matches!(error, PlanError::NoProgram), "{error}");
+}

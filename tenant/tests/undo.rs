@@ -7,6 +7,14 @@ use tenant::{
     kernel::{Fake, Table},
 };
 
+/// An application: other steps of the root.
+const APP: &str = r#"
+    profile = "app"
+    init = ["/usr/bin/program"]
+    paths = ["/usr/bin/program.x", "/usr/lib", "/usr/lib/inner"]
+    dirs."/data" = "private"
+"#;
+
 /// What the host has, for tenants that ask for it.
 const LINKS: [&str; 3] = ["br0", "eth1", "eth2"];
 
@@ -28,6 +36,7 @@ fn plans() -> Vec<(&'static str, Plan)> {
         ("vlan", "nic = [{ mode = \"vlan\", link = \"eth1\", vlan = 100 }]"),
         ("all", common::ALL_MODES),
         ("none", "nic = []"),
+        ("app", APP),
     ];
     modes.map(|(mode, own)| (mode, common::plan_of(own).unwrap())).into()
 }

@@ -503,3 +503,28 @@ fn dropped_capabilities_are_gone_for_good() {
     }
     assert!(!alice.ctl("plan", &[]).ok().stdout.contains("CAP_SYS_BOOT"));
 }
+
+#[test]
+fn name_servers_are_told_at_each_start_and_what_a_tenant_wrote_stays() {
+    let host = Host::start();
+    let dns = ["--set", r#"dns=["9.9.9.9","2620:fe::fe"]"#, "--set", r#"dns_search=["example.org"]"#];
+    let text = "nameserver 9.9.9.9\nnameserver 2620:fe::fe\nsearch example.org";
+    let alice = host.boot("alice", &[&["--image", "busybox"][..], &dns].concat());
+    assert_eq!(alice.says("cat /etc/resolv.conf"), text);
+    alice.ctl("set", &[r#"dns=["1.1.1.1"]"#]).ok();
+    alice.ctl("restart", &[]).ok();
+    assert_eq!(alice.says("cat /etc/resolv.conf"), "nameserver 1.1.1.1\nsearch example.org");
+    // A link is replaced like any other file, and then it is the tenant's.
+    alice.says("rm /etc/resolv.conf && echo nameserver 8.8.8.8 > /etc/resolv.conf");
+    alice.ctl("restart", &[]).ok();
+    assert_eq!(alice.says("cat /etc/resolv.conf"), "nameserver 8.8.8.8");
+    // Without `dns` a tenant is told nothing, also nothing of the host's own.
+    let bob = host.boot("bob", &["--image", "busybox"]);
+    assert_eq!(bob.shell("test -e /etc/resolv.conf || test -e /run/host/resolv.conf").output().code(), 1);
+    assert_eq!(bob.says("readlink /etc/resolv.conf"), "../run/host/resolv.conf");
+    // An application without an /etc finds them as well.
+    let web = host.boot("web", &[&app("app", r#"init=["/bin/sleep","1000"]"#)[..], &dns].concat());
+    assert_eq!(web.says("cat /etc/resolv.conf"), text);
+    let whole = host.boot("whole", &[&["--profile", "os"][..], &dns].concat());
+    assert_eq!(whole.says("cat /etc/resolv.conf"), text);
+}

@@ -250,14 +250,13 @@ impl Store {
         };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
-        let resolv_conf = record::read(Path::new("/etc/resolv.conf")).unwrap_or_default();
         Creation {
             layout: &self.layout,
             allocation: &allocation,
             config: &text,
             plan: &plan,
             image: images::tree(&self.layout, &manifest)?,
-            identity: Identity { host_name: &self.facts.hostname, resolv_conf: &resolv_conf },
+            identity: Identity { host_name: &self.facts.hostname },
             unsynced: Unsynced::default(),
         }
         .run()?;

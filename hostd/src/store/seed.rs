@@ -4,12 +4,11 @@ use std::{
     ffi::{CStr, CString},
     fs::File,
     io::{self, Write as _},
-    net::IpAddr,
     os::fd::OwnedFd,
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 use tenant::plan::{GATEWAY4, Plan, RootStep};
@@ -53,8 +52,6 @@ impl Unsynced {
 pub struct Identity<'a> {
     /// The host's own name, by which tenants reach it.
     pub host_name: &'a str,
-    /// The host's `/etc/resolv.conf`.
-    pub resolv_conf: &'a str,
 }
 
 fn c_name(name: &str) -> io::Result<CString> {
@@ -147,8 +144,49 @@ fn own_etc(plan: &Plan, image: &OwnedFd, dirs: &OwnedFd) -> io::Result<Option<Ow
     Ok(None)
 }
 
-/// Writes `hostname`, `hosts`, `machine-id` and, for an image without one, `resolv.conf`: what a first
-/// boot would otherwise have to make up, or share with every other tenant.
+/// Where the name servers of a tenant are told, seen from its `/etc`.
+const RESOLV_CONF: &str = "../run/host/resolv.conf";
+
+/// Whether an `/etc/resolv.conf` of the image says nothing: it is absent, empty, or a link. What a link
+/// leads to, in `/run` mostly, is not there in a tenant, whose network is configured before init runs.
+fn says_nothing(image: &OwnedFd) -> io::Result<bool> {
+    let etc = match open_dir(image, c"etc") {
+        Ok(etc) => etc,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::statat(&etc, c"resolv.conf", AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => stat.st_size == 0,
+            FileType::Symlink => is_dangling(image, &etc)?,
+            _ => false,
+        }),
+        Err(Errno::NOENT) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether the link leads, inside the image, to no plain file with something in it.
+fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
+    let target = rustix::fs::readlinkat(etc, c"resolv.conf", Vec::new())?;
+    let target = target.to_string_lossy();
+    let path = if target.starts_with('/') { target.into_owned() } else { format!("etc/{target}") };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match rustix::fs::openat2(image, path.as_str(), flags, Mode::empty(), resolve) {
+        Ok(file) => {
+            let stat = rustix::fs::fstat(file)?;
+            Ok(FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size == 0)
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Writes `hostname`, `hosts` and `machine-id`: what a first boot would otherwise have to make up, or
+/// share with every other tenant. For an image whose `resolv.conf` says nothing, that becomes a link to
+/// what the tenant is told of its name servers at each start, key `dns`; from then on it is the tenant's
+/// own.
 ///
 /// # Errors
 /// The first file that cannot be written.
@@ -160,18 +198,11 @@ pub(super) fn write_identity(
     unsynced: &mut Unsynced,
 ) -> io::Result<()> {
     let Some(etc) = own_etc(plan, image, dirs)? else { return Ok(()) };
-    let mut files = vec![
+    let files = vec![
         (c"hostname", format!("{}\n", plan.init.hostname), 0o644),
         (c"hosts", hosts(&plan.init.hostname, identity.host_name), 0o644),
         (c"machine-id", format!("{}\n", plan.init.uuid), 0o444),
     ];
-    let image_has_resolver = match open_dir(image, c"etc") {
-        Ok(image_etc) => exists(&image_etc, c"resolv.conf")?,
-        Err(_) => false,
-    };
-    if !image_has_resolver && let Some(text) = resolv_conf(identity.resolv_conf) {
-        files.push((c"resolv.conf", text, 0o644));
-    }
     for (name, text, mode) in files {
         // A private /etc is a copy of the image's and may have the name already, as whatever.
         remove_all(&etc, name)?;
@@ -180,6 +211,10 @@ pub(super) fn write_identity(
         file.write_all(text.as_bytes())?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         unsynced.push(file.into());
+    }
+    if says_nothing(image)? {
+        remove_all(&etc, c"resolv.conf")?;
+        rustix::fs::symlinkat(RESOLV_CONF, &etc, c"resolv.conf")?;
     }
     unsynced.push(etc);
     Ok(())
@@ -207,25 +242,6 @@ fn hosts(hostname: &str, host_name: &str) -> String {
     )
 }
 
-/// The host's name servers as far as a tenant can reach them; none if it can reach none.
-fn resolv_conf(host: &str) -> Option<String> {
-    let reachable = |line: &&str| {
-        let mut words = line.split_ascii_whitespace();
-        let is_server = words.next() == Some("nameserver");
-        let address = words.next().and_then(|text| text.parse::<IpAddr>().ok());
-        is_server && address.is_some_and(|address| !address.is_loopback())
-    };
-    let servers: String = host.lines().filter(reachable).take(3).map(|line| format!("{line}\n")).collect();
-    if servers.is_empty() {
-        return None;
-    }
-    let rest = |line: &&str| {
-        matches!(line.split_ascii_whitespace().next(), Some("search" | "options")) && line.len() < 256
-    };
-    let rest: String = host.lines().filter(rest).take(4).map(|line| format!("{line}\n")).collect();
-    Some(format!("{servers}{rest}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,10 +256,33 @@ mod tests {
     }
 
     #[test]
-    fn only_reachable_name_servers_are_copied() {
-        let host = "# c\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch example.org\nfoo bar\n";
-        assert_eq!(resolv_conf(host).unwrap(), "nameserver 10.0.0.2\nsearch example.org\n");
-        assert_eq!(resolv_conf("nameserver ::1\n"), None);
-        assert_eq!(resolv_conf("nameserver 8.8.8.8; rm -rf /\n"), None);
+    fn a_resolv_conf_of_the_image_that_says_something_stays() {
+        let image = tempfile::tempdir().unwrap();
+        let etc = image.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let file = etc.join("resolv.conf");
+        let said = || {
+            let image = open_dir(rustix::fs::CWD, &CString::new(image.path().to_str().unwrap()).unwrap());
+            says_nothing(&image.unwrap()).unwrap()
+        };
+        assert!(said(), "absent");
+        std::fs::write(&file, "").unwrap();
+        assert!(said(), "empty");
+        std::fs::write(&file, "nameserver 9.9.9.9\n").unwrap();
+        assert!(!said(), "a name server");
+        std::fs::rename(&file, etc.join("real")).unwrap();
+        for (target, nothing) in [
+            ("real", false),
+            ("/etc/real", false),
+            ("../../../etc/real", false),
+            ("../run/systemd/resolve/stub-resolv.conf", true),
+            ("/etc/hostname/x", true),
+            ("resolv.conf", true),
+            ("/etc", true),
+        ] {
+            std::os::unix::fs::symlink(target, &file).unwrap();
+            assert_eq!(said(), nothing, "{target}");
+            std::fs::remove_file(&file).unwrap();
+        }
     }
 }

@@ -213,7 +213,7 @@ fn a_crash_after_any_step_of_create_leaves_a_whole_tenant_or_none() {
         let store = trial.open();
         let alice = name("alice");
         let (allocation, plan, image, config) = creation_parts(&store, &alice);
-        let identity = Identity { host_name: "host", resolv_conf: "" };
+        let identity = Identity { host_name: "host" };
         let mut creation = Creation {
             layout: &trial.layout,
             allocation: &allocation,

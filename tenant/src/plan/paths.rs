@@ -35,7 +35,8 @@ pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>
     for name in ALWAYS {
         plan.dirs.entry(name.to_owned()).or_insert(0o755);
     }
-    let links = plan.links();
+    let mut links = plan.links();
+    links.extend(plan.resolver());
     let dirs = plan.dirs.into_iter().map(|(path, mode)| TopDir { path, mode }).collect();
     let mut steps = vec![RootStep::Skeleton { dirs, links }];
     steps.extend(plan.steps.into_values());
@@ -146,6 +147,16 @@ impl<'a> Paths<'a> {
             now = next.parse().map_err(|_| refuse(path, "it begins with a link that leads nowhere"))?;
         }
         Err(refuse(path, "it begins with a link that leads in circles"))
+    }
+
+    /// For a tenant that has name servers and nothing at `/etc`: where programs look for them.
+    fn resolver(&mut self) -> Option<(String, String)> {
+        let has_etc = self.dirs.contains_key("etc") || self.steps.keys().any(|path| path.top() == "etc");
+        if has_etc || self.tenant.dns.is_empty() {
+            return None;
+        }
+        self.dirs.insert("etc".to_owned(), 0o755);
+        Some(("etc/resolv.conf".to_owned(), "../run/host/resolv.conf".to_owned()))
     }
 
     /// The links of the image's top level that lead to something the tenant has.
