@@ -22,6 +22,7 @@ use tokio::{sync::OwnedMutexGuard, task};
 
 use crate::{
     error::{Code, Failure},
+    filter::{self, PacketFilter, Traffic},
     store::{Change, NewTenant, Store, StoreError, edit},
     units::{Start, UnitManager},
 };
@@ -66,6 +67,7 @@ impl TenantState {
 pub struct Host {
     store: Store,
     units: UnitManager,
+    filter: PacketFilter,
     busy: Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
     started: Instant,
 }
@@ -80,7 +82,13 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 impl Host {
     /// A host over a store and a unit manager.
     pub fn new(store: Store, units: UnitManager) -> Arc<Self> {
-        Arc::new(Self { store, units, busy: Mutex::default(), started: Instant::now() })
+        Arc::new(Self {
+            store,
+            units,
+            filter: PacketFilter::default(),
+            busy: Mutex::default(),
+            started: Instant::now(),
+        })
     }
 
     /// Its store, to read from.
@@ -96,6 +104,12 @@ impl Host {
     /// Where things lie.
     pub fn layout(&self) -> &Layout {
         self.store.layout()
+    }
+
+    /// What went over a running tenant's ports.
+    pub async fn traffic(self: &Arc<Self>, name: &TenantName) -> Option<Traffic> {
+        let (host, name) = (self.clone(), name.clone());
+        blocking(move || host.filter.traffic(&host.store, &name)).await.ok()?
     }
 
     /// For how long this hostd has run.
@@ -153,6 +167,10 @@ impl Host {
             }
         }
         units.sweep_strangers(|name| records.contains_key(name)).await;
+        let host = self.clone();
+        if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
+            log::error!("{failure}");
+        }
     }
 
     /// Starts the tenants that are to start with the host; does so once after each boot of the machine.
@@ -328,7 +346,8 @@ impl Host {
         Ok(Change::Changed)
     }
 
-    /// Changes keys of a tenant's configuration. Limits take effect at once where it runs; whether
+    /// Changes keys of a tenant's configuration. Limits, its group, its rate and its forwarded ports take
+    /// effect at once where it runs; whether
     /// anything else waits for the next start is the second part of the answer.
     ///
     /// # Errors
@@ -366,9 +385,15 @@ impl Host {
             if is_running && limits_differ {
                 host.units.limit(&own, &after.limits, allow_unenforced)?;
             }
+            if is_running {
+                host.filter.change(&host.store, &own, &after)?;
+            }
             let change = match host.store.configure(&own, &base, &text, is_running) {
                 Ok(change) => change,
                 Err(error) => {
+                    if let Some(before) = before.as_ref().filter(|_| is_running) {
+                        host.filter.change(&host.store, &own, before)?;
+                    }
                     // What runs goes on with the limits that its file still says.
                     if let Some(before) = before.as_ref().filter(|_| is_running && limits_differ) {
                         host.units.limit(&own, &before.limits, true)?;
@@ -376,8 +401,13 @@ impl Host {
                     return Err(error.into());
                 }
             };
-            let same_but_limits =
-                before.is_some_and(|before| Tenant { limits: after.limits.clone(), ..before } == after);
+            if is_running {
+                // Once more: it may have rebooted in between, with what its file said then.
+                host.filter.change(&host.store, &own, &after)?;
+            }
+            let same_but_limits = before.is_some_and(|before| {
+                filter::is_live_change(&Tenant { limits: after.limits.clone(), ..before }, &after)
+            });
             Ok((change, is_running && !same_but_limits))
         })
         .await?

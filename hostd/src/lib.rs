@@ -12,6 +12,7 @@ pub mod api;
 pub mod cli;
 pub mod error;
 pub mod explain;
+pub mod filter;
 pub mod host;
 pub mod logging;
 pub mod lxc;

@@ -97,6 +97,7 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
             tasks_max: limits.tasks_max,
             io_weight: limits.io_weight.map(|weight| weight.get()),
         },
+        traffic: if state.is_up() { host.traffic(&name).await } else { None },
     }))
 }
 

@@ -104,6 +104,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Exit::Signal(signal) => format!("killed by signal {signal}"),
     });
     let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
+    let traffic = if is_up { host.traffic(&name).await } else { None };
     Ok(Json(Detail {
         nics,
         profile: tenant.as_ref().map(|tenant| tenant.profile.to_string()),
@@ -126,6 +127,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
             .as_ref()
             .filter(|_| summary.state == TenantState::Failed)
             .and_then(|said| Some(said.failure.as_ref()?.message.clone())),
+        traffic,
         cgroup: now.map(|said| said.cgroup.clone()),
         summary,
     }))

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 pub use crate::{
     error::{Code, Failure},
     explain::{Explained, Source},
+    filter::Traffic,
     host::TenantState,
     units::usage::Usage,
 };
@@ -132,6 +133,9 @@ pub struct Detail {
     /// Its interfaces besides loopback, as its next start makes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<Interface>,
+    /// What went over its ports, while it runs and where the packet filter counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// Its cgroup v2 directory, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
@@ -319,6 +323,9 @@ pub struct Stat {
     pub usage: Usage,
     /// What it may use at most.
     pub limits: StatLimits,
+    /// What went over its ports, where the packet filter counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 /// The limits that `stat` shows; what is absent is unlimited.

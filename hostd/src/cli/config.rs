@@ -15,7 +15,8 @@ use crate::{
 
 /// Change keys of a tenant's configuration
 ///
-/// Limits take effect at once where the tenant runs, everything else at its next start.
+/// Limits, `group`, `net_rate` and `ports` take effect at once where the tenant runs, everything else at its
+/// next start.
 #[derive(Debug, Args)]
 pub(super) struct Set {
     /// Name of the tenant

@@ -3,7 +3,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Context, client, output};
-use crate::api::types::{Detail, Interface, Source};
+use crate::{
+    api::types::{Detail, Interface, Source},
+    filter::Traffic,
+};
 
 /// Show everything about a tenant
 #[derive(Debug, Args)]
@@ -43,6 +46,7 @@ fn text(detail: &Detail) -> String {
         ("memory", summary.memory_bytes.map(|bytes| output::size(Some(bytes)))),
         ("supervisor", detail.supervisor_pid.map(|pid| format!("pid {pid}"))),
         ("init", detail.init_pid.map(|pid| format!("pid {pid}"))),
+        ("traffic", detail.traffic.as_ref().map(traffic)),
         ("cgroup", detail.cgroup.clone()),
         ("index", Some(detail.index.to_string())),
         ("uids", Some(detail.uids.clone())),
@@ -72,4 +76,16 @@ fn line(nic: &Interface) -> String {
     words.extend(nic.host_name.iter().map(|name| format!("at {name}")));
     words.extend((nic.source == Source::Ports).then(|| "from ports.toml".to_owned()));
     words.join(" ")
+}
+
+/// `1.2M sent, 3.4M received; 12 packets refused, 3 above the rate`.
+fn traffic(traffic: &Traffic) -> String {
+    let size = |bytes| output::size(Some(bytes));
+    let mut text = format!("{} sent, {} received", size(traffic.sent_bytes), size(traffic.received_bytes));
+    let (refused, limited) = (traffic.refused_packets, traffic.limited_packets);
+    let parts = [(refused, "packets refused"), (limited, "packets above the rate")];
+    for (number, what) in parts.into_iter().filter(|(number, _)| *number > 0) {
+        text.push_str(&format!("; {number} {what}"));
+    }
+    text
 }

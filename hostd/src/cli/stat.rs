@@ -42,7 +42,7 @@ fn against(used: String, limit: Option<String>) -> String {
 pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let row = |(at, stat): (usize, &Answer)| {
-        let Answer { usage, limits, .. } = stat;
+        let Answer { usage, limits, traffic, .. } = stat;
         let load =
             cpu.get(at).copied().flatten().map_or_else(|| "-".to_owned(), |load| format!("{load:.1}%"));
         let quota = limits.cpu_quota_percent.map(|percent| format!("{percent}%"));
@@ -58,11 +58,17 @@ pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
             against(number(usage.tasks), limits.tasks_max.map(|most| most.to_string())),
             output::size(usage.io_read_bytes),
             output::size(usage.io_write_bytes),
+            output::size(traffic.as_ref().map(|traffic| traffic.sent_bytes)),
+            output::size(traffic.as_ref().map(|traffic| traffic.received_bytes)),
+            number(traffic.as_ref().map(|traffic| traffic.refused_packets + traffic.limited_packets)),
         ]
     };
     output::table(
-        &["NAME", "STATE", "MEMORY", "CPU TIME", "CPU", "TASKS", "READ", "WRITTEN"],
+        &[
+            "NAME", "STATE", "MEMORY", "CPU TIME", "CPU", "TASKS", "READ", "WRITTEN", "SENT", "RECEIVED",
+            "DROPPED",
+        ],
         stats.iter().enumerate().map(row).collect(),
-        &[2, 3, 4, 5, 6, 7],
+        &[2, 3, 4, 5, 6, 7, 8, 9, 10],
     )
 }

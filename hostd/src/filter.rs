@@ -1,0 +1,156 @@
+//! The packet filter as hostd sees it: checked when it takes over, changed with a running tenant's
+//! configuration, read for its counters. Starts and stops are the supervisors' own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tenant::{
+    Tenant, TenantName,
+    kernel::{
+        KernelError,
+        nft::{
+            self, FilterError,
+            listing::Count,
+            repair::{self, Findings},
+        },
+    },
+    plan::HostFilter,
+};
+use utoipa::ToSchema;
+
+use crate::{
+    error::{Code, Failure},
+    store::Store,
+};
+
+/// For how long a look at the counters counts.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// What went over a tenant's ports since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// Packets it sent that were let through.
+    pub sent_packets: u64,
+    /// Their bytes, without Ethernet headers.
+    pub sent_bytes: u64,
+    /// Packets that were delivered to it.
+    pub received_packets: u64,
+    /// Their bytes, without Ethernet headers.
+    pub received_bytes: u64,
+    /// Packets it sent that were refused: forged, for a tenant of another group, too many connections.
+    pub refused_packets: u64,
+    /// Packets above its rate, in either direction.
+    pub limited_packets: u64,
+}
+
+type Counts = BTreeMap<(String, String), Count>;
+
+/// The packet filter of a host.
+#[derive(Debug, Default)]
+pub struct PacketFilter {
+    counts: Mutex<Option<(Instant, Counts)>>,
+}
+
+/// A fault of the filter as it is told to people.
+pub fn failure(error: &KernelError) -> Failure {
+    let (code, help) = match FilterError::of(error) {
+        Some(fault @ FilterError::Taken(_)) => (Code::Conflict, Some(fault.help())),
+        Some(fault @ FilterError::NotInstalled) => (Code::Unenforceable, Some(fault.help())),
+        Some(fault @ FilterError::Said(_)) => (Code::Failed, Some(fault.help())),
+        None => (Code::Failed, None),
+    };
+    Failure { help: help.map(str::to_owned), ..Failure::of(code, error) }
+}
+
+/// What hostd.toml says of the filter; none where there is to be none.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
+    Ok(HostFilter::of(store.layout(), &store.host_config()?))
+}
+
+/// Whether two configurations differ in nothing but what a running tenant's filter takes at once.
+pub fn is_live_change(before: &Tenant, after: &Tenant) -> bool {
+    let Tenant { group, net_rate, forwards, .. } = after.clone();
+    Tenant { group, net_rate, forwards, ..before.clone() } == *after
+}
+
+impl PacketFilter {
+    /// Loads the rules where they are missing, and puts back what is missing of the tenants that run: an
+    /// admin may have flushed the tables while no hostd was there.
+    pub fn take_over(&self, store: &Store) {
+        let repaired = match of(store) {
+            Ok(None) => return,
+            Ok(Some(host)) => repair::repair(&host).map_err(|error| failure(&error)),
+            Err(failure) => Err(failure),
+        };
+        match repaired {
+            Ok(findings) if findings.is_good() => {}
+            Ok(findings) => log::info!("packet filter: {}", summary(&findings)),
+            Err(failure) => log::error!("packet filter: {failure}"),
+        }
+    }
+
+    /// Gives a running tenant the group, the rate and the forwards of a new configuration.
+    ///
+    /// # Errors
+    /// A port leads to another tenant, or what nft says; nothing is changed then.
+    pub fn change(&self, store: &Store, name: &TenantName, tenant: &Tenant) -> Result<(), Failure> {
+        let Some(host) = of(store)? else { return Ok(()) };
+        let edit = |known: &mut tenant::plan::TenantFilter| {
+            known.group.clone_from(&tenant.group);
+            known.rate = tenant.net_rate;
+            known.forwards.clone_from(&tenant.forwards);
+        };
+        nft::change(&host, name, edit).map_err(|error| failure(&error))
+    }
+
+    /// What went over a running tenant's ports; none where nobody counts.
+    pub fn traffic(&self, store: &Store, name: &TenantName) -> Option<Traffic> {
+        let host = of(store).ok()??;
+        let known = nft::known(&host, name).ok()??;
+        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
+            // An empty table is as good an answer as none: stat has more to tell.
+            *held = Some((Instant::now(), repair::counts(&host).unwrap_or_default()));
+        }
+        let counts = &held.as_ref()?.1;
+        let mut traffic = Traffic::default();
+        for port in &known.ports {
+            let of =
+                |set: &str| counts.get(&(set.to_owned(), port.name.to_string())).copied().unwrap_or_default();
+            traffic.sent_packets += of("sent").packets;
+            traffic.sent_bytes += of("sent").bytes;
+            traffic.received_packets += of("received").packets;
+            traffic.received_bytes += of("received").bytes;
+            traffic.refused_packets += of("refused").packets;
+            traffic.limited_packets += of("limited").packets;
+        }
+        Some(traffic)
+    }
+}
+
+/// What was found, in a line.
+pub fn summary(findings: &Findings) -> String {
+    let mut parts = Vec::new();
+    match &findings.rules {
+        repair::Rules::Good => {}
+        repair::Rules::Missing => parts.push("the tables are missing".to_owned()),
+        repair::Rules::Changed(what) => parts.push(format!("the rules were changed: {what}")),
+    }
+    if findings.rules != repair::Rules::Missing {
+        for (tenant, items) in &findings.missing {
+            let whose = tenant.as_ref().map_or("the host".to_owned(), |name| format!("tenant \"{name}\""));
+            parts.push(format!("{} elements of {whose} are missing", items.len()));
+        }
+    }
+    if let Some(first) = findings.foreign.first() {
+        parts.push(format!("{} elements belong to nobody who runs, e.g. {first}", findings.foreign.len()));
+    }
+    parts.join("; ")
+}
