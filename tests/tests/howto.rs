@@ -21,6 +21,9 @@ pages! {
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
+    run_an_app: "how-to/run-an-app.md";
+    run_an_app_plus: "how-to/run-an-app-plus.md";
+    run_an_os_tenant: "how-to/run-an-os-tenant.md";
 }
 
 /// Pages with nothing to run here; each says why.
