@@ -130,13 +130,18 @@ pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>)
         Fork::Parent(entrant) => entrant,
     };
     drop((theirs, mounts));
-    let message = receive(&gate);
+    let first = receive(&gate);
     reap(entrant).map_err(failed)?;
-    match message? {
+    // On a busy machine init may be done before the entrant has told who it is.
+    let (message, handed) = match first? {
+        Message::Ready(fds) => (receive(&gate)?, fds),
+        message => (message, Vec::new()),
+    };
+    match message {
         Message::Pid(pid) => {
             let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
             let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-            Ok(Held { pid, pidfd, gate, handed: Vec::new() })
+            Ok(Held { pid, pidfd, gate, handed })
         }
         _ => Err(failed(io::ErrorKind::InvalidData.into())),
     }
@@ -167,6 +172,9 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, 
 }
 
 pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
+    if !held.handed.is_empty() {
+        return Ok(());
+    }
     match receive(&held.gate)? {
         Message::Ready(fds) => {
             held.handed = fds;
