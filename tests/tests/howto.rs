@@ -15,6 +15,7 @@ macro_rules! pages {
 pages! {
     first_tenant: "tutorial/first-tenant.md";
     create_a_tenant: "how-to/create-a-tenant.md";
+    import_from_lxc: "how-to/import-from-lxc.md";
     limit_a_tenant: "how-to/limit-a-tenant.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
     patch_all_tenants: "how-to/patch-all-tenants.md";
