@@ -175,9 +175,6 @@ pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
     if !held.handed.is_empty() {
         return Ok(());
     }
-    if !held.handed.is_empty() {
-        return Ok(());
-    }
     match receive(&held.gate)? {
         Message::Ready(fds) => {
             held.handed = fds;
