@@ -67,11 +67,11 @@ impl Path {
         Self { pump: Pump::In(near), address: address.to_owned(), _sink: sink, _ends: ends }
     }
 
-    /// Sends for so many milliseconds; bit/s that arrived.
+    /// Sends for so many milliseconds.
     ///
     /// # Panics
-    /// When nothing does.
-    pub fn measure(&self, host: &Host, milliseconds: u32) -> f64 {
+    /// When nothing arrives.
+    pub fn measure(&self, host: &Host, milliseconds: u32) -> Sample {
         let time = milliseconds.to_string();
         let words = ["pump", &self.address, PORT, &time];
         let run: Run = match &self.pump {
@@ -80,16 +80,27 @@ impl Path {
         };
         let said = run.ok().json();
         let number = |key: &str| said.get(key).and_then(Value::as_f64).expect("the probe says how much");
-        number("bytes") * 8.0 / number("us") * 1e6
+        let bits = number("bytes") * 8.0;
+        Sample { rate: bits / number("us") * 1e6, effort: number("cpu_us") / bits * 1e3 }
     }
 }
 
+/// What was measured once.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Bit/s that arrived.
+    pub rate: f64,
+    /// Nanoseconds of CPU time for each bit, of the two threads that send and receive. What the kernel does
+    /// on the way is done in their name.
+    pub effort: f64,
+}
+
 /// Sends over every path in turn, so that whatever else the machine does hits all of them; the samples of
-/// each, in bit/s.
+/// each.
 ///
 /// # Panics
 /// As [`Path::measure`].
-pub fn rounds(host: &Host, paths: &[&Path], rounds: usize, milliseconds: u32) -> Vec<Vec<f64>> {
+pub fn rounds(host: &Host, paths: &[&Path], rounds: usize, milliseconds: u32) -> Vec<Vec<Sample>> {
     let mut samples = vec![Vec::new(); paths.len()];
     for _ in 0..rounds {
         for (path, samples) in paths.iter().zip(&mut samples) {

@@ -8,6 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
 use serde_json::json;
 
 use super::say;
@@ -52,8 +56,8 @@ pub(super) fn talk(address: &str, port: u16) -> io::Result<()> {
     listener.join().map_err(|_| io::Error::other("the listener panicked"))?
 }
 
-/// Takes whatever comes, and answers each connection with the number of bytes once it has come to its
-/// end.
+/// Takes whatever comes, and answers each connection with the number of bytes, and the CPU time that it took,
+/// once it has come to its end.
 pub(super) fn sink(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
     say("listening")?;
@@ -67,14 +71,21 @@ pub(super) fn sink(port: u16) -> io::Result<()> {
                     count => taken += count as u64,
                 }
             }
-            stream.write_all(&taken.to_be_bytes())
+            stream.write_all(&[taken.to_be_bytes(), cpu_time()?.to_be_bytes()].concat())
         });
     }
     Ok(())
 }
 
-/// Sends to a [`sink`] for so many milliseconds; prints the bytes that arrived and the time in
-/// microseconds until the sink had all of them.
+/// Microseconds of CPU time that this thread has used, see getrusage(2).
+fn cpu_time() -> io::Result<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
+    let total = usage.user_time() + usage.system_time();
+    u64::try_from(total.num_microseconds()).map_err(io::Error::other)
+}
+
+/// Sends to a [`sink`] for so many milliseconds; prints the bytes that arrived, the time in
+/// microseconds until the sink had all of them, and the CPU time of both.
 pub(super) fn pump(address: &str, port: u16, milliseconds: u64) -> io::Result<()> {
     let mut stream = TcpStream::connect((address, port))?;
     let (chunk, begin) = (vec![0; CHUNK], Instant::now());
@@ -82,8 +93,10 @@ pub(super) fn pump(address: &str, port: u16, milliseconds: u64) -> io::Result<()
         stream.write_all(&chunk)?;
     }
     stream.shutdown(std::net::Shutdown::Write)?;
-    let mut taken = [0; 8];
+    let [mut taken, mut spent] = [[0; 8]; 2];
     stream.read_exact(&mut taken)?;
+    stream.read_exact(&mut spent)?;
     let microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-    say(&json!({ "bytes": u64::from_be_bytes(taken), "us": microseconds }).to_string())
+    let spent = u64::from_be_bytes(spent) + cpu_time()?;
+    say(&json!({ "bytes": u64::from_be_bytes(taken), "us": microseconds, "cpu_us": spent }).to_string())
 }
