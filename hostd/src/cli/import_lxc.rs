@@ -16,9 +16,9 @@ use tenant::{
     profile,
 };
 
-use super::{Client, Context, output};
+use super::{Client, Context, client, output};
 use crate::{
-    api::types::{CreateRequest, Done},
+    api::types::{CreateRequest, Detail, Done},
     error::{Code, Failure, chain},
     lxc::{self, Fate, Found, Import, ImportError, Row, Wanted},
 };
@@ -206,10 +206,15 @@ pub(super) fn report(import: &Import) -> String {
 
 /// Makes the image if it can be made, then the tenant.
 pub(super) async fn create(context: &Context, import: &Import) -> Result<Done, Failure> {
-    ensure_image(&context.layout, import)?;
+    let client: &Client = &context.client;
+    // An image is not made for a tenant that there is already, nor without a hostd to make one.
+    match client.get::<Detail>(&client::tenant(import.name.as_str(), "")).await {
+        Err(failure) if failure.code == Code::NoTenant => ensure_image(&context.layout, import)?,
+        Err(failure) => return Err(failure),
+        Ok(_) => {}
+    }
     let request =
         CreateRequest { name: import.name.to_string(), image: None, profile: None, set: import.pairs() };
-    let client: &Client = &context.client;
     let done = client.post("/v1/tenants", &request).await;
     done.map_err(|failure| match (failure.code, &import.fragment.image) {
         (Code::NoImage, Some(image)) => no_image(import, image),

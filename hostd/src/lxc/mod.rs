@@ -30,6 +30,9 @@ pub use mounts::image_name;
 pub use parse::{Content, Found, Line, Look, MAX_FILE, ParseError, parse};
 pub use report::{Fate, Row};
 
+/// Looks up a profile of the host and what it says.
+pub type Load<'a> = &'a dyn Fn(Option<&ProfileName>) -> Result<(ProfileName, Fragment), String>;
+
 /// How a configuration is imported.
 pub struct Wanted<'a> {
     /// The tenant's name; from `lxc.uts.name` or the file's path if absent.
@@ -43,7 +46,7 @@ pub struct Wanted<'a> {
     /// Looks at what the configuration names.
     pub look: Look<'a>,
     /// What a profile says; none means the host's default. The image of a tenant that has none is in it.
-    pub load: &'a dyn Fn(Option<&ProfileName>) -> Result<(ProfileName, Fragment), String>,
+    pub load: Load<'a>,
 }
 
 /// A configuration as a tenant.

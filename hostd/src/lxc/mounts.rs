@@ -212,7 +212,7 @@ fn mount(draft: &mut Draft<'_>, line: &str) -> Verdict {
                 "{source:?} is below the container's own root: only directories of the host are bound"
             ));
         }
-        if options.iter().any(|option| *option == "create=file") {
+        if has("create=file") {
             return lost(format!("{source:?} is a file: only directories of the host are bound"));
         }
         if ["/proc", "/sys", "/dev"].iter().any(|top| source == top || source.starts_with(&format!("{top}/")))

@@ -237,7 +237,7 @@ applets! {
 pub(super) fn called(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let program = arguments.next()?;
     let name = Path::new(&program).file_name().and_then(OsStr::to_str)?.to_owned();
-    NAMES.contains(&name.as_str()).then(|| ())?;
+    NAMES.contains(&name.as_str()).then_some(())?;
     dispatch(&name, std::iter::once(program).chain(arguments).collect())
 }
 

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Lxc, Result, client, create::warn, destroy};
 use crate::{
-    api::types::{ConfigChange, ConfigReplace, ConfigText, Done, KillRequest, StartRequest},
+    api::types::{Changed, ConfigChange, ConfigReplace, ConfigText, Done, KillRequest, StartRequest},
     cli::import_lxc::{self, Choice},
     error::{Code, Failure},
 };
@@ -55,15 +55,16 @@ impl<'a> Temporary<'a> {
             return Err(Failure::new(Code::NoTenant, "No container config specified")
                 .help(format!("make the tenant first: lxc-create -n {name} -f FILE")));
         }
-        let made = found.is_none();
-        let temporary = Temporary { lxc, name: name.clone(), made, _signals: signals };
-        match (&setup.init, made) {
-            (_, true) => {
+        let mut temporary = Temporary { lxc, name: name.clone(), made: false, _signals: signals };
+        match (&setup.init, found) {
+            (_, None) => {
                 make(lxc, name, setup)?;
+                // From here on it goes whatever happens; before, it may be somebody else's.
+                temporary.made = true;
                 begin(lxc, name)?;
             }
-            (None, false) => begin(lxc, name)?,
-            (Some(init), false) => {
+            (None, Some(_)) => begin(lxc, name)?,
+            (Some(init), Some(_)) => {
                 let other = OtherInit::set(lxc, name, init)?;
                 let started = begin(lxc, name);
                 drop(other);
@@ -122,8 +123,14 @@ fn make(lxc: &Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<()> {
             import.fragment = import.fragment.overlaid(one);
         }
     }
-    lxc.wait(import_lxc::create(&lxc.context, &import))?;
-    Ok(())
+    let done = lxc.wait(import_lxc::create(&lxc.context, &import))?;
+    match done.result {
+        Changed::Created => Ok(()),
+        Changed::Changed | Changed::Unchanged => {
+            let text = format!("somebody else made {name} just now");
+            Err(Failure::new(Code::NameTaken, text).help("choose another name"))
+        }
+    }
 }
 
 /// Another init in a tenant's file, for as long as it takes to start: a reboot from inside boots its own.
