@@ -1,6 +1,7 @@
 //! `cargo xtask`: the repository's own commands.
 
 mod bench;
+mod bird;
 mod check;
 mod demo;
 mod native;

@@ -33,7 +33,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     packages::ensure(packages::TEST, wanted.no_install)?;
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
-    let images = images(&bin, &["debian", "busybox"])?;
+    let images = images(&bin, &["debian", "busybox", "bird"])?;
     let tests = build_tests()?;
     isolate()?;
     let tmp = sh::target().join("tenantry-cache/tmp");
@@ -105,6 +105,11 @@ pub(crate) fn images(bin: &Path, names: &[&str]) -> Result<PathBuf> {
     for name in names {
         let stamp = root.join(format!("{name}.stamp"));
         if fs::read_to_string(&stamp).is_ok_and(|text| text == state) {
+            continue;
+        }
+        if *name == "bird" {
+            crate::bird::build(bin, &root)?;
+            fs::write(&stamp, &state)?;
             continue;
         }
         let mut build = Command::new(bin.join("rootfsctl"));
