@@ -174,6 +174,17 @@ digest = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1
     }
 
     #[test]
+    fn leases_stand_behind_what_every_record_has() {
+        let with_leases = format!(
+            "{GOLDEN_V1}\n[[lease]]\nnic = \"lan0\"\npool = \"lan\"\nipv4 = \"192.168.7.2\"\n\
+             \n[[lease]]\nnic = \"eth1\"\nipv4 = \"10.115.32.1\"\nipv6 = \"fd74:656e:616e:7400::2001\"\n"
+        );
+        let allocation = Allocation::parse(&with_leases).unwrap();
+        assert_eq!(allocation.leases.len(), 2);
+        assert_eq!(allocation.render(), with_leases);
+    }
+
+    #[test]
     fn a_newer_format_is_refused() {
         let newer = GOLDEN_V1.replace("format_version = 1", "format_version = 2");
         assert!(matches!(Allocation::parse(&newer), Err(AllocationError::Version(2))));

@@ -23,7 +23,9 @@ impl Explain {
         if let Some(what) = &self.what {
             let directory = format!("dirs.\"{what}\"");
             let is_meant = |line: &Explained| {
-                line.key == *what || line.key == directory || line.key.starts_with(&format!("{what}."))
+                let below =
+                    |mark| line.key.strip_prefix(what.as_str()).is_some_and(|rest| rest.starts_with(mark));
+                line.key == *what || line.key == directory || below('.') || below('[')
             };
             lines.retain(is_meant);
             if lines.is_empty() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tenant::{
-    TenantName,
+    Allocation, TenantName,
     allocation::Lease,
     config::{Attachment, Nic},
     host::{HostConfig, Pool, PoolName},
@@ -74,7 +74,28 @@ fn pool_of(config: &HostConfig, nic: &Nic) -> Result<Pool, StoreError> {
     Ok(pool)
 }
 
+/// The number of an address in its pool.
+fn number(pool: &Pool, address: IpAddr) -> Option<u32> {
+    match address {
+        IpAddr::V4(address) => pool.v4?.number(address),
+        IpAddr::V6(address) => pool.v6?.number(address),
+    }
+}
+
 impl Cursors {
+    /// Cursors that go on behind the highest leases there are.
+    pub fn behind(config: &HostConfig, records: &BTreeMap<TenantName, Allocation>) -> Self {
+        let mut cursors = Self::default();
+        let pools = config.pools();
+        for address in records.values().flat_map(|record| record.leases.iter().flat_map(addresses)) {
+            let Some(pool) = pools.iter().find(|pool| pool.contains(address)) else { continue };
+            let Some(number) = number(pool, address) else { continue };
+            let last = cursors.0.entry((pool.name.clone(), address.is_ipv4())).or_default();
+            *last = number.max(*last);
+        }
+        cursors
+    }
+
     /// The next free address of one family of a pool.
     fn next(
         &mut self,
@@ -89,10 +110,8 @@ impl Cursors {
         };
         let size = if four { pool.v4.map(|v4| v4.size()) } else { pool.v6.map(|v6| v6.size()) };
         let Some(size) = size else { return Ok(None) };
-        let number_of = |address: &IpAddr| match address {
-            IpAddr::V4(address) if four => pool.v4?.number(*address),
-            IpAddr::V6(address) if !four => pool.v6?.number(*address),
-            _ => None,
+        let number_of = |address: &IpAddr| {
+            if address.is_ipv4() == four { number(pool, *address) } else { None }
         };
         let last = self.0.entry((pool.name.clone(), four)).or_insert_with(|| {
             // The first numbers of the default pool are those that tenants get by their index.

@@ -126,7 +126,10 @@ impl Store {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
         let (records, findings) = recover::recover(&layout)?;
-        let writer = Writer { cursor: Cursor::behind(&records), ..Writer::default() };
+        // Settings that cannot be used are told when somebody needs them.
+        let config = profile::load_host(&layout).unwrap_or_default();
+        let cursors = Cursors::behind(&config, &records);
+        let writer = Writer { cursor: Cursor::behind(&records), cursors, ..Writer::default() };
         let store = Self {
             layout,
             facts,

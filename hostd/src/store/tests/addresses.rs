@@ -70,6 +70,13 @@ fn what_is_not_wanted_any_more_is_given_back_and_comes_last() {
     assert!(leased(&store, "alice").is_empty());
     made(&store, "carol", &[LAN]);
     assert_eq!(leased(&store, "carol"), ["192.168.7.4"]);
+    // Also where the address was given back to another hostd than handed it out.
+    made(&store, "dave", &[LAN]);
+    drop(store);
+    let store = trial.open();
+    store.destroy(&name("dave")).unwrap();
+    made(&store, "erin", &[LAN]);
+    assert_eq!(leased(&store, "erin"), ["192.168.7.6"]);
     // A running tenant speaks with its addresses until it is started anew.
     set(&store, "bob", &["nic=[{mode=\"routed\",pool=\"public\"}]"], true).unwrap();
     assert_eq!(leased(&store, "bob"), ["203.0.113.1", "2001:db8:7::1", "192.168.7.3"]);
