@@ -118,7 +118,7 @@ impl Host {
     }
 
     /// Waits until nobody else works on a tenant.
-    async fn turn(&self, name: &TenantName) -> OwnedMutexGuard<()> {
+    pub(crate) async fn turn(&self, name: &TenantName) -> OwnedMutexGuard<()> {
         let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
             // Those that nobody holds are dropped here, so that the table does not grow for ever.
@@ -128,6 +128,12 @@ impl Host {
             busy.entry(name.clone()).or_default().clone()
         };
         lock.lock_owned().await
+    }
+
+    /// Whether somebody works on a tenant at this moment.
+    pub(crate) fn is_busy(&self, name: &TenantName) -> bool {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.get(name).is_some_and(|lock| lock.try_lock().is_err())
     }
 
     /// What a tenant does at the moment, and what its supervisor last said.
@@ -149,17 +155,24 @@ impl Host {
         (state, said)
     }
 
+    /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one
+    /// has left in the kernel. The caller has its turn.
+    pub(crate) async fn sweep(&self, name: &TenantName) {
+        let UnitManager::Standalone(units) = &self.units;
+        let plan = || {
+            let cgroup = units.cgroups(name).v2;
+            self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
+        };
+        units.adopt(name, plan).await;
+    }
+
     /// Takes over what an earlier hostd left: running supervisors, remains of dead ones, half removed
     /// tenants. Then, once after each boot of the machine, starts what is to start with it.
     pub async fn take_over(self: &Arc<Self>) {
         let UnitManager::Standalone(units) = &self.units;
         let records = self.store.records();
         for (name, allocation) in records.iter() {
-            let plan = || {
-                let cgroup = units.cgroups(name).v2;
-                self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
-            };
-            units.adopt(name, plan).await;
+            self.sweep(name).await;
             if allocation.state != RecordState::Ready
                 && let Err(error) = self.destroy(name, true).await
             {

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod filter;

@@ -4,6 +4,7 @@
 //! made from the types: `hostd --openapi`.
 
 mod config;
+mod doctor;
 mod host;
 mod inspect;
 pub mod lifecycle;
@@ -39,6 +40,8 @@ pub const MAX_BODY: usize = 3 << 20;
     info(title = "hostd", description = "Tenants of one host", license(name = "Apache-2.0 OR MIT")),
     paths(
         host::host,
+        doctor::look,
+        doctor::repair,
         tenants::list,
         tenants::create,
         tenants::show,
@@ -122,6 +125,7 @@ pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
 pub fn router(host: Arc<Host>) -> Router {
     Router::new()
         .merge(host::routes())
+        .merge(doctor::routes())
         .merge(tenants::routes())
         .merge(lifecycle::routes())
         .merge(config::routes())

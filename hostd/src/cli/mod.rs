@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod create;
 mod destroy;
+mod doctor;
 mod exec;
 mod explain;
 mod freeze;
@@ -85,6 +86,7 @@ enum Command {
     Wait(wait::Wait),
     Stat(stat::Stat),
     Top(top::Top),
+    Doctor(doctor::Doctor),
     #[command(hide = true)]
     Completions(complete::Completions),
     #[command(hide = true)]
@@ -156,6 +158,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Wait(verb) => verb.run(&context).await,
             Command::Stat(verb) => verb.run(&context).await,
             Command::Top(verb) => verb.run(&context).await,
+            Command::Doctor(verb) => verb.run(&context).await,
             Command::Exec(_)
             | Command::Shell(_)
             | Command::Console(_)
@@ -207,6 +210,7 @@ mod tests {
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",
+            "doctor --repair",
             "ports --all",
             "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
             "ports unset eth2",

@@ -86,6 +86,13 @@ impl UnitManager {
         }
     }
 
+    /// Tenants that have cgroups, whether they have a supervisor or not.
+    pub fn existing(&self) -> Vec<TenantName> {
+        match self {
+            Self::Standalone(units) => units.existing(),
+        }
+    }
+
     /// Takes away what this manager made for itself and no unit is left in.
     pub fn close(&self) {
         match self {

@@ -139,6 +139,11 @@ impl Standalone {
         self.shared.cgroups.remove_empty();
     }
 
+    /// Tenants that have cgroups, whether they have a supervisor or not.
+    pub fn existing(&self) -> Vec<TenantName> {
+        self.shared.cgroups.existing()
+    }
+
     /// Whether a tenant has a supervisor.
     pub fn is_running(&self, name: &TenantName) -> bool {
         held(&self.shared.live).contains_key(name)

@@ -22,7 +22,7 @@ use std::{borrow::Cow, io, net::IpAddr, path::Path};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
-pub use netlink::LinkError;
+pub use netlink::{LinkError, links_of_group, try_kinds};
 
 use crate::{
     config::MacvlanMode,

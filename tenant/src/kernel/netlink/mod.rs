@@ -9,12 +9,14 @@
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
 //! | `sysctl` | forwarding |
+//! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
 //! | `error` | what a person is told |
 
 mod address;
 mod error;
 mod facts;
 mod inside;
+mod inspect;
 mod link;
 mod nic;
 mod sysctl;
@@ -35,6 +37,7 @@ use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
 pub(super) use inside::configure_inside;
+pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};
 pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, nics_home};
 pub(super) use sysctl::forwarding_enable;

@@ -1,0 +1,89 @@
+//! nft(8) and our tables.
+
+use tenant::{
+    kernel::{
+        KernelError,
+        nft::{
+            FilterError, Nft,
+            repair::{self, Findings, Rules},
+        },
+    },
+    plan::HostFilter,
+};
+
+use super::{Examination, Finding};
+use crate::{error::chain, filter};
+
+fn failed(error: &KernelError) -> Finding {
+    let finding = Finding::failed(error);
+    match FilterError::of(error) {
+        Some(fault) => finding.help(fault.help()),
+        None => finding,
+    }
+}
+
+/// The program.
+pub(super) fn program(examination: &Examination<'_>) -> Vec<Finding> {
+    let found = match filter::of(examination.host.store()) {
+        Err(failure) => Finding::fault(failure.message).help(failure.help.unwrap_or_default()),
+        Ok(None) => Finding::ok("hostd.toml says filter = \"none\": nothing filters tenants' packets here"),
+        Ok(Some(_)) => match Nft::find() {
+            Ok(nft) => Finding::ok(format!("{} is there", nft.path().display())),
+            Err(error) => failed(&error),
+        },
+    };
+    vec![found]
+}
+
+/// The tables.
+pub(super) fn tables(examination: &Examination<'_>) -> Vec<Finding> {
+    let Ok(Some(host)) = filter::of(examination.host.store()) else { return Vec::new() };
+    // What is told by the check before need not be told again.
+    if Nft::find().is_err() {
+        return Vec::new();
+    }
+    let look = if examination.repair { repair::repair } else { repair::inspect };
+    match look(&host) {
+        Ok(findings) if findings.is_good() => {
+            vec![Finding::ok(format!("tables inet and bridge {} hold what they should", host.table))]
+        }
+        Ok(findings) => told(examination, &host, &findings),
+        Err(error) => vec![failed(&error)],
+    }
+}
+
+fn told(examination: &Examination<'_>, host: &HostFilter, findings: &Findings) -> Vec<Finding> {
+    let table = &host.table;
+    let mut list = Vec::new();
+    match &findings.rules {
+        Rules::Good => {}
+        Rules::Missing => {
+            list.push(Finding::fault(format!("the tables {table} are missing: nothing is filtered")))
+        }
+        Rules::Changed(what) => {
+            list.push(Finding::fault(format!("somebody changed the rules of the tables {table}: {what}")));
+        }
+    }
+    for (owner, items) in &findings.missing {
+        let first = items.first().map(ToString::to_string).unwrap_or_default();
+        let finding = Finding::fault(format!("{} elements are missing, e.g. {first}", items.len()));
+        list.push(match owner {
+            Some(tenant) => finding.about(tenant),
+            None => finding,
+        });
+    }
+    if let Some(first) = findings.foreign.first() {
+        let count = findings.foreign.len();
+        list.push(Finding::fault(format!("{count} elements belong to no tenant that runs, e.g. {first}")));
+    }
+    let list = list.into_iter().map(Finding::repairable);
+    if !examination.repair {
+        return list.collect();
+    }
+    let result = match repair::inspect(host) {
+        Ok(now) if now.is_good() => Ok(()),
+        Ok(now) => Err(filter::summary(&now)),
+        Err(error) => Err(chain(&error)),
+    };
+    list.map(|finding| finding.with_repair(result.clone())).collect()
+}

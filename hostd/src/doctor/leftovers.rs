@@ -1,0 +1,137 @@
+//! What tenants that do not run have left behind.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use tenant::{
+    TenantName, apply,
+    claim::NicClaim,
+    kernel::{Kernel as _, Linux, links_of_group, nft},
+    plan::{HostFilter, port_group},
+};
+
+use super::{Examination, Finding};
+use crate::{error::chain, host::Host};
+
+/// Things by the tenant they bear the name or the number of.
+type Remains = BTreeMap<Option<TenantName>, BTreeSet<String>>;
+
+pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
+    let host = examination.host;
+    let mut findings = Vec::new();
+    let remains = remains(host, &mut findings);
+    for (name, things) in remains {
+        let list = things.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let finding = Finding::fault(format!("it does not run and has left: {list}")).repairable();
+        let finding = match &name {
+            Some(name) => finding.about(name),
+            None => Finding { message: format!("no tenant has, or has had: {list}"), ..finding },
+        };
+        findings.push(match examination.repair {
+            true => finding.with_repair(repair(examination, name.as_ref(), &things)),
+            false => finding,
+        });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("tenants that do not run have left nothing behind"));
+    }
+    findings
+}
+
+/// What is there of tenants that have no supervisor.
+fn remains(host: &Host, findings: &mut Vec<Finding>) -> Remains {
+    let layout = host.layout();
+    let mut remains = Remains::new();
+    let mut note = |name: Option<TenantName>, what: String| {
+        // What is being started or stopped will be one or the other in a moment.
+        if name.as_ref().is_none_or(|name| !host.units().is_running(name) && !host.is_busy(name)) {
+            remains.entry(name).or_default().insert(what);
+        }
+    };
+    match links_of_group(port_group(layout)) {
+        Ok(links) => {
+            for link in links {
+                note(owner(host, &link), format!("interface {link}"));
+            }
+        }
+        Err(error) => findings.push(Finding::failed(&error)),
+    }
+    match NicClaim::read_all(&layout.nic_claims()) {
+        Ok(claims) => {
+            for claim in claims {
+                note(Some(claim.tenant), format!("NIC {}", claim.nic));
+            }
+        }
+        Err(error) => findings.push(Finding::fault(format!("the claims to NICs cannot be read: {error}"))),
+    }
+    for name in host.units().existing() {
+        let dir = host.units().cgroups(&name).v2;
+        note(Some(name), format!("cgroup {}", dir.display()));
+    }
+    let records = host.store().records();
+    for entry in fs::read_dir(layout.runtimes()).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().to_string_lossy().parse::<TenantName>() else { continue };
+        if !records.contains_key(&name) {
+            note(Some(name.clone()), format!("directory {}", entry.path().display()));
+        }
+        if HostFilter::bare(layout).record(&name).exists() {
+            note(Some(name), "its part of the packet filter".to_owned());
+        }
+    }
+    remains
+}
+
+/// The tenant whose number is in the name of a port, `t<number>-<interface>`.
+fn owner(host: &Host, link: &str) -> Option<TenantName> {
+    let (number, _) = link.strip_prefix('t')?.split_once('-')?;
+    let number: u32 = number.parse().ok()?;
+    host.store()
+        .records()
+        .values()
+        .find(|record| record.index.get() == number)
+        .map(|record| record.name.clone())
+}
+
+/// Takes it away, unless the tenant has been started meanwhile.
+fn repair(
+    examination: &Examination<'_>,
+    name: Option<&TenantName>,
+    things: &BTreeSet<String>,
+) -> Result<(), String> {
+    let host = examination.host;
+    // Nobody starts it while this goes on.
+    let turn = name.map(|name| examination.runtime.block_on(host.turn(name)));
+    if name.is_some_and(|name| host.units().is_running(name)) {
+        return Ok(());
+    }
+    if let Some(name) = name {
+        examination.runtime.block_on(host.sweep(name));
+        let cgroup = host.units().cgroups(name).v2;
+        if let Some(error) = apply::release(&Linux::new(), &host.layout().nic_claims(), name, &cgroup).first()
+        {
+            return Err(chain(error));
+        }
+        nft::forget(&HostFilter::bare(host.layout()), name).map_err(|error| chain(&error))?;
+        if !host.store().records().contains_key(name) {
+            let dir = host.layout().runtime(name);
+            match fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(format!("cannot remove {}: {error}", dir.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    let group = port_group(host.layout());
+    for link in things.iter().filter_map(|thing| thing.strip_prefix("interface ")) {
+        Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
+    }
+    drop(turn);
+    let left = remains(host, &mut Vec::new()).remove(&name.cloned());
+    match left {
+        None => Ok(()),
+        Some(left) => Err(format!("there is still {}", left.into_iter().collect::<Vec<_>>().join(", "))),
+    }
+}

@@ -1,0 +1,74 @@
+//! The ports of tenants that run, and forwarding over them.
+
+use std::fs;
+
+use tenant::{
+    kernel::{Kernel as _, Linux, links_of_group},
+    plan::{LinkPlan, port_group},
+};
+
+use super::{Examination, Finding};
+use crate::error::chain;
+
+fn is_on(path: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
+}
+
+pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
+    let host = examination.host;
+    let there = match links_of_group(port_group(host.layout())) {
+        Ok(there) => there,
+        Err(error) => return vec![Finding::failed(&error)],
+    };
+    let mut findings = Vec::new();
+    let (mut tenants, mut ports) = (0, 0);
+    for name in host
+        .store()
+        .records()
+        .keys()
+        .filter(|name| host.units().state(name).is_some_and(|said| said.init.is_some()))
+    {
+        // One whose file is broken is told of by `show`.
+        let Ok((_, plan)) = host.store().plan(name, Some(&host.units().cgroups(name).v2)) else { continue };
+        if !host.units().is_running(name) {
+            continue;
+        }
+        tenants += 1;
+        for nic in &plan.nics {
+            let Some(port) = nic.port() else { continue };
+            ports += 1;
+            if !there.contains(&port.host_name) {
+                let text =
+                    format!("its interface {} has no end on the host: {} is gone", nic.name, port.host_name);
+                findings.push(Finding::fault(text).about(name).help(format!("tenantctl restart {name}")));
+            } else if matches!(nic.link, LinkPlan::Routed { .. }) {
+                let six = nic.addresses.iter().any(|own| own.address.is_ipv6());
+                findings
+                    .extend(forwarding(examination, &port.host_name, six).map(|finding| finding.about(name)));
+            }
+        }
+    }
+    if findings.is_empty() {
+        findings
+            .push(Finding::ok(format!("{ports} ports of {tenants} tenants that run are there and forward")));
+    }
+    findings
+}
+
+fn forwarding(examination: &Examination<'_>, port: &str, six: bool) -> Option<Finding> {
+    let mut off = Vec::new();
+    if !is_on(&format!("/proc/sys/net/ipv4/conf/{port}/forwarding")) {
+        off.push("IPv4");
+    }
+    if six && !is_on("/proc/sys/net/ipv6/conf/all/forwarding") {
+        off.push("IPv6");
+    }
+    if off.is_empty() {
+        return None;
+    }
+    let finding = Finding::fault(format!("{} from {port} is not forwarded", off.join(" and "))).repairable();
+    Some(match examination.repair {
+        true => finding.with_repair(Linux::new().forwarding_enable(port, six).map_err(|error| chain(&error))),
+        false => finding,
+    })
+}

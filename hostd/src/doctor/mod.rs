@@ -1,0 +1,176 @@
+//! `tenantctl doctor`: whether this host is as tenants need it, and putting back what is ours.
+//!
+//! One check is one function in [`CHECKS`]; it looks at one thing, and with `repair` it puts that thing
+//! right. No check touches a tenant that runs.
+//!
+//! | file | what it looks at |
+//! |---|---|
+//! | `filter` | nft(8) and our tables |
+//! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
+//! | `links` | the ports of tenants that run, and forwarding over them |
+//! | `kernel` | features of the kernel |
+
+mod filter;
+mod kernel;
+mod leftovers;
+mod links;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tenant::kernel::KernelError;
+use tokio::{runtime::Handle, task};
+use utoipa::ToSchema;
+
+use crate::{
+    error::{Code, Failure, chain},
+    host::Host,
+};
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it should be.
+    Ok,
+    /// Something cannot be had, and tenants that do not need it are not affected.
+    Degraded,
+    /// Tenants are affected.
+    Fault,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// The check.
+    pub check: String,
+    /// How it is; after a repair, how it was.
+    pub health: Health,
+    /// The tenant it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Whether it has been put right.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repaired: bool,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Diagnosis {
+    /// The worst of what has not been put right.
+    pub health: Health,
+    /// What each check found, in the order of the checks.
+    pub findings: Vec<Finding>,
+}
+
+impl Finding {
+    fn ok(message: impl Into<String>) -> Self {
+        Self {
+            check: String::new(),
+            health: Health::Ok,
+            tenant: None,
+            message: message.into(),
+            help: None,
+            repaired: false,
+        }
+    }
+
+    fn fault(message: impl Into<String>) -> Self {
+        Self { health: Health::Fault, ..Self::ok(message) }
+    }
+
+    fn degraded(message: impl Into<String>) -> Self {
+        Self { health: Health::Degraded, ..Self::ok(message) }
+    }
+
+    /// A check that could not look.
+    fn failed(error: &KernelError) -> Self {
+        Self::fault(chain(error))
+    }
+
+    fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    /// The remedy of most findings.
+    fn repairable(self) -> Self {
+        self.help("tenantctl doctor --repair")
+    }
+
+    fn about(self, tenant: impl ToString) -> Self {
+        Self { tenant: Some(tenant.to_string()), ..self }
+    }
+
+    /// With what came of its repair; one that failed says why.
+    fn with_repair(self, result: Result<(), String>) -> Self {
+        match result {
+            Ok(()) => Self { repaired: true, help: None, ..self },
+            Err(reason) => {
+                Self { message: format!("{}, and it cannot be put right: {reason}", self.message), ..self }
+            }
+        }
+    }
+}
+
+/// What a check works with.
+struct Examination<'a> {
+    host: &'a Arc<Host>,
+    repair: bool,
+    runtime: Handle,
+}
+
+type Check = fn(&Examination<'_>) -> Vec<Finding>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("nft", filter::program),
+    ("filter", filter::tables),
+    ("leftovers", leftovers::check),
+    ("links", links::check),
+    ("kernel", kernel::check),
+];
+
+/// Makes every check; with `repair` puts right what can be.
+///
+/// # Errors
+/// A check was cut short.
+pub async fn examine(host: &Arc<Host>, repair: bool) -> Result<Diagnosis, Failure> {
+    let (host, runtime) = (host.clone(), Handle::current());
+    let work = move || {
+        let examination = Examination { host: &host, repair, runtime };
+        let mut findings = Vec::new();
+        for (name, check) in CHECKS {
+            let found = check(&examination).into_iter();
+            findings.extend(found.map(|finding| Finding { check: (*name).to_owned(), ..finding }));
+        }
+        let left = findings.iter().filter(|finding| !finding.repaired).map(|finding| finding.health);
+        Diagnosis { health: left.max().unwrap_or(Health::Ok), findings }
+    };
+    task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(Code::Failed, format!("the examination was cut short: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_that_failed_says_why_and_keeps_its_remedy() {
+        let finding = Finding::fault("the rules are missing").repairable();
+        let repaired = finding.clone().with_repair(Ok(()));
+        assert!(repaired.repaired && repaired.help.is_none());
+        let failed = finding.with_repair(Err("nft is not there".to_owned()));
+        assert!(!failed.repaired && failed.help.is_some());
+        assert_eq!(failed.message, "the rules are missing, and it cannot be put right: nft is not there");
+    }
+
+    #[test]
+    fn the_worst_comes_last() {
+        assert!(Health::Ok < Health::Degraded && Health::Degraded < Health::Fault);
+    }
+}
