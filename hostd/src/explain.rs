@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tenant::{
     Allocation, HostFacts, Plan, Tenant,
-    config::{Fragment, Policy},
+    config::{Fragment, Policy, RootMode},
     image::{Manifest, TopEntry},
     plan::RootStep,
 };
@@ -144,7 +144,16 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("root", word(&tenant.root), source!(root, Default)),
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
         devices,
+        line("drop_capabilities", words(&tenant.drop_capabilities), source!(drop_capabilities, Default)),
+        line("dns", format!("{:?}", tenant.dns), source!(dns, Default)),
+        line("dns_search", words(&tenant.dns_search), source!(dns_search, Default)),
     ];
+    for (key, value) in &tenant.sysctl {
+        let source = from(own.sysctl.get(key), profile.sysctl.get(key), Source::Default);
+        let is_set = plan.init.sysctl.contains_key(key);
+        let note = (!is_set).then(|| "left out: this host does not speak IPv6".to_owned());
+        lines.push(Explained { note, ..line(&format!("sysctl.{key:?}"), value, source) });
+    }
     let from_table = plan.nics.len().saturating_sub(inputs.ports);
     for (number, nic) in plan.nics.iter().enumerate() {
         let mut nic_line = line(&format!("nic[{number}]"), &tenant.nics[number].name, source!(nic, Default));
@@ -195,7 +204,7 @@ fn environment(inputs: &Inputs<'_>) -> Vec<Explained> {
 }
 
 fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
-    let Inputs { own, profile, manifest, plan, .. } = inputs;
+    let Inputs { own, profile, tenant, manifest, plan, .. } = inputs;
     let mut lines = Vec::new();
     let step_note = |path: &str| {
         let at = path.trim_start_matches('/');
@@ -203,7 +212,16 @@ fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
     };
     let mut paths: Vec<String> =
         own.dirs.keys().chain(profile.dirs.keys()).map(ToString::to_string).collect();
-    paths.extend(manifest.top.iter().map(|entry| format!("/{}", entry.name)));
+    if tenant.root == RootMode::Paths {
+        let listed = from(own.paths.as_ref(), profile.paths.as_ref(), Source::Default);
+        lines.extend(tenant.paths.iter().enumerate().map(|(number, path)| Explained {
+            note: step_note(path.as_str()),
+            ..line(&format!("paths[{number}]"), path, listed)
+        }));
+    } else {
+        // With listed paths the image's other directories are not there at all.
+        paths.extend(manifest.top.iter().map(|entry| format!("/{}", entry.name)));
+    }
     paths.sort();
     paths.dedup();
     for path in paths {

@@ -528,3 +528,21 @@ fn name_servers_are_told_at_each_start_and_what_a_tenant_wrote_stays() {
     let whole = host.boot("whole", &[&["--profile", "os"][..], &dns].concat());
     assert_eq!(whole.says("cat /etc/resolv.conf"), text);
 }
+
+#[test]
+fn an_app_can_say_when_it_is_ready() {
+    let host = Host::start();
+    let script = "use Socket; socket(my $s, AF_UNIX, SOCK_DGRAM, 0); \
+                  sub report { send($s, $_[0], 0, sockaddr_un($ENV{NOTIFY_SOCKET})) } \
+                  report(\"STATUS=warming up\"); sleep 1 until -e \"/tmp/go\"; report(\"READY=1\"); sleep 1000;";
+    let init = format!("init=[\"/usr/bin/perl\",\"-e\",{script:?}]");
+    let paths = r#"paths=["/usr","/lib64"]"#;
+    let set = ["--profile", "app", "--set", paths, "--set", "ready=notify", "--set", &init];
+    let alice = host.create("alice", &set);
+    let mut start = alice.ctl("start", &[]).spawn();
+    poll::until_true("it says what it does", || alice.show()["status"] == "warming up");
+    assert_eq!(alice.phase(), "booting");
+    alice.says("touch /tmp/go");
+    assert!(start.wait().expect("the client can be waited for").success());
+    assert_eq!(alice.phase(), "running");
+}

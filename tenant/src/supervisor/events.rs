@@ -18,9 +18,10 @@ use super::{
     control::{Reply, Request, Status},
     getty::Inside,
     lifecycle::{Death, Wish},
-    notify, socket,
+    notify::{self, Heard},
+    socket,
 };
-use crate::{kernel::raw, state::Phase};
+use crate::{kernel::raw, plan::FirstProcess, state::Phase};
 
 /// How long the processes of a tenant may take to come to rest.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
@@ -232,7 +233,8 @@ impl Supervisor {
         for _ in 0..MAX_MESSAGES {
             let Some(init) = &mut self.init else { return Ok(()) };
             let Some(notify) = &init.notify else { return Ok(()) };
-            let report = match notify::receive(notify, init.pid) {
+            let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
+            let report = match notify::receive(notify, Heard { init: init.pid, process }) {
                 Ok(Some(report)) => report,
                 // A socket that fails says nothing more; init's end is heard of otherwise.
                 Ok(None) | Err(_) => return Ok(()),

@@ -2,7 +2,7 @@
 //! unit manager.
 
 use std::{
-    env, io,
+    env, fs, io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
         linux::net::SocketAddrExt as _,
@@ -13,6 +13,7 @@ use std::{
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
 
 use super::escape::one_line;
+use crate::plan::FirstProcess;
 
 /// Longest datagram of an init that is looked at, bytes.
 const MAX_DATAGRAM: usize = 4096;
@@ -47,9 +48,30 @@ impl Report {
     }
 }
 
-/// The next message on a tenant's notify socket; empty unless it is init's own, none when there is no
-/// message.
-pub(super) fn receive(socket: &OwnedFd, init: i32) -> io::Result<Option<Report>> {
+/// Who is heard on a tenant's notify socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// Process 1, as the host numbers it.
+    pub(super) init: i32,
+    /// What it is: a program that is the child of a reaper is heard as well.
+    pub(super) process: FirstProcess,
+}
+
+impl Heard {
+    fn hears(self, sender: i32) -> bool {
+        sender == self.init || (self.process == FirstProcess::Reaper && parent(sender) == Some(self.init))
+    }
+}
+
+/// The parent of a process that has not ended yet, see proc_pid_stat(5).
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The next message on a tenant's notify socket; empty unless it is from one who is heard, none when there
+/// is no message.
+pub(super) fn receive(socket: &OwnedFd, heard: Heard) -> io::Result<Option<Report>> {
     let mut bytes = [0; MAX_DATAGRAM];
     // Room for the credentials alone: descriptors that come along (FDSTORE=1) find none and are closed.
     let mut space = nix::cmsg_space!(UnixCredentials);
@@ -60,12 +82,12 @@ pub(super) fn receive(socket: &OwnedFd, init: i32) -> io::Result<Option<Report>>
         Err(nix::errno::Errno::EAGAIN) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let is_init = message.cmsgs()?.any(
-        |control| matches!(control, ControlMessageOwned::ScmCredentials(sender) if sender.pid() == init),
+    let is_heard = message.cmsgs()?.any(
+        |control| matches!(control, ControlMessageOwned::ScmCredentials(sender) if heard.hears(sender.pid())),
     );
     let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
     let length = message.bytes;
-    Ok(Some(if is_init && whole { Report::parse(&bytes[..length]) } else { Report::default() }))
+    Ok(Some(if is_heard && whole { Report::parse(&bytes[..length]) } else { Report::default() }))
 }
 
 /// The unit manager that started this supervisor.
@@ -122,10 +144,15 @@ mod tests {
         rustix::net::sockopt::set_socket_passcred(&ours, true).unwrap();
         let socket = OwnedFd::from(ours);
         let me = std::process::id() as i32;
-        assert_eq!(receive(&socket, me).unwrap(), None);
+        let by = |init, process| Heard { init, process };
+        assert_eq!(receive(&socket, by(me, FirstProcess::Program)).unwrap(), None);
         theirs.send(b"READY=1").unwrap();
-        assert!(receive(&socket, me).unwrap().unwrap().ready);
+        assert!(receive(&socket, by(me, FirstProcess::Program)).unwrap().unwrap().ready);
         theirs.send(b"READY=1").unwrap();
-        assert!(!receive(&socket, me + 1).unwrap().unwrap().ready);
+        assert!(!receive(&socket, by(me + 1, FirstProcess::Program)).unwrap().unwrap().ready);
+        // A program is heard as the child of the reaper that started it, and of nobody else.
+        let above = std::os::unix::process::parent_id() as i32;
+        assert!(by(above, FirstProcess::Reaper).hears(me));
+        assert!(!by(above, FirstProcess::Program).hears(me) && !by(me + 1, FirstProcess::Reaper).hears(me));
     }
 }
