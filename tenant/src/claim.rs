@@ -101,7 +101,7 @@ impl NicClaim {
     /// `AlreadyExists` when somebody else has it; else the failing call's error.
     pub fn make(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
-        let temporary = dir.join(format!(".{}.{}", self.nic, std::process::id()));
+        let temporary = dir.join(format!(".{}.{}", self.nic, self.tenant));
         let text = serde_json::to_vec(self).expect("a claim has only types that JSON can hold");
         let made = fs::write(&temporary, text)
             .and_then(|()| fs::hard_link(&temporary, Self::path(dir, self.nic.as_str())));
@@ -142,6 +142,27 @@ pub(crate) mod tests {
             queue: 1000,
             alias: None,
             altnames: vec!["enp3s0".to_owned()],
+        }
+    }
+
+    #[test]
+    fn of_many_claims_at_once_one_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let nic = format!("eth{round}");
+            let makes = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|number| {
+                        let (nic, dir) = (&nic, dir.path());
+                        scope.spawn(move || claim(nic, &format!("tenant{number}")).make(dir).is_ok())
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert_eq!(makes.iter().filter(|made| **made).count(), 1, "{nic}: {makes:?}");
+            let winner = makes.iter().position(|made| *made).unwrap();
+            let read = NicClaim::read(dir.path(), &nic).unwrap().unwrap();
+            assert_eq!(read.tenant.as_str(), format!("tenant{winner}"));
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     Connection, Request,
     address::{Hop, address, neighbour, route, rule},
     index,
-    link::{altnames, set_up, up},
+    link::{altnames, patiently, set_up, up},
 };
 use crate::{
     kernel::{KernelError, Result},
@@ -46,8 +46,9 @@ fn configure(connection: &mut Connection, nic: &NicPlan) -> io::Result<()> {
             batch(connection, routed(index, nic, port.host_mac))
         }
         _ => {
-            names.push(up(index));
             batch(connection, names)?;
+            // A macvlan of this tenant's last run may still hold the hardware address.
+            patiently(libc::EADDRINUSE, || batch(connection, vec![up(index)]))?;
             batch(connection, switched(index, nic))
         }
     }

@@ -1,6 +1,10 @@
 //! Interfaces that are made for a tenant and go with it: veth pairs, macvlans, VLANs.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use netlink_packet_core::NLM_F_APPEND;
 use netlink_packet_route::{
@@ -167,6 +171,23 @@ pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
     })
 }
 
+/// The kernel ends a network namespace, and what was in it, a moment after its last process: a tenant that
+/// starts again may come before that.
+const NAMESPACE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Tries until it is not `code` any more that stands in the way.
+pub(super) fn patiently(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Instant::now() + NAMESPACE_DEADLINE;
+    loop {
+        match attempt() {
+            Err(error) if has_code(&error, code) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
+        }
+    }
+}
+
 fn child_message(child: &Child<'_>, parent: u32) -> LinkMessage {
     let (kind, data) = match child.kind {
         ChildKind::Macvlan(mode) => {
@@ -196,28 +217,27 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
     let create = || -> io::Result<()> {
         let mut connection = Connection::open()?;
         let facts = connection.link(parent)?.ok_or_else(|| nic::missing(child.claims, parent))?;
-        let message = child_message(child, facts.index);
+        let message = RouteNetlinkMessage::NewLink(child_message(child, facts.index));
         let unsuitable = |reason: &str| -> io::Error {
             LinkError::Unsuitable { nic: parent.to_owned(), reason: reason.to_owned() }.into()
         };
-        connection.request(RouteNetlinkMessage::NewLink(message), CREATE).map_err(|error| {
-            match (error.raw_os_error(), child.kind) {
-                (Some(libc::EOPNOTSUPP), ChildKind::Vlan(_)) => {
-                    LinkError::Unsupported { what: "VLANs", option: "CONFIG_VLAN_8021Q" }.into()
-                }
-                (Some(libc::EOPNOTSUPP), ChildKind::Macvlan(_)) => {
-                    LinkError::Unsupported { what: "macvlans", option: "CONFIG_MACVLAN" }.into()
-                }
-                (Some(libc::EEXIST), ChildKind::Vlan(id)) => {
-                    LinkError::VlanTaken { parent: parent.to_owned(), id }.into()
-                }
-                (Some(libc::EBUSY), ChildKind::Macvlan(_)) => {
-                    unsuitable("it is a port of a bridge or a bond, or somebody's macvlan in mode passthru")
-                }
-                (Some(libc::ENETDOWN), _) => unsuitable("it is down; bring it up first: ip link set LINK up"),
-                (Some(libc::EINVAL), _) => unsuitable("it is no Ethernet interface, or its MTU is smaller"),
-                _ => error,
+        let made = patiently(libc::EEXIST, || connection.request(message.clone(), CREATE));
+        made.map_err(|error| match (error.raw_os_error(), child.kind) {
+            (Some(libc::EOPNOTSUPP), ChildKind::Vlan(_)) => {
+                LinkError::Unsupported { what: "VLANs", option: "CONFIG_VLAN_8021Q" }.into()
             }
+            (Some(libc::EOPNOTSUPP), ChildKind::Macvlan(_)) => {
+                LinkError::Unsupported { what: "macvlans", option: "CONFIG_MACVLAN" }.into()
+            }
+            (Some(libc::EEXIST), ChildKind::Vlan(id)) => {
+                LinkError::VlanTaken { parent: parent.to_owned(), id }.into()
+            }
+            (Some(libc::EBUSY), ChildKind::Macvlan(_)) => {
+                unsuitable("it is a port of a bridge or a bond, or somebody's macvlan in mode passthru")
+            }
+            (Some(libc::ENETDOWN), _) => unsuitable("it is down; bring it up first: ip link set LINK up"),
+            (Some(libc::EINVAL), _) => unsuitable("it is no Ethernet interface, or its MTU is smaller"),
+            _ => error,
         })
     };
     create().map_err(|error| {
