@@ -4,6 +4,9 @@ use std::{io::Write as _, net::TcpListener, thread};
 
 use tenantry_tests::{Host, Tenant, poll};
 
+/// Tenants that reach each other.
+const GROUP: [&str; 2] = ["--set", "group=\"shop\""];
+
 fn addresses(tenant: &Tenant<'_>) -> (String, String) {
     let of = |family: &str| {
         let script =
@@ -36,7 +39,7 @@ fn greeter(host: &Host) -> u16 {
 #[test]
 fn tenants_reach_each_other_by_address() {
     let host = Host::start();
-    let (alice, bob) = (host.boot("alice", &[]), host.boot("bob", &[]));
+    let (alice, bob) = (host.boot("alice", &GROUP), host.boot("bob", &GROUP));
     let (four, six) = addresses(&bob);
     assert!(!four.is_empty() && !six.is_empty(), "bob has {four:?} and {six:?}");
     poll::until_true("alice reaches bob over IPv4", || greeting(&alice, &four, 22) == "SSH-");
@@ -80,7 +83,7 @@ fn the_addresses_are_there_when_init_begins() {
 #[test]
 fn a_default_route_typed_by_hand_works_too() {
     let host = Host::start();
-    let (alice, bob) = (host.boot("alice", &[]), host.boot("bob", &[]));
+    let (alice, bob) = (host.boot("alice", &GROUP), host.boot("bob", &GROUP));
     let (four, _) = addresses(&bob);
     alice.says("ip route del default && ip route add 0/0 dev eth0");
     assert_eq!(greeting(&alice, &four, 22), "SSH-");
@@ -89,7 +92,7 @@ fn a_default_route_typed_by_hand_works_too() {
 #[test]
 fn a_tenant_cannot_speak_for_another() {
     let host = Host::start();
-    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| host.boot(name, &[]));
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| host.boot(name, &GROUP));
     let ((own, own6), (of_bob, of_bob6), (of_carol, of_carol6)) =
         (addresses(&alice), addresses(&bob), addresses(&carol));
     assert_eq!(greeting(&alice, &of_carol, 22), "SSH-");
