@@ -169,7 +169,12 @@ impl Store {
         let (records, pools) = (self.records(), config.pools());
         let claims = self.claims();
         let others = Others { name, records: &records, claims: &claims, ports: &ports, pools: &pools };
-        let (taken, mut cursors) = (others.taken(), held(&self.writer).cursors.clone());
+        let taken = others.taken();
+        // Who only looks does not wait for those who write.
+        let mut cursors = match self.writer.try_lock() {
+            Ok(writer) => writer.cursors.clone(),
+            Err(_) => Cursors::behind(&config, &records),
+        };
         allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
@@ -198,7 +203,7 @@ impl Store {
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
         self.put_claims(name, Claims::of(&tenant, &ports));
-        writer.started.insert(name.clone(), uses(&tenant.nics));
+        held(&self.started).insert(name.clone(), uses(&tenant.nics));
         Ok((tenant, plan))
     }
 }

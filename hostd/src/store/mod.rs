@@ -85,8 +85,6 @@ pub struct NewTenant {
 struct Writer {
     cursor: Cursor,
     cursors: Cursors,
-    /// The NICs that tenants were last started with.
-    started: BTreeMap<TenantName, Vec<Use>>,
 }
 
 /// The store of one host.
@@ -96,6 +94,8 @@ pub struct Store {
     records: Mutex<Records>,
     /// What the file of each tenant takes of the host, as it was last read.
     claims: Mutex<AllClaims>,
+    /// The NICs that tenants were last started with.
+    started: Mutex<BTreeMap<TenantName, Vec<Use>>>,
     /// Held by every writer for as long as it writes.
     writer: Mutex<Writer>,
     storage: Option<Arc<KernelError>>,
@@ -135,6 +135,7 @@ impl Store {
             facts,
             records: Mutex::new(Arc::new(records)),
             claims: Mutex::default(),
+            started: Mutex::default(),
             writer: Mutex::new(writer),
             storage: storage.err().map(Arc::new),
             _lock: lock,
@@ -285,14 +286,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; the record then says that it is being destroyed.
     pub fn destroy(&self, name: &TenantName) -> Result<(), StoreError> {
-        let mut writer = held(&self.writer);
+        let _writer = held(&self.writer);
         let mut allocation = self.record(name)?;
         let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
         match result {
             Ok(()) => {
                 Arc::make_mut(&mut held(&self.records)).remove(name);
                 Arc::make_mut(&mut held(&self.claims)).remove(name);
-                writer.started.remove(name);
+                held(&self.started).remove(name);
             }
             Err(_) => self.put(allocation),
         }

@@ -166,7 +166,7 @@ impl Store {
     /// The NICs of the host that a tenant was last started with; those of its configuration where this
     /// hostd has not started it.
     pub fn started_with(&self, name: &TenantName) -> Vec<Use> {
-        let known = held(&self.writer).started.get(name).cloned();
+        let known = held(&self.started).get(name).cloned();
         known.unwrap_or_else(|| self.tenant(name).map(|tenant| uses(&tenant.nics)).unwrap_or_default())
     }
 

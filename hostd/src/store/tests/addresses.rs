@@ -368,6 +368,12 @@ fn the_table_is_changed_row_by_row() {
         ]
     );
     assert_eq!(start(&store, "edge").unwrap().nics.len(), 2);
+    // Who is asked whether a tenant has it may well look into the store.
+    let runs = |tenant: &TenantName, link: &tenant::net::LinkName, part| {
+        store.started_with(tenant).iter().any(|own| own.link == *link && own.part == part)
+    };
+    let failure = store.unset_port(&"x2".parse().unwrap(), Some(5), runs).unwrap_err();
+    assert_eq!(failure.code(), Code::Running);
     assert_eq!(store.unset_port(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Changed);
     assert_eq!(store.unset_port(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Unchanged);
     // A row for nobody keeps nobody from anything.
