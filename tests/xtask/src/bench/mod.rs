@@ -8,13 +8,14 @@ mod contestant;
 mod lxc;
 mod machine;
 mod memory;
+mod network;
 mod nspawn;
 mod pools;
 mod report;
 mod rounds;
 mod tenantry;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -24,6 +25,8 @@ use nix::{
 
 use crate::{native, packages, programs, sh};
 use contestant::Contestant;
+use machine::Machine;
+use report::Results;
 
 /// Options of `bench`.
 #[derive(clap::Args)]
@@ -31,12 +34,22 @@ pub(crate) struct Options {
     /// Few repetitions, 20 tenants: minutes become one. Nothing is written.
     #[arg(long)]
     quick: bool,
+    /// One part alone, in its full length. Nothing is written.
+    #[arg(long)]
+    only: Option<Part>,
     /// A thousand tenants besides.
     #[arg(long)]
     thousand: bool,
     /// Refuse to install missing Debian packages.
     #[arg(long)]
     no_install: bool,
+}
+
+/// A part of the bench that can be had alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Throughput, and what the network adds to a start.
+    Network,
 }
 
 /// How much is measured.
@@ -49,6 +62,8 @@ pub(crate) struct Scale {
     pub(crate) at_once: Vec<usize>,
     /// Tenants started to find the rate.
     pub(crate) starts: usize,
+    /// Numbers of tenants among which the network of a start is measured.
+    pub(crate) networks: Vec<usize>,
     /// Whether Tenantry is measured with a thousand tenants as well.
     pub(crate) thousand: bool,
 }
@@ -61,7 +76,8 @@ impl Scale {
         };
         let repetitions = if options.quick { 5 } else { 11 };
         let starts = if options.quick { 8 } else { 16 };
-        Self { repetitions, crowds, at_once, starts, thousand: options.thousand }
+        let networks = if options.quick { vec![1, 20] } else { vec![1, 100, 500, 1000] };
+        Self { repetitions, crowds, at_once, starts, networks, thousand: options.thousand }
     }
 }
 
@@ -70,22 +86,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     sh::need_root("the bench")?;
     packages::ensure(packages::BENCH, options.no_install)?;
     let bin = programs::build()?;
-    let images = native::images(&bin, &["debian", "debian-stock"])?;
+    let images = native::images(&bin, &["debian", "debian-stock", "busybox"])?;
+    // The throughput is measured by it.
+    fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     isolate()?;
     let _pools = pools::Raised::new()?;
     let dir = sh::target().join("tenantry-cache/bench");
     drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir)?;
     let scale = Scale::of(options);
-    let measured = measure(&bin, &images, &dir, &scale);
+    let measured = match options.only {
+        Some(Part::Network) => measure_network(&bin, &images, &dir, &scale, Results::new(Machine::look())),
+        None => measure(&bin, &images, &dir, &scale)
+            .and_then(|results| measure_network(&bin, &images, &dir, &scale, results)),
+    };
     let cleaned = fs::remove_dir_all(&dir).context("cannot remove the directory of the bench");
     drop(fs::remove_dir("/sys/fs/cgroup/lxc.pivot"));
     let results = measured?;
     cleaned?;
     let markdown = report::markdown(&results);
     println!("{markdown}");
-    if options.quick {
-        eprintln!("a quick run: docs/reference is left as it was");
+    if options.quick || options.only.is_some() {
+        eprintln!("not a whole run: docs/reference is left as it was");
         return Ok(());
     }
     let reference = sh::repository().join("docs/reference");
@@ -95,12 +117,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::write(reference.join("benchmarks.json"), json).context("cannot write the figures")
 }
 
-fn measure(
-    bin: &std::path::Path,
-    images: &std::path::Path,
-    dir: &std::path::Path,
+/// On a host of its own, so that nothing of the other parts is left there.
+fn measure_network(
+    bin: &Path,
+    images: &Path,
+    dir: &Path,
     scale: &Scale,
-) -> Result<report::Results> {
+    mut results: Results,
+) -> Result<Results> {
+    let host = tenantry::host(bin, images, &dir.join("hosts"));
+    let tree = native::tree(bin, images, "debian")?;
+    network::run(&host, &tree, dir, scale, &mut results).context("the network part")?;
+    Ok(results)
+}
+
+fn measure(bin: &Path, images: &Path, dir: &Path, scale: &Scale) -> Result<Results> {
     let host = tenantry::host(bin, images, &dir.join("hosts"));
     let mut contestants: Vec<Box<dyn Contestant + '_>> = Vec::new();
     for (kind, image) in [("stock", "debian-stock"), ("tuned", "debian")] {

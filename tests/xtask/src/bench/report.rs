@@ -19,6 +19,8 @@ pub(super) enum Unit {
     Kibibytes,
     #[serde(rename = "1/s")]
     PerSecond,
+    #[serde(rename = "Gbit/s")]
+    Gigabits,
 }
 
 impl Unit {
@@ -29,6 +31,7 @@ impl Unit {
             Self::Mebibytes => "MiB",
             Self::Kibibytes => "KiB",
             Self::PerSecond => "1/s",
+            Self::Gigabits => "Gbit/s",
         }
     }
 }
@@ -178,6 +181,7 @@ pub(super) fn markdown(results: &Results) -> String {
     preface(&mut text, &results.machine);
     verdicts(&mut text, results);
     figures(&mut text, results);
+    network(&mut text, results);
     text.push_str(NOTES);
     text
 }
@@ -224,12 +228,81 @@ fn figures(text: &mut String, results: &Results) {
     text.push_str("\n|---|---|");
     text.push_str(&"---:|".repeat(COLUMNS.len()));
     text.push('\n');
-    for (what, unit) in &results.rows {
+    let of_all = |what: &str| COLUMNS.iter().any(|(who, image)| results.median(what, who, image).is_some());
+    for (what, unit) in results.rows.iter().filter(|(what, _)| of_all(what)) {
         write!(text, "| {what} | {} |", unit.symbol()).expect("a string can be written to");
         for (who, image) in COLUMNS {
             write!(text, " {} |", number(results.median(what, who, image))).expect("a string");
         }
         text.push('\n');
+    }
+}
+
+/// A target of the network: the figure of one, at least or at most this times that of another.
+struct NetworkTarget {
+    what: &'static str,
+    own: [&'static str; 2],
+    other: (&'static str, [&'static str; 2]),
+    least: Option<f64>,
+    most: Option<f64>,
+}
+
+const NETWORK_TARGETS: &[NetworkTarget] = &[
+    speed(["Tenantry, routed", "IPv4"]),
+    speed(["Tenantry, routed", "IPv6"]),
+    speed(["Tenantry, bridge", "IPv4"]),
+    NetworkTarget {
+        what: "start until the exec, 500 running",
+        own: ["Tenantry", "routed"],
+        other: ("start until the exec, 1 running", ["Tenantry", "routed"]),
+        least: None,
+        most: Some(1.25),
+    },
+];
+
+const fn speed(own: [&'static str; 2]) -> NetworkTarget {
+    let other = ("TCP, one connection", ["plain veth pair", "IPv4"]);
+    NetworkTarget { what: "TCP, one connection", own, other, least: Some(0.9), most: None }
+}
+
+/// What was measured of the network, where the columns of the other figures make no sense.
+fn network(text: &mut String, results: &Results) {
+    let ours = |figure: &&Figure| !COLUMNS.contains(&(figure.who.as_str(), figure.image.as_str()));
+    if !results.samples.keys().any(|figure| ours(&figure)) {
+        return;
+    }
+    text.push_str("\n## Network\n\n| figure | of | target | measured | verdict |\n|---|---|---|---|---|\n");
+    for target in NETWORK_TARGETS {
+        let value = |what, [who, image]: [&str; 2]| results.median(what, who, image);
+        let (Some(own), Some(other)) =
+            (value(target.what, target.own), value(target.other.0, target.other.1))
+        else {
+            continue;
+        };
+        let ratio = own / other;
+        let met =
+            target.least.is_none_or(|least| ratio >= least) && target.most.is_none_or(|most| ratio <= most);
+        let bound = match (target.least, target.most) {
+            (Some(least), _) => format!("≥ {least}"),
+            (None, most) => format!("≤ {}", most.unwrap_or(1.0)),
+        };
+        let against = format!("{}, {}, {}", target.other.0, target.other.1[0], target.other.1[1]);
+        let verdict = if met { "met" } else { "**missed**" };
+        let [who, how] = target.own;
+        writeln!(text, "| {} | {who}, {how} | {bound} × {against} | {ratio:.2} × | {verdict} |", target.what)
+            .expect("a string can be written to");
+    }
+    text.push_str("\n| figure | of | unit | median | least | most |\n|---|---|---|---:|---:|---:|\n");
+    for (row, unit) in &results.rows {
+        for (figure, samples) in
+            results.samples.iter().filter(|(figure, _)| figure.what == *row && ours(figure))
+        {
+            let Entry { median, least, most, .. } = entry(figure, samples);
+            let [median, least, most] = [median, least, most].map(|value| number(Some(value)));
+            let (who, how, unit) = (&figure.who, &figure.image, unit.symbol());
+            writeln!(text, "| {row} | {who}, {how} | {unit} | {median} | {least} | {most} |")
+                .expect("a string can be written to");
+        }
     }
 }
 
@@ -255,6 +328,14 @@ const NOTES: &str = "
   supervisors and monitors are in it; Tenantry's hostd is in it where it grows.
 - *supervisor*: Private_Clean + Private_Dirty of `tenant run`, LXC's monitor, systemd-nspawn, among others
   like it.
+- *TCP, one connection*: one thread sends to another in 128 KiB writes, over every path in turn for half a
+  second a round, until everything has arrived. *plain veth pair*: between two network namespaces, nothing
+  else. *LXC, bridge*: two containers with a veth each on one bridge, no filter. The CPU time is that of both
+  threads; what the kernel does on the way is done in their name.
+- *start until the exec*: from the supervisor's first instruction until it has executed init, as it says
+  itself, of a busybox tenant with a routed interface and a forwarded port, and of the same without. The
+  difference is what the network takes. So many others run meanwhile, each with a port.
+- *filter … loaded at once*: `nft -f` with all rules and elements, after a flush.
 - *stock* is the image as Debian's packages make it, *tuned* the one `rootfsctl build debian` makes by
   default from the same packages.
 ";

@@ -22,7 +22,7 @@ use crate::sh;
 type Contestants<'a> = [Box<dyn Contestant + 'a>];
 
 /// Starts in a crowd: as many at once as keep two cores busy.
-const WORKERS: usize = 4;
+pub(super) const WORKERS: usize = 4;
 
 /// Measures everything at this scale.
 pub(super) fn run(contestants: &Contestants<'_>, host: &Host, scale: &Scale) -> Result<Results> {
@@ -52,7 +52,7 @@ pub(super) fn run(contestants: &Contestants<'_>, host: &Host, scale: &Scale) -> 
     Ok(results)
 }
 
-fn say(what: &str) {
+pub(super) fn say(what: &str) {
     eprintln!("--- {what}");
 }
 
@@ -60,7 +60,7 @@ fn add(results: &mut Results, what: &str, unit: Unit, contestant: &dyn Contestan
     results.add(Figure::new(what, unit, contestant.who(), contestant.image()), value);
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -185,7 +185,11 @@ fn rates(contestants: &Contestants<'_>, scale: &Scale, results: &mut Results) ->
 }
 
 /// Does something for every name on a few threads; the time all of it took.
-fn each(names: &[String], threads: usize, act: impl Fn(&str) -> Result<()> + Sync) -> Result<Duration> {
+pub(super) fn each(
+    names: &[String],
+    threads: usize,
+    act: impl Fn(&str) -> Result<()> + Sync,
+) -> Result<Duration> {
     let next = AtomicUsize::new(0);
     let begin = Instant::now();
     let work = || -> Result<()> {
