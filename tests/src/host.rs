@@ -217,11 +217,25 @@ impl Host {
     /// # Panics
     /// When it does not.
     pub fn start_hostd(&self) {
+        self.start_hostd_behind(&[]);
+    }
+
+    /// Starts hostd where a program is not to be found, neither by it nor by the supervisors it starts.
+    ///
+    /// # Panics
+    /// As [`Self::start_hostd`].
+    pub fn start_hostd_without(&self, program: &str) {
+        let script = "mount --bind /dev/null \"$0\" && exec \"$@\"";
+        self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, program]);
+    }
+
+    fn start_hostd_behind(&self, before: &[&str]) {
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")
             .arg(format!("--net={}", self.network().path()))
             .arg("--")
+            .args(before)
             .arg(self.program("hostd"))
             .arg("--root")
             .arg(self.root())

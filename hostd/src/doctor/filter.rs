@@ -64,7 +64,9 @@ fn told(examination: &Examination<'_>, host: &HostFilter, findings: &Findings) -
             list.push(Finding::fault(format!("somebody changed the rules of the tables {table}: {what}")));
         }
     }
-    for (owner, items) in &findings.missing {
+    // Without tables nothing of anybody is there.
+    let missing = findings.missing.iter().filter(|_| findings.rules != Rules::Missing);
+    for (owner, items) in missing {
         let first = items.first().map(ToString::to_string).unwrap_or_default();
         let finding = Finding::fault(format!("{} elements are missing, e.g. {first}", items.len()));
         list.push(match owner {
