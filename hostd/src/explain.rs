@@ -26,6 +26,8 @@ pub enum Source {
     Image,
     /// Nobody: the default.
     Default,
+    /// The host's own settings.
+    Host,
     /// The host's table of NICs, `ports.toml`.
     Ports,
     /// hostd, when it made the tenant.
@@ -126,6 +128,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     let rules: Vec<String> = plan.devices.allowed.iter().map(ToString::to_string).collect();
     let mut devices = line("devices", words(&rules), source!(devices, Default));
     devices.note = Some(format!("all others are refused, by a program on {}", plan.cgroup.payload.display()));
+    let servers: Vec<String> = plan.init.name_servers.iter().map(ToString::to_string).collect();
     let mut lines = vec![
         line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
         line("kind", word(&tenant.kind), Source::Profile),
@@ -145,7 +148,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
         devices,
         line("drop_capabilities", words(&tenant.drop_capabilities), source!(drop_capabilities, Default)),
-        line("dns", format!("{:?}", tenant.dns), source!(dns, Default)),
+        line("dns", words(&servers), source!(dns, Host)),
         line("dns_search", words(&tenant.dns_search), source!(dns_search, Default)),
     ];
     for (key, value) in &tenant.sysctl {

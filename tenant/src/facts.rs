@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -101,6 +102,8 @@ pub struct HostFacts {
     pub ipv6: bool,
     /// Whether systemd is PID 1.
     pub systemd: bool,
+    /// At most three name servers that a tenant can ask as well: none of them on loopback.
+    pub name_servers: Vec<IpAddr>,
 }
 
 impl HostFacts {
@@ -126,8 +129,25 @@ impl HostFacts {
             ipv6: Path::new("/proc/self/net/if_inet6").exists(),
             // sd_booted(3)
             systemd: Path::new("/run/systemd/system").is_dir(),
+            name_servers: host_name_servers(),
         })
     }
+}
+
+/// Those of resolv.conf(5); where that names a stub of systemd-resolved(8), those behind the stub.
+fn host_name_servers() -> Vec<IpAddr> {
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let servers = files.iter().map(|file| name_servers(&fs::read_to_string(file).unwrap_or_default()));
+    servers.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default()
+}
+
+fn name_servers(resolv_conf: &str) -> Vec<IpAddr> {
+    let words = resolv_conf.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let servers = words.filter_map(|words| match words[..] {
+        ["nameserver", server, ..] => server.parse::<IpAddr>().ok(),
+        _ => None,
+    });
+    servers.filter(|server| !server.is_loopback() && !server.is_unspecified()).take(3).collect()
 }
 
 #[cfg(test)]
@@ -147,6 +167,14 @@ mod tests {
         assert_eq!(facts.v1["cpu"], Path::new("/sys/fs/cgroup/cpu/"));
         assert!(!facts.v1.contains_key("pids"), "pids is not mounted");
         assert!(facts.has("memory") && !facts.has("io"));
+    }
+
+    #[test]
+    fn name_servers_on_loopback_are_of_no_use_to_a_tenant() {
+        let text = "# nameserver 1.1.1.1\nsearch example.org\nnameserver 127.0.0.53\nnameserver ::1\n\
+                    nameserver 9.9.9.9 # anycast\nnameserver 2620:fe::fe\nnameserver fe80::1%eth0\n";
+        let expected: Vec<IpAddr> = vec!["9.9.9.9".parse().unwrap(), "2620:fe::fe".parse().unwrap()];
+        assert_eq!(name_servers(text), expected);
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn text(lines: &[Explained]) -> String {
             Source::Profile => "profile",
             Source::Image => "image",
             Source::Default => "default",
+            Source::Host => "host",
             Source::Ports => "ports.toml",
             Source::Allocation => "allocation",
         };

@@ -106,8 +106,8 @@ pub struct Tenant {
     pub net_rate: Option<BitRate>,
     /// Ports of the host that lead to it.
     pub forwards: Vec<Forward>,
-    /// Name servers, see resolv.conf(5).
-    pub dns: Vec<IpAddr>,
+    /// Name servers, see resolv.conf(5); none means the host's.
+    pub dns: Option<Vec<IpAddr>>,
     /// Search domains, see resolv.conf(5).
     pub dns_search: Vec<String>,
     /// Keys below `net.` that are set in its network namespace before init runs, see sysctl.conf(5).

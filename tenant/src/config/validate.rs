@@ -310,7 +310,7 @@ impl Tenant {
             nics,
             group: merged.group,
             net_rate: merged.net_rate,
-            dns: merged.dns.unwrap_or_default(),
+            dns: merged.dns,
             dns_search: domains("dns_search", merged.dns_search.unwrap_or_default())?,
             sysctl: merged.sysctl,
             devices: merged.devices,

@@ -157,7 +157,7 @@ fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>) -> io::Result<()> {
         ("container-manager", Some(b"tenantry".to_vec())),
         ("container-uuid", Some(plan.init.uuid.clone().into_bytes())),
         ("os-release", os_release),
-        ("resolv.conf", plan.init.resolv_conf.clone().map(String::into_bytes)),
+        ("resolv.conf", plan.init.resolv_conf().map(String::into_bytes)),
     ];
     for (name, text) in files {
         let Some(text) = text else { continue };

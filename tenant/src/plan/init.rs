@@ -1,6 +1,6 @@
 //! The process everything else is for.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
@@ -64,8 +64,25 @@ pub struct InitPlan {
     pub console_log: u64,
     /// Keys of its network namespace that are set before it runs, see sysctl(8).
     pub sysctl: BTreeMap<String, String>,
+    /// The name servers it is told.
+    pub name_servers: Vec<IpAddr>,
+    /// The domains it searches.
+    pub dns_search: Vec<String>,
+}
+
+impl InitPlan {
     /// Text of `/run/host/resolv.conf`, see resolv.conf(5); none without name servers.
-    pub resolv_conf: Option<String>,
+    pub fn resolv_conf(&self) -> Option<String> {
+        if self.name_servers.is_empty() {
+            return None;
+        }
+        let mut text: String =
+            self.name_servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        if !self.dns_search.is_empty() {
+            text.push_str(&format!("search {}\n", self.dns_search.join(" ")));
+        }
+        Some(text)
+    }
 }
 
 pub(super) fn plan(
@@ -120,17 +137,16 @@ pub(super) fn plan(
         getty: tenant.getty.clone().unwrap_or_else(|| boot.getty.clone()),
         console_log: tenant.console_log,
         sysctl,
-        resolv_conf: resolv_conf(tenant),
+        name_servers: name_servers(tenant, facts).to_vec(),
+        dns_search: tenant.dns_search.clone(),
     })
 }
 
-fn resolv_conf(tenant: &Tenant) -> Option<String> {
-    if tenant.dns.is_empty() {
-        return None;
+/// The tenant's own name servers, or those of the host where it can reach any.
+fn name_servers<'a>(tenant: &'a Tenant, facts: &'a HostFacts) -> &'a [IpAddr] {
+    match &tenant.dns {
+        Some(own) => own,
+        None if tenant.nics.is_empty() => &[],
+        None => &facts.name_servers,
     }
-    let mut text: String = tenant.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
-    if !tenant.dns_search.is_empty() {
-        text.push_str(&format!("search {}\n", tenant.dns_search.join(" ")));
-    }
-    Some(text)
 }

@@ -149,10 +149,14 @@ impl<'a> Paths<'a> {
         Err(refuse(path, "it begins with a link that leads in circles"))
     }
 
-    /// For a tenant that has name servers and nothing at `/etc`: where programs look for them.
+    /// For a tenant that can ask name servers and has nothing at `/etc`: where programs look for them.
     fn resolver(&mut self) -> Option<(String, String)> {
         let has_etc = self.dirs.contains_key("etc") || self.steps.keys().any(|path| path.top() == "etc");
-        if has_etc || self.tenant.dns.is_empty() {
+        let asks = match &self.tenant.dns {
+            Some(servers) => !servers.is_empty(),
+            None => !self.tenant.nics.is_empty(),
+        };
+        if has_etc || !asks {
             return None;
         }
         self.dirs.insert("etc".to_owned(), 0o755);

@@ -137,7 +137,7 @@ impl fmt::Display for Plan {
         for (key, value) in &self.init.sysctl {
             writeln!(f, "sysctl      {key} = {}", value.escape_debug())?;
         }
-        if let Some(text) = &self.init.resolv_conf {
+        if let Some(text) = self.init.resolv_conf() {
             writeln!(f, "resolver    {}", text.trim_end().replace('\n', ", "))?;
         }
         if self.init.process == FirstProcess::Reaper {

@@ -131,6 +131,7 @@ pub(crate) fn facts() -> HostFacts {
         time_namespaces: true,
         ipv6: true,
         systemd: true,
+        name_servers: Vec::new(),
     }
 }
 
