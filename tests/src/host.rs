@@ -17,7 +17,7 @@ use crate::{Elsewhere, Namespace, Run, Tenant, poll};
 
 /// Directory of the programs under test.
 pub const BIN_DIR: &str = "TENANTRY_TEST_BIN";
-/// A root whose image store holds the images `debian` and `busybox`.
+/// A root whose image store holds the images `debian`, `busybox` and `bird`.
 pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
 /// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
 pub const TMP: &str = "TENANTRY_TEST_TMP";

@@ -20,6 +20,8 @@ pages! {
     connect_phys: "how-to/connect-phys.md";
     connect_routed: "how-to/connect-routed.md";
     create_a_tenant: "how-to/create-a-tenant.md";
+    distribute_nics: "how-to/distribute-nics.md";
+    give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";
     import_from_lxc: "how-to/import-from-lxc.md";
     limit_a_tenant: "how-to/limit-a-tenant.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
@@ -27,6 +29,7 @@ pages! {
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
+    run_a_router: "how-to/run-a-router.md";
     run_an_app: "how-to/run-an-app.md";
     run_an_app_plus: "how-to/run-an-app-plus.md";
     run_an_os_tenant: "how-to/run-an-os-tenant.md";
