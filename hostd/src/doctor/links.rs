@@ -1,6 +1,6 @@
 //! The ports of tenants that run, and forwarding over them.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use tenant::{
     kernel::{Kernel as _, Linux, links_of_group},
@@ -48,6 +48,9 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
             }
         }
     }
+    if ports > 0 {
+        findings.extend(uplinks().into_iter().filter(|link| !forwards(link)).map(beyond));
+    }
     if findings.is_empty() {
         findings
             .push(Finding::ok(format!("{ports} ports of {tenants} tenants that run are there and forward")));
@@ -55,9 +58,35 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     findings
 }
 
+/// The interfaces that IPv4 default routes lead over, see proc_net(5), `route`.
+fn uplinks() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let default = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[..] {
+            [link, "00000000", ..] => Some(link.to_owned()),
+            _ => None,
+        }
+    });
+    default.collect()
+}
+
+fn forwards(link: &str) -> bool {
+    is_on(&format!("/proc/sys/net/ipv4/conf/{link}/forwarding"))
+}
+
+/// Not ours to change: it makes a router of the host for everybody on that link.
+fn beyond(link: String) -> Finding {
+    let text = format!(
+        "IPv4 from {link} is not forwarded: routed tenants reach nobody beyond the host, and nobody them"
+    );
+    Finding::degraded(text)
+        .help(format!("sysctl net.ipv4.conf.{link}.forwarding=1, and the same in /etc/sysctl.d"))
+}
+
 fn forwarding(examination: &Examination<'_>, port: &str, six: bool) -> Option<Finding> {
     let mut off = Vec::new();
-    if !is_on(&format!("/proc/sys/net/ipv4/conf/{port}/forwarding")) {
+    if !forwards(port) {
         off.push("IPv4");
     }
     if six && !is_on("/proc/sys/net/ipv6/conf/all/forwarding") {

@@ -49,7 +49,7 @@ pub enum Item {
         name: String,
         /// Bytes per second.
         rate: u64,
-        /// Bytes above it at once.
+        /// Bytes at once, besides those of a second.
         burst: u64,
     },
     /// An element.
@@ -213,11 +213,9 @@ pub fn of_host(host: &HostFilter) -> BTreeSet<Item> {
     items
 }
 
-/// Bytes above the rate that are let through at once: a tenth of a second, and never less than two of the
-/// largest packets that a veth hands over.
-fn burst(rate: u64) -> u64 {
-    (rate / 10).clamp(128 << 10, 1 << 30)
-}
+/// Bytes that are let through at once besides those of a second, which a limit of nft always grants: two of
+/// the largest packets that a veth hands over, for rates that are below one in a second.
+const BURST: u64 = 128 << 10;
 
 /// What the tables hold for a tenant.
 pub fn of_tenant(tenant: &TenantFilter) -> BTreeSet<Item> {
@@ -235,7 +233,7 @@ pub fn of_tenant(tenant: &TenantFilter) -> BTreeSet<Item> {
             for direction in ["in", "out"] {
                 let name = Item::limit_name(direction, tenant.tenant.as_str(), bits);
                 items.insert(Item::element(family, &format!("rate_{direction}"), &[&port.name], &[&name]));
-                items.insert(Item::Limit { family, name, rate, burst: burst(rate) });
+                items.insert(Item::Limit { family, name, rate, burst: BURST });
             }
         }
     }

@@ -44,8 +44,8 @@ fn alice() -> TenantFilter {
 #[test]
 fn a_tenant_is_elements_and_limits_alone() {
     let text = add_text("T", &of_tenant(&alice()));
-    let expected = r#"add limit inet T in-alice-100000000 { rate over 12500000 bytes/second burst 1250000 bytes; }
-add limit inet T out-alice-100000000 { rate over 12500000 bytes/second burst 1250000 bytes; }
+    let expected = r#"add limit inet T in-alice-100000000 { rate over 12500000 bytes/second burst 131072 bytes; }
+add limit inet T out-alice-100000000 { rate over 12500000 bytes/second burst 131072 bytes; }
 add element inet T flows { "t1-0" }
 add element inet T forwards4 { tcp . 2222 : 10.115.0.1 . 22 }
 add element inet T forwards6 { tcp . 2222 : fd00::1 . 22 }
@@ -138,7 +138,7 @@ fn a_port_of_the_host_that_leads_elsewhere_is_a_contradiction() {
 fn what_nft_prints_is_read_back_as_what_was_added() {
     let text = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "inet", "name": "T", "handle": 1}},
         {"limit": {"family": "inet", "name": "in-alice-100000000", "table": "T", "handle": 15, "rate": 12500000, "per": "second",
-            "inv": true, "rate_unit": "bytes", "burst": 1250000, "burst_unit": "bytes"}},
+            "inv": true, "rate_unit": "bytes", "burst": 128, "burst_unit": "kbytes"}},
         {"set": {"family": "inet", "name": "flows", "table": "T", "type": "ifname", "handle": 3,
             "elem": [{"elem": {"val": "t1-0", "ct count": {"val": 8192, "inv": true}}}], "stmt": [{"ct count": {"val": 8192, "inv": true}}]}},
         {"set": {"family": "inet", "name": "sent", "table": "T", "type": "ifname", "handle": 4,
