@@ -129,7 +129,7 @@ impl Store {
         // Settings that cannot be used are told when somebody needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
         let cursors = Cursors::behind(&config, &records);
-        let writer = Writer { cursor: Cursor::behind(&records), cursors, ..Writer::default() };
+        let writer = Writer { cursor: Cursor::behind(&records), cursors };
         let store = Self {
             layout,
             facts,
