@@ -149,7 +149,7 @@ fn speed(host: &Host, tree: &Path, dir: &Path, scale: &Scale, results: &mut Resu
     Ok(())
 }
 
-/// Two containers of LXC, each a veth on one bridge of this network namespace.
+/// Two containers of LXC, each with a veth on one bridge of this network namespace.
 struct Lxc {
     dir: PathBuf,
 }
@@ -161,12 +161,13 @@ impl Lxc {
         let lxc = Self { dir };
         for number in ["1", "2"] {
             let (own, tree) = (lxc.dir.join(number), tree.display());
-            fs::create_dir_all(own.join("upper"))?;
+            for part in ["upper", "rootfs"] {
+                fs::create_dir_all(own.join(part))?;
+            }
             let config = format!(
                 "lxc.uts.name = {number}\n\
                  lxc.rootfs.path = overlay:{tree}:{}/upper\n\
-                 lxc.net.0.type = veth\nlxc.net.0.link = lxcbr0\nlxc.net.0.flags = up\n\
-                 lxc.net.0.ipv4.address = 10.8.0.{number}/24\n\
+                 lxc.net.0.type = empty\n\
                  lxc.mount.auto = proc:mixed sys:mixed\n\
                  lxc.apparmor.profile = unconfined\nlxc.tty.max = 0\nlxc.pty.max = 16\n",
                 own.display()
@@ -175,6 +176,15 @@ impl Lxc {
             let mut start = lxc.command("lxc-start", number);
             start.args(["-d", "--", "/bin/sleep", "100000"]);
             timed(start)?;
+            // LXC looks for the bridge in the /sys of another network namespace than this one.
+            let network = lxc.network(number)?;
+            let pair = format!(
+                "ip link add lxc{number} type veth peer name eth0 netns {}; \
+                 ip link set lxc{number} master lxcbr0 up",
+                network.pid()
+            );
+            sh::read(sh::command("sh", &["-ec", &pair]))?;
+            network.shell(&format!("ip address add 10.8.0.{number}/24 dev eth0; ip link set eth0 up")).ok();
         }
         Ok(lxc)
     }
