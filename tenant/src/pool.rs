@@ -285,14 +285,18 @@ impl Pool {
         if self.gateways.contains(&address) {
             return Some("is the gateway");
         }
-        let last_or_first = match address {
+        self.is_edge(address).then_some("is the first or last address")
+    }
+
+    /// Whether it is the first address of its network, or the last one where that means everybody.
+    fn is_edge(&self, address: IpAddr) -> bool {
+        match address {
             IpAddr::V4(address) => self.v4.is_some_and(|v4| {
                 let offset = address.to_bits() ^ v4.network.to_bits();
                 v4.contains(address) && (offset == 0 || offset == u32::MAX >> v4.prefix)
             }),
             IpAddr::V6(address) => self.v6.is_some_and(|v6| address == v6.network),
-        };
-        last_or_first.then_some("is the first or last address")
+        }
     }
 
     /// Its networks, as text.
@@ -325,7 +329,7 @@ impl Pool {
             if !self.contains(gateway) && !link_local {
                 return refuse("lies outside of it");
             }
-            if self.reserves(gateway) == Some("is the first or last address") {
+            if self.is_edge(gateway) {
                 return refuse("is the first or last address of its network");
             }
         }
