@@ -21,14 +21,18 @@ pages! {
     connect_routed: "how-to/connect-routed.md";
     create_a_tenant: "how-to/create-a-tenant.md";
     distribute_nics: "how-to/distribute-nics.md";
+    forward_a_port: "how-to/forward-a-port.md";
     give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";
     import_from_lxc: "how-to/import-from-lxc.md";
+    let_tenants_reach_each_other: "how-to/let-tenants-reach-each-other.md";
     limit_a_tenant: "how-to/limit-a-tenant.md";
+    limit_the_network: "how-to/limit-the-network.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
     patch_all_tenants: "how-to/patch-all-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
+    repair_a_host: "how-to/repair-a-host.md";
     run_a_router: "how-to/run-a-router.md";
     run_an_app: "how-to/run-an-app.md";
     run_an_app_plus: "how-to/run-an-app-plus.md";
