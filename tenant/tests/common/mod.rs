@@ -151,16 +151,17 @@ pub(crate) fn plan_with(
     manifest: &Manifest,
     facts: &HostFacts,
 ) -> Result<Plan, PlanError> {
+    plan_on(own, allocation, manifest, facts, &HostConfig::default())
+}
+
+pub(crate) fn plan_on(
+    own: &str,
+    allocation: &Allocation,
+    manifest: &Manifest,
+    facts: &HostFacts,
+    host: &HostConfig,
+) -> Result<Plan, PlanError> {
     let layout = Layout::default();
     let tenant = tenant(own);
-    let host = HostConfig::default();
-    plan(&Inputs {
-        layout: &layout,
-        tenant: &tenant,
-        allocation,
-        manifest,
-        host: &host,
-        facts,
-        unit_cgroup: None,
-    })
+    plan(&Inputs { layout: &layout, tenant: &tenant, allocation, manifest, host, facts, unit_cgroup: None })
 }
