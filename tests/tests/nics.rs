@@ -6,7 +6,7 @@ use serde_json::Value;
 use tenantry_tests::{Host, Tenant, poll};
 
 /// Options of a busybox tenant with these interfaces.
-fn with<'a>(nics: &'a str) -> Vec<&'a str> {
+fn with(nics: &str) -> Vec<&str> {
     vec!["--image", "busybox", "--set", nics]
 }
 
