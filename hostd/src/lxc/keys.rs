@@ -136,6 +136,7 @@ pub const KEYS: &[Key] = &[
     one("lxc.proc.*", "", "warning", Never("the host does not set files of /proc; init inside may")),
     one("lxc.prlimit.*", "lxc.limit.*", "warning: set it in the tenant, e.g. `DefaultLimitNOFILE=` of systemd", Never("limits of single processes are set inside, e.g. DefaultLimitNOFILE= of systemd or limits.conf; the host's default counts")),
     one("lxc.hook.version", "", "nothing by itself", Notice("it means nothing without hooks")),
+    many("lxc.hook.clone", "", "nothing: each tenant is made anew, with an identity of its own", Notice("each tenant is made anew, with an identity of its own")),
     many("lxc.hook.*", "", "warning: the host runs no scripts for tenants", Never("the host runs no scripts for tenants; do it in the image, or in a unit that runs tenantctl")),
     one("lxc.seccomp.profile", "lxc.seccomp", "nothing for LXC's own; else a warning", Each(security::seccomp)),
     one("lxc.seccomp.allow_nesting", "", "nothing: filters may be stacked", Notice("filters inside are added to the tenant's")),

@@ -187,6 +187,8 @@ impl Reader<'_> {
                 let files = names.into_iter().map(|name| format!("{path}/{name}"));
                 Ok(files.map(|file| (file.clone(), self.text(&file))).collect())
             }
+            // A directory that is not there is none to LXC, too, if it is written as one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.ends_with('/') => Ok(Vec::new()),
             Err(error) => Err(error.to_string()),
         };
         let mut failed = None;
@@ -313,6 +315,8 @@ mod tests {
         );
         assert_eq!(lines[2].content, Content::Include(Ok(3)));
         assert!(matches!(&lines[6].content, Content::Include(Err(reason)) if reason.contains("not found")));
+        let lines = parse("c", "lxc.include = /gone/", &look).unwrap();
+        assert_eq!(lines[0].content, Content::Include(Ok(0)));
     }
 
     #[test]

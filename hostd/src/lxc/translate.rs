@@ -181,7 +181,7 @@ fn clear(lines: &[Line], names: &[Option<String>], verdicts: &mut [Option<Verdic
             live.retain(|earlier| {
                 let hit = names[*earlier].as_ref().is_some_and(|other| keys::clears(name, other));
                 if hit {
-                    let text = format!("cleared in line {}", lines[at].number);
+                    let text = format!("cleared in {}", place(&lines[at], &lines[*earlier]));
                     verdicts[*earlier] = Some(Verdict::note(text));
                     cleared += 1;
                 }
@@ -201,10 +201,19 @@ fn clear(lines: &[Line], names: &[Option<String>], verdicts: &mut [Option<Verdic
             && let Some(earlier) = last.insert(name, at)
             && verdicts[earlier].is_none()
         {
-            verdicts[earlier] = Some(Verdict::note(format!("line {} counts", lines[at].number)));
+            let text = format!("{} counts", place(&lines[at], &lines[earlier]));
+            verdicts[earlier] = Some(Verdict::note(text));
             live.retain(|other| *other != earlier);
         }
         live.push(at);
+    }
+}
+
+/// Where a line stands, told in another.
+fn place(line: &Line, from: &Line) -> String {
+    match line.file == from.file {
+        true => format!("line {}", line.number),
+        false => format!("line {} of {}", line.number, line.file),
     }
 }
 

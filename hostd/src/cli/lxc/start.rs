@@ -1,4 +1,11 @@
-use std::{ffi::OsString, fs, io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    fs,
+    io::IsTerminal as _,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use tenant::{
@@ -116,15 +123,33 @@ fn stay(lxc: &Lxc, name: &TenantName) -> Result<()> {
         ..AttachOptions::default()
     };
     match attach::run(lxc.layout(), name, options) {
+        // A supervisor that ends closes the connection, at times before it has said so.
+        Ok(AttachEnd::Lost) if ends(lxc, name)? => Ok(()),
         Ok(AttachEnd::Lost) => Err(Failure::new(Code::Failed, format!("the console of {name} was lost"))),
+        // Its init has ended; what is left of it goes in a moment, and a script may ask at once.
+        Ok(AttachEnd::Ended(_)) => ends(lxc, name).map(|_| ()),
         Ok(_) => Ok(()),
         // It ended before anybody could attach; what it printed is in its log.
-        Err(AttachError::NotRunning(_)) => {
+        Err(AttachError::NotRunning(_) | AttachError::Io(..)) if ends(lxc, name)? => {
             let log: LogLines = lxc.get(name, "/logs?tty=console&lines=4096")?;
             let lines = log.lines.iter().map(|line| format!("{}\n", crate::cli::output::clean(line)));
             crate::cli::output::write(&lines.collect::<String>());
             Ok(())
         }
         Err(error) => Err(Failure { help: error.help(), ..Failure::new(Code::Failed, chain(&error)) }),
+    }
+}
+
+/// Whether it has ended, or does so in a moment.
+fn ends(lxc: &Lxc, name: &TenantName) -> Result<bool> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        if !lxc.find(name)?.is_some_and(|detail| detail.summary.state.is_up()) {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
