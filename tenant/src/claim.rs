@@ -67,16 +67,20 @@ impl NicClaim {
     /// A file that cannot be read or is malformed.
     pub fn read(dir: &Path, nic: &str) -> io::Result<Option<Self>> {
         match record::read(&Self::path(dir, nic)) {
-            Ok(text) => Ok(Some(serde_json::from_str(&text)?)),
+            Ok(text) => {
+                let path = Self::path(dir, nic);
+                let malformed = |error| io::Error::other(format!("{} is malformed: {error}", path.display()));
+                serde_json::from_str(&text).map(Some).map_err(malformed)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io::Error::other(error)),
         }
     }
 
-    /// Every claim, by NIC.
+    /// Every claim, by NIC. A file that is no claim is none: it must not keep other tenants from starting.
     ///
     /// # Errors
-    /// A directory or a file that cannot be read, or a file that is malformed.
+    /// A directory that cannot be read.
     pub fn read_all(dir: &Path) -> io::Result<Vec<Self>> {
         let entries = match fs::read_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -87,7 +91,7 @@ impl NicClaim {
             let name = entry?.file_name();
             let nic = name.to_str().and_then(|name| name.strip_suffix(".json"));
             if let Some(nic) = nic.filter(|nic| !nic.starts_with('.')) {
-                claims.extend(Self::read(dir, nic)?);
+                claims.extend(Self::read(dir, nic).ok().flatten());
             }
         }
         claims.sort_by(|one, other| one.nic.cmp(&other.nic));
@@ -174,6 +178,9 @@ pub(crate) mod tests {
         assert_eq!(bob.make(dir.path()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(NicClaim::read(dir.path(), "eth2").unwrap(), Some(alice.clone()));
         assert_eq!(NicClaim::read_all(dir.path()).unwrap(), std::slice::from_ref(&alice), "no file is left");
+        fs::write(NicClaim::path(dir.path(), "eth3"), "?").unwrap();
+        assert_eq!(NicClaim::read_all(dir.path()).unwrap().len(), 1, "what is no claim hides none");
+        assert!(NicClaim::read(dir.path(), "eth3").unwrap_err().to_string().contains("eth3.json"));
         alice.drop_from(dir.path()).unwrap();
         alice.drop_from(dir.path()).unwrap();
         bob.make(dir.path()).unwrap();
