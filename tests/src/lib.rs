@@ -16,6 +16,7 @@ pub mod tally;
 pub mod tenant;
 pub mod terminal;
 pub mod throughput;
+pub mod wire;
 
 pub use command::{Output, Run};
 pub use host::Host;
