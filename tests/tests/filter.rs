@@ -190,7 +190,8 @@ fn a_port_that_a_running_tenant_holds_keeps_another_from_starting() {
 fn an_address_that_the_admin_routes_to_a_port_by_hand_may_be_used() {
     let host = Host::start();
     let alice = boot(&host, "alice", &[]);
-    alice.says("ip addr add 10.0.0.2/32 dev eth0; ip addr add fd77::2/128 dev eth0 nodad");
+    alice.says("ip addr add 10.0.0.2/32 dev eth0; ip addr add fd77::2/128 dev eth0");
+    poll::until_true("nobody else has it", || !alice.says("ip addr").contains("tentative"));
     let pings = |source: &str, target: &str| {
         alice.exec(&["ping", "-c", "1", "-W", "1", "-I", source, target]).output().status.success()
     };
