@@ -304,7 +304,8 @@ impl Kernel for Fake {
     fn claimed_namespaces(&self, _claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<FakeFd>> {
         self.call("look for the NICs of", cgroup.display())?;
         let table = self.table();
-        let claimed = table.iter().any(|entry| entry.starts_with("claim ") && entry.ends_with(tenant.as_str()));
+        let claimed =
+            table.iter().any(|entry| entry.starts_with("claim ") && entry.ends_with(tenant.as_str()));
         let lives = table.iter().any(|entry| entry.starts_with("process "));
         Ok((claimed && lives).then(|| self.open("network namespace")).into_iter().collect())
     }

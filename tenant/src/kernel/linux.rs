@@ -6,7 +6,13 @@ use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
     TmpfsUse, Upper, Veth, cgroup, device, mount, netlink, nft, process,
 };
-use crate::{device::DeviceRule, ids::UidRange, name::TenantName, net::LinkName, plan::{FilterPlan, Plan}};
+use crate::{
+    device::DeviceRule,
+    ids::UidRange,
+    name::TenantName,
+    net::LinkName,
+    plan::{FilterPlan, Plan},
+};
 
 /// The running Linux kernel. Its methods need root and a process with a single thread.
 #[derive(Clone, Copy, Debug, Default)]

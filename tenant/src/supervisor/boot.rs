@@ -240,7 +240,8 @@ impl Supervisor {
 
     fn sweep(&self) -> Result<(), RunError> {
         let plan = self.plan.as_ref();
-        let failed = plan.and_then(|plan| apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next());
+        let failed =
+            plan.and_then(|plan| apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next());
         failed.map_or(Ok(()), |error| Err(RunError::Sweep(error)))
     }
 
@@ -260,7 +261,11 @@ impl Supervisor {
 
     /// Takes down what there is and writes down why.
     fn fail(&mut self, error: RunError) -> Failed {
-        let leftovers = self.plan.as_ref().map(|plan| apply::stop(&self.kernel, plan, self.network.as_ref())).unwrap_or_default();
+        let leftovers = self
+            .plan
+            .as_ref()
+            .map(|plan| apply::stop(&self.kernel, plan, self.network.as_ref()))
+            .unwrap_or_default();
         let mut message = chain(&error);
         for leftover in leftovers {
             message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));

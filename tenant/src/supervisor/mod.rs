@@ -152,9 +152,11 @@ impl RunError {
             Self::NotRoot => Some("run it as root".to_owned()),
             Self::Busy(_) => Some("stop it first, or use it as it is: tenantctl stop NAME".to_owned()),
             Self::Load(error) => error.help().map(str::to_owned),
-            Self::Sweep(error) => Some(link_help(error).unwrap_or_else(|| {
-                "end what still uses it; the cgroup's cgroup.procs names it".to_owned()
-            })),
+            Self::Sweep(error) => {
+                Some(link_help(error).unwrap_or_else(|| {
+                    "end what still uses it; the cgroup's cgroup.procs names it".to_owned()
+                }))
+            }
             Self::Unit(_) => Some("start it through its unit manager: tenantctl start NAME".to_owned()),
             Self::Died(_) | Self::ProgramFailed(_) | Self::NotReady(_) | Self::RebootLoop => {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
