@@ -325,9 +325,9 @@ fn what_an_admin_flushed_is_put_back_and_no_connection_breaks() {
     let whole = ruleset(&host);
     let harm = [
         "nft flush ruleset",
-        "for t in $(nft list tables | grep -o 'tenantry.*'); do nft flush set inet $t pins4; nft flush map inet $t groups; done",
-        "for t in $(nft list tables | grep -o 'tenantry.*'); do nft delete table inet $t 2>/dev/null || true; done",
-        "for t in $(nft list tables | grep -o 'tenantry.*'); do nft insert rule inet $t pin accept 2>/dev/null || true; done",
+        "for t in $(nft list tables | sed -n 's/table inet //p'); do nft flush set inet $t macs; nft flush map inet $t groups; done",
+        "for t in $(nft list tables | sed -n 's/table inet //p'); do nft delete table inet $t 2>/dev/null || true; done",
+        "for t in $(nft list tables | sed -n 's/table inet //p'); do nft insert rule inet $t pin accept 2>/dev/null || true; done",
     ];
     for script in harm {
         host.network().shell(script).ok();
@@ -355,6 +355,7 @@ fn what_an_admin_flushed_is_put_back_and_no_connection_breaks() {
 #[test]
 fn tenants_that_start_at_once_without_tables_all_get_into_them() {
     let host = Host::start();
+    let none = elements(&host);
     let names: Vec<String> = (0..8).map(|number| format!("t{number}")).collect();
     for name in &names {
         host.create(name, &["--image", "busybox"]);
@@ -368,7 +369,11 @@ fn tenants_that_start_at_once_without_tables_all_get_into_them() {
         let (_, supervisor) = Tenant::new(&host, name).pids();
         Run::new("kill", ["-9", &supervisor.to_string()]).ok();
     }
-    poll::until_true("what they had is gone", || elements(&host) == 0);
+    poll::until_true("all are down", || {
+        names.iter().all(|name| Tenant::new(&host, name).phase() != "running")
+    });
+    let left = host.run("nft", &["list", "ruleset"]).ok().stdout;
+    assert_eq!(elements(&host), none, "{left}");
     host.ctl(&["start", "--all"]).ok();
     assert_eq!(elements(&host), before);
     host.ctl(&["doctor"]).ok();
