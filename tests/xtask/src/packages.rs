@@ -27,7 +27,7 @@ packages! {
     BUSYBOX: "busybox-static", "busybox", "is the busybox image";
     EROFS: "erofs-utils", "mkfs.erofs", "makes images for --format erofs";
     IPROUTE: "iproute2", "ip", "brings the loopback of a test host up";
-    NFTABLES: "nftables", "nft", "shows what the firewall holds";
+    NFTABLES: "nftables", "nft", "keeps tenants from forging addresses, and shows what it holds";
     UTIL_LINUX: "util-linux", "nsenter", "makes and enters namespaces";
     MOUNT: "mount", "losetup", "makes the small disks of the disk-full tests";
     E2FSPROGS: "e2fsprogs", "mkfs.ext4", "makes the small disks of the disk-full tests";
@@ -37,14 +37,14 @@ packages! {
 }
 
 /// What `demo` needs.
-pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING];
+pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING, NFTABLES];
 /// What the native tests need.
 pub(crate) const TEST: &[Package] =
     &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
 /// What `check` needs.
 pub(crate) const CHECK: &[Package] = &[CODESPELL];
 /// What `bench` needs besides.
-pub(crate) const BENCH: &[Package] = &[MMDEBSTRAP, KEYRING, IPROUTE, UTIL_LINUX, LXC, NSPAWN];
+pub(crate) const BENCH: &[Package] = &[MMDEBSTRAP, KEYRING, IPROUTE, NFTABLES, UTIL_LINUX, LXC, NSPAWN];
 
 impl Package {
     fn is_there(&self) -> bool {
