@@ -306,6 +306,17 @@ fn a_command_in_a_tenant_of_its_own_leaves_nothing_behind() {
     let fed = lxc.command("lxc-execute", &["-n", "app", "--", "cat"]).stdin("through a pipe\n").ok();
     assert_eq!(fed.stdout, "through a pipe\n");
 
+    // A signal is for the command, and nothing stays.
+    let script = "touch /tmp/here; exec sleep 1000";
+    let mut sleeper = lxc.command("lxc-execute", &["-n", "app", "--", "sh", "-c", script]).spawn();
+    let app = Tenant::new(&lxc.host, "app");
+    poll::until_true("the command runs", || app.shell("test -e /tmp/here").output().status.success());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(sleeper.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it can be signalled");
+    let status = poll::until("lxc-execute ends", || sleeper.try_wait().expect("a child"));
+    assert_eq!(status.code(), Some(143));
+    assert_eq!(lxc.says("lxc-ls"), "");
+
     // Of one that exists, only this once.
     lxc.run("lxc-create -n stays -t busybox").ok();
     assert_eq!(run(&["-n", "stays", "--", "/bin/false"]).code(), 1);

@@ -69,13 +69,14 @@ impl Applet for Execute {
             make: true,
         };
         let program = units::program()?;
-        let tenant = Temporary::start(lxc, &name, &setup)?;
+        let mut tenant = Temporary::start(lxc, &name, &setup)?;
         let mut child = Command::new(&program);
         child.arg("--root").arg(lxc.layout().root()).arg("exec");
         if let Some(uid) = &self.uid {
             child.arg("--user").arg(uid);
         }
-        let status = child.arg(name.as_str()).arg("--").args(command).status();
+        child.arg(name.as_str()).arg("--").args(command);
+        let status = tenant.run(child);
         tenant.kill();
         drop(tenant);
         let status = status.map_err(|error| {

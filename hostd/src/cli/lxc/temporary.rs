@@ -1,9 +1,10 @@
 //! A tenant that is started for one command: one that exists, with another init for this once; or one that
 //! is made for it and goes with it, as every container of LXC 0.6 did.
 
-use std::path::Path;
+use std::{io, path::Path, process::ExitStatus};
 
 use hyper::Method;
+use nix::unistd::Pid;
 use tenant::TenantName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,6 +14,10 @@ use crate::{
     cli::import_lxc::{self, Choice},
     error::{Code, Failure},
 };
+
+/// What is caught, and passed on to the command.
+const SIGNALS: [SignalKind; 4] =
+    [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
 
 /// What it is started with.
 pub(super) struct Setup<'a> {
@@ -34,17 +39,16 @@ pub(super) struct Temporary<'a> {
     name: TenantName,
     made: bool,
     /// Signals that would end this program before it has cleaned up are caught while it lasts.
-    _signals: Vec<Signal>,
+    signals: [Signal; 4],
 }
 
 impl<'a> Temporary<'a> {
     /// Starts the tenant, which does not run.
     pub(super) fn start(lxc: &'a Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<Self> {
         let signals = lxc.wait(async {
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
-                .into_iter()
-                .map(|kind| signal(kind).map_err(|error| Failure::of(Code::Failed, &error)))
-                .collect::<Result<Vec<_>>>()
+            let catch = |kind| signal(kind).map_err(|error| Failure::of(Code::Failed, &error));
+            let [hangup, interrupt, quit, terminate] = SIGNALS.map(catch);
+            Ok([hangup?, interrupt?, quit?, terminate?])
         })?;
         let found = lxc.find(name)?;
         if found.is_some() && (setup.file.is_some() || !setup.define.is_empty()) {
@@ -55,7 +59,7 @@ impl<'a> Temporary<'a> {
             return Err(Failure::new(Code::NoTenant, "No container config specified")
                 .help(format!("make the tenant first: lxc-create -n {name} -f FILE")));
         }
-        let mut temporary = Temporary { lxc, name: name.clone(), made: false, _signals: signals };
+        let mut temporary = Temporary { lxc, name: name.clone(), made: false, signals };
         match (&setup.init, found) {
             (_, None) => {
                 make(lxc, name, setup)?;
@@ -77,6 +81,28 @@ impl<'a> Temporary<'a> {
     /// Whether it goes when the command has ended.
     pub(super) fn is_made(&self) -> bool {
         self.made
+    }
+
+    /// Runs a command of the host to its end; signals that come meanwhile are for it.
+    pub(super) fn run(&mut self, command: std::process::Command) -> io::Result<ExitStatus> {
+        let [hangup, interrupt, quit, terminate] = &mut self.signals;
+        self.lxc.runtime.block_on(async {
+            let mut child = tokio::process::Command::from(command).spawn()?;
+            loop {
+                let kind = tokio::select! {
+                    status = child.wait() => return status,
+                    _ = hangup.recv() => nix::sys::signal::Signal::SIGHUP,
+                    _ = interrupt.recv() => nix::sys::signal::Signal::SIGINT,
+                    _ = quit.recv() => nix::sys::signal::Signal::SIGQUIT,
+                    _ = terminate.recv() => nix::sys::signal::Signal::SIGTERM,
+                };
+                let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+                if let Some(pid) = pid {
+                    // It may have ended just now.
+                    let _ = nix::sys::signal::kill(pid, kind);
+                }
+            }
+        })
     }
 
     /// Ends it, if it runs.
