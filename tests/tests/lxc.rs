@@ -174,10 +174,10 @@ fn a_system_in_the_background(lxc: &Lxc) {
 
 /// With an open TCP connection, a tty and a pipe.
 fn freezing_keeps_connections_open(lxc: &Lxc) {
-    let foo = Tenant::new(&lxc.host, "foo");
+    let tenant = Tenant::new(&lxc.host, "foo");
     let listener = lxc.host.in_network(|| TcpListener::bind("10.0.0.1:7777").expect("a port of the host"));
     let script = "exec 3<>/dev/tcp/10.0.0.1/7777; while read -r line <&3; do echo got-$line >&3; done";
-    let mut talker = foo.exec(&["/bin/bash", "-c", script]).spawn();
+    let mut talker = tenant.exec(&["/bin/bash", "-c", script]).spawn();
     let (mut stream, _) = listener.accept().expect("the tenant connects");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     assert_eq!(ask(&mut stream, "1"), "got-1");
@@ -213,14 +213,14 @@ fn line(stream: &mut TcpStream) -> String {
 
 /// In 2010 neither worked: halt(8) in a container did nothing, or halted the host.
 fn halt_and_reboot_inside(lxc: &Lxc) {
-    let foo = Tenant::new(&lxc.host, "foo");
-    let before = foo.boot_id();
+    let tenant = Tenant::new(&lxc.host, "foo");
+    let before = tenant.boot_id();
     lxc.run("lxc-attach -n foo -- systemctl reboot").output();
     poll::until_true("foo boots again", || {
-        let state = foo.run_state();
+        let state = tenant.run_state();
         state["phase"] == "running" && state["boots"] == 2
     });
-    assert_ne!(foo.boot_id(), before);
+    assert_ne!(tenant.boot_id(), before);
     lxc.run("lxc-attach -n foo -- systemctl poweroff").output();
     lxc.run("lxc-wait -n foo -s STOPPED -t 60").ok();
 }
