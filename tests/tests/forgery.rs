@@ -49,11 +49,9 @@ fn on_a_routed_link_no_forged_frame_arrives() {
     let [alice, bob, _] = &tenants;
     alice.bring_probe();
     let cast = routed(&host, tenants.each_ref());
-    // Whose address is whose the host does not ask on a routed link: its neighbours are permanent there, and
-    // nobody else is on it. It hears claims, because an address that its admin routed there by hand has to
-    // be asked for; it must not believe them.
-    let claims: Frames =
-        cast.forged().into_iter().filter(|(frame, free)| Cast::is_claim(frame, *free)).collect();
+    // The host hears claims of addresses that nobody has, because one that its admin routed there by hand has
+    // to be asked for; it must not believe them.
+    let claims: Frames = cast.forged().into_iter().filter(|(frame, _)| Cast::is_claim(frame)).collect();
     let forged: Frames = cast.forged().into_iter().filter(|frame| !claims.contains(frame)).collect();
     let honest = cast.honest();
     let all = [forged.clone(), honest.clone()].concat();

@@ -103,6 +103,10 @@ fn nothing_stays_claimed_when_all_are_killed_at_once() {
     kill(init);
     poll::until_true("nobody claims it", || claims(&host).is_empty() && router.phase() != "running");
     // A virtual NIC goes with its namespace when nobody is left who holds it; hardware the kernel sends home.
+    // Namespaces end in the background.
+    poll::until_true("it is home or gone with its peer", || {
+        !link(&host, "w0").is_null() || link(&host, "w1").is_null()
+    });
     if link(&host, "w0").is_null() {
         wire(&host);
     }

@@ -1,6 +1,6 @@
 //! `tenantctl doctor`: whether this host is as tenants need it, and putting back what is ours.
 //!
-//! One check is one function in [`CHECKS`]; it looks at one thing, and with `repair` it puts that thing
+//! One check is one function in `CHECKS`; it looks at one thing, and with `repair` it puts that thing
 //! right. No check touches a tenant that runs.
 //!
 //! | file | what it looks at |

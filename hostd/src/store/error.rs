@@ -220,7 +220,9 @@ impl StoreError {
             Self::HalfRemoved(_) => Code::Busy,
             Self::Conflict(_) => Code::Conflict,
             Self::Setting(_) | Self::Config { .. } | Self::Load(_) => Code::Invalid,
-            Self::Plan { source: PlanError::Directory { .. } | PlanError::Filter { .. }, .. } => Code::Invalid,
+            Self::Plan { source: PlanError::Directory { .. } | PlanError::Filter { .. }, .. } => {
+                Code::Invalid
+            }
             Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
             Self::NoImage { .. } | Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
             Self::PoolFull { .. } => Code::PoolFull,

@@ -250,10 +250,9 @@ impl Cast {
         [parts.concat(), self.protocols()].concat()
     }
 
-    /// Whether a frame claims somebody else's address for itself by ARP or neighbour discovery, to the host.
-    pub fn is_claim(frame: &Frame, free: Free) -> bool {
-        let is_claim = frame.ethertype() == 0x0806 || frame.what.starts_with("neighbour advertisement");
-        is_claim && free != Free::Peer
+    /// Whether a frame claims an address by ARP that nobody has.
+    pub fn is_claim(frame: &Frame) -> bool {
+        frame.ethertype() == 0x0806 && frame.what.ends_with("nobody's address")
     }
 
     /// The same frames as a bridge would switch them that nobody guards, sent from a port of their own.

@@ -4,11 +4,15 @@
 //! Every word of that text is printed from a type that was parsed: names of interfaces and tenants,
 //! addresses, numbers. None can hold a quote, a brace or a line break.
 
-use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use crate::{
     net::{BitRate, Protocol},
-    plan::{FilterPort, HostFilter, TenantFilter, group_number},
+    plan::{FilterPort, GATEWAY4, GATEWAY6, HostFilter, TenantFilter, group_number},
 };
 
 /// Family of a table.
@@ -18,17 +22,20 @@ pub enum Family {
     Inet,
     /// What passes bridges.
     Bridge,
+    /// Who is asked for and answers on routed ports.
+    Arp,
 }
 
 impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Inet, Self::Bridge];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Inet, Self::Bridge, Self::Arp];
 
     /// Its name in nft(8).
     pub fn word(self) -> &'static str {
         match self {
             Self::Inet => "inet",
             Self::Bridge => "bridge",
+            Self::Arp => "arp",
         }
     }
 
@@ -41,7 +48,7 @@ impl Family {
 /// One thing in a table that is not a rule. In this order they can be added, in the reverse one deleted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
-    /// A named limit: [`Item::limit_name`].
+    /// A named limit.
     Limit {
         /// Of which table.
         family: Family,
@@ -66,7 +73,8 @@ pub enum Item {
 }
 
 /// Sets whose keys do not begin with the name of a port.
-const WITHOUT_PORT: [&str; 7] = ["forwards4", "forwards6", "loops4", "loops6", "nat4", "nat6", "open"];
+const WITHOUT_PORT: [&str; 9] =
+    ["forwards4", "forwards6", "loops4", "loops6", "nat4", "nat6", "open", "taken4", "taken6"];
 
 impl Item {
     fn element(family: Family, set: &str, key: &[&dyn ToString], value: &[&dyn ToString]) -> Self {
@@ -105,6 +113,11 @@ impl Item {
                     "forwards4" | "forwards6" => leads_here(value.first()),
                     "loops4" | "loops6" => leads_here(key.first()),
                     "nat4" | "nat6" | "open" => false,
+                    "taken4" | "taken6" => {
+                        let routed = tenant.ports.iter().filter(|port| !port.bridged);
+                        let mut own = routed.flat_map(|port| &port.addresses).map(taken);
+                        own.any(|word| Some(&word) == key.first())
+                    }
                     _ => key
                         .first()
                         .is_some_and(|name| tenant.ports.iter().any(|port| port.name.as_str() == name)),
@@ -208,8 +221,10 @@ pub fn of_host(host: &HostFilter) -> BTreeSet<Item> {
         items.insert(Item::element(Family::Inet, set, &[net], &[]));
     }
     if !host.isolation {
-        items.extend(Family::ALL.map(|family| Item::element(family, "open", &[&host.port_group], &[])));
+        let families = [Family::Inet, Family::Bridge];
+        items.extend(families.map(|family| Item::element(family, "open", &[&host.port_group], &[])));
     }
+    items.extend([GATEWAY4.into(), GATEWAY6.into()].map(|own| taken_item(&own)));
     items
 }
 
@@ -221,7 +236,7 @@ const BURST: u64 = 128 << 10;
 pub fn of_tenant(tenant: &TenantFilter) -> BTreeSet<Item> {
     let mut items = BTreeSet::new();
     for port in &tenant.ports {
-        items.extend(of_port(port));
+        items.extend(of_port(port, tenant.rate.is_some()));
         let family = Family::of(port);
         if let Some(group) = &tenant.group {
             let number = group_number(group);
@@ -241,28 +256,52 @@ pub fn of_tenant(tenant: &TenantFilter) -> BTreeSet<Item> {
     items
 }
 
-fn of_port(port: &FilterPort) -> Vec<Item> {
+/// An address as a key of `taken4` or `taken6`.
+fn taken(address: &IpAddr) -> String {
+    match address {
+        IpAddr::V4(four) => four.to_string(),
+        IpAddr::V6(six) => target(*six),
+    }
+}
+
+fn taken_item(address: &IpAddr) -> Item {
+    let (family, set) = if address.is_ipv4() { (Family::Arp, "taken4") } else { (Family::Inet, "taken6") };
+    Item::element(family, set, &[&taken(address)], &[])
+}
+
+/// An address as it lies in a neighbour advertisement.
+fn target(address: Ipv6Addr) -> String {
+    format!("0x{:x}", address.to_bits())
+}
+
+fn of_port(port: &FilterPort, is_rated: bool) -> Vec<Item> {
     let family = Family::of(port);
-    let name = &port.name;
-    let mut items = vec![Item::element(family, "macs", &[name, &port.mac], &[])];
+    let FilterPort { name, mac, .. } = port;
+    let goes_on = if is_rated { "goto ration" } else { "goto spend" };
+    let mut items = vec![Item::element(family, "macs", &[name, mac], &[])];
     for set in ["sent", "received", "refused", "limited"] {
         items.push(Item::element(family, set, &[name], &[]));
     }
     if !port.bridged {
         items.push(Item::element(family, "flows", &[name], &[]));
+        items.push(Item::element(Family::Arp, "macs", &[name, mac], &[]));
+        items.push(Item::element(Family::Arp, "refused", &[name], &[]));
+        items.extend(port.addresses.iter().map(taken_item));
     }
     if port.is_free() {
         items.push(Item::element(family, "free", &[name], &[]));
     }
     for source in port.sources() {
         match source {
-            IpAddr::V4(four) => items.push(Item::element(family, "pins4", &[name, &four], &[])),
-            IpAddr::V6(six) => {
-                items.push(Item::element(family, "pins6", &[name, &six], &[]));
-                if port.bridged {
-                    let target = format!("0x{:x}", six.to_bits());
-                    items.push(Item::element(family, "targets", &[name, &target], &[]));
+            IpAddr::V4(four) => {
+                items.push(Item::element(family, "pins4", &[name, mac, &four], &[&goes_on]));
+                if !port.bridged {
+                    items.push(Item::element(Family::Arp, "pins4", &[name, mac, &four], &[]));
                 }
+            }
+            IpAddr::V6(six) => {
+                items.push(Item::element(family, "pins6", &[name, mac, &six], &[&goes_on]));
+                items.push(Item::element(family, "targets", &[name, &target(six)], &[]));
             }
         }
     }

@@ -15,7 +15,7 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Both tables as they are.
+/// The tables as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Elements and named limits.
@@ -69,8 +69,10 @@ impl Listing {
         let key = words(key);
         if let (Some(count), Some(port)) = (count, key.first()) {
             let number = |what| count.get(what).and_then(Value::as_u64).unwrap_or_default();
-            let count = Count { packets: number("packets"), bytes: number("bytes") };
-            self.counts.insert((set.to_owned(), port.clone()), count);
+            // A routed port has a set of that name in two tables.
+            let count = self.counts.entry((set.to_owned(), port.clone())).or_default();
+            count.packets += number("packets");
+            count.bytes += number("bytes");
         }
         self.items.insert(Item::Element { family, set: set.to_owned(), key, value });
     }
@@ -87,12 +89,13 @@ fn words(value: &Value) -> Vec<String> {
 fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Object(object) => match object.get("prefix") {
-            Some(prefix) => {
+        Value::Object(object) => match (object.get("prefix"), object.get("goto")) {
+            (Some(prefix), _) => {
                 let length = prefix.get("len").map(word).unwrap_or_default();
                 format!("{}/{length}", prefix.get("addr").map(word).unwrap_or_default())
             }
-            None => value.to_string(),
+            (None, Some(goto)) => format!("goto {}", goto.get("target").map(word).unwrap_or_default()),
+            (None, None) => value.to_string(),
         },
         _ => value.to_string(),
     }

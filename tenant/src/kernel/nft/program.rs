@@ -88,7 +88,7 @@ impl Nft {
         wait(self.spawn(text)?).map(drop)
     }
 
-    /// What both tables hold; nothing when one of them is missing.
+    /// What the tables hold; nothing when one of them is missing.
     ///
     /// # Errors
     /// What it says.
