@@ -14,6 +14,9 @@ use super::{KernelError, Result};
 
 /// How long killed processes may take to go: one in an uninterruptible sleep cannot be hurried.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long to wait for word of that before looking again: the kernel tells at most every 10 ms, and does
+/// not wake anybody for a cgroup that somebody else removes in the meantime.
+const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// How long a cgroup may stay busy after its last process has gone.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -87,8 +90,8 @@ pub(super) fn kill(dir: &Path) -> Result<()> {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            let timeout = Timespec::try_from(left.min(Duration::from_millis(100)))
-                .map_err(|_| io::ErrorKind::InvalidInput)?;
+            let timeout =
+                Timespec::try_from(left.min(LOOK_AGAIN)).map_err(|_| io::ErrorKind::InvalidInput)?;
             poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
         }
         Ok(())
