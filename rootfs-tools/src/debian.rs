@@ -7,12 +7,12 @@ use std::{
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use sha2::{Digest as _, Sha256};
-use tenant::{Layout, ids::Digest};
+use tenant::{Layout, file_error::FileError, ids::Digest};
 
 use crate::{
     explain::{Explain, Outcome},
@@ -94,17 +94,9 @@ pub enum DebianError {
     /// mmdebstrap or cp failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// A file cannot be read or written.
-    #[error("cannot {verb} {path:?}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    /// A file cannot be read, written, made or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl Explain for DebianError {
@@ -117,7 +109,7 @@ impl Explain for DebianError {
                     "check the suite and packages, and that the mirror can be reached (apt-get update); --mirror selects another".to_owned()
                 })
             }),
-            Self::Io { source, .. } => (source.kind() == io::ErrorKind::StorageFull)
+            Self::File(source) => (source.kind() == io::ErrorKind::StorageFull)
                 .then(|| "free some space, or use --root DIR on another disk".to_owned()),
         }
     }
@@ -189,7 +181,7 @@ fn mirrors(staging: &Staging, options: &Options) -> Result<Vec<String>, DebianEr
     }
     let Some(text) = sources::of_host(Path::new("/etc/apt"), &options.suite) else { return Ok(Vec::new()) };
     let path = staging.scratch().join("debian.sources");
-    fs::write(&path, text).map_err(|source| DebianError::Io { verb: "write", path: path.clone(), source })?;
+    fs::write(&path, text).map_err(FileError::when("write", &path))?;
     Ok(vec![path.to_string_lossy().into_owned()])
 }
 
@@ -202,11 +194,7 @@ fn key(options: &Options, mirrors: &[String], packages: &[String]) -> Result<Str
         // A file counts by its content: its name holds the staging directory's.
         let path = Path::new(mirror);
         let text = if path.is_file() {
-            fs::read_to_string(path).map_err(|source| DebianError::Io {
-                verb: "read",
-                path: path.to_owned(),
-                source,
-            })?
+            fs::read_to_string(path).map_err(FileError::when("read", path))?
         } else {
             mirror.clone()
         };
@@ -240,10 +228,11 @@ fn bootstrap(
             progress.step(&format!("mmdebstrap: {step}"));
         }
     })?;
-    let failed = |source| DebianError::Io { verb: "change", path: tree.to_owned(), source };
+    let failed = FileError::when("change", tree);
     let root = RootDir::open(tree).map_err(failed)?;
     root.remove("etc/apt/apt.conf.d/99mmdebstrap").map_err(failed)?;
-    root.write("etc/apt/apt.conf.d/90tenantry", b"Acquire::Languages \"none\";\n", 0o644).map_err(failed)
+    root.write("etc/apt/apt.conf.d/90tenantry", b"Acquire::Languages \"none\";\n", 0o644).map_err(failed)?;
+    Ok(())
 }
 
 fn is_recent(cached: &Path) -> bool {
@@ -267,7 +256,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), DebianError> {
 /// Keeps the base system for the next build; a cache that cannot be written is not an error.
 fn keep(tree: &Path, cached: &Path) -> Result<(), DebianError> {
     let parent = cached.parent().expect("a cache entry lies in a directory");
-    let failed = |source| DebianError::Io { verb: "make", path: parent.to_owned(), source };
+    let failed = FileError::when("make", parent);
     fs::create_dir_all(parent).map_err(failed)?;
     // Setuid programs must be out of reach of the host's users.
     fs::set_permissions(parent, Permissions::from_mode(0o700)).map_err(failed)?;
@@ -282,7 +271,8 @@ fn keep(tree: &Path, cached: &Path) -> Result<(), DebianError> {
 
 fn set_root_password(tree: &Path, password: &RootPassword) -> Result<(), DebianError> {
     let path = Path::new("etc/shadow");
-    let failed = |source| DebianError::Io { verb: "change", path: tree.join(path), source };
+    let whole = tree.join(path);
+    let failed = FileError::when("change", &whole);
     let field = match password {
         RootPassword::Empty => "",
         RootPassword::Locked => "*",
@@ -297,7 +287,8 @@ fn set_root_password(tree: &Path, password: &RootPassword) -> Result<(), DebianE
             None => format!("{line}\n"),
         });
     root.write(path, lines.collect::<String>().as_bytes(), stat.st_mode & 0o7777).map_err(failed)?;
-    std::os::unix::fs::lchown(tree.join(path), Some(stat.st_uid), Some(stat.st_gid)).map_err(failed)
+    std::os::unix::fs::lchown(&whole, Some(stat.st_uid), Some(stat.st_gid)).map_err(failed)?;
+    Ok(())
 }
 
 #[cfg(test)]

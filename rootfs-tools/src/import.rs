@@ -19,6 +19,7 @@ use std::{
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use serde::Serialize;
 use tar::{Archive, EntryType};
+use tenant::file_error::FileError;
 
 use crate::{
     explain::{Explain, Outcome},
@@ -62,17 +63,9 @@ pub struct Report {
 /// Why something cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It cannot be read or unpacked.
-    #[error("cannot {verb} {path:?}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    /// A file cannot be read, written, made or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It is neither a directory nor an archive.
     #[error("{0:?} is neither a directory nor a tar archive (plain, gzip, xz or zstd)")]
     Unknown(PathBuf),
@@ -92,7 +85,7 @@ pub enum ImportError {
 impl Explain for ImportError {
     fn help(&self) -> Option<String> {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::File(source) if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or use --root DIR on another disk".to_owned())
             }
             Self::Hostile { .. } => {
@@ -102,13 +95,13 @@ impl Explain for ImportError {
                 Some("make one with: tar -C DIR --numeric-owner --xattrs -czf FILE .".to_owned())
             }
             Self::Tool(e) => e.help(),
-            Self::Io { .. } => None,
+            Self::File(_) => None,
         }
     }
 
     fn outcome(&self) -> Outcome {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Outcome::NotFound,
+            Self::File(source) if source.kind() == io::ErrorKind::NotFound => Outcome::NotFound,
             _ => Outcome::Failed,
         }
     }
@@ -119,8 +112,7 @@ impl Explain for ImportError {
 /// # Errors
 /// [`ImportError`]; the tree may be there in part then, and is the staging directory's to remove.
 pub fn import(from: &Path, tree: &Path, limits: Limits, progress: &Progress) -> Result<Report, ImportError> {
-    let failed = |verb, source| ImportError::Io { verb, path: from.to_owned(), source };
-    let meta = fs::metadata(from).map_err(|e| failed("read", e))?;
+    let meta = fs::metadata(from).map_err(FileError::when("read", from))?;
     if meta.is_dir() {
         progress.step("copying the directory");
         let options = ["-a", "--reflink=auto", "--one-file-system", "--"].map(OsStr::new);
@@ -128,11 +120,11 @@ pub fn import(from: &Path, tree: &Path, limits: Limits, progress: &Progress) -> 
         return Ok(Report::default());
     }
     progress.step("unpacking the archive");
-    let file = File::open(from).map_err(|e| failed("open", e))?;
+    let file = File::open(from).map_err(FileError::when("open", from))?;
     let reader = decompressed(BufReader::with_capacity(128 << 10, file))
-        .map_err(|e| failed("read", e))?
+        .map_err(FileError::when("read", from))?
         .ok_or_else(|| ImportError::Unknown(from.to_owned()))?;
-    fs::create_dir(tree).map_err(|source| ImportError::Io { verb: "make", path: tree.to_owned(), source })?;
+    fs::create_dir(tree).map_err(FileError::when("make", tree))?;
     unpack(reader, tree, limits)
 }
 
@@ -158,7 +150,7 @@ fn decompressed<'a>(mut reader: impl BufRead + 'a) -> io::Result<Option<Box<dyn 
 /// # Errors
 /// [`ImportError`].
 pub fn unpack(reader: impl Read, tree: &Path, limits: Limits) -> Result<Report, ImportError> {
-    let failed = |source| ImportError::Io { verb: "unpack into", path: tree.to_owned(), source };
+    let failed = FileError::when("unpack into", tree);
     let mut unpacker = Unpacker {
         root: RootDir::open(tree).map_err(failed)?,
         limits,
@@ -172,10 +164,10 @@ pub fn unpack(reader: impl Read, tree: &Path, limits: Limits) -> Result<Report, 
         let name: String = String::from_utf8_lossy(&entry.path_bytes()).chars().take(200).collect();
         unpacker.entry(&mut entry).map_err(|e| match e {
             Refusal::Hostile(reason) => ImportError::Hostile { entry: name, reason },
-            Refusal::Io(source) => ImportError::Io { verb: "unpack", path: PathBuf::from(name), source },
+            Refusal::Io(source) => FileError::new("unpack", name, source).into(),
         })?;
     }
-    unpacker.finish().map_err(failed)
+    Ok(unpacker.finish().map_err(failed)?)
 }
 
 enum Refusal {

@@ -13,9 +13,10 @@ use std::{
 use serde::Serialize;
 use tenant::{
     Layout,
+    file_error::FileError,
     ids::Digest,
     image::{ChannelName, ImageFormat, ImageName, Manifest},
-    record::{self, Durability, RecordError},
+    record::{self, Durability},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -79,20 +80,9 @@ pub enum PublishError {
     /// The store refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The manifest cannot be written.
+    /// A file cannot be read, written, made or removed.
     #[error(transparent)]
-    Record(#[from] RecordError),
-    /// A system call failed.
-    #[error("cannot {verb} {path:?}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    File(#[from] FileError),
 }
 
 impl Explain for PublishError {
@@ -105,8 +95,7 @@ impl Explain for PublishError {
             Self::Tree(e) => e.help(),
             Self::Erofs(e) => e.help(),
             Self::Store(e) => e.help(),
-            Self::Record(e) => full(e.kind()),
-            Self::Io { source, .. } => full(source.kind()),
+            Self::File(e) => full(e.kind()),
         }
     }
 
@@ -130,7 +119,6 @@ pub fn publish(
     progress: &Progress,
 ) -> Result<Published, PublishError> {
     let tree = staging.tree();
-    let io = |verb, path: PathBuf| move |source| PublishError::Io { verb, path, source };
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
     let tree_digest = digest::digest(&tree, &entries)?;
@@ -138,7 +126,7 @@ pub fn publish(
         ImageFormat::Tree => tree_digest,
         ImageFormat::Erofs => digest::of_erofs(&tree_digest),
     };
-    let root = RootDir::open(&tree).map_err(io("open", tree.clone()))?;
+    let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
     let created = !path.exists();
@@ -149,7 +137,7 @@ pub fn publish(
             digest,
             format: request.format,
             created: now(),
-            os: inspect::os_name(&root, request.image.as_str()).map_err(io("read", tree.clone()))?,
+            os: inspect::os_name(&root, request.image.as_str()).map_err(FileError::when("read", &tree))?,
             arch: inspect::arch(&tree, &entries),
             source: request.source.clone(),
             tuned: request.tuned,
@@ -174,9 +162,9 @@ pub fn publish(
     let _lock = Lock::exclusive(layout)?;
     if !path.exists() {
         let versions = layout.versions(&request.image);
-        fs::create_dir_all(&versions).map_err(io("make", versions.clone()))?;
-        fs::rename(staging.version(), &path).map_err(io("publish", path.clone()))?;
-        File::open(&versions).and_then(|dir| dir.sync_all()).map_err(io("sync", versions))?;
+        fs::create_dir_all(&versions).map_err(FileError::when("make", &versions))?;
+        fs::rename(staging.version(), &path).map_err(FileError::when("publish", &path))?;
+        File::open(&versions).and_then(|dir| dir.sync_all()).map_err(FileError::when("sync", &versions))?;
     }
     let channel_moved = crate::store::point_channel(layout, &request.image, &request.channel, &digest)?;
     Ok(Published {
@@ -199,7 +187,7 @@ fn sync(staging: &Staging) -> Result<(), PublishError> {
         rustix::fs::syncfs(&dir)?;
         dir.sync_all()
     };
-    sync().map_err(|source| PublishError::Io { verb: "sync", path: version.clone(), source })
+    Ok(sync().map_err(FileError::when("sync", &version))?)
 }
 
 fn now() -> String {

@@ -20,9 +20,10 @@ use rustix::{
 use serde::Serialize;
 use tenant::{
     Allocation, Layout, TenantName,
+    file_error::FileError,
     ids::Digest,
     image::{ChannelName, ImageName, ImageRef, Manifest, ManifestError, VersionRef},
-    record::{self, Durability, RecordError},
+    record::{self, Durability},
     state::RunState,
 };
 
@@ -98,20 +99,9 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A file that cannot be read or written.
+    /// A file cannot be read, written, made or removed.
     #[error(transparent)]
-    Record(#[from] RecordError),
-    /// A system call failed.
-    #[error("cannot {verb} {path:?}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    File(#[from] FileError),
 }
 
 fn tenants(users: &[TenantName]) -> String {
@@ -137,10 +127,10 @@ impl Explain for StoreError {
                 format!("move the channel first: rootfsctl channel {image} {} VERSION", channels[0])
             }
             Self::Allocation { .. } => "repair or remove the tenant's allocation.toml".to_owned(),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::File(source) if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as root".to_owned()
             }
-            Self::Manifest { .. } | Self::Record(_) | Self::Io { .. } => return None,
+            Self::Manifest { .. } | Self::File(_) => return None,
         })
     }
 
@@ -151,7 +141,7 @@ impl Explain for StoreError {
             | Self::InChannel { .. }
             | Self::Ambiguous { .. }
             | Self::Allocation { .. } => Outcome::Refused,
-            Self::Manifest { .. } | Self::Record(_) | Self::Io { .. } => Outcome::Failed,
+            Self::Manifest { .. } | Self::File(_) => Outcome::Failed,
         }
     }
 }
@@ -173,7 +163,7 @@ impl Lock {
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(Self(file))
         };
-        lock().map_err(|source| StoreError::Io { verb: "lock", path: path.clone(), source })
+        Ok(lock().map_err(FileError::when("lock", &path))?)
     }
 }
 
@@ -368,7 +358,7 @@ impl Store {
         let _lock = Lock::exclusive(&self.layout)?;
         self.channel(image, channel)?;
         let path = self.layout.channel(image, channel);
-        fs::remove_file(&path).map_err(|source| StoreError::Io { verb: "remove", path, source })
+        Ok(fs::remove_file(&path).map_err(FileError::when("remove", &path))?)
     }
 
     /// Removes a version.
@@ -404,13 +394,13 @@ impl Store {
             }
             for channel in channels {
                 let path = self.layout.channel(image, &channel);
-                fs::remove_file(&path).map_err(|source| StoreError::Io { verb: "remove", path, source })?;
+                fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
             }
             self.hide(image, digest)?
         };
         self.unmount(digest)?;
         // Out of sight already: the slow part holds no lock, and the next build finishes a killed one.
-        fs::remove_dir_all(&gone).map_err(|source| StoreError::Io { verb: "remove", path: gone, source })
+        Ok(fs::remove_dir_all(&gone).map_err(FileError::when("remove", &gone))?)
     }
 
     /// Takes away the mount that tenants of an erofs version clone; none is there for other formats.
@@ -418,12 +408,12 @@ impl Store {
         let at = self.layout.image_mount(digest);
         match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
-            Err(e) => return Err(StoreError::Io { verb: "unmount", path: at, source: e.into() }),
+            Err(e) => return Err(FileError::new("unmount", at, e).into()),
         }
         for leftover in [fs::remove_dir(&at), fs::remove_file(at.with_extension("lock"))] {
             match leftover {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::Io { verb: "remove", path: at, source: e });
+                    return Err(FileError::new("remove", at, e).into());
                 }
                 _ => {}
             }
@@ -444,7 +434,7 @@ impl Store {
         };
         let held = hide().map_err(|source| {
             let _ = fs::remove_dir_all(&gone);
-            StoreError::Io { verb: "remove", path: self.layout.version(image, digest), source }
+            FileError::when("remove", &self.layout.version(image, digest))(source)
         })?;
         if names::<Digest>(&self.layout.versions(image))?.is_empty() && self.channels(image)?.is_empty() {
             let _ = fs::remove_dir_all(self.layout.image(image));
@@ -485,18 +475,18 @@ pub(crate) fn point_channel(
         return Ok(false);
     }
     let dir = path.parent().expect("a channel lies in a directory").to_owned();
-    fs::create_dir_all(&dir).map_err(|source| StoreError::Io { verb: "make", path: dir, source })?;
+    fs::create_dir_all(&dir).map_err(FileError::when("make", &dir))?;
     record::write(&path, text.as_bytes(), Durability::Durable)?;
     Ok(true)
 }
 
 /// Entries of a directory whose names parse, sorted; none if it is absent.
 fn names<T: std::str::FromStr + Ord>(dir: &Path) -> Result<Vec<T>, StoreError> {
-    let failed = |source| StoreError::Io { verb: "read", path: dir.to_owned(), source };
+    let failed = FileError::when("read", dir);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(failed(source)),
+        Err(e) => return Err(failed(e).into()),
     };
     let mut names = BTreeSet::new();
     for entry in entries {

@@ -19,6 +19,7 @@ pub mod claim;
 pub mod config;
 pub mod device;
 pub mod facts;
+pub mod file_error;
 pub mod host;
 pub mod ids;
 pub mod image;

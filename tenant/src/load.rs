@@ -6,12 +6,13 @@ use crate::{
     allocation::{Allocation, AllocationError},
     config::Tenant,
     facts::HostFacts,
+    file_error::FileError,
     image::{Manifest, ManifestError},
     layout::Layout,
     name::TenantName,
     plan::{Inputs, Plan, PlanError, plan},
     profile::{self, LoadError},
-    record::{self, RecordError},
+    record,
 };
 
 /// Why there is no plan for a name.
@@ -51,7 +52,7 @@ pub enum LoadPlanError {
     },
     /// A file that cannot be read.
     #[error(transparent)]
-    Read(#[from] RecordError),
+    Read(#[from] FileError),
     /// The plan itself.
     #[error("tenant {name:?} cannot be planned")]
     Plan {

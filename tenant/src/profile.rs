@@ -4,12 +4,13 @@ use std::io;
 
 use crate::{
     config::{ConfigError, Fragment, ParseError, Tenant, parse_toml},
+    file_error::FileError,
     host::{HostConfig, HostConfigError},
     image::ProfileName,
     layout::Layout,
     name::TenantName,
     ports::{PortTable, PortTableError},
-    record::{self, RecordError},
+    record,
 };
 
 /// The profiles that are compiled in, so that a host without `/usr/share/tenantry` still has them.
@@ -32,7 +33,7 @@ pub enum LoadError {
     NoProfile(String),
     /// A file cannot be read.
     #[error(transparent)]
-    Read(#[from] RecordError),
+    Read(#[from] FileError),
     /// A file is not what it should be.
     #[error("{file} is malformed")]
     Parse {

@@ -4,28 +4,13 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
+
+use crate::file_error::FileError;
 
 /// Largest record or config file that is read, bytes.
 pub const MAX_FILE: u64 = 1 << 20;
-
-/// A record that could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {path:?}")]
-pub struct RecordError {
-    verb: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-impl RecordError {
-    /// The kind of I/O error behind it.
-    pub fn kind(&self) -> io::ErrorKind {
-        self.source.kind()
-    }
-}
 
 /// Whether a write must survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +26,7 @@ pub enum Durability {
 ///
 /// # Errors
 /// The failing call's error; the old file is untouched and no temporary file stays behind.
-pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(), RecordError> {
+pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(), FileError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent.join(format!(".{name}.{}.tmp", std::process::id()));
@@ -60,7 +45,7 @@ pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(),
     };
     replace().map_err(|source| {
         let _ = fs::remove_file(&temporary);
-        RecordError { verb: "write", path: path.to_owned(), source }
+        FileError::new("write", path, source)
     })
 }
 
@@ -69,21 +54,21 @@ pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(),
 ///
 /// # Errors
 /// The failing call's error.
-pub fn overwrite(path: &Path, contents: &[u8]) -> Result<(), RecordError> {
+pub fn overwrite(path: &Path, contents: &[u8]) -> Result<(), FileError> {
     let overwrite = || {
         let mut file = File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
         file.write_all(contents)?;
         file.set_len(contents.len() as u64)?;
         file.sync_all()
     };
-    overwrite().map_err(|source| RecordError { verb: "write", path: path.to_owned(), source })
+    overwrite().map_err(FileError::when("write", path))
 }
 
 /// Reads a text file of at most [`MAX_FILE`] bytes.
 ///
 /// # Errors
 /// The failing call's error, `FileTooLarge`, or `InvalidData` for text that is not UTF-8.
-pub fn read(path: &Path) -> Result<String, RecordError> {
+pub fn read(path: &Path) -> Result<String, FileError> {
     let read = || {
         let mut text = String::new();
         File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
@@ -92,7 +77,7 @@ pub fn read(path: &Path) -> Result<String, RecordError> {
         }
         Ok(text)
     };
-    read().map_err(|source| RecordError { verb: "read", path: path.to_owned(), source })
+    read().map_err(FileError::when("read", path))
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::{fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    file_error::FileError,
     ids::Digest,
-    record::{self, Durability, RecordError},
+    record::{self, Durability},
 };
 
 /// A process named so that a reused pid is not taken for it.
@@ -153,7 +154,7 @@ impl RunState {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read(path: &Path) -> Result<Option<Self>, RecordError> {
+    pub fn read(path: &Path) -> Result<Option<Self>, FileError> {
         match record::read(path) {
             // A file this release cannot parse says nothing about a process of this release.
             Ok(text) => Ok(serde_json::from_str(&text).ok()),
@@ -166,7 +167,7 @@ impl RunState {
     ///
     /// # Errors
     /// What [`record::write`] says.
-    pub fn write(&self, path: &Path) -> Result<(), RecordError> {
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
         let text = serde_json::to_vec(self).expect("a state has only types that JSON can hold");
         record::write(path, &text, Durability::Volatile)
     }

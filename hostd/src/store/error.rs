@@ -6,12 +6,12 @@ use tenant::{
     TenantName,
     allocation::{AllocationError, Illegal},
     config::ParseError,
+    file_error::FileError,
     image::ManifestError,
     kernel::KernelError,
     load::LoadPlanError,
     plan::PlanError,
     profile::LoadError,
-    record::RecordError,
 };
 
 use crate::error::{Code, Failure, chain};
@@ -181,31 +181,18 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// A record or configuration file cannot be read or written.
+    /// A file cannot be read, written, made or removed.
     #[error(transparent)]
-    Record(#[from] RecordError),
-    /// A system call failed.
-    #[error("cannot {verb} {path:?}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    File(#[from] FileError),
 }
 
 impl StoreError {
     fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Create { source, .. } | Self::Destroy { source, .. } | Self::Io { source, .. } => {
-                Some(source.kind())
-            }
+            Self::Create { source, .. } | Self::Destroy { source, .. } => Some(source.kind()),
             Self::Kernel(source) => Some(source.source.kind()),
             Self::Storage { source, .. } => Some(source.source.kind()),
-            Self::Record(source) => Some(source.kind()),
+            Self::File(source) => Some(source.kind()),
             _ => None,
         }
     }

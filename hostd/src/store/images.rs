@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use tenant::{
     Layout,
     allocation::Pinned,
+    file_error::FileError,
     ids::Digest,
     image::{ImageFormat, ImageRef, Manifest, VersionRef},
     kernel::{Kernel, Linux},
@@ -29,7 +30,7 @@ impl ImagesLock {
     /// The lock file cannot be opened or locked.
     pub fn shared(layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.images_lock();
-        let failed = |source| StoreError::Io { verb: "lock", path: path.clone(), source };
+        let failed = FileError::when("lock", &path);
         if !layout.images().is_dir() {
             return Ok(Self(None));
         }
@@ -71,7 +72,7 @@ pub fn resolve(layout: &Layout, reference: &ImageRef) -> Result<Pinned, StoreErr
 
 /// The only version whose digest starts like this, or how many do.
 fn by_prefix(versions: &Path, prefix: &str) -> Result<Result<Digest, usize>, StoreError> {
-    let failed = |source| StoreError::Io { verb: "read", path: versions.to_owned(), source };
+    let failed = FileError::when("read", versions);
     let mut found = Vec::new();
     for entry in fs::read_dir(versions).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();

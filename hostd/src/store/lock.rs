@@ -11,6 +11,8 @@ use rustix::{
     io::Errno,
 };
 
+use tenant::file_error::FileError;
+
 use super::StoreError;
 
 /// The store's lock, held as long as this lives, see flock(2).
@@ -24,7 +26,7 @@ impl StoreLock {
     /// [`StoreError::Locked`] with the pid of the process that has it.
     pub fn take(state: &Path) -> Result<Self, StoreError> {
         let path = state.join("hostd.lock");
-        let failed = |source| StoreError::Io { verb: "lock", path: path.clone(), source };
+        let failed = FileError::when("lock", &path);
         fs::create_dir_all(state).map_err(failed)?;
         let mut file = File::options()
             .create(true)
@@ -40,7 +42,7 @@ impl StoreLock {
                 let _ = (&mut file).take(16).read_to_string(&mut holder);
                 return Err(StoreError::Locked { pid: holder.trim().to_owned() });
             }
-            Err(errno) => return Err(failed(errno.into())),
+            Err(errno) => return Err(failed(errno.into()).into()),
         }
         let note = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;

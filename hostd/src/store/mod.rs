@@ -34,6 +34,7 @@ use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
     config::{self, Fragment},
+    file_error::FileError,
     host::HostConfig,
     image::Manifest,
     kernel::KernelError,
@@ -358,9 +359,8 @@ impl Store {
 /// 128 random bits as a version 4 UUID without its dashes, as machine-id(5) wants it.
 fn random_uuid() -> Result<String, StoreError> {
     let mut bytes = [0_u8; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|errno| {
-        StoreError::Io { verb: "read", path: "/dev/urandom".into(), source: errno.into() }
-    })?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| FileError::new("read", "/dev/urandom", errno))?;
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -378,5 +378,5 @@ fn now() -> String {
 /// # Errors
 /// It cannot be made.
 pub fn make_runtime_dir(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).map_err(|source| StoreError::Io { verb: "make", path: path.to_owned(), source })
+    Ok(fs::create_dir_all(path).map_err(FileError::when("make", path))?)
 }

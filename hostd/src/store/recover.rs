@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tenant::{Allocation, Layout, TenantName, allocation::RecordState, record};
+use tenant::{Allocation, Layout, TenantName, allocation::RecordState, file_error::FileError, record};
 
 use super::{
     StoreError,
@@ -54,7 +54,7 @@ pub fn recover(layout: &Layout) -> Result<(BTreeMap<TenantName, Allocation>, Vec
 }
 
 fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let failed = |source| StoreError::Io { verb: "read", path: dir.to_owned(), source };
+    let failed = FileError::when("read", dir);
     let mut names = Vec::new();
     match fs::read_dir(dir) {
         Ok(entries) => {
@@ -63,7 +63,7 @@ fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(error).into()),
     }
     names.sort();
     Ok(names)
@@ -83,7 +83,7 @@ fn staged(layout: &Layout, path: &Path) -> Result<Option<Allocation>, StoreError
             && !layout.tenant(&allocation.name).exists()
             && layout.manifest(&pinned.image, &pinned.digest).is_file()
     });
-    let failed = |source| StoreError::Io { verb: "recover", path: path.to_owned(), source };
+    let failed = FileError::when("recover", path);
     match whole {
         Some(allocation) => {
             publish(layout, &allocation).map_err(failed)?;
@@ -118,7 +118,7 @@ fn temporary_files(dir: &Path) -> Result<(), StoreError> {
     for name in entries(dir)? {
         if name.starts_with('.') && name.ends_with(".tmp") {
             let path = dir.join(name);
-            fs::remove_file(&path).map_err(|source| StoreError::Io { verb: "remove", path, source })?;
+            fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
         }
     }
     Ok(())

@@ -16,12 +16,12 @@ use crate::{
     attach::window_size,
     config::Fragment,
     facts::HostFacts,
+    file_error::FileError,
     layout::Layout,
     load::{LoadPlanError, load_allocation, load_manifest, load_plan},
     name::TenantName,
     plan::{Inputs, Plan, PlanError, plan},
     profile::{LoadError, load_fragment, load_host, resolve},
-    record::RecordError,
     state::{ProcessRef, RunState},
 };
 
@@ -60,7 +60,7 @@ pub enum ExecError {
     Load(#[from] LoadPlanError),
     /// Its state cannot be read.
     #[error(transparent)]
-    State(#[from] RecordError),
+    State(#[from] FileError),
     /// It does not run.
     #[error("tenant {0:?} is not running")]
     NotRunning(String),

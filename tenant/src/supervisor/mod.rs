@@ -50,13 +50,13 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     apply::{StartError, link_help},
+    file_error::FileError,
     kernel::{KernelError, Linux},
     layout::Layout,
     load::LoadPlanError,
     name::TenantName,
     plan::Plan,
     profile::{LoadError, load_fragment},
-    record::RecordError,
     state::{Exit, Phase, RunState},
 };
 
@@ -96,7 +96,7 @@ pub enum RunError {
     Load(#[from] LoadPlanError),
     /// Its state file.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    File(#[from] FileError),
     /// Something of this process.
     #[error("cannot {operation} {object}")]
     Io {
@@ -162,7 +162,7 @@ impl RunError {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
             }
             Self::Start(error) => Some(error.help().unwrap_or_else(|| start_help(error.step).to_owned())),
-            Self::Record(_) | Self::Io { .. } => None,
+            Self::File(_) | Self::Io { .. } => None,
         }
     }
 
