@@ -11,13 +11,13 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tenant::state::Exit;
+use tenant::{TenantName, state::Exit};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Answer, Body, Named, Parameters,
     tenants::done,
-    types::{Changed, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
+    types::{Changed, Code, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
 };
 use crate::host::Host;
 
@@ -48,18 +48,19 @@ pub(super) async fn start(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    let since = Instant::now();
-    // A client that goes away must not leave a start half way.
-    let own = name.clone();
-    let change = whole(async move { host.start(&own, request.allow_unenforced).await }).await?;
-    Ok(done(name, change, since))
+    whole(name, move |name| async move { host.start(&name, request.allow_unenforced).await }).await
 }
 
-/// Runs an operation to its end even if the client hangs up.
-async fn whole<T: Send + 'static>(
-    operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::spawn(operation).await.map_err(|error| Failure::of(super::types::Code::Failed, &error))?
+/// Runs an operation on a tenant to its end even if the client hangs up: nothing is left half way.
+async fn whole<O, C>(name: TenantName, operation: impl FnOnce(TenantName) -> O) -> Answer<Done>
+where
+    O: Future<Output = Result<C, Failure>> + Send + 'static,
+    C: Into<Changed> + Send + 'static,
+{
+    let since = Instant::now();
+    let ended = tokio::spawn(operation(name.clone())).await;
+    let change = ended.map_err(|error| Failure::of(Code::Failed, &error))??;
+    Ok(done(name, change, since))
 }
 
 /// Stops a tenant and answers when nothing of it is left.
@@ -75,11 +76,8 @@ pub(super) async fn stop(
     Named(name): Named,
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
-    let since = Instant::now();
     let deadline = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
-    let own = name.clone();
-    let change = whole(async move { host.stop(&own, deadline).await }).await?;
-    Ok(done(name, change, since))
+    whole(name, move |name| async move { host.stop(&name, deadline).await }).await
 }
 
 /// Stops a tenant if it runs, then starts it.
@@ -95,10 +93,7 @@ pub(super) async fn restart(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    let since = Instant::now();
-    let own = name.clone();
-    let change = whole(async move { host.restart(&own, request.allow_unenforced).await }).await?;
-    Ok(done(name, change, since))
+    whole(name, move |name| async move { host.restart(&name, request.allow_unenforced).await }).await
 }
 
 /// Kills a tenant, or sends a signal to its init.
@@ -114,9 +109,11 @@ pub(super) async fn kill(
     Named(name): Named,
     Body(request): Body<KillRequest>,
 ) -> Answer<Done> {
-    let since = Instant::now();
-    host.kill(&name, request.signal.as_deref()).await?;
-    Ok(done(name, Changed::Changed, since))
+    let kill = move |name| async move {
+        host.kill(&name, request.signal.as_deref()).await?;
+        Ok(Changed::Changed)
+    };
+    whole(name, kill).await
 }
 
 /// Freezes all processes of a tenant.
@@ -127,9 +124,7 @@ pub(super) async fn kill(
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
 )]
 pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
-    let since = Instant::now();
-    let change = host.freeze(&name, true).await?;
-    Ok(done(name, change, since))
+    whole(name, move |name| async move { host.freeze(&name, true).await }).await
 }
 
 /// Lets the processes of a frozen tenant go on.
@@ -140,9 +135,7 @@ pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) ->
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
 )]
 pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
-    let since = Instant::now();
-    let change = host.freeze(&name, false).await?;
-    Ok(done(name, change, since))
+    whole(name, move |name| async move { host.freeze(&name, false).await }).await
 }
 
 /// What a tenant is waited for to be.
