@@ -108,6 +108,12 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     Ok(Json(Detail {
         nics,
         profile: tenant.as_ref().map(|tenant| tenant.profile.to_string()),
+        group: tenant.as_ref().and_then(|tenant| Some(tenant.group.as_ref()?.as_str().to_owned())),
+        ports: tenant
+            .as_ref()
+            .map(|tenant| tenant.forwards.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        net_rate: tenant.as_ref().and_then(|tenant| tenant.net_rate).map(|rate| rate.to_string()),
         hostname: tenant.map(|tenant| tenant.hostname),
         problem,
         uuid: allocation.uuid,

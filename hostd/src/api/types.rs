@@ -133,6 +133,15 @@ pub struct Detail {
     /// Its interfaces besides loopback, as its next start makes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<Interface>,
+    /// The tenants of this group reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Ports of the host that lead to it, e.g. `2222:22/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// The most it may send, and the most it may receive, in bit/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_rate: Option<String>,
     /// What went over its ports, while it runs and where the packet filter counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,

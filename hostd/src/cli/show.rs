@@ -36,6 +36,9 @@ fn text(detail: &Detail) -> String {
         ("hostname", detail.hostname.clone()),
         ("ipv4", Some(summary.ipv4.clone()).filter(|address| !address.is_empty())),
         ("ipv6", Some(summary.ipv6.clone()).filter(|address| !address.is_empty())),
+        ("group", detail.group.clone()),
+        ("ports", Some(detail.ports.join(" ")).filter(|ports| !ports.is_empty())),
+        ("net rate", detail.net_rate.as_ref().map(|rate| format!("{rate}bit/s each way"))),
         ("image", Some(format!("{} {}", summary.image, detail.digest))),
         ("booted", detail.booted_digest.clone()),
         ("profile", detail.profile.clone()),
@@ -55,7 +58,7 @@ fn text(detail: &Detail) -> String {
     ];
     let mut text = String::new();
     for (key, value) in lines {
-        if key == "image" {
+        if key == "group" {
             text.extend(
                 detail.nics.iter().map(|nic| format!("{:<14}{}\n", "nic", output::clean(&line(nic)))),
             );
