@@ -96,6 +96,18 @@ impl PacketFilter {
         }
     }
 
+    /// Leaves nothing behind where no tenant needs it: hostd ends.
+    pub fn leave(&self, store: &Store) {
+        let left = match of(store) {
+            Ok(None) => return,
+            Ok(Some(host)) => repair::unload(&host).map_err(|error| failure(&error)),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = left {
+            log::warn!("packet filter: {failure}");
+        }
+    }
+
     /// Gives a running tenant the group, the rate and the forwards of a new configuration.
     ///
     /// # Errors

@@ -186,6 +186,15 @@ impl Host {
         }
     }
 
+    /// Takes away what no tenant that runs needs: hostd ends.
+    pub async fn leave(self: &Arc<Self>) {
+        self.units.close();
+        let host = self.clone();
+        if let Err(failure) = blocking(move || host.filter.leave(&host.store)).await {
+            log::warn!("{failure}");
+        }
+    }
+
     /// Starts the tenants that are to start with the host; does so once after each boot of the machine.
     pub async fn autostart(self: &Arc<Self>) {
         let marker = self.layout().run().join("autostarted");

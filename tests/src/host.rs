@@ -273,6 +273,15 @@ impl Host {
         hostd.wait().expect("hostd can be waited for");
     }
 
+    /// Ends hostd with SIGTERM.
+    ///
+    /// # Panics
+    /// When none runs, or it does not end.
+    pub fn end_hostd(&self) {
+        let hostd = self.hostd.lock().expect("no test panicked inside").take().expect("hostd runs");
+        assert!(end(hostd), "hostd did not end on SIGTERM");
+    }
+
     /// Creates a tenant.
     ///
     /// # Panics
@@ -319,18 +328,10 @@ impl Host {
                 }
             }
         }
-        if let Some(mut hostd) = self.hostd.get_mut().expect("no test panicked inside").take() {
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(hostd.id()).unwrap_or_default());
-            let _gone_already = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-            let ended = (0..1000).any(|_| {
-                thread::sleep(Duration::from_millis(5));
-                hostd.try_wait().is_ok_and(|status| status.is_some())
-            });
-            if !ended {
-                faults.push("hostd did not end on SIGTERM".to_owned());
-                drop(hostd.kill());
-                drop(hostd.wait());
-            }
+        if let Some(hostd) = self.hostd.get_mut().expect("no test panicked inside").take()
+            && !end(hostd)
+        {
+            faults.push("hostd did not end on SIGTERM".to_owned());
         }
         for path in self.mounted.drain(..).rev() {
             if let Err(error) = nix::mount::umount2(&path, MntFlags::MNT_DETACH) {
@@ -339,6 +340,21 @@ impl Host {
         }
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
+}
+
+/// Ends a process with SIGTERM; if it does not, kills it and says so.
+fn end(mut process: Child) -> bool {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
+    let _gone_already = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    let ended = (0..1000).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        process.try_wait().is_ok_and(|status| status.is_some())
+    });
+    if !ended {
+        drop(process.kill());
+        drop(process.wait());
+    }
+    ended
 }
 
 fn names(list: &serde_json::Value) -> Vec<String> {

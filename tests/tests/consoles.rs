@@ -1,6 +1,6 @@
 //! Consoles: a prompt, and everything it survives.
 
-use tenantry_tests::{Host, Terminal, poll};
+use tenantry_tests::{Host, Tenant, Terminal, poll};
 
 /// What detaches: Ctrl-], as in telnet(1).
 const DETACH: &str = "\u{1d}";
@@ -11,12 +11,18 @@ fn log_in(terminal: &mut Terminal) {
     terminal.type_until("\r", "alice:~#");
 }
 
+/// The first tty, with root logged in.
+fn session(alice: &Tenant<'_>) -> Terminal {
+    let mut terminal = alice.console(&["-t", "1"]);
+    log_in(&mut terminal);
+    terminal
+}
+
 #[test]
 fn a_tty_that_somebody_attaches_to_has_a_login_prompt() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    let mut terminal = alice.console(&["-t", "1"]);
-    log_in(&mut terminal);
+    let mut terminal = session(&alice);
     terminal.type_in("tty; hostname\r");
     terminal.expect("/dev/");
     terminal.expect("alice");
@@ -26,8 +32,7 @@ fn a_tty_that_somebody_attaches_to_has_a_login_prompt() {
 fn a_session_survives_detaching() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    let mut terminal = alice.console(&["-t", "1"]);
-    log_in(&mut terminal);
+    let mut terminal = session(&alice);
     terminal.type_in("mark=kept-$((40+2))\r");
     terminal.expect("#");
     terminal.type_in(DETACH);
@@ -40,8 +45,7 @@ fn a_session_survives_detaching() {
 fn a_session_survives_the_end_of_hostd() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    let mut terminal = alice.console(&["-t", "1"]);
-    log_in(&mut terminal);
+    let mut terminal = session(&alice);
     terminal.type_in("mark=kept-$((40+2))\r");
     terminal.expect("#");
     host.kill_hostd();
@@ -55,8 +59,7 @@ fn a_session_survives_the_end_of_hostd() {
 fn a_reboot_from_the_console_brings_the_prompt_back_to_the_same_terminal() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    let mut terminal = alice.console(&["-t", "1"]);
-    log_in(&mut terminal);
+    let mut terminal = session(&alice);
     terminal.type_in("systemctl reboot\r");
     poll::until_true("alice boots again", || {
         let state = alice.run_state();
@@ -71,8 +74,7 @@ fn a_reboot_from_the_console_brings_the_prompt_back_to_the_same_terminal() {
 fn a_poweroff_from_the_console_ends_the_tenant_and_the_client() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    let mut terminal = alice.console(&["-t", "1"]);
-    log_in(&mut terminal);
+    let mut terminal = session(&alice);
     terminal.type_in("systemctl poweroff\r");
     terminal.ended();
     alice.awaits("stopped");

@@ -501,3 +501,19 @@ fn a_tenant_can_fill_its_part_of_the_connection_table_alone() {
     poll::until_true("at least 1000 were refused", || refused() >= 1000);
     assert!(tracked() < 8192 + 500, "{} are tracked", tracked());
 }
+
+#[test]
+fn hostd_takes_its_tables_away_when_no_tenant_is_in_them() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let tables = || host.run("nft", &["list", "tables"]).ok().stdout.lines().count();
+    host.end_hostd();
+    assert_eq!(tables(), 3, "alice is in them");
+    host.start_hostd();
+    alice.stop();
+    host.end_hostd();
+    assert_eq!(tables(), 0);
+    host.start_hostd();
+    alice.start();
+    assert_eq!(tables(), 3);
+}

@@ -129,7 +129,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
         // What is being started goes on by itself, and the next hostd finds it.
         () = late => log::warn!("requests that take longer are cut short"),
     }
-    host.units().close();
+    host.leave().await;
     // A start at the next run replaces the file; until then it would only promise an answer.
     let _ = std::fs::remove_file(&socket);
     Ok(())

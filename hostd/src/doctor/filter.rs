@@ -45,7 +45,7 @@ pub(super) fn tables(examination: &Examination<'_>) -> Vec<Finding> {
     let look = if examination.repair { repair::repair } else { repair::inspect };
     match look(&host) {
         Ok(findings) if findings.is_good() => {
-            vec![Finding::ok(format!("tables inet and bridge {} hold what they should", host.table))]
+            vec![Finding::ok(format!("the tables {} hold what they should", host.table))]
         }
         Ok(findings) => told(examination, &host, &findings),
         Err(error) => vec![failed(&error)],

@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure(packages::DEMO, options.no_install)?;
     let demo = Demo { bin: programs::build()?, root };
     let mut record = Record::load(&demo.root)?;
-    record.note_directories(&demo.root)?;
+    record.note_host(&demo.root)?;
     demo.image(&mut record)?;
     demo.hostd(&mut record)?;
     demo.tenants(&mut record)?;
@@ -171,6 +171,7 @@ impl Demo {
             sh::show(self.tool("rootfsctl", &["rm", IMAGE, "--channels"]))?;
             record.change(&self.root, |record| record.image = false)?;
         }
+        record.restore_ipv6()?;
         record.remove_directories(&self.root)?;
         eprintln!("the demo is gone");
         Ok(())

@@ -69,18 +69,39 @@ fn wanted(host: &HostFilter, tenants: &[TenantFilter]) -> BTreeSet<Item> {
     items
 }
 
+/// Takes the tables away, whether they are there or not.
+fn unload_text(table: &str) -> String {
+    // A table can only be deleted that is there.
+    let lines = Family::ALL
+        .map(Family::word)
+        .map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n"));
+    lines.concat()
+}
+
+/// Takes the tables away if no tenant is in them; the next start loads them again. Returns whether they
+/// were there and are gone.
+///
+/// # Errors
+/// What nft says.
+pub fn unload(host: &HostFilter) -> Result<bool> {
+    let nft = Nft::find()?;
+    let _lock = Lock::alone(host)?;
+    let entries = fs::read_dir(&host.runtimes).into_iter().flatten().flatten();
+    let mut names = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<TenantName>().ok());
+    if names.any(|name| host.record(&name).exists()) || nft.list(&host.table)?.is_none() {
+        return Ok(false);
+    }
+    nft.run(&unload_text(&host.table)).map_err(|error| failed(&host.table, error))?;
+    Ok(true)
+}
+
 /// Loads the rules with the elements of these tenants in one transaction, whatever is there now.
 ///
 /// # Errors
 /// What nft says.
 pub fn restore(nft: &Nft, host: &HostFilter, tenants: &[TenantFilter]) -> Result<()> {
     let table = &host.table;
-    let mut text = String::new();
-    for family in Family::ALL {
-        // A table can only be deleted that is there.
-        let family = family.word();
-        text.push_str(&format!("add table {family} {table}\ndelete table {family} {table}\n"));
-    }
+    let mut text = unload_text(table);
     text.push_str(&rules(host));
     text.push_str(&item::add_text(table, &wanted(host, tenants)));
     nft.run(&text).map_err(|error| failed(table, error))

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 /// Directories that the demo makes where they are missing, and then owns whole.
 const OWNED: [&str; 5] =
     ["etc/tenantry", "run/tenantry", "var/cache/tenantry", "var/lib/tenantry", "var/log/tenantry"];
+/// See `Documentation/networking/ip-sysctl.rst`.
+const IPV6_FORWARDING: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const FILE: &str = "var/lib/tenantry/demo.json";
 
 /// The record, kept in [`FILE`].
@@ -30,6 +32,9 @@ pub(super) struct Record {
     pub(super) hostd: Option<Process>,
     /// The tenants that were created.
     pub(super) tenants: Vec<String>,
+    /// Whether this host forwarded no IPv6; a tenant with a routed link turns that on.
+    #[serde(default)]
+    pub(super) kept_ipv6: bool,
 }
 
 /// A process, named so that a reused id is not taken for it.
@@ -82,17 +87,27 @@ impl Record {
         self.directories.is_empty() && !self.image && self.hostd.is_none() && self.tenants.is_empty()
     }
 
-    /// Notes which directories are not there yet.
-    pub(super) fn note_directories(&mut self, root: &Path) -> Result<()> {
+    /// Notes which directories are not there yet, and whether the host forwards IPv6.
+    pub(super) fn note_host(&mut self, root: &Path) -> Result<()> {
         let missing = OWNED.map(|dir| root.join(dir)).into_iter().filter(|dir| !dir.exists());
         let missing: Vec<PathBuf> = missing.collect();
+        let keeps_ipv6 = fs::read_to_string(IPV6_FORWARDING).is_ok_and(|value| value.trim() == "0");
         self.change(root, |record| {
+            record.kept_ipv6 |= keeps_ipv6;
             for dir in missing {
                 if !record.directories.contains(&dir) {
                     record.directories.push(dir);
                 }
             }
         })
+    }
+
+    /// Turns the forwarding of IPv6 off again if it was off before.
+    pub(super) fn restore_ipv6(&self) -> Result<()> {
+        if !self.kept_ipv6 {
+            return Ok(());
+        }
+        fs::write(IPV6_FORWARDING, "0").with_context(|| format!("cannot write {IPV6_FORWARDING}"))
     }
 
     /// Changes the record, on disk before anything else happens.
@@ -133,11 +148,11 @@ mod tests {
         fs::create_dir_all(dir.join("etc/tenantry")).unwrap();
         let mut record = Record::load(&dir).unwrap();
         assert!(record.is_empty());
-        record.note_directories(&dir).unwrap();
+        record.note_host(&dir).unwrap();
         fs::create_dir_all(dir.join("run/tenantry/tenants")).unwrap();
         // A second run must not take what the first one made for something foreign.
         let mut record = Record::load(&dir).unwrap();
-        record.note_directories(&dir).unwrap();
+        record.note_host(&dir).unwrap();
         record.remove_directories(&dir).unwrap();
         assert!(dir.join("etc/tenantry").exists());
         assert!(!dir.join("run").exists());
