@@ -202,6 +202,10 @@ impl Session {
     }
 
     fn reap(&mut self) -> io::Result<()> {
+        // The end of the joiner is told by the same signal, which may come before and after this one's.
+        if self.ended.is_some() {
+            return Ok(());
+        }
         let pid = rustix::process::Pid::from_raw(self.pid.as_raw());
         match rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG) {
             Ok(Some((_, status))) => {
@@ -212,5 +216,23 @@ impl Session {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_told_twice_is_one_end() {
+        let child = std::process::Command::new("false").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        let mut session = Session { pid, signals: Signals::block().unwrap(), ended: None };
+        while session.ended.is_none() {
+            session.reap().unwrap();
+        }
+        assert_eq!(session.ended, Some(1));
+        session.reap().unwrap();
+        assert_eq!(session.ended, Some(1));
     }
 }
