@@ -224,6 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "the session waits for it")]
     fn an_end_that_is_told_twice_is_one_end() {
         let child = std::process::Command::new("false").spawn().unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap());
