@@ -58,11 +58,11 @@ fn make(host: &Host, name: &str) -> Result<()> {
 
 /// Starts and stops one tenant with a routed interface and a port, and the same without, in turns.
 fn starts(host: &Host, among: usize, scale: &Scale, results: &mut Results) -> Result<()> {
-    make(host, "with-60")?;
-    make(host, "none-61")?;
-    sh::read(ctl(host, &["set", "none-61", "nic=[]", "--unset", "ports"]))?;
+    make(host, "with-9000")?;
+    make(host, "none-9001")?;
+    sh::read(ctl(host, &["set", "none-9001", "nic=[]", "--unset", "ports"]))?;
     for round in 0..=scale.repetitions * 2 {
-        for (name, who) in [("with-60", "routed"), ("none-61", "without a network")] {
+        for (name, who) in [("with-9000", "routed"), ("none-9001", "without a network")] {
             timed(ctl(host, &["start", "--allow-unenforced", name]))?;
             let state = Tenant::new(host, name).run_state();
             let exec = state["exec_us"].as_f64().context("state.json has no exec_us")? / 1e3;
@@ -78,7 +78,7 @@ fn starts(host: &Host, among: usize, scale: &Scale, results: &mut Results) -> Re
             }
         }
     }
-    for name in ["with-60", "none-61"] {
+    for name in ["with-9000", "none-9001"] {
         timed(ctl(host, &["destroy", name, "--yes", "--force"]))?;
     }
     Ok(())
