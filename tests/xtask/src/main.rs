@@ -9,6 +9,7 @@ mod packages;
 mod programs;
 mod sh;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 

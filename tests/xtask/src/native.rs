@@ -147,7 +147,7 @@ struct Target {
 }
 
 /// Builds the test programs of this tier; their paths.
-fn build_tests() -> Result<Vec<PathBuf>> {
+pub(crate) fn build_tests() -> Result<Vec<PathBuf>> {
     let args = ["test", "--package", "tenantry-tests", "--features", "native", "--tests", "--no-run"];
     let mut cargo = sh::cargo(&args);
     cargo.args(["--locked", "--message-format", "json-render-diagnostics"]);

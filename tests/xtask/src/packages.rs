@@ -32,6 +32,10 @@ packages! {
     MOUNT: "mount", "losetup", "makes the small disks of the disk-full tests";
     E2FSPROGS: "e2fsprogs", "mkfs.ext4", "makes the small disks of the disk-full tests";
     CODESPELL: "codespell", "codespell", "finds misspelt words";
+    QEMU: "qemu-system-x86", "qemu-system-x86_64", "is the virtual machine";
+    CPIO: "cpio", "cpio", "packs its initial ramdisk";
+    XZ: "xz-utils", "xz", "unpacks its modules";
+    BINUTILS: "binutils", "objcopy", "makes test programs small enough for its disk";
     LXC: "lxc", "lxc-start", "is measured against";
     NSPAWN: "systemd-container", "systemd-nspawn", "is measured against";
 }
@@ -41,6 +45,9 @@ pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING, NFTABLES];
 /// What the native tests need.
 pub(crate) const TEST: &[Package] =
     &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
+/// What the tier in a virtual machine needs.
+pub(crate) const VM: &[Package] =
+    &[MMDEBSTRAP, KEYRING, BUSYBOX, UTIL_LINUX, E2FSPROGS, QEMU, CPIO, XZ, BINUTILS];
 /// What `check` needs.
 pub(crate) const CHECK: &[Package] = &[CODESPELL];
 /// What `bench` needs besides.

@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{native, sh};
+use crate::{native, sh, vm};
 
 /// Options of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Which tests: those that run anywhere, those that need root, or all.
+    /// Which tests: those that run anywhere, those that need root, or both; those on other kernels.
     #[arg(long, default_value = "all")]
     tier: Tier,
     /// Refuse to install missing Debian packages.
@@ -31,7 +31,9 @@ enum Tier {
     Pure,
     /// Real tenants on this machine, as root.
     Native,
-    /// Both.
+    /// Some of them on other kernels, in a virtual machine.
+    Vm,
+    /// Pure and native.
     All,
 }
 
@@ -53,16 +55,21 @@ impl std::ops::AddAssign for Count {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut count = Count::default();
     let mut faults = Vec::new();
-    if options.tier != Tier::Native {
+    let has = |tier| options.tier == tier || options.tier == Tier::All;
+    if has(Tier::Pure) {
         pure(options, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }
-    if options.tier != Tier::Pure {
+    if has(Tier::Native) {
         let wanted = native::Wanted {
             no_install: options.no_install,
             tenants: options.tenants,
             filter: options.filter.as_deref(),
         };
         native::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+    }
+    if options.tier == Tier::Vm {
+        let wanted = vm::Wanted { no_install: options.no_install, filter: options.filter.as_deref() };
+        vm::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }
     for fault in &faults {
         eprintln!("error: {fault}");

@@ -1,0 +1,176 @@
+//! The tier in a virtual machine: native test programs on Debian's kernels, older than this machine's and with what
+//! it lacks (VLANs, loadable modules), beside a systemd that is PID 1 and a pure cgroup v2.
+//!
+//! QEMU emulates the processor (TCG), so that nothing depends on `/dev/kvm`. Programs take about eight times
+//! as long in there.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    native, packages, programs, sh,
+    test::{Count, counted},
+};
+
+/// What is wanted of a run.
+pub(crate) struct Wanted<'a> {
+    pub(crate) no_install: bool,
+    pub(crate) filter: Option<&'a str>,
+}
+
+/// A kernel, and which test programs run on it.
+struct Kernel {
+    /// Start of its version.
+    series: &'static str,
+    programs: &'static [&'static str],
+}
+
+const KERNELS: [Kernel; 2] = [
+    // That of Debian 12's backports: what a host is expected to have.
+    Kernel { series: "6.12.", programs: &["life", "nics", "devices"] },
+    // Debian 12's own: the oldest that is taken.
+    Kernel { series: "6.1.", programs: &["nics", "isolation"] },
+];
+
+/// Images that the tests boot.
+const IMAGES: [&str; 2] = ["debian", "busybox"];
+/// Memory of the machine, MiB.
+const MEMORY: u32 = 4096;
+/// After which a machine is taken for hung.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The Debian that the machine boots, of which both kernels are a part.
+const DEBIAN: &str = include_str!("vm/debian.sh");
+/// What its one service runs.
+const RUN: &str = include_str!("vm/run.sh");
+
+/// Boots a machine for each kernel and runs native tests in it.
+pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
+    sh::need_root("the tier in a virtual machine")?;
+    packages::ensure(packages::VM, wanted.no_install)?;
+    let bin = programs::build()?;
+    fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
+    let images = native::images(&bin, &IMAGES)?;
+    let tests = native::build_tests()?;
+    let dir = sh::target().join("tenantry-cache/vm");
+    let machine = machine(&dir)?;
+    for kernel in &KERNELS {
+        let payload = payload(&dir, &bin, &images, &tests, kernel, wanted.filter)?;
+        *count += boot(&dir, &machine, &payload, kernel)?;
+    }
+    Ok(())
+}
+
+/// The directory with the disk, kernels and initial ramdisks, made once for each state of [`DEBIAN`].
+fn machine(dir: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(dir)?;
+    let script = dir.join("debian.sh");
+    let machine = dir.join("machine");
+    if fs::read_to_string(&script).is_ok_and(|text| text == DEBIAN) && machine.is_dir() {
+        return Ok(machine);
+    }
+    eprintln!("making a virtual Debian");
+    let begin = Instant::now();
+    let _ = fs::remove_file(&script);
+    for old in [&machine, &dir.join("new")] {
+        if old.exists() {
+            fs::remove_dir_all(old)?;
+        }
+    }
+    fs::create_dir(dir.join("new"))?;
+    let mut make = sh::command("sh", &["-eu", "-c", DEBIAN]);
+    make.current_dir(dir.join("new"));
+    sh::show_briefly(make, "the script that makes a virtual Debian")?;
+    fs::rename(dir.join("new"), &machine)?;
+    fs::write(&script, DEBIAN)?;
+    eprintln!("made in {:.1} s", begin.elapsed().as_secs_f64());
+    Ok(machine)
+}
+
+/// A disk with our programs, the images and the tests.
+fn payload(
+    dir: &Path,
+    bin: &Path,
+    images: &Path,
+    tests: &[PathBuf],
+    kernel: &Kernel,
+    filter: Option<&str>,
+) -> Result<PathBuf> {
+    let tree = dir.join("payload");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    fs::create_dir_all(tree.join("bin"))?;
+    fs::create_dir_all(tree.join("tests"))?;
+    for program in ["hostd", "tenantctl", "tenant", "rootfsctl", "probe"] {
+        fs::copy(bin.join(program), tree.join("bin").join(program)).with_context(|| program.to_owned())?;
+    }
+    for (number, name) in kernel.programs.iter().enumerate() {
+        let of_name = |test: &&PathBuf| {
+            let file = test.file_name().unwrap_or_default().to_string_lossy();
+            file.rsplit_once('-').is_some_and(|(program, _)| program == *name)
+        };
+        let test = tests.iter().find(of_name).with_context(|| format!("there is no test program {name}"))?;
+        // The debug information of all of them would not fit.
+        let to = tree.join("tests").join(format!("{number}-{name}"));
+        sh::read(sh::command("objcopy", &["--strip-debug", &test.to_string_lossy(), &to.to_string_lossy()]))?;
+    }
+    let run = tree.join("run");
+    fs::write(&run, RUN.replace("FILTER", filter.unwrap_or_default()))?;
+    fs::set_permissions(&run, Permissions::from_mode(0o755))?;
+    let store = "var/lib/tenantry/images";
+    fs::create_dir_all(tree.join("images").join(store))?;
+    for image in IMAGES {
+        let (from, to) = (images.join(store).join(image), tree.join("images").join(store).join(image));
+        sh::read(sh::command("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()]))?;
+    }
+    let disk = dir.join("payload.img");
+    let _ = fs::remove_file(&disk);
+    File::create(&disk)?.set_len(2 << 30)?;
+    let (from, to) = (tree.to_string_lossy().into_owned(), disk.to_string_lossy().into_owned());
+    sh::read(sh::command("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", "-d", &from, &to]))?;
+    Ok(disk)
+}
+
+fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel) -> Result<Count> {
+    let console = dir.join(format!("console-{}log", kernel.series));
+    let file = |what: &str| -> Result<String> {
+        let mut names = fs::read_dir(machine)?.flatten().map(|entry| entry.path());
+        let start = format!("{what}-{}", kernel.series);
+        let found = names
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start)));
+        Ok(found.with_context(|| format!("there is no {start}…"))?.to_string_lossy().into_owned())
+    };
+    let disk = |path: &Path| format!("file={},if=virtio,format=raw,snapshot=on", path.display());
+    let mut qemu = Command::new("timeout");
+    qemu.args(["--foreground", &PATIENCE.as_secs().to_string(), "qemu-system-x86_64"])
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2", "-m", &MEMORY.to_string()])
+        .args(["-kernel", &file("vmlinuz")?, "-initrd", &file("initrd")?])
+        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=1 quiet"])
+        .args(["-drive", &disk(&machine.join("root.img")), "-drive", &disk(payload)])
+        .args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"])
+        .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
+    println!(
+        "\n     Running {} on Linux {}",
+        kernel.programs.join(", "),
+        file("vmlinuz")?.rsplit_once("vmlinuz-").map_or("", |(_, version)| version)
+    );
+    let begin = Instant::now();
+    let (count, ended) = counted(qemu)?;
+    eprintln!("virtual machine: {:.1} s", begin.elapsed().as_secs_f64());
+    let log = fs::read_to_string(&console).unwrap_or_default();
+    // A machine that panicked has ended as well.
+    if !ended || !log.contains("payload: every program has run") {
+        let last: Vec<&str> = log.lines().rev().take(40).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        bail!("the virtual machine ended before its work was done; its console:\n{}", last.join("\n"));
+    }
+    Ok(count)
+}
