@@ -19,6 +19,11 @@ pub struct KernelVersion {
 }
 
 impl KernelVersion {
+    /// Whether overlayfs takes layers that are mounted nowhere, and of a detached tree a part can be copied.
+    pub fn takes_detached_layers(self) -> bool {
+        self >= Self { major: 6, minor: 15 }
+    }
+
     /// Reads the start of a `uname -r` string.
     pub fn parse(release: &str) -> Option<Self> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);

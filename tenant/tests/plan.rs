@@ -8,6 +8,7 @@ use tenant::{
     allocation::RecordState,
     facts::KernelVersion,
     ids::Digest,
+    image::ImageFormat,
     plan::{PlanError, RootStep},
 };
 
@@ -67,7 +68,18 @@ fn what_cannot_be_started_has_no_plan() {
     let mut old = facts.clone();
     old.kernel = KernelVersion { major: 5, minor: 10 };
     let error = common::plan_with("", &allocation, &manifest, &old).unwrap_err();
-    assert_eq!(error.to_string(), "this kernel is 5.10; overlayfs on detached mounts needs Linux 6.15");
+    assert_eq!(error.to_string(), "this kernel is 5.10; an overlay over idmapped mounts needs Linux 6.1");
+
+    old.kernel = KernelVersion { major: 6, minor: 1 };
+    let plan = common::plan_with("", &allocation, &manifest, &old).unwrap();
+    assert!(plan.attach_layers);
+    assert!(plan.to_string().contains("layers attached"), "{plan}");
+    let mut erofs = manifest.clone();
+    erofs.format = ImageFormat::Erofs;
+    let error = common::plan_with("", &allocation, &erofs, &old).unwrap_err();
+    assert_eq!(error.to_string(), "this kernel is 6.1; an erofs image needs Linux 6.12");
+    let plan = common::plan_with("", &allocation, &manifest, &facts).unwrap();
+    assert!(!plan.attach_layers);
 
     let mut other = manifest.clone();
     other.digest = Digest::from_bytes([9; 32]);

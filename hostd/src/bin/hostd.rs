@@ -70,7 +70,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // While there is a single thread: the check makes a process and a user namespace.
     std::fs::create_dir_all(layout.state()).map_err(failed("make the state directory"))?;
-    let storage = Linux::new().check_storage(&layout.state());
+    let storage = Linux::new().check_storage(&layout.state(), !facts.kernel.takes_detached_layers());
     let (store, findings) = Store::open(layout.clone(), facts.clone(), storage)?;
     for finding in findings {
         log::error!("{:?}: {}", finding.path, hostd::error::chain(&finding.problem));

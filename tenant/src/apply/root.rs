@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use crate::{
     ids::UidRange,
-    kernel::{Access, Entry, Kernel, KernelError, Prepared, Result, Shape, TmpfsUse, Upper},
+    kernel::{Access, Entry, Kernel, KernelError, Prepared, Result, Shape, TmpfsUse, Top, Upper},
     limits::ByteSize,
     path::TenantPath,
     plan::{ImageSource, Plan, RootStep},
@@ -12,6 +12,8 @@ use crate::{
 
 /// Room for the skeleton: directories and links only, no file is ever written there.
 const SKELETON: ByteSize = ByteSize(1 << 20);
+/// The layer of a read-only overlay that gives its root an owner.
+const EMPTY: ByteSize = ByteSize(4096);
 const DEV: ByteSize = ByteSize(64 << 10);
 
 /// Makes every mount that does not belong to the tenant's own namespaces, in the order of the plan.
@@ -30,8 +32,13 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
         uids: plan.uids,
         image: kernel.tree_clone(image, user, Access::ReadOnly)?,
         dirs: kernel.tree_clone(&plan.dirs, user, Access::ReadWrite)?,
+        empty: kernel.tmpfs(TmpfsUse::Files, EMPTY.0, 0o755, plan.uids.base())?,
         whole: OnceCell::new(),
+        namespace: plan.attach_layers.then(|| kernel.layer_namespace()).transpose()?,
     };
+    for tree in [&trees.image, &trees.dirs, &trees.empty] {
+        trees.attach(tree)?;
+    }
     let mut mounts: Vec<Prepared<K::Fd>> = Vec::new();
     for step in &plan.root {
         let tree = match (step, mounts.first()) {
@@ -54,18 +61,28 @@ struct Trees<'a, K: Kernel> {
     uids: UidRange,
     image: K::Fd,
     dirs: K::Fd,
+    /// An empty directory of the tenant's.
+    empty: K::Fd,
     /// One overlay over the whole image, for the paths that are shown of it.
     whole: OnceCell<K::Fd>,
+    /// Where the kernel wants layers to be mounted.
+    namespace: Option<K::LayerNamespace>,
 }
 
 impl<K: Kernel> Trees<'_, K> {
+    fn attach(&self, tree: &K::Fd) -> Result<()> {
+        self.namespace.as_ref().map_or(Ok(()), |namespace| self.kernel.layer_attach(namespace, tree))
+    }
+
     /// A detached copy of a listed path of the image. Never of the image itself: through an overlay of its
     /// own a tenant shares no inode with others.
     fn find(&self, plan: &Plan, at: &TenantPath) -> Result<(K::Fd, Shape)> {
         let whole = match self.whole.get() {
             Some(whole) => whole,
             None => {
-                let whole = self.kernel.overlay(&self.image, None, None, self.uids.base())?;
+                let top = Top::Empty(&self.empty);
+                let whole = self.kernel.overlay(&self.image, None, top, self.uids.base())?;
+                self.attach(&whole)?;
                 self.whole.get_or_init(|| whole)
             }
         };
@@ -89,7 +106,7 @@ impl<K: Kernel> Trees<'_, K> {
     /// The mount of one step; none for the steps that init takes itself.
     fn mount(&self, step: &RootStep) -> Result<Option<K::Fd>> {
         let owner = self.uids.base();
-        let upper = |store| Some(Upper { tree: &self.dirs, store });
+        let upper = |store| Top::Upper(Upper { tree: &self.dirs, store });
         let tree = match step {
             RootStep::Skeleton { dirs, links } => {
                 let tree = self.kernel.tmpfs(TmpfsUse::Files, SKELETON.0, 0o755, owner)?;
@@ -101,7 +118,10 @@ impl<K: Kernel> Trees<'_, K> {
                 }
                 tree
             }
-            RootStep::Shared { at } => self.kernel.overlay(&self.image, Some(at.relative()), None, owner)?,
+            RootStep::Shared { at } => {
+                let top = Top::Empty(&self.empty);
+                self.kernel.overlay(&self.image, Some(at.relative()), top, owner)?
+            }
             RootStep::Overlay { at, store } => {
                 self.kernel.overlay(&self.image, Some(at.relative()), upper(store), owner)?
             }

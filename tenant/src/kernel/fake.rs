@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Upper, Veth,
+    TmpfsUse, Top, Veth,
 };
 use crate::{
     device::DeviceRule,
@@ -125,6 +125,7 @@ fn process(pid: i32) -> String {
 impl Kernel for Fake {
     type Fd = FakeFd;
     type Change = FakeChange;
+    type LayerNamespace = ();
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         self.call("create cgroup", dir.display())?;
@@ -177,6 +178,14 @@ impl Kernel for Fake {
         self.call("mount image", file.display())
     }
 
+    fn layer_namespace(&self) -> Result<()> {
+        self.call("make", "a mount namespace for layers")
+    }
+
+    fn layer_attach(&self, _namespace: &(), _tree: &FakeFd) -> Result<()> {
+        self.call("attach", "a layer")
+    }
+
     fn tree_clone(&self, path: &Path, _user: &FakeFd, _access: Access) -> Result<FakeFd> {
         self.call("clone", path.display())?;
         Ok(self.open(format!("mount of {}", path.display())))
@@ -198,7 +207,7 @@ impl Kernel for Fake {
         &self,
         _lower: &FakeFd,
         dir: Option<&str>,
-        _upper: Option<Upper<'_, FakeFd>>,
+        _top: Top<'_, FakeFd>,
         _owner: u32,
     ) -> Result<FakeFd> {
         let dir = dir.unwrap_or("/");

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Upper, Veth, cgroup, device, mount, netlink, nft, process,
+    TmpfsUse, Top, Veth, cgroup, device, mount, netlink, nft, process,
 };
 use crate::{
     device::DeviceRule,
@@ -33,21 +33,22 @@ impl Linux {
     }
 
     /// Checks, by doing it once, that a directory lies on a filesystem that can hold tenants: one that
-    /// carries an idmapped, writable overlay upper.
+    /// carries an idmapped, writable overlay upper. `attach` as in [`Plan::attach_layers`].
     ///
     /// # Errors
     /// The step that this filesystem refuses.
-    pub fn check_storage(&self, dir: &Path) -> Result<()> {
+    pub fn check_storage(&self, dir: &Path, attach: bool) -> Result<()> {
         let uids = UidRange::try_from(*UidRange::BASES.start())
             .map_err(|error| KernelError::new("check", dir.display(), std::io::Error::other(error)))?;
         let user = process::user_namespace(uids)?;
-        mount::check_storage(dir, &user, uids.base())
+        mount::check_storage(dir, &user, uids.base(), attach)
     }
 }
 
 impl Kernel for Linux {
     type Fd = OwnedFd;
     type Change = nft::Change;
+    type LayerNamespace = mount::LayerNamespace;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         cgroup::create(dir)
@@ -85,6 +86,14 @@ impl Kernel for Linux {
         mount::image_mount(file, at)
     }
 
+    fn layer_namespace(&self) -> Result<mount::LayerNamespace> {
+        mount::LayerNamespace::enter()
+    }
+
+    fn layer_attach(&self, namespace: &mount::LayerNamespace, tree: &OwnedFd) -> Result<()> {
+        namespace.attach(tree)
+    }
+
     fn tree_clone(&self, path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
         mount::tree_clone(path, user, access)
     }
@@ -101,10 +110,10 @@ impl Kernel for Linux {
         &self,
         lower: &OwnedFd,
         dir: Option<&str>,
-        upper: Option<Upper<'_, OwnedFd>>,
+        top: Top<'_, OwnedFd>,
         owner: u32,
     ) -> Result<OwnedFd> {
-        mount::overlay(lower, dir, upper, owner)
+        mount::overlay(lower, dir, top, owner)
     }
 
     fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<OwnedFd> {

@@ -87,6 +87,15 @@ pub struct Upper<'a, Fd> {
     pub store: &'a str,
 }
 
+/// What lies over the lower layer of an overlay, and gives the merged root its owner and mode.
+#[derive(Clone, Copy, Debug)]
+pub enum Top<'a, Fd> {
+    /// Nothing but an empty directory: the overlay is read-only.
+    Empty(&'a Fd),
+    /// What makes it writable.
+    Upper(Upper<'a, Fd>),
+}
+
 /// An entry to be made in a tmpfs.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
@@ -233,6 +242,9 @@ pub trait Kernel {
     type Fd;
     /// A change of the packet filter that is under way. Dropping it waits for its end.
     type Change;
+    /// A mount namespace for layers. Dropping it moves this process back to where it was; what was attached
+    /// lives on in the overlays over it.
+    type LayerNamespace;
 
     /// Makes a cgroup v2 directory; one that exists already is fine.
     fn cgroup_create(&self, dir: &Path) -> Result<()>;
@@ -257,6 +269,11 @@ pub trait Kernel {
 
     /// Mounts an erofs file at a directory unless it is mounted there already.
     fn image_mount(&self, file: &Path, at: &Path) -> Result<()>;
+    /// Moves this process into a mount namespace of its own, where trees can be attached: before Linux 6.15
+    /// overlayfs takes no layer that is mounted nowhere, and of no detached tree a part can be copied.
+    fn layer_namespace(&self) -> Result<Self::LayerNamespace>;
+    /// Attaches a detached tree somewhere in there; it stays usable by its descriptor.
+    fn layer_attach(&self, namespace: &Self::LayerNamespace, tree: &Self::Fd) -> Result<()>;
     /// A detached copy of the mount at `path`, nodev, its owners shifted by `user`'s map, see
     /// mount_setattr(2).
     fn tree_clone(&self, path: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
@@ -265,13 +282,13 @@ pub trait Kernel {
     /// A detached copy of a directory or plain file of a detached tree. Links are followed as if the tree
     /// were the root.
     fn tree_path(&self, tree: &Self::Fd, path: &str) -> Result<(Self::Fd, Shape)>;
-    /// A detached overlay over a directory of a tree (`None` is the tree itself), read-only without an
-    /// upper. `owner` is the host uid that makes files in the upper.
+    /// A detached overlay over a directory of a tree (`None` is the tree itself). `owner` is the host uid that
+    /// makes files in the upper.
     fn overlay(
         &self,
         lower: &Self::Fd,
         dir: Option<&str>,
-        upper: Option<Upper<'_, Self::Fd>>,
+        top: Top<'_, Self::Fd>,
         owner: u32,
     ) -> Result<Self::Fd>;
     /// A detached tmpfs of at most `size` bytes whose root belongs to `owner`.

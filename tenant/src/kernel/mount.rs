@@ -4,6 +4,7 @@
 //! `Documentation/filesystems/overlayfs.rst`.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -11,17 +12,24 @@ use std::{
 };
 
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    unistd::{Gid, Uid, setfsgid, setfsuid},
+};
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat2},
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-        fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+        fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+        mount_change, move_mount, open_tree,
     },
 };
 
-use super::{Access, Entry, KernelError, Result, Shape, TmpfsUse, Upper, raw};
+use super::{Access, Entry, KernelError, Result, Shape, TmpfsUse, Top, Upper, raw};
 
+/// Where a [`LayerNamespace`] has its tmpfs: over the root, where no path leads, for a process keeps the root it
+/// had.
+const PLACES: &str = "/";
 /// A tmpfs has an inode for every 4 KiB of its size, at least this many.
 const MIN_INODES: u64 = 4096;
 
@@ -191,37 +199,38 @@ fn set_layers(context: BorrowedFd<'_>, layers: &[Layer]) -> io::Result<()> {
 pub(super) fn overlay(
     lower: &OwnedFd,
     dir: Option<&str>,
-    upper: Option<Upper<'_, OwnedFd>>,
+    top: Top<'_, OwnedFd>,
     owner: u32,
 ) -> Result<OwnedFd> {
     let object = dir.unwrap_or("/");
     let mount = || -> io::Result<OwnedFd> {
         let lower = open_dir(lower.as_fd(), dir.unwrap_or("."))?;
         let mut layers = Vec::new();
-        match &upper {
-            // overlayfs wants two layers; the first one gives the merged root its owner and mode.
-            None => layers.push(Layer("lowerdir+", tmpfs(TmpfsUse::Files, 4096, 0o755, owner)?)),
-            Some(Upper { tree, store }) => {
+        let is_writable = matches!(top, Top::Upper(_));
+        match &top {
+            // overlayfs wants two layers.
+            Top::Empty(empty) => layers.push(Layer("lowerdir+", open_dir(empty.as_fd(), ".")?)),
+            Top::Upper(Upper { tree, store }) => {
                 layers.push(Layer("upperdir", open_dir(tree.as_fd(), &format!("{store}/upper"))?));
                 layers.push(Layer("workdir", open_dir(tree.as_fd(), &format!("{store}/work"))?));
             }
         }
         layers.push(Layer("lowerdir+", lower));
         let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
-        if upper.is_none() {
+        if !is_writable {
             attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         }
         let tree = as_owner(owner, || {
             let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
             set_layers(context.as_fd(), &layers)?;
-            if upper.is_some() {
+            if is_writable {
                 // Without it rename(2) of a directory of the image fails with EXDEV.
                 fsconfig_set_string(context.as_fd(), "redirect_dir", "on")?;
             }
             create(context, attributes)
         })?;
         let flags = rustix::fs::fstatvfs(&tree)?.f_flag;
-        if upper.is_some() && flags.contains(StatVfsMountFlags::RDONLY) {
+        if is_writable && flags.contains(StatVfsMountFlags::RDONLY) {
             let cause =
                 "overlayfs fell back to read-only: the upper directory cannot be written by the tenant";
             return Err(io::Error::other(cause));
@@ -279,8 +288,52 @@ pub(super) fn seal(tree: &OwnedFd) -> Result<()> {
         .map_err(|error| KernelError::new("make read-only", "the root", error))
 }
 
+/// A mount namespace in which layers are attached, see mount_namespaces(7).
+#[derive(Debug)]
+pub struct LayerNamespace {
+    before: File,
+    /// A tmpfs with a directory for each tree.
+    places: OwnedFd,
+    count: Cell<u32>,
+}
+
+impl LayerNamespace {
+    pub(super) fn enter() -> Result<Self> {
+        let enter = || -> io::Result<Self> {
+            let before = File::open("/proc/self/ns/mnt")?;
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let namespace =
+                Self { before, places: tmpfs(TmpfsUse::Files, 1 << 20, 0o700, 0)?, count: Cell::new(0) };
+            // What is attached here is seen nowhere else.
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount_change("/", private)?;
+            move_mount(&namespace.places, "", CWD, PLACES, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+            Ok(namespace)
+        };
+        enter().map_err(|error| KernelError::new("make", "a mount namespace for layers", error))
+    }
+
+    pub(super) fn attach(&self, tree: &OwnedFd) -> Result<()> {
+        let attach = || -> io::Result<()> {
+            let name = self.count.replace(self.count.get() + 1).to_string();
+            rustix::fs::mkdirat(&self.places, &name, Mode::RWXU)?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            Ok(move_mount(tree, "", &self.places, &name, flags)?)
+        };
+        attach().map_err(|error| KernelError::new("attach", "a layer", error))
+    }
+}
+
+impl Drop for LayerNamespace {
+    fn drop(&mut self) {
+        // Nothing that this process does from here on would be done where it is meant to be.
+        setns(&self.before, CloneFlags::CLONE_NEWNS)
+            .expect("a mount namespace that is held open can be entered");
+    }
+}
+
 /// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem.
-pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32) -> Result<()> {
+pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
     let make = |name: &str| fs::create_dir_all(probe.join(name));
     let result = make("store/upper")
@@ -290,7 +343,12 @@ pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32) -> Result<()
             let tree = tree_clone(&probe, user, Access::ReadWrite)?;
             let lower = tmpfs(TmpfsUse::Files, 4096, 0o755, owner)
                 .map_err(|error| KernelError::new("mount", "tmpfs", error))?;
-            overlay(&lower, None, Some(Upper { tree: &tree, store: "store" }), owner).map(drop)
+            let namespace = attach.then(LayerNamespace::enter).transpose()?;
+            for tree in [&lower, &tree] {
+                namespace.as_ref().map_or(Ok(()), |namespace| namespace.attach(tree))?;
+            }
+            let upper = Upper { tree: &tree, store: "store" };
+            overlay(&lower, None, Top::Upper(upper), owner).map(drop)
         });
     let _ = fs::remove_dir_all(&probe);
     result

@@ -31,7 +31,7 @@ use crate::{
     facts::{HostFacts, KernelVersion},
     host::HostConfig,
     ids::{Digest, UidRange},
-    image::{ImageName, Manifest},
+    image::{ImageFormat, ImageName, Manifest},
     layout::Layout,
     name::TenantName,
 };
@@ -57,6 +57,9 @@ pub struct Plan {
     pub dirs: PathBuf,
     /// How its root is put together, in order.
     pub root: Vec<RootStep>,
+    /// Whether the layers of its overlays are attached, in a mount namespace of the supervisor's, while the
+    /// overlays are made: an older kernel takes none that is mounted nowhere.
+    pub attach_layers: bool,
     /// Whether it gets a time namespace in which it has just booted.
     pub time_namespace: bool,
     /// Its interfaces besides loopback.
@@ -184,8 +187,10 @@ pub struct Inputs<'a> {
     pub unit_cgroup: Option<&'a std::path::Path>,
 }
 
-/// Layers of an overlay that are mounted nowhere: the newest feature that nothing stands in for yet.
-const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 6, minor: 15 };
+/// Overlays over trees with shifted owners, and all before it: nothing stands in for these.
+const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 6, minor: 1 };
+/// erofs from a plain file, without a block device.
+const EROFS_FILES: KernelVersion = KernelVersion { major: 6, minor: 12 };
 
 /// Decides how a tenant is started. Does no I/O.
 ///
@@ -196,9 +201,11 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
     if allocation.state != RecordState::Ready {
         return Err(PlanError::NotReady(allocation.state));
     }
-    if facts.kernel < OLDEST_KERNEL {
-        let feature = "overlayfs on detached mounts";
-        return Err(PlanError::Kernel { feature, need: OLDEST_KERNEL, have: facts.kernel });
+    let erofs = (manifest.format == ImageFormat::Erofs).then_some(("an erofs image", EROFS_FILES));
+    for (feature, need) in [("an overlay over idmapped mounts", OLDEST_KERNEL)].into_iter().chain(erofs) {
+        if facts.kernel < need {
+            return Err(PlanError::Kernel { feature, need, have: facts.kernel });
+        }
     }
     if allocation.pinned.digest != manifest.digest {
         let (pinned, found) = (allocation.pinned.digest, manifest.digest);
@@ -215,6 +222,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         image: root::image_source(layout, manifest),
         dirs: layout.dirs(&tenant.name),
         root: root::plan(tenant, manifest)?,
+        attach_layers: !facts.kernel.takes_detached_layers(),
         time_namespace: facts.time_namespaces,
         filter: filter::plan(inputs, &nics)?,
         nics,

@@ -112,6 +112,9 @@ impl fmt::Display for Plan {
         writeln!(f, "user        0-65535 are {} on the host", self.uids)?;
         let time = if self.time_namespace { " time" } else { "" };
         writeln!(f, "namespaces  user pid mount uts ipc net cgroup{time}")?;
+        if self.attach_layers {
+            writeln!(f, "root        layers attached in a mount namespace apart")?;
+        }
         for step in &self.root {
             writeln!(f, "root        {step}")?;
         }
