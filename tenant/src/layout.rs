@@ -162,6 +162,11 @@ impl Layout {
         self.tenant(name).join("allocation.toml")
     }
 
+    /// `…/tenants/NAME/carried.toml`.
+    pub fn carried(&self, name: &TenantName) -> PathBuf {
+        self.tenant(name).join("carried.toml")
+    }
+
     /// `…/tenants/NAME/dirs`: the tenant's own directories, on-disk owners 0..65535.
     pub fn dirs(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("dirs")

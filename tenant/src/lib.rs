@@ -15,6 +15,7 @@
 pub mod allocation;
 pub mod apply;
 pub mod attach;
+pub mod carried;
 pub mod claim;
 pub mod config;
 pub mod device;
