@@ -9,6 +9,7 @@ pub mod frame;
 pub mod guard;
 pub mod host;
 pub mod howto;
+pub mod machine;
 pub mod namespace;
 pub mod poll;
 pub mod running;

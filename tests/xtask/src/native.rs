@@ -34,7 +34,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = images(&bin, &["debian", "busybox", "bird"])?;
-    let tests = build_tests()?;
+    let tests = build_tests("native")?;
     isolate()?;
     let tmp = sh::target().join("tenantry-cache/tmp");
     fs::create_dir_all(&tmp)?;
@@ -146,15 +146,15 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Builds the test programs of this tier; their paths.
-pub(crate) fn build_tests() -> Result<Vec<PathBuf>> {
-    let args = ["test", "--package", "tenantry-tests", "--features", "native", "--tests", "--no-run"];
+/// Builds the test programs of a tier, which is a feature of their package; their paths.
+pub(crate) fn build_tests(tier: &str) -> Result<Vec<PathBuf>> {
+    let args = ["test", "--package", "tenantry-tests", "--features", tier, "--tests", "--no-run"];
     let mut cargo = sh::cargo(&args);
     cargo.args(["--locked", "--message-format", "json-render-diagnostics"]);
     eprintln!("$ cargo {}", args.join(" "));
     let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("the native tests do not build");
+        bail!("the tests of the tier {tier} do not build");
     }
     let text = String::from_utf8(output.stdout).context("cargo did not print UTF-8")?;
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());

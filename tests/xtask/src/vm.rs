@@ -19,24 +19,86 @@ use crate::{
     test::{Count, counted},
 };
 
+/// The test programs, by the tier they were made for.
+struct Tests {
+    native: Vec<PathBuf>,
+    machine: Vec<PathBuf>,
+}
+
+impl Tests {
+    fn program(&self, program: &Program) -> Result<&Path> {
+        let (paths, name) = match program {
+            Native(name, _) => (&self.native, (*name).to_owned()),
+            Machine(_) => (&self.machine, program.name()),
+        };
+        let is_it = |path: &&PathBuf| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            file.rsplit_once('-').is_some_and(|(stem, _)| stem == name)
+        };
+        let found = paths.iter().find(is_it);
+        found.map(PathBuf::as_path).with_context(|| format!("there is no test program {name}"))
+    }
+}
+
 /// What is wanted of a run.
 pub(crate) struct Wanted<'a> {
     pub(crate) no_install: bool,
     pub(crate) filter: Option<&'a str>,
 }
 
-/// A kernel, and which test programs run on it.
+/// A kernel, and which test programs run on it; between two stages the machine is rebooted.
 struct Kernel {
     /// Start of its version.
     series: &'static str,
-    programs: &'static [&'static str],
+    stages: &'static [&'static [Program]],
+}
+
+/// A test program.
+enum Program {
+    /// One of the native tier, with a host of its own for each test; only the tests whose names hold the second.
+    Native(&'static str, &'static str),
+    /// One that is about the machine itself, with the package installed; in `tests/vm/`.
+    Machine(&'static str),
+}
+use Program::{Machine, Native};
+
+impl Program {
+    /// Its file on the second disk.
+    fn name(&self) -> String {
+        match self {
+            Native(name, _) => format!("native-{name}"),
+            Machine(name) => format!("vm-{name}"),
+        }
+    }
+
+    fn only(&self) -> &'static str {
+        match self {
+            Native(_, only) => only,
+            Machine(_) => "",
+        }
+    }
 }
 
 const KERNELS: [Kernel; 2] = [
     // That of Debian 12's backports: what a host is expected to have.
-    Kernel { series: "6.12.", programs: &["life", "nics", "devices"] },
+    Kernel {
+        series: "6.12.",
+        stages: &[
+            &[
+                Native("nics", "vlan"),
+                Native("limits", ""),
+                Machine("package"),
+                Machine("units"),
+                Machine("limits"),
+                Machine("machined"),
+                Machine("faults"),
+                Machine("before-reboot"),
+            ],
+            &[Machine("after-reboot")],
+        ],
+    },
     // Debian 12's own: the oldest that is taken.
-    Kernel { series: "6.1.", programs: &["nics", "isolation"] },
+    Kernel { series: "6.1.", stages: &[&[Native("isolation", ""), Machine("package")]] },
 ];
 
 /// Images that the tests boot.
@@ -58,11 +120,12 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = native::images(&bin, &IMAGES)?;
-    let tests = native::build_tests()?;
+    let tests = Tests { native: native::build_tests("native")?, machine: native::build_tests("vm")? };
+    let packages = [deb::build("")?, deb::build("+newer")?];
     let dir = sh::target().join("tenantry-cache/vm");
     let machine = machine(&dir)?;
     for kernel in &KERNELS {
-        let payload = payload(&dir, &bin, &images, &tests, kernel, wanted.filter)?;
+        let payload = payload(&dir, &bin, &images, &tests, &packages, kernel, wanted.filter)?;
         *count += boot(&dir, &machine, &payload, kernel)?;
     }
     Ok(())
@@ -99,7 +162,8 @@ fn payload(
     dir: &Path,
     bin: &Path,
     images: &Path,
-    tests: &[PathBuf],
+    tests: &Tests,
+    packages: &[PathBuf],
     kernel: &Kernel,
     filter: Option<&str>,
 ) -> Result<PathBuf> {
@@ -112,18 +176,23 @@ fn payload(
     for program in ["hostd", "tenantctl", "tenant", "rootfsctl", "probe"] {
         fs::copy(bin.join(program), tree.join("bin").join(program)).with_context(|| program.to_owned())?;
     }
-    for (number, name) in kernel.programs.iter().enumerate() {
-        let of_name = |test: &&PathBuf| {
-            let file = test.file_name().unwrap_or_default().to_string_lossy();
-            file.rsplit_once('-').is_some_and(|(program, _)| program == *name)
-        };
-        let test = tests.iter().find(of_name).with_context(|| format!("there is no test program {name}"))?;
-        // The debug information of all of them would not fit.
-        let to = tree.join("tests").join(format!("{number}-{name}"));
-        sh::read(sh::command("objcopy", &["--strip-debug", &test.to_string_lossy(), &to.to_string_lossy()]))?;
+    for package in packages {
+        fs::copy(package, tree.join(package.file_name().unwrap_or_default()))?;
+    }
+    for (stage, programs) in kernel.stages.iter().enumerate() {
+        let mut list = String::new();
+        for program in *programs {
+            let to = tree.join("tests").join(program.name());
+            // The debug information of all of them would not fit.
+            let from = tests.program(program)?.to_string_lossy().into_owned();
+            sh::read(sh::command("objcopy", &["--strip-debug", &from, &to.to_string_lossy()]))?;
+            let only = filter.unwrap_or_else(|| program.only());
+            list.push_str(&format!("{} {only}\n", program.name()));
+        }
+        fs::write(tree.join(format!("stage-{}", stage + 1)), list)?;
     }
     let run = tree.join("run");
-    fs::write(&run, RUN.replace("FILTER", filter.unwrap_or_default()))?;
+    fs::write(&run, RUN)?;
     fs::set_permissions(&run, Permissions::from_mode(0o755))?;
     let store = "var/lib/tenantry/images";
     fs::create_dir_all(tree.join("images").join(store))?;
@@ -141,6 +210,7 @@ fn payload(
 
 fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel) -> Result<Count> {
     let console = dir.join(format!("console-{}log", kernel.series));
+    let journal = dir.join(format!("journal-{}log", kernel.series));
     let file = |what: &str| -> Result<String> {
         let mut names = fs::read_dir(machine)?.flatten().map(|entry| entry.path());
         let start = format!("{what}-{}", kernel.series);
@@ -156,10 +226,12 @@ fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel) -> Result<C
         .args(["-append", "root=/dev/vda rw console=ttyS0 panic=1 quiet"])
         .args(["-drive", &disk(&machine.join("root.img")), "-drive", &disk(payload)])
         .args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"])
-        .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
+        .args(["-serial", &format!("file:{}", journal.display())])
+        .args(["-display", "none", "-monitor", "none", "-nic", "none"]);
+    let programs: Vec<String> = kernel.stages.iter().copied().flatten().map(Program::name).collect();
     println!(
         "\n     Running {} on Linux {}",
-        kernel.programs.join(", "),
+        programs.join(", "),
         file("vmlinuz")?.rsplit_once("vmlinuz-").map_or("", |(_, version)| version)
     );
     let begin = Instant::now();
@@ -171,6 +243,9 @@ fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel) -> Result<C
         let last: Vec<&str> = log.lines().rev().take(40).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         bail!("the virtual machine ended before its work was done; its console:\n{}", last.join("\n"));
+    }
+    if count.failed > 0 {
+        eprintln!("the machine's journal: {}; its console: {}", journal.display(), console.display());
     }
     Ok(count)
 }

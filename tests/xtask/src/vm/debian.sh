@@ -43,7 +43,7 @@ ExecStartPre=/bin/stty -F /dev/ttyS1 raw
 ExecStartPre=/bin/mkdir -p /payload
 ExecStartPre=/bin/mount /dev/vdb /payload
 ExecStart=/payload/run
-ExecStopPost=/bin/systemctl poweroff --no-block
+ExecStopPost=/bin/sh -c '[ -e /run/again ] || systemctl poweroff --no-block'
 StandardOutput=file:/dev/ttyS1
 StandardError=inherit
 TimeoutStartSec=infinity
@@ -55,6 +55,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 echo '/dev/vda / ext4 rw 0 1' > root/etc/fstab
 : > root/etc/machine-id
+# The journal outlives the reboot of the machine.
+mkdir -p root/var/log/journal
 printf '%s\n' overlay veth bridge macvlan 8021q nf_tables loop erofs > root/etc/modules-load.d/payload.conf
 
 for kernel in root/boot/vmlinuz-*; do

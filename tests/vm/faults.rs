@@ -1,0 +1,153 @@
+//! What goes wrong on a host ends in a clear state, and nothing is stuck. One at a time: they disturb the machine.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tenantry_tests::machine::{Unit, journal, property, run, systemctl, tenantctl, until};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hostd_answers() {
+    until("hostd answers", || tenantctl(&["--json", "list"]).output().status.success());
+}
+
+#[test]
+fn a_killed_supervisor_is_started_again_and_leaves_nothing() {
+    let _alone = alone();
+    let unit = Unit::start("alf", &["--image", "debian"]);
+    let old = unit.main_pid();
+    let init = unit.boot();
+    run(&["kill", "-KILL", &old]).ok();
+    until("systemd starts it again", || unit.active_state() == "active" && unit.main_pid() != old);
+    assert_ne!(unit.boot(), init);
+    assert_eq!(unit.property("NRestarts"), "1");
+    assert!(!Path::new(&format!("/proc/{}", init["pid"])).exists(), "the old init is gone");
+    let links = run(&["ip", "-o", "link"]).ok().stdout;
+    assert_eq!(links.matches("ve-alf").count(), 1, "{links}");
+    unit.systemctl("stop").ok();
+    assert!(!run(&["ip", "-o", "link"]).ok().stdout.contains("ve-alf"));
+}
+
+#[test]
+fn hostd_killed_and_restarted_disturbs_no_tenant() {
+    let _alone = alone();
+    let unit = Unit::start("berta", &[]);
+    let (boot, supervisor) = (unit.boot(), unit.main_pid());
+    for signal in ["-KILL", "-TERM"] {
+        let pid = property("hostd.service", "MainPID");
+        run(&["systemctl", "kill", signal.replace('-', "--signal=SIG").as_str(), "hostd.service"]).ok();
+        until("another hostd", || {
+            !["0", pid.as_str()].contains(&property("hostd.service", "MainPID").as_str()) || {
+                // One that ended by SIGTERM comes back with the next request.
+                tenantctl(&["--json", "list"]).output();
+                false
+            }
+        });
+        hostd_answers();
+    }
+    assert_eq!((unit.boot(), unit.main_pid(), unit.state().as_str()), (boot, supervisor, "running"));
+}
+
+#[test]
+fn systemd_and_dbus_started_anew_in_mid_start_lose_nothing() {
+    let _alone = alone();
+    let unit = Unit::create("carl", &["--image", "debian"]);
+    for disturbance in [&["daemon-reexec"][..], &["restart", "dbus.service"], &["daemon-reload"]] {
+        let start = unit.ctl("start", &[]);
+        let started = std::thread::spawn(move || start.output());
+        systemctl(disturbance).ok();
+        started.join().unwrap().succeeded();
+        assert_eq!(unit.active_state(), "active", "after {disturbance:?}");
+        let boot = unit.boot();
+        systemctl(disturbance).ok();
+        hostd_answers();
+        assert_eq!(unit.boot(), boot, "{disturbance:?} disturbs no tenant");
+        unit.ctl("stop", &[]).ok();
+    }
+}
+
+#[test]
+fn a_stop_that_times_out_ends_in_a_kill() {
+    let _alone = alone();
+    let unit = Unit::start("dirk", &["--image", "debian", "--set", "stop_timeout_sec=3"]);
+    let init = unit.boot()["pid"].to_string();
+    run(&["kill", "-STOP", &init]).ok();
+    let stopped = unit.systemctl("stop").ok();
+    assert!((2..25).contains(&stopped.took.as_secs()), "{:?}", stopped.took);
+    assert_ne!(unit.active_state(), "active");
+    assert!(!unit.cgroup().join("payload").exists());
+}
+
+#[test]
+fn without_machined_a_tenant_starts_all_the_same() {
+    let _alone = alone();
+    systemctl(&["mask", "--runtime", "--now", "systemd-machined.service"]).ok();
+    let unit = Unit::create("ernst", &[]);
+    let started = unit.systemctl("start").output();
+    systemctl(&["unmask", "--runtime", "systemd-machined.service"]).ok();
+    started.succeeded();
+    assert_eq!(unit.active_state(), "active");
+}
+
+#[test]
+fn a_slice_that_is_too_small_is_a_failure_with_a_reason() {
+    let _alone = alone();
+    let unit = Unit::create("fritz", &["--image", "debian", "--set", "start_timeout_sec=20"]);
+    systemctl(&["set-property", "--runtime", "tenants.slice", "TasksMax=2"]).ok();
+    let started = unit.ctl("start", &[]).output();
+    systemctl(&["set-property", "--runtime", "tenants.slice", "TasksMax=infinity"]).ok();
+    assert!(!started.status.success());
+    assert!(started.stderr.contains("help:"), "{}", started.stderr);
+    systemctl(&["stop", &unit.unit()]).ok();
+    unit.ctl("start", &[]).ok();
+    assert_eq!(unit.state(), "running");
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_not_tried_again() {
+    let _alone = alone();
+    let unit = Unit::create("gerd", &[]);
+    let file = "/etc/tenantry/tenants/gerd.toml";
+    let good = fs::read_to_string(file).unwrap();
+    fs::write(file, format!("{good}\nno_such_key = 1\n")).unwrap();
+    let refused = unit.systemctl("start").output();
+    assert!(!refused.status.success());
+    assert_eq!(unit.active_state(), "failed");
+    assert_eq!((unit.property("ExecMainStatus"), unit.property("NRestarts")), ("78".into(), "0".into()));
+    assert!(journal(&["-u", &unit.unit()]).contains("no_such_key"));
+    fs::write(file, good).unwrap();
+    unit.systemctl("start").ok();
+}
+
+#[test]
+fn the_directory_of_the_socket_comes_back() {
+    let _alone = alone();
+    let unit = Unit::start("heidi", &[]);
+    let boot = unit.boot();
+    fs::remove_file("/run/tenantry/hostd.sock").unwrap();
+    systemctl(&["restart", "hostd.socket", "hostd.service"]).ok();
+    hostd_answers();
+    assert_eq!(unit.boot(), boot);
+}
+
+#[test]
+fn a_drop_in_against_the_file_is_told() {
+    let _alone = alone();
+    let unit = Unit::create("inge", &["--set", "memory_max=256M"]);
+    let dir = "/etc/systemd/system/tenant@inge.service.d";
+    fs::create_dir_all(dir).unwrap();
+    systemctl(&["set-property", &unit.unit(), "MemoryMax=64M"]).ok();
+    fs::write(format!("{dir}/own.conf"), "[Service]\nEnvironment=NOTHING=1\n").unwrap();
+    systemctl(&["daemon-reload"]).ok();
+    unit.systemctl("start").ok();
+    let shown = unit.ctl("show", &[]).ok().stdout;
+    assert!(shown.contains("64M") && shown.contains("256M"), "{shown}");
+    let _ = fs::remove_dir_all(dir);
+    systemctl(&["daemon-reload"]).ok();
+}

@@ -1,0 +1,108 @@
+//! Limits are properties of the unit, and what they promise is measured from outside.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use tenantry_tests::machine::{Unit, journal, systemctl, until};
+
+#[test]
+fn a_limit_set_by_tenantctl_is_the_unit_s_at_once_and_for_good() {
+    let unit = Unit::start("anna", &["--set", "memory_max=256M"]);
+    assert_eq!(unit.property("MemoryMax"), (256u64 << 20).to_string());
+    unit.ctl("set", &["memory_max=128M", "tasks_max=99", "cpu_weight=300"]).ok();
+    assert_eq!(unit.reads("memory.max", ""), 128 << 20);
+    assert_eq!(unit.reads("pids.max", ""), 99);
+    assert_eq!(unit.reads("cpu.weight", ""), 300);
+    systemctl(&["daemon-reload"]).ok();
+    assert_eq!(unit.property("MemoryMax"), (128u64 << 20).to_string());
+    unit.systemctl("restart").ok();
+    assert_eq!(unit.reads("memory.max", ""), 128 << 20);
+    let status = systemctl(&["status", "--no-pager", &unit.unit()]).output();
+    assert!(!status.stderr.contains("changed on disk"), "{}", status.stderr);
+}
+
+#[test]
+fn set_property_is_shown_and_outlives_a_restart() {
+    let unit = Unit::start("bert", &["--set", "memory_max=512M"]);
+    systemctl(&["set-property", &unit.unit(), "MemoryMax=1G"]).ok();
+    assert_eq!(unit.reads("memory.max", ""), 1 << 30);
+    let shown = unit.ctl("show", &[]).ok().stdout;
+    assert!(shown.contains("1G") && shown.contains("512M"), "both are told:\n{shown}");
+    unit.systemctl("restart").ok();
+    assert_eq!(unit.reads("memory.max", ""), 1 << 30, "a start does not carry what the file has long said");
+    unit.ctl("set", &["memory_max=256M"]).ok();
+    assert_eq!(unit.reads("memory.max", ""), 256 << 20, "the last word counts");
+}
+
+#[test]
+fn a_file_edited_by_hand_is_carried_at_the_next_start_or_reload() {
+    let unit = Unit::start("cora", &["--set", "tasks_max=100"]);
+    let file = "/etc/tenantry/tenants/cora.toml";
+    let edit = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
+    };
+    edit("tasks_max = 100", "tasks_max = 200");
+    unit.systemctl("reload").ok();
+    assert_eq!(unit.reads("pids.max", ""), 200);
+    edit("tasks_max = 200", "tasks_max = 300");
+    unit.systemctl("restart").ok();
+    assert_eq!(unit.reads("pids.max", ""), 300);
+}
+
+#[test]
+fn a_tenant_out_of_memory_harms_no_neighbour_and_is_told() {
+    let eater = Unit::start("dick", &["--set", "memory_max=64M", "--set", "memory_swap_max=0"]);
+    let neighbour = Unit::start("emma", &[]);
+    let (eater_boot, neighbour_boot) = (eater.boot(), neighbour.boot());
+    let eaten = eater.probe(&["eat", "256"]);
+    assert_eq!(eaten.code(), 128 + 9, "the out-of-memory killer ends it: {}{}", eaten.stdout, eaten.stderr);
+    assert!(eater.reads("memory.peak", "") <= 64 << 20);
+    assert!(eater.reads("memory.events", "oom_kill ") >= 1);
+    assert_eq!(neighbour.reads("memory.events", "oom_kill "), 0);
+    assert_eq!((eater.boot(), neighbour.boot()), (eater_boot, neighbour_boot));
+    assert_eq!(eater.active_state(), "active");
+    until("tenantctl show tells of it", || {
+        eater.ctl("show", &[]).output().stdout.to_lowercase().contains("out of memory")
+    });
+    until("the journal tells of it", || journal(&["TENANT=dick"]).to_lowercase().contains("out of memory"));
+}
+
+#[test]
+fn tasks_beyond_the_limit_are_not_had() {
+    let unit = Unit::start("finn", &["--set", "tasks_max=60"]);
+    let started: u32 = unit.probe(&["fork", "300"]).text().parse().expect("a number");
+    assert!((10..=60).contains(&started), "{started} tasks were had");
+    assert!(unit.reads("pids.peak", "") <= 60);
+}
+
+#[test]
+fn cpu_time_beyond_the_quota_is_not_had() {
+    let unit = Unit::start("gina", &["--set", "cpu_quota=20%"]);
+    unit.shell("(while :; do :; done) > /dev/null 2>&1 &").ok();
+    let used = || unit.reads("cpu.stat", "usage_usec ");
+    let (begin, before) = (Instant::now(), used());
+    // A measurement needs its time; nothing is waited for.
+    thread::sleep(Duration::from_secs(6));
+    let share = (used() - before) as f64 / begin.elapsed().as_micros() as f64;
+    assert!((0.10..=0.24).contains(&share), "{share} of a processor at 20%");
+}
+
+#[test]
+fn writes_beyond_the_bandwidth_are_not_had() {
+    let unit = Unit::start("hans", &[]);
+    systemctl(&["set-property", &unit.unit(), "IOWriteBandwidthMax=/dev/vda 1M"]).ok();
+    let begin = Instant::now();
+    unit.shell("dd if=/dev/zero of=/root/block bs=256k count=24 conv=fsync").ok();
+    let seconds = begin.elapsed().as_secs_f64();
+    let line = std::fs::read_to_string(unit.cgroup().join("io.stat")).unwrap();
+    let written: u64 = line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("wbytes=")?.parse::<u64>().ok())
+        .sum();
+    assert!(written >= 6 << 20, "the write is accounted to the tenant: {line}");
+    assert!(seconds > 4.0, "6 MiB at 1 MB/s took {seconds} s");
+}

@@ -1,0 +1,168 @@
+//! A tenant is a unit of systemd: its verbs mean what an admin expects.
+
+use std::{fs, path::Path};
+
+use tenantry_tests::machine::{Unit, property, run, systemctl, tenantctl, until};
+
+#[test]
+fn a_tenant_starts_restarts_and_stops_by_systemctl() {
+    let alice = Unit::create("alice", &["--image", "debian"]);
+    assert_eq!(alice.active_state(), "inactive");
+    alice.systemctl("start").ok();
+    assert_eq!(alice.active_state(), "active");
+    assert_eq!(alice.state(), "running");
+    assert_eq!(alice.says("systemctl is-active multi-user.target"), "active");
+    assert_eq!(alice.property("ControlGroup"), "/tenants.slice/tenant@alice.service");
+    assert!(alice.property("StatusText").starts_with("Running"), "{}", alice.property("StatusText"));
+    let status = systemctl(&["status", "--no-pager", "tenant@alice"]).ok();
+    assert!(status.stdout.contains("Status: \"Running"), "{}", status.stdout);
+
+    let boot = alice.boot();
+    alice.systemctl("restart").ok();
+    assert_ne!(alice.boot(), boot);
+    assert_eq!(alice.state(), "running");
+
+    let cgroup = alice.cgroup();
+    alice.systemctl("stop").ok();
+    assert_eq!(alice.active_state(), "inactive");
+    assert_eq!(alice.property("Result"), "success");
+    assert_eq!(alice.state(), "stopped");
+    assert!(!cgroup.exists(), "the cgroup of a stopped tenant is gone");
+    let links = run(&["ip", "-o", "link"]).ok();
+    assert!(!links.stdout.contains("ve-alice"), "{}", links.stdout);
+}
+
+#[test]
+fn tenantctl_and_systemctl_are_the_same_thing() {
+    let bob = Unit::create("bob", &[]);
+    bob.ctl("start", &[]).ok();
+    assert_eq!(bob.active_state(), "active");
+    let boot = bob.boot();
+    bob.systemctl("start").ok();
+    bob.ctl("start", &[]).ok();
+    assert_eq!(bob.boot(), boot, "a tenant that runs is left alone");
+    bob.systemctl("stop").ok();
+    assert_eq!(bob.state(), "stopped");
+    bob.systemctl("start").ok();
+    bob.ctl("stop", &[]).ok();
+    assert_eq!(bob.active_state(), "inactive");
+    bob.ctl("start", &[]).ok();
+    bob.ctl("kill", &[]).ok();
+    assert_eq!(bob.active_state(), "inactive", "what was asked for is no failure");
+    assert_eq!(bob.state(), "stopped");
+}
+
+#[test]
+fn freeze_and_thaw_leave_the_supervisor_at_work() {
+    let unit = Unit::start("frieda", &[]);
+    unit.ctl("freeze", &[]).ok();
+    assert_eq!(unit.state(), "frozen");
+    assert_eq!(unit.active_state(), "active");
+    unit.ctl("thaw", &[]).ok();
+    assert_eq!(unit.state(), "running");
+    assert_eq!(unit.says("echo alive"), "alive");
+    unit.ctl("freeze", &[]).ok();
+    unit.systemctl("stop").ok();
+    assert_eq!(unit.active_state(), "inactive");
+}
+
+#[test]
+fn poweroff_inside_is_a_stop_and_a_reboot_inside_stays_in_the_unit() {
+    let unit = Unit::start("carol", &["--image", "debian"]);
+    let supervisor = unit.main_pid();
+    unit.shell("systemctl reboot").output();
+    until("the second boot", || unit.run_state()["boots"] == 2 && unit.run_state()["phase"] == "running");
+    assert_eq!(unit.main_pid(), supervisor);
+    assert_eq!(unit.active_state(), "active");
+    assert_eq!(unit.property("NRestarts"), "0");
+    unit.shell("systemctl poweroff").output();
+    unit.awaits("inactive");
+    assert_eq!(unit.property("Result"), "success");
+}
+
+#[test]
+fn a_tenant_starts_without_hostd() {
+    let unit = Unit::create("dora", &[]);
+    systemctl(&["stop", "hostd.socket", "hostd.service"]).ok();
+    let started = unit.systemctl("start").output();
+    let state = unit.active_state();
+    systemctl(&["start", "hostd.socket", "hostd.service"]).ok();
+    started.succeeded();
+    assert_eq!(state, "active");
+    assert_eq!(unit.state(), "running", "hostd finds what it did not start");
+}
+
+#[test]
+fn an_unknown_tenant_and_an_odd_name_are_refused_at_once() {
+    for name in ["nobody", "A_b", "a@b", r"x\x2dy"] {
+        let refused = systemctl(&["start", &format!("tenant@{name}")]).output();
+        assert!(!refused.status.success(), "tenant@{name} was started");
+        assert!(refused.took.as_secs() < 30, "{:?}", refused.took);
+        let unit = format!("tenant@{name}.service");
+        assert_eq!(property(&unit, "ActiveState"), "inactive", "{unit} is stuck");
+    }
+    tenantctl(&["start", "nobody"]).output().refused(3);
+}
+
+#[test]
+fn enabled_is_the_unit_s_word_and_the_file_s() {
+    let unit = Unit::create("erik", &[]);
+    unit.ctl("set", &["autostart=true"]).ok();
+    assert_eq!(unit.property("UnitFileState"), "enabled");
+    assert!(Path::new("/etc/systemd/system/tenants.target.wants/tenant@erik.service").is_symlink());
+    unit.ctl("set", &["autostart=false"]).ok();
+    assert_eq!(unit.property("UnitFileState"), "disabled");
+    unit.systemctl("enable").ok();
+    assert_eq!(unit.property("UnitFileState"), "enabled");
+    unit.systemctl("disable").ok();
+}
+
+#[test]
+fn a_destroyed_tenant_leaves_nothing_in_systemd() {
+    let unit = Unit::create("fred", &["--set", "memory_max=64M"]);
+    unit.ctl("set", &["autostart=true", "restart=always"]).ok();
+    unit.systemctl("start").ok();
+    drop(unit);
+    for place in ["/etc/systemd/system", "/etc/systemd/system.control", "/run/systemd/system"] {
+        let left = run(&["find", place, "-name", "*fred*"]).output().stdout;
+        assert_eq!(left, "", "left below {place}");
+    }
+    assert!(!Path::new("/sys/fs/cgroup/tenants.slice/tenant@fred.service").exists());
+    assert!(!Path::new("/run/tenantry/tenants/fred").exists());
+}
+
+#[test]
+fn a_restart_policy_is_the_unit_s() {
+    let unit = Unit::create("greta", &["--set", "restart=no"]);
+    unit.systemctl("start").ok();
+    assert_eq!(unit.property("Restart"), "no");
+    run(&["kill", "-KILL", &unit.main_pid()]).ok();
+    unit.awaits("failed");
+    unit.ctl("set", &["restart=on-failure"]).ok();
+    assert_eq!(unit.property("Restart"), "on-failure");
+    unit.ctl("start", &[]).ok();
+    assert_eq!(unit.state(), "running", "tenantctl starts what had failed");
+}
+
+#[test]
+fn the_controllers_of_the_unit_reach_the_tenant_s_own_services() {
+    let unit = Unit::start("hugo", &["--image", "debian"]);
+    let controllers = fs::read_to_string(unit.cgroup().join("payload/cgroup.controllers")).unwrap();
+    for wanted in ["cpu", "io", "memory", "pids"] {
+        assert!(controllers.split_ascii_whitespace().any(|name| name == wanted), "{controllers}");
+    }
+    let inside = unit.says(
+        "systemd-run --quiet --wait --pipe -p MemoryMax=48M sh -c 'cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max'",
+    );
+    assert_eq!(inside, (48 << 20).to_string());
+}
+
+#[test]
+fn hostd_is_no_more_exposed_than_recorded() {
+    let recorded: f64 = include_str!("../../systemd/hostd.service.exposure").trim().parse().unwrap();
+    let said = run(&["systemd-analyze", "security", "--no-pager", "hostd.service"]).output().stdout;
+    let line = said.lines().find(|line| line.contains("Overall exposure")).unwrap_or_default().to_owned();
+    let number = line.split_ascii_whitespace().find_map(|word| word.parse::<f64>().ok());
+    let number = number.unwrap_or_else(|| panic!("no exposure in {said}"));
+    assert!(number <= recorded, "{number} > {recorded}");
+}
