@@ -14,8 +14,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
+    carried::Carried,
     config::Signal as SignalName,
     kernel::raw,
+    record,
     state::{Phase, RunState},
 };
 use tokio::{sync::OwnedMutexGuard, task};
@@ -69,6 +71,9 @@ pub struct Host {
     units: UnitManager,
     filter: PacketFilter,
     busy: Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held by who carries a file to a unit: not a tenant's turn, which a start holds while its supervisor
+    /// asks for this.
+    carrying: tokio::sync::Mutex<()>,
     started: Instant,
 }
 
@@ -87,6 +92,7 @@ impl Host {
             units,
             filter: PacketFilter::default(),
             busy: Mutex::default(),
+            carrying: tokio::sync::Mutex::default(),
             started: Instant::now(),
         })
     }
@@ -158,28 +164,28 @@ impl Host {
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one
     /// has left in the kernel. The caller has its turn.
     pub(crate) async fn sweep(&self, name: &TenantName) {
-        let UnitManager::Standalone(units) = &self.units;
-        let plan = || {
-            let cgroup = units.cgroups(name).v2;
-            self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
-        };
-        units.adopt(name, plan).await;
+        self.units.sweep(name, || self.present_plan(name)).await;
+    }
+
+    /// What a tenant would be started with now, if there is such a thing.
+    fn present_plan(&self, name: &TenantName) -> Option<Arc<Plan>> {
+        let cgroup = self.units.cgroups(name).v2;
+        self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
     }
 
     /// Takes over what an earlier hostd left: running supervisors, remains of dead ones, half removed
     /// tenants. Then, once after each boot of the machine, starts what is to start with it.
     pub async fn take_over(self: &Arc<Self>) {
-        let UnitManager::Standalone(units) = &self.units;
         let records = self.store.records();
         for (name, allocation) in records.iter() {
-            self.sweep(name).await;
+            self.units.take_over(name, || self.present_plan(name)).await;
             if allocation.state != RecordState::Ready
                 && let Err(error) = self.destroy(name, true).await
             {
                 log::error!("{error}");
             }
         }
-        units.sweep_strangers(|name| records.contains_key(name)).await;
+        self.units.sweep_strangers(|name| records.contains_key(name)).await;
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
@@ -197,6 +203,9 @@ impl Host {
 
     /// Starts the tenants that are to start with the host; does so once after each boot of the machine.
     pub async fn autostart(self: &Arc<Self>) {
+        if self.units.starts_with_host() {
+            return;
+        }
         let marker = self.layout().run().join("autostarted");
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         if std::fs::read_to_string(&marker).is_ok_and(|text| text == boot) {
@@ -216,15 +225,28 @@ impl Host {
         }
     }
 
-    /// Makes a tenant.
+    /// Makes a tenant. What its unit could not be told is the second part of the answer.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn create(self: &Arc<Self>, name: &TenantName, new: NewTenant) -> Result<Change> {
+    pub async fn create(
+        self: &Arc<Self>,
+        name: &TenantName,
+        new: NewTenant,
+    ) -> Result<(Change, Vec<String>)> {
         let _turn = self.turn(name).await;
-        let (host, name) = (self.clone(), name.clone());
-        let (_, change) = blocking(move || host.store.create(&name, &new)).await??;
-        Ok(change)
+        let (host, own) = (self.clone(), name.clone());
+        let (_, change) = blocking(move || host.store.create(&own, &new)).await??;
+        let mut warnings = Vec::new();
+        if change == Change::Created {
+            // It is made; what its unit lacks the next start carries, or refuses.
+            warnings.extend(self.carry(name, false).await.err().map(|failure| failure.message));
+            if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
+                let enabled = self.units.enable(name, true).await;
+                warnings.extend(enabled.err().map(|error| crate::error::chain(&error)));
+            }
+        }
+        Ok((change, warnings))
     }
 
     /// Removes a tenant; a running one only with `force`.
@@ -241,6 +263,7 @@ impl Host {
             }
             self.units.kill(name).await?;
         }
+        self.units.forget(name).await?;
         let (host, name) = (self.clone(), name.clone());
         Ok(blocking(move || host.store.destroy(&name)).await??)
     }
@@ -271,6 +294,7 @@ impl Host {
             StoreError::NoTenant(_) | StoreError::HalfRemoved(_) => Failure::from(error),
             other => named(other.into()),
         })?;
+        self.carry(name, allow_unenforced).await.map_err(named)?;
         let start = Start {
             name: name.clone(),
             plan: Arc::new(plan),
@@ -293,7 +317,7 @@ impl Host {
 
     async fn stop_in_turn(&self, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
         self.store.record(name)?;
-        if !self.units.is_running(name) {
+        if !self.units.is_running(name) && self.units.is_down(name).await? {
             return Ok(Change::Unchanged);
         }
         // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
@@ -364,7 +388,7 @@ impl Host {
         if self.units.is_frozen(name) == on {
             return Ok(Change::Unchanged);
         }
-        self.units.freeze(name, on)?;
+        self.units.freeze(name, on).await?;
         Ok(Change::Changed)
     }
 
@@ -399,12 +423,13 @@ impl Host {
     ) -> Result<(Change, bool)> {
         let _turn = self.turn(name).await;
         let before = self.store.tenant(name).ok();
+        let was_enabled = before.as_ref().map(|before| before.autostart);
         let (host, own) = (self.clone(), name.clone());
         let is_running = self.units.is_running(name);
-        blocking(move || -> Result<(Change, bool)> {
+        let (change, waits) = blocking(move || -> Result<(Change, bool)> {
             let after = host.store.resolve_text(&own, &text)?;
             let limits_differ = before.as_ref().is_none_or(|before| before.limits != after.limits);
-            if is_running && limits_differ {
+            if limits_differ && (is_running || host.units.starts_with_host()) {
                 host.units.limit(&own, &after.limits, allow_unenforced)?;
             }
             if is_running {
@@ -432,7 +457,88 @@ impl Host {
             });
             Ok((change, is_running && !same_but_limits))
         })
-        .await?
+        .await??;
+        if change == Change::Changed {
+            self.carry(name, allow_unenforced).await.map_err(|failure| Failure {
+                message: format!("the file of tenant {:?} is changed, its unit is not: {failure}", name.as_str()),
+                ..failure
+            })?;
+            let autostart = self.store.tenant(name)?.autostart;
+            if was_enabled != Some(autostart) {
+                self.units.enable(name, autostart).await?;
+            }
+        }
+        Ok((change, waits))
+    }
+
+    /// Carries a tenant's file to its unit, where there is one beyond its life, and writes down what was
+    /// carried. Directories have been seen to.
+    async fn carry(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<()> {
+        if !self.units.starts_with_host() {
+            return Ok(());
+        }
+        let _carrying = self.carrying.lock().await;
+        let (host, own) = (self.clone(), name.clone());
+        let read = blocking(move || -> Result<(String, Tenant, Option<Carried>)> {
+            let text = host.store.config_text(&own)?;
+            let tenant = host.store.resolve_text(&own, &text)?;
+            // One that cannot be read is as good as none: everything is set then.
+            Ok((text, tenant, Carried::read(&host.layout().carried(&own)).unwrap_or_default()))
+        });
+        let (text, tenant, carried) = read.await??;
+        let before = carried.as_ref().map(|carried| carried.limits.clone()).unwrap_or_default();
+        let set = self.units.carry(name, &before, &tenant.limits, tenant.restart, allow_unenforced).await?;
+        let Some(limits) = set else { return Ok(()) };
+        let now = Carried::new(&text, limits);
+        if carried.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let path = self.layout().carried(name);
+        Ok(blocking(move || now.write(&path)).await?.map_err(StoreError::from)?)
+    }
+
+    /// Makes the directories that a tenant's file asks for and carries the file to its unit, for a supervisor
+    /// that is about to start. Does not wait for the tenant's turn: who has it may wait for that supervisor.
+    ///
+    /// # Errors
+    /// The file cannot be used, or a limit cannot be enforced.
+    pub async fn prepare(self: &Arc<Self>, name: &TenantName) -> Result<Change> {
+        let (host, own) = (self.clone(), name.clone());
+        blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2)).await??;
+        self.carry(name, false).await?;
+        Ok(Change::Changed)
+    }
+
+    /// Carries a tenant's file to the tenant that runs: limits, group, rate and ports at once. The keys that
+    /// wait for its next start are the second part of the answer.
+    ///
+    /// # Errors
+    /// The file cannot be used, or a limit cannot be enforced; nothing is changed then.
+    pub async fn reload(
+        self: &Arc<Self>,
+        name: &TenantName,
+        allow_unenforced: bool,
+    ) -> Result<(Change, Vec<String>)> {
+        let _turn = self.turn(name).await;
+        let (host, own) = (self.clone(), name.clone());
+        let is_running = self.units.is_running(name);
+        let waiting = blocking(move || -> Result<Vec<String>> {
+            let text = host.store.config_text(&own)?;
+            let tenant = host.store.resolve_text(&own, &text)?;
+            if is_running {
+                host.units.limit(&own, &tenant.limits, allow_unenforced)?;
+            }
+            host.store.take_up(&own, is_running)?;
+            if !is_running {
+                return Ok(Vec::new());
+            }
+            host.filter.change(&host.store, &own, &tenant)?;
+            let started = record::read(&host.layout().started(&own)).ok();
+            Ok(started.map(|started| edit::waiting(&started, &text)).unwrap_or_default())
+        });
+        let waiting = waiting.await??;
+        self.carry(name, allow_unenforced).await?;
+        Ok((Change::Changed, waiting))
     }
 
     /// Waits until a tenant is up, or until it is down.

@@ -17,6 +17,7 @@ pub mod filter;
 pub mod host;
 pub mod logging;
 pub mod lxc;
+pub mod service;
 pub mod store;
 pub mod units;
 

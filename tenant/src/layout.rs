@@ -212,6 +212,11 @@ impl Layout {
         self.runtime(name).join("control.sock")
     }
 
+    /// `…/run/tenantry/tenants/NAME/started.toml`: the text of the tenant's file as its present boot read it.
+    pub fn started(&self, name: &TenantName) -> PathBuf {
+        self.runtime(name).join("started.toml")
+    }
+
     /// `…/run/tenantry/tenants/NAME/state.json`.
     pub fn run_state(&self, name: &TenantName) -> PathBuf {
         self.runtime(name).join("state.json")

@@ -23,7 +23,7 @@ pub(super) async fn host(State(host): State<Arc<Host>>) -> Answer<HostAnswer> {
         pid: std::process::id(),
         uptime_ms: u64::try_from(host.uptime().as_millis()).unwrap_or(u64::MAX),
         kernel: host.store().facts().kernel.to_string(),
-        units: "standalone".to_owned(),
+        units: host.units().kind().to_owned(),
         tenants: records.len(),
         running: records.keys().filter(|name| host.units().is_running(name)).count(),
         problem: host.store().check_storage().err().map(|error| crate::error::chain(&error)),

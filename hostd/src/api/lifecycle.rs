@@ -33,6 +33,8 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/freeze", post(freeze))
         .route("/v1/tenants/{name}/thaw", post(thaw))
         .route("/v1/tenants/{name}/wait", get(wait))
+        .route("/v1/tenants/{name}/reload", post(reload))
+        .route("/v1/tenants/{name}/prepare", post(prepare))
 }
 
 /// Starts a tenant and answers when it is ready; one that runs is left alone.
@@ -136,6 +138,38 @@ pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) ->
 )]
 pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
     whole(name, move |name| async move { host.freeze(&name, false).await }).await
+}
+
+/// Carries a tenant's file, as it is now, to the tenant that runs.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/reload",
+    params(("name" = String, Path)),
+    request_body = StartRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+)]
+pub(super) async fn reload(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Body(request): Body<StartRequest>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    let own = name.clone();
+    let ended = tokio::spawn(async move { host.reload(&own, request.allow_unenforced).await }).await;
+    let (change, waiting) = ended.map_err(|error| Failure::of(Code::Failed, &error))??;
+    let Json(answer) = done(name, change, since);
+    Ok(Json(Done { needs_restart: !waiting.is_empty(), waiting, ..answer }))
+}
+
+/// Makes ready what a tenant's start needs besides its supervisor, which asks for this.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/prepare",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn prepare(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
+    whole(name, move |name| async move { host.prepare(&name).await }).await
 }
 
 /// What a tenant is waited for to be.

@@ -53,6 +53,8 @@ pub const MAX_BODY: usize = 3 << 20;
         lifecycle::freeze,
         lifecycle::thaw,
         lifecycle::wait,
+        lifecycle::reload,
+        lifecycle::prepare,
         config::read,
         config::replace,
         config::change,

@@ -1,6 +1,9 @@
 //! `/v1/tenants`: what there is, what is made and removed.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
@@ -12,6 +15,9 @@ use super::{
     types::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState},
 };
 use crate::{host::Host, store::NewTenant};
+
+/// How long a list waits for what units are doing.
+const PENDING: Duration = Duration::from_millis(200);
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
@@ -25,6 +31,7 @@ pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Insta
         name: name.to_string(),
         result: result.into(),
         needs_restart: false,
+        waiting: Vec::new(),
         warnings: Vec::new(),
         took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
@@ -47,6 +54,7 @@ fn summary(host: &Host, allocation: &Allocation) -> Summary {
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
         memory_bytes: host.units().memory(&allocation.name),
+        unit_status: None,
     }
 }
 
@@ -54,7 +62,21 @@ fn summary(host: &Host, allocation: &Allocation) -> Summary {
 #[utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>)))]
 pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> {
     let records = host.store().records();
-    Ok(Json(records.values().map(|allocation| summary(&host, allocation)).collect()))
+    // Whoever only looks does not wait for systemd.
+    let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
+    let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
+    let with_unit = |allocation: &Allocation| {
+        let mut summary = summary(&host, allocation);
+        if let Some(pending) = pending.remove(&allocation.name) {
+            let is_down = matches!(summary.state, TenantState::Stopped | TenantState::Failed);
+            if pending.starts && is_down {
+                summary.state = TenantState::Starting;
+            }
+            summary.unit_status = pending.status;
+        }
+        summary
+    };
+    Ok(Json(records.values().map(with_unit).collect()))
 }
 
 /// Makes a tenant; the same request again changes nothing.
@@ -74,8 +96,8 @@ pub(super) async fn create(
     set.extend(request.profile.map(|profile| format!("profile={}", toml::Value::from(profile))));
     set.extend(request.image.map(|image| format!("image={}", toml::Value::from(image))));
     set.extend(request.set);
-    let change = host.create(&name, NewTenant { set }).await?;
-    let warnings = super::ports::warnings(&host, &name);
+    let (change, mut warnings) = host.create(&name, NewTenant { set }).await?;
+    warnings.extend(super::ports::warnings(&host, &name));
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { warnings, ..answer }))
 }
@@ -105,7 +127,19 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     });
     let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
     let traffic = if is_up { host.traffic(&name).await } else { None };
+    let file = tenant.as_ref().map(|tenant| tenant.limits.clone()).unwrap_or_default();
+    let (unit, limits) = match host.units().report(&name, &file).await {
+        Ok(Some((unit, limits))) => (Some(unit), limits),
+        Ok(None) => (None, Vec::new()),
+        Err(error) => {
+            log::warn!("tenant {:?}: {}", name.as_str(), crate::error::chain(&error));
+            (None, Vec::new())
+        }
+    };
     Ok(Json(Detail {
+        unit,
+        limits,
+        autostart: tenant.as_ref().map(|tenant| tenant.autostart),
         nics,
         profile: tenant.as_ref().map(|tenant| tenant.profile.to_string()),
         group: tenant.as_ref().and_then(|tenant| Some(tenant.group.as_ref()?.as_str().to_owned())),

@@ -8,7 +8,10 @@ pub use crate::{
     explain::{Explained, Source},
     filter::Traffic,
     host::TenantState,
-    units::usage::Usage,
+    units::{
+        systemd::{UnitReport, properties::EffectiveLimit},
+        usage::Usage,
+    },
 };
 
 /// What a request changed.
@@ -43,6 +46,9 @@ pub struct Done {
     /// Whether something of it counts from the next start only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_restart: bool,
+    /// The keys that count from the next start only, where they are known one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
     /// What is not as it should be and did not keep it from being done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -77,6 +83,9 @@ pub struct Summary {
     /// Memory it uses, page cache included, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// What its unit is doing, while systemd starts or stops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_status: Option<String>,
 }
 
 /// Everything about one tenant.
@@ -145,6 +154,15 @@ pub struct Detail {
     /// What went over its ports, while it runs and where the packet filter counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Its unit, where systemd runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitReport>,
+    /// Whether its file wants it to start with the host; absent when its configuration is invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
+    /// The limits that its unit has, where systemd runs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<EffectiveLimit>,
     /// Its cgroup v2 directory, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
@@ -384,7 +402,7 @@ pub struct HostAnswer {
     pub uptime_ms: u64,
     /// The running kernel.
     pub kernel: String,
-    /// Who starts the supervisors: `standalone`.
+    /// Who starts the supervisors: `systemd` or `standalone`.
     pub units: String,
     /// Number of tenants.
     pub tenants: usize,

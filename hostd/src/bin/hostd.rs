@@ -7,9 +7,9 @@ use hostd::{
     Code, Failure,
     api::{Document, serve},
     host::Host,
-    logging,
+    logging, service,
     store::{Store, make_runtime_dir},
-    units::{UnitManager, standalone::Standalone},
+    units::{UnitManager, standalone::Standalone, systemd::Systemd},
 };
 use log::LevelFilter;
 use tenant::{HostFacts, Layout, kernel::Linux};
@@ -26,12 +26,26 @@ struct Cli {
     /// Directory below which everything lies
     #[arg(long, value_name = "DIR", env = Layout::ENV, default_value = "/", hide_env_values = true)]
     root: PathBuf,
+    /// Who starts the supervisors
+    #[arg(long, value_enum, default_value = "auto")]
+    units: Units,
     /// Print the OpenAPI document of the API and end
     #[arg(long)]
     openapi: bool,
     /// Log more
     #[arg(long, short)]
     verbose: bool,
+}
+
+/// Who starts the supervisors of tenants.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Units {
+    /// systemd, where it is PID 1, has tenant@.service and the root is /; else hostd itself
+    Auto,
+    /// systemd
+    Systemd,
+    /// hostd itself
+    Standalone,
 }
 
 fn main() -> ExitCode {
@@ -84,7 +98,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(failed("start the runtime"))?;
-    runtime.block_on(serve(layout, facts, store))
+    runtime.block_on(serve(layout, facts, store, cli.units))
 }
 
 /// A supervisor costs a descriptor, a starting one a few more.
@@ -96,13 +110,39 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Failure> {
-    let units = UnitManager::Standalone(Standalone::new(layout.clone(), &facts)?);
+/// The unit manager of this host.
+async fn units(wanted: Units, layout: &Layout, facts: &HostFacts) -> Result<UnitManager, Failure> {
+    let is_systemd = match wanted {
+        Units::Auto => Systemd::is_there(layout, facts).await?,
+        Units::Standalone => false,
+        Units::Systemd if Systemd::is_there(layout, facts).await? => true,
+        Units::Systemd => {
+            let text = "tenants cannot be units of systemd here";
+            let help = "it must be PID 1 and know tenant@.service, and the root must be /";
+            return Err(Failure::new(Code::Unenforceable, text).help(help));
+        }
+    };
+    Ok(if is_systemd {
+        UnitManager::Systemd(Systemd::new(layout.clone(), facts))
+    } else {
+        UnitManager::Standalone(Standalone::new(layout.clone(), facts)?)
+    })
+}
+
+async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) -> Result<(), Failure> {
+    let units = units(wanted, &layout, &facts).await?;
+    log::info!("units: {}", units.kind());
     let host = Host::new(store, units);
     host.take_over().await;
     let socket = layout.hostd_socket();
-    let listener = serve::bind(&socket)
-        .map_err(|error| Failure::new(Code::Failed, format!("cannot listen at {socket:?}: {error}")))?;
+    let cannot = |error| Failure::new(Code::Failed, format!("cannot listen at {socket:?}: {error}"));
+    let given = service::listener(&socket).map_err(cannot)?;
+    let is_own = given.is_none();
+    let listener = match given {
+        Some(listener) => tokio::net::UnixListener::from_std(listener),
+        None => serve::bind(&socket),
+    };
+    let listener = listener.map_err(cannot)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("handle signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("handle signals"))?;
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -117,9 +157,8 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
     log::info!("serving {} tenants at {}", host.store().records().len(), socket.display());
     let starter = Arc::clone(&host);
     tokio::spawn(async move { starter.autostart().await });
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        log::warn!("cannot report to the service manager: {error}");
-    }
+    service::tell(&[sd_notify::NotifyState::Ready]);
+    tokio::spawn(service::keep_alive(host.clone()));
     let late = async move {
         let _ = told.await;
         tokio::time::sleep(PATIENCE).await;
@@ -130,7 +169,9 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
         () = late => log::warn!("requests that take longer are cut short"),
     }
     host.leave().await;
-    // A start at the next run replaces the file; until then it would only promise an answer.
-    let _ = std::fs::remove_file(&socket);
+    if is_own {
+        // A start at the next run replaces the file; until then it would only promise an answer.
+        let _ = std::fs::remove_file(&socket);
+    }
     Ok(())
 }

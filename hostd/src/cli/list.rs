@@ -38,7 +38,7 @@ fn table(tenants: &[Summary], wide: bool) -> String {
     let now = output::now_ms();
     let mut header = vec!["NAME", "STATE", "ADDRESS", "UPTIME", "BOOT", "MEMORY", "IMAGE"];
     if wide {
-        header.extend(["EXEC", "IPV6"]);
+        header.extend(["EXEC", "IPV6", "UNIT"]);
     }
     let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let row = |tenant: &Summary| {
@@ -56,6 +56,7 @@ fn table(tenants: &[Summary], wide: bool) -> String {
             row.extend([
                 tenant.exec_us.map_or_else(|| "-".to_owned(), |us| format!("{:.1}ms", us as f64 / 1e3)),
                 dash(&tenant.ipv6),
+                output::clean(&dash(tenant.unit_status.as_deref().unwrap_or_default())),
             ]);
         }
         row

@@ -108,7 +108,11 @@ where
 pub(super) fn sentence(done: &Done, verb: &str) -> String {
     output::warnings(&done.warnings);
     let took = done.took_us as f64 / 1e6;
-    let restart = if done.needs_restart { "; takes effect at the next start" } else { "" };
+    let restart = match (&done.waiting[..], done.needs_restart) {
+        ([], true) => "; takes effect at the next start".to_owned(),
+        ([], false) => String::new(),
+        (keys, _) => format!("; from the next start: {}", output::clean(&keys.join(", "))),
+    };
     match done.result {
         Changed::Unchanged => format!("{}: unchanged\n", output::clean(&done.name)),
         Changed::Created | Changed::Changed => {

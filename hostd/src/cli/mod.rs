@@ -20,6 +20,7 @@ mod many;
 mod output;
 mod plan;
 mod ports;
+mod reload;
 mod restart;
 mod show;
 mod start;
@@ -66,6 +67,7 @@ enum Command {
     Start(start::Start),
     Stop(stop::Stop),
     Restart(restart::Restart),
+    Reload(reload::Reload),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -143,6 +145,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Start(verb) => verb.run(&context).await,
             Command::Stop(verb) => verb.run(&context).await,
             Command::Restart(verb) => verb.run(&context).await,
+            Command::Reload(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
@@ -203,6 +206,7 @@ mod tests {
             "stop --all --timeout 5",
             "exec alice -u root -t -- systemctl is-system-running",
             "exec alice id",
+            "reload alice bob",
             "console alice -t 3 --read-only",
             "logs alice -f -n 20",
             "destroy alice --force --yes",

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Context, client, output};
 use crate::{
-    api::types::{Detail, Interface, Source},
+    api::types::{Detail, EffectiveLimit, Interface, Source, UnitReport},
     filter::Traffic,
 };
 
@@ -50,6 +50,9 @@ fn text(detail: &Detail) -> String {
         ("supervisor", detail.supervisor_pid.map(|pid| format!("pid {pid}"))),
         ("init", detail.init_pid.map(|pid| format!("pid {pid}"))),
         ("traffic", detail.traffic.as_ref().map(traffic)),
+        ("unit", detail.unit.as_ref().map(|report| unit(report, detail.autostart))),
+        ("unit status", detail.unit.as_ref().and_then(|unit| unit.status.clone())),
+        ("oom kills", detail.unit.as_ref().and_then(oom_kills)),
         ("cgroup", detail.cgroup.clone()),
         ("index", Some(detail.index.to_string())),
         ("uids", Some(detail.uids.clone())),
@@ -58,6 +61,11 @@ fn text(detail: &Detail) -> String {
     ];
     let mut text = String::new();
     for (key, value) in lines {
+        if key == "traffic" {
+            text.extend(
+                detail.limits.iter().map(|limit| format!("{:<14}{}\n", "limit", output::clean(&bound(limit)))),
+            );
+        }
         if key == "group" {
             text.extend(
                 detail.nics.iter().map(|nic| format!("{:<14}{}\n", "nic", output::clean(&line(nic)))),
@@ -68,6 +76,43 @@ fn text(detail: &Detail) -> String {
         }
     }
     text
+}
+
+/// `memory_max 1G by systemctl set-property; the file says 512M`
+fn bound(limit: &EffectiveLimit) -> String {
+    let mut text = format!("{} {}", limit.key, limit.value);
+    if let Some(by) = &limit.by {
+        text.push_str(&format!(" by {by}"));
+    }
+    if let Some(file) = &limit.file {
+        text.push_str(&format!("; the file says {file}"));
+    }
+    text
+}
+
+/// `tenant@alice.service active (running), enabled, restarted 2 times`
+fn unit(unit: &UnitReport, autostart: Option<bool>) -> String {
+    let mut text = format!("{} {} ({})", unit.name, unit.active, unit.sub);
+    if !matches!(unit.result.as_str(), "" | "success") {
+        text.push_str(&format!(", last result {}", unit.result));
+    }
+    if !unit.enabled.is_empty() {
+        text.push_str(&format!(", {}", unit.enabled));
+    }
+    let is_enabled = unit.enabled.starts_with("enabled");
+    if let Some(wanted) = autostart.filter(|wanted| *wanted != is_enabled) {
+        text.push_str(&format!(" (its file says autostart = {wanted})"));
+    }
+    if unit.restarts > 0 {
+        text.push_str(&format!(", restarted {} times", unit.restarts));
+    }
+    text
+}
+
+/// How often it ran out of memory, if it did.
+fn oom_kills(unit: &UnitReport) -> Option<String> {
+    let kills = unit.oom_kills.filter(|kills| *kills > 0)?;
+    Some(format!("{kills} since it was started"))
 }
 
 /// `eth0 routed 10.115.0.1/32 fd74::1/128 at t1-0`

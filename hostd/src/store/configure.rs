@@ -129,6 +129,29 @@ impl Store {
         Ok(Change::Changed)
     }
 
+    /// Takes up what an admin has edited in a tenant's file, as [`Store::configure`] would have.
+    ///
+    /// # Errors
+    /// Whatever makes the file invalid; nothing is changed then.
+    pub fn take_up(&self, name: &TenantName, is_running: bool) -> Result<(), StoreError> {
+        let mut writer = held(&self.writer);
+        let mut allocation = self.ready(name)?;
+        let ports = profile::load_ports(&self.layout)?;
+        let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
+        let config = self.host_config()?;
+        let taken = self.check_claims(&tenant, &config, &ports)?;
+        let _images = ImagesLock::shared(&self.layout)?;
+        let before = allocation.clone();
+        let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
+        allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
+        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        self.ensure_dirs(&plan, &manifest)?;
+        self.update(&before, &mut allocation)?;
+        self.put_claims(name, Claims::of(&tenant, &ports));
+        Ok(())
+    }
+
     /// Writes a record that differs from the one on disk.
     fn update(&self, before: &Allocation, allocation: &mut Allocation) -> Result<(), StoreError> {
         if allocation == before {

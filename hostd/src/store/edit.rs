@@ -84,6 +84,32 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     Ok(())
 }
 
+/// Keys that a running tenant, or nobody before its next start, has to do with.
+const LIVE: [&str; 13] = [
+    "cpu_weight",
+    "cpu_quota",
+    "memory_max",
+    "memory_high",
+    "memory_swap_max",
+    "tasks_max",
+    "io_weight",
+    "group",
+    "net_rate",
+    "ports",
+    "autostart",
+    "restart",
+    "description",
+];
+
+/// The keys in which two texts of a tenant's file differ and that count from a start only.
+pub fn waiting(before: &str, after: &str) -> Vec<String> {
+    let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (before, after) = (table(before), table(after));
+    let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |key: &&String| before.get(*key) != after.get(*key) && !LIVE.contains(&key.as_str());
+    keys.into_iter().filter(differs).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +143,14 @@ mod tests {
         let fragment: Fragment = config::parse_toml(&text).unwrap();
         assert_eq!((fragment.ttys, fragment.dirs.len()), (Some(3), 2));
         assert_eq!(fragment.hostname.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn what_waits_for_the_next_start_is_told_by_its_keys() {
+        let before = "# one\nttys = 2\nmemory_max = '1G'\nhostname = 'a'\n";
+        let after = "memory_max = '2G'\nttys = 3\n[env]\nA = '1'\n";
+        assert_eq!(waiting(before, after), ["env", "hostname", "ttys"]);
+        assert_eq!(waiting(before, "hostname = 'a'\nttys = 2"), [""; 0]);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::{io, sync::Arc};
 
-use tenant::{kernel::KernelError, state::Failure as TenantFailure};
+use tenant::{kernel::KernelError, state::Failure as TenantFailure, supervisor::control::ControlError};
 
 use super::{
     cgroups::{CgroupError, NoCgroup2},
     limits::LimitError,
+    systemd::BusError,
 };
 use crate::error::{Code, Failure, chain};
 
@@ -37,6 +38,24 @@ pub enum UnitError {
     /// It was not ready in time.
     #[error("it was not ready within {0} s")]
     Timeout(u64, Vec<String>),
+    /// A job of systemd did not end well, and the supervisor left no word.
+    #[error("{}", job(.unit, .word, .result, .status))]
+    Job {
+        /// The unit.
+        unit: String,
+        /// systemd's word for the job's end.
+        word: String,
+        /// How the service ended, or `success`.
+        result: String,
+        /// The status line of its supervisor.
+        status: String,
+    },
+    /// systemd.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The supervisor, asked for something.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// What is left.
     #[error("something of it could not be removed: {}", left(.0))]
     Leftovers(Arc<Vec<KernelError>>),
@@ -44,6 +63,25 @@ pub enum UnitError {
 
 fn words(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+fn job(unit: &str, word: &str, result: &str, status: &str) -> String {
+    let mut text = match word {
+        "failed" => format!("{unit} failed"),
+        "canceled" => format!("its start was canceled: somebody asked {unit} for something else meanwhile"),
+        "timeout" => format!("{unit} was not ready in time"),
+        "dependency" => format!("something that {unit} depends on failed"),
+        "assert" => format!("an assertion of {unit} does not hold"),
+        other => format!("the job of {unit} ended as {other:?}"),
+    };
+    if !matches!(result, "" | "success") {
+        text.push_str(&format!(" ({result})"));
+    }
+    // While it starts the line says no more than that.
+    if !matches!(status, "" | "Starting" | "Booting") {
+        text.push_str(&format!(": {status}"));
+    }
+    text
 }
 
 fn left(errors: &[KernelError]) -> String {
@@ -70,11 +108,23 @@ impl From<UnitError> for Failure {
             UnitError::Died(_) => {
                 (Code::StartFailed, Some("read its console: tenantctl logs NAME".to_owned()), Vec::new())
             }
+            UnitError::Job { .. } => {
+                (Code::StartFailed, Some("read its journal: journalctl -u tenant@NAME".to_owned()), Vec::new())
+            }
+            UnitError::Bus(error) => {
+                let help = match error {
+                    BusError::Unreachable(_) => "see whether systemd answers: systemctl status",
+                    BusError::Call(..) => "see what systemd says: journalctl -b _PID=1",
+                };
+                (Code::Failed, Some(help.to_owned()), Vec::new())
+            }
+            UnitError::Control(ControlError::Refused { help, .. }) => (Code::Failed, help, Vec::new()),
             UnitError::Timeout(_, console) => {
                 let help = "raise start_timeout_sec, or see what it waits for: tenantctl logs NAME";
                 (Code::Timeout, Some(help.to_owned()), console)
             }
             UnitError::Cgroup(_)
+            | UnitError::Control(_)
             | UnitError::Limit(LimitError::Refused { .. })
             | UnitError::Io(..)
             | UnitError::Leftovers(_) => (Code::Failed, None, Vec::new()),

@@ -1,7 +1,7 @@
 //! Units: the supervisors of tenants, and who starts them.
 //!
-//! [`UnitManager`] is the seam. [`standalone`] starts supervisors itself, where systemd is not PID 1;
-//! systemd will be another variant. What is above the seam asks for a name to be started or stopped and
+//! [`UnitManager`] is the seam. [`systemd`] asks PID 1 for the units of tenants; [`standalone`] starts
+//! supervisors itself, where systemd is not PID 1. What is above the seam asks for a name to be started or stopped and
 //! for what runs; what is below decides how.
 
 pub mod cgroups;
@@ -11,18 +11,28 @@ pub mod limits;
 mod notify;
 mod spawn;
 pub mod standalone;
+mod states;
+mod sweep;
+pub mod systemd;
 pub mod usage;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tenant::{
     Layout, Plan, TenantName,
+    config::Restart,
     limits::Limits,
     state::RunState,
     supervisor::{escape, log, wire::Tty},
 };
 
-use self::{cgroups::UnitCgroups, limits::IoSchedulers, standalone::Standalone, usage::Usage};
+use self::{
+    cgroups::UnitCgroups,
+    limits::IoSchedulers,
+    standalone::Standalone,
+    systemd::{Pending, Systemd, UnitReport, properties::EffectiveLimit},
+    usage::Usage,
+};
 pub use error::UnitError;
 pub use spawn::program;
 
@@ -46,6 +56,8 @@ pub struct Start {
 pub enum UnitManager {
     /// This process.
     Standalone(Standalone),
+    /// systemd.
+    Systemd(Systemd),
 }
 
 impl UnitManager {
@@ -53,6 +65,7 @@ impl UnitManager {
     pub fn cgroups(&self, name: &TenantName) -> UnitCgroups {
         match self {
             Self::Standalone(units) => units.cgroups(name),
+            Self::Systemd(units) => units.cgroups(name),
         }
     }
 
@@ -63,6 +76,7 @@ impl UnitManager {
     pub async fn start(&self, start: Start) -> Result<(), UnitError> {
         match self {
             Self::Standalone(units) => units.start(start).await,
+            Self::Systemd(units) => units.start(start).await,
         }
     }
 
@@ -73,6 +87,7 @@ impl UnitManager {
     pub async fn stop(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
         match self {
             Self::Standalone(units) => units.stop(name, timeout).await,
+            Self::Systemd(units) => units.stop(name, timeout).await,
         }
     }
 
@@ -83,6 +98,7 @@ impl UnitManager {
     pub async fn kill(&self, name: &TenantName) -> Result<(), UnitError> {
         match self {
             Self::Standalone(units) => units.kill(name).await,
+            Self::Systemd(units) => units.kill(name).await,
         }
     }
 
@@ -90,6 +106,7 @@ impl UnitManager {
     pub fn existing(&self) -> Vec<TenantName> {
         match self {
             Self::Standalone(units) => units.existing(),
+            Self::Systemd(units) => units.existing(),
         }
     }
 
@@ -97,6 +114,7 @@ impl UnitManager {
     pub fn close(&self) {
         match self {
             Self::Standalone(units) => units.close(),
+            Self::Systemd(_) => {}
         }
     }
 
@@ -104,6 +122,7 @@ impl UnitManager {
     pub fn is_running(&self, name: &TenantName) -> bool {
         match self {
             Self::Standalone(units) => units.is_running(name),
+            Self::Systemd(units) => units.is_running(name),
         }
     }
 
@@ -111,31 +130,15 @@ impl UnitManager {
     pub fn state(&self, name: &TenantName) -> Option<Arc<RunState>> {
         match self {
             Self::Standalone(units) => units.state(name),
+            Self::Systemd(units) => units.state(name),
         }
-    }
-
-    /// Freezes or thaws a running tenant.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn freeze(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
-        Ok(self.cgroups(name).freeze(on)?)
-    }
-
-    /// Applies limits to a running tenant.
-    ///
-    /// # Errors
-    /// One cannot be enforced, or the kernel refuses a value.
-    pub fn limit(&self, name: &TenantName, limits: &Limits, allow_unenforced: bool) -> Result<(), UnitError> {
-        let cgroups = self.cgroups(name);
-        let schedulers = IoSchedulers::of_host(&cgroups.v2);
-        Ok(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?)
     }
 
     /// Whether the processes of a running tenant are frozen.
     pub fn is_frozen(&self, name: &TenantName) -> bool {
         match self {
             Self::Standalone(units) => units.is_frozen(name),
+            Self::Systemd(units) => units.is_frozen(name),
         }
     }
 
@@ -143,6 +146,159 @@ impl UnitManager {
     pub fn memory(&self, name: &TenantName) -> Option<u64> {
         match self {
             Self::Standalone(units) => units.memory(name),
+            Self::Systemd(units) => units.memory(name),
+        }
+    }
+
+    /// Its name: `standalone` or `systemd`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Standalone(_) => "standalone",
+            Self::Systemd(_) => "systemd",
+        }
+    }
+
+    /// Whether it starts the tenants that are to start with the host, without being asked by hostd.
+    pub fn starts_with_host(&self) -> bool {
+        matches!(self, Self::Systemd(_))
+    }
+
+    /// Whether nothing of a tenant runs, and nothing is about to: one that waits to be started again is up.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
+        match self {
+            Self::Standalone(units) => Ok(!units.is_running(name)),
+            Self::Systemd(units) => Ok(!units.is_running(name) && units.is_down(name).await?),
+        }
+    }
+
+    /// Finds the supervisor of a tenant that runs, or removes what a dead one has left. `plan` gives what the
+    /// tenant would be started with now, if there is such a thing.
+    pub async fn sweep(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+        match self {
+            Self::Standalone(units) => units.adopt(name, plan).await,
+            Self::Systemd(units) if units.is_running(name) => {}
+            Self::Systemd(units) => units.sweep(name, plan()).await,
+        }
+    }
+
+    /// hostd begins: finds what runs, and removes what is left of those that do not.
+    pub async fn take_over(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+        match self {
+            Self::Standalone(units) => units.adopt(name, plan).await,
+            // The unit itself saw to it, and may be starting at this moment.
+            Self::Systemd(_) => {}
+        }
+    }
+
+    /// Removes cgroups of tenants that have no record.
+    pub async fn sweep_strangers(&self, is_known: impl Fn(&TenantName) -> bool) {
+        match self {
+            Self::Standalone(units) => units.sweep_strangers(is_known).await,
+            Self::Systemd(units) => {
+                for name in units.existing().iter().filter(|name| !is_known(name)) {
+                    ::log::warn!("the unit of tenant {:?} runs, and there is no such tenant", name.as_str());
+                }
+            }
+        }
+    }
+
+    /// Freezes or thaws a running tenant.
+    ///
+    /// # Errors
+    /// The kernel refuses, or its supervisor does not answer.
+    pub async fn freeze(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
+        match self {
+            Self::Standalone(units) => Ok(units.cgroups(name).freeze(on)?),
+            Self::Systemd(units) => units.freeze(name, on).await,
+        }
+    }
+
+    /// Applies limits to a running tenant. With systemd they are only looked at: [`UnitManager::carry`] sets
+    /// them.
+    ///
+    /// # Errors
+    /// One cannot be enforced, or the kernel refuses a value.
+    pub fn limit(&self, name: &TenantName, limits: &Limits, allow_unenforced: bool) -> Result<(), UnitError> {
+        match self {
+            Self::Standalone(units) => {
+                let cgroups = units.cgroups(name);
+                let schedulers = IoSchedulers::of_host(&cgroups.v2);
+                Ok(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?)
+            }
+            Self::Systemd(units) => units.enforceable(limits, allow_unenforced).map(|_| ()),
+        }
+    }
+
+    /// Carries limits and restart policy of a tenant's file to its unit, whether it runs or not. `before` are
+    /// the limits that were carried last. Returns those that the unit has of the file now; none where there is
+    /// nothing to carry them to.
+    ///
+    /// # Errors
+    /// A limit cannot be enforced, or systemd refuses.
+    pub async fn carry(
+        &self,
+        name: &TenantName,
+        before: &Limits,
+        limits: &Limits,
+        restart: Restart,
+        allow_unenforced: bool,
+    ) -> Result<Option<Limits>, UnitError> {
+        let Self::Systemd(units) = self else { return Ok(None) };
+        let limits = units.enforceable(limits, allow_unenforced)?;
+        units.set_limits(name, before, &limits).await?;
+        units.set_restart(name, restart).await?;
+        Ok(Some(limits))
+    }
+
+    /// Makes a tenant's unit start with the host, or not.
+    ///
+    /// # Errors
+    /// systemd refuses.
+    pub async fn enable(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
+        match self {
+            Self::Standalone(_) => Ok(()),
+            Self::Systemd(units) => units.enable(name, on).await,
+        }
+    }
+
+    /// Takes away what is kept about a tenant's unit beyond its life.
+    ///
+    /// # Errors
+    /// systemd refuses.
+    pub async fn forget(&self, name: &TenantName) -> Result<(), UnitError> {
+        match self {
+            Self::Standalone(_) => Ok(()),
+            Self::Systemd(units) => units.forget(name).await,
+        }
+    }
+
+    /// How a tenant's unit is, and the limits it has against those of its file; none where units are hostd's
+    /// own.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn report(
+        &self,
+        name: &TenantName,
+        file: &Limits,
+    ) -> Result<Option<(UnitReport, Vec<EffectiveLimit>)>, UnitError> {
+        match self {
+            Self::Standalone(_) => Ok(None),
+            Self::Systemd(units) => units.report(name, file).await.map(Some),
+        }
+    }
+
+    /// What units are doing that the states of their tenants do not tell.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
+        match self {
+            Self::Standalone(_) => Ok(HashMap::new()),
+            Self::Systemd(units) => units.pending().await,
         }
     }
 

@@ -7,20 +7,19 @@
 use std::{
     collections::HashMap,
     fs,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+    Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid,
 };
 use tenant::{
-    HostFacts, Layout, Plan, TenantName, apply,
-    kernel::{Kernel, KernelError, Linux, nft},
+    HostFacts, Layout, Plan, TenantName,
+    kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
-    plan::HostFilter,
     record::{self, Durability},
     state::{ProcessRef, RunState},
 };
@@ -33,7 +32,8 @@ use super::{
     limits::{self, IoSchedulers},
     notify::{self, NotifySocket},
     spawn::{self, Spawned},
-    usage,
+    states::{States, find},
+    sweep, usage,
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
@@ -55,13 +55,6 @@ struct Live {
     frozen: Gauge,
 }
 
-/// `state.json` as it was when it was read.
-#[derive(Debug)]
-struct Cached {
-    stamp: (i64, i64, u64, u64),
-    state: Arc<RunState>,
-}
-
 /// The standalone unit manager.
 #[derive(Debug)]
 pub struct Standalone {
@@ -74,7 +67,7 @@ struct Shared {
     layout: Layout,
     cgroups: Cgroups,
     live: Mutex<HashMap<TenantName, Arc<Live>>>,
-    states: Mutex<HashMap<TenantName, Cached>>,
+    states: States,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,7 +101,8 @@ impl Standalone {
         let mut cgroups = Cgroups::of(&facts.cgroup, &layout)?;
         cgroups.prepare()?;
         notify::clear(&layout.run().join(NOTIFY));
-        let shared = Shared { layout, cgroups, live: Mutex::default(), states: Mutex::default() };
+        let states = States::new(layout.clone());
+        let shared = Shared { layout, cgroups, live: Mutex::default(), states };
         Ok(Self { shared: Arc::new(shared), program })
     }
 
@@ -151,20 +145,7 @@ impl Standalone {
 
     /// What the last supervisor of a tenant said; read again only when the file is another one.
     pub fn state(&self, name: &TenantName) -> Option<Arc<RunState>> {
-        let path = self.shared.layout.run_state(name);
-        let Ok(meta) = fs::metadata(&path) else {
-            held(&self.shared.states).remove(name);
-            return None;
-        };
-        let stamp = (meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.size());
-        if let Some(cached) = held(&self.shared.states).get(name)
-            && cached.stamp == stamp
-        {
-            return Some(cached.state.clone());
-        }
-        let state = Arc::new(RunState::read(&path).ok().flatten()?);
-        held(&self.shared.states).insert(name.clone(), Cached { stamp, state: state.clone() });
-        Some(state)
+        self.shared.states.get(name)
     }
 
     /// Finds the supervisor that an earlier hostd left, or sweeps what is left of a dead one. `plan`
@@ -320,17 +301,6 @@ fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
     }
 }
 
-/// The supervisor that wrote a state, if it still runs.
-fn find(state: &RunState) -> Option<(ProcessRef, OwnedFd)> {
-    if state.phase.is_final() {
-        return None;
-    }
-    let process = state.supervisor;
-    let pidfd = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
-    // Asked after the descriptor is open: from now on the pid means the same process.
-    process.is_alive().then_some((process, pidfd))
-}
-
 fn report(failures: Vec<KernelError>) {
     for failure in failures {
         log::error!("{}", crate::error::chain(&failure));
@@ -437,20 +407,7 @@ impl Shared {
 
     /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
     fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
-        let kernel = Linux::new();
-        // An nft that a killed supervisor began may still be at work. Not yet the payload: its processes
-        // keep the NICs that are to come home.
-        let supervisor = cgroups.v2.join("supervisor");
-        let mut failures: Vec<KernelError> = kernel.cgroup_kill(&supervisor).err().into_iter().collect();
-        failures.extend(match plan {
-            Some(plan) => apply::stop(&kernel, plan, None),
-            None => apply::release(&kernel, &self.layout.nic_claims(), name, &cgroups.v2),
-        });
-        // The plan may be of another configuration; the record says what is in the filter.
-        failures.extend(nft::forget(&HostFilter::bare(&self.layout), name).err());
-        // The plan may be of another configuration, the directories are the ones that were made.
-        failures.extend(kernel.cgroup_kill(&cgroups.v2).err());
-        failures.extend(kernel.cgroup_remove(&cgroups.v2).err());
+        let failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
         if let Err(error) = cgroups.remove_v1() {
             log::error!("{}", crate::error::chain(&error));
         }

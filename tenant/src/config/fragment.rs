@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, MacvlanMode, NicMode, Policy, RootMode};
+use super::{Kind, MacvlanMode, NicMode, Policy, Restart, RootMode};
 use crate::{
     device::DeviceRule,
     host::{GroupName, PoolName},
@@ -36,6 +36,9 @@ pub struct Fragment {
     /// Start with the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
+    /// Whether systemd starts it again after its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// Argument vector of init.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<Vec<String>>,
@@ -206,6 +209,7 @@ impl Fragment {
             image: over.image.or(self.image),
             hostname: over.hostname.or(self.hostname),
             autostart: over.autostart.or(self.autostart),
+            restart: over.restart.or(self.restart),
             init: over.init.or(self.init),
             stop_signal: over.stop_signal.or(self.stop_signal),
             stop_timeout_sec: over.stop_timeout_sec.or(self.stop_timeout_sec),

@@ -41,6 +41,19 @@ pub enum Kind {
     Router,
 }
 
+/// Whether systemd starts a tenant again after its end, see `Restart=` in systemd.service(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Unless it powered off, or was stopped.
+    #[default]
+    OnFailure,
+    /// Never.
+    No,
+    /// Also after it powered off; not after it was stopped.
+    Always,
+}
+
 /// How the tenant's `/` is put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +81,8 @@ pub struct Tenant {
     pub hostname: String,
     /// Whether it starts with the host.
     pub autostart: bool,
+    /// Whether systemd starts it again after its end.
+    pub restart: Restart,
     /// Argument vector of init; none means the image's.
     pub init: Option<Vec<String>>,
     /// Environment of init, besides what `CONTAINER_INTERFACE` demands.

@@ -285,6 +285,7 @@ impl Tenant {
             image,
             hostname: host,
             autostart: merged.autostart.unwrap_or(false),
+            restart: merged.restart.unwrap_or_default(),
             init: argv("init", merged.init)?,
             env: merged.env,
             stop_signal: merged.stop_signal.map(|signal| signal.parse()).transpose()?,

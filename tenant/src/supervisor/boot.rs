@@ -20,6 +20,7 @@ use crate::{
     kernel::raw,
     load::load_plan,
     plan::FirstProcess,
+    record::{self, Durability},
     state::{Failure, Phase, ProcessRef, RunState},
 };
 
@@ -64,6 +65,10 @@ impl Supervisor {
             // What cannot be written at all is better known before the start than after.
             state.write(&self.layout.run_state(&self.name))?;
         }
+        // What a later edit differs from; without it less can be told, and nothing else is lost.
+        let _ = record::read(&self.layout.tenant_config(&self.name)).and_then(|text| {
+            record::write(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
+        });
         self.manager.tell("STATUS=Starting");
         let plan = self.plan.insert(plan);
         if let Some(error) = apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next() {

@@ -1,0 +1,67 @@
+//! What supervisors say of their tenants, in `state.json`.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tenant::{
+    Layout, TenantName,
+    state::{ProcessRef, RunState},
+};
+
+/// `state.json` as it was when it was read.
+#[derive(Debug)]
+struct Cached {
+    stamp: (i64, i64, u64, u64),
+    state: Arc<RunState>,
+}
+
+/// The states of all tenants, read again only when a file is another one.
+#[derive(Debug)]
+pub(super) struct States {
+    layout: Layout,
+    cached: Mutex<HashMap<TenantName, Cached>>,
+}
+
+impl States {
+    pub(super) fn new(layout: Layout) -> Self {
+        Self { layout, cached: Mutex::default() }
+    }
+
+    fn cached(&self) -> MutexGuard<'_, HashMap<TenantName, Cached>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the last supervisor of a tenant said; none where there is no such file.
+    pub(super) fn get(&self, name: &TenantName) -> Option<Arc<RunState>> {
+        let path = self.layout.run_state(name);
+        let Ok(meta) = fs::metadata(&path) else {
+            self.cached().remove(name);
+            return None;
+        };
+        let stamp = (meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.size());
+        if let Some(cached) = self.cached().get(name)
+            && cached.stamp == stamp
+        {
+            return Some(cached.state.clone());
+        }
+        let state = Arc::new(RunState::read(&path).ok().flatten()?);
+        self.cached().insert(name.clone(), Cached { stamp, state: state.clone() });
+        Some(state)
+    }
+}
+
+/// The supervisor that wrote a state, if it still runs.
+pub(super) fn find(state: &RunState) -> Option<(ProcessRef, OwnedFd)> {
+    if state.phase.is_final() {
+        return None;
+    }
+    let process = state.supervisor;
+    let pidfd = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
+    // Asked after the descriptor is open: from now on the pid means the same process.
+    process.is_alive().then_some((process, pidfd))
+}

@@ -1,0 +1,468 @@
+//! The unit manager of a host whose PID 1 is systemd: a tenant is a unit, `tenant@NAME.service`.
+//!
+//! hostd asks for jobs and waits for them; what `systemctl` does to the same units is as good. Whether a
+//! tenant runs is read from what its supervisor says and from the supervisor itself, because a list of a
+//! thousand tenants has no time for conversations.
+//!
+//! | file | what it handles |
+//! |---|---|
+//! | `bus` | conversations with PID 1 |
+//! | `job` | jobs, awaited |
+//! | `properties` | limits as properties of a unit; pure |
+//! | `files` | unit files of ours: drop-ins, whether a unit starts with the host |
+
+mod bus;
+mod files;
+mod job;
+pub mod properties;
+
+pub use self::bus::BusError;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+use tenant::{
+    HostFacts, Layout, Plan, TenantName,
+    limits::Limits,
+    state::{ProcessRef, RunState},
+    supervisor::control::{Client, ControlError, Request},
+};
+use tokio::task;
+use utoipa::ToSchema;
+
+use self::{
+    bus::{Bus, unit},
+    job::{JobEnd, Verb},
+    properties::EffectiveLimit,
+};
+use super::{
+    Start, UnitError,
+    cgroups::UnitCgroups,
+    gauge::Gauge,
+    limits::{IoSchedulers, LimitError, Unenforceable},
+    states::{States, find},
+    sweep,
+};
+
+/// Where the units of tenants have their cgroups.
+const SLICE: &str = "/sys/fs/cgroup/tenants.slice";
+/// What a supervisor and systemd need beyond a tenant's own deadlines.
+const GRACE: Duration = Duration::from_secs(15);
+/// How long a start may wait for its turn, when the whole host starts.
+const TURN: Duration = Duration::from_secs(600);
+/// How long a supervisor may take to answer; a freeze takes it at most 5 s.
+const ANSWER: Duration = Duration::from_secs(8);
+/// Most units whose status is asked for in one list.
+const STATUS_LINES: usize = 32;
+
+/// A supervisor that runs.
+#[derive(Debug)]
+struct Live {
+    process: ProcessRef,
+    pidfd: OwnedFd,
+    cgroup: PathBuf,
+    memory: Gauge,
+    frozen: Gauge,
+}
+
+impl Live {
+    fn is_alive(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        // A pidfd is readable once its process has ended, see pidfd_open(2).
+        !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+    }
+}
+
+/// What systemd says of a tenant's unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnitReport {
+    /// Its name.
+    pub name: String,
+    /// `active`, `activating`, `deactivating`, `inactive`, `failed`, …, see systemctl(1).
+    pub active: String,
+    /// `running`, `dead`, `auto-restart`, ….
+    pub sub: String,
+    /// How its service ended last: `success`, `exit-code`, `timeout`, `oom-kill`, ….
+    pub result: String,
+    /// The status line of its supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// How often systemd has restarted it since it was last started by somebody.
+    pub restarts: u32,
+    /// Whether it starts with the host: `enabled` or `disabled`.
+    pub enabled: String,
+    /// How often the kernel killed a process of it for want of memory, since it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+}
+
+/// What a unit is doing that its tenant's state does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Whether it is being started.
+    pub starts: bool,
+    /// The status line of its supervisor.
+    pub status: Option<String>,
+}
+
+/// The unit manager that asks systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    layout: Layout,
+    states: States,
+    live: Mutex<HashMap<TenantName, Arc<Live>>>,
+    controllers: BTreeSet<String>,
+}
+
+impl Systemd {
+    /// A unit manager on this host.
+    pub fn new(layout: Layout, facts: &HostFacts) -> Self {
+        // Those of the root: systemd passes down whatever a unit needs of them.
+        let root = facts.cgroup.v2_mount.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));
+        let all = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+        let controllers = all.split_ascii_whitespace().map(str::to_owned).collect();
+        Self { states: States::new(layout.clone()), layout, live: Mutex::default(), controllers }
+    }
+
+    /// Whether systemd is PID 1 here, knows `tenant@.service`, and `layout` is the one that this unit is for.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn is_there(layout: &Layout, facts: &HostFacts) -> Result<bool, UnitError> {
+        if !facts.systemd || !layout.is_default() {
+            return Ok(false);
+        }
+        let bus = Bus::open().await?;
+        match bus.manager("tell of tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_unknown() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<TenantName, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The supervisor of a tenant, if it runs.
+    fn live(&self, name: &TenantName) -> Option<Arc<Live>> {
+        let Some(state) = self.states.get(name) else {
+            self.held().remove(name);
+            return None;
+        };
+        let known = self.held().get(name).cloned();
+        if let Some(live) = known.filter(|live| live.process == state.supervisor) {
+            if live.is_alive() {
+                return Some(live);
+            }
+            self.held().remove(name);
+            return None;
+        }
+        let (process, pidfd) = find(&state)?;
+        let cgroup = PathBuf::from(&state.cgroup);
+        let live = Arc::new(Live {
+            process,
+            pidfd,
+            memory: Gauge::new(cgroup.join("memory.current")),
+            frozen: Gauge::new(cgroup.join("payload/cgroup.freeze")),
+            cgroup,
+        });
+        self.held().insert(name.clone(), live.clone());
+        Some(live)
+    }
+
+    /// The directories of a tenant's unit.
+    pub fn cgroups(&self, name: &TenantName) -> UnitCgroups {
+        let cgroup = self.live(name).map(|live| live.cgroup.clone());
+        UnitCgroups {
+            v2: cgroup.unwrap_or_else(|| Path::new(SLICE).join(unit(name))),
+            v2_controllers: self.controllers.clone(),
+            v1: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a tenant has a supervisor.
+    pub fn is_running(&self, name: &TenantName) -> bool {
+        self.live(name).is_some()
+    }
+
+    /// What the last supervisor of a tenant said.
+    pub fn state(&self, name: &TenantName) -> Option<Arc<RunState>> {
+        self.states.get(name)
+    }
+
+    /// Whether the processes of a running tenant are frozen.
+    pub fn is_frozen(&self, name: &TenantName) -> bool {
+        self.live(name).is_some_and(|live| live.frozen.read() == Some(1))
+    }
+
+    /// The memory a running tenant uses, bytes.
+    pub fn memory(&self, name: &TenantName) -> Option<u64> {
+        self.live(name)?.memory.read()
+    }
+
+    /// Tenants whose units have cgroups, whether they have a supervisor or not.
+    pub fn existing(&self) -> Vec<TenantName> {
+        let entries = fs::read_dir(SLICE).into_iter().flatten().flatten();
+        entries.filter_map(|entry| bus::tenant(entry.file_name().to_str()?)).collect()
+    }
+
+    /// Whether a unit is down and has no job.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
+        Ok(Bus::open().await?.unit(&unit(name)).await?.is_down())
+    }
+
+    /// Removes what a tenant without a supervisor has left, unless systemd is about to start it.
+    pub async fn sweep(&self, name: &TenantName, plan: Option<Arc<Plan>>) {
+        if self.is_running(name) {
+            return;
+        }
+        match self.is_down(name).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return log::error!("{}", crate::error::chain(&error)),
+        }
+        let (layout, name, dir) = (self.layout.clone(), name.clone(), self.cgroups(name).v2);
+        let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, plan.as_deref())).await;
+        for failure in swept.unwrap_or_default() {
+            log::error!("{}", crate::error::chain(&failure));
+        }
+    }
+
+    /// Starts a tenant's unit and waits until the tenant is ready.
+    ///
+    /// # Errors
+    /// What its supervisor says, or systemd.
+    pub async fn start(&self, start: Start) -> Result<(), UnitError> {
+        let name = &start.name;
+        let unit = unit(name);
+        let before = self.state(name).map(|state| state.supervisor);
+        // So that earlier failures do not count against the limit of starts.
+        self.reset_failed(&unit).await?;
+        let patience = start.timeout + GRACE + TURN;
+        match job::run(Verb::Start, &unit, patience).await? {
+            JobEnd::Done => Ok(()),
+            JobEnd::Late => {
+                let console = super::last_console_lines(&self.layout, name, 20);
+                self.kill(name).await?;
+                Err(UnitError::Timeout(patience.as_secs(), console))
+            }
+            JobEnd::Not(word) => Err(self.post_mortem(name, before, word).await),
+        }
+    }
+
+    async fn reset_failed(&self, unit: &str) -> Result<(), UnitError> {
+        let bus = Bus::open().await?;
+        if bus.unit(unit).await?.active != "failed" {
+            return Ok(());
+        }
+        match bus.manager("forget that a unit failed", "ResetFailedUnit", &(unit,)).await {
+            Err(error) if !error.is_unknown() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why a job did not end well. `before` is the supervisor that had spoken before it began.
+    async fn post_mortem(&self, name: &TenantName, before: Option<ProcessRef>, word: String) -> UnitError {
+        let state = self.state(name).filter(|state| Some(state.supervisor) != before);
+        if let Some(failure) = state.and_then(|state| state.failure.clone()) {
+            return UnitError::Tenant(failure);
+        }
+        let unit = unit(name);
+        let facts = match Bus::open().await {
+            Ok(bus) => bus.service(&unit).await.unwrap_or_default(),
+            Err(_) => bus::ServiceFacts::default(),
+        };
+        UnitError::Job { unit, word, result: facts.result, status: facts.status }
+    }
+
+    /// Asks a supervisor for something.
+    async fn ask(&self, name: &TenantName, request: Request) -> Result<(), ControlError> {
+        let socket = self.layout.control_socket(name);
+        let asked = task::spawn_blocking(move || Client::connect(&socket, ANSWER)?.ask(request)).await;
+        asked.map_err(|error| ControlError::Io(error.into()))?.map(|_| ())
+    }
+
+    /// Asks a tenant to power off, kills it after `patience`, and waits until its unit is down.
+    ///
+    /// # Errors
+    /// systemd does not get it down.
+    pub async fn stop(&self, name: &TenantName, patience: Duration) -> Result<(), UnitError> {
+        match job::run(Verb::Stop, &unit(name), patience).await? {
+            JobEnd::Late => self.kill(name).await,
+            end => self.judge_stop(name, end),
+        }
+    }
+
+    fn judge_stop(&self, name: &TenantName, end: JobEnd) -> Result<(), UnitError> {
+        match end {
+            JobEnd::Done => Ok(()),
+            JobEnd::Not(word) => {
+                Err(UnitError::Job { unit: unit(name), word, result: String::new(), status: String::new() })
+            }
+            JobEnd::Late => Err(UnitError::Timeout(GRACE.as_secs(), Vec::new())),
+        }
+    }
+
+    /// Kills a tenant and waits until its unit is down. systemd does not start it again.
+    ///
+    /// # Errors
+    /// systemd does not get it down.
+    pub async fn kill(&self, name: &TenantName) -> Result<(), UnitError> {
+        let unit = unit(name);
+        let stop = job::run(Verb::Stop, &unit, GRACE);
+        let press = async {
+            // The supervisor is told first, so that it takes the death of its init for what was asked.
+            let Err(error) = self.ask(name, Request::Kill {}).await else { return Ok(()) };
+            log::debug!("tenant {:?}: {error}; killing its unit", name.as_str());
+            self.kill_unit(&unit).await
+        };
+        // Side by side: the job keeps systemd from starting it again.
+        let (end, pressed) = tokio::join!(stop, press);
+        pressed?;
+        match end? {
+            JobEnd::Late => {
+                log::warn!("{unit} does not stop; killing it");
+                self.kill_unit(&unit).await?;
+                self.judge_stop(name, job::run(Verb::Stop, &unit, GRACE).await?)
+            }
+            end => self.judge_stop(name, end),
+        }
+    }
+
+    async fn kill_unit(&self, unit: &str) -> Result<(), UnitError> {
+        const SIGKILL: i32 = 9;
+        match Bus::open().await?.manager("kill a unit", "KillUnit", &(unit, "all", SIGKILL)).await {
+            // It may be down already.
+            Err(BusError::Call(_, zbus::Error::MethodError(..))) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Freezes or thaws a running tenant: its supervisor does, whose cgroups they are.
+    ///
+    /// # Errors
+    /// It does not answer, or cannot.
+    pub async fn freeze(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
+        let request = if on { Request::Freeze {} } else { Request::Thaw {} };
+        Ok(self.ask(name, request).await?)
+    }
+
+    /// Which limits this host cannot enforce.
+    pub fn unenforceable(&self, limits: &Limits) -> Vec<Unenforceable> {
+        let needs = |key: &str| match key {
+            "cpu_weight" | "cpu_quota" => "cpu",
+            "tasks_max" => "pids",
+            "io_weight" => "io",
+            _ => "memory",
+        };
+        let lack = |limit: &properties::Limit| {
+            let controller = needs(limit.key);
+            let reason = if !self.controllers.contains(controller) {
+                format!("there is no {controller} controller")
+            } else if limit.key == "io_weight"
+                && IoSchedulers::of_host(Path::new(SLICE)) == IoSchedulers::default()
+            {
+                "the io controller (cgroup v2) has no disk under the bfq scheduler to weigh".to_owned()
+            } else {
+                return None;
+            };
+            Some(Unenforceable { key: limit.key, reason })
+        };
+        properties::LIMITS.iter().filter(|limit| limit.is_set(limits)).filter_map(lack).collect()
+    }
+
+    /// Those of a tenant's limits that can be set on its unit.
+    ///
+    /// # Errors
+    /// One cannot be enforced, unless `allow_unenforced`.
+    pub fn enforceable(&self, limits: &Limits, allow_unenforced: bool) -> Result<Limits, UnitError> {
+        let missing = self.unenforceable(limits);
+        if !missing.is_empty() && !allow_unenforced {
+            return Err(LimitError::Unenforceable(missing).into());
+        }
+        let keys: Vec<_> = missing.iter().map(|missing| missing.key).collect();
+        Ok(properties::without(limits, &keys))
+    }
+
+    /// Sets on a tenant's unit what its file says anew since `carried`; it need not run.
+    ///
+    /// # Errors
+    /// systemd refuses.
+    pub async fn set_limits(
+        &self,
+        name: &TenantName,
+        carried: &Limits,
+        limits: &Limits,
+    ) -> Result<(), UnitError> {
+        let changes = properties::changes(carried, limits);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        Ok(Bus::open().await?.set(&unit(name), &changes).await?)
+    }
+
+    /// The limits that a tenant's unit has, against those of its file, and how the unit is.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn report(
+        &self,
+        name: &TenantName,
+        file: &Limits,
+    ) -> Result<(UnitReport, Vec<EffectiveLimit>), UnitError> {
+        let (unit, bus) = (unit(name), Bus::open().await?);
+        let facts = bus.unit(&unit).await?;
+        let service = bus.service(&unit).await?;
+        let by_hand = |setting: &str| files::is_set_by_hand(&unit, setting);
+        let limits = properties::effective(&service.numbers, file, by_hand);
+        let events = fs::read_to_string(self.cgroups(name).v2.join("memory.events")).ok();
+        let oom_kills = events.and_then(|text| {
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        });
+        let report = UnitReport {
+            name: unit,
+            active: facts.active,
+            sub: facts.sub,
+            result: service.result,
+            status: Some(service.status).filter(|status| !status.is_empty()),
+            restarts: service.restarts,
+            enabled: facts.file,
+            oom_kills,
+        };
+        Ok((report, limits))
+    }
+
+    /// The units of tenants that are being started or stopped.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
+        let what = "list units";
+        let bus = Bus::open().await?;
+        let body = (["activating", "deactivating"].as_slice(), ["tenant@*.service"].as_slice());
+        let answer = bus.manager(what, "ListUnitsByPatterns", &body).await?;
+        let units: Vec<bus::Listed> =
+            answer.body().deserialize().map_err(|error| BusError::Call(what, error))?;
+        let mut pending = HashMap::new();
+        for (number, listed) in units.into_iter().enumerate() {
+            let Some(name) = bus::tenant(&listed.0) else { continue };
+            let status =
+                if number < STATUS_LINES { bus.status_line(&listed.0).await.ok() } else { None };
+            let status = status.filter(|status| !status.is_empty());
+            pending.insert(name, Pending { starts: listed.3 == "activating", status });
+        }
+        Ok(pending)
+    }
+}
