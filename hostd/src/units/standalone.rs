@@ -17,12 +17,12 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 use tenant::{
-    HostFacts, Layout, Plan, TenantName, apply,
-    kernel::{Kernel, KernelError, Linux, nft},
+    HostFacts, Layout, Plan, TenantName,
+    kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
-    plan::HostFilter,
     record::{self, Durability},
     state::{ProcessRef, RunState},
+    supervisor::sweep,
 };
 use tokio::{io::unix::AsyncFd, sync::watch, task, time::timeout};
 
@@ -438,17 +438,7 @@ impl Shared {
     /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
     fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
         let kernel = Linux::new();
-        // An nft that a killed supervisor began may still be at work. Not yet the payload: its processes
-        // keep the NICs that are to come home.
-        let supervisor = cgroups.v2.join("supervisor");
-        let mut failures: Vec<KernelError> = kernel.cgroup_kill(&supervisor).err().into_iter().collect();
-        failures.extend(match plan {
-            Some(plan) => apply::stop(&kernel, plan, None),
-            None => apply::release(&kernel, &self.layout.nic_claims(), name, &cgroups.v2),
-        });
-        // The plan may be of another configuration; the record says what is in the filter.
-        failures.extend(nft::forget(&HostFilter::bare(&self.layout), name).err());
-        // The plan may be of another configuration, the directories are the ones that were made.
+        let mut failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
         failures.extend(kernel.cgroup_kill(&cgroups.v2).err());
         failures.extend(kernel.cgroup_remove(&cgroups.v2).err());
         if let Err(error) = cgroups.remove_v1() {

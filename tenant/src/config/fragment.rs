@@ -36,6 +36,9 @@ pub struct Fragment {
     /// Start with the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
+    /// Who boots first of many that are started at once, 0 to 1000: the greater.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_priority: Option<u16>,
     /// Argument vector of init.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<Vec<String>>,
@@ -206,6 +209,7 @@ impl Fragment {
             image: over.image.or(self.image),
             hostname: over.hostname.or(self.hostname),
             autostart: over.autostart.or(self.autostart),
+            start_priority: over.start_priority.or(self.start_priority),
             init: over.init.or(self.init),
             stop_signal: over.stop_signal.or(self.stop_signal),
             stop_timeout_sec: over.stop_timeout_sec.or(self.stop_timeout_sec),
