@@ -135,6 +135,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         image,
         line("hostname", &tenant.hostname, source!(hostname, Default)),
         line("autostart", tenant.autostart, source!(autostart, Default)),
+        line("start_priority", tenant.start_priority, source!(start_priority, Default)),
         line("init", words(&plan.init.argv), source!(init, Image)),
         line("stop_signal", stop_signal, source!(stop_signal, Image)),
         line("stop_timeout_sec", tenant.stop_timeout.as_secs(), source!(stop_timeout_sec, Default)),

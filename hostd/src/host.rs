@@ -4,6 +4,7 @@
 //! the moment in which the store writes.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     os::fd::AsFd as _,
     sync::{Arc, Mutex, PoisonError},
@@ -20,7 +21,10 @@ use tenant::{
     record,
     state::{Phase, RunState},
 };
-use tokio::{sync::OwnedMutexGuard, task};
+use tokio::{
+    sync::OwnedMutexGuard,
+    task::{self, JoinSet},
+};
 
 use crate::{
     error::{Code, Failure},
@@ -32,6 +36,8 @@ use crate::{
 /// What every operation returns.
 pub type Result<T> = std::result::Result<T, Failure>;
 
+/// So many of the tenants that start with the host are asked for at once.
+const AUTOSTARTS_AT_ONCE: usize = 16;
 /// How often `wait` looks at a tenant.
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -211,15 +217,28 @@ impl Host {
         if std::fs::read_to_string(&marker).is_ok_and(|text| text == boot) {
             return;
         }
+        let mut due: Vec<(Reverse<u16>, TenantName)> = Vec::new();
         for name in self.store.records().keys() {
-            if !self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
-                continue;
-            }
-            match self.start(name, false).await {
-                Ok(change) => log::info!("tenant {:?} is up ({change:?})", name.as_str()),
-                Err(failure) => log::error!("{failure}"),
+            if let Some(tenant) = self.store.tenant(name).ok().filter(|tenant| tenant.autostart) {
+                due.push((Reverse(tenant.start_priority), name.clone()));
             }
         }
+        due.sort();
+        // How many boot at a time is their supervisors' affair, see decision 16.
+        let mut starts = JoinSet::new();
+        for (_, name) in due {
+            while starts.len() >= AUTOSTARTS_AT_ONCE {
+                starts.join_next().await;
+            }
+            let host = self.clone();
+            starts.spawn(async move {
+                match host.start(&name, false).await {
+                    Ok(change) => log::info!("tenant {:?} is up ({change:?})", name.as_str()),
+                    Err(failure) => log::error!("{failure}"),
+                }
+            });
+        }
+        while starts.join_next().await.is_some() {}
         if let Err(error) = std::fs::write(&marker, boot) {
             log::warn!("cannot note that tenants were started: {error}");
         }

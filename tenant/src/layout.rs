@@ -187,6 +187,11 @@ impl Layout {
         self.run().join("hostd.sock")
     }
 
+    /// `/run/tenantry/turns`: tenants that boot or wait for their turn.
+    pub fn turns(&self) -> PathBuf {
+        self.run().join("turns")
+    }
+
     /// `/run/tenantry/images/sha256-HEX`: where an erofs version is mounted once.
     pub fn image_mount(&self, digest: &Digest) -> PathBuf {
         self.run().join("images").join(digest.dir_name())

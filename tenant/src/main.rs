@@ -29,6 +29,8 @@ struct Cli {
 enum Command {
     /// Start a tenant and stay with it until it ends: the main process of tenant@NAME.service
     Run(Run),
+    /// Take away what a supervisor that was killed left; nothing after an orderly end
+    Sweep(Sweep),
     /// Run a command in a running tenant
     Exec(Exec),
     /// Log in to a running tenant
@@ -49,6 +51,12 @@ struct Run {
     /// One of its unit's cgroup v1 directories, to be entered; may be given several times
     #[arg(long = "v1-cgroup", value_name = "DIR")]
     v1_cgroups: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Sweep {
+    /// The tenant
+    name: TenantName,
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +184,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         Command::Run(run) => run_tenant(layout, run),
+        Command::Sweep(Sweep { name }) => sweep_tenant(&layout, &name),
         Command::Exec(exec) => exec_command(&layout, exec),
         Command::Shell(Shell { name, tty, user }) => {
             join::shell(&layout, &name, user, tty.mode()).map_err(|error| exec_trouble(&name, &error))
@@ -212,6 +221,21 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
         let help = error.help().map(|help| help.replace("NAME", name.as_str()));
         Trouble { console, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
     })
+}
+
+fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
+    let swept = supervisor::sweep::after(layout, name).map_err(|Failed { error, .. }| {
+        let text = format!("cannot take down what tenant {:?} left: {}", name.as_str(), chain(&*error));
+        Trouble::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
+    })?;
+    if swept {
+        let _ = writeln!(
+            std::io::stderr(),
+            "the supervisor of tenant {:?} died; it was taken down",
+            name.as_str()
+        );
+    }
+    Ok(0)
 }
 
 fn exec_trouble(name: &TenantName, error: &ExecError) -> Trouble {

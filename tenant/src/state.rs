@@ -138,6 +138,10 @@ pub struct RunState {
     /// The last `STATUS=` that init sent, at most 256 bytes, control characters removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// How many of its processes the kernel has killed for want of memory since this boot; absent where it has
+    /// killed none, or does not count them (cgroup v1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
     /// How init ended, in the phases `stopped` and `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,

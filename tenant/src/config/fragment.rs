@@ -39,6 +39,9 @@ pub struct Fragment {
     /// Whether systemd starts it again after its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+    /// Who boots first of many that are started at once, 0 to 1000: the greater.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_priority: Option<u16>,
     /// Argument vector of init.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<Vec<String>>,
@@ -210,6 +213,7 @@ impl Fragment {
             hostname: over.hostname.or(self.hostname),
             autostart: over.autostart.or(self.autostart),
             restart: over.restart.or(self.restart),
+            start_priority: over.start_priority.or(self.start_priority),
             init: over.init.or(self.init),
             stop_signal: over.stop_signal.or(self.stop_signal),
             stop_timeout_sec: over.stop_timeout_sec.or(self.stop_timeout_sec),

@@ -13,7 +13,7 @@ pub use fragment::{Fragment, NicFragment};
 pub use nic::{Attachment, MacvlanMode, Nic, NicMode};
 pub use parse::{ParseError, parse_toml, set};
 pub use policy::Policy;
-pub use validate::{ConfigError, Signal};
+pub use validate::{ConfigError, DEFAULT_START_PRIORITY, Signal};
 
 use crate::{
     device::DeviceRule,
@@ -83,6 +83,8 @@ pub struct Tenant {
     pub autostart: bool,
     /// Whether systemd starts it again after its end.
     pub restart: Restart,
+    /// Who boots first of many that are started at once: the greater, 0 to 1000.
+    pub start_priority: u16,
     /// Argument vector of init; none means the image's.
     pub init: Option<Vec<String>>,
     /// Environment of init, besides what `CONTAINER_INTERFACE` demands.

@@ -45,6 +45,9 @@ impl fmt::Display for Signal {
     }
 }
 
+/// `start_priority` of a tenant that does not say one.
+pub const DEFAULT_START_PRIORITY: u16 = 500;
+
 /// A configuration that parses and makes no sense.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("key `{key}`: {reason}")]
@@ -286,6 +289,12 @@ impl Tenant {
             hostname: host,
             autostart: merged.autostart.unwrap_or(false),
             restart: merged.restart.unwrap_or_default(),
+            start_priority: in_range(
+                "start_priority",
+                merged.start_priority.unwrap_or(DEFAULT_START_PRIORITY),
+                0,
+                1000,
+            )?,
             init: argv("init", merged.init)?,
             env: merged.env,
             stop_signal: merged.stop_signal.map(|signal| signal.parse()).transpose()?,
@@ -342,6 +351,7 @@ mod tests {
         for (text, key) in [
             ("hostname = \"a b\"", "hostname"),
             ("ttys = 64", "ttys"),
+            ("start_priority = 1001", "start_priority"),
             ("init = [\"sh\"]", "init"),
             ("stop_signal = \"SIGFOO\"", "stop_signal"),
             ("stop_signal = \"SIGRTMIN+99\"", "stop_signal"),

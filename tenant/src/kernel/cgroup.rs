@@ -20,8 +20,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// How long a cgroup may stay busy after its last process has gone.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Files of a delegated cgroup that its new owner writes to.
-const DELEGATED: [&str; 4] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "memory.oom.group"];
+/// Where the kernel lists the files of a delegated cgroup that its new owner writes to, see cgroups(7).
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+/// Those that every kernel has.
+const DELEGATED: &str = "cgroup.procs cgroup.threads cgroup.subtree_control memory.oom.group";
 
 fn is_missing(error: &io::Error) -> bool {
     // A file of a cgroup that is removed while it is open gives ENODEV.
@@ -43,10 +45,26 @@ pub(super) fn set(dir: &Path, file: &str, value: &str) -> Result<()> {
         .map_err(|error| KernelError::new(format!("write {value:?} to"), path.display(), error))
 }
 
+pub(super) fn pass_down(dir: &Path) -> Result<()> {
+    let read = |file: &str| {
+        let path = dir.join(file);
+        fs::read_to_string(&path).map_err(|error| KernelError::new("read", path.display(), error))
+    };
+    let (has, gives) = (read("cgroup.controllers")?, read("cgroup.subtree_control")?);
+    let gives: Vec<&str> = gives.split_ascii_whitespace().collect();
+    let missing: Vec<String> = has
+        .split_ascii_whitespace()
+        .filter(|controller| !gives.contains(controller))
+        .map(|controller| format!("+{controller}"))
+        .collect();
+    if missing.is_empty() { Ok(()) } else { set(dir, "cgroup.subtree_control", &missing.join(" ")) }
+}
+
 pub(super) fn delegate(dir: &Path, owner: u32) -> Result<()> {
     let give = |path: &Path| chown(path, Some(owner), Some(owner));
     give(dir).map_err(|error| KernelError::new("delegate cgroup", dir.display(), error))?;
-    for file in DELEGATED {
+    let files = fs::read_to_string(DELEGATE).unwrap_or_else(|_| DELEGATED.to_owned());
+    for file in files.split_ascii_whitespace() {
         let path = dir.join(file);
         match give(&path) {
             Err(error) if !is_missing(&error) => {

@@ -58,6 +58,10 @@ impl Kernel for Linux {
         cgroup::set(dir, file, value)
     }
 
+    fn cgroup_pass_down(&self, dir: &Path) -> Result<()> {
+        cgroup::pass_down(dir)
+    }
+
     fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()> {
         cgroup::delegate(dir, owner)
     }

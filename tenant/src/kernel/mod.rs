@@ -250,6 +250,9 @@ pub trait Kernel {
     fn cgroup_create(&self, dir: &Path) -> Result<()>;
     /// Writes a value to a file of a cgroup, e.g. `cgroup.max.descendants`.
     fn cgroup_set(&self, dir: &Path, file: &str, value: &str) -> Result<()>;
+    /// Gives every controller that a cgroup has to those below it, so that these can have limits of their own;
+    /// no process may be in the cgroup itself.
+    fn cgroup_pass_down(&self, dir: &Path) -> Result<()>;
     /// Lets a host uid make cgroups below a directory, see `Documentation/admin-guide/cgroup-v2.rst`,
     /// "Model of Delegation".
     fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()>;

@@ -10,7 +10,8 @@ use crate::{allocation::Allocation, config::Tenant, facts::HostFacts};
 /// The cgroup v2 directories of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CgroupPlan {
-    /// The unit's directory.
+    /// The unit's directory: every controller it has is passed down to `payload`, so that the tenant's own
+    /// init can set limits.
     pub unit: PathBuf,
     /// Where the supervisor sits; a cgroup with controllers holds no processes itself.
     pub supervisor: PathBuf,

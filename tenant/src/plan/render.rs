@@ -105,6 +105,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "tenant      {} at {}", self.tenant, self.digest)?;
         writeln!(f, "cgroup      {} owner {}", self.cgroup.payload.display(), self.cgroup.owner)?;
+        writeln!(f, "cgroup      with every controller of {}", self.cgroup.unit.display())?;
         writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Ending, Failed, Init, RunError, Supervisor, chain,
     lifecycle::{self, Verdict, Wish, exit_code},
+    memory::MemoryEvents,
     rate::Budget,
     wall_clock_ms,
     wire::{Event, Tty},
@@ -30,6 +31,8 @@ const LAST_WORDS: usize = 20;
 const NOTIFY_RATE: u32 = 50;
 /// How long viewers may take to hear the end.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// What this process needs beyond a tenant's own deadlines to build it and to take it down.
+const GRACE: Duration = Duration::from_secs(20);
 /// How often a signal is tried on an init that does not listen to it yet.
 const LISTENING: Duration = Duration::from_millis(50);
 
@@ -39,6 +42,11 @@ impl Supervisor {
         self.boot_began = Instant::now();
         self.wish = Wish::Run;
         self.ending = None;
+        // Its own deadlines are shorter than these, whatever the unit's are.
+        self.manager.tell(&extension(GRACE));
+        if !self.is_standalone {
+            self.prepare()?;
+        }
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
         let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref())?;
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
@@ -60,6 +68,7 @@ impl Supervisor {
             status: None,
             exit: None,
             failure: None,
+            oom_kills: None,
         });
         if let Some(state) = &self.state {
             // What cannot be written at all is better known before the start than after.
@@ -69,8 +78,9 @@ impl Supervisor {
         let _ = record::read(&self.layout.tenant_config(&self.name)).and_then(|text| {
             record::write(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
         });
-        self.manager.tell("STATUS=Starting");
+        self.tell_status();
         let plan = self.plan.insert(plan);
+        self.manager.tell(&extension(plan.init.start_timeout + GRACE));
         if let Some(error) = apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next() {
             return Err(RunError::Sweep(error));
         }
@@ -90,13 +100,16 @@ impl Supervisor {
             executed: now,
         });
         let reports = plan.init.ready == Ready::Notify;
+        let plan_payload = plan.cgroup.payload.clone();
         if let Some(state) = &mut self.state {
             state.init = ProcessRef::of(payload.pid).ok();
             state.exec_us = Some(micros(now - self.boot_began));
         }
         self.enter(lifecycle::Event::Executed)?;
+        self.memory = MemoryEvents::of(&plan_payload);
+        self.register(now);
         if reports {
-            self.manager.tell("STATUS=Booting");
+            self.tell_status();
         } else {
             self.ready(now)?;
         }
@@ -110,8 +123,10 @@ impl Supervisor {
             state.ready_us = Some(micros(now - self.boot_began));
         }
         self.consoles.booted(now);
+        self.turn = None;
         self.enter(lifecycle::Event::Ready)?;
-        self.manager.tell("READY=1\nSTATUS=Running");
+        self.manager.tell("READY=1");
+        self.tell_status();
         Ok(())
     }
 
@@ -123,18 +138,22 @@ impl Supervisor {
             self.wish = wish;
         }
         if wish == Wish::Stop {
-            self.manager.tell("STOPPING=1\nSTATUS=Stopping");
+            self.manager.tell("STOPPING=1");
         }
         if !matches!(phase, Phase::Booting | Phase::Running) {
             return Ok(());
         }
         let Some(plan) = &self.plan else { return Ok(()) };
         let now = Instant::now();
-        self.ending = Some(Ending { kill_at: now + plan.init.stop_timeout, signal_at: Some(now) });
+        let stop_timeout = plan.init.stop_timeout;
+        self.ending = Some(Ending { kill_at: now + stop_timeout, signal_at: Some(now) });
         // A frozen init would not hear the signal.
         let _ = self.set_frozen(false);
         self.press(now);
-        self.enter(lifecycle::Event::AskedToEnd)
+        self.manager.tell(&extension(stop_timeout + GRACE));
+        self.enter(lifecycle::Event::AskedToEnd)?;
+        self.tell_status();
+        Ok(())
     }
 
     /// Sends init its stop signal. The kernel keeps from the init of a pid namespace what it neither
@@ -234,6 +253,7 @@ impl Supervisor {
                     return Err(RunError::RebootLoop);
                 }
                 self.sweep()?;
+                self.unregister(now);
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
                 self.consoles.tell_all(&Event::Reboot { boots });
                 self.enter(lifecycle::Event::Rebuilt)?;
@@ -283,7 +303,7 @@ impl Supervisor {
         };
         let help = error.help().map(|help| help.replace("NAME", self.name.as_str()));
         let failure = Failure { message, help, console: console.clone() };
-        self.manager.tell(&format!("STATUS={}", failure.message.replace('\n', " ")));
+        self.manager.tell(&format!("STATUS=Failed: {}", failure.message.replace('\n', " ")));
         if let Some(state) = &mut self.state {
             state.init = None;
             state.failure = Some(failure);
@@ -312,6 +332,11 @@ fn listens(pid: i32, signal: i32) -> bool {
         u64::from_str_radix(mask.trim(), 16).ok()
     });
     masks.fold(0, |all, mask| all | mask) & (1 << (signal - 1)) != 0
+}
+
+/// What gives the unit manager patience, see sd_notify(3).
+fn extension(patience: Duration) -> String {
+    format!("EXTEND_TIMEOUT_USEC={}", patience.as_micros())
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,9 @@ use super::{
     getty::Inside,
     lifecycle::{Death, Wish},
     notify::{self, Heard},
+    signals::Asked,
     socket,
+    turn::Turn,
 };
 use crate::{kernel::raw, plan::FirstProcess, state::Phase};
 
@@ -41,10 +43,23 @@ enum Source {
     ConsoleListener,
     ControlListener,
     Notify,
+    /// `memory.events` of the payload.
+    Memory,
     /// `cgroup.events` of the payload, while a freeze or thaw is awaited.
     Freezer,
     Conversation(usize),
     Consoles(Part),
+}
+
+/// What ended a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The tenant is to be stopped.
+    Stop,
+    /// The descriptor is ready.
+    Ready,
+    /// The time is over.
+    Due,
 }
 
 fn until(deadline: Option<Instant>, now: Instant) -> io::Result<Option<Timespec>> {
@@ -58,6 +73,10 @@ impl Supervisor {
     pub(super) fn supervise(&mut self) -> Result<u8, RunError> {
         loop {
             let now = Instant::now();
+            let asked = std::mem::take(&mut self.asked);
+            if let Some(code) = self.obey(asked, now)? {
+                return Ok(code);
+            }
             self.tick(now)?;
             let ready = self.wait(now).map_err(RunError::io("wait for", "events"))?;
             let now = Instant::now();
@@ -66,6 +85,30 @@ impl Supervisor {
                 if let Some(code) = self.handle(source, flags, now)? {
                     return Ok(code);
                 }
+            }
+        }
+    }
+
+    /// Before a boot: waits for a descriptor or a moment. What signals ask for meanwhile is kept for
+    /// [`Self::supervise`].
+    pub(super) fn pause(&mut self, fd: Option<BorrowedFd<'_>>, end: Instant) -> io::Result<Woken> {
+        loop {
+            self.asked = self.asked.and(self.signals.take()?);
+            if self.asked.stop {
+                return Ok(Woken::Stop);
+            }
+            let now = Instant::now();
+            if now >= end {
+                return Ok(Woken::Due);
+            }
+            let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            match poll(&mut fds, until(Some(end), now)?.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+                return Ok(Woken::Ready);
             }
         }
     }
@@ -92,6 +135,8 @@ impl Supervisor {
         if let Some(init) = &mut self.init {
             init.muted = init.budget.closed_until(now).is_some();
         }
+        self.machine.tick(now);
+        self.turn.take_if(|turn| now >= turn.until());
         self.settle_freezes(now);
         self.conversations.tick(now);
         let inside = match (&self.init, &self.plan, self.phase()) {
@@ -117,6 +162,9 @@ impl Supervisor {
         [
             self.start_deadline(),
             self.rest_at,
+            self.machine.deadline(),
+            self.turn.as_ref().map(Turn::until),
+            self.memory.as_ref().and_then(|memory| memory.muted_until(now)),
             ending.map(|ending| ending.kill_at),
             ending.and_then(|ending| ending.signal_at),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
@@ -141,6 +189,10 @@ impl Supervisor {
         {
             sources.push(Source::Notify);
             fds.push(PollFd::new(notify, PollFlags::IN));
+        }
+        if let Some(memory) = self.memory.as_ref().filter(|memory| memory.muted_until(now).is_none()) {
+            sources.push(Source::Memory);
+            fds.push(PollFd::new(memory, PollFlags::PRI));
         }
         let freezer = self.freezer();
         if let Some(events) = &freezer {
@@ -187,6 +239,7 @@ impl Supervisor {
                 }
             }
             Source::Notify => self.hear_init(now)?,
+            Source::Memory => self.count_oom_kills(now),
             Source::Freezer => self.settle_freezes(now),
             Source::Conversation(place) => self.converse(place, flags)?,
             Source::Consoles(part) => self.consoles.handle(part, flags, now),
@@ -196,6 +249,10 @@ impl Supervisor {
 
     fn take_signals(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
         let asked = self.signals.take().map_err(RunError::io("read", "signals"))?;
+        self.obey(asked, now)
+    }
+
+    fn obey(&mut self, asked: Asked, now: Instant) -> Result<Option<u8>, RunError> {
         if asked.stop {
             self.ask_to_end(Wish::Stop)?;
         }
@@ -218,6 +275,7 @@ impl Supervisor {
                 let code = status.exit_status().map(Death::Code);
                 death = code.or_else(|| status.terminating_signal().map(Death::Signal));
             }
+            self.machine.ended(pid, status.exit_status() == Some(0), now);
         }
         match death {
             // What init said last may still be in its socket.
@@ -240,14 +298,13 @@ impl Supervisor {
                 Ok(None) | Err(_) => return Ok(()),
             };
             init.budget.take(now, 1);
-            if let Some(status) = report.status.filter(|status| !status.is_empty()) {
-                self.manager.tell(&format!("STATUS={status}"));
-                if let Some(state) = &mut self.state
-                    && state.status.as_ref() != Some(&status)
-                {
-                    state.status = Some(status);
-                    self.publish();
-                }
+            if let Some(status) = report.status.filter(|status| !status.is_empty())
+                && let Some(state) = &mut self.state
+                && state.status.as_ref() != Some(&status)
+            {
+                state.status = Some(status);
+                self.publish();
+                self.tell_status();
             }
             if report.ready && self.phase() == Phase::Booting {
                 self.ready(now)?;

@@ -12,6 +12,11 @@
 //! | `console`, `tty`, `viewer`, `log`, `getty` | terminals, who looks at them, what they printed, logins |
 //! | `control` | requests |
 //! | `notify` | sd_notify(3) from init and to the unit manager |
+//! | `turn` | which tenant boots first, of many |
+//! | `machine` | systemd-machined(8) |
+//! | `memory` | processes killed for want of memory |
+//! | `prepare` | asking hostd to carry an edited file first |
+//! | `sweep` | what a killed supervisor left |
 //! | `wire`, `socket`, `escape`, `rate`, `signals` | what those rest on |
 
 mod boot;
@@ -22,11 +27,16 @@ mod events;
 mod getty;
 pub mod lifecycle;
 pub mod log;
+mod machine;
+mod memory;
 mod notify;
+mod prepare;
 mod rate;
 mod signals;
 pub mod socket;
+pub mod sweep;
 mod tty;
+mod turn;
 mod viewer;
 pub mod wire;
 
@@ -64,9 +74,12 @@ use self::{
     console::Consoles,
     control::Conversations,
     lifecycle::{RebootGuard, Wish},
+    machine::Machine,
+    memory::MemoryEvents,
     notify::Manager,
     rate::Budget,
-    signals::Signals,
+    signals::{Asked, Signals},
+    turn::Turn,
 };
 
 /// What `tenant run` is given.
@@ -107,6 +120,14 @@ pub enum RunError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// hostd was asked to carry its edited file, and cannot.
+    #[error("{message}")]
+    Unprepared {
+        /// What hostd said.
+        message: String,
+        /// The remedy.
+        help: Option<String>,
     },
     /// The cgroups it was told to enter.
     #[error(transparent)]
@@ -162,14 +183,20 @@ impl RunError {
                 Some("see what it printed: tenantctl logs NAME".to_owned())
             }
             Self::Start(error) => Some(error.help().unwrap_or_else(|| start_help(error.step).to_owned())),
+            Self::Unprepared { help, .. } => help.clone(),
             Self::File(_) | Self::Io { .. } => None,
         }
     }
 
-    /// The exit code: 3 for a tenant that does not exist, 4 for one that is supervised already, else 1.
+    /// `EX_CONFIG` of sysexits.h: it does not get better by trying again. `tenant@.service` does not.
+    pub const CONFIG: u8 = 78;
+
+    /// The exit code: 3 for a tenant that does not exist, 4 for one that is supervised already,
+    /// [`Self::CONFIG`] for one whose files cannot work and for one that only reboots, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Load(LoadPlanError::Config(LoadError::NoTenant(_))) => 3,
+            Self::Load(_) | Self::Unprepared { .. } | Self::RebootLoop => Self::CONFIG,
             Self::Busy(_) => 4,
             Self::Died(Exit::Code(code @ 1..=255)) | Self::ProgramFailed(Exit::Code(code @ 1..=255)) => {
                 *code as u8
@@ -228,7 +255,7 @@ impl From<RunError> for Failed {
 /// Why it could not be started, or started again; everything has been taken down.
 pub fn run(options: RunOptions) -> Result<u8, Failed> {
     let mut supervisor = Supervisor::new(options)?;
-    let result = supervisor.boot().and_then(|()| supervisor.supervise());
+    let result = supervisor.begin();
     supervisor.finish(result)
 }
 
@@ -263,10 +290,18 @@ struct Supervisor {
     /// The tenant's network namespace, if NICs of the host are in it: they outlive its processes.
     network: Option<OwnedFd>,
     unit: Option<PathBuf>,
+    /// Whether hostd started this process, and has prepared everything.
+    is_standalone: bool,
     v2_mount: PathBuf,
     group: Option<u32>,
     signals: Signals,
+    /// What signals asked for before there was a tenant that could be asked.
+    asked: Asked,
     manager: Manager,
+    /// This tenant's turn to boot, until it is ready.
+    turn: Option<Turn>,
+    machine: Machine,
+    memory: Option<MemoryEvents>,
     console_listener: UnixListener,
     control_listener: UnixListener,
     consoles: Consoles,
@@ -326,11 +361,16 @@ impl Supervisor {
             name,
             kernel,
             network: None,
+            is_standalone: cgroup.is_some(),
             unit: cgroup,
             v2_mount: PathBuf::new(),
             group,
             signals,
+            asked: Asked::default(),
             manager: Manager::from_environment(),
+            turn: None,
+            machine: Machine::default(),
+            memory: None,
             state: None,
             plan: None,
             init: None,
@@ -341,6 +381,15 @@ impl Supervisor {
             guard: RebootGuard::default(),
             _lock: lock,
         })
+    }
+
+    /// Boots when it is this tenant's turn and keeps it until its end; returns the exit code that stands for it.
+    fn begin(&mut self) -> Result<u8, RunError> {
+        if !self.take_turn()? {
+            return Ok(0);
+        }
+        self.boot()?;
+        self.supervise()
     }
 
     fn phase(&self) -> Phase {
@@ -354,6 +403,14 @@ impl Supervisor {
             .map_err(|illegal| RunError::io("supervise", &self.name)(io::Error::other(illegal)))?;
         self.publish();
         Ok(())
+    }
+
+    /// Tells the unit manager in a line what the tenant does.
+    fn tell_status(&self) {
+        if let Some(state) = &self.state {
+            let limit = self.plan.as_ref().map_or(0, |plan| plan.init.stop_timeout.as_secs());
+            self.manager.tell(&format!("STATUS={}", notify::status_line(state, limit)));
+        }
     }
 
     /// Replaces `state.json`. Where that fails, because `/run` is full, its readers know less than they

@@ -13,7 +13,10 @@ use std::{
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
 
 use super::escape::one_line;
-use crate::plan::FirstProcess;
+use crate::{
+    plan::FirstProcess,
+    state::{Phase, RunState},
+};
 
 /// Longest datagram of an init that is looked at, bytes.
 const MAX_DATAGRAM: usize = 4096;
@@ -88,6 +91,32 @@ pub(super) fn receive(socket: &OwnedFd, heard: Heard) -> io::Result<Option<Repor
     let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
     let length = message.bytes;
     Ok(Some(if is_heard && whole { Report::parse(&bytes[..length]) } else { Report::default() }))
+}
+
+/// What `systemctl status` shows of a tenant. `stop_limit` is what it has to end, seconds.
+pub(super) fn status_line(state: &RunState, stop_limit: u64) -> String {
+    let phase = match state.phase {
+        Phase::Starting => "Starting",
+        Phase::Booting => "Booting",
+        Phase::Running => "Running",
+        Phase::Stopping => "Stopping",
+        Phase::Stopped => "Stopped",
+        Phase::Failed => "Failed",
+    };
+    let mut line = phase.to_owned();
+    if state.phase == Phase::Stopping {
+        line.push_str(&format!(", killed after {stop_limit} s"));
+    }
+    if state.boots > 1 {
+        line.push_str(&format!(", boot {}", state.boots));
+    }
+    if let Some(kills) = state.oom_kills {
+        line.push_str(&format!(", {kills} killed for want of memory"));
+    }
+    if let Some(status) = &state.status {
+        line.push_str(&format!(": {status}"));
+    }
+    line
 }
 
 /// The unit manager that started this supervisor.
