@@ -207,7 +207,9 @@ impl Host {
                 continue;
             }
             match self.start(name, false).await {
-                Ok(change) => log::info!("tenant {:?} is up ({change:?})", name.as_str()),
+                Ok(change) => {
+                    log::info!(TENANT = name.as_str(); "tenant {:?} is up ({change:?})", name.as_str())
+                }
                 Err(failure) => log::error!("{failure}"),
             }
         }

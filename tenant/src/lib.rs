@@ -25,6 +25,7 @@ pub mod host;
 pub mod ids;
 pub mod image;
 pub mod join;
+pub mod journal;
 pub mod kernel;
 pub mod layout;
 pub mod limits;

@@ -12,7 +12,7 @@ use hostd::{
     units::{UnitManager, standalone::Standalone},
 };
 use log::LevelFilter;
-use tenant::{HostFacts, Layout, kernel::Linux};
+use tenant::{HostFacts, Layout, journal, kernel::Linux};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::OpenApi as _;
 
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
         println!("{}", Document::openapi().to_pretty_json().unwrap_or_default());
         return ExitCode::SUCCESS;
     }
-    logging::init(if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    let level = if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    logging::init(&Layout::new(std::path::absolute(&cli.root).unwrap_or_else(|_| cli.root.clone())), level);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -114,7 +115,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store) -> Result<(), Fai
         log::info!("ending; tenants keep running");
         let _ = tell.send(());
     };
-    log::info!("serving {} tenants at {}", host.store().records().len(), socket.display());
+    log::info!(MESSAGE_ID = journal::id::HOSTD_STARTED; "serving {} tenants at {}", host.store().records().len(), socket.display());
     let starter = Arc::clone(&host);
     tokio::spawn(async move { starter.autostart().await });
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -62,6 +62,8 @@ pub struct InitPlan {
     pub getty: Vec<String>,
     /// Largest size of a console log, bytes.
     pub console_log: u64,
+    /// Whether the console's lines go to the host's journal, where it has one.
+    pub console_journal: bool,
     /// Keys of its network namespace that are set before it runs, see sysctl(8).
     pub sysctl: BTreeMap<String, String>,
     /// The name servers it is told.
@@ -136,6 +138,7 @@ pub(super) fn plan(
         ready,
         getty: tenant.getty.clone().unwrap_or_else(|| boot.getty.clone()),
         console_log: tenant.console_log,
+        console_journal: tenant.console_journal,
         sysctl,
         name_servers: name_servers(tenant, facts).to_vec(),
         dns_search: tenant.dns_search.clone(),

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Ending, Failed, Init, RunError, Supervisor, chain,
     lifecycle::{self, Verdict, Wish, exit_code},
+    memory::MemoryEvents,
     rate::Budget,
     wall_clock_ms,
     wire::{Event, Tty},
@@ -85,6 +86,7 @@ impl Supervisor {
             executed: now,
         });
         let reports = plan.init.ready == Ready::Notify;
+        self.memory = MemoryEvents::open(&plan.cgroup.unit);
         if let Some(state) = &mut self.state {
             state.init = ProcessRef::of(payload.pid).ok();
             state.exec_us = Some(micros(now - self.boot_began));
@@ -107,6 +109,7 @@ impl Supervisor {
         self.consoles.booted(now);
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1\nSTATUS=Running");
+        self.report_ready();
         Ok(())
     }
 
@@ -125,7 +128,8 @@ impl Supervisor {
         }
         let Some(plan) = &self.plan else { return Ok(()) };
         let now = Instant::now();
-        self.ending = Some(Ending { kill_at: now + plan.init.stop_timeout, signal_at: Some(now) });
+        self.ending =
+            Some(Ending { kill_at: now + plan.init.stop_timeout, signal_at: Some(now), overdue: true });
         // A frozen init would not hear the signal.
         let _ = self.set_frozen(false);
         self.press(now);
@@ -145,19 +149,24 @@ impl Supervisor {
     /// Does what the present request to end is due for.
     pub(super) fn press(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        let Some(Ending { kill_at, signal_at }) = self.ending else { return };
+        let Some(Ending { kill_at, signal_at, overdue }) = self.ending else { return };
         let signal_at = match due(signal_at) {
             true => (!self.signal_init()).then_some(now + LISTENING),
             false => signal_at,
         };
-        let kill_at = match due(Some(kill_at)) {
+        let is_killed = due(Some(kill_at));
+        let kill_at = match is_killed {
             true => {
+                if overdue {
+                    self.report_kill();
+                }
                 self.kill_payload();
                 now + Duration::from_secs(10)
             }
             false => kill_at,
         };
-        self.ending = Some(Ending { kill_at, signal_at });
+        let overdue = overdue && !is_killed;
+        self.ending = Some(Ending { kill_at, signal_at, overdue });
     }
 
     /// Ends the tenant now.
@@ -165,6 +174,7 @@ impl Supervisor {
         self.ask_to_end(Wish::Stop)?;
         if let Some(ending) = &mut self.ending {
             ending.kill_at = Instant::now();
+            ending.overdue = false;
         }
         self.press(Instant::now());
         Ok(())
@@ -209,6 +219,7 @@ impl Supervisor {
                     state.init = None;
                 }
                 self.enter(lifecycle::Event::Ended)?;
+                self.report_end(exit, wish);
                 Ok(Some(exit_code(exit, wish)))
             }
             Verdict::Dead(exit) => {
@@ -228,6 +239,7 @@ impl Supervisor {
                 if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
                 }
+                self.report_reboot(wish);
                 self.sweep()?;
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
                 self.consoles.tell_all(&Event::Reboot { boots });
@@ -279,13 +291,15 @@ impl Supervisor {
         let help = error.help().map(|help| help.replace("NAME", self.name.as_str()));
         let failure = Failure { message, help, console: console.clone() };
         self.manager.tell(&format!("STATUS={}", failure.message.replace('\n', " ")));
+        let failed = Failed { error: Box::new(error), console };
+        self.report_failure(&failed, self.phase(), &failure.message);
         if let Some(state) = &mut self.state {
             state.init = None;
             state.failure = Some(failure);
             // A phase that is final already, or a disk that is full: the error below is what matters.
             let _ = self.enter(lifecycle::Event::Failed);
         }
-        Failed { error: Box::new(error), console }
+        failed
     }
 
     /// Gives viewers a moment to take what they have not been sent yet.

@@ -18,6 +18,7 @@ use super::{
     control::{Reply, Request, Status},
     getty::Inside,
     lifecycle::{Death, Wish},
+    memory::MemoryEvents,
     notify::{self, Heard},
     socket,
 };
@@ -43,6 +44,8 @@ enum Source {
     Notify,
     /// `cgroup.events` of the payload, while a freeze or thaw is awaited.
     Freezer,
+    /// `memory.events` of the unit.
+    Memory,
     Conversation(usize),
     Consoles(Part),
 }
@@ -93,6 +96,7 @@ impl Supervisor {
             init.muted = init.budget.closed_until(now).is_some();
         }
         self.settle_freezes(now);
+        self.memory.iter_mut().for_each(|memory| memory.tick(now));
         self.conversations.tick(now);
         let inside = match (&self.init, &self.plan, self.phase()) {
             (Some(init), Some(plan), Phase::Running) => {
@@ -120,6 +124,7 @@ impl Supervisor {
             ending.map(|ending| ending.kill_at),
             ending.and_then(|ending| ending.signal_at),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
+            self.memory.as_ref().and_then(MemoryEvents::deadline),
             self.conversations.deadline(),
             self.consoles.deadline(takes_logins, now),
         ]
@@ -145,6 +150,10 @@ impl Supervisor {
         let freezer = self.freezer();
         if let Some(events) = &freezer {
             sources.push(Source::Freezer);
+            fds.push(PollFd::new(events, PollFlags::PRI));
+        }
+        if let Some(events) = self.memory.as_ref().and_then(MemoryEvents::source) {
+            sources.push(Source::Memory);
             fds.push(PollFd::new(events, PollFlags::PRI));
         }
         for (place, conversation) in self.conversations.0.iter().enumerate() {
@@ -188,6 +197,12 @@ impl Supervisor {
             }
             Source::Notify => self.hear_init(now)?,
             Source::Freezer => self.settle_freezes(now),
+            Source::Memory => {
+                let killed = self.memory.as_mut().map_or(0, |memory| memory.take(now));
+                if killed > 0 {
+                    self.report_out_of_memory(killed);
+                }
+            }
             Source::Conversation(place) => self.converse(place, flags)?,
             Source::Consoles(part) => self.consoles.handle(part, flags, now),
         }

@@ -12,6 +12,7 @@
 //! | `console`, `tty`, `viewer`, `log`, `getty` | terminals, who looks at them, what they printed, logins |
 //! | `control` | requests |
 //! | `notify` | sd_notify(3) from init and to the unit manager |
+//! | `report`, `forward`, `memory` | what the host's journal is told: events, console lines, out of memory |
 //! | `wire`, `socket`, `escape`, `rate`, `signals` | what those rest on |
 
 mod boot;
@@ -19,11 +20,14 @@ mod console;
 pub mod control;
 pub mod escape;
 mod events;
+mod forward;
 mod getty;
 pub mod lifecycle;
 pub mod log;
+mod memory;
 mod notify;
 mod rate;
+mod report;
 mod signals;
 pub mod socket;
 mod tty;
@@ -63,7 +67,9 @@ use crate::{
 use self::{
     console::Consoles,
     control::Conversations,
+    forward::Forward,
     lifecycle::{RebootGuard, Wish},
+    memory::MemoryEvents,
     notify::Manager,
     rate::Budget,
     signals::Signals,
@@ -227,7 +233,10 @@ impl From<RunError> for Failed {
 /// # Errors
 /// Why it could not be started, or started again; everything has been taken down.
 pub fn run(options: RunOptions) -> Result<u8, Failed> {
-    let mut supervisor = Supervisor::new(options)?;
+    let name = options.name.clone();
+    let mut supervisor = Supervisor::new(options)
+        .map_err(Failed::from)
+        .inspect_err(|failed| report::report_refusal(&name, failed))?;
     let result = supervisor.boot().and_then(|()| supervisor.supervise());
     supervisor.finish(result)
 }
@@ -253,6 +262,8 @@ struct Ending {
     kill_at: Instant,
     /// Init is sent its stop signal then; none when it has heard it.
     signal_at: Option<Instant>,
+    /// Whether it is to be told when everything is killed, for nobody asked for that.
+    overdue: bool,
 }
 
 #[derive(Debug)]
@@ -275,6 +286,8 @@ struct Supervisor {
     state: Option<RunState>,
     plan: Option<Plan>,
     init: Option<Init>,
+    /// Out-of-memory kills in the unit.
+    memory: Option<MemoryEvents>,
     boot_began: Instant,
     wish: Wish,
     ending: Option<Ending>,
@@ -320,7 +333,7 @@ impl Supervisor {
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
-            consoles: Consoles::new(layout.log(&name)),
+            consoles: Consoles::new(layout.log(&name), Forward::new(&layout, &name)),
             conversations: Conversations::default(),
             layout,
             name,
@@ -334,6 +347,7 @@ impl Supervisor {
             state: None,
             plan: None,
             init: None,
+            memory: None,
             boot_began: Instant::now(),
             wish: Wish::Run,
             ending: None,
