@@ -18,6 +18,7 @@ pub mod attach;
 pub mod carried;
 pub mod claim;
 pub mod config;
+pub mod credentials;
 pub mod device;
 pub mod facts;
 pub mod file_error;

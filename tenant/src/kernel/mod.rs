@@ -107,6 +107,27 @@ pub enum Entry<'a> {
     File,
     /// A character device, mode 0666: major and minor number.
     Device(u32, u32),
+    /// A file with these contents that its owner may read, mode 0400.
+    Secret(&'a [u8]),
+    /// Something that nobody may open, mode 0000.
+    Inaccessible(Node),
+}
+
+/// A type of file, see inode(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A FIFO.
+    Fifo,
+    /// A socket that nobody listens at.
+    Socket,
+    /// A character device that does not exist.
+    Character,
+    /// A block device that does not exist.
+    Block,
 }
 
 /// What a detached copy of a part of a tree has at its root.

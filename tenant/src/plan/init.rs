@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
-use super::PlanError;
+use super::{CREDENTIALS, Inputs, PlanError};
 use crate::{
-    allocation::Allocation,
     config::{Kind, Signal, Tenant},
     facts::HostFacts,
-    image::{Manifest, Ready},
+    image::Ready,
 };
 
 /// Path, inside the tenant, of the datagram socket that its init reports to, see sd_notify(3).
@@ -87,12 +86,8 @@ impl InitPlan {
     }
 }
 
-pub(super) fn plan(
-    tenant: &Tenant,
-    allocation: &Allocation,
-    manifest: &Manifest,
-    facts: &HostFacts,
-) -> Result<InitPlan, PlanError> {
+pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
+    let Inputs { tenant, allocation, manifest, facts, credentials, .. } = *inputs;
     let boot = &manifest.boot;
     let process = FirstProcess::of(tenant.kind);
     // What the image says of its init is not about another program.
@@ -121,6 +116,9 @@ pub(super) fn plan(
     .collect::<BTreeMap<_, _>>();
     if ready == Ready::Notify {
         env.insert("NOTIFY_SOCKET".to_owned(), NOTIFY_SOCKET.to_owned());
+    }
+    if !credentials.is_empty() {
+        env.insert("CREDENTIALS_DIRECTORY".to_owned(), format!("/{CREDENTIALS}"));
     }
     env.extend(tenant.env.clone());
     let mut sysctl = tenant.sysctl.clone();

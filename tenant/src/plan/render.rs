@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FirstProcess, LinkPlan, NicPlan, Plan, PortPlan, RootStep};
+use super::{CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RootStep};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +46,13 @@ impl fmt::Display for RootStep {
             Self::Sysfs => write!(f, "/sys sysfs ro"),
             Self::Cgroup => write!(f, "/sys/fs/cgroup cgroup2 rw"),
             Self::RunHost => write!(f, "/run/host what the tenant is told of its host"),
+            Self::Inaccessible => {
+                write!(f, "/{INACCESSIBLE} tmpfs ro: reg dir fifo sock chr blk, all mode 0000")
+            }
+            Self::Credentials { files } => {
+                write!(f, "/{CREDENTIALS} tmpfs ro, for root alone:")?;
+                files.iter().try_for_each(|file| write!(f, " {file}"))
+            }
         }
     }
 }

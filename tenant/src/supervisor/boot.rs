@@ -19,7 +19,7 @@ use crate::{
     facts::HostFacts,
     image::Ready,
     kernel::raw,
-    load::load_plan,
+    load::{load_credentials, load_plan},
     plan::FirstProcess,
     state::{Failure, Phase, ProcessRef, RunState},
 };
@@ -40,7 +40,9 @@ impl Supervisor {
         self.wish = Wish::Run;
         self.ending = None;
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
-        let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref())?;
+        let credentials = load_credentials(&self.layout, &self.name, self.credentials.as_deref())?;
+        let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
+        drop(credentials);
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
         self.unit = Some(plan.cgroup.unit.clone());
         self.v2_mount = facts.cgroup.v2_mount.unwrap_or_default();
@@ -71,7 +73,9 @@ impl Supervisor {
             return Err(RunError::Sweep(error));
         }
         self.network = None;
-        let payload = apply::start(&self.kernel, plan)?;
+        let started = apply::start(&self.kernel, plan);
+        plan.forget_secrets();
+        let payload = started?;
         self.network = payload.network;
         let now = Instant::now();
         self.consoles

@@ -35,6 +35,7 @@ mod viewer;
 pub mod wire;
 
 use std::{
+    env,
     error::Error,
     fs::{self, File},
     io::{self, Read as _, Write as _},
@@ -274,6 +275,8 @@ struct Supervisor {
     /// The tenant's network namespace, if NICs of the host are in it: they outlive its processes.
     network: Option<OwnedFd>,
     unit: Option<PathBuf>,
+    /// What this process got by `LoadCredential=`, for the tenant, see systemd.exec(5).
+    credentials: Option<PathBuf>,
     v2_mount: PathBuf,
     group: Option<u32>,
     signals: Signals,
@@ -340,6 +343,7 @@ impl Supervisor {
             kernel,
             network: None,
             unit: cgroup,
+            credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             v2_mount: PathBuf::new(),
             group,
             signals,
