@@ -43,6 +43,29 @@ pub(super) fn set(dir: &Path, file: &str, value: &str) -> Result<()> {
         .map_err(|error| KernelError::new(format!("write {value:?} to"), path.display(), error))
 }
 
+/// See "Top-down Constraint" and "No Internal Process Constraint" in the kernel's
+/// `Documentation/admin-guide/cgroup-v2.rst`.
+pub(super) fn hand_down(dir: &Path, controllers: &[&str]) -> Result<()> {
+    let path = dir.join("cgroup.controllers");
+    let there = fs::read_to_string(&path).map_err(|error| KernelError::new("read", path.display(), error))?;
+    let there: Vec<&str> = there.split_ascii_whitespace().collect();
+    let wanted: Vec<String> = controllers
+        .iter()
+        .filter(|wanted| there.contains(wanted))
+        .map(|wanted| format!("+{wanted}"))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match set(dir, "cgroup.subtree_control", &wanted.join(" ")) {
+        Err(error) if error.source.raw_os_error() == Some(libc::EBUSY) => {
+            log::warn!("the tenant has no cgroup controllers: other processes sit in {}", dir.display());
+            Ok(())
+        }
+        result => result,
+    }
+}
+
 pub(super) fn delegate(dir: &Path, owner: u32) -> Result<()> {
     let give = |path: &Path| chown(path, Some(owner), Some(owner));
     give(dir).map_err(|error| KernelError::new("delegate cgroup", dir.display(), error))?;

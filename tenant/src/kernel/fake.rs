@@ -143,6 +143,10 @@ impl Kernel for Fake {
         self.require(&format!("cgroup {}", dir.display()), "delegate")
     }
 
+    fn cgroup_hand_down(&self, dir: &Path, _controllers: &[&str]) -> Result<()> {
+        self.call("hand down the controllers of cgroup", dir.display())
+    }
+
     fn cgroup_enter(&self, dir: &Path) -> Result<()> {
         self.call("enter cgroup", dir.display())?;
         self.require(&format!("cgroup {}", dir.display()), "enter")

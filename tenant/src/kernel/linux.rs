@@ -62,6 +62,10 @@ impl Kernel for Linux {
         cgroup::delegate(dir, owner)
     }
 
+    fn cgroup_hand_down(&self, dir: &Path, controllers: &[&str]) -> Result<()> {
+        cgroup::hand_down(dir, controllers)
+    }
+
     fn cgroup_enter(&self, dir: &Path) -> Result<()> {
         cgroup::enter(dir)
     }

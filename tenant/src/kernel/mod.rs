@@ -274,6 +274,9 @@ pub trait Kernel {
     /// Lets a host uid make cgroups below a directory, see `Documentation/admin-guide/cgroup-v2.rst`,
     /// "Model of Delegation".
     fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()>;
+    /// Enables, for what is below a directory, those of some controllers that it has. Where processes of
+    /// others sit in the directory itself, none is.
+    fn cgroup_hand_down(&self, dir: &Path, controllers: &[&str]) -> Result<()>;
     /// Moves this process into a cgroup.
     fn cgroup_enter(&self, dir: &Path) -> Result<()>;
     /// Kills every process in a cgroup and below, and waits until they are gone.

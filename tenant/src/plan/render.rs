@@ -112,6 +112,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "tenant      {} at {}", self.tenant, self.digest)?;
         writeln!(f, "cgroup      {} owner {}", self.cgroup.payload.display(), self.cgroup.owner)?;
+        let controllers = self.cgroup.controllers.join(" ");
+        writeln!(f, "cgroup      {controllers} handed down, as far as the unit has them")?;
         writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;
