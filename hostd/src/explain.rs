@@ -145,6 +145,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("pts_max", tenant.pts_max, source!(pts_max, Default)),
         line("getty", words(&plan.init.getty), source!(getty, Image)),
         line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
+        line("console_journal", tenant.console_journal, source!(console_journal, Default)),
         line("root", word(&tenant.root), source!(root, Default)),
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
         devices,

@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tenant::{
     Tenant, TenantName,
+    journal::id,
     kernel::{
         KernelError,
         nft::{
@@ -92,7 +93,11 @@ impl PacketFilter {
         };
         match repaired {
             Ok(findings) if findings.is_good() => {}
-            Ok(findings) => log::info!("packet filter: {}", summary(&findings)),
+            // Nobody has touched what was not there yet.
+            Ok(findings) if findings.is_first() => log::info!("packet filter: loaded"),
+            Ok(findings) => {
+                log::info!(MESSAGE_ID = id::FILTER_REPAIRED; "packet filter: {}", summary(&findings));
+            }
             Err(failure) => log::error!("packet filter: {failure}"),
         }
     }

@@ -233,7 +233,9 @@ impl Host {
             let host = self.clone();
             starts.spawn(async move {
                 match host.start(&name, false).await {
-                    Ok(change) => log::info!("tenant {:?} is up ({change:?})", name.as_str()),
+                    Ok(change) => {
+                        log::info!(TENANT = name.as_str(); "tenant {:?} is up ({change:?})", name.as_str());
+                    }
                     Err(failure) => log::error!("{failure}"),
                 }
             });

@@ -76,6 +76,11 @@ impl Layout {
         self.tenant_configs().join(format!("{name}.toml"))
     }
 
+    /// `/etc/tenantry/credentials/NAME`: a file for each credential of a tenant.
+    pub fn credentials(&self, name: &TenantName) -> PathBuf {
+        self.etc().join("credentials").join(name.as_str())
+    }
+
     /// Where a profile is looked for, first match wins.
     pub fn profile_paths(&self, name: &ProfileName) -> [PathBuf; 2] {
         let file = format!("{name}.toml");

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{
     allocation::{Allocation, AllocationError},
     config::Tenant,
+    credentials::{self, Credential, CredentialError},
     facts::HostFacts,
     file_error::FileError,
     image::{Manifest, ManifestError},
@@ -50,6 +51,15 @@ pub enum LoadPlanError {
         #[source]
         source: ManifestError,
     },
+    /// Its credentials.
+    #[error("the credentials of tenant {name:?} cannot be used")]
+    Credentials {
+        /// The tenant.
+        name: String,
+        /// The fault.
+        #[source]
+        source: CredentialError,
+    },
     /// A file that cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
@@ -79,6 +89,7 @@ impl LoadPlanError {
             Self::NoVersion { .. } => Some("list the versions there are: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),
             Self::Plan { source, .. } => Some(source.help()),
+            Self::Credentials { source, .. } => source.help(),
             Self::Config(LoadError::Read(_)) | Self::Allocation { .. } | Self::Read(_) => None,
         }
     }
@@ -114,7 +125,20 @@ pub fn load_manifest(layout: &Layout, allocation: &Allocation) -> Result<Manifes
     Manifest::parse(&text).map_err(|source| LoadPlanError::Manifest { image, source })
 }
 
-/// Reads everything about a tenant and plans its start.
+/// Reads a tenant's credentials: those of its directory, and those of the supervisor's own unit.
+///
+/// # Errors
+/// [`LoadPlanError::Credentials`].
+pub fn load_credentials(
+    layout: &Layout,
+    name: &TenantName,
+    unit: Option<&Path>,
+) -> Result<Vec<Credential>, LoadPlanError> {
+    credentials::load(&layout.credentials(name), unit)
+        .map_err(|source| LoadPlanError::Credentials { name: name.to_string(), source })
+}
+
+/// Reads everything about a tenant, besides its credentials, and plans its start with these.
 ///
 /// # Errors
 /// See [`LoadPlanError`].
@@ -123,6 +147,7 @@ pub fn load_plan(
     name: &TenantName,
     facts: &HostFacts,
     unit_cgroup: Option<&Path>,
+    credentials: &[Credential],
 ) -> Result<Plan, LoadPlanError> {
     let tenant: Tenant = profile::load_tenant(layout, name)?;
     let allocation = load_allocation(layout, name)?;
@@ -136,6 +161,7 @@ pub fn load_plan(
         host: &host,
         facts,
         unit_cgroup,
+        credentials,
     };
     plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
 }

@@ -3,10 +3,12 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use log::LevelFilter;
 use tenant::{
     Layout, TenantName,
     attach::{self, AttachEnd, AttachError, AttachOptions, DetachKey},
     join::{self, ExecError, ExecOptions, TtyMode},
+    journal,
     supervisor::{
         self, Failed, RunError, RunOptions, chain,
         control::{Client, ControlError, Request},
@@ -165,12 +167,14 @@ struct Trouble {
     help: Option<String>,
     /// Lines of the tenant's console.
     console: Vec<String>,
+    /// Whether whoever reads standard error has been told already.
+    is_told: bool,
     code: u8,
 }
 
 impl Trouble {
     fn new(error: String, help: Option<String>, code: u8) -> Self {
-        Self { error, help, console: Vec::new(), code }
+        Self { error, help, console: Vec::new(), is_told: false, code }
     }
 }
 
@@ -194,6 +198,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
+        // The supervisor's failure is in the journal already, with its fields.
+        Err(trouble) if trouble.is_told => ExitCode::from(trouble.code),
         Err(trouble) => {
             let mut out = std::io::stderr().lock();
             for line in &trouble.console {
@@ -210,16 +216,18 @@ fn main() -> ExitCode {
 
 fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
     let Run { name, cgroup, v1_cgroups } = run;
+    journal::install("tenant", &layout, Some(&name), LevelFilter::Info, LevelFilter::Warn);
     let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
     supervisor::run(RunOptions { layout, name: name.clone(), cgroup, v1_cgroups }).map_err(|failed| {
         let Failed { error, console } = failed;
+        let is_told = journal::has_stderr();
         if let RunError::ProgramFailed(_) = *error {
             let text = format!("tenant {:?} failed: {}", name.as_str(), chain(&*error));
             let help = error.help().map(|help| help.replace("NAME", name.as_str()));
-            return Trouble { console, ..Trouble::new(text, help, error.exit_code()) };
+            return Trouble { console, is_told, ..Trouble::new(text, help, error.exit_code()) };
         }
         let help = error.help().map(|help| help.replace("NAME", name.as_str()));
-        Trouble { console, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
+        Trouble { console, is_told, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
     })
 }
 

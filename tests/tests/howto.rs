@@ -23,6 +23,7 @@ pages! {
     distribute_nics: "how-to/distribute-nics.md";
     forward_a_port: "how-to/forward-a-port.md";
     give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";
+    give_a_tenant_secrets: "how-to/give-a-tenant-secrets.md";
     import_from_lxc: "how-to/import-from-lxc.md";
     let_tenants_reach_each_other: "how-to/let-tenants-reach-each-other.md";
     limit_a_tenant: "how-to/limit-a-tenant.md";
@@ -31,6 +32,7 @@ pages! {
     patch_all_tenants: "how-to/patch-all-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
+    read_logs: "how-to/read-logs.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
     repair_a_host: "how-to/repair-a-host.md";
     run_a_router: "how-to/run-a-router.md";

@@ -12,7 +12,7 @@ use hostd::{
     units::{UnitManager, standalone::Standalone, systemd::Systemd},
 };
 use log::LevelFilter;
-use tenant::{HostFacts, Layout, kernel::Linux};
+use tenant::{HostFacts, Layout, journal, kernel::Linux};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::OpenApi as _;
 
@@ -54,7 +54,8 @@ fn main() -> ExitCode {
         println!("{}", Document::openapi().to_pretty_json().unwrap_or_default());
         return ExitCode::SUCCESS;
     }
-    logging::init(if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    let level = if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    logging::init(&Layout::new(std::path::absolute(&cli.root).unwrap_or_else(|_| cli.root.clone())), level);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -154,7 +155,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
         log::info!("ending; tenants keep running");
         let _ = tell.send(());
     };
-    log::info!("serving {} tenants at {}", host.store().records().len(), socket.display());
+    log::info!(MESSAGE_ID = journal::id::HOSTD_STARTED; "serving {} tenants at {}", host.store().records().len(), socket.display());
     let starter = Arc::clone(&host);
     tokio::spawn(async move { starter.autostart().await });
     service::tell(&[sd_notify::NotifyState::Ready]);

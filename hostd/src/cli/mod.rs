@@ -12,6 +12,7 @@ mod exec;
 mod explain;
 mod freeze;
 mod import_lxc;
+mod journal;
 mod kill;
 mod list;
 mod logs;
@@ -209,6 +210,8 @@ mod tests {
             "reload alice bob",
             "console alice -t 3 --read-only",
             "logs alice -f -n 20",
+            "logs alice --journal --unit ssh -n 5 -f",
+            "logs alice --host -- --since today",
             "destroy alice --force --yes",
             "kill alice --signal SIGHUP",
             "wait alice --for stopped --timeout 10",
@@ -223,9 +226,18 @@ mod tests {
             let words = line.split(' ');
             assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_ok(), "{line}");
         }
-        for line in
-            ["start", "start --all alice", "create", "exec alice", "set alice", "wait alice --for what"]
-        {
+        for line in [
+            "start",
+            "start --all alice",
+            "create",
+            "exec alice",
+            "set alice",
+            "logs alice --journal --host",
+            "logs alice -t 1 --journal",
+            "logs alice -- -b",
+            "logs alice --unit ssh",
+            "wait alice --for what",
+        ] {
             let words = line.split(' ');
             assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_err(), "{line}");
         }

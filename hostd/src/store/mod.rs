@@ -34,6 +34,7 @@ use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
     config::{self, Fragment},
+    credentials::Credential,
     file_error::FileError,
     host::HostConfig,
     image::Manifest,
@@ -329,6 +330,9 @@ impl Store {
         // What is planned without a unit needs none: its directories are looked at, or it is printed.
         let nowhere = Path::new("/").join(self.layout.instance()).join(tenant.name.as_str());
         let host = self.host_config()?;
+        // Not what hostd's own unit was given: that is not for tenants.
+        let mut credentials = load::load_credentials(&self.layout, &tenant.name, None)?;
+        credentials.iter_mut().for_each(Credential::forget);
         let inputs = Inputs {
             layout: &self.layout,
             tenant,
@@ -337,6 +341,7 @@ impl Store {
             host: &host,
             facts: &self.facts,
             unit_cgroup: unit_cgroup.or(Some(&nowhere)),
+            credentials: &credentials,
         };
         plan::plan(&inputs).map_err(|source| StoreError::Plan { tenant: tenant.name.to_string(), source })
     }

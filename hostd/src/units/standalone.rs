@@ -156,13 +156,13 @@ impl Standalone {
         if let Some(state) = self.state(name)
             && let Some((process, pidfd)) = find(&state)
         {
-            log::info!("found tenant {:?} running (supervisor {})", name.as_str(), process.pid);
+            log::info!(TENANT = name.as_str(); "found tenant {:?} running (supervisor {})", name.as_str(), process.pid);
             shared.watch(name, process, pidfd, cgroups, plan());
             return;
         }
         let has_leftovers = cgroups.v2.exists() || cgroups.v1.values().any(|dir| dir.exists());
         if has_leftovers {
-            log::warn!("the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
+            log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
             let (shared, name, plan) = (shared.clone(), name.clone(), plan());
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
             report(swept.unwrap_or_default());
@@ -247,7 +247,7 @@ impl Standalone {
         match timeout(patience + GRACE, gone(live.ended.clone())).await {
             Ok(result) => result,
             Err(_) => {
-                log::warn!("the supervisor of tenant {:?} does not stop; killing it", name.as_str());
+                log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} does not stop; killing it", name.as_str());
                 signal(&live.pidfd, Signal::KILL)?;
                 gone(live.ended.clone()).await
             }
@@ -379,7 +379,9 @@ impl Shared {
                 Ok(readable) => {
                     let _ = readable.readable().await;
                 }
-                Err(error) => log::error!("cannot watch tenant {:?}: {error}", name.as_str()),
+                Err(error) => {
+                    log::error!(TENANT = name.as_str(); "cannot watch tenant {:?}: {error}", name.as_str())
+                }
             }
             // Only a child can be waited for; one of an earlier hostd was inherited by init.
             let _ = waitid(
@@ -400,8 +402,12 @@ impl Shared {
         let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
         let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
         match said {
-            Some(state) => log::info!("tenant {:?} is {:?}", name.as_str(), state.phase),
-            None => log::warn!("the supervisor of tenant {:?} died; it was taken down", name.as_str()),
+            Some(state) => {
+                log::info!(TENANT = name.as_str(); "tenant {:?} is {:?}", name.as_str(), state.phase)
+            }
+            None => {
+                log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} died; it was taken down", name.as_str())
+            }
         }
     }
 

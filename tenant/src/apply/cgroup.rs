@@ -9,7 +9,7 @@ use crate::{
 pub(super) fn create<K: Kernel>(kernel: &K, plan: &CgroupPlan, done: &mut Vec<Undo>) -> Result<()> {
     kernel.cgroup_create(&plan.supervisor)?;
     kernel.cgroup_enter(&plan.supervisor)?;
-    kernel.cgroup_pass_down(&plan.unit)?;
+    kernel.cgroup_hand_down(&plan.unit, plan.controllers)?;
     kernel.cgroup_create(&plan.payload)?;
     done.push(Undo::Cgroup(plan.payload.clone()));
     kernel.cgroup_set(&plan.payload, "cgroup.max.descendants", &plan.max_descendants.to_string())?;

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use crate::{
     ids::UidRange,
-    kernel::{Access, Entry, Kernel, KernelError, Prepared, Result, Shape, TmpfsUse, Top, Upper},
+    kernel::{Access, Entry, Kernel, KernelError, Node, Prepared, Result, Shape, TmpfsUse, Top, Upper},
     limits::ByteSize,
     path::TenantPath,
     plan::{ImageSource, Plan, RootStep},
@@ -14,6 +14,15 @@ use crate::{
 const SKELETON: ByteSize = ByteSize(1 << 20);
 /// The layer of a read-only overlay that gives its root an owner.
 const EMPTY: ByteSize = ByteSize(4096);
+/// The names that systemd's container interface gives to inaccessible nodes.
+const NODES: [(&str, Node); 6] = [
+    ("reg", Node::File),
+    ("dir", Node::Dir),
+    ("fifo", Node::Fifo),
+    ("sock", Node::Socket),
+    ("chr", Node::Character),
+    ("blk", Node::Block),
+];
 const DEV: ByteSize = ByteSize(64 << 10);
 
 /// Makes every mount that does not belong to the tenant's own namespaces, in the order of the plan.
@@ -144,6 +153,24 @@ impl<K: Kernel> Trees<'_, K> {
                 for (name, target) in links {
                     self.kernel.tmpfs_entry(&tree, name, Entry::Link(target), owner)?;
                 }
+                tree
+            }
+            RootStep::Inaccessible => {
+                let tree = self.kernel.tmpfs(TmpfsUse::Files, EMPTY.0, 0o755, owner)?;
+                for (name, node) in NODES {
+                    self.kernel.tmpfs_entry(&tree, name, Entry::Inaccessible(node), owner)?;
+                }
+                self.kernel.seal(&tree)?;
+                tree
+            }
+            RootStep::Credentials { files } => {
+                // Whole pages, and one for the directory.
+                let pages: u64 = files.iter().map(|file| file.size().div_ceil(4096).max(1) as u64).sum();
+                let tree = self.kernel.tmpfs(TmpfsUse::Files, (pages + 1) * 4096, 0o500, owner)?;
+                for file in files {
+                    self.kernel.tmpfs_entry(&tree, file.name(), Entry::Secret(file.contents()), owner)?;
+                }
+                self.kernel.seal(&tree)?;
                 tree
             }
             RootStep::Path { .. }

@@ -69,6 +69,9 @@ pub struct Fragment {
     /// Largest size of one console log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_log: Option<ByteSize>,
+    /// Whether the console's lines go to the host's journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_journal: Option<bool>,
     /// How `/` is put together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<RootMode>,
@@ -223,6 +226,7 @@ impl Fragment {
             pts_max: over.pts_max.or(self.pts_max),
             getty: over.getty.or(self.getty),
             console_log: over.console_log.or(self.console_log),
+            console_journal: over.console_journal.or(self.console_journal),
             root: over.root.or(self.root),
             cgroups_max: over.cgroups_max.or(self.cgroups_max),
             cpu_weight: over.cpu_weight.or(self.cpu_weight),

@@ -105,6 +105,8 @@ pub struct Tenant {
     pub getty: Option<Vec<String>>,
     /// Largest size of a console log, bytes.
     pub console_log: u64,
+    /// Whether the console's lines go to the host's journal, where it has one.
+    pub console_journal: bool,
     /// How `/` is put together.
     pub root: RootMode,
     /// What each directory is; directories of the image that are not named here are `shared`.

@@ -311,6 +311,7 @@ impl Tenant {
                 ByteSize(64 << 20),
             )?
             .0,
+            console_journal: merged.console_journal.unwrap_or(true),
             root,
             paths: paths(root, merged.paths)?,
             dirs: merged.dirs,

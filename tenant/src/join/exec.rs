@@ -175,7 +175,7 @@ fn plan_inside(
     facts: &HostFacts,
     unit: &Path,
 ) -> Result<Plan, LoadPlanError> {
-    match load_plan(layout, name, facts, Some(unit)) {
+    match load_plan(layout, name, facts, Some(unit), &[]) {
         Err(LoadPlanError::Config(_) | LoadPlanError::Plan { source: PlanError::Nic { .. }, .. }) => {}
         result => return result,
     }
@@ -191,6 +191,7 @@ fn plan_inside(
         host: &host,
         facts,
         unit_cgroup: Some(unit),
+        credentials: &[],
     };
     plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
 }

@@ -45,19 +45,27 @@ pub(super) fn set(dir: &Path, file: &str, value: &str) -> Result<()> {
         .map_err(|error| KernelError::new(format!("write {value:?} to"), path.display(), error))
 }
 
-pub(super) fn pass_down(dir: &Path) -> Result<()> {
-    let read = |file: &str| {
-        let path = dir.join(file);
-        fs::read_to_string(&path).map_err(|error| KernelError::new("read", path.display(), error))
-    };
-    let (has, gives) = (read("cgroup.controllers")?, read("cgroup.subtree_control")?);
-    let gives: Vec<&str> = gives.split_ascii_whitespace().collect();
-    let missing: Vec<String> = has
-        .split_ascii_whitespace()
-        .filter(|controller| !gives.contains(controller))
-        .map(|controller| format!("+{controller}"))
+/// See "Top-down Constraint" and "No Internal Process Constraint" in the kernel's
+/// `Documentation/admin-guide/cgroup-v2.rst`.
+pub(super) fn hand_down(dir: &Path, controllers: &[&str]) -> Result<()> {
+    let path = dir.join("cgroup.controllers");
+    let there = fs::read_to_string(&path).map_err(|error| KernelError::new("read", path.display(), error))?;
+    let there: Vec<&str> = there.split_ascii_whitespace().collect();
+    let wanted: Vec<String> = controllers
+        .iter()
+        .filter(|wanted| there.contains(wanted))
+        .map(|wanted| format!("+{wanted}"))
         .collect();
-    if missing.is_empty() { Ok(()) } else { set(dir, "cgroup.subtree_control", &missing.join(" ")) }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match set(dir, "cgroup.subtree_control", &wanted.join(" ")) {
+        Err(error) if error.source.raw_os_error() == Some(libc::EBUSY) => {
+            log::warn!("the tenant has no cgroup controllers: other processes sit in {}", dir.display());
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 pub(super) fn delegate(dir: &Path, owner: u32) -> Result<()> {

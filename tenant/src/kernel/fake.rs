@@ -138,15 +138,15 @@ impl Kernel for Fake {
         self.require(&format!("cgroup {}", dir.display()), "write to")
     }
 
-    fn cgroup_pass_down(&self, dir: &Path) -> Result<()> {
-        self.call("pass down the controllers of", dir.display())?;
-        // The supervisor has left it for a cgroup of its own.
-        self.require(&format!("cgroup {}", dir.join("supervisor").display()), "pass down the controllers of")
-    }
-
     fn cgroup_delegate(&self, dir: &Path, _owner: u32) -> Result<()> {
         self.call("delegate cgroup", dir.display())?;
         self.require(&format!("cgroup {}", dir.display()), "delegate")
+    }
+
+    fn cgroup_hand_down(&self, dir: &Path, _controllers: &[&str]) -> Result<()> {
+        self.call("hand down the controllers of cgroup", dir.display())?;
+        // The supervisor has left it for a cgroup of its own.
+        self.require(&format!("cgroup {}", dir.join("supervisor").display()), "hand down the controllers of")
     }
 
     fn cgroup_enter(&self, dir: &Path) -> Result<()> {

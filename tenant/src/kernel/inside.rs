@@ -151,6 +151,8 @@ fn open_place(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
 /// `/run/host` as systemd's container interface describes it.
 fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>) -> io::Result<()> {
     let host = open_place(root, "run/host")?;
+    // Where nspawn puts mounts that are to come in; nobody sends any here.
+    mkdirat(&host, "incoming", Mode::RWXU)?;
     // Until the pivot an absolute path still leads into the host's tree.
     let os_release = std::fs::read("/etc/os-release").ok();
     let files = [

@@ -58,12 +58,12 @@ impl Kernel for Linux {
         cgroup::set(dir, file, value)
     }
 
-    fn cgroup_pass_down(&self, dir: &Path) -> Result<()> {
-        cgroup::pass_down(dir)
-    }
-
     fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()> {
         cgroup::delegate(dir, owner)
+    }
+
+    fn cgroup_hand_down(&self, dir: &Path, controllers: &[&str]) -> Result<()> {
+        cgroup::hand_down(dir, controllers)
     }
 
     fn cgroup_enter(&self, dir: &Path) -> Result<()> {

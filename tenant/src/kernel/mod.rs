@@ -107,6 +107,27 @@ pub enum Entry<'a> {
     File,
     /// A character device, mode 0666: major and minor number.
     Device(u32, u32),
+    /// A file with these contents that its owner may read, mode 0400.
+    Secret(&'a [u8]),
+    /// Something that nobody may open, mode 0000.
+    Inaccessible(Node),
+}
+
+/// A type of file, see inode(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A FIFO.
+    Fifo,
+    /// A socket that nobody listens at.
+    Socket,
+    /// A character device that does not exist.
+    Character,
+    /// A block device that does not exist.
+    Block,
 }
 
 /// What a detached copy of a part of a tree has at its root.
@@ -250,12 +271,12 @@ pub trait Kernel {
     fn cgroup_create(&self, dir: &Path) -> Result<()>;
     /// Writes a value to a file of a cgroup, e.g. `cgroup.max.descendants`.
     fn cgroup_set(&self, dir: &Path, file: &str, value: &str) -> Result<()>;
-    /// Gives every controller that a cgroup has to those below it, so that these can have limits of their own;
-    /// no process may be in the cgroup itself.
-    fn cgroup_pass_down(&self, dir: &Path) -> Result<()>;
     /// Lets a host uid make cgroups below a directory, see `Documentation/admin-guide/cgroup-v2.rst`,
     /// "Model of Delegation".
     fn cgroup_delegate(&self, dir: &Path, owner: u32) -> Result<()>;
+    /// Enables, for what is below a directory, those of some controllers that it has. Where processes of
+    /// others sit in the directory itself, none is.
+    fn cgroup_hand_down(&self, dir: &Path, controllers: &[&str]) -> Result<()>;
     /// Moves this process into a cgroup.
     fn cgroup_enter(&self, dir: &Path) -> Result<()>;
     /// Kills every process in a cgroup and below, and waits until they are gone.

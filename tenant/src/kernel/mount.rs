@@ -17,7 +17,7 @@ use nix::{
     unistd::{Gid, Uid, setfsgid, setfsuid},
 };
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat2},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat, openat2},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
         fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
@@ -25,7 +25,7 @@ use rustix::{
     },
 };
 
-use super::{Access, Entry, KernelError, Result, Shape, TmpfsUse, Top, Upper, raw};
+use super::{Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, raw};
 
 /// Where a [`LayerNamespace`] has its tmpfs: over the root, where no path leads, for a process keeps the root it
 /// had.
@@ -274,6 +274,11 @@ pub(super) fn tmpfs_entry(tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u
                 let mode = Mode::from_raw_mode(0o666);
                 rustix::fs::mknodat(tree, path, FileType::CharacterDevice, mode, device)
             }
+            Entry::Secret(contents) => secret(tree, path, contents),
+            Entry::Inaccessible(Node::Dir) => rustix::fs::mkdirat(tree, path, Mode::empty()),
+            Entry::Inaccessible(node) => {
+                rustix::fs::mknodat(tree, path, file_type(node), Mode::empty(), rustix::fs::makedev(0, 0))
+            }
         };
         rustix::process::umask(umask);
         made?;
@@ -281,6 +286,27 @@ pub(super) fn tmpfs_entry(tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u
         Ok(rustix::fs::chownat(tree, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
     };
     make().map_err(|error| KernelError::new("make", path, error))
+}
+
+fn secret(tree: &OwnedFd, path: &str, contents: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(tree, path, flags, Mode::RUSR)?;
+    let mut rest = contents;
+    while !rest.is_empty() {
+        rest = &rest[rustix::io::write(&file, rest)?..];
+    }
+    Ok(())
+}
+
+fn file_type(node: Node) -> FileType {
+    match node {
+        Node::File => FileType::RegularFile,
+        Node::Dir => FileType::Directory,
+        Node::Fifo => FileType::Fifo,
+        Node::Socket => FileType::Socket,
+        Node::Character => FileType::CharacterDevice,
+        Node::Block => FileType::BlockDevice,
+    }
 }
 
 pub(super) fn seal(tree: &OwnedFd) -> Result<()> {

@@ -19,9 +19,14 @@ pub struct CgroupPlan {
     pub payload: PathBuf,
     /// Host uid that may make cgroups below `payload`.
     pub owner: u32,
+    /// Controllers that the tenant's own manager may use, those of them that the unit has.
+    pub controllers: &'static [&'static str],
     /// `cgroup.max.descendants` of `payload`.
     pub max_descendants: u32,
 }
+
+/// What systemd hands down to containers: the controllers of its unit's resource keys.
+const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
 pub(super) fn plan(
     tenant: &Tenant,
@@ -42,6 +47,7 @@ pub(super) fn plan(
         payload: unit.join("payload"),
         unit,
         owner: allocation.uid_base.base(),
+        controllers: &CONTROLLERS,
         max_descendants: tenant.cgroups_max,
     })
 }

@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
-use super::PlanError;
+use super::{CREDENTIALS, Inputs, PlanError};
 use crate::{
-    allocation::Allocation,
     config::{Kind, Signal, Tenant},
     facts::HostFacts,
-    image::{Manifest, Ready},
+    image::Ready,
 };
 
 /// Path, inside the tenant, of the datagram socket that its init reports to, see sd_notify(3).
@@ -62,6 +61,8 @@ pub struct InitPlan {
     pub getty: Vec<String>,
     /// Largest size of a console log, bytes.
     pub console_log: u64,
+    /// Whether the console's lines go to the host's journal, where it has one.
+    pub console_journal: bool,
     /// Keys of its network namespace that are set before it runs, see sysctl(8).
     pub sysctl: BTreeMap<String, String>,
     /// The name servers it is told.
@@ -85,12 +86,8 @@ impl InitPlan {
     }
 }
 
-pub(super) fn plan(
-    tenant: &Tenant,
-    allocation: &Allocation,
-    manifest: &Manifest,
-    facts: &HostFacts,
-) -> Result<InitPlan, PlanError> {
+pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
+    let Inputs { tenant, allocation, manifest, facts, credentials, .. } = *inputs;
     let boot = &manifest.boot;
     let process = FirstProcess::of(tenant.kind);
     // What the image says of its init is not about another program.
@@ -120,6 +117,9 @@ pub(super) fn plan(
     if ready == Ready::Notify {
         env.insert("NOTIFY_SOCKET".to_owned(), NOTIFY_SOCKET.to_owned());
     }
+    if !credentials.is_empty() {
+        env.insert("CREDENTIALS_DIRECTORY".to_owned(), format!("/{CREDENTIALS}"));
+    }
     env.extend(tenant.env.clone());
     let mut sysctl = tenant.sysctl.clone();
     // A host that does not speak IPv6 has none of these keys.
@@ -136,6 +136,7 @@ pub(super) fn plan(
         ready,
         getty: tenant.getty.clone().unwrap_or_else(|| boot.getty.clone()),
         console_log: tenant.console_log,
+        console_journal: tenant.console_journal,
         sysctl,
         name_servers: name_servers(tenant, facts).to_vec(),
         dns_search: tenant.dns_search.clone(),

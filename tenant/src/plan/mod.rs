@@ -22,12 +22,13 @@ pub use devices::DevicePlan;
 pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
 pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
-pub use root::{DevNode, ImageSource, RootStep, TopDir, store_name};
+pub use root::{CREDENTIALS, DevNode, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name};
 pub use security::{Argument, Deny, SecurityPlan};
 
 use crate::{
     allocation::{Allocation, RecordState},
     config::Tenant,
+    credentials::Credential,
     facts::{HostFacts, KernelVersion},
     host::HostConfig,
     ids::{Digest, UidRange},
@@ -167,6 +168,17 @@ impl PlanError {
     }
 }
 
+impl Plan {
+    /// Lets go of the contents of its credentials.
+    pub fn forget_secrets(&mut self) {
+        for step in &mut self.root {
+            if let RootStep::Credentials { files } = step {
+                files.iter_mut().for_each(Credential::forget);
+            }
+        }
+    }
+}
+
 /// What a tenant's plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -182,6 +194,8 @@ pub struct Inputs<'a> {
     pub host: &'a HostConfig,
     /// Where it will run.
     pub facts: &'a HostFacts,
+    /// What it is given secretly.
+    pub credentials: &'a [Credential],
     /// The cgroup v2 directory that the unit manager made for this tenant; none means the
     /// supervisor's own, as under systemd with `Delegate=yes`.
     pub unit_cgroup: Option<&'a std::path::Path>,
@@ -197,7 +211,7 @@ const EROFS_FILES: KernelVersion = KernelVersion { major: 6, minor: 12 };
 /// # Errors
 /// See [`PlanError`].
 pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
-    let Inputs { layout, tenant, allocation, manifest, facts, unit_cgroup, .. } = *inputs;
+    let Inputs { layout, tenant, allocation, manifest, facts, unit_cgroup, credentials, .. } = *inputs;
     if allocation.state != RecordState::Ready {
         return Err(PlanError::NotReady(allocation.state));
     }
@@ -221,7 +235,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         uids: allocation.uid_base,
         image: root::image_source(layout, manifest),
         dirs: layout.dirs(&tenant.name),
-        root: root::plan(tenant, manifest)?,
+        root: root::plan(tenant, manifest, credentials)?,
         attach_layers: !facts.kernel.takes_detached_layers(),
         time_namespace: facts.time_namespaces,
         filter: filter::plan(inputs, &nics)?,
@@ -229,6 +243,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         claims: layout.nic_claims(),
         ttys: tenant.ttys,
         security: security::plan(tenant),
-        init: init::plan(tenant, allocation, manifest, facts)?,
+        init: init::plan(inputs)?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FirstProcess, LinkPlan, NicPlan, Plan, PortPlan, RootStep};
+use super::{CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RootStep};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +46,13 @@ impl fmt::Display for RootStep {
             Self::Sysfs => write!(f, "/sys sysfs ro"),
             Self::Cgroup => write!(f, "/sys/fs/cgroup cgroup2 rw"),
             Self::RunHost => write!(f, "/run/host what the tenant is told of its host"),
+            Self::Inaccessible => {
+                write!(f, "/{INACCESSIBLE} tmpfs ro: reg dir fifo sock chr blk, all mode 0000")
+            }
+            Self::Credentials { files } => {
+                write!(f, "/{CREDENTIALS} tmpfs ro, for root alone:")?;
+                files.iter().try_for_each(|file| write!(f, " {file}"))
+            }
         }
     }
 }
@@ -105,7 +112,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "tenant      {} at {}", self.tenant, self.digest)?;
         writeln!(f, "cgroup      {} owner {}", self.cgroup.payload.display(), self.cgroup.owner)?;
-        writeln!(f, "cgroup      with every controller of {}", self.cgroup.unit.display())?;
+        let controllers = self.cgroup.controllers.join(" ");
+        writeln!(f, "cgroup      {controllers} handed down, as far as the unit has them")?;
         writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;

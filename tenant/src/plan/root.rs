@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::PlanError;
 use crate::{
     config::{Policy, RootMode, Tenant},
+    credentials::Credential,
     image::{ImageFormat, Manifest, TopEntry},
     layout::Layout,
     limits::ByteSize,
@@ -136,6 +137,14 @@ pub enum RootStep {
     Cgroup,
     /// `/run/host`: what the tenant is told of its host.
     RunHost,
+    /// A read-only tmpfs with a node of each type that nobody may open: what systemd hides files behind, see
+    /// `InaccessiblePaths=` in systemd.exec(5).
+    Inaccessible,
+    /// A read-only tmpfs with files that only root may read, see [`crate::credentials`].
+    Credentials {
+        /// The files.
+        files: Vec<Credential>,
+    },
 }
 
 impl RootStep {
@@ -155,6 +164,8 @@ impl RootStep {
             Self::Proc => Some("proc"),
             Self::Sysfs => Some("sys"),
             Self::Cgroup => Some("sys/fs/cgroup"),
+            Self::Inaccessible => Some(INACCESSIBLE),
+            Self::Credentials { .. } => Some(CREDENTIALS),
         }
     }
 }
@@ -179,6 +190,11 @@ const DEV_LINKS: [(&str, &str); 6] = [
 
 const DEV_DIRS: [&str; 3] = ["pts", "shm", "mqueue"];
 
+/// Where the inaccessible nodes are, relative to the root.
+pub const INACCESSIBLE: &str = "run/host/inaccessible";
+/// Where the credentials are, relative to the root.
+pub const CREDENTIALS: &str = "run/host/credentials";
+
 /// Size of `/dev/shm`, see shm_overview(7).
 const SHM_SIZE: ByteSize = ByteSize(256 << 20);
 
@@ -201,7 +217,11 @@ pub(super) fn image_source(layout: &Layout, manifest: &Manifest) -> ImageSource 
     }
 }
 
-pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanError> {
+pub(super) fn plan(
+    tenant: &Tenant,
+    manifest: &Manifest,
+    credentials: &[Credential],
+) -> Result<Vec<RootStep>, PlanError> {
     let mut steps = match tenant.root {
         RootMode::Skeleton => skeleton(tenant, manifest)?,
         RootMode::Paths => super::paths::plan(tenant, manifest)?,
@@ -223,7 +243,11 @@ pub(super) fn plan(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>
         RootStep::Sysfs,
         RootStep::Cgroup,
         RootStep::RunHost,
+        RootStep::Inaccessible,
     ]);
+    if !credentials.is_empty() {
+        steps.push(RootStep::Credentials { files: credentials.to_vec() });
+    }
     Ok(steps)
 }
 

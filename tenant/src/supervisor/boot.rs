@@ -19,7 +19,7 @@ use crate::{
     facts::HostFacts,
     image::Ready,
     kernel::raw,
-    load::load_plan,
+    load::{load_credentials, load_plan},
     plan::FirstProcess,
     record::{self, Durability},
     state::{Failure, Phase, ProcessRef, RunState},
@@ -48,7 +48,9 @@ impl Supervisor {
             self.prepare()?;
         }
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
-        let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref())?;
+        let credentials = load_credentials(&self.layout, &self.name, self.credentials.as_deref())?;
+        let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
+        drop(credentials);
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
         self.unit = Some(plan.cgroup.unit.clone());
         self.v2_mount = facts.cgroup.v2_mount.unwrap_or_default();
@@ -85,7 +87,9 @@ impl Supervisor {
             return Err(RunError::Sweep(error));
         }
         self.network = None;
-        let payload = apply::start(&self.kernel, plan)?;
+        let started = apply::start(&self.kernel, plan);
+        plan.forget_secrets();
+        let payload = started?;
         self.network = payload.network;
         let now = Instant::now();
         self.consoles
@@ -127,6 +131,7 @@ impl Supervisor {
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1");
         self.tell_status();
+        self.report_ready();
         Ok(())
     }
 
@@ -146,7 +151,7 @@ impl Supervisor {
         let Some(plan) = &self.plan else { return Ok(()) };
         let now = Instant::now();
         let stop_timeout = plan.init.stop_timeout;
-        self.ending = Some(Ending { kill_at: now + stop_timeout, signal_at: Some(now) });
+        self.ending = Some(Ending { kill_at: now + stop_timeout, signal_at: Some(now), overdue: true });
         // A frozen init would not hear the signal.
         let _ = self.set_frozen(false);
         self.press(now);
@@ -169,19 +174,24 @@ impl Supervisor {
     /// Does what the present request to end is due for.
     pub(super) fn press(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        let Some(Ending { kill_at, signal_at }) = self.ending else { return };
+        let Some(Ending { kill_at, signal_at, overdue }) = self.ending else { return };
         let signal_at = match due(signal_at) {
             true => (!self.signal_init()).then_some(now + LISTENING),
             false => signal_at,
         };
-        let kill_at = match due(Some(kill_at)) {
+        let is_killed = due(Some(kill_at));
+        let kill_at = match is_killed {
             true => {
+                if overdue {
+                    self.report_kill();
+                }
                 self.kill_payload();
                 now + Duration::from_secs(10)
             }
             false => kill_at,
         };
-        self.ending = Some(Ending { kill_at, signal_at });
+        let overdue = overdue && !is_killed;
+        self.ending = Some(Ending { kill_at, signal_at, overdue });
     }
 
     /// Ends the tenant now.
@@ -189,6 +199,7 @@ impl Supervisor {
         self.ask_to_end(Wish::Stop)?;
         if let Some(ending) = &mut self.ending {
             ending.kill_at = Instant::now();
+            ending.overdue = false;
         }
         self.press(Instant::now());
         Ok(())
@@ -233,6 +244,7 @@ impl Supervisor {
                     state.init = None;
                 }
                 self.enter(lifecycle::Event::Ended)?;
+                self.report_end(exit, wish);
                 Ok(Some(exit_code(exit, wish)))
             }
             Verdict::Dead(exit) => {
@@ -252,6 +264,7 @@ impl Supervisor {
                 if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
                 }
+                self.report_reboot(wish);
                 self.sweep()?;
                 self.unregister(now);
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
@@ -304,13 +317,15 @@ impl Supervisor {
         let help = error.help().map(|help| help.replace("NAME", self.name.as_str()));
         let failure = Failure { message, help, console: console.clone() };
         self.manager.tell(&format!("STATUS=Failed: {}", failure.message.replace('\n', " ")));
+        let failed = Failed { error: Box::new(error), console };
+        self.report_failure(&failed, self.phase(), &failure.message);
         if let Some(state) = &mut self.state {
             state.init = None;
             state.failure = Some(failure);
             // A phase that is final already, or a disk that is full: the error below is what matters.
             let _ = self.enter(lifecycle::Event::Failed);
         }
-        Failed { error: Box::new(error), console }
+        failed
     }
 
     /// Gives viewers a moment to take what they have not been sent yet.

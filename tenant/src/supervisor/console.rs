@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::{
     escape,
+    forward::Forward,
     getty::{Getty, Inside},
     log,
     tty::{Output, Terminal},
@@ -53,13 +54,15 @@ struct Seat {
 #[derive(Debug)]
 pub(super) struct Consoles {
     log_dir: PathBuf,
+    /// The console's way to the journal.
+    forward: Forward,
     seats: Vec<Seat>,
     viewers: Vec<Viewer>,
 }
 
 impl Consoles {
-    pub(super) fn new(log_dir: PathBuf) -> Self {
-        Self { log_dir, seats: Vec::new(), viewers: Vec::new() }
+    pub(super) fn new(log_dir: PathBuf, forward: Forward) -> Self {
+        Self { log_dir, forward, seats: Vec::new(), viewers: Vec::new() }
     }
 
     pub(super) fn viewers(&self) -> usize {
@@ -68,6 +71,7 @@ impl Consoles {
 
     /// Takes the terminals of a new boot. Viewers of a tty that exists no more are sent away.
     pub(super) fn connect(&mut self, masters: Vec<OwnedFd>, init: &InitPlan, now: Instant) -> io::Result<()> {
+        self.forward.want(init.console_journal);
         self.seats.truncate(masters.len());
         for (number, master) in masters.into_iter().enumerate() {
             if number == self.seats.len() {
@@ -103,6 +107,7 @@ impl Consoles {
             self.seats[number].terminal.disconnect();
             self.seats[number].getty.reset(now);
         }
+        self.forward.finish(now);
     }
 
     pub(super) fn tell_all(&mut self, event: &Event) {
@@ -198,6 +203,9 @@ impl Consoles {
         let Output::Bytes(length) = terminal.read(now, &mut bytes) else { return false };
         let tty = terminal.tty;
         self.seats[number].getty.heard(now);
+        if tty == Tty::CONSOLE {
+            self.forward.take(&bytes[..length], now);
+        }
         for viewer in self.viewers.iter_mut().filter(|viewer| viewer.tty() == Some(tty)) {
             viewer.show(&bytes[..length]);
         }
@@ -300,6 +308,7 @@ impl Consoles {
 
     /// Does what is due. `inside` is there while the tenant takes logins.
     pub(super) fn tick(&mut self, inside: Option<&Inside<'_>>, now: Instant) {
+        self.forward.tick(now);
         let before = self.viewers.len();
         self.viewers.retain(|viewer| !viewer.is_done(now));
         if self.viewers.len() != before {
@@ -321,6 +330,7 @@ impl Consoles {
     /// When something is due next. To be asked after [`Consoles::tick`].
     pub(super) fn deadline(&mut self, takes_logins: bool, now: Instant) -> Option<Instant> {
         let mut earliest: Option<Instant> = self.viewers.iter().filter_map(Viewer::deadline).min();
+        earliest = earliest.into_iter().chain(self.forward.deadline()).min();
         for number in 0..self.seats.len() {
             let wanted = takes_logins && self.is_wanted(number);
             let Seat { terminal, getty } = &mut self.seats[number];

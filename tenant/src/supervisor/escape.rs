@@ -56,6 +56,22 @@ fn piece(bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
 /// The last `count` lines of console output as plain text: escape sequences removed, other control
 /// characters and bytes that are not UTF-8 spelled out, each line at most 400 characters.
 pub fn plain_lines(bytes: &[u8], count: usize) -> Vec<String> {
+    let clean = plain(bytes);
+    let text = String::from_utf8_lossy(&clean);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| one_line(line, 400)).collect()
+}
+
+/// One line of console output, written as [`plain_lines`] does, at most `longest` bytes.
+pub fn plain_line(bytes: &[u8], longest: usize) -> String {
+    let mut line = one_line(&String::from_utf8_lossy(&plain(bytes)), longest);
+    while line.len() > longest {
+        line.pop();
+    }
+    line
+}
+
+fn plain(bytes: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((piece, next)) = piece(rest) {
@@ -67,9 +83,7 @@ pub fn plain_lines(bytes: &[u8], count: usize) -> Vec<String> {
         }
         rest = next;
     }
-    let text = String::from_utf8_lossy(&clean);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| one_line(line, 400)).collect()
+    clean
 }
 
 /// Text without control characters, at most `longest` characters: for messages and status lines.
@@ -129,6 +143,12 @@ mod tests {
                     prop_assert_eq!(clean.get(at + 1), Some(&b'['));
                 }
             }
+        }
+
+        #[test]
+        fn a_plain_line_is_one_line_and_no_longer_than_it_may_be(bytes: Vec<u8>, longest in 0_usize..64) {
+            let line = plain_line(&bytes, longest);
+            prop_assert!(line.len() <= longest && !line.chars().any(|c| c.is_control() && c != '\t'));
         }
 
         #[test]

@@ -70,11 +70,7 @@ impl Supervisor {
             return;
         }
         state.oom_kills = Some(count);
-        log::warn!(
-            "tenant {:?} is out of memory: the kernel has killed {} of its processes, {count} since it booted",
-            self.name.as_str(),
-            count - before
-        );
+        self.report_out_of_memory(count - before);
         self.publish();
         self.tell_status();
     }

@@ -17,6 +17,7 @@
 //! | `memory` | processes killed for want of memory |
 //! | `prepare` | asking hostd to carry an edited file first |
 //! | `sweep` | what a killed supervisor left |
+//! | `report`, `forward` | what the host's journal is told: events, console lines |
 //! | `wire`, `socket`, `escape`, `rate`, `signals` | what those rest on |
 
 mod boot;
@@ -24,6 +25,7 @@ mod console;
 pub mod control;
 pub mod escape;
 mod events;
+mod forward;
 mod getty;
 pub mod lifecycle;
 pub mod log;
@@ -32,6 +34,7 @@ mod memory;
 mod notify;
 mod prepare;
 mod rate;
+mod report;
 mod signals;
 pub mod socket;
 pub mod sweep;
@@ -41,6 +44,7 @@ mod viewer;
 pub mod wire;
 
 use std::{
+    env,
     error::Error,
     fs::{self, File},
     io::{self, Read as _, Write as _},
@@ -73,6 +77,7 @@ use crate::{
 use self::{
     console::Consoles,
     control::Conversations,
+    forward::Forward,
     lifecycle::{RebootGuard, Wish},
     machine::Machine,
     memory::MemoryEvents,
@@ -254,7 +259,10 @@ impl From<RunError> for Failed {
 /// # Errors
 /// Why it could not be started, or started again; everything has been taken down.
 pub fn run(options: RunOptions) -> Result<u8, Failed> {
-    let mut supervisor = Supervisor::new(options)?;
+    let name = options.name.clone();
+    let mut supervisor = Supervisor::new(options)
+        .map_err(Failed::from)
+        .inspect_err(|failed| report::report_refusal(&name, failed))?;
     let result = supervisor.begin();
     supervisor.finish(result)
 }
@@ -280,6 +288,8 @@ struct Ending {
     kill_at: Instant,
     /// Init is sent its stop signal then; none when it has heard it.
     signal_at: Option<Instant>,
+    /// Whether it is to be told when everything is killed, for nobody asked for that.
+    overdue: bool,
 }
 
 #[derive(Debug)]
@@ -292,6 +302,8 @@ struct Supervisor {
     unit: Option<PathBuf>,
     /// Whether hostd started this process, and has prepared everything.
     is_standalone: bool,
+    /// What this process got by `LoadCredential=`, for the tenant, see systemd.exec(5).
+    credentials: Option<PathBuf>,
     v2_mount: PathBuf,
     group: Option<u32>,
     signals: Signals,
@@ -355,7 +367,7 @@ impl Supervisor {
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
-            consoles: Consoles::new(layout.log(&name)),
+            consoles: Consoles::new(layout.log(&name), Forward::new(&layout, &name)),
             conversations: Conversations::default(),
             layout,
             name,
@@ -363,6 +375,7 @@ impl Supervisor {
             network: None,
             is_standalone: cgroup.is_some(),
             unit: cgroup,
+            credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             v2_mount: PathBuf::new(),
             group,
             signals,
@@ -370,10 +383,10 @@ impl Supervisor {
             manager: Manager::from_environment(),
             turn: None,
             machine: Machine::default(),
-            memory: None,
             state: None,
             plan: None,
             init: None,
+            memory: None,
             boot_began: Instant::now(),
             wish: Wish::Run,
             ending: None,

@@ -75,7 +75,7 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     if let Some(unit) = unit {
         // A configuration that was spoilt meanwhile keeps nobody from being swept.
         let plan =
-            HostFacts::gather().ok().and_then(|facts| load_plan(layout, name, &facts, Some(&unit)).ok());
+            HostFacts::gather().ok().and_then(|facts| load_plan(layout, name, &facts, Some(&unit), &[]).ok());
         failures = sweep(layout, name, &unit, plan.as_ref());
     }
     for socket in sockets {

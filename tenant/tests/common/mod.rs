@@ -163,5 +163,15 @@ pub(crate) fn plan_on(
 ) -> Result<Plan, PlanError> {
     let layout = Layout::default();
     let tenant = tenant(own);
-    plan(&Inputs { layout: &layout, tenant: &tenant, allocation, manifest, host, facts, unit_cgroup: None })
+    let credentials = [];
+    plan(&Inputs {
+        layout: &layout,
+        tenant: &tenant,
+        allocation,
+        manifest,
+        host,
+        facts,
+        unit_cgroup: None,
+        credentials: &credentials,
+    })
 }

@@ -135,6 +135,11 @@ impl Findings {
     pub fn is_good(&self) -> bool {
         self.rules == Rules::Good && self.missing.is_empty() && self.foreign.is_empty()
     }
+
+    /// Whether there is nothing yet, and no running tenant that misses it.
+    pub fn is_first(&self) -> bool {
+        self.rules == Rules::Missing && self.missing.keys().all(Option::is_none)
+    }
 }
 
 /// Compares the tables with the records of the tenants that run.

@@ -78,6 +78,18 @@ pub(super) fn tick(milliseconds: u64) -> io::Result<()> {
     }
 }
 
+/// Sends a message to whoever this process reports to, see sd_notify(3): words become lines.
+pub(super) fn notify(message: &str) -> io::Result<()> {
+    let socket = std::env::var_os("NOTIFY_SOCKET").ok_or(io::ErrorKind::NotFound)?;
+    let lines = message.replace(' ', "\n");
+    std::os::unix::net::UnixDatagram::unbound()?.send_to(lines.as_bytes(), socket).map(drop)
+}
+
+/// Does nothing until it is killed.
+pub(super) fn pause() -> io::Result<()> {
+    wait_for_end()
+}
+
 fn wait_for_end() -> ! {
     loop {
         thread::park();

@@ -25,6 +25,8 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("fork", &["N"], |args| act::fork(number(&args[0])?)),
     ("ptys", &["N"], |args| act::ptys(number(&args[0])?)),
     ("tick", &["MILLISECONDS"], |args| act::tick(number(&args[0])?)),
+    ("notify", &["MESSAGE"], |args| act::notify(&args[0]).and_then(|()| act::pause())),
+    ("notify-once", &["MESSAGE"], |args| act::notify(&args[0])),
     ("relay", &["PORT"], |args| traffic::relay(number(&args[0])?)),
     ("talk", &["ADDRESS", "PORT"], |args| traffic::talk(&args[0], number(&args[1])?)),
     ("sink", &["PORT"], |args| traffic::sink(number(&args[0])?)),
