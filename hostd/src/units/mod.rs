@@ -24,7 +24,7 @@ use tenant::{
 
 use self::{cgroups::UnitCgroups, limits::IoSchedulers, standalone::Standalone, usage::Usage};
 pub use error::UnitError;
-pub use spawn::program;
+pub use spawn::{image_program, program};
 
 /// What a unit manager is told of a tenant that is to be started.
 #[derive(Clone, Debug)]
