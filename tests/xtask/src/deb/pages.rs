@@ -157,7 +157,7 @@ fn terms(table: &[Vec<String>]) -> String {
     let mut out = String::new();
     // A table whose heading is a row itself, as those of the shipped profiles.
     if head.len() == 2 && head[0].starts_with('`') {
-        let _ = writeln!(out, "**{}**: {}\n", head[0].replace('`', ""), head[1]);
+        let _ = writeln!(out, "**{}**: {}\n", head[0].replace('`', ""), head[1].replace(": how to", ""));
     }
     for row in rows {
         let Some((term, rest)) = row.split_first() else { continue };
