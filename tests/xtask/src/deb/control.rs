@@ -34,6 +34,7 @@ const RECOMMENDS: &[&str] = &[
 
 /// Scripts of the package, in the manner of debhelper(7).
 pub(super) const SCRIPTS: &[(&str, &str)] = &[
+    ("preinst", include_str!("preinst")),
     ("postinst", include_str!("postinst")),
     ("prerm", include_str!("prerm")),
     ("postrm", include_str!("postrm")),
