@@ -134,6 +134,21 @@ mod tests {
         assert!(error.to_string().contains("pool4"), "{error}");
     }
 
+    #[test]
+    fn what_the_package_ships_says_the_defaults() {
+        let shipped = include_str!("../../tests/xtask/src/deb/hostd.toml");
+        assert_eq!(HostConfig::parse(shipped).unwrap(), HostConfig::default());
+        let lines = shipped.lines().filter(|line| !line.starts_with("# "));
+        let uncommented: Vec<&str> = lines.map(|line| line.trim_start_matches('#')).collect();
+        let (keys, pool) = uncommented.split_at(uncommented.iter().position(|l| *l == "[[pool]]").unwrap());
+        let table: toml::Table = keys.join("\n").parse().unwrap();
+        let all: toml::Table = toml::Table::try_from(HostConfig::default()).unwrap();
+        let expected = all.into_iter().filter(|(key, _)| key != "pool").collect();
+        assert_eq!(table, expected, "every key, with its default");
+        let whole = HostConfig::parse(&[keys, pool].concat().join("\n")).unwrap();
+        assert_eq!(whole.pool.len(), 1);
+    }
+
     fn fault(text: &str) -> String {
         let error = HostConfig::parse(text).unwrap_err();
         assert!(!error.help().is_empty());

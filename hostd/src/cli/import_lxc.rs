@@ -250,7 +250,7 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
     {
         return Ok(());
     }
-    let program = crate::units::program()?.with_file_name("rootfsctl");
+    let program = crate::units::image_program()?;
     let words = ["import", rootfs, "--name", image.image.as_str()];
     eprintln!("making the image: rootfsctl {}", words.join(" "));
     let command =

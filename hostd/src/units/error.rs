@@ -24,8 +24,8 @@ pub enum UnitError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// The program is missing.
-    #[error("cannot find the program `tenant` beside {0:?}")]
-    NoProgram(std::path::PathBuf),
+    #[error("cannot find the program `{0}` in any of {1:?}")]
+    NoProgram(&'static str, Vec<std::path::PathBuf>),
     /// A step of starting the supervisor.
     #[error("cannot {0}")]
     Io(&'static str, #[source] io::Error),
@@ -100,7 +100,7 @@ impl From<UnitError> for Failure {
                 let help = "remove the limit, enable the controller, or pass --allow-unenforced";
                 (Code::Unenforceable, Some(help.to_owned()), Vec::new())
             }
-            UnitError::NoProgram(_) => {
+            UnitError::NoProgram(..) => {
                 let help = "install it, or name its directory in TENANTRY_LIBEXEC";
                 (Code::Failed, Some(help.to_owned()), Vec::new())
             }

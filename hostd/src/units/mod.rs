@@ -34,7 +34,7 @@ use self::{
     usage::Usage,
 };
 pub use error::UnitError;
-pub use spawn::program;
+pub use spawn::{image_program, program};
 
 /// What a unit manager is told of a tenant that is to be started.
 #[derive(Clone, Debug)]

@@ -37,18 +37,41 @@ pub(super) struct Spawned {
     pub(super) pidfd: OwnedFd,
 }
 
-/// Finds the program `tenant`: in `$TENANTRY_LIBEXEC`, else beside this one.
+/// Where the package has the programs that are not for a shell.
+const INSTALLED: &str = "/usr/libexec/tenantry";
+
+/// Finds the program `tenant`: in `$TENANTRY_LIBEXEC` and nowhere else if that is set; otherwise beside this one,
+/// otherwise in `/usr/libexec/tenantry`.
 ///
 /// # Errors
-/// It is in neither place.
+/// It is in none of these places.
 pub fn program() -> Result<PathBuf, UnitError> {
-    let here = env::current_exe().map_err(|error| UnitError::Io("find this program", error))?;
-    let dir = match env::var_os(LIBEXEC) {
-        Some(dir) => PathBuf::from(dir),
-        None => here.parent().unwrap_or(Path::new("/")).to_owned(),
+    let dirs = match env::var_os(LIBEXEC) {
+        Some(dir) => vec![PathBuf::from(dir)],
+        None => vec![here()?, PathBuf::from(INSTALLED)],
     };
-    let program = dir.join("tenant");
-    if program.is_file() { Ok(program) } else { Err(UnitError::NoProgram(dir)) }
+    find("tenant", dirs)
+}
+
+/// Finds the program `rootfsctl`: beside this one, otherwise beside `tenant`.
+///
+/// # Errors
+/// It is in none of these places.
+pub fn image_program() -> Result<PathBuf, UnitError> {
+    let mut dirs = vec![here()?];
+    dirs.extend(program().ok().and_then(|program| Some(program.parent()?.to_owned())));
+    find("rootfsctl", dirs)
+}
+
+/// The directory of this program.
+fn here() -> Result<PathBuf, UnitError> {
+    let here = env::current_exe().map_err(|error| UnitError::Io("find this program", error))?;
+    Ok(here.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+fn find(program: &'static str, dirs: Vec<PathBuf>) -> Result<PathBuf, UnitError> {
+    let found = dirs.iter().map(|dir| dir.join(program)).find(|path| path.is_file());
+    found.ok_or(UnitError::NoProgram(program, dirs))
 }
 
 /// File that takes what a supervisor says on standard error.
@@ -124,4 +147,23 @@ pub(super) fn spawn(
     let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
     let process = ProcessRef::of(pid)?;
     Ok(Spawned { process, pidfd })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_taken_from_the_first_directory_that_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let [none, first, second] = ["none", "first", "second"].map(|name| dir.path().join(name));
+        for dir in [&first, &second] {
+            std::fs::create_dir(dir).unwrap();
+            std::fs::write(dir.join("tenant"), "").unwrap();
+        }
+        let found = find("tenant", vec![none.clone(), first.clone(), second]).unwrap();
+        assert_eq!(found, first.join("tenant"));
+        let error = find("tenant", vec![none.clone(), first.join("tenant")]).unwrap_err().to_string();
+        assert!(error.contains("`tenant`") && error.contains(&format!("{none:?}")), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod channel;
+mod complete;
 mod diff;
 mod gc;
 mod import;
@@ -17,7 +18,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rootfs_tools::{Explain, Outcome, Store};
 use serde::Serialize;
 use tenant::Layout;
@@ -61,6 +62,12 @@ enum Verb {
     Gc(gc::Args),
     /// Remove one version.
     Rm(rm::Args),
+    /// Print a completion script for a shell.
+    #[command(hide = true)]
+    Completions(complete::Completions),
+    /// Write the man pages into a directory.
+    #[command(hide = true)]
+    Man(complete::Man),
 }
 
 /// What a verb needs besides its own arguments.
@@ -173,6 +180,8 @@ pub(crate) fn run() -> ExitCode {
         Verb::Channel(args) => channel::run(&context, args),
         Verb::Gc(args) => gc::run(&context, args),
         Verb::Rm(args) => rm::run(&context, args),
+        Verb::Completions(args) => args.run(Cli::command()),
+        Verb::Man(args) => args.run(Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -204,8 +213,6 @@ impl Explain for Refusal {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 mod bench;
 mod bird;
 mod check;
+mod deb;
 mod demo;
 mod native;
 mod packages;
@@ -33,6 +34,8 @@ enum Command {
     Test(test::Options),
     /// Measure against LXC and systemd-nspawn; writes docs/reference/benchmarks.md.
     Bench(bench::Options),
+    /// Build the Debian package; prints its path.
+    Deb(deb::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Deb(options) => deb::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

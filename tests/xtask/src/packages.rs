@@ -35,7 +35,10 @@ packages! {
     QEMU: "qemu-system-x86", "qemu-system-x86_64", "is the virtual machine";
     CPIO: "cpio", "cpio", "packs its initial ramdisk";
     XZ: "xz-utils", "xz", "unpacks its modules";
-    BINUTILS: "binutils", "objcopy", "makes test programs small enough for its disk";
+    BINUTILS: "binutils", "objcopy", "makes programs small enough for its disk, and for a package";
+    DPKG: "dpkg-dev", "dpkg-shlibdeps", "tells which libraries a package depends on";
+    LOWDOWN: "lowdown", "lowdown", "makes man pages of the reference";
+    LINTIAN: "lintian", "lintian", "judges packages";
     LXC: "lxc", "lxc-start", "is measured against";
     NSPAWN: "systemd-container", "systemd-nspawn", "is measured against";
 }
@@ -48,6 +51,10 @@ pub(crate) const TEST: &[Package] =
 /// What the tier in a virtual machine needs.
 pub(crate) const VM: &[Package] =
     &[MMDEBSTRAP, KEYRING, BUSYBOX, UTIL_LINUX, E2FSPROGS, QEMU, CPIO, XZ, BINUTILS];
+/// What `deb` needs.
+pub(crate) const DEB: &[Package] = &[BINUTILS, DPKG, LOWDOWN];
+/// What `deb --lint` needs besides.
+pub(crate) const LINT: &[Package] = &[LINTIAN];
 /// What `check` needs.
 pub(crate) const CHECK: &[Package] = &[CODESPELL];
 /// What `bench` needs besides.

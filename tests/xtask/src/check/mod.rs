@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{packages, sh};
+use crate::{deb, packages, sh};
 
 /// Options of `check`.
 #[derive(clap::Args)]
@@ -32,6 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("dependencies", Box::new(dependencies::check)),
         ("spelling", Box::new(spelling::check)),
         ("paths in the docs", Box::new(paths::check)),
+        ("package", Box::new(deb::check)),
         ("lints", Box::new(lints)),
         ("documentation", Box::new(documentation)),
         ("generated files", Box::new(|| generated::check(options.write))),

@@ -1,0 +1,218 @@
+//! What dpkg(1) wants to know: control file, scripts, checksums, the changelog of the package.
+
+use std::{
+    fmt, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Build,
+    files::{FILES, Source, conffiles},
+};
+use crate::sh;
+
+/// Who answers for the package where the environment does not say, see debchange(1). Nobody can be reached there.
+const AUTHORS: (&str, &str) = ("Tenantry authors", "tenantry@tenantry.invalid");
+/// The revision of the packaging.
+const REVISION: &str = "1";
+
+/// What is installed for a tenant host to work at all. The versions are those of Debian 12, which all tests use.
+const DEPENDS: &[&str] = &["nftables (>= 1.0.6)", "systemd (>= 252)"];
+/// What most hosts want: machined, images of Debian and busybox, images as one file, operators that are not root.
+const RECOMMENDS: &[&str] = &[
+    "busybox-static",
+    "debian-archive-keyring",
+    "dbus",
+    "erofs-utils",
+    "mmdebstrap",
+    "polkitd | policykit-1",
+    "systemd-container",
+];
+
+/// Scripts of the package, in the manner of debhelper(7).
+pub(super) const SCRIPTS: &[(&str, &str)] = &[
+    ("preinst", include_str!("preinst")),
+    ("postinst", include_str!("postinst")),
+    ("prerm", include_str!("prerm")),
+    ("postrm", include_str!("postrm")),
+];
+
+/// The version of the package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version(String);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Version {
+    /// That of the workspace, the packaging's revision, and what is appended.
+    ///
+    /// # Errors
+    /// The suffix has characters that a version cannot have, see deb-version(7).
+    pub(super) fn new(suffix: &str) -> Result<Self> {
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || "+.~".contains(c);
+        if !suffix.chars().all(is_fine) || suffix.chars().next().is_some_and(|c| c.is_ascii_alphanumeric()) {
+            bail!(
+                "the version suffix {suffix:?} cannot be part of a version\nhelp: something like +test1 or ~rc1"
+            );
+        }
+        let manifest = fs::read_to_string(sh::repository().join("Cargo.toml"))?;
+        let manifest: toml::Table = manifest.parse().context("cannot read Cargo.toml")?;
+        let package = manifest.get("workspace").and_then(|workspace| workspace.get("package"));
+        let version = package.and_then(|package| package.get("version")).and_then(toml::Value::as_str);
+        Ok(Self(format!("{}-{REVISION}{suffix}", version.context("the workspace has no version")?)))
+    }
+}
+
+/// `NAME <ADDRESS>`, of `$DEBFULLNAME` and `$DEBEMAIL` where they are set.
+fn maintainer() -> String {
+    let or = |key: &str, text: &str| std::env::var(key).unwrap_or_else(|_| text.to_owned());
+    format!("{} <{}>", or("DEBFULLNAME", AUTHORS.0), or("DEBEMAIL", AUTHORS.1))
+}
+
+/// The time that everything in the package has, in seconds since 1970: `$SOURCE_DATE_EPOCH`, otherwise that of the
+/// last commit.
+///
+/// # Errors
+/// Neither is there.
+pub(super) fn epoch() -> Result<u64> {
+    let text = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text,
+        Err(_) => {
+            let repository = sh::repository();
+            let repository = repository.to_string_lossy();
+            // A directory that belongs to somebody else is no reason to refuse: nothing is run from it.
+            let safe = format!("safe.directory={repository}");
+            let args = ["-c", &safe, "-C", &repository, "log", "-1", "--format=%ct"];
+            sh::read(sh::command("git", &args))
+                .context("cannot tell the time of the last commit\nhelp: set SOURCE_DATE_EPOCH")?
+        }
+    };
+    text.trim().parse().with_context(|| format!("{:?} is no number of seconds", text.trim()))
+}
+
+/// A time as date(1) prints it, in UTC.
+pub(super) fn date(epoch: u64, format: &str) -> Result<String> {
+    let mut date = sh::command("date", &["--utc", &format!("--date=@{epoch}"), &format!("+{format}")]);
+    date.env("LC_ALL", "C");
+    Ok(sh::read(date)?.trim().to_owned())
+}
+
+impl Build {
+    /// Writes `DEBIAN/` and what depends on the version.
+    pub(super) fn control(&self, architecture: &str) -> Result<()> {
+        self.changelog()?;
+        let dir = self.tree.join("DEBIAN");
+        fs::create_dir_all(&dir)?;
+        let libraries = self.libraries()?;
+        let mut size = 0;
+        let mut sums = String::new();
+        for file in files(&self.tree)? {
+            let name = file.strip_prefix(&self.tree)?.to_string_lossy().into_owned();
+            size += file.symlink_metadata()?.len().div_ceil(1024).max(1);
+            if file.is_symlink() || conffiles().any(|conffile| conffile == name) {
+                continue;
+            }
+            let sum = sh::read(sh::command("md5sum", &[&file.to_string_lossy()]))?;
+            let sum = sum.split(' ').next().unwrap_or_default().to_owned();
+            sums.push_str(&format!("{sum}  {name}\n"));
+        }
+        let mut depends: Vec<&str> = libraries.split(", ").collect();
+        depends.extend(DEPENDS);
+        let control = include_str!("control")
+            .replace("@VERSION@", &self.version.0)
+            .replace("@ARCHITECTURE@", architecture)
+            .replace("@MAINTAINER@", &maintainer())
+            .replace("@SIZE@", &size.to_string())
+            .replace("@DEPENDS@", &depends.join(", "))
+            .replace("@RECOMMENDS@", &RECOMMENDS.join(", "));
+        fs::write(dir.join("control"), control)?;
+        fs::write(dir.join("md5sums"), sums)?;
+        fs::write(dir.join("conffiles"), conffiles().map(|file| format!("/{file}\n")).collect::<String>())?;
+        for (name, text) in SCRIPTS {
+            fs::write(dir.join(name), text)?;
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    }
+
+    /// The changelog of the package, as deb-changelog(5) wants it; what changed is in that of the project.
+    fn changelog(&self) -> Result<()> {
+        let date = date(self.epoch, "%a, %d %b %Y %H:%M:%S +0000")?;
+        let (version, maintainer) = (&self.version, maintainer());
+        let text = format!(
+            "tenantry ({version}) unstable; urgency=medium\n\n  * What changed is in changelog.gz.\n\n \
+             -- {maintainer}  {date}\n"
+        );
+        let plain = self.made.join("changelog.Debian");
+        fs::write(&plain, text)?;
+        super::compress(&plain, &self.tree.join("usr/share/doc/tenantry/changelog.Debian.gz"))
+    }
+
+    /// The libraries that the programs are linked with, as packages with their versions.
+    fn libraries(&self) -> Result<String> {
+        let debian = self.made.join("debian");
+        fs::create_dir_all(&debian)?;
+        let stanza = "Source: tenantry\n\nPackage: tenantry\nArchitecture: any\n";
+        fs::write(debian.join("control"), stanza)?;
+        let mut tool = sh::command("dpkg-shlibdeps", &["-O"]);
+        for file in FILES {
+            if let Source::Program(name) = file.from {
+                tool.arg(self.tree.join(file.to).join(name));
+            }
+        }
+        tool.current_dir(&self.made);
+        let said = sh::read(tool)?;
+        let depends = said.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
+        Ok(depends.context("dpkg-shlibdeps names no libraries")?.to_owned())
+    }
+}
+
+/// Everything below a directory that is none, in order.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    entries.sort();
+    let mut found = Vec::new();
+    for path in entries {
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_what_dpkg_takes_and_nothing_else() {
+        assert!(Version::new("+test1").unwrap().0.ends_with("-1+test1"));
+        assert!(Version::new("~rc1").is_ok() && Version::new("").is_ok());
+        for suffix in ["1", "-2", "+a b", "/", "+é"] {
+            assert!(Version::new(suffix).is_err(), "{suffix:?}");
+        }
+    }
+
+    #[test]
+    fn the_scripts_touch_no_unit_of_a_tenant_but_at_removal() {
+        for (name, text) in SCRIPTS {
+            let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+            for line in lines.filter(|line| line.contains("tenant@") || line.contains("tenants.")) {
+                let stops = ["stop", "restart", "kill"].iter().any(|verb| line.contains(verb));
+                assert!(!stops || *name == "prerm", "{name}: {line}");
+            }
+        }
+        let prerm = include_str!("prerm");
+        let upgrade = prerm.split("upgrade").count();
+        assert!(upgrade > 1, "prerm says what it does at an upgrade");
+    }
+}
