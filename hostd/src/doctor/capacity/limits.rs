@@ -9,7 +9,7 @@ use super::figures::OWN;
 use crate::{doctor::systemd::Slice, host::Host};
 
 /// Keys of sysctl(8) that the table knows, besides those of [`OWN`].
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "kernel.pty.max",
     "kernel.pty.reserve",
     "kernel.pty.nr",
@@ -19,7 +19,9 @@ const KEYS: [&str; 12] = [
     "kernel.keys.root_maxbytes",
     "fs.file-max",
     "fs.nr_open",
+    "net.ipv4.neigh.default.gc_thresh2",
     "net.ipv4.neigh.default.gc_thresh3",
+    "net.ipv6.neigh.default.gc_thresh2",
     "net.ipv6.neigh.default.gc_thresh3",
     "net.netfilter.nf_conntrack_max",
 ];

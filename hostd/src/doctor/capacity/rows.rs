@@ -155,13 +155,13 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
     for ((family, part, ours), used) in tables.into_iter().zip(limits.neighbours) {
         let each = ours.div_ceil(demand.tenants.max(1));
         let now = demand.running * (each + NEIGHBOURS_PERMANENT);
-        let key = format!("net.{part}.neigh.default.gc_thresh3");
         let need = ours + others(used, now);
-        rows.push(
-            row(format!("{family} neighbours"), each, need, limits.key(&key))
-                .by(&key, i32::MAX as u64)
-                .mild(),
-        );
+        // Above the one new entries are refused, above the other old ones are thrown away for them.
+        for (threshold, what) in [("gc_thresh3", "neighbours"), ("gc_thresh2", "neighbours kept")] {
+            let key = format!("net.{part}.neigh.default.{threshold}");
+            let row = row(format!("{family} {what}"), each, need, limits.key(&key));
+            rows.push(row.by(&key, i32::MAX as u64).mild());
+        }
     }
     if demand.tracked {
         let key = "net.netfilter.nf_conntrack_max";

@@ -38,7 +38,9 @@ fn plenty() -> Limits {
         ("kernel.keys.root_maxbytes", 25_000_000),
         ("fs.file-max", u64::MAX >> 1),
         ("fs.nr_open", 1 << 20),
+        ("net.ipv4.neigh.default.gc_thresh2", 65_536),
         ("net.ipv4.neigh.default.gc_thresh3", 65_536),
+        ("net.ipv6.neigh.default.gc_thresh2", 65_536),
         ("net.ipv6.neigh.default.gc_thresh3", 65_536),
         ("net.netfilter.nf_conntrack_max", 262_144),
     ];
@@ -71,7 +73,7 @@ fn on(change: impl FnOnce(&mut Limits), resource: &str) -> Row {
 }
 
 /// The resources that a key of sysctl(8) limits, with their keys and needs of 100 tenants.
-const BY_KEY: [(&str, &str, u64); 10] = [
+const BY_KEY: [(&str, &str, u64); 12] = [
     // 1024 are reserved, one more must be free, 5 are others'; 7 and a login each.
     ("terminals", "kernel.pty.max", 1_024 + 1 + 5 + 700 + 100),
     ("process ids", "kernel.pid_max", 300 + (200 - 30) + 600),
@@ -82,7 +84,9 @@ const BY_KEY: [(&str, &str, u64); 10] = [
     ("bytes of keys of root", "kernel.keys.root_maxbytes", 12_800),
     // 20 are not routed; of those that are there, 5 tenants have 1 or 5 each, and 2 permanent ones.
     ("IPv4 neighbours", "net.ipv4.neigh.default.gc_thresh3", 40 + 5),
+    ("IPv4 neighbours kept", "net.ipv4.neigh.default.gc_thresh2", 40 + 5),
     ("IPv6 neighbours", "net.ipv6.neigh.default.gc_thresh3", 440 + 25),
+    ("IPv6 neighbours kept", "net.ipv6.neigh.default.gc_thresh2", 440 + 25),
     ("tracked connections", "net.netfilter.nf_conntrack_max", 16_384),
 ];
 
@@ -111,7 +115,7 @@ fn a_key_that_is_one_too_low_is_raised_and_one_that_just_does_is_not() {
         assert_eq!((row.verdict, row.short_by()), (Verdict::Short, 1), "{row:?}");
         let setting = row.sysctl.clone().unwrap_or_else(|| panic!("{row:?}"));
         assert!(setting.key == key && (need..need * 2).contains(&setting.value), "{row:?}");
-        let mild = resource.ends_with("neighbours");
+        let mild = resource.contains("neighbours");
         assert_eq!(row.health, if mild { Health::Degraded } else { Health::Fault }, "{row:?}");
     }
 }
