@@ -39,6 +39,7 @@ pages! {
     run_an_app: "how-to/run-an-app.md";
     run_an_app_plus: "how-to/run-an-app-plus.md";
     run_an_os_tenant: "how-to/run-an-os-tenant.md";
+    size_a_host: "how-to/size-a-host.md";
 }
 
 /// Pages with nothing to run here; each says why.

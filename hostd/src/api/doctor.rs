@@ -3,25 +3,65 @@
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, routing::get};
+use serde::Deserialize;
+use tenant::ids::Index;
+use utoipa::IntoParams;
 
-use super::{Answer, types::Failure};
+use super::{Answer, Parameters, types::Failure};
 use crate::{
     doctor::{Diagnosis, examine},
+    error::Code,
     host::Host,
 };
+
+/// What is to be looked at.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DoctorParameters {
+    /// For how many tenants in all, 1 to 65533; those that exist if absent.
+    tenants: Option<u32>,
+}
+
+impl DoctorParameters {
+    fn check(self) -> Result<Option<u32>, Failure> {
+        match self.tenants {
+            Some(tenants) if !(1..=Index::MAX).contains(&tenants) => {
+                let text = format!("{tenants} tenants are outside 1 to {}", Index::MAX);
+                Err(Failure::new(Code::Invalid, text).help("no host has more"))
+            }
+            tenants => Ok(tenants),
+        }
+    }
+}
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new().route("/v1/doctor", get(look).post(repair))
 }
 
 /// Looks, and changes nothing.
-#[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = Diagnosis), (status = "5XX", body = Failure)))]
-pub(super) async fn look(State(host): State<Arc<Host>>) -> Answer<Diagnosis> {
-    Ok(Json(examine(&host, false).await?))
+#[utoipa::path(
+    get,
+    path = "/v1/doctor",
+    params(DoctorParameters),
+    responses((status = 200, body = Diagnosis), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn look(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<DoctorParameters>,
+) -> Answer<Diagnosis> {
+    Ok(Json(examine(&host, false, parameters.check()?).await?))
 }
 
 /// Puts right what is ours, without touching tenants.
-#[utoipa::path(post, path = "/v1/doctor", responses((status = 200, body = Diagnosis), (status = "5XX", body = Failure)))]
-pub(super) async fn repair(State(host): State<Arc<Host>>) -> Answer<Diagnosis> {
-    Ok(Json(examine(&host, true).await?))
+#[utoipa::path(
+    post,
+    path = "/v1/doctor",
+    params(DoctorParameters),
+    responses((status = 200, body = Diagnosis), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+)]
+pub(super) async fn repair(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<DoctorParameters>,
+) -> Answer<Diagnosis> {
+    Ok(Json(examine(&host, true, parameters.check()?).await?))
 }

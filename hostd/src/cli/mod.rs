@@ -218,6 +218,7 @@ mod tests {
             "set alice memory_max=1G --unset ttys",
             "top --once",
             "doctor --repair",
+            "doctor --tenants 1000 --fix --repair",
             "ports --all",
             "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
             "ports unset eth2",
@@ -237,6 +238,7 @@ mod tests {
             "logs alice -- -b",
             "logs alice --unit ssh",
             "wait alice --for what",
+            "doctor --tenants 0",
         ] {
             let words = line.split(' ');
             assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_err(), "{line}");

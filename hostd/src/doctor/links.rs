@@ -43,12 +43,14 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
                 findings.push(Finding::fault(text).about(name).help(format!("tenantctl restart {name}")));
             } else if matches!(nic.link, LinkPlan::Routed { .. }) {
                 let six = nic.addresses.iter().any(|own| own.address.is_ipv6());
-                findings
-                    .extend(forwarding(examination, &port.host_name, six).map(|finding| finding.about(name)));
+                let of_port = forwarding(examination, &port.host_name, six).into_iter();
+                let of_port = of_port.chain(loose(examination, &port.host_name));
+                findings.extend(of_port.map(|finding| finding.about(name)));
             }
         }
     }
     if ports > 0 {
+        findings.extend(loose_everywhere());
         findings.extend(uplinks().into_iter().filter(|link| !forwards(link)).map(beyond));
     }
     if findings.is_empty() {
@@ -82,6 +84,35 @@ fn beyond(link: String) -> Finding {
     );
     Finding::degraded(text)
         .help(format!("sysctl net.ipv4.conf.{link}.forwarding=1, and the same in /etc/sysctl.d"))
+}
+
+fn rp_filter(link: &str) -> Option<u8> {
+    fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/rp_filter")).ok()?.trim().parse().ok()
+}
+
+/// The higher one of `all` and the interface's own counts, and 2 is looser than 1: see `rp_filter` in
+/// `Documentation/networking/ip-sysctl.rst`.
+fn loose_everywhere() -> Option<Finding> {
+    let text = "net.ipv4.conf.all.rp_filter is 2: IPv4 sources of routed tenants are checked loosely by the \
+                kernel, so that the packet filter alone pins them";
+    let help =
+        "sysctl net.ipv4.conf.all.rp_filter=0, which leaves it to each interface; the same in /etc/sysctl.d";
+    (rp_filter("all") == Some(2)).then(|| Finding::degraded(text).help(help))
+}
+
+/// A port whose own value somebody changed, e.g. a rule for all new interfaces.
+fn loose(examination: &Examination<'_>, port: &str) -> Option<Finding> {
+    let value = rp_filter(port).filter(|value| *value != 1)?;
+    let text = format!(
+        "rp_filter of {port} is {value}, not 1: its IPv4 sources are pinned by the packet filter alone"
+    );
+    let finding = Finding::degraded(text).repairable();
+    Some(match examination.repair {
+        true => {
+            finding.with_repair(Linux::new().forwarding_enable(port, false).map_err(|error| chain(&error)))
+        }
+        false => finding,
+    })
 }
 
 fn forwarding(examination: &Examination<'_>, port: &str, six: bool) -> Option<Finding> {

@@ -8,12 +8,20 @@
 //! | `filter` | nft(8) and our tables |
 //! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
 //! | `links` | the ports of tenants that run, and forwarding over them |
-//! | `kernel` | features of the kernel |
+//! | `kernel` | features of the kernel; `feature` is the table of them |
+//! | `systemd` | systemd as PID 1: controllers, machined, polkit, tenants' units |
+//! | `capacity` | whether this host is large enough for N tenants |
+//!
+//! `sysctl` is not a check: it is what `tenantctl doctor --fix` does.
 
+pub mod capacity;
+pub mod feature;
 mod filter;
 mod kernel;
 mod leftovers;
 mod links;
+pub mod sysctl;
+pub mod systemd;
 
 use std::sync::Arc;
 
@@ -22,6 +30,7 @@ use tenant::kernel::KernelError;
 use tokio::{runtime::Handle, task};
 use utoipa::ToSchema;
 
+use self::capacity::{Capacity, Demand, Limits, Row};
 use crate::{
     error::{Code, Failure, chain},
     host::Host,
@@ -66,6 +75,8 @@ pub struct Diagnosis {
     pub health: Health,
     /// What each check found, in the order of the checks.
     pub findings: Vec<Finding>,
+    /// Whether this host is large enough, resource by resource.
+    pub capacity: Capacity,
 }
 
 impl Finding {
@@ -122,6 +133,7 @@ struct Examination<'a> {
     host: &'a Arc<Host>,
     repair: bool,
     runtime: Handle,
+    capacity: &'a Capacity,
 }
 
 type Check = fn(&Examination<'_>) -> Vec<Finding>;
@@ -132,23 +144,50 @@ const CHECKS: &[(&str, Check)] = &[
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),
+    ("systemd", systemd::check),
+    ("capacity", enough),
 ];
 
-/// Makes every check; with `repair` puts right what can be.
+/// What is short for so many tenants.
+fn enough(examination: &Examination<'_>) -> Vec<Finding> {
+    let Capacity { tenants, .. } = examination.capacity;
+    let mut findings: Vec<Finding> = examination.capacity.short().map(|row| short(row, *tenants)).collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("this host is large enough for {tenants} tenants")));
+    }
+    findings
+}
+
+fn short(row: &Row, tenants: u32) -> Finding {
+    let have = row.have.unwrap_or(0);
+    let text = format!("{} for {tenants} tenants: {} are needed, {have} are there", row.resource, row.need);
+    let help = match row.sysctl {
+        Some(_) => Some(format!("tenantctl doctor --tenants {tenants} --fix")),
+        None => row.remedy.clone(),
+    };
+    Finding { health: row.health, help, ..Finding::ok(text) }
+}
+
+/// Makes every check, the last of them for `tenants` tenants in all (none means those that exist, at least
+/// one); with `repair` puts right what can be.
 ///
 /// # Errors
 /// A check was cut short.
-pub async fn examine(host: &Arc<Host>, repair: bool) -> Result<Diagnosis, Failure> {
+pub async fn examine(host: &Arc<Host>, repair: bool, tenants: Option<u32>) -> Result<Diagnosis, Failure> {
     let (host, runtime) = (host.clone(), Handle::current());
     let work = move || {
-        let examination = Examination { host: &host, repair, runtime };
+        let demand = Demand::of(&host, tenants);
+        let limits = Limits::gather(&host, demand.bridges.keys());
+        let rows = capacity::table(&demand, &limits);
+        let capacity = Capacity { tenants: u32::try_from(demand.tenants).unwrap_or(u32::MAX), rows };
+        let examination = Examination { host: &host, repair, runtime, capacity: &capacity };
         let mut findings = Vec::new();
         for (name, check) in CHECKS {
             let found = check(&examination).into_iter();
             findings.extend(found.map(|finding| Finding { check: (*name).to_owned(), ..finding }));
         }
         let left = findings.iter().filter(|finding| !finding.repaired).map(|finding| finding.health);
-        Diagnosis { health: left.max().unwrap_or(Health::Ok), findings }
+        Diagnosis { health: left.max().unwrap_or(Health::Ok), findings, capacity }
     };
     task::spawn_blocking(work)
         .await

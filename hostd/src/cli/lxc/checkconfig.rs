@@ -1,48 +1,24 @@
 use std::{
     collections::HashSet,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
 use clap::Parser;
 
 use super::{Applet, Common, Lxc, Result};
+use crate::doctor::feature::{Feature, MISC, NAMESPACES};
 
 /// Show what this kernel has of what tenants need
+///
+/// The features are those that `tenantctl doctor` tries; that tells what is short for many tenants, too.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct CheckConfig {
     #[command(flatten)]
     common: Common,
 }
-
-/// A feature: what it is called, its option of the kernel's configuration, and a file that shows it where
-/// the configuration cannot be read.
-type Feature = (&'static str, &'static str, &'static str);
-
-const NAMESPACES: [Feature; 8] = [
-    ("Namespaces", "NAMESPACES", "/proc/self/ns"),
-    ("Utsname namespace", "UTS_NS", "/proc/self/ns/uts"),
-    ("Ipc namespace", "IPC_NS", "/proc/self/ns/ipc"),
-    ("Pid namespace", "PID_NS", "/proc/self/ns/pid"),
-    ("User namespace", "USER_NS", "/proc/self/ns/user"),
-    ("Network namespace", "NET_NS", "/proc/self/ns/net"),
-    ("Cgroup namespace", "CGROUPS", "/proc/self/ns/cgroup"),
-    ("Time namespace", "TIME_NS", "/proc/self/ns/time"),
-];
-
-const MISC: [Feature; 9] = [
-    ("Veth pair device", "VETH", "/sys/module/veth"),
-    ("Macvlan", "MACVLAN", "/sys/module/macvlan"),
-    ("Vlan", "VLAN_8021Q", "/proc/net/vlan"),
-    ("Bridges", "BRIDGE", "/sys/module/bridge"),
-    ("Nftables", "NF_TABLES", "/sys/module/nf_tables"),
-    ("Nftables, bridges", "NF_TABLES_BRIDGE", "/sys/module/nf_tables"),
-    ("Overlayfs", "OVERLAY_FS", "/sys/module/overlay"),
-    ("Seccomp filters", "SECCOMP_FILTER", "/proc/sys/kernel/seccomp"),
-    ("Cgroup device programs", "CGROUP_BPF", "/sys/fs/bpf"),
-];
 
 /// The options that this kernel was built with, where that can be read.
 fn options() -> Option<HashSet<String>> {
@@ -66,13 +42,13 @@ fn enabled(text: &str) -> HashSet<String> {
 }
 
 fn lines(features: &[Feature], options: Option<&HashSet<String>>) -> String {
-    let word = |(_, option, file): &Feature| match options {
-        Some(options) if options.contains(*option) => "enabled",
+    let word = |feature: &Feature| match options {
+        Some(options) if options.contains(feature.option) => "enabled",
         Some(_) => "missing",
-        None if Path::new(file).exists() => "enabled",
+        None if feature.probe.shows() => "enabled",
         None => "unknown",
     };
-    features.iter().map(|feature| format!("{}: {}\n", feature.0, word(feature))).collect()
+    features.iter().map(|feature| format!("{}: {}\n", feature.name, word(feature))).collect()
 }
 
 fn mounts(kind: &str) -> String {
