@@ -74,10 +74,11 @@ pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
     Ok(HostFilter::of(store.layout(), &store.host_config()?))
 }
 
-/// Whether two configurations differ in nothing but what a running tenant's filter takes at once.
+/// Whether two configurations differ in nothing but what takes effect at once where a tenant runs: what its filter
+/// takes, and what it may store.
 pub fn is_live_change(before: &Tenant, after: &Tenant) -> bool {
-    let Tenant { group, net_rate, forwards, .. } = after.clone();
-    Tenant { group, net_rate, forwards, ..before.clone() } == *after
+    let Tenant { group, net_rate, forwards, disk, .. } = after.clone();
+    Tenant { group, net_rate, forwards, disk, ..before.clone() } == *after
 }
 
 impl PacketFilter {

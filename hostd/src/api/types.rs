@@ -8,6 +8,7 @@ pub use crate::{
     explain::{Explained, Source},
     filter::Traffic,
     host::TenantState,
+    store::quota::DiskUsage,
     units::usage::Usage,
 };
 
@@ -145,6 +146,9 @@ pub struct Detail {
     /// What went over its ports, while it runs and where the packet filter counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// What it has stored, where the filesystem counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskUsage>,
     /// Its cgroup v2 directory, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
