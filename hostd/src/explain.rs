@@ -147,6 +147,8 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
         line("console_journal", tenant.console_journal, source!(console_journal, Default)),
         line("root", word(&tenant.root), source!(root, Default)),
+        line("disk_max", or_none(tenant.disk.max), source!(disk_max, Default)),
+        line("inodes_max", or_none(tenant.disk.inodes), source!(inodes_max, Default)),
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
         devices,
         line("drop_capabilities", words(&tenant.drop_capabilities), source!(drop_capabilities, Default)),
@@ -169,6 +171,10 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         lines.push(nic_line);
     }
     lines
+}
+
+fn or_none(value: Option<impl ToString>) -> String {
+    value.map_or("none".to_owned(), |value| value.to_string())
 }
 
 fn limits(inputs: &Inputs<'_>) -> Vec<Explained> {

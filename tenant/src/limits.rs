@@ -178,6 +178,22 @@ pub struct Limits {
     pub io_weight: Option<Weight>,
 }
 
+/// What a tenant may store in its directories below the state directory, see quota(5). What is absent is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLimits {
+    /// Bytes, in whole KiB.
+    pub max: Option<ByteSize>,
+    /// Files, directories and whatever else has an inode.
+    pub inodes: Option<u64>,
+}
+
+impl DiskLimits {
+    /// Whether anything is limited.
+    pub fn is_any(&self) -> bool {
+        self.max.is_some() || self.inodes.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,6 +120,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Err(error) => (None, Some(crate::error::chain(&error))),
     };
     let digest = allocation.pinned.digest;
+    let disk = host.store().disk_usage(&allocation);
     let exit = said.as_ref().and_then(|said| said.exit).map(|exit| match exit {
         Exit::Code(code) => format!("exited with {code}"),
         Exit::Poweroff => "powered off".to_owned(),
@@ -168,6 +169,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
             .filter(|_| summary.state == TenantState::Failed)
             .and_then(|said| Some(said.failure.as_ref()?.message.clone())),
         traffic,
+        disk,
         cgroup: now.map(|said| said.cgroup.clone()),
         summary,
     }))

@@ -8,6 +8,7 @@ pub use crate::{
     explain::{Explained, Source},
     filter::Traffic,
     host::TenantState,
+    store::quota::DiskUsage,
     units::{
         systemd::{UnitReport, properties::EffectiveLimit},
         usage::Usage,
@@ -163,6 +164,9 @@ pub struct Detail {
     /// The limits that its unit has, where systemd runs it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<EffectiveLimit>,
+    /// What it has stored, where the filesystem counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskUsage>,
     /// Its cgroup v2 directory, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,

@@ -6,6 +6,7 @@ use super::{Context, client, output};
 use crate::{
     api::types::{Detail, EffectiveLimit, Interface, Source, UnitReport},
     filter::Traffic,
+    store::quota::DiskUsage,
 };
 
 /// Show everything about a tenant
@@ -53,6 +54,7 @@ fn text(detail: &Detail) -> String {
         ("unit", detail.unit.as_ref().map(|report| unit(report, detail.autostart))),
         ("unit status", detail.unit.as_ref().and_then(|unit| unit.status.clone())),
         ("oom kills", detail.unit.as_ref().and_then(oom_kills)),
+        ("disk", detail.disk.as_ref().map(disk)),
         ("cgroup", detail.cgroup.clone()),
         ("index", Some(detail.index.to_string())),
         ("uids", Some(detail.uids.clone())),
@@ -124,6 +126,14 @@ fn line(nic: &Interface) -> String {
     words.extend(nic.host_name.iter().map(|name| format!("at {name}")));
     words.extend((nic.source == Source::Ports).then(|| "from ports.toml".to_owned()));
     words.join(" ")
+}
+
+/// `1.2M of 10G, 812 inodes`.
+fn disk(disk: &DiskUsage) -> String {
+    let of = |max: Option<String>| max.map_or(String::new(), |max| format!(" of {max}"));
+    let size = |bytes| output::size(Some(bytes));
+    let (bytes, inodes) = (of(disk.max_bytes.map(size)), of(disk.max_inodes.map(|max| max.to_string())));
+    format!("{}{bytes}, {}{inodes} inodes", size(disk.used_bytes), disk.inodes)
 }
 
 /// `1.2M sent, 3.4M received; 12 packets refused, 3 above the rate`.

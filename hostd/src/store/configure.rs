@@ -18,6 +18,7 @@ use super::{
     held,
     images::{self, ImagesLock},
     leases::{Cursors, Fitted, Taken},
+    quota::{self, DiskUsage},
     seed::{self, Unsynced},
 };
 
@@ -115,6 +116,7 @@ impl Store {
         allocation.leases = fitted.all();
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        self.enforce_disk(&tenant, &allocation, is_running)?;
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
         record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable)?;
@@ -162,6 +164,22 @@ impl Store {
         record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
         self.put(allocation.clone());
         Ok(())
+    }
+
+    /// Makes the limits of a tenant's configuration hold for what it stores; on most hosts this is a look.
+    fn enforce_disk(
+        &self,
+        tenant: &Tenant,
+        allocation: &Allocation,
+        is_running: bool,
+    ) -> Result<(), StoreError> {
+        let project = allocation.uid_base.base();
+        Ok(quota::enforce(&self.layout.tenant(&tenant.name), project, &tenant.disk, is_running)?)
+    }
+
+    /// What a tenant has stored; none where nobody counts.
+    pub fn disk_usage(&self, allocation: &Allocation) -> Option<DiskUsage> {
+        quota::usage(&self.layout.tenant(&allocation.name), allocation.uid_base.base())
     }
 
     /// Makes the directories that a plan asks for and the tenant does not have yet.
@@ -223,6 +241,7 @@ impl Store {
             Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?.wanted;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, Some(unit_cgroup))?;
+        self.enforce_disk(&tenant, &allocation, false)?;
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
         self.put_claims(name, Claims::of(&tenant, &ports));

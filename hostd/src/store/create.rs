@@ -17,11 +17,12 @@ use std::{
 
 use tenant::{
     Allocation, Layout, Plan,
+    limits::DiskLimits,
     record::{self, Durability},
 };
 
 use super::{
-    StoreError,
+    StoreError, quota,
     remove::remove_all,
     seed::{Identity, Unsynced, ensure_stores, write_identity},
 };
@@ -67,6 +68,8 @@ pub struct Creation<'a> {
     pub image: PathBuf,
     /// What its identity says.
     pub identity: Identity<'a>,
+    /// What it may store.
+    pub disk: DiskLimits,
     /// What is not on the disk yet.
     pub unsynced: Unsynced,
 }
@@ -104,7 +107,11 @@ impl Creation<'_> {
         let name = &self.allocation.name;
         let failed = |source| StoreError::Create { tenant: name.to_string(), source };
         match step {
-            Step::Stage => self.stage().map_err(failed),
+            Step::Stage => {
+                self.stage().map_err(failed)?;
+                let project = self.allocation.uid_base.base();
+                Ok(quota::enforce(&self.staged(), project, &self.disk, false)?)
+            }
             Step::Seed => self.seed().map_err(failed),
             Step::Record => self.record().map_err(failed),
             Step::Flush => self.unsynced.flush().map_err(failed),
@@ -123,7 +130,7 @@ impl Creation<'_> {
         let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         private(&self.layout.tenants())?;
         remove_below(&self.layout.tenants(), &staged)?;
-        private(&staged)?;
+        quota::make_dir(&staged, self.allocation.uid_base.base())?;
         fs::create_dir(staged.join("dirs"))?;
         private(&staged.join("log"))
     }

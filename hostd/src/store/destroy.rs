@@ -8,7 +8,7 @@ use tenant::{
     record::{self, Durability},
 };
 
-use super::{StoreError, create::remove_below};
+use super::{StoreError, create::remove_below, quota};
 
 /// Prefix of a tenant's directory whose files are gone.
 pub const GONE: &str = ".gone-";
@@ -79,6 +79,7 @@ impl Destruction<'_> {
     fn files(&self) -> io::Result<()> {
         let name = &self.allocation.name;
         let own = self.layout.tenant(name);
+        quota::release(&own, self.allocation.uid_base.base());
         remove_below(&own, &self.layout.dirs(name))?;
         remove_below(&own, &self.layout.log(name))?;
         remove_below(&self.layout.runtimes(), &self.layout.runtime(name))?;

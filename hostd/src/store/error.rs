@@ -14,6 +14,7 @@ use tenant::{
     profile::LoadError,
 };
 
+use super::quota::QuotaError;
 use crate::error::{Code, Failure, chain};
 
 /// A request that the store refuses or cannot fulfil.
@@ -181,6 +182,9 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// What a tenant may store cannot be limited.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// A file cannot be read, written, made or removed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -216,6 +220,8 @@ impl StoreError {
             Self::Held { .. } => Code::Taken,
             Self::Address { .. } | Self::NoPool { .. } => Code::Invalid,
             Self::Port { code, .. } => *code,
+            Self::Quota(QuotaError::Unenforceable { .. }) => Code::Unenforceable,
+            Self::Quota(QuotaError::Running) => Code::Running,
             _ => match self.io_kind() {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Code::DiskFull,
                 _ => Code::Failed,
@@ -251,6 +257,7 @@ impl StoreError {
                 return Some(format!("rootfsctl list shows the images; rootfsctl build {image} may make it"));
             }
             Self::NoImage { image, .. } => return Some(format!("rootfsctl list {image}")),
+            Self::Quota(error) => error.help(),
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
             Self::Storage { .. } => "put it on ext4, xfs, btrfs or tmpfs, or choose another --root",
             Self::Manifest { .. } => "check the image: rootfsctl verify",

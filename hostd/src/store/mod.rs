@@ -17,6 +17,7 @@ pub mod images;
 pub mod leases;
 pub mod lock;
 pub mod ports;
+pub mod quota;
 pub mod recover;
 mod remove;
 mod seed;
@@ -263,6 +264,7 @@ impl Store {
             plan: &plan,
             image: images::tree(&self.layout, &manifest)?,
             identity: Identity { host_name: &self.facts.hostname },
+            disk: tenant.disk,
             unsynced: Unsynced::default(),
         }
         .run()?;

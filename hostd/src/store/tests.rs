@@ -221,6 +221,7 @@ fn a_crash_after_any_step_of_create_leaves_a_whole_tenant_or_none() {
             plan: &plan,
             image,
             identity,
+            disk: Default::default(),
             unsynced: Unsynced::default(),
         };
         for step in &create::Step::ALL[..crash_after] {

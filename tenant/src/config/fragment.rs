@@ -99,6 +99,12 @@ pub struct Fragment {
     /// See [`Limits`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<Weight>,
+    /// Most bytes in its own directories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_max: Option<ByteSize>,
+    /// Most inodes in its own directories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inodes_max: Option<u64>,
     /// With `root = "paths"`: what the tenant sees of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<TenantPath>>,
@@ -236,6 +242,8 @@ impl Fragment {
             memory_swap_max: over.memory_swap_max.or(self.memory_swap_max),
             tasks_max: over.tasks_max.or(self.tasks_max),
             io_weight: over.io_weight.or(self.io_weight),
+            disk_max: over.disk_max.or(self.disk_max),
+            inodes_max: over.inodes_max.or(self.inodes_max),
             paths: over.paths.or(self.paths),
             group: over.group.or(self.group),
             net_rate: over.net_rate.or(self.net_rate),

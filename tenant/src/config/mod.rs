@@ -19,7 +19,7 @@ use crate::{
     device::DeviceRule,
     host::GroupName,
     image::{ImageRef, ProfileName, Ready},
-    limits::Limits,
+    limits::{DiskLimits, Limits},
     name::TenantName,
     net::{BitRate, Forward},
     path::TenantPath,
@@ -113,6 +113,8 @@ pub struct Tenant {
     pub dirs: BTreeMap<TenantPath, Policy>,
     /// Its limits.
     pub limits: Limits,
+    /// What it may store.
+    pub disk: DiskLimits,
     /// Most cgroups inside.
     pub cgroups_max: u32,
     /// With [`RootMode::Paths`]: what it sees of the image, read-only.

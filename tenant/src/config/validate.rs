@@ -3,7 +3,13 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{Attachment, Fragment, Nic, Policy, RootMode, Tenant};
-use crate::{image::ProfileName, limits::ByteSize, name::TenantName, net::Forward, path::TenantPath};
+use crate::{
+    image::ProfileName,
+    limits::{ByteSize, DiskLimits},
+    name::TenantName,
+    net::Forward,
+    path::TenantPath,
+};
 
 /// A signal number with its name, e.g. `SIGRTMIN+3`; see signal(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +242,14 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// A tenant that cannot hold its own `/etc` would not start.
+fn disk(max: Option<ByteSize>, inodes: Option<u64>) -> Result<DiskLimits, ConfigError> {
+    Ok(DiskLimits {
+        max: max.map(|max| in_range("disk_max", max, ByteSize(1 << 20), ByteSize(1 << 50))).transpose()?,
+        inodes: inodes.map(|inodes| in_range("inodes_max", inodes, 256, 1 << 32)).transpose()?,
+    })
+}
+
 impl Tenant {
     /// A tenant from its profile and its own file.
     ///
@@ -316,6 +330,7 @@ impl Tenant {
             paths: paths(root, merged.paths)?,
             dirs: merged.dirs,
             limits,
+            disk: disk(merged.disk_max, merged.inodes_max)?,
             cgroups_max: in_range("cgroups_max", merged.cgroups_max.unwrap_or(1024), 8, 65_536)?,
             forwards: forwards(merged.ports, &nics)?,
             nics,
@@ -359,6 +374,8 @@ mod tests {
             ("stop_timeout_sec = 0", "stop_timeout_sec"),
             ("memory_high = \"2G\"\nmemory_max = \"1G\"", "memory_high"),
             ("tasks_max = 1", "tasks_max"),
+            ("disk_max = \"1K\"", "disk_max"),
+            ("inodes_max = 10", "inodes_max"),
             ("env.\"A=B\" = \"x\"", "env.A=B"),
             ("env.A = \"x\\ny\"", "env.A"),
             ("kind = \"os\"", "kind"),
