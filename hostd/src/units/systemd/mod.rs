@@ -7,6 +7,7 @@
 //! | file | what it handles |
 //! |---|---|
 //! | `bus` | conversations with PID 1 |
+//! | `private` | the socket of PID 1 |
 //! | `job` | jobs, awaited |
 //! | `properties` | limits as properties of a unit; pure |
 //! | `files` | unit files of ours: drop-ins, whether a unit starts with the host |
@@ -14,6 +15,7 @@
 mod bus;
 mod files;
 mod job;
+mod private;
 pub mod properties;
 
 pub use self::bus::BusError;
