@@ -60,18 +60,8 @@ impl BusError {
 
 /// A unit in a list: name, description, load state, active state, sub state, followed unit, object, job's
 /// number, type and object.
-pub(super) type Listed = (
-    String,
-    String,
-    String,
-    String,
-    String,
-    String,
-    OwnedObjectPath,
-    u32,
-    String,
-    OwnedObjectPath,
-);
+pub(super) type Listed =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 /// A connection to systemd.
 pub(super) struct Bus {

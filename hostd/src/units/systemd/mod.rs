@@ -460,8 +460,7 @@ impl Systemd {
         let mut pending = HashMap::new();
         for (number, listed) in units.into_iter().enumerate() {
             let Some(name) = bus::tenant(&listed.0) else { continue };
-            let status =
-                if number < STATUS_LINES { bus.status_line(&listed.0).await.ok() } else { None };
+            let status = if number < STATUS_LINES { bus.status_line(&listed.0).await.ok() } else { None };
             let status = status.filter(|status| !status.is_empty());
             pending.insert(name, Pending { starts: listed.3 == "activating", status });
         }

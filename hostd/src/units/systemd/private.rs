@@ -67,7 +67,11 @@ fn whole(bytes: &[u8]) -> io::Result<Option<usize>> {
     // A message of a little-endian machine; what is said before begins with a capital letter.
     if *first != b'l' {
         let end = bytes.iter().position(|byte| *byte == b'\n');
-        return if end.is_none() && bytes.len() > MAX_LINE { Err(too_long()) } else { Ok(end.map(|end| end + 1)) };
+        return if end.is_none() && bytes.len() > MAX_LINE {
+            Err(too_long())
+        } else {
+            Ok(end.map(|end| end + 1))
+        };
     }
     let (Some(header), Some(body)) = (header(bytes), number(bytes, 4)) else { return Ok(None) };
     let length = header + body;
