@@ -481,7 +481,10 @@ impl Host {
         .await??;
         if change == Change::Changed {
             self.carry(name, allow_unenforced).await.map_err(|failure| Failure {
-                message: format!("the file of tenant {:?} is changed, its unit is not: {failure}", name.as_str()),
+                message: format!(
+                    "the file of tenant {:?} is changed, its unit is not: {failure}",
+                    name.as_str()
+                ),
                 ..failure
             })?;
             let autostart = self.store.tenant(name)?.autostart;

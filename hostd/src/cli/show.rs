@@ -65,7 +65,10 @@ fn text(detail: &Detail) -> String {
     for (key, value) in lines {
         if key == "traffic" {
             text.extend(
-                detail.limits.iter().map(|limit| format!("{:<14}{}\n", "limit", output::clean(&bound(limit)))),
+                detail
+                    .limits
+                    .iter()
+                    .map(|limit| format!("{:<14}{}\n", "limit", output::clean(&bound(limit)))),
             );
         }
         if key == "group" {

@@ -108,9 +108,11 @@ impl From<UnitError> for Failure {
             UnitError::Died(_) => {
                 (Code::StartFailed, Some("read its console: tenantctl logs NAME".to_owned()), Vec::new())
             }
-            UnitError::Job { .. } => {
-                (Code::StartFailed, Some("read its journal: journalctl -u tenant@NAME".to_owned()), Vec::new())
-            }
+            UnitError::Job { .. } => (
+                Code::StartFailed,
+                Some("read its journal: journalctl -u tenant@NAME".to_owned()),
+                Vec::new(),
+            ),
             UnitError::Bus(error) => {
                 let help = match error {
                     BusError::Unreachable(_) => "see whether systemd answers: systemctl status",

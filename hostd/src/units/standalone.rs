@@ -13,9 +13,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{
-    Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid,
-};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     kernel::{Kernel, KernelError, Linux},

@@ -11,18 +11,15 @@ use std::{
 };
 
 use tenant::TenantName;
-use tokio::{
-    net::UnixStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use zbus::{
     Connection, Message,
     connection::Builder,
     zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Value},
 };
 
-/// Socket of PID 1.
-const PRIVATE: &str = "/run/systemd/private";
+use super::private;
+
 const SERVICE: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
@@ -63,18 +60,8 @@ impl BusError {
 
 /// A unit in a list: name, description, load state, active state, sub state, followed unit, object, job's
 /// number, type and object.
-pub(super) type Listed = (
-    String,
-    String,
-    String,
-    String,
-    String,
-    String,
-    OwnedObjectPath,
-    u32,
-    String,
-    OwnedObjectPath,
-);
+pub(super) type Listed =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 /// A connection to systemd.
 pub(super) struct Bus {
@@ -131,7 +118,7 @@ impl Bus {
     }
 
     async fn direct() -> zbus::Result<Connection> {
-        let stream = UnixStream::connect(PRIVATE).await?;
+        let stream = private::connect().await?;
         within(Builder::unix_stream(stream).p2p().method_timeout(ANSWER).build()).await
     }
 

@@ -7,6 +7,7 @@
 //! | file | what it handles |
 //! |---|---|
 //! | `bus` | conversations with PID 1 |
+//! | `private` | the socket of PID 1 |
 //! | `job` | jobs, awaited |
 //! | `properties` | limits as properties of a unit; pure |
 //! | `files` | unit files of ours: drop-ins, whether a unit starts with the host |
@@ -14,6 +15,7 @@
 mod bus;
 mod files;
 mod job;
+mod private;
 pub mod properties;
 
 pub use self::bus::BusError;
@@ -458,8 +460,7 @@ impl Systemd {
         let mut pending = HashMap::new();
         for (number, listed) in units.into_iter().enumerate() {
             let Some(name) = bus::tenant(&listed.0) else { continue };
-            let status =
-                if number < STATUS_LINES { bus.status_line(&listed.0).await.ok() } else { None };
+            let status = if number < STATUS_LINES { bus.status_line(&listed.0).await.ok() } else { None };
             let status = status.filter(|status| !status.is_empty());
             pending.insert(name, Pending { starts: listed.3 == "activating", status });
         }
