@@ -6,10 +6,15 @@ use crate::{
     plan::{CgroupPlan, Plan},
 };
 
-pub(super) fn create<K: Kernel>(kernel: &K, plan: &CgroupPlan, done: &mut Vec<Undo>) -> Result<()> {
+/// Leaves the unit's cgroup, so that its controllers can be passed down. Before this process has any children:
+/// they would be in the way.
+pub(super) fn enter<K: Kernel>(kernel: &K, plan: &CgroupPlan) -> Result<()> {
     kernel.cgroup_create(&plan.supervisor)?;
     kernel.cgroup_enter(&plan.supervisor)?;
-    kernel.cgroup_hand_down(&plan.unit, plan.controllers)?;
+    kernel.cgroup_hand_down(&plan.unit, plan.controllers)
+}
+
+pub(super) fn create<K: Kernel>(kernel: &K, plan: &CgroupPlan, done: &mut Vec<Undo>) -> Result<()> {
     kernel.cgroup_create(&plan.payload)?;
     done.push(Undo::Cgroup(plan.payload.clone()));
     kernel.cgroup_set(&plan.payload, "cgroup.max.descendants", &plan.max_descendants.to_string())?;

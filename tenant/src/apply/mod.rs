@@ -78,6 +78,7 @@ struct Journal<Fd> {
 type Step<T> = Result<T, (&'static str, KernelError)>;
 
 fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
+    cgroup::enter(kernel, &plan.cgroup).map_err(|error| ("cgroup", error))?;
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
