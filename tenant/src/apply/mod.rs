@@ -78,8 +78,9 @@ struct Journal<Fd> {
 type Step<T> = Result<T, (&'static str, KernelError)>;
 
 fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
-    let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
+    // First: with a process in the unit's own cgroup, as nft(8) would be, no controller can be handed down.
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
+    let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
