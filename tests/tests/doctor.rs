@@ -168,12 +168,13 @@ fn a_tenant_takes_what_the_table_says_and_at_least_a_third_of_it() {
             "{taken:?} {outside}{inside}"
         );
     }
-    let descriptors = descriptors().saturating_sub(before).div_ceil(COUNT);
     let each = row(&diagnosis, "open files of hostd")["each"].as_u64().expect("a figure");
-    assert!(
-        (descriptors..=3 * descriptors).contains(&each),
-        "{descriptors} descriptors, {each} in the table"
-    );
+    // What only a start needs is closed soon after it.
+    poll::until_true("hostd has closed what only a start needs", || {
+        descriptors().saturating_sub(before) <= each * COUNT
+    });
+    let taken = descriptors().saturating_sub(before).div_ceil(COUNT);
+    assert!(each <= 3 * taken, "{taken} descriptors taken, {each} in the table");
 }
 
 #[test]

@@ -153,14 +153,18 @@ fn enough(examination: &Examination<'_>) -> Vec<Finding> {
     let Capacity { tenants, .. } = examination.capacity;
     let mut findings: Vec<Finding> = examination.capacity.short().map(|row| short(row, *tenants)).collect();
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("this host is large enough for {tenants} tenants")));
+        findings.push(Finding::ok(format!("this host is large enough for {}", count(*tenants))));
     }
     findings
 }
 
+fn count(tenants: u32) -> String {
+    if tenants == 1 { "one tenant".to_owned() } else { format!("{tenants} tenants") }
+}
+
 fn short(row: &Row, tenants: u32) -> Finding {
     let have = row.have.unwrap_or(0);
-    let text = format!("{} for {tenants} tenants: {} are needed, {have} are there", row.resource, row.need);
+    let text = format!("{} for {}: {} are needed, {have} are there", row.resource, count(tenants), row.need);
     let help = match row.sysctl {
         Some(_) => Some(format!("tenantctl doctor --tenants {tenants} --fix")),
         None => row.remedy.clone(),
