@@ -24,10 +24,10 @@ fn enabled_tenants_come_back_and_stay_while_hostd_is_killed_and_the_package_upgr
     assert!(restarts.iter().all(|count| count == "0"), "{restarts:?}");
 
     let newer = std::fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path());
-    let newer = newer.filter(|path| path.extension().is_some_and(|extension| extension == "deb")).max();
+    let newer = newer.map(|path| path.to_string_lossy().into_owned()).find(|path| path.contains("+newer"));
     let newer = newer.expect("a newer package is on the second disk");
     let before = property("hostd.service", "MainPID");
-    run(&["dpkg", "-i", &newer.to_string_lossy()]).ok();
+    run(&["dpkg", "-i", &newer]).ok();
     until("hostd is the new one", || {
         !["0", before.as_str()].contains(&property("hostd.service", "MainPID").as_str())
     });

@@ -6,9 +6,9 @@ use tenantry_tests::machine::{Unit, property, run, systemctl, tenantctl};
 
 /// The older of the two packages on the second disk.
 fn package() -> String {
-    let debs = fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path());
-    let debs = debs.filter(|path| path.extension().is_some_and(|extension| extension == "deb"));
-    debs.min().expect("the package is on the second disk").to_string_lossy().into_owned()
+    let debs = fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path().to_string_lossy().into_owned());
+    let mut older = debs.filter(|path| path.ends_with(".deb") && !path.contains("+newer"));
+    older.next().expect("the package is on the second disk")
 }
 
 #[test]

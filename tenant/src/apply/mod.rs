@@ -81,7 +81,6 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     cgroup::enter(kernel, &plan.cgroup).map_err(|error| ("cgroup", error))?;
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
-    let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;

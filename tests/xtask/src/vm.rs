@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    native, packages, programs, sh,
+    deb, native, packages, programs, sh,
     test::{Count, counted},
 };
 
@@ -92,6 +92,7 @@ const KERNELS: [Kernel; 2] = [
                 Machine("limits"),
                 Machine("machined"),
                 Machine("faults"),
+                Machine("quota"),
                 Machine("before-reboot"),
             ],
             &[Machine("after-reboot")],
