@@ -34,6 +34,7 @@ within() {
     done
 }
 
+no_supervisor_runs() { ! pgrep -x tenant >/dev/null; }
 property() { systemctl show --property "$2" --value "$1"; }
 supervisor() { property "tenant@$1" MainPID; }
 # Processes of a tenant besides its supervisor: its own init and what that started.
@@ -193,7 +194,8 @@ purge_leaves_tenants_and_says_so() {
 purge_without_tenants_leaves_nothing() {
     local left
     dpkg -i "$newer" && within 20 tenantctl list || return
-    timeout 60 systemctl stop tenants.target && ! pgrep -x tenant || return
+    # The target is stopped before its tenants are: this comes back earlier than they end.
+    timeout 60 systemctl stop tenants.target && within 60 no_supervisor_runs || return
     timeout 120 tenantctl destroy --all --force --yes || return
     rm -rf /var/lib/tenantry/images/*
     rm -rf /var/lib/tenantry/images/.[!.]*
