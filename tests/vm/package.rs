@@ -6,7 +6,8 @@ use tenantry_tests::machine::{Unit, property, run, systemctl, tenantctl};
 
 /// The older of the two packages on the second disk.
 fn package() -> String {
-    let debs = fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path().to_string_lossy().into_owned());
+    let debs =
+        fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path().to_string_lossy().into_owned());
     let mut older = debs.filter(|path| path.ends_with(".deb") && !path.contains("+newer"));
     older.next().expect("the package is on the second disk")
 }

@@ -76,8 +76,8 @@ impl Disk {
         assert_eq!(self.disk("alice", "max_bytes"), 60 << 20);
         assert!(self.disk("bob", "used_bytes") >= 40 << 20);
         self.start("carol", &["inodes_max=300"]);
-        let made =
-            self.shell("carol", "i=0; while [ $i -lt 1000 ] && echo > /root/f$i; do i=$((i+1)); done; echo $i");
+        let made = self
+            .shell("carol", "i=0; while [ $i -lt 1000 ] && echo > /root/f$i; do i=$((i+1)); done; echo $i");
         let made: u64 = made.text().parse().unwrap();
         assert!((100..=300).contains(&made), "{made} files were made");
         assert_eq!(self.disk("carol", "max_inodes"), 300);

@@ -52,7 +52,7 @@ pub enum UnitError {
     },
     /// systemd.
     #[error(transparent)]
-    Bus(#[from] BusError),
+    Bus(Box<BusError>),
     /// The supervisor, asked for something.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -88,6 +88,12 @@ fn left(errors: &[KernelError]) -> String {
     errors.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; ")
 }
 
+impl From<BusError> for UnitError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(Box::new(error))
+    }
+}
+
 impl From<UnitError> for Failure {
     fn from(error: UnitError) -> Self {
         let message = chain(&error);
@@ -114,7 +120,7 @@ impl From<UnitError> for Failure {
                 Vec::new(),
             ),
             UnitError::Bus(error) => {
-                let help = match error {
+                let help = match *error {
                     BusError::Unreachable(_) => "see whether systemd answers: systemctl status",
                     BusError::Call(..) => "see what systemd says: journalctl -b _PID=1",
                 };

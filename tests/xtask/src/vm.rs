@@ -118,6 +118,7 @@ const RUN: &str = include_str!("vm/run.sh");
 pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     sh::need_root("the tier in a virtual machine")?;
     packages::ensure(packages::VM, wanted.no_install)?;
+    packages::ensure(packages::DEB, wanted.no_install)?;
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = native::images(&bin, &IMAGES)?;
