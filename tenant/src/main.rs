@@ -237,11 +237,8 @@ fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
         Trouble::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
     })?;
     if swept {
-        let _ = writeln!(
-            std::io::stderr(),
-            "the supervisor of tenant {:?} died; it was taken down",
-            name.as_str()
-        );
+        let _ =
+            writeln!(std::io::stderr(), "took down what the supervisor of tenant {:?} left", name.as_str());
     }
     Ok(0)
 }

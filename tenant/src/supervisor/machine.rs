@@ -20,6 +20,9 @@ use super::{Supervisor, escape::one_line};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A registration that failed is tried again after this long, so often: the bus may just be starting.
+const AGAIN: Duration = Duration::from_secs(2);
+const ATTEMPTS: u8 = 4;
 /// Longest reason that is passed on, bytes.
 const MAX_REASON: usize = 256;
 /// The program.
@@ -32,9 +35,10 @@ const SERVICE: &str = "/usr/share/dbus-1/system-services/org.freedesktop.machine
 /// One call of a method.
 #[derive(Debug)]
 struct Call {
-    verb: &'static str,
     tenant: String,
     args: Vec<String>,
+    /// How often it may be tried still; none is also what nobody hears of when it fails.
+    attempts: u8,
 }
 
 /// A call that is under way.
@@ -52,11 +56,16 @@ struct Running {
 pub(super) struct Machine {
     due: VecDeque<Call>,
     running: Option<Running>,
+    /// When the next one is tried.
+    not_before: Option<Instant>,
 }
 
 impl Machine {
     fn call(&mut self, call: Call, now: Instant) {
+        // What was to be told of an earlier boot is of no use any more.
+        self.due.retain(|due| due.attempts == 0);
         self.due.push_back(call);
+        self.not_before = None;
         self.next(now);
     }
 
@@ -66,8 +75,25 @@ impl Machine {
         {
             match start(call, now) {
                 Ok(running) => self.running = Some(running),
-                Err((call, error)) => warn(&call, &error.to_string()),
+                Err((call, error)) => self.failed(call, &error.to_string(), now),
             }
+            if self.not_before.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn failed(&mut self, mut call: Call, reason: &str, now: Instant) {
+        // An init that was never registered cannot be taken back.
+        if call.attempts == 0 {
+            return;
+        }
+        call.attempts -= 1;
+        if call.attempts == 0 {
+            log::warn!("tenant {:?} is not registered with systemd-machined: {reason}", call.tenant);
+        } else if self.due.is_empty() {
+            self.not_before = Some(now + AGAIN);
+            self.due.push_back(call);
         }
     }
 
@@ -80,9 +106,11 @@ impl Machine {
                 let length = running.stderr.as_mut().map_or(0, |stderr| stderr.read(&mut bytes).unwrap_or(0));
                 let said = one_line(&String::from_utf8_lossy(&bytes[..length]), MAX_REASON);
                 let in_time = running.kill_at.is_some();
-                warn(&running.call, if in_time { said.trim() } else { "no answer within 5 s" });
+                self.failed(running.call, if in_time { said.trim() } else { "no answer within 5 s" }, now);
             }
-            self.next(now);
+            if self.not_before.is_none() {
+                self.next(now);
+            }
         }
     }
 
@@ -95,16 +123,15 @@ impl Machine {
             // It may just have ended.
             let _ = pidfd_send_signal(running.pidfd.as_fd(), Signal::KILL);
         }
+        if self.not_before.take_if(|at| now >= *at).is_some() {
+            self.next(now);
+        }
     }
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.running.as_ref().and_then(|running| running.kill_at)
+        self.running.as_ref().and_then(|running| running.kill_at).or(self.not_before)
     }
-}
-
-fn warn(call: &Call, reason: &str) {
-    log::warn!("tenant {:?}: systemd-machined cannot {} it: {reason}", call.tenant, call.verb);
 }
 
 fn start(call: Call, now: Instant) -> Result<Running, (Call, std::io::Error)> {
@@ -167,14 +194,14 @@ impl Supervisor {
         let ports = plan.nics.iter().filter_map(|nic| nic.port());
         let links: Vec<u32> = ports.filter_map(|port| index(&port.host_name)).collect();
         let args = registration(self.name.as_str(), &plan.init.uuid, init.pid, &links);
-        self.machine.call(Call { verb: "register", tenant: self.name.to_string(), args }, now);
+        self.machine.call(Call { tenant: self.name.to_string(), args, attempts: ATTEMPTS }, now);
     }
 
     /// Begins to take back the registration of an init that has ended, before another one follows.
     pub(super) fn unregister(&mut self, now: Instant) {
         if self.has_machined() {
             let args = ["UnregisterMachine", "s", self.name.as_str()].map(str::to_owned).into();
-            self.machine.call(Call { verb: "unregister", tenant: self.name.to_string(), args }, now);
+            self.machine.call(Call { tenant: self.name.to_string(), args, attempts: 0 }, now);
         }
     }
 }
