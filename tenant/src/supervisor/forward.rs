@@ -141,13 +141,16 @@ mod tests {
 
     use super::*;
 
-    struct Reader(UnixDatagram, tempfile::TempDir);
+    struct Reader {
+        socket: UnixDatagram,
+        _dir: tempfile::TempDir,
+    }
 
     impl Reader {
         fn all(&self) -> Vec<String> {
             let mut found = Vec::new();
             let mut bytes = [0; 8192];
-            while let Ok(length) = self.0.recv(&mut bytes) {
+            while let Ok(length) = self.socket.recv(&mut bytes) {
                 found.push(String::from_utf8(bytes[..length].to_vec()).unwrap());
             }
             found
@@ -162,7 +165,7 @@ mod tests {
         let socket = Socket::open(&path).unwrap();
         let mut forward = Forward::through(Some(socket), &"alice".parse().unwrap());
         forward.want(true);
-        (forward, Reader(journal, dir))
+        (forward, Reader { socket: journal, _dir: dir })
     }
 
     #[test]
