@@ -111,10 +111,8 @@ fn the_cgroup_tree_is_v2_starts_at_the_tenants_own_and_is_delegated() {
         assert_eq!(alice.says(&format!("stat -c %u /sys/fs/cgroup/{file}")), "0", "{file}");
     }
     alice.says("mkdir /sys/fs/cgroup/own && echo $$ > /sys/fs/cgroup/own/cgroup.procs");
-    assert_eq!(
-        alice.says("systemctl show -P ControlGroup systemd-journald"),
-        "/system.slice/systemd-journald.service"
-    );
+    let service = alice.says("systemd-run --quiet --pipe --wait tail -n 1 /proc/self/cgroup");
+    assert!(service.starts_with("0::/system.slice/") && service.ends_with(".service"), "{service}");
     // Where the host's v2 tree has controllers (a hybrid host's has none) the tenant's has them too.
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     if controllers.contains("memory") && controllers.contains("pids") {
