@@ -11,6 +11,25 @@ use super::{
 };
 use crate::error::{Code, Failure, chain};
 
+/// A job of systemd that did not end well.
+#[derive(Debug)]
+pub struct FailedJob {
+    /// The unit.
+    pub unit: String,
+    /// systemd's word for the job's end.
+    pub word: String,
+    /// How the service ended, or `success`.
+    pub result: String,
+    /// The status line of its supervisor.
+    pub status: String,
+}
+
+impl From<BusError> for UnitError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(Box::new(error))
+    }
+}
+
 /// A unit that could not be started, stopped or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
@@ -39,17 +58,8 @@ pub enum UnitError {
     #[error("it was not ready within {0} s")]
     Timeout(u64, Vec<String>),
     /// A job of systemd did not end well, and the supervisor left no word.
-    #[error("{}", job(.unit, .word, .result, .status))]
-    Job {
-        /// The unit.
-        unit: String,
-        /// systemd's word for the job's end.
-        word: String,
-        /// How the service ended, or `success`.
-        result: String,
-        /// The status line of its supervisor.
-        status: String,
-    },
+    #[error("{}", job(.0))]
+    Job(Box<FailedJob>),
     /// systemd.
     #[error(transparent)]
     Bus(Box<BusError>),
@@ -65,8 +75,8 @@ fn words(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-fn job(unit: &str, word: &str, result: &str, status: &str) -> String {
-    let mut text = match word {
+fn job(FailedJob { unit, word, result, status }: &FailedJob) -> String {
+    let mut text = match word.as_str() {
         "failed" => format!("{unit} failed"),
         "canceled" => format!("its start was canceled: somebody asked {unit} for something else meanwhile"),
         "timeout" => format!("{unit} was not ready in time"),
@@ -74,11 +84,11 @@ fn job(unit: &str, word: &str, result: &str, status: &str) -> String {
         "assert" => format!("an assertion of {unit} does not hold"),
         other => format!("the job of {unit} ended as {other:?}"),
     };
-    if !matches!(result, "" | "success") {
+    if !matches!(result.as_str(), "" | "success") {
         text.push_str(&format!(" ({result})"));
     }
     // While it starts the line says no more than that.
-    if !matches!(status, "" | "Starting" | "Booting") {
+    if !matches!(status.as_str(), "" | "Starting" | "Booting") {
         text.push_str(&format!(": {status}"));
     }
     text
@@ -86,12 +96,6 @@ fn job(unit: &str, word: &str, result: &str, status: &str) -> String {
 
 fn left(errors: &[KernelError]) -> String {
     errors.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; ")
-}
-
-impl From<BusError> for UnitError {
-    fn from(error: BusError) -> Self {
-        Self::Bus(Box::new(error))
-    }
 }
 
 impl From<UnitError> for Failure {
@@ -114,7 +118,7 @@ impl From<UnitError> for Failure {
             UnitError::Died(_) => {
                 (Code::StartFailed, Some("read its console: tenantctl logs NAME".to_owned()), Vec::new())
             }
-            UnitError::Job { .. } => (
+            UnitError::Job(_) => (
                 Code::StartFailed,
                 Some("read its journal: journalctl -u tenant@NAME".to_owned()),
                 Vec::new(),

@@ -33,7 +33,7 @@ use self::{
     systemd::{Pending, Systemd, UnitReport, properties::EffectiveLimit},
     usage::Usage,
 };
-pub use error::UnitError;
+pub use error::{FailedJob, UnitError};
 pub use spawn::{image_program, program};
 
 /// What a unit manager is told of a tenant that is to be started.

@@ -46,7 +46,7 @@ use self::{
     properties::EffectiveLimit,
 };
 use super::{
-    Start, UnitError,
+    FailedJob, Start, UnitError,
     cgroups::UnitCgroups,
     gauge::Gauge,
     limits::{IoSchedulers, LimitError, Unenforceable},
@@ -286,7 +286,8 @@ impl Systemd {
             Ok(bus) => bus.service(&unit).await.unwrap_or_default(),
             Err(_) => bus::ServiceFacts::default(),
         };
-        UnitError::Job { unit, word, result: facts.result, status: facts.status }
+        let (result, status) = (facts.result, facts.status);
+        UnitError::Job(Box::new(FailedJob { unit, word, result, status }))
     }
 
     /// Asks a supervisor for something.
@@ -311,7 +312,8 @@ impl Systemd {
         match end {
             JobEnd::Done => Ok(()),
             JobEnd::Not(word) => {
-                Err(UnitError::Job { unit: unit(name), word, result: String::new(), status: String::new() })
+                let (result, status) = (String::new(), String::new());
+                Err(UnitError::Job(Box::new(FailedJob { unit: unit(name), word, result, status })))
             }
             JobEnd::Late => Err(UnitError::Timeout(GRACE.as_secs(), Vec::new())),
         }
