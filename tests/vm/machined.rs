@@ -46,12 +46,13 @@ fn a_reboot_and_a_poweroff_from_machinectl_arrive() {
     until("the second boot", || unit.run_state()["boots"] == 2 && unit.run_state()["phase"] == "running");
     assert_eq!(unit.main_pid(), supervisor);
     let leader = || run(&["machinectl", "show", "clara", "-P", "Leader"]).output().stdout.trim().to_owned();
-    until("machined knows the new init", || leader() == unit.boot()["pid"].to_string());
+    let init = || unit.boot()["pid"].to_string();
+    until("machined knows the new init", || leader() == init());
     run(&["machinectl", "poweroff", "clara"]).ok();
     unit.awaits("inactive");
     until("machined has forgotten it", || !run(&["machinectl", "show", "clara"]).output().status.success());
     unit.systemctl("start").ok();
-    until("machined has it again", || leader() == unit.boot()["pid"].to_string());
+    until("machined has it again", || leader() == init());
     run(&["machinectl", "terminate", "clara"]).ok();
     until("terminate ends the unit", || unit.active_state() != "active");
 }
