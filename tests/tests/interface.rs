@@ -55,9 +55,9 @@ fn the_hostname_is_set_before_init() {
 fn proc_and_sys_are_mounted_before_init_and_sys_is_read_only() {
     let host = Host::start();
     let script =
-        "cat /proc/1/comm; ls /sys/class/net; touch /sys/x || echo no; [ -w /proc/1/comm ] && echo own";
+        "cat /proc/1/comm; ls /sys/class/net; touch /sys/x || echo no; [ -w /proc/1/comm ] && echo its own";
     let seen = seen_at_birth(&host, script);
-    assert!(seen.starts_with("sh\n") && seen.contains("eth0\nlo") && seen.ends_with("no\nown"), "{seen}");
+    assert!(seen.starts_with("sh\n") && seen.contains("eth0\nlo") && seen.ends_with("no\nits own"), "{seen}");
     let seen = Tenant::new(&host, "alice").probe(&["mounts"]);
     assert_eq!(mount(&seen, "/proc")["type"], "proc");
     assert_eq!(mount(&seen, "/sys")["type"], "sysfs");

@@ -33,7 +33,7 @@ impl Tests {
         };
         let is_it = |path: &&PathBuf| {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
-            file.rsplit_once('-').is_some_and(|(stem, _)| stem == name)
+            file.rsplit_once('-').is_some_and(|(stem, _)| stem.replace('_', "-") == name.replace('_', "-"))
         };
         let found = paths.iter().find(is_it);
         found.map(PathBuf::as_path).with_context(|| format!("there is no test program {name}"))
