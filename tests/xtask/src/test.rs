@@ -12,7 +12,7 @@ use crate::{native, sh, vm};
 /// Options of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Which tests: those that run anywhere, those that need root, or both; those on other kernels.
+    /// Which tests: those that run anywhere, those that need root, those in a virtual machine, or all.
     #[arg(long, default_value = "all")]
     tier: Tier,
     /// Refuse to install missing Debian packages.
@@ -31,9 +31,9 @@ enum Tier {
     Pure,
     /// Real tenants on this machine, as root.
     Native,
-    /// Some of them on other kernels, in a virtual machine.
+    /// The package on a whole Debian, and some native tests on other kernels, in a virtual machine.
     Vm,
-    /// Pure and native.
+    /// All three.
     All,
 }
 
@@ -59,6 +59,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if has(Tier::Pure) {
         pure(options, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }
+    // Before the native tier, which takes this process off the network that a Debian is made from.
+    if has(Tier::Vm) {
+        let wanted = vm::Wanted { no_install: options.no_install, filter: options.filter.as_deref() };
+        vm::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+    }
     if has(Tier::Native) {
         let wanted = native::Wanted {
             no_install: options.no_install,
@@ -66,10 +71,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             filter: options.filter.as_deref(),
         };
         native::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
-    }
-    if options.tier == Tier::Vm {
-        let wanted = vm::Wanted { no_install: options.no_install, filter: options.filter.as_deref() };
-        vm::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }
     for fault in &faults {
         eprintln!("error: {fault}");

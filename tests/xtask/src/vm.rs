@@ -86,7 +86,6 @@ const KERNELS: [Kernel; 2] = [
         stages: &[
             &[
                 Native("nics", "vlan"),
-                Native("limits", ""),
                 Machine("package"),
                 Machine("units"),
                 Machine("limits"),
