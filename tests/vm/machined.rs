@@ -15,9 +15,12 @@ fn the_verbs_that_look_see_a_machine() {
     assert!(says(&["machinectl", "list"]).contains("tenantry"));
     let status = says(&["machinectl", "status", "alice", "--no-pager"]);
     assert!(status.contains("Debian") && status.contains("tenant@alice.service"), "{status}");
-    assert_eq!(says(&["machinectl", "show", "alice", "-P", "Leader"]).trim(), unit.boot()["pid"].to_string());
+    assert_eq!(
+        says(&["machinectl", "show", "alice", "--property=Leader", "--value"]).trim(),
+        unit.boot()["pid"].to_string()
+    );
     let uuid = unit.show()["uuid"].as_str().unwrap_or_default().to_owned();
-    assert_eq!(says(&["machinectl", "show", "alice", "-P", "Id"]).trim(), uuid);
+    assert_eq!(says(&["machinectl", "show", "alice", "--property=Id", "--value"]).trim(), uuid);
     assert_eq!(says(&["systemctl", "-M", "alice", "is-active", "multi-user.target"]).trim(), "active");
     assert!(says(&["systemctl", "-M", "alice", "list-units", "--no-pager"]).contains("multi-user.target"));
     assert!(says(&["systemd-cgls", "--no-pager", "-u", "tenant@alice.service"]).contains("payload"));
@@ -32,7 +35,9 @@ fn the_verbs_that_look_see_a_machine() {
 #[test]
 fn the_verbs_that_enter_get_in() {
     let _unit = booted("bella");
-    let said = run(&["machinectl", "shell", "-q", "bella", "/bin/sh", "-c", "hostname; id -u"]).ok().stdout;
+    // It wants a terminal.
+    let shell = "machinectl shell -q bella /bin/sh -c 'hostname; id -u'";
+    let said = run(&["script", "--quiet", "--return", "--command", shell, "/dev/null"]).ok().stdout;
     assert!(said.contains("bella") && said.contains('0'), "{said}");
     let said = run(&["systemd-run", "-M", "bella", "--quiet", "--wait", "--pipe", "hostname"]).ok();
     assert_eq!(said.text(), "bella");
@@ -45,7 +50,13 @@ fn a_reboot_and_a_poweroff_from_machinectl_arrive() {
     run(&["machinectl", "reboot", "clara"]).ok();
     until("the second boot", || unit.run_state()["boots"] == 2 && unit.run_state()["phase"] == "running");
     assert_eq!(unit.main_pid(), supervisor);
-    let leader = || run(&["machinectl", "show", "clara", "-P", "Leader"]).output().stdout.trim().to_owned();
+    let leader = || {
+        run(&["machinectl", "show", "clara", "--property=Leader", "--value"])
+            .output()
+            .stdout
+            .trim()
+            .to_owned()
+    };
     let init = || unit.boot()["pid"].to_string();
     until("machined knows the new init", || leader() == init());
     run(&["machinectl", "poweroff", "clara"]).ok();
