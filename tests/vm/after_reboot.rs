@@ -42,7 +42,7 @@ fn enabled_tenants_come_back_and_stay_while_hostd_is_killed_and_the_package_upgr
 
 #[test]
 fn the_stop_at_the_reboot_was_clean() {
-    let said = journal(&["-b", "-1", "-u", "tenant@one.service"]);
+    let said = journal(&["-b", "-1", "-u", "tenant@one.service", "-t", "systemd", "-t", "tenant"]);
     assert!(said.contains("Stopped tenant@one.service"), "{said}");
     assert!(!said.contains("SIGKILL") && !said.contains("timed out"), "{said}");
 }

@@ -93,6 +93,10 @@ impl Machine {
             log::warn!("tenant {:?} is not registered with systemd-machined: {reason}", call.tenant);
         } else if self.due.is_empty() {
             self.not_before = Some(now + AGAIN);
+            // machined has not yet seen the end of an earlier supervisor, or has answered too late.
+            if reason.contains("already exists") {
+                self.due.push_back(unregistration(&call.tenant));
+            }
             self.due.push_back(call);
         }
     }
@@ -158,6 +162,12 @@ fn start(call: Call, now: Instant) -> Result<Running, (Call, std::io::Error)> {
     }
 }
 
+/// What takes a registration back. Nobody hears of it when there is none.
+fn unregistration(name: &str) -> Call {
+    let args = ["UnregisterMachine", "s", name].map(str::to_owned).into();
+    Call { tenant: name.to_owned(), args, attempts: 0 }
+}
+
 /// The arguments of `RegisterMachineWithNetwork`, see org.freedesktop.machine1(5).
 fn registration(name: &str, uuid: &str, leader: i32, links: &[u32]) -> Vec<String> {
     let mut args = vec!["RegisterMachineWithNetwork".to_owned(), "sayssusai".to_owned(), name.to_owned()];
@@ -200,8 +210,7 @@ impl Supervisor {
     /// Begins to take back the registration of an init that has ended, before another one follows.
     pub(super) fn unregister(&mut self, now: Instant) {
         if self.has_machined() {
-            let args = ["UnregisterMachine", "s", self.name.as_str()].map(str::to_owned).into();
-            self.machine.call(Call { tenant: self.name.to_string(), args, attempts: 0 }, now);
+            self.machine.call(unregistration(self.name.as_str()), now);
         }
     }
 }

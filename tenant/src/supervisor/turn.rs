@@ -23,7 +23,7 @@ use super::{RunError, Supervisor, events::Woken};
 use crate::{layout::Layout, name::TenantName, profile::load_tenant};
 
 /// A tenant that boots for longer no longer keeps others from booting.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(90);
 /// Pressure is measured over at least this long, and at most [`STALE`].
 const MEASURE: Duration = Duration::from_millis(50);
 /// An older look at the pressure says nothing about now.
