@@ -136,6 +136,17 @@ impl Store {
     /// # Errors
     /// Whatever makes the file invalid; nothing is changed then.
     pub fn take_up(&self, name: &TenantName, is_running: bool) -> Result<(), StoreError> {
+        self.adopt_file(name, None, is_running).map(drop)
+    }
+
+    /// Compares a tenant's file and the table of NICs, as they are now, with what all others have, and makes
+    /// and hands out what they ask for. What a tenant that `is_running` has of a pool stays its own.
+    fn adopt_file(
+        &self,
+        name: &TenantName,
+        unit_cgroup: Option<&Path>,
+        is_running: bool,
+    ) -> Result<(Tenant, Plan), StoreError> {
         let mut writer = held(&self.writer);
         let mut allocation = self.ready(name)?;
         let ports = profile::load_ports(&self.layout)?;
@@ -147,11 +158,12 @@ impl Store {
         let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
+        self.enforce_disk(&tenant, &allocation, is_running)?;
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
         self.put_claims(name, Claims::of(&tenant, &ports));
-        Ok(())
+        Ok((tenant, plan))
     }
 
     /// Writes a record that differs from the one on disk.
@@ -229,22 +241,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps it from being started.
     pub fn prepare_start(&self, name: &TenantName, unit_cgroup: &Path) -> Result<(Tenant, Plan), StoreError> {
-        let mut writer = held(&self.writer);
-        let mut allocation = self.ready(name)?;
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
-        let config = self.host_config()?;
-        let taken = self.check_claims(&tenant, &config, &ports)?;
-        let _images = ImagesLock::shared(&self.layout)?;
-        let before = allocation.clone();
-        allocation.leases =
-            Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?.wanted;
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, Some(unit_cgroup))?;
-        self.enforce_disk(&tenant, &allocation, false)?;
-        self.ensure_dirs(&plan, &manifest)?;
-        self.update(&before, &mut allocation)?;
-        self.put_claims(name, Claims::of(&tenant, &ports));
+        let (tenant, plan) = self.adopt_file(name, Some(unit_cgroup), false)?;
         held(&self.started).insert(name.clone(), uses(&tenant.nics));
         Ok((tenant, plan))
     }

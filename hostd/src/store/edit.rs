@@ -84,8 +84,9 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Keys that a running tenant, or nobody before its next start, has to do with.
-const LIVE: [&str; 13] = [
+/// Keys that a running tenant, or nobody before its next start, has to do with; of limits and of the keys in
+/// [`crate::filter::is_live_change`], which compares what a file comes to, not its text.
+const LIVE: [&str; 15] = [
     "cpu_weight",
     "cpu_quota",
     "memory_max",
@@ -96,6 +97,8 @@ const LIVE: [&str; 13] = [
     "group",
     "net_rate",
     "ports",
+    "disk_max",
+    "inodes_max",
     "autostart",
     "restart",
     "description",
