@@ -14,14 +14,16 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tenant::ids::Digest;
+use tenant::{ids::Digest, image::ImageFormat};
 
 use crate::tree::{Entry, Kind, TreeError};
 
 /// First bytes of what is hashed; a change of the encoding changes it.
 const MAGIC: &[u8] = b"tenantry-tree-v1\n";
-/// The same for a version that is stored as one erofs file.
+/// The same for a version that is stored as one erofs file, or whose blocks are checked when they are read.
 const EROFS_MAGIC: &[u8] = b"tenantry-erofs-v1\n";
+const EROFS_VERITY_MAGIC: &[u8] = b"tenantry-erofs-verity-v1\n";
+const TREE_VERITY_MAGIC: &[u8] = b"tenantry-tree-verity-v1\n";
 
 /// SHA-256 of a file's content.
 pub type ContentHash = [u8; 32];
@@ -116,16 +118,22 @@ pub fn combine(entries: &[Entry], contents: &[Option<ContentHash>]) -> Digest {
     Digest::from_bytes(hasher.finalize().into())
 }
 
-/// The name of the version that stores the tree of this digest as an erofs file. It differs from the
-/// tree's, so that both can be published side by side.
-pub fn of_erofs(tree: &Digest) -> Digest {
+/// The name of the version that stores the tree of this digest in one way. Each way gives another, so that all can
+/// be published side by side.
+pub fn of_version(tree: &Digest, format: ImageFormat, verity: bool) -> Digest {
+    let magic = match (format, verity) {
+        (ImageFormat::Tree, false) => return *tree,
+        (ImageFormat::Tree, true) => TREE_VERITY_MAGIC,
+        (ImageFormat::Erofs, false) => EROFS_MAGIC,
+        (ImageFormat::Erofs, true) => EROFS_VERITY_MAGIC,
+    };
     let mut hasher = Sha256::new();
-    hasher.update(EROFS_MAGIC);
+    hasher.update(magic);
     hasher.update(tree.to_string());
     Digest::from_bytes(hasher.finalize().into())
 }
 
-fn field(hasher: &mut Sha256, bytes: &[u8]) {
+pub(crate) fn field(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update((bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
 }

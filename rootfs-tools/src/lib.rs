@@ -27,6 +27,7 @@ pub mod store;
 pub mod tool;
 pub mod tree;
 pub mod tuning;
+pub mod verity;
 
 pub use explain::{Explain, Outcome};
 pub use store::Store;

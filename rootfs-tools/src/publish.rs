@@ -30,6 +30,7 @@ use crate::{
     staging::Staging,
     store::{Lock, StoreError},
     tree::{self, TreeError},
+    verity::{self, ProtectError},
 };
 
 /// What to publish a staged tree as.
@@ -45,6 +46,8 @@ pub struct Request {
     pub source: String,
     /// Whether the tuning table was applied.
     pub tuned: bool,
+    /// Whether every block is checked when it is read, see [`crate::verity`].
+    pub verity: bool,
 }
 
 /// A version in the store.
@@ -77,6 +80,9 @@ pub enum PublishError {
     /// The erofs file cannot be made.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
+    /// Its blocks cannot be protected.
+    #[error(transparent)]
+    Protect(#[from] ProtectError),
     /// The store refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -94,6 +100,7 @@ impl Explain for PublishError {
         match self {
             Self::Tree(e) => e.help(),
             Self::Erofs(e) => e.help(),
+            Self::Protect(e) => e.help(),
             Self::Store(e) => e.help(),
             Self::File(e) => full(e.kind()),
         }
@@ -102,6 +109,7 @@ impl Explain for PublishError {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Store(e) => e.outcome(),
+            Self::Protect(e) => e.outcome(),
             _ => Outcome::Failed,
         }
     }
@@ -122,16 +130,13 @@ pub fn publish(
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
     let tree_digest = digest::digest(&tree, &entries)?;
-    let digest = match request.format {
-        ImageFormat::Tree => tree_digest,
-        ImageFormat::Erofs => digest::of_erofs(&tree_digest),
-    };
+    let digest = digest::of_version(&tree_digest, request.format, request.verity);
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
     let created = !path.exists();
     if created {
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format_version: Manifest::FORMAT_VERSION,
             image: request.image.clone(),
             digest,
@@ -143,6 +148,7 @@ pub fn publish(
             tuned: request.tuned,
             size_bytes,
             files,
+            verity: None,
             boot: inspect::boot(&root),
             top: inspect::top(&entries),
         };
@@ -150,6 +156,10 @@ pub fn publish(
         if request.format == ImageFormat::Erofs {
             progress.step("packing the erofs file");
             erofs::pack(&tree, &staging.version().join("image.erofs"))?;
+        }
+        if request.verity {
+            progress.step("making the hash trees");
+            manifest.verity = Some(verity::protect(&staging.version(), request.format, &entries)?);
         }
         record::write(
             &staging.version().join("manifest.toml"),
@@ -209,6 +219,7 @@ mod tests {
             format,
             source: "test".to_owned(),
             tuned: false,
+            verity: false,
         }
     }
 

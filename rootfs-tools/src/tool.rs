@@ -28,6 +28,9 @@ pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap"
 pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils", private_mounts: false };
 /// A statically linked busybox.
 pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static", private_mounts: false };
+/// veritysetup(8).
+pub const VERITYSETUP: Tool =
+    Tool { program: "veritysetup", package: "cryptsetup-bin", private_mounts: false };
 /// cp(1) of coreutils.
 pub const CP: Tool = Tool { program: "cp", package: "coreutils", private_mounts: false };
 

@@ -246,6 +246,10 @@ pub struct Manifest {
     pub size_bytes: u64,
     /// Number of files, directories and links.
     pub files: u64,
+    /// What its blocks are checked against when they are read, if they are: for erofs the root hash of its
+    /// dm-verity tree, for a tree the digest of the fs-verity digests of all its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Digest>,
     /// How to boot it.
     pub boot: Boot,
     /// Every entry of the top level, sorted by name.

@@ -137,6 +137,11 @@ impl Layout {
         self.version(image, digest).join("image.erofs")
     }
 
+    /// `…/versions/sha256-HEX/image.verity`: the hash tree of an erofs version that has one.
+    pub fn hash_tree(&self, image: &ImageName, digest: &Digest) -> PathBuf {
+        self.version(image, digest).join("image.verity")
+    }
+
     /// `…/IMAGE/channels/CHANNEL`, a file that holds a digest and a newline.
     pub fn channel(&self, image: &ImageName, channel: &ChannelName) -> PathBuf {
         self.image(image).join("channels").join(channel.as_str())

@@ -83,6 +83,12 @@ impl Unit {
         unit
     }
 
+    /// One that exists already, and is destroyed when this goes.
+    pub fn owned(mut self) -> Self {
+        self.keep = false;
+        self
+    }
+
     /// Leaves it where it is when this goes.
     pub fn keep(mut self) {
         self.keep = true;

@@ -1,8 +1,11 @@
 //! The package on a stock Debian: what `apt install ./tenantry_….deb` makes of it. The first program that runs.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Once};
 
-use tenantry_tests::machine::{Unit, property, run, systemctl, tenantctl};
+use tenantry_tests::{
+    Run,
+    machine::{PATIENCE, Unit, property, run, systemctl, tenantctl},
+};
 
 /// The older of the two packages on the second disk.
 fn package() -> String {
@@ -12,9 +15,19 @@ fn package() -> String {
     older.next().expect("the package is on the second disk")
 }
 
+/// Installs the package, and puts the images of the second disk where they belong.
+fn installed() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        run(&["apt-get", "install", "--yes", "--no-install-recommends", &package()]).ok();
+        fs::create_dir_all("/var/lib/tenantry/images").unwrap();
+        run(&["cp", "-a", "/payload/images/var/lib/tenantry/images/.", "/var/lib/tenantry/images"]).ok();
+    });
+}
+
 #[test]
 fn a_package_installs_starts_hostd_and_runs_a_tenant() {
-    run(&["apt-get", "install", "--yes", "--no-install-recommends", &package()]).ok();
+    installed();
     for unit in ["hostd.service", "hostd.socket"] {
         assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
         assert_eq!(property(unit, "UnitFileState"), "enabled", "{unit}");
@@ -26,18 +39,76 @@ fn a_package_installs_starts_hostd_and_runs_a_tenant() {
     }
     tenantctl(&["list"]).ok();
     assert!(run(&["getent", "group", "tenantry"]).ok().stdout.contains("tenantry"));
-    for file in [
-        "/usr/share/man/man1/tenantctl-start.1.gz",
-        "/usr/share/man/man5/tenant.toml.5.gz",
-        "/usr/share/man/man8/tenant@.service.8.gz",
-        "/usr/share/bash-completion/completions/tenantctl",
-        "/usr/libexec/tenantry/lxc/lxc-ls",
-    ] {
-        assert!(Path::new(file).exists(), "{file} is missing");
-    }
-    fs::create_dir_all("/var/lib/tenantry/images").unwrap();
-    run(&["cp", "-a", "/payload/images/var/lib/tenantry/images/.", "/var/lib/tenantry/images"]).ok();
     let unit = Unit::create("first", &["--image", "debian"]);
     systemctl(&["enable", "--now", &unit.unit()]).ok();
     assert_eq!(unit.says("systemctl is-active multi-user.target"), "active");
+}
+
+/// The commands that a program's help names.
+fn commands(program: &str) -> Vec<String> {
+    let help = run(&[program, "--help"]).ok().stdout;
+    let list = help.split_once("\nCommands:\n").map_or("", |(_, list)| list);
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_has_a_page_and_every_shell_its_completions() {
+    installed();
+    let mut pages =
+        vec!["man8/hostd.8".to_owned(), "man8/tenant.8".to_owned(), "man8/tenant@.service.8".to_owned()];
+    pages.extend(["tenant", "hostd", "ports", "profile"].map(|name| format!("man5/{name}.toml.5")));
+    for program in ["tenantctl", "rootfsctl"] {
+        let commands = commands(program);
+        assert!(commands.len() > 8, "{commands:?}");
+        pages.push(format!("man1/{program}.1"));
+        pages.extend(commands.iter().map(|command| format!("man1/{program}-{command}.1")));
+        let bash = format!("/usr/share/bash-completion/completions/{program}");
+        run(&["bash", "-n", &bash]).ok();
+        for file in ["zsh/vendor-completions/_", "fish/vendor_completions.d/"] {
+            let ending = if file.starts_with("fish") { ".fish" } else { "" };
+            assert!(Path::new(&format!("/usr/share/{file}{program}{ending}")).exists(), "{file}{program}");
+        }
+    }
+    for page in pages {
+        let text = run(&["zcat", &format!("/usr/share/man/{page}.gz")]).ok().stdout;
+        assert!(text.lines().any(|line| line.starts_with(".TH")), "{page}");
+    }
+    run(&["/usr/libexec/tenantry/lxc/lxc-ls"]).ok();
+}
+
+#[test]
+fn a_message_is_explained_by_the_journal_s_catalog() {
+    installed();
+    let catalog = fs::read_to_string("/usr/lib/systemd/catalog/tenantry.catalog").unwrap();
+    let ids: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+    assert!(ids.len() > 3, "{ids:?}");
+    for id in ids {
+        let entry = run(&["journalctl", "--dump-catalog", id]).ok().stdout;
+        assert!(entry.contains("Subject: "), "{id}: {entry}");
+    }
+}
+
+/// Somebody of the group `tenantry`, who is nobody else.
+fn carla(words: &[&str]) -> Run {
+    Run::new("runuser", ["-u", "carla", "--"]).args(words).limit(PATIENCE)
+}
+
+#[test]
+fn a_person_of_the_group_operates_tenants_and_nothing_else() {
+    installed();
+    run(&["useradd", "--groups", "tenantry", "carla"]).ok();
+    let unit = Unit::create("operated", &[]);
+    let name = unit.unit();
+    carla(&["tenantctl", "start", "operated"]).ok();
+    carla(&["systemctl", "--no-ask-password", "restart", &name]).ok();
+    assert_eq!(unit.active_state(), "active");
+    carla(&["systemctl", "--no-ask-password", "stop", &name]).ok();
+    assert_eq!(unit.active_state(), "inactive");
+    for refused in [&["stop", "hostd.service"], &["stop", "tenants.target"], &["enable", name.as_str()]] {
+        let output = carla(&["systemctl", "--no-ask-password"]).args(refused).output();
+        assert!(!output.status.success(), "carla may {refused:?}");
+    }
+    assert_eq!(property("hostd.service", "ActiveState"), "active");
 }

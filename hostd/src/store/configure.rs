@@ -196,9 +196,9 @@ impl Store {
 
     /// Makes the directories that a plan asks for and the tenant does not have yet.
     fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
-        let image = images::tree(&self.layout, manifest)?;
+        let image = images::contents(&self.layout, manifest)?;
         let ensure = || -> io::Result<()> {
-            let image: OwnedFd = File::open(&image)?.into();
+            let image: OwnedFd = File::open(image.path())?.into();
             let dirs: OwnedFd = File::open(&plan.dirs)?.into();
             let mut unsynced = Unsynced::default();
             if !seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?.is_empty() {

@@ -17,6 +17,7 @@ use std::{
 
 use tenant::{
     Allocation, Layout, Plan,
+    kernel::image::Contents,
     limits::DiskLimits,
     record::{self, Durability},
 };
@@ -65,7 +66,7 @@ pub struct Creation<'a> {
     /// What it will be started with.
     pub plan: &'a Plan,
     /// The files of its image.
-    pub image: PathBuf,
+    pub image: Contents,
     /// What its identity says.
     pub identity: Identity<'a>,
     /// What it may store.
@@ -137,7 +138,7 @@ impl Creation<'_> {
 
     fn seed(&mut self) -> io::Result<()> {
         let dirs = open(&self.staged().join("dirs"))?;
-        let image = open(&self.image)?;
+        let image = open(&self.image.path())?;
         ensure_stores(self.plan, &image, &dirs, &mut self.unsynced)?;
         write_identity(self.plan, self.identity, &image, &dirs, &mut self.unsynced)
     }

@@ -8,7 +8,7 @@ use tenant::{
     config::ParseError,
     file_error::FileError,
     image::ManifestError,
-    kernel::KernelError,
+    kernel::{KernelError, image::VerityError},
     load::LoadPlanError,
     plan::PlanError,
     profile::LoadError,
@@ -261,6 +261,9 @@ impl StoreError {
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
             Self::Storage { .. } => "put it on ext4, xfs, btrfs or tmpfs, or choose another --root",
             Self::Manifest { .. } => "check the image: rootfsctl verify",
+            Self::Kernel(error) if VerityError::of(error).is_some() => {
+                return VerityError::of(error).map(|error| error.help().to_owned());
+            }
             Self::Destroy { .. } => "repeat it when the cause is gone: tenantctl destroy",
             _ => match self.io_kind() {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -12,8 +12,9 @@ use tenant::{
     allocation::Pinned,
     file_error::FileError,
     ids::Digest,
-    image::{ImageFormat, ImageRef, Manifest, VersionRef},
-    kernel::{Kernel, Linux},
+    image::{ImageRef, Manifest, VersionRef},
+    kernel::image::Contents,
+    plan::ImageSource,
     record,
 };
 
@@ -85,17 +86,10 @@ fn by_prefix(versions: &Path, prefix: &str) -> Result<Result<Digest, usize>, Sto
     })
 }
 
-/// A directory with the version's files; an erofs version is mounted for that.
+/// The files of a version.
 ///
 /// # Errors
-/// It cannot be mounted.
-pub fn tree(layout: &Layout, manifest: &Manifest) -> Result<PathBuf, StoreError> {
-    match manifest.format {
-        ImageFormat::Tree => Ok(layout.tree(&manifest.image, &manifest.digest)),
-        ImageFormat::Erofs => {
-            let at = layout.image_mount(&manifest.digest);
-            Linux::new().image_mount(&layout.erofs(&manifest.image, &manifest.digest), &at)?;
-            Ok(at)
-        }
-    }
+/// They cannot be mounted.
+pub fn contents(layout: &Layout, manifest: &Manifest) -> Result<Contents, StoreError> {
+    Ok(Contents::open(&ImageSource::of(layout, manifest))?)
 }

@@ -262,7 +262,7 @@ impl Store {
             allocation: &allocation,
             config: &text,
             plan: &plan,
-            image: images::tree(&self.layout, &manifest)?,
+            image: images::contents(&self.layout, &manifest)?,
             identity: Identity { host_name: &self.facts.hostname },
             disk: tenant.disk,
             unsynced: Unsynced::default(),

@@ -9,6 +9,7 @@ use std::{
 use tenant::{
     ids::Digest,
     image::{Boot, ImageFormat, Ready, TopEntry},
+    kernel::image::Contents,
 };
 
 use super::*;
@@ -63,6 +64,7 @@ impl Trial {
             tuned: false,
             size_bytes: 0,
             files: 0,
+            verity: None,
             boot: Boot {
                 init: vec!["/sbin/init".to_owned()],
                 stop_signal: "SIGRTMIN+3".to_owned(),
@@ -192,7 +194,7 @@ fn an_unfit_filesystem_is_refused_before_anything_is_made() {
 }
 
 /// What [`Store::create`] hands to its steps.
-fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, PathBuf, String) {
+fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Contents, String) {
     let text = edit::HEADER.to_owned();
     let tenant = store.resolve_text(name, &text).unwrap();
     let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
@@ -202,7 +204,7 @@ fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, PathBu
     allocation.pinned = pinned;
     let manifest = load::load_manifest(&store.layout, &allocation).unwrap();
     let plan = store.plan_of(&tenant, &allocation, &manifest, None).unwrap();
-    let image = images::tree(&store.layout, &manifest).unwrap();
+    let image = images::contents(&store.layout, &manifest).unwrap();
     (allocation, plan, image, text)
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Target {
     /// How the version is stored.
     #[arg(long, value_enum, default_value_t = Format::Tree)]
     pub(crate) format: Format,
+    /// Have every block checked when it is read: a damaged one is an I/O error, never wrong data.
+    #[arg(long)]
+    pub(crate) verity: bool,
 }
 
 /// How a version is stored.
@@ -115,7 +118,7 @@ impl Target {
             Format::Tree => ImageFormat::Tree,
             Format::Erofs => ImageFormat::Erofs,
         };
-        Request { image, channel: self.channel.clone(), format, source, tuned }
+        Request { image, channel: self.channel.clone(), format, source, tuned, verity: self.verity }
     }
 }
 

@@ -5,9 +5,9 @@ use rootfs_tools::{
     rootdir::RootDir,
 };
 use serde::Serialize;
-use tenant::image::ImageRef;
+use tenant::{image::ImageRef, kernel::image::Contents};
 
-use super::{Context, Failure, printable, verify::Contents};
+use super::{Context, Failure, printable, verify};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,7 +29,7 @@ struct Diff {
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let open = |reference: &ImageRef| {
         let digest = context.store.resolve(reference)?;
-        Contents::open(context, &reference.image, &digest)
+        verify::open(context, &reference.image, &digest)
     };
     let (old, new) = (open(&args.old)?, open(&args.new)?);
     let diff = Diff {

@@ -22,7 +22,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     } else {
         let reference = reference(&args.image)?;
         let digest = context.store.resolve(&reference)?;
-        let tree = super::verify::Contents::open(context, &reference.image, &digest)?;
+        let tree = super::verify::open(context, &reference.image, &digest)?;
         lint::check(&lint::open(&tree.path())?)
     };
     context.print(&findings, || {

@@ -1,6 +1,6 @@
 //! `rootfsctl list`.
 
-use tenant::image::ImageName;
+use tenant::image::{ImageName, Manifest};
 
 use super::{Context, Failure, bytes, table};
 
@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
                 channels.join(","),
                 version.tenants.len().to_string(),
                 bytes(manifest.size_bytes),
-                format!("{:?}", manifest.format).to_lowercase(),
+                format(manifest),
                 if manifest.tuned { "yes" } else { "no" }.to_owned(),
                 manifest.created.clone(),
                 manifest.os.clone(),
@@ -38,4 +38,10 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         });
         table(&header, rows)
     })
+}
+
+/// `tree`, `erofs`, or with a hash tree `erofs+verity`.
+fn format(manifest: &Manifest) -> String {
+    let verity = if manifest.verity.is_some() { "+verity" } else { "" };
+    format!("{:?}{verity}", manifest.format).to_lowercase()
 }

@@ -1,7 +1,10 @@
 //! `rootfsctl show`.
 
 use serde::Serialize;
-use tenant::image::{ChannelName, ImageFormat, ImageRef, Manifest};
+use tenant::{
+    image::{ChannelName, ImageRef, Manifest},
+    plan::ImageSource,
+};
 
 use super::{Context, Failure};
 
@@ -27,9 +30,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let shown = Shown {
         channels: channels.into_iter().filter(|(_, at)| *at == digest).map(|(channel, _)| channel).collect(),
         tenants: context.store.pins()?.remove(&(image.clone(), digest)).unwrap_or_default(),
-        path: match manifest.format {
-            ImageFormat::Tree => context.layout.tree(image, &digest),
-            ImageFormat::Erofs => context.layout.erofs(image, &digest),
+        path: match ImageSource::of(&context.layout, &manifest) {
+            ImageSource::Tree(tree) => tree,
+            ImageSource::Erofs { image, .. } => image.file,
         },
         manifest,
     };

@@ -1,15 +1,18 @@
 //! `rootfsctl verify`, and the way into a version however it is stored.
 
-use std::path::PathBuf;
+use std::io;
 
-use rootfs_tools::{Outcome, digest, erofs::Mounted, progress::Progress, tree};
+use rootfs_tools::{Outcome, digest, erofs::ErofsError, progress::Progress, tree, tree::TreeError, verity};
+use rustix::io::Errno;
 use serde::Serialize;
 use tenant::{
     ids::Digest,
     image::{ImageFormat, ImageName, ImageRef},
+    kernel::image::Contents,
+    plan::ImageSource,
 };
 
-use super::{Context, Failure, Refusal};
+use super::{Context, Failure, Refusal, printable};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -22,37 +25,54 @@ struct Verified {
     image: ImageName,
     digest: Digest,
     intact: bool,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
 }
 
-/// The files of a version: its tree, or its erofs file mounted for this process alone.
-pub(crate) enum Contents {
-    Tree(PathBuf),
-    Erofs(Mounted),
+/// The files of a version.
+pub(crate) fn open(context: &Context, image: &ImageName, digest: &Digest) -> Result<Contents, Failure> {
+    let manifest = context.store.manifest(image, digest)?;
+    Ok(Contents::open(&ImageSource::of(&context.layout, &manifest)).map_err(ErofsError::from)?)
 }
 
-impl Contents {
-    pub(crate) fn open(context: &Context, image: &ImageName, digest: &Digest) -> Result<Self, Failure> {
-        Ok(match context.store.manifest(image, digest)?.format {
-            ImageFormat::Tree => Self::Tree(context.layout.tree(image, digest)),
-            ImageFormat::Erofs => Self::Erofs(Mounted::open(&context.layout.erofs(image, digest))?),
-        })
-    }
+/// Whether the disk, or what watches over it, says that something is not what was written.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN))
+}
 
-    pub(crate) fn path(&self) -> PathBuf {
-        match self {
-            Self::Tree(path) => path.clone(),
-            Self::Erofs(mounted) => mounted.path(),
+/// What is wrong with a version, if anything is.
+fn damage(context: &Context, image: &ImageName, digest: &Digest) -> Result<Option<String>, Failure> {
+    let manifest = context.store.manifest(image, digest)?;
+    let contents = match Contents::open(&ImageSource::of(&context.layout, &manifest)) {
+        Ok(contents) => contents,
+        Err(error) if is_damage(&error.source) => return Ok(Some(format!("{error}: {}", error.source))),
+        Err(error) => return Err(ErofsError::from(error).into()),
+    };
+    let path = contents.path();
+    let read = || {
+        let entries = tree::walk(&path)?;
+        Ok((digest::digest(&path, &entries)?, entries))
+    };
+    let (found, entries) = match read() {
+        Ok(found) => found,
+        Err(TreeError::Read { path: file, source }) if is_damage(&source) => {
+            let file = file.strip_prefix(&path).unwrap_or(&file);
+            return Ok(Some(format!("/{} cannot be read: {source}", printable(&file.to_string_lossy()))));
         }
+        Err(error) => return Err(error.into()),
+    };
+    if digest::of_version(&found, manifest.format, manifest.verity.is_some()) != *digest {
+        return Ok(Some("it has other files, or other bytes in them".to_owned()));
     }
-
-    fn digest(&self) -> Result<Digest, Failure> {
-        let path = self.path();
-        let found = digest::digest(&path, &tree::walk(&path)?)?;
-        Ok(match self {
-            Self::Tree(_) => found,
-            Self::Erofs(_) => digest::of_erofs(&found),
-        })
-    }
+    let Some(protected) = manifest.verity.filter(|_| manifest.format == ImageFormat::Tree) else {
+        return Ok(None);
+    };
+    Ok(match verity::measure(&path, &entries)? {
+        Err(file) => Some(format!("/{} is not protected", printable(&file.to_string_lossy()))),
+        Ok(found) if found != protected => Some("its files are protected by other digests".to_owned()),
+        Ok(_) => None,
+    })
 }
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
@@ -70,13 +90,14 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let mut verified = Vec::new();
     for (image, digest) in versions {
         progress.step(&format!("reading {image}@{}", digest.short()));
-        let intact = Contents::open(context, &image, &digest)?.digest()? == digest;
-        verified.push(Verified { image, digest, intact });
+        let damage = damage(context, &image, &digest)?;
+        verified.push(Verified { image, digest, intact: damage.is_none(), damage });
     }
     progress.finish();
     context.print(&verified, || {
-        let line = |v: &Verified| {
-            format!("{} {}@{}\n", if v.intact { "intact" } else { "DAMAGED" }, v.image, v.digest)
+        let line = |v: &Verified| match &v.damage {
+            None => format!("intact {}@{}\n", v.image, v.digest),
+            Some(damage) => format!("DAMAGED {}@{}: {damage}\n", v.image, v.digest),
         };
         verified.iter().map(line).collect()
     })?;

@@ -14,7 +14,7 @@ pub use undo::{Undo, everything};
 use std::path::Path;
 
 use crate::{
-    kernel::{Kernel, KernelError, LinkError, Payload, nft::FilterError},
+    kernel::{Kernel, KernelError, LinkError, Payload, image::VerityError, nft::FilterError},
     name::TenantName,
     plan::Plan,
 };
@@ -35,14 +35,16 @@ pub struct StartError {
 impl StartError {
     /// The remedy, where the fault itself tells one.
     pub fn help(&self) -> Option<String> {
-        link_help(&self.source)
+        remedy(&self.source)
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, and for a filter that cannot be set.
-pub fn link_help(error: &KernelError) -> Option<String> {
-    let filter = FilterError::of(error).map(|error| error.help().to_owned());
-    filter.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
+/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, and for an image
+/// whose blocks cannot be checked.
+pub fn remedy(error: &KernelError) -> Option<String> {
+    let filter = FilterError::of(error).map(FilterError::help);
+    let known = filter.or_else(|| VerityError::of(error).map(VerityError::help)).map(str::to_owned);
+    known.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
 }
 
 fn leftovers(cleanup: &[KernelError]) -> String {

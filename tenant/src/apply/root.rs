@@ -30,8 +30,8 @@ const DEV: ByteSize = ByteSize(64 << 10);
 pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Result<Vec<Prepared<K::Fd>>> {
     let image = match &plan.image {
         ImageSource::Tree(tree) => tree,
-        ImageSource::Erofs { file, mount } => {
-            kernel.image_mount(file, mount)?;
+        ImageSource::Erofs { image, mount } => {
+            kernel.image_mount(image, mount)?;
             mount
         }
     };

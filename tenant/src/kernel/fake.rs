@@ -18,7 +18,7 @@ use crate::{
     ids::UidRange,
     name::TenantName,
     net::LinkName,
-    plan::{FilterPlan, Plan},
+    plan::{ErofsImage, FilterPlan, Plan},
 };
 
 /// What exists on the fake host, as text: `cgroup /a/b`, `link t1-0`, `process 100`.
@@ -180,8 +180,8 @@ impl Kernel for Fake {
         Ok(self.open("user namespace"))
     }
 
-    fn image_mount(&self, file: &Path, _at: &Path) -> Result<()> {
-        self.call("mount image", file.display())
+    fn image_mount(&self, image: &ErofsImage, _at: &Path) -> Result<()> {
+        self.call("mount image", image.file.display())
     }
 
     fn layer_namespace(&self) -> Result<()> {

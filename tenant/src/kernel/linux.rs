@@ -4,14 +4,14 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Top, Veth, cgroup, device, mount, netlink, nft, process,
+    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process,
 };
 use crate::{
     device::DeviceRule,
     ids::UidRange,
     name::TenantName,
     net::LinkName,
-    plan::{FilterPlan, Plan},
+    plan::{ErofsImage, FilterPlan, Plan},
 };
 
 /// The running Linux kernel. Its methods need root and a process with a single thread.
@@ -86,8 +86,8 @@ impl Kernel for Linux {
         process::user_namespace(uids)
     }
 
-    fn image_mount(&self, file: &Path, at: &Path) -> Result<()> {
-        mount::image_mount(file, at)
+    fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()> {
+        image::mount(image, at)
     }
 
     fn layer_namespace(&self) -> Result<mount::LayerNamespace> {

@@ -1,18 +1,20 @@
 //! The kernel, as narrow as a tenant needs it.
 //!
 //! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
-//! keeps a table of what would exist and can fail at any step. `raw.rs` holds the only unsafe code.
+//! keeps a table of what would exist and can fail at any step. `raw/` holds the only unsafe code.
 
 mod cgroup;
 pub mod confine;
 mod device;
 mod fake;
+pub mod image;
 mod inside;
 mod linux;
 mod mount;
 mod netlink;
 pub mod nft;
 mod process;
+mod program;
 pub mod pty;
 pub mod raw;
 mod reaper;
@@ -30,7 +32,7 @@ use crate::{
     ids::UidRange,
     name::TenantName,
     net::{Cidr, LinkName},
-    plan::{FilterPlan, Plan},
+    plan::{ErofsImage, FilterPlan, Plan},
 };
 
 /// A request to the kernel that failed.
@@ -291,8 +293,8 @@ pub trait Kernel {
     /// uid so that its pools (inotify, …) are the tenant's own.
     fn user_namespace(&self, uids: UidRange) -> Result<Self::Fd>;
 
-    /// Mounts an erofs file at a directory unless it is mounted there already.
-    fn image_mount(&self, file: &Path, at: &Path) -> Result<()>;
+    /// Mounts an erofs image at a directory unless it is mounted there already.
+    fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()>;
     /// Moves this process into a mount namespace of its own, where trees can be attached: before Linux 6.15
     /// overlayfs takes no layer that is mounted nowhere, and of no detached tree a part can be copied.
     fn layer_namespace(&self) -> Result<Self::LayerNamespace>;

@@ -20,8 +20,8 @@ use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat, openat2},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-        fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
-        mount_change, move_mount, open_tree,
+        fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+        open_tree,
     },
 };
 
@@ -68,7 +68,7 @@ fn new_filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFla
     create(context, attributes)
 }
 
-fn create(context: OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+pub(super) fn create(context: OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     fsconfig_create(context.as_fd()).map_err(|error| explain(&context, error))?;
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
@@ -95,32 +95,6 @@ pub(super) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: A
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
     new_filesystem(kind, options, attributes).map_err(|error| KernelError::new("mount", kind, error))
-}
-
-pub(super) fn image_mount(file: &Path, at: &Path) -> Result<()> {
-    let mount = || -> io::Result<()> {
-        fs::create_dir_all(at)?;
-        let lock = File::create(at.with_extension("lock"))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-        if is_mount_point(at)? {
-            return Ok(());
-        }
-        let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(context.as_fd(), "source", file)?;
-        fsconfig_set_flag(context.as_fd(), "ro")?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-            | MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let tree = create(context, attributes)?;
-        Ok(move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
-    };
-    mount().map_err(|error| KernelError::new("mount image", file.display(), error))
-}
-
-fn is_mount_point(dir: &Path) -> io::Result<bool> {
-    let here = rustix::fs::stat(dir)?;
-    let above = rustix::fs::stat(dir.parent().unwrap_or(dir))?;
-    Ok(here.st_dev != above.st_dev)
 }
 
 pub(super) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {

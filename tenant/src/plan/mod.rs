@@ -22,7 +22,9 @@ pub use devices::DevicePlan;
 pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
 pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
-pub use root::{CREDENTIALS, DevNode, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name};
+pub use root::{
+    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
+};
 pub use security::{Argument, Deny, SecurityPlan};
 
 use crate::{
@@ -215,7 +217,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
     if allocation.state != RecordState::Ready {
         return Err(PlanError::NotReady(allocation.state));
     }
-    let erofs = (manifest.format == ImageFormat::Erofs).then_some(("an erofs image", EROFS_FILES));
+    // One with a hash tree is on a block device.
+    let is_mounted_file = manifest.format == ImageFormat::Erofs && manifest.verity.is_none();
+    let erofs = is_mounted_file.then_some(("an erofs image", EROFS_FILES));
     for (feature, need) in [("an overlay over idmapped mounts", OLDEST_KERNEL)].into_iter().chain(erofs) {
         if facts.kernel < need {
             return Err(PlanError::Kernel { feature, need, have: facts.kernel });
@@ -233,7 +237,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
         devices: devices::plan(tenant.devices.as_deref()),
         uids: allocation.uid_base,
-        image: root::image_source(layout, manifest),
+        image: ImageSource::of(layout, manifest),
         dirs: layout.dirs(&tenant.name),
         root: root::plan(tenant, manifest, credentials)?,
         attach_layers: !facts.kernel.takes_detached_layers(),

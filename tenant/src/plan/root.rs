@@ -8,6 +8,7 @@ use super::PlanError;
 use crate::{
     config::{Policy, RootMode, Tenant},
     credentials::Credential,
+    ids::Digest,
     image::{ImageFormat, Manifest, TopEntry},
     layout::Layout,
     limits::ByteSize,
@@ -23,10 +24,49 @@ pub enum ImageSource {
     /// A file with an erofs filesystem, mounted once for all tenants.
     Erofs {
         /// The file.
-        file: PathBuf,
+        #[serde(flatten)]
+        image: ErofsImage,
         /// Where it is mounted.
         mount: PathBuf,
     },
+}
+
+/// A file with an erofs filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErofsImage {
+    /// The file.
+    pub file: PathBuf,
+    /// What each block of it is checked against when it is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verity: Option<HashTree>,
+}
+
+/// The hash tree of a file, see veritysetup(8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HashTree {
+    /// The file that it is in.
+    pub file: PathBuf,
+    /// The hash at its root, which stands for every bit of the image.
+    pub root_hash: Digest,
+}
+
+impl ImageSource {
+    /// How a version is stored.
+    pub fn of(layout: &Layout, manifest: &Manifest) -> Self {
+        let Manifest { image, digest, .. } = manifest;
+        match manifest.format {
+            ImageFormat::Tree => Self::Tree(layout.tree(image, digest)),
+            ImageFormat::Erofs => Self::Erofs {
+                image: ErofsImage {
+                    file: layout.erofs(image, digest),
+                    verity: manifest
+                        .verity
+                        .map(|root_hash| HashTree { file: layout.hash_tree(image, digest), root_hash }),
+                },
+                mount: layout.image_mount(digest),
+            },
+        }
+    }
 }
 
 /// A directory of the skeleton.
@@ -205,16 +245,6 @@ pub(super) const ALWAYS: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
 /// and the whole root is `root-overlay`.
 pub fn store_name(path: Option<&TenantPath>) -> String {
     path.map_or("root-overlay", TenantPath::relative).to_owned()
-}
-
-pub(super) fn image_source(layout: &Layout, manifest: &Manifest) -> ImageSource {
-    match manifest.format {
-        ImageFormat::Tree => ImageSource::Tree(layout.tree(&manifest.image, &manifest.digest)),
-        ImageFormat::Erofs => ImageSource::Erofs {
-            file: layout.erofs(&manifest.image, &manifest.digest),
-            mount: layout.image_mount(&manifest.digest),
-        },
-    }
 }
 
 pub(super) fn plan(

@@ -63,7 +63,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
-    apply::{StartError, link_help},
+    apply::{StartError, remedy},
     file_error::FileError,
     kernel::{KernelError, Linux},
     layout::Layout,
@@ -179,7 +179,7 @@ impl RunError {
             Self::Busy(_) => Some("stop it first, or use it as it is: tenantctl stop NAME".to_owned()),
             Self::Load(error) => error.help().map(str::to_owned),
             Self::Sweep(error) => {
-                Some(link_help(error).unwrap_or_else(|| {
+                Some(remedy(error).unwrap_or_else(|| {
                     "end what still uses it; the cgroup's cgroup.procs names it".to_owned()
                 }))
             }

@@ -76,6 +76,7 @@ pub(crate) fn manifest() -> Manifest {
         tuned: true,
         size_bytes: 1,
         files: 1,
+        verity: None,
         boot: Boot {
             init: vec!["/sbin/init".to_owned()],
             stop_signal: "SIGRTMIN+3".to_owned(),

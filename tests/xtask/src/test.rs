@@ -12,7 +12,7 @@ use crate::{native, sh, vm};
 /// Options of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Which tests: those that run anywhere, those that need root, or both; those in a virtual machine.
+    /// Which tests: those that run anywhere, those that need root, those in a virtual machine, or all.
     #[arg(long, default_value = "all")]
     tier: Tier,
     /// Refuse to install missing Debian packages.
@@ -33,7 +33,7 @@ enum Tier {
     Native,
     /// The package on a whole Debian, and some native tests on other kernels, in a virtual machine.
     Vm,
-    /// Pure and native.
+    /// All of them.
     All,
 }
 
@@ -59,7 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if has(Tier::Pure) {
         pure(options, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }
-    if options.tier == Tier::Vm {
+    // Before the native tier, which leaves this machine's network.
+    if has(Tier::Vm) {
         let wanted = vm::Wanted { no_install: options.no_install, filter: options.filter.as_deref() };
         vm::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }

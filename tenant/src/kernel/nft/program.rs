@@ -1,14 +1,14 @@
 //! Running nft(8): text in, JSON out.
 
 use std::{
-    env, io,
+    io,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use super::{
-    super::{KernelError, Result},
+    super::{KernelError, Result, program},
     FilterError,
     item::Family,
     listing::Listing,
@@ -41,12 +41,7 @@ impl Nft {
     /// # Errors
     /// `NotFound`.
     pub fn find() -> Result<Self> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let dirs =
-            env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
-        let mut programs = dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join("nft"));
-        let program = programs.find(|program| program.is_file());
-        program.map(Self).ok_or_else(|| {
+        program::find("nft").map(Self).ok_or_else(|| {
             let reason = io::Error::new(io::ErrorKind::NotFound, FilterError::NotInstalled);
             KernelError::new("run", "nft", reason)
         })

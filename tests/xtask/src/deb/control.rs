@@ -24,6 +24,7 @@ const DEPENDS: &[&str] = &["nftables (>= 1.0.6)", "systemd (>= 252)"];
 /// What most hosts want: machined, images of Debian and busybox, images as one file, operators that are not root.
 const RECOMMENDS: &[&str] = &[
     "busybox-static",
+    "cryptsetup-bin",
     "debian-archive-keyring",
     "dbus",
     "erofs-utils",

@@ -14,31 +14,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+mod select;
+
+use self::select::{KERNELS, Kernel, Program, Tests};
 use crate::{
     deb, native, packages, programs, sh,
     test::{Count, counted},
 };
-
-/// The test programs, by the tier they were made for.
-struct Tests {
-    native: Vec<PathBuf>,
-    machine: Vec<PathBuf>,
-}
-
-impl Tests {
-    fn program(&self, program: &Program) -> Result<&Path> {
-        let (paths, name) = match program {
-            Native(name, _) => (&self.native, (*name).to_owned()),
-            Machine(_) => (&self.machine, program.name()),
-        };
-        let is_it = |path: &&PathBuf| {
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            file.rsplit_once('-').is_some_and(|(stem, _)| stem.replace('_', "-") == name.replace('_', "-"))
-        };
-        let found = paths.iter().find(is_it);
-        found.map(PathBuf::as_path).with_context(|| format!("there is no test program {name}"))
-    }
-}
 
 /// What is wanted of a run.
 pub(crate) struct Wanted<'a> {
@@ -46,60 +28,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) filter: Option<&'a str>,
 }
 
-/// A kernel, and which test programs run on it; between two stages the machine is rebooted.
-struct Kernel {
-    /// Start of its version.
-    series: &'static str,
-    stages: &'static [&'static [Program]],
-}
-
-/// A test program.
-enum Program {
-    /// One of the native tier, with a host of its own for each test; only the tests whose names hold the second.
-    Native(&'static str, &'static str),
-    /// One that is about the machine itself, with the package installed; in `tests/vm/`.
-    Machine(&'static str),
-}
-use Program::{Machine, Native};
-
-impl Program {
-    /// Its file on the second disk.
-    fn name(&self) -> String {
-        match self {
-            Native(name, _) => format!("native-{name}"),
-            Machine(name) => format!("vm-{name}"),
-        }
-    }
-
-    fn only(&self) -> &'static str {
-        match self {
-            Native(_, only) => only,
-            Machine(_) => "",
-        }
-    }
-}
-
-const KERNELS: [Kernel; 2] = [
-    // That of Debian 12's backports: what a host is expected to have.
-    Kernel {
-        series: "6.12.",
-        stages: &[
-            &[
-                Native("nics", "vlan"),
-                Machine("package"),
-                Machine("units"),
-                Machine("limits"),
-                Machine("machined"),
-                Machine("faults"),
-                Machine("quota"),
-                Machine("before-reboot"),
-            ],
-            &[Machine("after-reboot")],
-        ],
-    },
-    // Debian 12's own: the oldest that is taken.
-    Kernel { series: "6.1.", stages: &[&[Native("isolation", ""), Machine("package")]] },
-];
+/// The programs of each stage, and which of their tests.
+type Stages = [Vec<(Program, String)>];
 
 /// Images that the tests boot.
 const IMAGES: [&str; 2] = ["debian", "busybox"];
@@ -109,9 +39,9 @@ const MEMORY: u32 = 4096;
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// The Debian that the machine boots, of which both kernels are a part.
-const DEBIAN: &str = include_str!("vm/debian.sh");
+const DEBIAN: &str = include_str!("debian.sh");
 /// What its one service runs.
-const RUN: &str = include_str!("vm/run.sh");
+const RUN: &str = include_str!("run.sh");
 
 /// Boots a machine for each kernel and runs native tests in it.
 pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
@@ -121,13 +51,17 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = native::images(&bin, &IMAGES)?;
-    let tests = Tests { native: native::build_tests("native")?, machine: native::build_tests("vm")? };
+    let tests = Tests::build()?;
     let packages = [deb::build("")?, deb::build("+newer")?];
     let dir = sh::target().join("tenantry-cache/vm");
     let machine = machine(&dir)?;
     for kernel in &KERNELS {
-        let payload = payload(&dir, &bin, &images, &tests, &packages, kernel, wanted.filter)?;
-        *count += boot(&dir, &machine, &payload, kernel)?;
+        let stages = kernel.stages(&tests, wanted.filter)?;
+        if stages.is_empty() {
+            continue;
+        }
+        let payload = payload(&dir, &bin, &images, &tests, &packages, &stages)?;
+        *count += boot(&dir, &machine, &payload, kernel, &stages)?;
     }
     Ok(())
 }
@@ -165,8 +99,7 @@ fn payload(
     images: &Path,
     tests: &Tests,
     packages: &[PathBuf],
-    kernel: &Kernel,
-    filter: Option<&str>,
+    stages: &Stages,
 ) -> Result<PathBuf> {
     let tree = dir.join("payload");
     if tree.exists() {
@@ -180,14 +113,13 @@ fn payload(
     for package in packages {
         fs::copy(package, tree.join(package.file_name().unwrap_or_default()))?;
     }
-    for (stage, programs) in kernel.stages.iter().enumerate() {
+    for (stage, programs) in stages.iter().enumerate() {
         let mut list = String::new();
-        for program in *programs {
+        for (program, only) in programs {
             let to = tree.join("tests").join(program.name());
             // The debug information of all of them would not fit.
             let from = tests.program(program)?.to_string_lossy().into_owned();
             sh::read(sh::command("objcopy", &["--strip-debug", &from, &to.to_string_lossy()]))?;
-            let only = filter.unwrap_or_else(|| program.only());
             list.push_str(&format!("{} {only}\n", program.name()));
         }
         fs::write(tree.join(format!("stage-{}", stage + 1)), list)?;
@@ -209,7 +141,7 @@ fn payload(
     Ok(disk)
 }
 
-fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel) -> Result<Count> {
+fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel, stages: &Stages) -> Result<Count> {
     let console = dir.join(format!("console-{}log", kernel.series));
     let journal = dir.join(format!("journal-{}log", kernel.series));
     let file = |what: &str| -> Result<String> {
@@ -229,7 +161,7 @@ fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel) -> Result<C
         .args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"])
         .args(["-serial", &format!("file:{}", journal.display())])
         .args(["-display", "none", "-monitor", "none", "-nic", "none"]);
-    let programs: Vec<String> = kernel.stages.iter().copied().flatten().map(Program::name).collect();
+    let programs: Vec<String> = stages.iter().flatten().map(|(program, _)| program.name()).collect();
     println!(
         "\n     Running {} on Linux {}",
         programs.join(", "),

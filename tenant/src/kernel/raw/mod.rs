@@ -1,10 +1,21 @@
 //! System calls that neither rustix nor nix has in the form needed here: the only unsafe code.
+//!
+//! | file | what it handles |
+//! |---|---|
+//! | `files` | what a file is besides its bytes: projects and their quotas, fs-verity |
+//! | `mod` | processes, mounts, terminals, device programs |
 #![allow(unsafe_code)]
+
+mod files;
 
 use std::{
     ffi::{CStr, CString},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+pub use files::{
+    ProjectQuota, enable_verity, project, project_quota, set_project, set_project_quota, verity_digest,
 };
 
 /// `CLONE_INTO_CGROUP` of clone3(2); libc defines it as 0.
@@ -144,116 +155,6 @@ pub fn seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()> {
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// `struct fsxattr` of linux/fs.h.
-#[repr(C)]
-#[derive(Default)]
-struct FsXattr {
-    flags: u32,
-    extsize: u32,
-    nextents: u32,
-    projid: u32,
-    cowextsize: u32,
-    pad: [u8; 8],
-}
-
-/// `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR`: `_IOR('X', 31, struct fsxattr)` and `_IOW('X', 32, …)`.
-const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
-const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
-/// What is made in the directory belongs to its project.
-const FS_XFLAG_PROJINHERIT: u32 = 0x200;
-
-/// The project of a file, 0 for none; see ioctl_xfs_fsgetxattr(2), which other filesystems have as well.
-///
-/// # Errors
-/// The kernel's; `ENOTTY` and `EOPNOTSUPP` on filesystems without projects.
-pub fn project(file: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(fs_xattr(file)?.projid)
-}
-
-fn fs_xattr(file: BorrowedFd<'_>) -> io::Result<FsXattr> {
-    let mut attributes = FsXattr::default();
-    // SAFETY: the request writes one struct fsxattr, which `attributes` has the layout and size of.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FSGETXATTR, &raw mut attributes) };
-    if result == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Puts a file into a project; a directory hands it on to what is made in it from now on.
-///
-/// # Errors
-/// The kernel's; `EOPNOTSUPP`, `EINVAL` or `ENOTTY` on filesystems without projects.
-pub fn set_project(file: BorrowedFd<'_>, project: u32, is_directory: bool) -> io::Result<()> {
-    let mut attributes = fs_xattr(file)?;
-    attributes.projid = project;
-    if is_directory {
-        attributes.flags |= FS_XFLAG_PROJINHERIT;
-    }
-    // SAFETY: the request reads one struct fsxattr, which `attributes` has the layout and size of.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FSSETXATTR, &raw const attributes) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// What a project may have and has; see quotactl_fd in quotactl(2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProjectQuota {
-    /// Most KiB, 0 for any number.
-    pub max_kib: u64,
-    /// Most inodes, 0 for any number.
-    pub max_inodes: u64,
-    /// Bytes in use.
-    pub used: u64,
-    /// Inodes in use.
-    pub inodes: u64,
-}
-
-/// `PRJQUOTA` of linux/quota.h.
-const PRJQUOTA: i32 = 2;
-
-fn quotactl(file: BorrowedFd<'_>, command: i32, project: u32, quota: &mut libc::dqblk) -> io::Result<()> {
-    // SAFETY: both commands used here read or write one struct dqblk, which `quota` is.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_quotactl_fd,
-            file.as_raw_fd(),
-            (command << 8) | PRJQUOTA,
-            project,
-            std::ptr::from_mut(quota),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn no_quota() -> libc::dqblk {
-    // SAFETY: it has only integers, for which zeroes are a value.
-    unsafe { std::mem::zeroed() }
-}
-
-/// Sets the limits of a project, on the filesystem that `file` is on; what is in use is not looked at.
-///
-/// # Errors
-/// The kernel's; `ESRCH` where project quotas are not turned on, `ENOSYS` where it has none.
-pub fn set_project_quota(file: BorrowedFd<'_>, project: u32, limits: ProjectQuota) -> io::Result<()> {
-    let mut quota = no_quota();
-    quota.dqb_bhardlimit = limits.max_kib;
-    quota.dqb_ihardlimit = limits.max_inodes;
-    quota.dqb_valid = libc::QIF_BLIMITS | libc::QIF_ILIMITS;
-    quotactl(file, libc::Q_SETQUOTA, project, &mut quota)
-}
-
-/// The limits and the use of a project, on the filesystem that `file` is on.
-///
-/// # Errors
-/// As [`set_project_quota`].
-pub fn project_quota(file: BorrowedFd<'_>, project: u32) -> io::Result<ProjectQuota> {
-    let mut quota = no_quota();
-    quotactl(file, libc::Q_GETQUOTA, project, &mut quota)?;
-    Ok(ProjectQuota {
-        max_kib: quota.dqb_bhardlimit,
-        max_inodes: quota.dqb_ihardlimit,
-        used: quota.dqb_curspace,
-        inodes: quota.dqb_curinodes,
-    })
 }
 
 /// Makes a terminal the controlling one of this session, see ioctl_tty(2).

@@ -1,0 +1,187 @@
+//! erofs images: mounted once for all tenants, through dm-verity where an image was published with a hash tree.
+//!
+//! A block of such an image that is not what it was published as is an I/O error for whoever reads it, never wrong
+//! data. The device goes with its last mount, so nothing has to be taken away after a crash.
+//!
+//! See `Documentation/filesystems/erofs.rst`, `Documentation/admin-guide/device-mapper/verity.rst`, veritysetup(8).
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    fs::{CWD, FlockOperation, flock},
+    mount::{
+        FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_set_flag, fsconfig_set_string, fsopen,
+        move_mount,
+    },
+};
+
+use super::{KernelError, Result, mount::create, program};
+use crate::plan::{ErofsImage, HashTree, ImageSource};
+
+/// Where device-mapper has its devices.
+const DEVICES: &str = "/dev/mapper";
+
+/// Why the blocks of an image cannot be checked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum VerityError {
+    /// There is no veritysetup(8).
+    #[error("veritysetup is not installed")]
+    NotInstalled,
+    /// What veritysetup says first.
+    #[error("veritysetup: {0}")]
+    Said(String),
+}
+
+impl VerityError {
+    /// The remedy.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotInstalled => "install it: apt-get install cryptsetup-bin",
+            Self::Said(_) => {
+                "the image is damaged (rootfsctl verify), or the kernel lacks dm-verity: modprobe dm-verity, or \
+                 publish the image without --verity"
+            }
+        }
+    }
+
+    /// The one behind an error, if it is one of these.
+    pub fn of(error: &KernelError) -> Option<&Self> {
+        error.source.get_ref()?.downcast_ref()
+    }
+}
+
+/// Mounts an image at a directory unless it is mounted there already.
+pub(super) fn mount(image: &ErofsImage, at: &Path) -> Result<()> {
+    let mount = || -> io::Result<()> {
+        fs::create_dir_all(at)?;
+        let lock = File::create(at.with_extension("lock"))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        if is_mount_point(at)? {
+            return Ok(());
+        }
+        let tree = detached(image)?;
+        Ok(move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    };
+    mount().map_err(|error| KernelError::new("mount image", image.file.display(), error))
+}
+
+fn is_mount_point(dir: &Path) -> io::Result<bool> {
+    let here = rustix::fs::stat(dir)?;
+    let above = rustix::fs::stat(dir.parent().unwrap_or(dir))?;
+    Ok(here.st_dev != above.st_dev)
+}
+
+/// The files of a version, however it is stored, for as long as this lives.
+#[derive(Debug)]
+pub enum Contents {
+    /// A directory.
+    Tree(PathBuf),
+    /// An erofs image that is mounted nowhere: it is reached by the descriptor, and gone with it.
+    Mounted(OwnedFd),
+}
+
+impl Contents {
+    /// Opens them; an erofs image is mounted for this process alone.
+    ///
+    /// # Errors
+    /// The image cannot be mounted, see [`VerityError::of`]. Before Linux 6.12 the kernel mounts no plain file.
+    pub fn open(source: &ImageSource) -> Result<Self> {
+        match source {
+            ImageSource::Tree(tree) => Ok(Self::Tree(tree.clone())),
+            ImageSource::Erofs { image, .. } => detached(image)
+                .map(Self::Mounted)
+                .map_err(|error| KernelError::new("mount image", image.file.display(), error)),
+        }
+    }
+
+    /// A path to their root, valid in this process as long as `self` lives.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Tree(path) => path.clone(),
+            Self::Mounted(fd) => PathBuf::from(format!("/proc/self/fd/{}/", fd.as_raw_fd())),
+        }
+    }
+}
+
+/// Mounts an image without attaching it to any directory.
+fn detached(image: &ErofsImage) -> io::Result<OwnedFd> {
+    let Some(tree) = &image.verity else { return filesystem(&image.file) };
+    // Whoever else sets this device up, or mounts it, waits: it must not go in between.
+    let lock = File::open(&tree.file)?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    let device = Device::of(&image.file, tree)?;
+    if device.path().exists()
+        && let Ok(mounted) = device.mount()
+    {
+        return Ok(mounted);
+    }
+    // There was none, or it went with its last mount in just this moment.
+    device.open()?;
+    device.mount()
+}
+
+fn filesystem(source: &Path) -> io::Result<OwnedFd> {
+    let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "source", source)?;
+    fsconfig_set_flag(context.as_fd(), "ro")?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
+    create(context, attributes)
+}
+
+/// The block device through which an image is read: one for all mounts of it, which so share their page cache.
+struct Device<'a> {
+    file: &'a Path,
+    tree: &'a HashTree,
+    name: String,
+}
+
+impl<'a> Device<'a> {
+    fn of(file: &'a Path, tree: &'a HashTree) -> io::Result<Self> {
+        // Another state directory may have the same image, on a disk of its own.
+        let (device, inode) = fs::metadata(file).map(|data| (data.dev(), data.ino()))?;
+        let name = format!("tenantry-{}-{device:x}-{inode:x}", tree.root_hash.short());
+        Ok(Self { file, tree, name })
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(DEVICES).join(&self.name)
+    }
+
+    fn open(&self) -> io::Result<()> {
+        let (file, tree) = (self.file.as_os_str(), self.tree.file.as_os_str());
+        let root_hash = self.tree.root_hash.hex();
+        veritysetup(["open".as_ref(), file, self.name.as_ref(), tree, root_hash.as_ref()])
+    }
+
+    /// Mounts it; from then on it goes with its last mount.
+    fn mount(&self) -> io::Result<OwnedFd> {
+        let mounted = filesystem(&self.path());
+        let closed = veritysetup(["close".as_ref(), "--deferred".as_ref(), self.name.as_ref()]);
+        // What could not be mounted may be gone already.
+        let mounted = mounted?;
+        closed.map(|()| mounted)
+    }
+}
+
+fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> io::Result<()> {
+    let program = program::find("veritysetup")
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, VerityError::NotInstalled))?;
+    let output = Command::new(program).args(args).env("LC_ALL", "C").stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+    Err(io::Error::other(VerityError::Said(first.to_owned())))
+}

@@ -1,0 +1,158 @@
+//! The last program: the package is upgraded, removed, purged, and comes back.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tenantry_tests::{
+    Output,
+    machine::{Unit, property, run, systemctl, tenantctl, until},
+};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of the two packages on the second disk.
+fn package(is_newer: bool) -> String {
+    let files = fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path());
+    let mut debs =
+        files.map(|path| path.to_string_lossy().into_owned()).filter(|path| path.ends_with(".deb"));
+    debs.find(|path| path.contains("+newer") == is_newer).expect("both packages are on the second disk")
+}
+
+fn install(is_newer: bool) -> Output {
+    let installed = run(&["dpkg", "--install", &package(is_newer)]).output();
+    if installed.status.success() {
+        until("hostd answers", || tenantctl(&["list"]).output().status.success());
+    }
+    installed
+}
+
+fn is_installed() -> bool {
+    let status = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", "tenantry"];
+    run(&status).output().text() == "installed"
+}
+
+/// The package is there, with no tenant.
+fn bare() {
+    if !is_installed() {
+        install(true).succeeded();
+    }
+    tenantctl(&["destroy", "--all", "--force", "--yes"]).output();
+}
+
+#[test]
+fn an_upgrade_keeps_what_was_disabled_and_edited() {
+    let _alone = alone();
+    bare();
+    let settings = "/etc/tenantry/hostd.toml";
+    let edited = format!("{}# mine\n", fs::read_to_string(settings).unwrap());
+    fs::write(settings, &edited).unwrap();
+    systemctl(&["disable", "tenants.target"]).ok();
+    let hostd = property("hostd.service", "MainPID");
+    install(false).succeeded();
+    install(true).succeeded();
+    assert_eq!(property("tenants.target", "UnitFileState"), "disabled");
+    assert_eq!(fs::read_to_string(settings).unwrap(), edited);
+    assert_ne!(property("hostd.service", "MainPID"), hostd, "hostd is the new one");
+    systemctl(&["enable", "tenants.target"]).ok();
+}
+
+#[test]
+fn a_removal_is_refused_while_tenants_run_and_then_leaves_them_for_the_next_installation() {
+    let _alone = alone();
+    bare();
+    let one = Unit::start("one", &[]);
+    let two = Unit::start("two", &[]);
+    one.systemctl("enable").ok();
+    let before = (one.boot(), two.boot(), property("hostd.service", "MainPID"));
+    let refused = run(&["dpkg", "--remove", "tenantry"]).output();
+    assert!(!refused.status.success());
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    for part in ["    one\n", "    two\n", "tenantctl stop --all"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert_eq!((one.boot(), two.boot(), property("hostd.service", "MainPID")), before);
+    assert!(is_installed());
+
+    tenantctl(&["stop", "--all"]).ok();
+    run(&["dpkg", "--remove", "tenantry"]).ok();
+    for unit in ["hostd.service", "hostd.socket", "tenants.target"] {
+        assert_ne!(property(unit, "ActiveState"), "active", "{unit}");
+    }
+    for gone in ["/usr/bin/tenantctl", "/usr/libexec/tenantry", "/lib/systemd/system/tenant@.service"] {
+        assert!(!Path::new(gone).exists(), "{gone} is still there");
+    }
+    for kept in ["/etc/tenantry/tenants/one.toml", "/var/lib/tenantry/tenants/one/allocation.toml"] {
+        assert!(Path::new(kept).exists(), "{kept} is gone");
+    }
+
+    install(true).succeeded();
+    one.awaits("active");
+    assert_eq!(two.active_state(), "inactive");
+    two.systemctl("start").ok();
+}
+
+#[test]
+fn a_forced_removal_stops_tenants_in_order() {
+    let _alone = alone();
+    bare();
+    let unit = Unit::start("three", &["--image", "debian"]);
+    let init = unit.boot()["pid"].to_string();
+    run(&["env", "TENANTRY_REMOVE=force", "dpkg", "--remove", "tenantry"]).ok();
+    assert!(!Path::new(&format!("/proc/{init}")).exists());
+    let journal = run(&["journalctl", "--no-pager", "-u", &unit.unit(), "-n", "30"]).ok().stdout;
+    assert!(journal.contains("Stopped tenant@three.service") && !journal.contains("SIGKILL"), "{journal}");
+    install(true).succeeded();
+    assert_eq!(unit.state(), "stopped");
+}
+
+#[test]
+fn a_purge_leaves_tenants_and_says_so_and_without_them_leaves_nothing() {
+    let _alone = alone();
+    bare();
+    let unit = Unit::create("four", &[]);
+    let said = run(&["dpkg", "--purge", "tenantry"]).ok();
+    assert!(said.stdout.contains("/var/lib/tenantry is left"), "{}", said.stdout);
+    assert!(!Path::new("/etc/tenantry/hostd.toml").exists() && !Path::new("/var/cache/tenantry").exists());
+    assert!(Path::new("/var/lib/tenantry/tenants/four/allocation.toml").exists());
+    install(true).succeeded();
+    drop(unit);
+
+    let images = "/var/lib/tenantry/images";
+    run(&["mv", images, "/var/tmp/images"]).ok();
+    fs::create_dir(images).unwrap();
+    run(&["dpkg", "--purge", "tenantry"]).ok();
+    for dir in ["/etc", "/usr", "/lib", "/var/lib", "/var/cache", "/var/log", "/run/systemd"] {
+        let find = run(&["find", dir, "-xdev", "-name", "*tenant*", "-not", "-path", "/var/lib/dpkg/*"]);
+        let left = find.args(["-not", "-path", "/var/log/journal/*"]).output().stdout;
+        assert_eq!(left, "", "left below {dir}");
+    }
+    assert!(!run(&["nft", "list", "tables"]).ok().stdout.contains("tenantry"));
+    assert!(
+        !run(&["systemctl", "list-units", "--all", "--no-legend", "*tenant*", "hostd*"])
+            .ok()
+            .stdout
+            .contains("loaded")
+    );
+
+    install(true).succeeded();
+    let _ = fs::remove_dir_all(images);
+    run(&["mv", "/var/tmp/images", images]).ok();
+}
+
+#[test]
+fn an_older_package_comes_back_and_runs_what_the_newer_one_ran() {
+    let _alone = alone();
+    bare();
+    let unit = Unit::start("five", &[]);
+    let boot = unit.boot();
+    install(false).succeeded();
+    assert_eq!(unit.boot(), boot);
+    assert_eq!(unit.says("hostname"), "five");
+    unit.systemctl("restart").ok();
+}
