@@ -151,3 +151,92 @@ fn a_drop_in_against_the_file_is_told() {
     let _ = fs::remove_dir_all(dir);
     systemctl(&["daemon-reload"]).ok();
 }
+
+#[test]
+fn a_hostd_that_hangs_is_killed_by_the_watchdog_and_comes_back() {
+    let _alone = alone();
+    let unit = Unit::start("jutta", &[]);
+    let boot = unit.boot();
+    let dir = "/run/systemd/system/hostd.service.d";
+    fs::create_dir_all(dir).unwrap();
+    fs::write(format!("{dir}/short.conf"), "[Service]\nWatchdogSec=6\n").unwrap();
+    systemctl(&["daemon-reload"]).ok();
+    systemctl(&["restart", "hostd.service"]).ok();
+    hostd_answers();
+    let pid = property("hostd.service", "MainPID");
+    run(&["kill", "-STOP", &pid]).ok();
+    until("another hostd", || {
+        !["0", pid.as_str()].contains(&property("hostd.service", "MainPID").as_str())
+            && property("hostd.service", "ActiveState") == "active"
+    });
+    assert!(journal(&["-u", "hostd.service", "-t", "systemd"]).contains("Watchdog timeout"));
+    fs::remove_dir_all(dir).unwrap();
+    systemctl(&["daemon-reload"]).ok();
+    systemctl(&["restart", "hostd.service"]).ok();
+    hostd_answers();
+    assert_eq!((unit.boot(), unit.state().as_str()), (boot, "running"));
+}
+
+/// Takes all room of a filesystem, until it is dropped.
+struct Full(&'static str);
+
+impl Full {
+    fn at(file: &'static str) -> Self {
+        let full = Self(file);
+        // Ends with "No space left on device", as it should.
+        run(&["dd", "if=/dev/zero", &format!("of={file}"), "bs=64k"]).output();
+        full
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+#[test]
+fn a_full_run_directory_disturbs_no_tenant_and_is_a_clear_error() {
+    let _alone = alone();
+    let running = Unit::start("klaus", &[]);
+    let stopped = Unit::create("lena", &[]);
+    let boot = running.boot();
+    {
+        let _full = Full::at("/run/filler");
+        let refused = stopped.ctl("start", &[]).output();
+        assert!(!refused.status.success());
+        assert!(refused.stderr.contains("No space left on device"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("help:"), "{}", refused.stderr);
+        assert!(refused.took.as_secs() < 60, "{:?}", refused.took);
+        assert_eq!(running.says("echo alive"), "alive");
+        assert_eq!(running.state(), "running");
+        hostd_answers();
+    }
+    stopped.systemctl("reset-failed").output();
+    stopped.ctl("start", &[]).ok();
+    assert_eq!((running.boot(), stopped.state().as_str()), (boot, "running"));
+    running.systemctl("stop").ok();
+}
+
+#[test]
+fn doctor_repairs_from_its_sandbox_what_was_taken_from_a_running_tenant() {
+    let _alone = alone();
+    let unit = Unit::start("max", &["--image", "debian"]);
+    let boot = unit.boot();
+    let gateway = "ping -c 1 -W 5 169.254.1.1 || ip route get 169.254.1.1";
+    unit.shell(gateway).ok();
+    run(&["nft", "flush", "ruleset"]).ok();
+    let link = run(&["ip", "-o", "link", "show", "type", "veth"]).ok().stdout;
+    let link = link.split([':', '@']).nth(1).unwrap_or_default().trim().to_owned();
+    fs::write(format!("/proc/sys/net/ipv4/conf/{link}/forwarding"), "0").unwrap();
+
+    let found = tenantctl(&["doctor"]).output();
+    assert_eq!(found.status.code(), Some(1), "{}{}", found.stdout, found.stderr);
+    let repaired = tenantctl(&["doctor", "--repair"]).ok().stdout;
+    assert!(repaired.contains("repaired") && !repaired.contains("cannot be put right"), "{repaired}");
+    let left = tenantctl(&["--json", "doctor"]).ok().json();
+    assert_ne!(left["health"], "fault", "{left}");
+    assert!(run(&["nft", "list", "tables"]).ok().stdout.contains("tenantry"));
+    assert_eq!(fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/forwarding")).unwrap().trim(), "1");
+    assert_eq!(unit.boot(), boot);
+}

@@ -1,6 +1,9 @@
 //! What machinectl(1) and its kin do with a tenant.
 
-use tenantry_tests::machine::{Unit, run, until};
+use tenantry_tests::{
+    Terminal,
+    machine::{Unit, run, until},
+};
 
 fn booted(name: &str) -> Unit {
     let unit = Unit::start(name, &["--image", "debian"]);
@@ -66,4 +69,16 @@ fn a_reboot_and_a_poweroff_from_machinectl_arrive() {
     until("machined has it again", || leader() == init());
     run(&["machinectl", "terminate", "clara"]).ok();
     until("terminate ends the unit", || unit.active_state() != "active");
+}
+
+#[test]
+fn machinectl_login_is_a_login_prompt() {
+    let unit = booted("doris");
+    let mut terminal = Terminal::open(&run(&["machinectl", "login", "doris"]));
+    terminal.expect("login:");
+    terminal.type_in("root\r");
+    terminal.type_until("echo $((40 + 2))-$(hostname)\r", "42-doris");
+    terminal.type_in("exit\r");
+    drop(terminal);
+    assert_eq!(unit.active_state(), "active");
 }

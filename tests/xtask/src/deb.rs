@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::{
     control::Version,
-    files::{FILES, LINKS, Source},
+    files::{FILES, Source},
 };
 use crate::{packages, programs, sh};
 
@@ -169,11 +169,6 @@ impl Build {
                 }
                 Source::Pages => self.stage_pages(&into)?,
             }
-        }
-        for (link, target) in LINKS {
-            let link = self.tree.join(link);
-            fs::create_dir_all(link.parent().unwrap_or(&self.tree))?;
-            symlink(target, link)?;
         }
         Ok(())
     }

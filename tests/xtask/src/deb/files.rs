@@ -72,9 +72,6 @@ pub(super) const FILES: &[Row] = &[
     row(Source::File("tests/xtask/src/deb/lintian-overrides"), "usr/share/lintian/overrides/tenantry", 0o644),
 ];
 
-/// Links: path below the root, and what it says.
-pub(super) const LINKS: &[(&str, &str)] = &[];
-
 /// Files below the root that an admin may change, and an upgrade then leaves alone.
 pub(super) fn conffiles() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|file| file.to).filter(|to| to.starts_with("etc/"))

@@ -38,6 +38,11 @@ const MEMORY: u32 = 4096;
 /// After which a machine is taken for hung.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
+/// A machine whose kernel panicked, and the last of its console.
+#[derive(Debug, thiserror::Error)]
+#[error("the virtual machine's kernel panicked; its console:\n{0}")]
+struct Panicked(String);
+
 /// The Debian that the machine boots, of which both kernels are a part.
 const DEBIAN: &str = include_str!("debian.sh");
 /// What its one service runs.
@@ -61,7 +66,15 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
             continue;
         }
         let payload = payload(&dir, &bin, &images, &tests, &packages, &stages)?;
-        *count += boot(&dir, &machine, &payload, kernel, &stages)?;
+        let run = || boot(&dir, &machine, &payload, kernel, &stages);
+        *count += run().or_else(|ended| match ended.downcast_ref::<Panicked>() {
+            Some(_) => {
+                // The emulator gets flags of the processor wrong at times. A fault of the kernel comes again.
+                eprintln!("{ended:#}\nthe machine's kernel panicked; it is booted once more");
+                run()
+            }
+            None => Err(ended),
+        })?;
     }
     Ok(())
 }
@@ -175,7 +188,11 @@ fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel, stages: &St
     if !ended || !log.contains("payload: every program has run") {
         let last: Vec<&str> = log.lines().rev().take(40).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        bail!("the virtual machine ended before its work was done; its console:\n{}", last.join("\n"));
+        let last = last.join("\n");
+        if log.contains("Kernel panic") || log.contains("the machine went down") {
+            return Err(Panicked(last).into());
+        }
+        bail!("the virtual machine ended before its work was done; its console:\n{last}");
     }
     if count.failed > 0 {
         eprintln!("the machine's journal: {}; its console: {}", journal.display(), console.display());
