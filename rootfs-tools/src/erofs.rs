@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tenant::kernel::{KernelError, image::VerityError};
+use tenant::kernel::{KernelError, image::ImageError};
 
 use crate::{
     explain::{Explain, Outcome},
@@ -44,10 +44,10 @@ impl Explain for ErofsError {
         match self {
             Self::Make { source, .. } => source.help(),
             Self::Mount(source) => Some(
-                VerityError::of(source)
+                ImageError::of(source)
                     .map_or(
                         "it needs Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE; publish as --format tree",
-                        VerityError::help,
+                        ImageError::help,
                     )
                     .to_owned(),
             ),

@@ -148,20 +148,33 @@ impl Explain for StoreError {
 
 /// The lock of the store, held as long as this lives.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] Option<File>);
 
 impl Lock {
+    /// Waits for the lock under which no version is removed and no channel moves. A host without a store has nothing
+    /// to lock.
+    ///
+    /// # Errors
+    /// The lock file cannot be made or locked.
+    pub fn shared(layout: &Layout) -> Result<Self, StoreError> {
+        if layout.images().is_dir() { Self::take(layout, FlockOperation::LockShared) } else { Ok(Self(None)) }
+    }
+
     /// Waits for the lock that publishing, moving a channel and removing need.
     ///
     /// # Errors
     /// The lock file cannot be made or locked.
     pub fn exclusive(layout: &Layout) -> Result<Self, StoreError> {
+        Self::take(layout, FlockOperation::LockExclusive)
+    }
+
+    fn take(layout: &Layout, operation: FlockOperation) -> Result<Self, StoreError> {
         let path = layout.images_lock();
         let lock = || {
             fs::create_dir_all(layout.images())?;
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
-            Ok(Self(file))
+            flock(&file, operation)?;
+            Ok(Self(Some(file)))
         };
         Ok(lock().map_err(FileError::when("lock", &path))?)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use tenantry_tests::{
     Output,
-    machine::{Unit, property, run, systemctl, tenantctl, until},
+    machine::{Unit, journal, property, run, systemctl, tenantctl, until},
 };
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -105,8 +105,9 @@ fn a_forced_removal_stops_tenants_in_order() {
     let init = unit.boot()["pid"].to_string();
     run(&["env", "TENANTRY_REMOVE=force", "dpkg", "--remove", "tenantry"]).ok();
     assert!(!Path::new(&format!("/proc/{init}")).exists());
-    let journal = run(&["journalctl", "--no-pager", "-u", &unit.unit(), "-n", "30"]).ok().stdout;
-    assert!(journal.contains("Stopped tenant@three.service") && !journal.contains("SIGKILL"), "{journal}");
+    let said = journal(&["-u", &unit.unit(), "-t", "systemd", "-t", "tenant"]);
+    assert!(said.contains("Stopped tenant@three.service"), "{said}");
+    assert!(!said.contains("SIGKILL") && !said.contains("timed out"), "{said}");
     install(true).succeeded();
     assert_eq!(unit.state(), "stopped");
 }

@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
+use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, Plan, Tenant, TenantName,
     host::HostConfig,
@@ -15,8 +16,7 @@ use tenant::{
 use super::{
     Change, Store, StoreError,
     claims::{Claims, Others, uses},
-    held,
-    images::{self, ImagesLock},
+    held, images,
     leases::{Cursors, Fitted, Taken},
     quota::{self, DiskUsage},
     seed::{self, Unsynced},

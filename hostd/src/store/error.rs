@@ -2,13 +2,14 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use rootfs_tools::{Explain as _, Outcome};
 use tenant::{
     TenantName,
     allocation::{AllocationError, Illegal},
     config::ParseError,
     file_error::FileError,
     image::ManifestError,
-    kernel::{KernelError, image::VerityError},
+    kernel::{KernelError, image::ImageError},
     load::LoadPlanError,
     plan::PlanError,
     profile::LoadError,
@@ -71,14 +72,9 @@ pub enum StoreError {
         #[source]
         source: PlanError,
     },
-    /// No such image, channel or version.
-    #[error("{}", if what.is_empty() { format!("there is no image {image:?}") } else { format!("image {image:?} has no {what}") })]
-    NoImage {
-        /// The image.
-        image: String,
-        /// What it lacks; empty when the image itself is missing.
-        what: String,
-    },
+    /// An image, a channel or a version that cannot be had.
+    #[error(transparent)]
+    Image(#[from] rootfs_tools::store::StoreError),
     /// The manifest of a version is unusable.
     #[error("cannot read the manifest {path:?}")]
     Manifest {
@@ -215,7 +211,12 @@ impl StoreError {
                 Code::Invalid
             }
             Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
-            Self::NoImage { .. } | Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
+            Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
+            Self::Image(error) => match error.outcome() {
+                Outcome::NotFound => Code::NoImage,
+                Outcome::Refused => Code::Invalid,
+                Outcome::Failed => Code::Failed,
+            },
             Self::PoolFull { .. } => Code::PoolFull,
             Self::Held { .. } => Code::Taken,
             Self::Address { .. } | Self::NoPool { .. } => Code::Invalid,
@@ -253,16 +254,13 @@ impl StoreError {
             }
             Self::LoadPlan(error) => return error.help().map(str::to_owned),
             Self::Plan { source, .. } => source.help(),
-            Self::NoImage { image, what } if what.is_empty() => {
-                return Some(format!("rootfsctl list shows the images; rootfsctl build {image} may make it"));
-            }
-            Self::NoImage { image, .. } => return Some(format!("rootfsctl list {image}")),
+            Self::Image(error) => return error.help(),
             Self::Quota(error) => error.help(),
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
             Self::Storage { .. } => "put it on ext4, xfs, btrfs or tmpfs, or choose another --root",
             Self::Manifest { .. } => "check the image: rootfsctl verify",
-            Self::Kernel(error) if VerityError::of(error).is_some() => {
-                return VerityError::of(error).map(|error| error.help().to_owned());
+            Self::Kernel(error) if ImageError::of(error).is_some() => {
+                return ImageError::of(error).map(|error| error.help().to_owned());
             }
             Self::Destroy { .. } => "repeat it when the cause is gone: tenantctl destroy",
             _ => match self.io_kind() {

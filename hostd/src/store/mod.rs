@@ -31,6 +31,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
@@ -51,7 +52,6 @@ use self::{
     claims::{Claims, Use},
     create::Creation,
     destroy::Destruction,
-    images::ImagesLock,
     leases::Cursors,
     lock::StoreLock,
     recover::Finding,

@@ -168,9 +168,9 @@ fn what_cannot_be_made_changes_nothing_and_says_why() {
     let alice = name("alice");
     for (pairs, code, says) in [
         (&["memorymax=1G"][..], Code::Invalid, "did you mean `memory_max`"),
-        (&["image=arch"], Code::NoImage, "there is no image \"arch\""),
+        (&["image=arch"], Code::NoImage, "image \"arch\" does not exist"),
         (&["image=debian:edge"], Code::NoImage, "has no channel \"edge\""),
-        (&["image=debian@abcdef0"], Code::NoImage, "has no single version"),
+        (&["image=debian@abcdef0"], Code::NoImage, "has no version"),
         (&["profile=nonsense"], Code::NoProfile, "there is no profile \"nonsense\""),
         (&["ttys=99"], Code::Invalid, "key `ttys`"),
     ] {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tenant::{
     ids::Digest,
     image::{ImageFormat, ImageName, ImageRef},
-    kernel::image::Contents,
+    kernel::image::{Contents, ImageError},
     plan::ImageSource,
 };
 
@@ -46,7 +46,9 @@ fn damage(context: &Context, image: &ImageName, digest: &Digest) -> Result<Optio
     let manifest = context.store.manifest(image, digest)?;
     let contents = match Contents::open(&ImageSource::of(&context.layout, &manifest)) {
         Ok(contents) => contents,
-        Err(error) if is_damage(&error.source) => return Ok(Some(format!("{error}: {}", error.source))),
+        Err(error) if matches!(ImageError::of(&error), Some(ImageError::Damaged(_))) => {
+            return Ok(Some(format!("{error}: {}", error.source)));
+        }
         Err(error) => return Err(ErofsError::from(error).into()),
     };
     let path = contents.path();

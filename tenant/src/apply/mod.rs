@@ -14,7 +14,7 @@ pub use undo::{Undo, everything};
 use std::path::Path;
 
 use crate::{
-    kernel::{Kernel, KernelError, LinkError, Payload, image::VerityError, nft::FilterError},
+    kernel::{Kernel, KernelError, LinkError, Payload, image::ImageError, nft::FilterError},
     name::TenantName,
     plan::Plan,
 };
@@ -43,7 +43,7 @@ impl StartError {
 /// whose blocks cannot be checked.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
-    let known = filter.or_else(|| VerityError::of(error).map(VerityError::help)).map(str::to_owned);
+    let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
     known.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
 }
 

@@ -18,6 +18,7 @@ use std::{
 
 use rustix::{
     fs::{CWD, FlockOperation, flock},
+    io::Errno,
     mount::{
         FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_set_flag, fsconfig_set_string, fsopen,
         move_mount,
@@ -27,28 +28,34 @@ use rustix::{
 use super::{KernelError, Result, mount::create, program};
 use crate::plan::{ErofsImage, HashTree, ImageSource};
 
-/// Where device-mapper has its devices.
+/// Where device-mapper has its devices, and the kernel all that are block devices.
 const DEVICES: &str = "/dev/mapper";
+const BLOCK_DEVICES: &str = "/sys/block";
 
-/// Why the blocks of an image cannot be checked.
+/// Why an image cannot be mounted, where more is known than the kernel's error.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum VerityError {
+pub enum ImageError {
     /// There is no veritysetup(8).
     #[error("veritysetup is not installed")]
     NotInstalled,
     /// What veritysetup says first.
     #[error("veritysetup: {0}")]
     Said(String),
+    /// What was read is no filesystem, or not what was published.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
 }
 
-impl VerityError {
+impl ImageError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotInstalled => "install it: apt-get install cryptsetup-bin",
             Self::Said(_) => {
-                "the image is damaged (rootfsctl verify), or the kernel lacks dm-verity: modprobe dm-verity, or \
-                 publish the image without --verity"
+                "the kernel needs dm-verity: modprobe dm-verity; or publish the image without --verity"
+            }
+            Self::Damaged(_) => {
+                "see which versions are: rootfsctl verify; publish it anew, and set its tenants to that version"
             }
         }
     }
@@ -93,7 +100,7 @@ impl Contents {
     /// Opens them; an erofs image is mounted for this process alone.
     ///
     /// # Errors
-    /// The image cannot be mounted, see [`VerityError::of`]. Before Linux 6.12 the kernel mounts no plain file.
+    /// The image cannot be mounted, see [`ImageError::of`]. Before Linux 6.12 the kernel mounts no plain file.
     pub fn open(source: &ImageSource) -> Result<Self> {
         match source {
             ImageSource::Tree(tree) => Ok(Self::Tree(tree.clone())),
@@ -119,7 +126,7 @@ fn detached(image: &ErofsImage) -> io::Result<OwnedFd> {
     let lock = File::open(&tree.file)?;
     flock(&lock, FlockOperation::LockExclusive)?;
     let device = Device::of(&image.file, tree)?;
-    if device.path().exists()
+    if device.exists()?
         && let Ok(mounted) = device.mount()
     {
         return Ok(mounted);
@@ -130,6 +137,16 @@ fn detached(image: &ErofsImage) -> io::Result<OwnedFd> {
 }
 
 fn filesystem(source: &Path) -> io::Result<OwnedFd> {
+    mount_erofs(source).map_err(|error| match Errno::from_io_error(&error) {
+        // What the disk, a hash tree, and erofs itself say of blocks that are not what they should be.
+        Some(Errno::IO | Errno::UCLEAN) => {
+            io::Error::new(io::ErrorKind::InvalidData, ImageError::Damaged(error.to_string()))
+        }
+        _ => error,
+    })
+}
+
+fn mount_erofs(source: &Path) -> io::Result<OwnedFd> {
     let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(context.as_fd(), "source", source)?;
     fsconfig_set_flag(context.as_fd(), "ro")?;
@@ -158,6 +175,17 @@ impl<'a> Device<'a> {
         Path::new(DEVICES).join(&self.name)
     }
 
+    /// Asked of the kernel: a node in `/dev` may be there for longer.
+    fn exists(&self) -> io::Result<bool> {
+        for entry in fs::read_dir(BLOCK_DEVICES)? {
+            let name = fs::read_to_string(entry?.path().join("dm/name"));
+            if name.is_ok_and(|name| name.trim_end() == self.name) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn open(&self) -> io::Result<()> {
         let (file, tree) = (self.file.as_os_str(), self.tree.file.as_os_str());
         let root_hash = self.tree.root_hash.hex();
@@ -176,12 +204,12 @@ impl<'a> Device<'a> {
 
 fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> io::Result<()> {
     let program = program::find("veritysetup")
-        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, VerityError::NotInstalled))?;
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, ImageError::NotInstalled))?;
     let output = Command::new(program).args(args).env("LC_ALL", "C").stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
-    Err(io::Error::other(VerityError::Said(first.to_owned())))
+    Err(io::Error::other(ImageError::Said(first.to_owned())))
 }

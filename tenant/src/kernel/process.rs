@@ -117,9 +117,6 @@ pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>)
     let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| failed(error.into()))?;
     set_socket_timeout(&gate, Timeout::Recv, Some(INSIDE_DEADLINE)).map_err(|error| failed(error.into()))?;
-    if plan.time_namespace {
-        unshare_time().map_err(|error| KernelError::new("make", "a time namespace", error))?;
-    }
     let cgroup = File::open(&plan.cgroup.payload)
         .map_err(|error| KernelError::new("open cgroup", plan.cgroup.payload.display(), error))?;
     let entrant = match raw::clone3(0, Parent::Caller, Some(cgroup.as_fd())).map_err(failed)? {
@@ -151,6 +148,11 @@ pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>)
 /// every other namespace belongs to it. Init becomes the supervisor's child.
 fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
     let enter = || -> io::Result<Fork> {
+        // Here and not in the supervisor: with another time namespace for its children than its own no program can
+        // be started by posix_spawn(3) before Linux 6.2.
+        if plan.time_namespace {
+            unshare_time()?;
+        }
         setns(user, CloneFlags::CLONE_NEWUSER)?;
         setgroups(&[])?;
         let root = (Uid::from_raw(0), Gid::from_raw(0));
@@ -164,7 +166,7 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, 
             let _ = send(&gate, &Message::Pid(pid), &[]);
         }
         Err(error) => {
-            let error = KernelError::new("enter", "the user namespace", error);
+            let error = KernelError::new("enter", "the user and time namespaces", error);
             let _ = send(&gate, &Message::failure(&error), &[]);
         }
     }

@@ -316,7 +316,7 @@ impl Supervisor {
         };
         let help = error.help().map(|help| help.replace("NAME", self.name.as_str()));
         let failure = Failure { message, help, console: console.clone() };
-        self.manager.tell(&format!("STATUS=Failed: {}", failure.message.replace('\n', " ")));
+        self.manager.tell_failure(&failure.message);
         let failed = Failed { error: Box::new(error), console };
         self.report_failure(&failed, self.phase(), &failure.message);
         if let Some(state) = &mut self.state {

@@ -143,6 +143,11 @@ impl Manager {
         Self(connect().ok())
     }
 
+    /// Says why there is no tenant, in its status line.
+    pub(super) fn tell_failure(&self, message: &str) {
+        self.tell(&format!("STATUS=Failed: {}", message.replace('\n', " ")));
+    }
+
     /// Sends a message; a manager that does not listen misses it.
     pub(super) fn tell(&self, message: &str) {
         if let Some(socket) = &self.0 {

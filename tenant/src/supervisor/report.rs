@@ -2,7 +2,7 @@
 
 use log::Level;
 
-use super::{Failed, RunError, Supervisor, chain, how, lifecycle::Wish};
+use super::{Failed, RunError, Supervisor, chain, how, lifecycle::Wish, notify::Manager};
 use crate::{
     journal::{self, id},
     name::TenantName,
@@ -73,7 +73,9 @@ impl Supervisor {
 
 /// A supervisor that could not begin.
 pub(super) fn report_refusal(name: &TenantName, failed: &Failed) {
-    report_failure(name, failed, Phase::Starting, &chain(&*failed.error), None);
+    let message = chain(&*failed.error);
+    Manager::from_environment().tell_failure(&message);
+    report_failure(name, failed, Phase::Starting, &message, None);
 }
 
 fn report_failure(

@@ -1,6 +1,9 @@
 //! Which test programs run on which kernel: the table, and what a filter leaves of it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -84,10 +87,14 @@ impl Program {
         }
     }
 
-    /// Whether it has a test whose name holds this.
-    fn has(&self, tests: &Tests, filter: &str) -> Result<bool> {
+    /// What the names of its tests must hold, of those that a filter leaves; none where it leaves none. The name of
+    /// a program means all of its tests.
+    fn filtered(&self, tests: &Tests, filter: &str) -> Result<Option<String>> {
+        if self.file == filter {
+            return Ok(Some(self.only.to_owned()));
+        }
         let list = sh::read(sh::command(tests.program(self)?, &["--list", "--format", "terse", filter]))?;
-        Ok(list.lines().any(|line| line.ends_with(": test")))
+        Ok(list.lines().any(|line| line.ends_with(": test")).then(|| filter.to_owned()))
     }
 }
 
@@ -100,16 +107,16 @@ impl Kernel {
             let whole = |program: &Program| (*program, program.only.to_owned());
             return Ok(self.stages.iter().map(|stage| stage.iter().map(whole).collect()).collect());
         };
-        let mut wanted = Vec::new();
+        let mut wanted = BTreeMap::new();
         for program in all.clone() {
-            if program.has(tests, filter)? {
-                wanted.push(program.file);
+            if let Some(only) = program.filtered(tests, filter)? {
+                wanted.insert(program.file, only);
             }
         }
         let mut needed: Vec<&str> = Vec::new();
         // In the table everything comes after what it needs.
         for program in all.rev() {
-            if wanted.contains(&program.file) || needed.contains(&program.file) {
+            if wanted.contains_key(program.file) || needed.contains(&program.file) {
                 needed.extend(program.needs);
             }
         }
@@ -117,7 +124,7 @@ impl Kernel {
         for stage in self.stages {
             let only = |program: &Program| match needed.contains(&program.file) {
                 true => Some((*program, program.only.to_owned())),
-                false => wanted.contains(&program.file).then(|| (*program, filter.to_owned())),
+                false => wanted.get(program.file).map(|only| (*program, only.clone())),
             };
             stages.push(stage.iter().filter_map(only).collect::<Vec<_>>());
         }
