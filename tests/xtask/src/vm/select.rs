@@ -74,7 +74,12 @@ pub(super) const KERNELS: [Kernel; 2] = [
     // Debian 12's own: the oldest that is taken.
     Kernel {
         series: "6.1.",
-        stages: &[&[native("isolation", ""), FIRST, machine_only("integrity", "erofs")]],
+        stages: &[&[
+            native("isolation", "usr"),
+            FIRST,
+            machine_only("units", "systemctl"),
+            machine_only("integrity", "erofs"),
+        ]],
     },
 ];
 
