@@ -183,8 +183,11 @@ struct Full(&'static str);
 impl Full {
     fn at(file: &'static str) -> Self {
         let full = Self(file);
+        let free = run(&["df", "--output=avail", "--block-size=1K", "/run"]).ok().stdout;
+        let free: u64 = free.split_ascii_whitespace().last().and_then(|word| word.parse().ok()).unwrap();
+        run(&["fallocate", "--length", &format!("{}K", free - 64), file]).ok();
         // Ends with "No space left on device", as it should.
-        run(&["dd", "if=/dev/zero", &format!("of={file}"), "bs=64k"]).output();
+        run(&["dd", "if=/dev/zero", &format!("of={file}"), "bs=1k", "oflag=append", "conv=notrunc"]).output();
         full
     }
 }

@@ -195,7 +195,7 @@ fn an_erofs_image_without_a_hash_tree_is_run_or_refused_with_the_kernel_it_needs
 #[test]
 fn a_flipped_bit_of_a_tree_on_ext4_is_an_io_error() {
     let tree = Tree::new("ext4-mark");
-    let disk = Disk::new("verity", 200, &["mkfs.ext4", "-q", "-b", "4096", "-O", "verity"], "loop");
+    let disk = Disk::new("verity", 64, &["mkfs.ext4", "-q", "-b", "4096", "-O", "verity"], "loop");
     disk.rootfsctl(&["import", &tree.path(), "--name", "marked", "--verity"]).ok();
     disk.start("mona", &["--image", "marked"]);
     disk.shell("mona", READ).succeeded();

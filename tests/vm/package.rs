@@ -15,13 +15,11 @@ fn package() -> String {
     older.next().expect("the package is on the second disk")
 }
 
-/// Installs the package, and puts the images of the second disk where they belong.
+/// Installs the package. The images of the second disk are where they belong already.
 fn installed() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         run(&["apt-get", "install", "--yes", "--no-install-recommends", &package()]).ok();
-        fs::create_dir_all("/var/lib/tenantry/images").unwrap();
-        run(&["cp", "-a", "/payload/images/var/lib/tenantry/images/.", "/var/lib/tenantry/images"]).ok();
     });
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.lint {
         packages::ensure(packages::LINT, options.no_install)?;
     }
-    let package = build(&options.version_suffix)?;
+    let package = build(&options.version_suffix, Packing::Small)?;
     if options.lint {
         lint(&package)?;
     }
@@ -63,8 +63,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// How hard dpkg-deb(1) tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// As small as Debian's own: some ten seconds.
+    Small,
+    /// Larger, at once.
+    Quick,
+}
+
 /// Builds the package; its path. Packages that were built before are removed, but for those with another suffix.
-pub(crate) fn build(suffix: &str) -> Result<PathBuf> {
+pub(crate) fn build(suffix: &str, packing: Packing) -> Result<PathBuf> {
     let bin = programs::build()?;
     let begin = Instant::now();
     let dir = sh::target().join("deb");
@@ -86,8 +95,11 @@ pub(crate) fn build(suffix: &str) -> Result<PathBuf> {
     build.clamp(&build.tree)?;
     let package = dir.join(format!("tenantry_{}_{}.deb", build.version, architecture.trim()));
     let (tree, file) = (build.tree.to_string_lossy().into_owned(), package.to_string_lossy().into_owned());
-    let mut pack = sh::command("dpkg-deb", &["--root-owner-group", "--build", &tree, &file]);
-    pack.env("SOURCE_DATE_EPOCH", build.epoch.to_string());
+    let mut pack = sh::command("dpkg-deb", &["--root-owner-group"]);
+    if packing == Packing::Quick {
+        pack.args(["-Zgzip", "-z1"]);
+    }
+    pack.args(["--build", &tree, &file]).env("SOURCE_DATE_EPOCH", build.epoch.to_string());
     sh::read(pack)?;
     let size = fs::metadata(&package)?.len();
     eprintln!("packed in {:.1} s: {:.1} MiB", begin.elapsed().as_secs_f64(), size as f64 / 1_048_576.0);

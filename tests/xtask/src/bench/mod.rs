@@ -95,17 +95,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir)?;
     let scale = Scale::of(options);
-    let measured = match options.only {
-        Some(Part::Network) => measure_network(&bin, &images, &dir, &scale, Results::new(Machine::look())),
-        None => measure(&bin, &images, &dir, &scale)
-            .and_then(|results| measure_network(&bin, &images, &dir, &scale, results)),
-    };
+    let mut results = Results::new(Machine::look());
+    let mut measured = Ok(());
+    if options.only.is_none() {
+        measured = measure(&bin, &images, &dir, &scale, &mut results);
+    }
+    if measured.is_ok() {
+        measured = measure_network(&bin, &images, &dir, &scale, &mut results);
+    }
     let cleaned = fs::remove_dir_all(&dir).context("cannot remove the directory of the bench");
     drop(fs::remove_dir("/sys/fs/cgroup/lxc.pivot"));
-    let results = measured?;
-    cleaned?;
+    // Also what was had before something failed.
     let markdown = report::markdown(&results);
     println!("{markdown}");
+    measured?;
+    cleaned?;
     if options.quick || options.only.is_some() {
         eprintln!("not a whole run: docs/reference is left as it was");
         return Ok(());
@@ -123,15 +127,14 @@ fn measure_network(
     images: &Path,
     dir: &Path,
     scale: &Scale,
-    mut results: Results,
-) -> Result<Results> {
+    results: &mut Results,
+) -> Result<()> {
     let host = tenantry::host(bin, images, &dir.join("hosts"));
     let tree = native::tree(bin, images, "debian")?;
-    network::run(&host, &tree, dir, scale, &mut results).context("the network part")?;
-    Ok(results)
+    network::run(&host, &tree, dir, scale, results).context("the network part")
 }
 
-fn measure(bin: &Path, images: &Path, dir: &Path, scale: &Scale) -> Result<Results> {
+fn measure(bin: &Path, images: &Path, dir: &Path, scale: &Scale, results: &mut Results) -> Result<()> {
     let host = tenantry::host(bin, images, &dir.join("hosts"));
     let mut contestants: Vec<Box<dyn Contestant + '_>> = Vec::new();
     for (kind, image) in [("stock", "debian-stock"), ("tuned", "debian")] {
@@ -140,12 +143,12 @@ fn measure(bin: &Path, images: &Path, dir: &Path, scale: &Scale) -> Result<Resul
         contestants.push(Box::new(nspawn::Nspawn::new(kind, &tree, &dir.join("nspawn").join(kind))?));
         contestants.push(Box::new(tenantry::Tenantry::new(&host, kind, image)));
     }
-    let results = rounds::run(&contestants, &host, scale);
-    if let Err(error) = &results {
+    let measured = rounds::run(&contestants, &host, scale, results);
+    if let Err(error) = &measured {
         eprintln!("error: {error:#}");
         contestants.iter().for_each(|contestant| contestant.clear());
     }
-    results
+    measured
 }
 
 /// A private mount and network namespace, in which the machine looks like one with cgroup v2 alone:

@@ -12,7 +12,6 @@ use tenantry_tests::Host;
 use super::{
     Scale,
     contestant::{Contestant, timed},
-    machine::Machine,
     memory,
     report::{Figure, Results, Unit},
     tenantry,
@@ -25,31 +24,35 @@ type Contestants<'a> = [Box<dyn Contestant + 'a>];
 pub(super) const WORKERS: usize = 4;
 
 /// Measures everything at this scale.
-pub(super) fn run(contestants: &Contestants<'_>, host: &Host, scale: &Scale) -> Result<Results> {
-    let mut results = Results::new(Machine::look());
+pub(super) fn run(
+    contestants: &Contestants<'_>,
+    host: &Host,
+    scale: &Scale,
+    results: &mut Results,
+) -> Result<()> {
     say("boot, stop");
-    boots(contestants, scale, &mut results)?;
+    boots(contestants, scale, results)?;
     say("start to exec");
-    execs(contestants, host, scale, &mut results)?;
+    execs(contestants, host, scale, results)?;
     say("create, disk");
-    creations(host, scale, &mut results)?;
+    creations(host, scale, results)?;
     say("start rate");
-    rates(contestants, scale, &mut results)?;
+    rates(contestants, scale, results)?;
     for &(size, repetitions) in &scale.crowds {
         for _ in 0..repetitions {
             for contestant in contestants {
                 say(&format!("{size} on {} ({})", contestant.who(), contestant.image()));
-                crowd(contestant.as_ref(), host, size, &mut results)?;
+                crowd(contestant.as_ref(), host, size, results)?;
             }
         }
     }
     if scale.thousand {
         for contestant in contestants.iter().filter(|contestant| contestant.who() == "Tenantry") {
             say(&format!("1000 on Tenantry ({})", contestant.image()));
-            crowd(contestant.as_ref(), host, 1000, &mut results)?;
+            crowd(contestant.as_ref(), host, 1000, results)?;
         }
     }
-    Ok(results)
+    Ok(())
 }
 
 pub(super) fn say(what: &str) {

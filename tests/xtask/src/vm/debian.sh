@@ -35,13 +35,12 @@ cat > root/etc/systemd/system/payload.service <<'EOF'
 [Unit]
 Description=What is on the second disk
 After=network.target dbus.service
+RequiresMountsFor=/var/lib/tenantry/images
 
 [Service]
 Type=oneshot
 Delegate=yes
 ExecStartPre=/bin/stty -F /dev/ttyS1 raw
-ExecStartPre=/bin/mkdir -p /payload
-ExecStartPre=/bin/mount /dev/vdb /payload
 ExecStart=/payload/run
 ExecStopPost=/bin/sh -c '[ -e /run/again ] || systemctl poweroff --no-block'
 StandardOutput=file:/dev/ttyS1
@@ -53,7 +52,15 @@ ln -s ../payload.service root/etc/systemd/system/multi-user.target.wants/
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
     ln -sf /dev/null "root/etc/systemd/system/$unit"
 done
-echo '/dev/vda / ext4 rw 0 1' > root/etc/fstab
+# The images are where the package looks for them, without being copied.
+images=/var/lib/tenantry/images
+mkdir -p root/payload root$images
+chmod 700 root$images
+{
+    echo '/dev/vda / ext4 rw 0 1'
+    echo '/dev/vdb /payload ext4 rw 0 0'
+    echo "/payload/images$images $images none bind,x-systemd.requires-mounts-for=/payload 0 0"
+} > root/etc/fstab
 : > root/etc/machine-id
 # The journal outlives the reboot of the machine.
 mkdir -p root/var/log/journal

@@ -18,7 +18,8 @@ mod select;
 
 use self::select::{KERNELS, Kernel, Program, Tests};
 use crate::{
-    deb, native, packages, programs, sh,
+    deb::{self, Packing},
+    native, packages, programs, sh,
     test::{Count, counted},
 };
 
@@ -57,7 +58,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = native::images(&bin, &IMAGES)?;
     let tests = Tests::build()?;
-    let packages = [deb::build("")?, deb::build("+newer")?];
+    let packages = [deb::build("", Packing::Small)?, deb::build("+newer", Packing::Quick)?];
     let dir = sh::target().join("tenantry-cache/vm");
     let machine = machine(&dir)?;
     for kernel in &KERNELS {

@@ -76,7 +76,7 @@ pub(super) const KERNELS: [Kernel; 2] = [
         series: "6.1.",
         stages: &[&[
             native("isolation", "usr"),
-            FIRST,
+            Program { only: "a_package_installs", ..FIRST },
             machine_only("units", "systemctl"),
             machine_only("integrity", "erofs"),
         ]],
