@@ -159,7 +159,7 @@ fn a_hostd_that_hangs_is_killed_by_the_watchdog_and_comes_back() {
     let boot = unit.boot();
     let dir = "/run/systemd/system/hostd.service.d";
     fs::create_dir_all(dir).unwrap();
-    fs::write(format!("{dir}/short.conf"), "[Service]\nWatchdogSec=6\n").unwrap();
+    fs::write(format!("{dir}/short.conf"), "[Service]\nWatchdogSec=4\n").unwrap();
     systemctl(&["daemon-reload"]).ok();
     systemctl(&["restart", "hostd.service"]).ok();
     hostd_answers();

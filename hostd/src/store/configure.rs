@@ -196,17 +196,20 @@ impl Store {
 
     /// Makes the directories that a plan asks for and the tenant does not have yet.
     fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Create { tenant: plan.tenant.to_string(), source };
+        let dirs: OwnedFd = File::open(&plan.dirs).map_err(failed)?.into();
+        // The image is opened only if it is needed: one in a file is mounted for that.
+        if !seed::lacks_stores(plan, &dirs).map_err(failed)? {
+            return Ok(());
+        }
         let image = images::contents(&self.layout, manifest)?;
         let ensure = || -> io::Result<()> {
             let image: OwnedFd = File::open(image.path())?.into();
-            let dirs: OwnedFd = File::open(&plan.dirs)?.into();
             let mut unsynced = Unsynced::default();
-            if !seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?.is_empty() {
-                unsynced.flush()?;
-            }
-            Ok(())
+            seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?;
+            unsynced.flush()
         };
-        ensure().map_err(|source| StoreError::Create { tenant: plan.tenant.to_string(), source })
+        ensure().map_err(failed)
     }
 
     /// The plan for a tenant's next start, with the addresses that it would get if it were now. Whether

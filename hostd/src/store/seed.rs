@@ -66,8 +66,42 @@ fn exists(dir: &OwnedFd, name: &CStr) -> io::Result<bool> {
     }
 }
 
+/// A directory that a plan asks for.
+struct Wanted<'a> {
+    /// What it begins as: a directory of the image, or all of it.
+    from: Option<&'a str>,
+    store: &'a str,
+    is_overlay: bool,
+}
+
+fn wanted(plan: &Plan) -> impl Iterator<Item = Wanted<'_>> {
+    plan.root.iter().filter_map(|step| match step {
+        RootStep::Overlay { at, store } => {
+            Some(Wanted { from: Some(at.relative()), store, is_overlay: true })
+        }
+        RootStep::Private { at, store } => {
+            Some(Wanted { from: Some(at.relative()), store, is_overlay: false })
+        }
+        RootStep::Whole { store } => Some(Wanted { from: None, store, is_overlay: true }),
+        _ => None,
+    })
+}
+
+/// Whether one of the directories that the plan asks for is not below `dirs`.
+///
+/// # Errors
+/// It cannot be looked for.
+pub(super) fn lacks_stores(plan: &Plan, dirs: &OwnedFd) -> io::Result<bool> {
+    for Wanted { store, .. } in wanted(plan) {
+        if !exists(dirs, &c_name(store)?)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Makes the directories below `dirs` that the plan asks for and that are not there yet; each appears
-/// whole. Returns their names.
+/// whole.
 ///
 /// # Errors
 /// The first one that cannot be made.
@@ -76,15 +110,8 @@ pub(super) fn ensure_stores(
     image: &OwnedFd,
     dirs: &OwnedFd,
     unsynced: &mut Unsynced,
-) -> io::Result<Vec<String>> {
-    let mut made = Vec::new();
-    for step in &plan.root {
-        let (from, store, is_overlay) = match step {
-            RootStep::Overlay { at, store } => (Some(at.relative()), store, true),
-            RootStep::Private { at, store } => (Some(at.relative()), store, false),
-            RootStep::Whole { store } => (None, store, true),
-            _ => continue,
-        };
+) -> io::Result<()> {
+    for Wanted { from, store, is_overlay } in wanted(plan) {
         let name = c_name(store)?;
         if exists(dirs, &name)? {
             continue;
@@ -115,10 +142,9 @@ pub(super) fn ensure_stores(
             (false, None) => unsynced.push(dir),
         }
         rustix::fs::renameat(dirs, &staged, dirs, &name)?;
-        made.push(store.clone());
     }
     unsynced.push(dirs.try_clone()?);
-    Ok(made)
+    Ok(())
 }
 
 /// The directory below `dirs` into which files of the tenant's `/etc` are written; none when its `/etc`

@@ -75,7 +75,7 @@ pub(super) const KERNELS: [Kernel; 2] = [
     Kernel {
         series: "6.1.",
         stages: &[&[
-            native("isolation", "usr"),
+            native("isolation", "unseen_by_the_neighbour"),
             Program { only: "a_package_installs", ..FIRST },
             machine_only("units", "systemctl"),
             machine_only("integrity", "erofs"),
