@@ -8,19 +8,22 @@ use std::{
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+mod machine;
 mod select;
 
-use self::select::{KERNELS, Kernel, Program, Tests};
+use self::{
+    machine::Machine,
+    select::{KERNELS, Program, Tests},
+};
 use crate::{
     deb::{self, Packing},
     native, packages, programs, sh,
-    test::{Count, counted},
+    test::Count,
 };
 
 /// What is wanted of a run.
@@ -34,15 +37,6 @@ type Stages = [Vec<(Program, String)>];
 
 /// Images that the tests boot.
 const IMAGES: [&str; 2] = ["debian", "busybox"];
-/// Memory of the machine, MiB.
-const MEMORY: u32 = 4096;
-/// After which a machine is taken for hung.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-
-/// A machine whose kernel panicked, and the last of its console.
-#[derive(Debug, thiserror::Error)]
-#[error("the virtual machine's kernel panicked; its console:\n{0}")]
-struct Panicked(String);
 
 /// The Debian that the machine boots, of which both kernels are a part.
 const DEBIAN: &str = include_str!("debian.sh");
@@ -60,28 +54,20 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     let tests = Tests::build()?;
     let packages = [deb::build("", Packing::Small)?, deb::build("+newer", Packing::Quick)?];
     let dir = sh::target().join("tenantry-cache/vm");
-    let machine = machine(&dir)?;
+    let system = system(&dir)?;
     for kernel in &KERNELS {
         let stages = kernel.stages(&tests, wanted.filter)?;
         if stages.is_empty() {
             continue;
         }
         let payload = payload(&dir, &bin, &images, &tests, &packages, &stages)?;
-        let run = || boot(&dir, &machine, &payload, kernel, &stages);
-        *count += run().or_else(|ended| match ended.downcast_ref::<Panicked>() {
-            Some(_) => {
-                // The emulator gets flags of the processor wrong at times. A fault of the kernel comes again.
-                eprintln!("{ended:#}\nthe machine's kernel panicked; it is booted once more");
-                run()
-            }
-            None => Err(ended),
-        })?;
+        *count += Machine { dir: &dir, system: &system, payload: &payload, kernel, stages: &stages }.run()?;
     }
     Ok(())
 }
 
 /// The directory with the disk, kernels and initial ramdisks, made once for each state of [`DEBIAN`].
-fn machine(dir: &Path) -> Result<PathBuf> {
+fn system(dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let script = dir.join("debian.sh");
     let machine = dir.join("machine");
@@ -153,50 +139,4 @@ fn payload(
     let (from, to) = (tree.to_string_lossy().into_owned(), disk.to_string_lossy().into_owned());
     sh::read(sh::command("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", "-d", &from, &to]))?;
     Ok(disk)
-}
-
-fn boot(dir: &Path, machine: &Path, payload: &Path, kernel: &Kernel, stages: &Stages) -> Result<Count> {
-    let console = dir.join(format!("console-{}log", kernel.series));
-    let journal = dir.join(format!("journal-{}log", kernel.series));
-    let file = |what: &str| -> Result<String> {
-        let mut names = fs::read_dir(machine)?.flatten().map(|entry| entry.path());
-        let start = format!("{what}-{}", kernel.series);
-        let found = names
-            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start)));
-        Ok(found.with_context(|| format!("there is no {start}…"))?.to_string_lossy().into_owned())
-    };
-    let disk = |path: &Path| format!("file={},if=virtio,format=raw,snapshot=on", path.display());
-    let mut qemu = Command::new("timeout");
-    qemu.args(["--foreground", &PATIENCE.as_secs().to_string(), "qemu-system-x86_64"])
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2", "-m", &MEMORY.to_string()])
-        .args(["-kernel", &file("vmlinuz")?, "-initrd", &file("initrd")?])
-        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=1 quiet"])
-        .args(["-drive", &disk(&machine.join("root.img")), "-drive", &disk(payload)])
-        .args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"])
-        .args(["-serial", &format!("file:{}", journal.display())])
-        .args(["-display", "none", "-monitor", "none", "-nic", "none"]);
-    let programs: Vec<String> = stages.iter().flatten().map(|(program, _)| program.name()).collect();
-    println!(
-        "\n     Running {} on Linux {}",
-        programs.join(", "),
-        file("vmlinuz")?.rsplit_once("vmlinuz-").map_or("", |(_, version)| version)
-    );
-    let begin = Instant::now();
-    let (count, ended) = counted(qemu)?;
-    eprintln!("virtual machine: {:.1} s", begin.elapsed().as_secs_f64());
-    let log = fs::read_to_string(&console).unwrap_or_default();
-    // A machine that panicked has ended as well.
-    if !ended || !log.contains("payload: every program has run") {
-        let last: Vec<&str> = log.lines().rev().take(40).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        let last = last.join("\n");
-        if log.contains("Kernel panic") || log.contains("the machine went down") {
-            return Err(Panicked(last).into());
-        }
-        bail!("the virtual machine ended before its work was done; its console:\n{last}");
-    }
-    if count.failed > 0 {
-        eprintln!("the machine's journal: {}; its console: {}", journal.display(), console.display());
-    }
-    Ok(count)
 }
