@@ -227,6 +227,30 @@ fn an_app_runs_from_an_erofs_image() {
     web.ctl("destroy", &["--force", "--yes"]).ok();
 }
 
+/// A damaged block of such an image: `tests/vm/integrity.rs`, on a machine that has what it takes.
+#[test]
+fn an_image_with_a_hash_tree_is_run_or_refused_with_what_is_missing() {
+    let host = Host::bare();
+    host.tool("rootfsctl", &["build", "busybox", "--format", "erofs", "--verity"]).ok();
+    assert!(host.tool("rootfsctl", &["list"]).ok().stdout.contains("erofs+verity"));
+    let tree = host.tool("rootfsctl", &["build", "busybox", "--name", "tree", "--verity"]).output();
+    if !tree.status.success() {
+        let said = tree.refused(4);
+        assert!(said.contains("fs-verity") && said.contains("CONFIG_FS_VERITY"), "{said}");
+        assert!(!host.path("var/lib/tenantry/images/tree").exists(), "nothing is left of it");
+    }
+    host.start_hostd();
+    let _mounted = Mounted(host.path("run/tenantry/images"));
+    let misc = fs::read_to_string("/proc/misc").unwrap();
+    if misc.contains("device-mapper") {
+        host.boot("web", &["--image", "busybox"]).ctl("destroy", &["--force", "--yes"]).ok();
+    } else {
+        let said = host.ctl(&["create", "web", "--image", "busybox"]).output().refused(1);
+        assert!(said.contains("image.erofs") && said.contains("dm-verity"), "{said}");
+        assert!(host.names().is_empty(), "nothing is left of it");
+    }
+}
+
 #[test]
 fn process_1_of_an_app_cannot_be_looked_into() {
     let host = Host::start();

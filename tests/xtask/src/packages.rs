@@ -26,6 +26,7 @@ packages! {
     KEYRING: "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "checks Debian's signatures";
     BUSYBOX: "busybox-static", "busybox", "is the busybox image";
     EROFS: "erofs-utils", "mkfs.erofs", "makes images for --format erofs";
+    CRYPTSETUP: "cryptsetup-bin", "veritysetup", "makes hash trees for --verity";
     IPROUTE: "iproute2", "ip", "brings the loopback of a test host up";
     NFTABLES: "nftables", "nft", "keeps tenants from forging addresses, and shows what it holds";
     UTIL_LINUX: "util-linux", "nsenter", "makes and enters namespaces";
@@ -47,7 +48,7 @@ packages! {
 pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING, NFTABLES];
 /// What the native tests need.
 pub(crate) const TEST: &[Package] =
-    &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
+    &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, CRYPTSETUP, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
 /// What the tier in a virtual machine needs.
 pub(crate) const VM: &[Package] =
     &[MMDEBSTRAP, KEYRING, BUSYBOX, UTIL_LINUX, E2FSPROGS, QEMU, CPIO, XZ, BINUTILS];

@@ -62,7 +62,7 @@ fn format() -> Result<()> {
 
 fn lints() -> Result<()> {
     let mut cargo = sh::cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
-    cargo.args(["--features", "tenantry-tests/native", "--", "-D", "warnings"]);
+    cargo.args(["--features", "tenantry-tests/native,tenantry-tests/vm", "--", "-D", "warnings"]);
     sh::show(cargo)
 }
 
