@@ -6,13 +6,12 @@ use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 use tenant::{
     Layout, TenantName,
-    attach::{self, AttachEnd, AttachError, AttachOptions, DetachKey},
+    attach::{self, AttachEnd, AttachError, AttachOptions},
     join::{self, ExecError, ExecOptions, TtyMode},
     journal,
     supervisor::{
         self, Failed, RunError, RunOptions, chain,
         control::{Client, ControlError, Request},
-        wire::Tty,
     },
 };
 
@@ -124,21 +123,8 @@ struct Shell {
 struct Console {
     /// The tenant
     name: TenantName,
-    /// The console (0), or the number of a tty
-    #[arg(short, long, default_value = "console", value_name = "N")]
-    tty: Tty,
-    /// Only watch
-    #[arg(short, long)]
-    read_only: bool,
-    /// Lines of the past to show first
-    #[arg(long, default_value_t = 24, value_name = "LINES")]
-    replay: u32,
-    /// Control character that detaches, as ^X; or none
-    #[arg(long, default_value = "^]", value_name = "KEY")]
-    detach_key: DetachKey,
-    /// Seconds after which to detach
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    #[command(flatten)]
+    options: AttachOptions,
 }
 
 #[derive(Debug, Args)]
@@ -255,9 +241,7 @@ fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, Trouble> {
 }
 
 fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {
-    let Console { name, tty, read_only, replay, detach_key, timeout } = console;
-    let timeout = timeout.map(Duration::from_secs);
-    let options = AttachOptions { tty, read_only, replay, detach_key, timeout, ..AttachOptions::default() };
+    let Console { name, options } = console;
     match attach::run(layout, &name, options) {
         Ok(AttachEnd::Lost) => Ok(1),
         Ok(_) => Ok(0),

@@ -78,6 +78,10 @@ fn what_cannot_be_started_has_no_plan() {
     erofs.format = ImageFormat::Erofs;
     let error = common::plan_with("", &allocation, &erofs, &old).unwrap_err();
     assert_eq!(error.to_string(), "this kernel is 6.1; an erofs image needs Linux 6.12");
+    // One with a hash tree is read through a block device.
+    erofs.verity = Some(Digest::from_bytes([5; 32]));
+    let plan = common::plan_with("", &allocation, &erofs, &old).unwrap();
+    assert!(plan.to_string().contains("each block checked against sha256:0505"), "{plan}");
     let plan = common::plan_with("", &allocation, &manifest, &facts).unwrap();
     assert!(!plan.attach_layers);
 

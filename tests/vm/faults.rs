@@ -137,6 +137,24 @@ fn the_directory_of_the_socket_comes_back() {
 }
 
 #[test]
+fn a_runtime_directory_that_is_gone_comes_back_with_the_next_start() {
+    let _alone = alone();
+    let unit = Unit::start("holger", &[]);
+    let supervisor = unit.main_pid();
+    fs::remove_dir_all("/run/tenantry").unwrap();
+    systemctl(&["restart", "hostd.socket", "hostd.service"]).ok();
+    hostd_answers();
+    assert_eq!(unit.main_pid(), supervisor, "it runs on");
+    let restarted = unit.systemctl("restart").output();
+    assert!(restarted.took.as_secs() < 60, "{:?}", restarted.took);
+    restarted.succeeded();
+    assert_eq!((unit.active_state(), unit.state()), ("active".to_owned(), "running".to_owned()));
+    assert_eq!(unit.says("echo alive"), "alive");
+    unit.systemctl("stop").ok();
+    assert_eq!(unit.property("Result"), "success");
+}
+
+#[test]
 fn a_drop_in_against_the_file_is_told() {
     let _alone = alone();
     let unit = Unit::create("inge", &["--set", "memory_max=256M"]);

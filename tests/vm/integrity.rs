@@ -124,6 +124,9 @@ fn a_flipped_bit_of_an_erofs_image_is_an_io_error_for_every_tenant() {
             is_io_error(&unit.shell(READ).output());
             unit.shell(READ_GOOD).ok();
         }
+        let doctor = tenantctl(&["doctor"]).output();
+        assert_eq!(doctor.status.code(), Some(1), "{}", doctor.stdout);
+        assert!(doctor.stdout.contains("image marked@"), "{}", doctor.stdout);
         let verified = run(&["rootfsctl", "verify", "marked"]).output();
         assert_eq!(verified.status.code(), Some(1));
         assert!(

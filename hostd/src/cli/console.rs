@@ -1,10 +1,7 @@
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::Args;
-use tenant::{
-    attach::{self, AttachEnd, AttachError, AttachOptions, DetachKey},
-    supervisor::wire::Tty,
-};
+use tenant::attach::{self, AttachEnd, AttachError, AttachOptions};
 
 use super::Context;
 use crate::{
@@ -19,21 +16,8 @@ use crate::{
 pub(super) struct Console {
     /// Name of the tenant
     name: String,
-    /// Terminal: console, tty1 or a number
-    #[arg(long, short, default_value = "console")]
-    tty: Tty,
-    /// Watch only
-    #[arg(long, short)]
-    read_only: bool,
-    /// Lines of the past to show first
-    #[arg(long, default_value_t = 24, value_name = "LINES")]
-    replay: u32,
-    /// Control character that detaches, as ^X; or none
-    #[arg(long, default_value = "^]", value_name = "KEY")]
-    detach_key: DetachKey,
-    /// Detach after this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    #[command(flatten)]
+    options: AttachOptions,
 }
 
 impl Console {
@@ -43,15 +27,7 @@ impl Console {
             return Err(Failure::new(Code::NoTenant, format!("there is no tenant {:?}", self.name))
                 .help("list the tenants: tenantctl list"));
         }
-        let options = AttachOptions {
-            tty: self.tty,
-            read_only: self.read_only,
-            replay: self.replay,
-            detach_key: self.detach_key,
-            timeout: self.timeout.map(Duration::from_secs),
-            ..AttachOptions::default()
-        };
-        match attach::run(&context.layout, &name, options) {
+        match attach::run(&context.layout, &name, self.options) {
             Ok(AttachEnd::Lost) => Ok(ExitCode::FAILURE),
             Ok(_) => Ok(ExitCode::SUCCESS),
             Err(error) => {

@@ -9,6 +9,7 @@
 //! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
+//! | `images` | images with hash trees: damaged blocks |
 //! | `systemd` | systemd as PID 1: controllers, machined, polkit, tenants' units |
 //! | `capacity` | whether this host is large enough for N tenants |
 //!
@@ -17,6 +18,7 @@
 pub mod capacity;
 pub mod feature;
 mod filter;
+mod images;
 mod kernel;
 mod leftovers;
 mod links;
@@ -144,6 +146,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),
+    ("images", images::check),
     ("systemd", systemd::check),
     ("capacity", enough),
 ];

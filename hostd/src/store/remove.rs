@@ -26,7 +26,7 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
 
 fn open(parent: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(parent, name, flags, Mode::empty(), BENEATH)?)
+    Ok(tenant::kernel::openat2(parent, name, flags, Mode::empty(), BENEATH)?)
 }
 
 struct Level {

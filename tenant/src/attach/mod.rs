@@ -103,22 +103,37 @@ impl fmt::Display for DetachKey {
     }
 }
 
-/// How to attach.
-#[derive(Clone, Copy, Debug)]
+/// How to attach; on a command line, the options of `tenantctl console` and `tenant console`.
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub struct AttachOptions {
-    /// Which terminal.
+    /// Terminal: console, tty1 or a number
+    #[arg(long, short, default_value = "console")]
     pub tty: Tty,
-    /// Only watch.
+    /// Watch only
+    #[arg(long, short)]
     pub read_only: bool,
-    /// How many lines of the past to show first.
+    /// Lines of the past to show first
+    #[arg(long, default_value_t = REPLAY, value_name = "LINES")]
     pub replay: u32,
-    /// The key that detaches.
+    /// Control character that detaches, as ^X; or none
+    #[arg(long, default_value = "^]", value_name = "KEY")]
     pub detach_key: DetachKey,
     /// Away from a terminal: for how long the tty is silent before the first line of standard input is
     /// typed, and after the last one before the visit ends.
+    #[arg(skip = QUIET)]
     pub quiet: Duration,
-    /// The longest the whole may take; none is for ever.
+    /// Detach after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
+}
+
+/// Lines of the past that are shown first, unless said otherwise.
+const REPLAY: u32 = 24;
+/// See [`AttachOptions::quiet`].
+const QUIET: Duration = Duration::from_secs(1);
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
 impl Default for AttachOptions {
@@ -126,9 +141,9 @@ impl Default for AttachOptions {
         Self {
             tty: Tty::CONSOLE,
             read_only: false,
-            replay: 24,
+            replay: REPLAY,
             detach_key: DetachKey::default(),
-            quiet: Duration::from_secs(1),
+            quiet: QUIET,
             timeout: None,
         }
     }

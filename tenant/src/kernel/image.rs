@@ -189,7 +189,7 @@ impl<'a> Device<'a> {
     fn open(&self) -> io::Result<()> {
         let (file, tree) = (self.file.as_os_str(), self.tree.file.as_os_str());
         let root_hash = self.tree.root_hash.hex();
-        veritysetup(["open".as_ref(), file, self.name.as_ref(), tree, root_hash.as_ref()])
+        veritysetup(["open".as_ref(), file, self.name.as_ref(), tree, root_hash.as_ref()]).map(drop)
     }
 
     /// Mounts it; from then on it goes with its last mount.
@@ -198,16 +198,36 @@ impl<'a> Device<'a> {
         let closed = veritysetup(["close".as_ref(), "--deferred".as_ref(), self.name.as_ref()]);
         // What could not be mounted may be gone already.
         let mounted = mounted?;
-        closed.map(|()| mounted)
+        closed.map(|_| mounted)
     }
 }
 
-fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> io::Result<()> {
+/// Whether a damaged block of an image has been read since it was mounted; none where it is not mounted, or nothing
+/// checks its blocks.
+///
+/// # Errors
+/// Device mapper or veritysetup(8) does not tell.
+pub fn is_damaged(image: &ErofsImage) -> Result<Option<bool>> {
+    let ask = || -> io::Result<Option<bool>> {
+        let Some(tree) = &image.verity else { return Ok(None) };
+        let device = Device::of(&image.file, tree)?;
+        if !device.exists()? {
+            return Ok(None);
+        }
+        let said = veritysetup(["status".as_ref(), device.name.as_ref()])?;
+        let status = said.lines().find_map(|line| line.trim().strip_prefix("status:"));
+        Ok(status.map(|status| status.trim().starts_with("corrupted")))
+    };
+    ask().map_err(|error| KernelError::new("ask for the state of image", image.file.display(), error))
+}
+
+/// Runs it; what it says.
+fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> io::Result<String> {
     let program = program::find("veritysetup")
         .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, ImageError::NotInstalled))?;
     let output = Command::new(program).args(args).env("LC_ALL", "C").stdin(Stdio::null()).output()?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");

@@ -16,12 +16,12 @@ use std::{
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2},
+    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat},
     mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
 };
 
 use super::{
-    Access, KernelError, Prepared, Result, confine, mount, netlink,
+    Access, KernelError, Prepared, Result, confine, mount, netlink, openat2,
     process::{Message, receive, send},
     pty::{self, Pty},
     raw, reaper,

@@ -13,6 +13,7 @@ mod linux;
 mod mount;
 mod netlink;
 pub mod nft;
+mod open;
 mod process;
 mod program;
 pub mod pty;
@@ -25,6 +26,7 @@ pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
 pub use netlink::{LinkError, links_of_group, try_kinds};
+pub use open::openat2;
 
 use crate::{
     config::MacvlanMode,

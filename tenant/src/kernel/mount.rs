@@ -17,7 +17,7 @@ use nix::{
     unistd::{Gid, Uid, setfsgid, setfsuid},
 };
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat, openat2},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
         fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
@@ -25,7 +25,7 @@ use rustix::{
     },
 };
 
-use super::{Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, raw};
+use super::{Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, openat2, raw};
 
 /// Where a [`LayerNamespace`] has its tmpfs: over the root, where no path leads, for a process keeps the root it
 /// had.

@@ -6,9 +6,9 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs};
 
-use super::raw;
+use super::{openat2, raw};
 
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 

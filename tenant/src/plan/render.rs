@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RootStep};
+use super::{
+    CREDENTIALS, FirstProcess, INACCESSIBLE, ImageSource, LinkPlan, NicPlan, Plan, PortPlan, RootStep,
+};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +54,21 @@ impl fmt::Display for RootStep {
             Self::Credentials { files } => {
                 write!(f, "/{CREDENTIALS} tmpfs ro, for root alone:")?;
                 files.iter().try_for_each(|file| write!(f, " {file}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tree(tree) => write!(f, "image is {}", tree.display()),
+            Self::Erofs { image, mount } => {
+                write!(f, "image is {}, erofs, mounted once at {}", image.file.display(), mount.display())?;
+                match &image.verity {
+                    Some(tree) => write!(f, ", each block checked against {}", tree.root_hash),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -124,6 +141,7 @@ impl fmt::Display for Plan {
         if self.attach_layers {
             writeln!(f, "root        layers attached in a mount namespace apart")?;
         }
+        writeln!(f, "root        {}", self.image)?;
         for step in &self.root {
             writeln!(f, "root        {step}")?;
         }
