@@ -35,19 +35,33 @@ impl Path {
         Self { pump, address: address.to_owned(), _sink: sink, _ends: Vec::new() }
     }
 
-    /// From one network namespace to another over nothing but a veth pair.
+    /// From one network namespace to another over nothing but a veth pair, by IPv4.
     ///
     /// # Panics
     /// When they cannot be made.
     pub fn plain(host: &Host) -> Self {
+        Self::plain_to(host, "192.0.2.2")
+    }
+
+    /// The same by IPv6, of which TCP needs more of the CPU.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub fn plain_ipv6(host: &Host) -> Self {
+        Self::plain_to(host, "2001:db8::2")
+    }
+
+    fn plain_to(host: &Host, target: &str) -> Self {
         let ends = vec![Elsewhere::new(), Elsewhere::new()];
         let [near, far] = [ends[0].network(), ends[1].network()];
         let far_pid = far.pid();
         near.shell(&format!("ip link add eth0 type veth peer name eth0 netns {far_pid}")).ok();
-        for (end, address) in [(&near, "192.0.2.1/24"), (&far, "192.0.2.2/24")] {
-            end.shell(&format!("ip addr add {address} dev eth0; ip link set eth0 up")).ok();
+        for (end, number) in [(&near, 1), (&far, 2)] {
+            let four = format!("ip addr add 192.0.2.{number}/24 dev eth0");
+            let six = format!("ip addr add 2001:db8::{number}/64 dev eth0 nodad");
+            end.shell(&format!("{four}; {six}; ip link set eth0 up")).ok();
         }
-        Self::in_namespaces(host, near, &far, "192.0.2.2", ends)
+        Self::in_namespaces(host, near, &far, target, ends)
     }
 
     /// From one network namespace to another that somebody has connected.
