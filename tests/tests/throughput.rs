@@ -8,8 +8,10 @@ use tenantry_tests::{
     throughput::{Path, rounds},
 };
 
-/// What a path of ours must reach of the plain one, with room for a machine that is busy otherwise.
-const LEAST: f64 = 0.7;
+/// What a path of ours must reach of the plain one. The filter, connection tracking and the second hop cost some 6 us
+/// for each packet of 64 KiB, on whatever CPU; copying it takes 29 us on one machine (0.82 of 18 Gbit/s) and 11 us on
+/// another (0.65 of 47 Gbit/s). Below this the packets are no longer so large, or go a way that they should not.
+const LEAST: f64 = 0.4;
 /// At least so many rounds, and more as long as a busy machine spoils them.
 const ROUNDS: usize = 6;
 const MOST_ROUNDS: usize = 60;
