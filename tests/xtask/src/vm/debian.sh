@@ -2,11 +2,18 @@
 # whose one service runs what is on the second disk, and then powers off.
 
 PATH=$PATH:/usr/sbin:/sbin
-cat > sources <<'EOF'
-deb http://deb.debian.org/debian bookworm main
-deb http://deb.debian.org/debian-security bookworm-security main
-deb http://deb.debian.org/debian bookworm-backports main
-EOF
+# From where this machine has its packages.
+mirror() {
+    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' | sed -n "s/^$1 //p" | head -n 1
+}
+debian=$(mirror bookworm)
+security=$(mirror bookworm-security)
+[ -n "$debian" ] || { echo "this machine's apt has no mirror of Debian 12 (bookworm)" >&2; exit 1; }
+{
+    echo "deb $debian bookworm main"
+    echo "deb $debian bookworm-backports main"
+    [ -z "$security" ] || echo "deb $security bookworm-security main"
+} > sources
 
 # The kernels alone: their packages would have an initial ramdisk made that nobody needs.
 cat > kernels <<'EOF'
