@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -55,6 +56,31 @@ pub fn journal(matches: &[&str]) -> String {
     run(&["journalctl", "--no-pager", "--output=short"]).args(matches).output().stdout
 }
 
+/// Waits until hostd answers.
+///
+/// # Panics
+/// When it does not in time.
+pub fn hostd_answers() {
+    until("hostd answers", || tenantctl(&["--json", "list"]).output().status.success());
+}
+
+/// Held by a test that disturbs the machine: no other does at the same time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of the two packages on the second disk.
+///
+/// # Panics
+/// When it is not there.
+pub fn package(is_newer: bool) -> String {
+    let files = fs::read_dir("/payload").expect("the second disk is mounted").flatten();
+    let mut names = files.map(|entry| entry.path().to_string_lossy().into_owned());
+    let found = names.find(|path| path.ends_with(".deb") && path.contains("+newer") == is_newer);
+    found.expect("both packages are on the second disk")
+}
+
 /// One tenant of this machine, as a unit; destroyed when dropped.
 #[derive(Debug)]
 pub struct Unit {
@@ -86,12 +112,6 @@ impl Unit {
         let unit = Self::create(name, options);
         unit.systemctl("start").ok();
         unit
-    }
-
-    /// One that exists already, and is destroyed when this goes.
-    pub fn owned(mut self) -> Self {
-        self.keep = false;
-        self
     }
 
     /// Leaves it where it is when this goes.

@@ -43,7 +43,7 @@ impl Path {
         Self::plain_to(host, "192.0.2.2")
     }
 
-    /// The same by IPv6, of which TCP needs more of the CPU.
+    /// The same by IPv6.
     ///
     /// # Panics
     /// When they cannot be made.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tenantry_tests::{
-    machine::{Unit, journal, property, run, systemctl, tenantctl, until},
+    machine::{Unit, journal, package, property, run, systemctl, tenantctl, until},
     poll,
 };
 
@@ -23,11 +23,8 @@ fn enabled_tenants_come_back_and_stay_while_hostd_is_killed_and_the_package_upgr
     let restarts: Vec<_> = crowd.iter().map(|unit| unit.property("NRestarts")).collect();
     assert!(restarts.iter().all(|count| count == "0"), "{restarts:?}");
 
-    let newer = std::fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path());
-    let newer = newer.map(|path| path.to_string_lossy().into_owned()).find(|path| path.contains("+newer"));
-    let newer = newer.expect("a newer package is on the second disk");
     let before = property("hostd.service", "MainPID");
-    run(&["dpkg", "-i", &newer]).ok();
+    run(&["dpkg", "-i", &package(true)]).ok();
     until("hostd is the new one", || {
         !["0", before.as_str()].contains(&property("hostd.service", "MainPID").as_str())
     });

@@ -1,21 +1,10 @@
 //! What goes wrong on a host ends in a clear state, and nothing is stuck. One at a time: they disturb the machine.
 
-use std::{
-    fs,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+use std::{fs, path::Path};
+
+use tenantry_tests::machine::{
+    Unit, alone, hostd_answers, journal, property, run, systemctl, tenantctl, until,
 };
-
-use tenantry_tests::machine::{Unit, journal, property, run, systemctl, tenantctl, until};
-
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn hostd_answers() {
-    until("hostd answers", || tenantctl(&["--json", "list"]).output().status.success());
-}
 
 #[test]
 fn a_killed_supervisor_is_started_again_and_leaves_nothing() {

@@ -4,22 +4,14 @@ use std::{fs, path::Path, sync::Once};
 
 use tenantry_tests::{
     Run,
-    machine::{PATIENCE, Unit, property, run, systemctl, tenantctl},
+    machine::{PATIENCE, Unit, package, property, run, systemctl, tenantctl},
 };
-
-/// The older of the two packages on the second disk.
-fn package() -> String {
-    let debs =
-        fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path().to_string_lossy().into_owned());
-    let mut older = debs.filter(|path| path.ends_with(".deb") && !path.contains("+newer"));
-    older.next().expect("the package is on the second disk")
-}
 
 /// Installs the package. The images of the second disk are where they belong already.
 fn installed() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        run(&["apt-get", "install", "--yes", "--no-install-recommends", &package()]).ok();
+        run(&["apt-get", "install", "--yes", "--no-install-recommends", &package(false)]).ok();
     });
 }
 

@@ -1,35 +1,18 @@
 //! The last program: the package is upgraded, removed, purged, and comes back.
 
-use std::{
-    fs,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{fs, path::Path};
 
 use tenantry_tests::{
     Output,
-    machine::{Unit, journal, property, run, systemctl, tenantctl, until},
+    machine::{Unit, alone, hostd_answers, journal, package, property, run, systemctl, tenantctl},
 };
 
 const IMAGES: &str = "/var/lib/tenantry/images";
 
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One of the two packages on the second disk.
-fn package(is_newer: bool) -> String {
-    let files = fs::read_dir("/payload").unwrap().flatten().map(|entry| entry.path());
-    let mut debs =
-        files.map(|path| path.to_string_lossy().into_owned()).filter(|path| path.ends_with(".deb"));
-    debs.find(|path| path.contains("+newer") == is_newer).expect("both packages are on the second disk")
-}
-
 fn install(is_newer: bool) -> Output {
     let installed = run(&["dpkg", "--install", &package(is_newer)]).output();
     if installed.status.success() {
-        until("hostd answers", || tenantctl(&["list"]).output().status.success());
+        hostd_answers();
     }
     installed
 }

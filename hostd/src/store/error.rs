@@ -6,10 +6,11 @@ use rootfs_tools::{Explain as _, Outcome};
 use tenant::{
     TenantName,
     allocation::{AllocationError, Illegal},
+    apply::remedy,
     config::ParseError,
     file_error::FileError,
     image::ManifestError,
-    kernel::{KernelError, image::ImageError},
+    kernel::KernelError,
     load::LoadPlanError,
     plan::PlanError,
     profile::LoadError,
@@ -259,19 +260,23 @@ impl StoreError {
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
             Self::Storage { .. } => "put it on ext4, xfs, btrfs or tmpfs, or choose another --root",
             Self::Manifest { .. } => "check the image: rootfsctl verify",
-            Self::Kernel(error) if ImageError::of(error).is_some() => {
-                return ImageError::of(error).map(|error| error.help().to_owned());
-            }
             Self::Destroy { .. } => "repeat it when the cause is gone: tenantctl destroy",
-            _ => match self.io_kind() {
-                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                    "make room on that filesystem and repeat it; nothing was changed"
-                }
-                Some(io::ErrorKind::PermissionDenied) => "run hostd as root",
-                _ => return None,
-            },
+            Self::Kernel(error) => {
+                return remedy(error).or_else(|| self.io_help().map(str::to_owned));
+            }
+            _ => self.io_help()?,
         };
         Some(text.to_owned())
+    }
+
+    fn io_help(&self) -> Option<&'static str> {
+        match self.io_kind()? {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("make room on that filesystem and repeat it; nothing was changed")
+            }
+            io::ErrorKind::PermissionDenied => Some("run hostd as root"),
+            _ => None,
+        }
     }
 }
 
