@@ -33,6 +33,8 @@ pub const VERITYSETUP: Tool =
     Tool { program: "veritysetup", package: "cryptsetup-bin", private_mounts: false };
 /// cp(1) of coreutils.
 pub const CP: Tool = Tool { program: "cp", package: "coreutils", private_mounts: false };
+/// All of them.
+pub const ALL: [Tool; 5] = [MMDEBSTRAP, MKFS_EROFS, BUSYBOX, VERITYSETUP, CP];
 
 /// A tool that could not do its work.
 #[derive(Debug, thiserror::Error)]

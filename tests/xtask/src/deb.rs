@@ -51,9 +51,9 @@ struct Build {
 
 /// Builds the package; prints its path.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::ensure(packages::DEB, options.no_install)?;
+    packages::ensure(packages::Use::Deb, options.no_install)?;
     if options.lint {
-        packages::ensure(packages::LINT, options.no_install)?;
+        packages::ensure(packages::Use::Lint, options.no_install)?;
     }
     let package = build(&options.version_suffix, Packing::Small)?;
     if options.lint {

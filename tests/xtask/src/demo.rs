@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let demo = Demo { bin: sh::target().join("release"), root };
         return demo.down();
     }
-    packages::ensure(packages::DEMO, options.no_install)?;
+    packages::ensure(packages::Use::Demo, options.no_install)?;
     let demo = Demo { bin: programs::build()?, root };
     let mut record = Record::load(&demo.root)?;
     record.note_host(&demo.root)?;

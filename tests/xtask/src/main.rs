@@ -1,5 +1,6 @@
 //! `cargo xtask`: the repository's own commands.
 
+mod bare;
 mod bench;
 mod bird;
 mod check;
@@ -36,6 +37,8 @@ enum Command {
     Bench(bench::Options),
     /// Build the Debian package; prints its path.
     Deb(deb::Options),
+    /// Run demo, the pure tests and a quick bench in a new Debian that has Rust and nothing else.
+    Bare(bare::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Deb(options) => deb::run(&options),
+        Command::Bare(options) => bare::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,7 +30,7 @@ pub(crate) struct Wanted<'a> {
 /// Prepares programs, images and namespaces, runs every native test program, and looks for leftovers.
 pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     sh::need_root("the native tier")?;
-    packages::ensure(packages::TEST, wanted.no_install)?;
+    packages::ensure(packages::Use::Native, wanted.no_install)?;
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = images(&bin, &["debian", "busybox", "bird"])?;
@@ -38,6 +38,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     isolate()?;
     let tmp = sh::target().join("tenantry-cache/tmp");
     fs::create_dir_all(&tmp)?;
+    let path = packages::path(packages::Use::Native)?;
     let before = World::now(&tmp);
     for test in &tests {
         let mut command = Command::new(test);
@@ -45,6 +46,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
             .arg("--test-threads=2")
             .args(wanted.filter)
             .current_dir(sh::repository().join("tests"))
+            .env("PATH", &path)
             .env(host::BIN_DIR, &bin)
             .env(host::IMAGES, &images)
             .env(host::TMP, &tmp)

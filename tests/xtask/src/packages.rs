@@ -1,80 +1,106 @@
-//! The Debian packages that the commands of this repository need.
+//! The Debian packages whose programs this repository runs: one table, by which each command installs what
+//! it needs, and outside of which its tests find no program.
 
-use std::process::Command;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::sh;
 
+/// What a package is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Use {
+    /// `demo`.
+    Demo,
+    /// The tests that run anywhere.
+    Pure,
+    /// The tests with tenants on this machine.
+    Native,
+    /// The tests in a virtual machine.
+    Vm,
+    /// `deb`.
+    Deb,
+    /// `deb --lint`.
+    Lint,
+    /// `check`.
+    Check,
+    /// `bench`.
+    Bench,
+    /// `bare`.
+    Bare,
+}
+
 /// A package and why it is needed.
-#[derive(Clone, Copy)]
-pub(crate) struct Package {
+struct Package {
     name: &'static str,
-    /// A program that it brings: where this exists already the package is not needed.
+    /// A program of the package, or a path: where it exists, the package is not installed.
     program: &'static str,
+    uses: &'static [Use],
     why: &'static str,
 }
 
 macro_rules! packages {
-    ($($constant:ident: $name:literal, $program:literal, $why:literal;)*) => {
-        $(pub(crate) const $constant: Package = Package { name: $name, program: $program, why: $why };)*
+    ($($name:literal, $program:literal, [$($use:ident)*], $why:literal;)*) => {
+        &[$(Package { name: $name, program: $program, uses: &[$(Use::$use),*], why: $why }),*]
     };
 }
 
-packages! {
-    MMDEBSTRAP: "mmdebstrap", "mmdebstrap", "makes the Debian image";
-    KEYRING: "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "checks Debian's signatures";
-    BUSYBOX: "busybox-static", "busybox", "is the busybox image";
-    EROFS: "erofs-utils", "mkfs.erofs", "makes images for --format erofs";
-    CRYPTSETUP: "cryptsetup-bin", "veritysetup", "makes hash trees for --verity";
-    IPROUTE: "iproute2", "ip", "brings the loopback of a test host up";
-    NFTABLES: "nftables", "nft", "keeps tenants from forging addresses, and shows what it holds";
-    UTIL_LINUX: "util-linux", "nsenter", "makes and enters namespaces";
-    MOUNT: "mount", "losetup", "makes the small disks of the disk-full tests";
-    E2FSPROGS: "e2fsprogs", "mkfs.ext4", "makes the small disks of the disk-full tests";
-    CODESPELL: "codespell", "codespell", "finds misspelt words";
-    QEMU: "qemu-system-x86", "qemu-system-x86_64", "is the virtual machine";
-    CPIO: "cpio", "cpio", "packs its initial ramdisk";
-    XZ: "xz-utils", "xz", "unpacks its modules";
-    BINUTILS: "binutils", "objcopy", "makes programs small enough for its disk, and for a package";
-    DPKG: "dpkg-dev", "dpkg-shlibdeps", "tells which libraries a package depends on";
-    LOWDOWN: "lowdown", "lowdown", "makes man pages of the reference";
-    LINTIAN: "lintian", "lintian", "judges packages";
-    LXC: "lxc", "lxc-start", "is measured against";
-    NSPAWN: "systemd-container", "systemd-nspawn", "is measured against";
-}
-
-/// What `demo` needs.
-pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING, NFTABLES];
-/// What the native tests need.
-pub(crate) const TEST: &[Package] =
-    &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, CRYPTSETUP, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
-/// What the tier in a virtual machine needs.
-pub(crate) const VM: &[Package] =
-    &[MMDEBSTRAP, KEYRING, BUSYBOX, UTIL_LINUX, E2FSPROGS, QEMU, CPIO, XZ, BINUTILS];
-/// What `deb` needs.
-pub(crate) const DEB: &[Package] = &[BINUTILS, DPKG, LOWDOWN];
-/// What `deb --lint` needs besides.
-pub(crate) const LINT: &[Package] = &[LINTIAN];
-/// What `check` needs.
-pub(crate) const CHECK: &[Package] = &[CODESPELL];
-/// What `bench` needs besides.
-pub(crate) const BENCH: &[Package] = &[MMDEBSTRAP, KEYRING, IPROUTE, NFTABLES, UTIL_LINUX, LXC, NSPAWN];
+/// Every package besides those that dpkg(1) calls essential, which every Debian has.
+const TABLE: &[Package] = packages! {
+    "apt", "apt-get", [Native Vm Bare], "downloads packages for images";
+    "binutils", "objcopy", [Vm Deb], "makes programs small enough for the virtual machine's disk, and for a package";
+    "busybox-static", "busybox", [Pure Native Vm Bench], "is the busybox image";
+    "codespell", "codespell", [Check], "finds misspelt words";
+    "cpio", "cpio", [Vm], "packs the initial ramdisk of the virtual machine";
+    "cryptsetup-bin", "veritysetup", [Native], "makes hash trees for --verity";
+    "curl", "curl", [Native], "is how the guides talk to the API and to web servers";
+    "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", [Demo Native Vm Bench Bare], "checks Debian's signatures";
+    "dpkg-dev", "dpkg-shlibdeps", [Vm Deb], "tells which libraries a package depends on";
+    "e2fsprogs", "mkfs.ext4", [Native Vm], "makes the small disks of the disk-full tests";
+    "erofs-utils", "mkfs.erofs", [Pure Native], "makes images for --format erofs";
+    "git", "git", [Check Deb Bare], "lists the files of the repository";
+    "iproute2", "ip", [Native Bench], "brings the loopback of a test host up";
+    "lintian", "lintian", [Lint], "judges packages";
+    "lowdown", "lowdown", [Vm Deb], "makes man pages of the reference";
+    "lxc", "lxc-start", [Bench], "is measured against";
+    "mawk", "awk", [Native], "picks columns in the guides";
+    "mmdebstrap", "mmdebstrap", [Demo Native Vm Bench Bare], "makes the Debian image";
+    "mount", "losetup", [Native Bench], "makes the small disks of the disk-full tests";
+    "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
+    "procps", "kill", [Native], "sends signals";
+    "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
+    "systemd-container", "systemd-nspawn", [Bench], "is measured against";
+    "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";
+    "xz-utils", "xz", [Vm], "unpacks the virtual machine's modules";
+};
 
 impl Package {
     fn is_there(&self) -> bool {
         if self.program.starts_with('/') {
-            return std::path::Path::new(self.program).exists();
+            return Path::new(self.program).exists();
         }
-        let mut path = std::env::var_os("PATH").unwrap_or_default();
-        path.push(":/usr/sbin:/sbin");
-        std::env::split_paths(&path).any(|dir| dir.join(self.program).is_file())
+        find(self.program).is_some()
     }
 }
 
-/// Installs the packages that are missing, after saying which; with `no_install` refuses instead.
-pub(crate) fn ensure(needed: &[Package], no_install: bool) -> Result<()> {
-    let missing: Vec<&Package> = needed.iter().filter(|package| !package.is_there()).collect();
+fn find(program: &str) -> Option<PathBuf> {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Installs what a use of this repository needs and this machine lacks, after saying what; with
+/// `no_install`, or where only root could, refuses instead.
+pub(crate) fn ensure(needed: Use, no_install: bool) -> Result<()> {
+    let table = TABLE.iter().filter(|package| package.uses.contains(&needed));
+    let missing: Vec<&Package> = table.filter(|package| !package.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -101,4 +127,81 @@ pub(crate) fn ensure(needed: &[Package], no_install: bool) -> Result<()> {
     let mut install = apt(&["install", "-qq", "--yes", "--no-install-recommends"]);
     install.args(&names);
     sh::show(install)
+}
+
+/// A search path for tests: a directory with the programs of the packages of a use and of the essential
+/// packages, and no others. So a program that the table does not name is missing on every machine, not only
+/// on a fresh one. Where there is no dpkg(1), the search path as it is.
+pub(crate) fn path(needed: Use) -> Result<PathBuf> {
+    if find("dpkg-query").is_none() {
+        return Ok(std::env::var_os("PATH").unwrap_or_default().into());
+    }
+    let listed = sh::read(sh::command("dpkg-query", &["--show", "--showformat=${Essential} ${Package}\n"]))?;
+    let essential = listed.lines().filter_map(|line| line.strip_prefix("yes "));
+    let named = TABLE.iter().filter(|package| package.uses.contains(&needed)).map(|package| package.name);
+    let wanted: BTreeSet<&str> = essential.chain(named).collect();
+    let installed: BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    let wanted: Vec<&str> = wanted.into_iter().filter(|name| installed.contains(name)).collect();
+    let programs = programs(&wanted)?;
+    let dir = sh::target().join("tenantry-cache/path").join(format!("{needed:?}").to_lowercase());
+    drop(fs::remove_dir_all(&dir));
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    for (name, program) in &programs {
+        symlink(program, dir.join(name)).with_context(|| format!("cannot link {}", name.display()))?;
+    }
+    Ok(dir)
+}
+
+/// The programs of installed packages by name, with the names that update-alternatives(1) gives them.
+fn programs(packages: &[&str]) -> Result<BTreeMap<OsString, PathBuf>> {
+    let files = sh::read(sh::command("dpkg-query", &[&["--listfiles"], packages].concat()))?;
+    let dirs = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(Path::new);
+    let (mut found, mut targets) = (BTreeMap::new(), BTreeSet::new());
+    for file in files.lines().map(Path::new).filter(|file| file.is_file()) {
+        if let (Some(dir), Some(name)) = (file.parent(), file.file_name())
+            && dirs.contains(&dir)
+        {
+            found.insert(name.to_owned(), file.to_owned());
+            targets.insert(file.canonicalize()?);
+        }
+    }
+    for entry in fs::read_dir("/etc/alternatives").into_iter().flatten().flatten() {
+        let program = entry.path().canonicalize().unwrap_or_default();
+        if targets.contains(&program) {
+            found.entry(entry.file_name()).or_insert(program);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use rootfs_tools::tool;
+
+    use super::*;
+
+    #[test]
+    fn every_tool_that_makes_images_is_in_the_table_with_its_package() {
+        for tool in tool::ALL {
+            let row = TABLE.iter().find(|row| row.program == tool.program);
+            let is_right = row.map_or(tool.package == "coreutils", |row| row.name == tool.package);
+            assert!(is_right, "{} of {}", tool.program, tool.package);
+        }
+    }
+
+    #[test]
+    fn rows_are_sorted_and_name_a_package_once() {
+        assert!(TABLE.is_sorted_by(|one, other| one.name < other.name));
+    }
+
+    #[test]
+    fn programs_are_those_of_the_packages_named_and_their_alternative_names() {
+        if find("dpkg-query").is_none() {
+            return;
+        }
+        let found = programs(&["coreutils", "mawk"]).unwrap();
+        let has = |name: &str| found.contains_key(std::ffi::OsStr::new(name));
+        assert!(has("cp") && has("mawk") && has("awk"), "{:?}", found.keys());
+        assert!(!has("sed") && !has("sh"), "of other packages: {:?}", found.keys());
+    }
 }

@@ -26,7 +26,8 @@ pub(crate) fn build_probe() -> Result<PathBuf> {
     Ok(sh::target().join(triple).join("release/probe"))
 }
 
-fn host_triple() -> Result<String> {
+/// The compiler's name of this machine.
+pub(crate) fn host_triple() -> Result<String> {
     let version = sh::read(sh::command("rustc", &["--version", "--verbose"]))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not name its host")?.to_owned())

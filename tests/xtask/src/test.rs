@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{native, sh, vm};
+use crate::{native, packages, programs, sh, vm};
 
 /// Options of `test`.
 #[derive(clap::Args)]
@@ -86,7 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn pure(options: &Options, count: &mut Count) -> Result<()> {
+    packages::ensure(packages::Use::Pure, options.no_install)?;
     let mut cargo = sh::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    // The tests alone have this search path, not the compiler.
+    let runner = format!("CARGO_TARGET_{}_RUNNER", programs::host_triple()?.replace('-', "_").to_uppercase());
+    cargo.env(runner, format!("/usr/bin/env PATH={}", packages::path(packages::Use::Pure)?.display()));
     if let Some(filter) = &options.filter {
         cargo.arg(filter);
     }

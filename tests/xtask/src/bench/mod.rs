@@ -84,7 +84,7 @@ impl Scale {
 /// Measures everything and writes the report.
 pub(crate) fn run(options: &Options) -> Result<()> {
     sh::need_root("the bench")?;
-    packages::ensure(packages::BENCH, options.no_install)?;
+    packages::ensure(packages::Use::Bench, options.no_install)?;
     let bin = programs::build()?;
     let images = native::images(&bin, &["debian", "debian-stock", "busybox"])?;
     // The throughput is measured by it.

@@ -26,7 +26,7 @@ type Step<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
 
 /// Runs every check, and reports all that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    packages::ensure(packages::CHECK, options.no_install)?;
+    packages::ensure(packages::Use::Check, options.no_install)?;
     let steps: Vec<Step<'_>> = vec![
         ("format", Box::new(format)),
         ("dependencies", Box::new(dependencies::check)),

@@ -1,14 +1,6 @@
 # Makes root.img, and vmlinuz-VERSION and initrd-VERSION of two kernels, in the current directory: a Debian 12
 # whose one service runs what is on the second disk, and then powers off.
 
-PATH=$PATH:/usr/sbin:/sbin
-# From where this machine has its packages.
-mirror() {
-    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' | sed -n "s/^$1 //p" | head -n 1
-}
-debian=$(mirror bookworm)
-security=$(mirror bookworm-security)
-[ -n "$debian" ] || { echo "this machine's apt has no mirror of Debian 12 (bookworm)" >&2; exit 1; }
 {
     echo "deb $debian bookworm main"
     echo "deb $debian bookworm-backports main"

@@ -39,15 +39,14 @@ type Stages = [Vec<(Program, String)>];
 const IMAGES: [&str; 2] = ["debian", "busybox"];
 
 /// The Debian that the machine boots, of which both kernels are a part.
-const DEBIAN: &str = include_str!("debian.sh");
+const DEBIAN: &str = concat!(include_str!("../mirrors.sh"), include_str!("debian.sh"));
 /// What its one service runs.
 const RUN: &str = include_str!("run.sh");
 
 /// Boots a machine for each kernel and runs native tests in it.
 pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     sh::need_root("the tier in a virtual machine")?;
-    packages::ensure(packages::VM, wanted.no_install)?;
-    packages::ensure(packages::DEB, wanted.no_install)?;
+    packages::ensure(packages::Use::Vm, wanted.no_install)?;
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = native::images(&bin, &IMAGES)?;
