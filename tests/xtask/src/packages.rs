@@ -72,7 +72,7 @@ const TABLE: &[Package] = packages! {
     "lxc", "lxc-start", [Bench], "is measured against";
     "mawk", "awk", [Native], "picks columns in the guides";
     "mmdebstrap", "mmdebstrap", [Demo Native Vm Bench Bare], "makes the Debian image";
-    "mount", "losetup", [Native Bench], "makes the small disks of the disk-full tests";
+    "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
     "procps", "kill", [Native], "sends signals";
     "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
