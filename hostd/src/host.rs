@@ -42,7 +42,9 @@ const AUTOSTARTS_AT_ONCE: usize = 16;
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The state of a tenant as it is told to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum TenantState {
     /// Its record is not whole.

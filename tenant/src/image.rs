@@ -204,6 +204,15 @@ pub enum Ready {
     Exec,
 }
 
+impl std::fmt::Display for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Notify => "when init says READY=1,",
+            Self::Exec => "when init has been executed,",
+        })
+    }
+}
+
 /// How the image's operating system is booted and stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

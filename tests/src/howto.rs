@@ -183,7 +183,7 @@ impl Session {
             .current_dir(host.path("page"))
             .env("ROOT", host.root())
             .env("TENANTRY_ROOT", host.root())
-            .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", bin.display()))
+            .env("PATH", format!("{}:{path}", bin.display()))
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("the log can be shared"))
             .stderr(output)

@@ -1,5 +1,7 @@
 //! Consoles: a prompt, and everything it survives.
 
+use std::fs;
+
 use tenantry_tests::{Host, Tenant, Terminal, poll};
 
 /// What detaches: Ctrl-], as in telnet(1).
@@ -118,4 +120,28 @@ fn a_tenant_that_writes_without_end_fills_no_disk() {
 fn size(host: &Host) -> u64 {
     let files = std::fs::read_dir(host.path("var/lib/tenantry/tenants/loud/log")).expect("a log directory");
     files.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
+#[test]
+fn a_terminal_that_the_tenant_does_not_have_has_no_log() {
+    let host = Host::start();
+    let alice = host.create("alice", &["--set", "ttys=2"]);
+    let said = alice.ctl("logs", &["-t", "33"]).output().refused(3);
+    assert!(said.contains("has no tty33") && said.contains("tty1 to tty2"), "{said}");
+    alice.ctl("logs", &["-t", "2"]).ok();
+}
+
+#[test]
+fn ctrl_c_is_for_the_editor_and_does_not_leave_it_alone() {
+    let host = Host::start();
+    let alice = host.create("alice", &[]);
+    let editor = "#!/bin/sh\ntrap 'echo memory_max = 123456789 >> $1; echo caught; exit 0' INT\necho editing\nwhile :; do sleep 0.1; done\n";
+    fs::write(host.path("editor"), editor).expect("the editor can be written");
+    let edit = alice.ctl("edit", &[]).env("EDITOR", format!("sh {}", host.path("editor").display()));
+    let mut terminal = Terminal::open(&edit);
+    terminal.expect("editing");
+    terminal.type_in("\x03");
+    terminal.expect("caught");
+    assert_eq!(terminal.ended(), 0);
+    assert_eq!(alice.ctl("explain", &["memory_max"]).ok().text().contains("123456789"), true);
 }

@@ -1,6 +1,12 @@
 //! `/v1/tenants/NAME/{plan,explain,stat,logs}`: what can be known of a tenant.
 
-use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{
+    fmt::{self, Display, Formatter},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    str::FromStr,
+    sync::Arc,
+};
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
@@ -110,7 +116,7 @@ pub(super) struct LogParameters {
     /// How many lines at most; 100 if absent.
     lines: Option<usize>,
     /// Only what came after this position of an earlier answer.
-    after: Option<u64>,
+    after: Option<String>,
 }
 
 /// The end of what a tty printed.
@@ -130,35 +136,77 @@ pub(super) async fn logs(
         Some(tty) => tty.parse::<Tty>().map_err(|error| Failure::of(Code::Invalid, &error))?,
         None => Tty::CONSOLE,
     };
-    let read = move || read_log(&host, &name, tty, &parameters);
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|error| Failure::of(Code::Failed, &error))?
-        .map(Json)
-        .map_err(|error| Failure::of(Code::Failed, &error))
+    let ttys = host.store().tenant(&name).map_or(Tty::MOST, |tenant| tenant.ttys);
+    let read = move || read_log(&host, &name, tty, ttys, &parameters);
+    tokio::task::spawn_blocking(read).await.map_err(|error| Failure::of(Code::Failed, &error))?.map(Json)
 }
 
-/// A position is the file's inode number and its length: a log that was rotated meanwhile is another
-/// file.
+/// How far a log was read: the file and its length. A log that was rotated meanwhile is another file.
+///
+/// It is text in answers and requests, for the two numbers do not fit into one that every reader of JSON
+/// keeps exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    inode: u64,
+    length: u64,
+}
+
+impl Display for Position {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.inode, self.length)
+    }
+}
+
+impl FromStr for Position {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let parts = text.split_once('-');
+        let parsed = parts.and_then(|(inode, length)| Some((inode.parse().ok()?, length.parse().ok()?)));
+        let (inode, length) = parsed.ok_or_else(|| {
+            Failure::new(Code::Invalid, format!("{text:?} is not a position in a log"))
+                .help("pass the \"position\" of an earlier answer as it is")
+        })?;
+        Ok(Self { inode, length })
+    }
+}
+
+/// The lines asked for. A terminal that has no log and that the tenant, of which `ttys` are known, does not
+/// have is an error.
 fn read_log(
     host: &Host,
     name: &TenantName,
     tty: Tty,
+    ttys: u8,
     parameters: &LogParameters,
-) -> std::io::Result<LogLines> {
+) -> Result<LogLines, Failure> {
     let dir = host.layout().log(name);
-    let (inode, length) =
-        fs::symlink_metadata(dir.join(format!("{tty}.log"))).map_or((0, 0), |meta| (meta.ino(), meta.len()));
-    let position = (inode << 32) | (length & 0xffff_ffff);
-    let (lines, most) = match parameters.after {
-        Some(after) if after == position => (0, 0),
-        Some(after) if after >> 32 == inode & 0xffff_ffff => {
-            let new = length.saturating_sub(after & 0xffff_ffff);
-            (usize::MAX, usize::try_from(new).unwrap_or(MAX_LOG).min(MAX_LOG))
+    let position = match fs::symlink_metadata(dir.join(format!("{tty}.log"))) {
+        Ok(meta) => Position { inode: meta.ino(), length: meta.len() },
+        Err(_) if tty.number() > ttys => return Err(no_such_tty(name, tty, ttys)),
+        Err(_) => Position { inode: 0, length: 0 },
+    };
+    let after: Option<Position> = parameters.after.as_deref().map(str::parse).transpose()?;
+    let at_most = |length| usize::try_from(length).unwrap_or(MAX_LOG).min(MAX_LOG);
+    let (lines, most) = match after {
+        Some(after) if after.inode == position.inode => {
+            (usize::MAX, at_most(position.length.saturating_sub(after.length)))
         }
-        Some(_) => (usize::MAX, usize::try_from(length).unwrap_or(MAX_LOG).min(MAX_LOG)),
+        Some(_) => (usize::MAX, at_most(position.length)),
         None => (parameters.lines.unwrap_or(100), MAX_LOG),
     };
-    let bytes = if most == 0 { Vec::new() } else { log::tail(&dir, tty, most)? };
-    Ok(LogLines { lines: escape::plain_lines(&bytes, lines), position })
+    let bytes = match most {
+        0 => Vec::new(),
+        most => log::tail(&dir, tty, most).map_err(|error| Failure::of(Code::Failed, &error))?,
+    };
+    Ok(LogLines { lines: escape::plain_lines(&bytes, lines), position: position.to_string() })
+}
+
+fn no_such_tty(name: &TenantName, tty: Tty, ttys: u8) -> Failure {
+    let have = match ttys {
+        0 => "it has a console alone".to_owned(),
+        1 => "it has console and tty1".to_owned(),
+        most => format!("it has console and tty1 to tty{most}"),
+    };
+    Failure::new(Code::NotFound, format!("tenant {:?} has no {tty}", name.as_str())).help(have)
 }

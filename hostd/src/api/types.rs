@@ -391,8 +391,8 @@ pub struct PlanAnswer {
 pub struct LogLines {
     /// The lines, oldest first, without control characters.
     pub lines: Vec<String>,
-    /// Where to go on: the `after` of a request for what comes next.
-    pub position: u64,
+    /// Where to go on: the `after` of a request for what comes next. A word to be handed back as it is.
+    pub position: String,
 }
 
 /// This hostd.

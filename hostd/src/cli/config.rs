@@ -6,6 +6,8 @@ use std::{
 
 use clap::Args;
 use hyper::Method;
+use nix::sys::signal::Signal;
+use tenant::kernel::raw;
 
 use super::{Context, client, many};
 use crate::{
@@ -102,8 +104,16 @@ fn open_editor(path: &std::path::Path) -> Result<(), Failure> {
     let editor =
         ["VISUAL", "EDITOR"].into_iter().find_map(|key| env::var(key).ok().filter(|e| !e.is_empty()));
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
+    // Ctrl-C is for the editor: were this process to die of it, the editor would be left without a terminal.
+    let keys = [Signal::SIGINT, Signal::SIGQUIT];
+    let io = |error: io::Error| Failure::of(Code::Failed, &error);
+    raw::ignore_signals(&keys).map_err(io)?;
     // The variable may hold arguments, e.g. "code --wait": that is the shell's to take apart.
-    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
+    let status = Command::new("env")
+        .args(["--default-signal=INT,QUIT", "sh", "-c", &format!("{editor} \"$1\""), "sh"])
+        .arg(path)
+        .status();
+    raw::default_signals(&keys).map_err(io)?;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::new(Code::Failed, format!("the editor {editor:?} ended with {status}"))

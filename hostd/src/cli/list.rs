@@ -3,14 +3,20 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Context, output};
-use crate::api::types::Summary;
+use crate::{api::types::Summary, host::TenantState};
 
 /// List tenants
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only those that run
+    /// Only those that are up, in whatever state
     #[arg(long)]
     running: bool,
+    /// Only those in this state (repeatable)
+    #[arg(long, value_name = "STATE")]
+    state: Vec<TenantState>,
+    /// Only those of this image, or of this version of it
+    #[arg(long, value_name = "IMAGE[@VERSION]")]
+    image: Option<String>,
     /// Print names only
     #[arg(long, short)]
     quiet: bool,
@@ -22,7 +28,7 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let mut tenants: Vec<Summary> = context.client.get("/v1/tenants").await?;
-        tenants.retain(|tenant| !self.running || tenant.state.is_up());
+        tenants.retain(|tenant| self.has(tenant));
         context.output.print(&tenants, |tenants| {
             if self.quiet {
                 return tenants.iter().map(|tenant| format!("{}\n", tenant.name)).collect();
@@ -31,6 +37,20 @@ impl List {
         });
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Whether a tenant is one of those asked for.
+    fn has(&self, tenant: &Summary) -> bool {
+        (!self.running || tenant.state.is_up())
+            && (self.state.is_empty() || self.state.contains(&tenant.state))
+            && self.image.as_deref().is_none_or(|image| is_of(tenant, image))
+    }
+}
+
+/// Whether a tenant boots `IMAGE`, or `IMAGE@VERSION`: a digest, whole or its first digits.
+fn is_of(tenant: &Summary, image: &str) -> bool {
+    let (name, version) = image.split_once('@').unwrap_or((image, ""));
+    let digits = version.rsplit(':').next().unwrap_or_default();
+    tenant.image == name && (digits.starts_with(&tenant.version) || tenant.version.starts_with(digits))
 }
 
 /// The table of `list`.
@@ -62,4 +82,28 @@ fn table(tenants: &[Summary], wide: bool) -> String {
         row
     };
     output::table(&header, tenants.iter().map(row).collect(), &[3, 4, 5])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(image: &str, version: &str) -> Summary {
+        serde_json::from_value(serde_json::json!({
+            "name": "a", "state": "running", "ipv4": "", "ipv6": "", "image": image, "version": version,
+            "started_ms": null, "ready_us": null, "exec_us": null, "memory_bytes": null, "unit_status": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_tenant_is_of_its_image_and_of_its_version_however_that_is_written() {
+        let alice = tenant("debian", "2f2f0123abcd");
+        for image in ["debian", "debian@2f2f0123abcd", "debian@sha256:2f2f0123abcd99", "debian@2f2f"] {
+            assert!(is_of(&alice, image), "{image}");
+        }
+        for image in ["deb", "debian-stock", "busybox", "debian@2f2e", "debian@sha256:2f2f0123abce"] {
+            assert!(!is_of(&alice, image), "{image}");
+        }
+    }
 }

@@ -174,7 +174,7 @@ impl fmt::Display for Plan {
             writeln!(f, "init        passes signals on, reaps, ends as the program ends")?;
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
-        writeln!(f, "ready       on {:?} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
+        writeln!(f, "ready       {} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
         writeln!(
             f,
             "stop        signal {}, killed after {} s",

@@ -33,6 +33,8 @@ pub struct Tty(u8);
 impl Tty {
     /// `/dev/console`.
     pub const CONSOLE: Self = Self(0);
+    /// The highest number of a terminal.
+    pub const MOST: u8 = u8::MAX;
 
     /// The terminal with this number.
     pub fn new(number: u8) -> Self {

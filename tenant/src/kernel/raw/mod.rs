@@ -205,11 +205,21 @@ pub fn trim_heap() {
 /// # Errors
 /// The kernel's.
 pub fn default_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
-    use nix::sys::signal::{SigHandler, signal};
+    dispose(signals, nix::sys::signal::SigHandler::SigDfl)
+}
 
+/// Ignores signals; programs that are executed ignore them, too. See signal(7).
+///
+/// # Errors
+/// The kernel's.
+pub fn ignore_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
+    dispose(signals, nix::sys::signal::SigHandler::SigIgn)
+}
+
+fn dispose(signals: &[nix::sys::signal::Signal], action: nix::sys::signal::SigHandler) -> io::Result<()> {
     for number in signals {
-        // SAFETY: SIG_DFL installs no handler, so none can run in a wrong context.
-        unsafe { signal(*number, SigHandler::SigDfl) }?;
+        // SAFETY: both callers pass SIG_DFL or SIG_IGN: no handler can run in a wrong context.
+        unsafe { nix::sys::signal::signal(*number, action) }?;
     }
     Ok(())
 }
