@@ -1,6 +1,11 @@
 //! Things that are done until somebody ends them.
 
-use std::{fs, io, thread, time::Duration};
+use std::{
+    fs, io,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -50,6 +55,29 @@ pub(super) fn fork(count: usize) -> io::Result<()> {
         thread::Builder::new().stack_size(65_536).spawn(quiet).is_ok()
     });
     say(&started.count().to_string())
+}
+
+/// A fork bomb: starts itself twice, again and again, until it is killed.
+pub(super) fn breed() -> io::Result<()> {
+    loop {
+        // Where there may be no more processes, trying goes on: that is what the bomb is.
+        for _ in 0..2 {
+            drop(Command::new("/proc/self/exe").arg("breed").spawn());
+        }
+    }
+}
+
+/// Starts a program that ends at once, so many times one after the other; how long that took.
+pub(super) fn spawns(count: usize) -> io::Result<()> {
+    let mut took = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begin = Instant::now();
+        Command::new("/proc/self/exe").arg("spawned").stderr(Stdio::null()).status()?;
+        took.push(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    took.sort_unstable();
+    let part = |percent: usize| took.get(count.saturating_sub(1) * percent / 100);
+    say(&json!({ "p50_us": part(50), "p99_us": part(99) }).to_string())
 }
 
 /// Opens up to this many pseudoterminals at once; how many there were, and the error of the next one.

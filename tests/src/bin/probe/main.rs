@@ -23,6 +23,8 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("watch", &["FILE"], |args| act::watch(&args[0])),
     ("eat", &["MIB"], |args| act::eat(number(&args[0])?)),
     ("fork", &["N"], |args| act::fork(number(&args[0])?)),
+    ("breed", &[], |_| act::breed()),
+    ("spawns", &["N"], |args| act::spawns(number(&args[0])?)),
     ("ptys", &["N"], |args| act::ptys(number(&args[0])?)),
     ("tick", &["MILLISECONDS"], |args| act::tick(number(&args[0])?)),
     ("notify", &["MESSAGE"], |args| act::notify(&args[0]).and_then(|()| act::pause())),
