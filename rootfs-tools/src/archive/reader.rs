@@ -73,6 +73,37 @@ fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().take(200).collect()
 }
 
+/// Headers in front of an entry's own.
+#[derive(Default)]
+struct Front {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    records: Vec<Vec<u8>>,
+}
+
+impl Front {
+    fn is_empty(&self) -> bool {
+        self.name.is_none() && self.link.is_none() && self.records.is_empty()
+    }
+
+    /// The name of the entry if it is among them, be the rest as it may.
+    fn entry_name(&self) -> Option<Vec<u8>> {
+        let last = |wanted: &[u8]| {
+            let all = self.records.iter().flat_map(|bytes| pax::records(bytes)).flatten();
+            all.filter(|(key, _)| *key == wanted).last().map(|(_, value)| value.to_owned())
+        };
+        last(b"GNU.sparse.name").or_else(|| last(b"path")).or_else(|| self.name.clone())
+    }
+
+    fn understood(self) -> Result<Extended, Reason> {
+        let mut own = Extended::default();
+        self.records.iter().try_for_each(|bytes| own.take_all(bytes))?;
+        own.path = own.path.or(self.name);
+        own.link = own.link.or(self.link);
+        Ok(own)
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Reads the archive in `inner`, which is not packed.
     pub fn new(inner: R) -> Self {
@@ -106,40 +137,31 @@ impl<R: Read> Reader<R> {
         self.left = 0;
         self.skip(self.padding)?;
         self.padding = 0;
-        let mut own = Extended::default();
-        let (mut long_name, mut long_link, mut first) = (None, None, true);
+        // What the headers in front of it say; they are understood when its name is known.
+        let mut front = Front::default();
         loop {
             let Some(block) = self.header()? else {
-                // An extended header belongs to an entry.
-                return if first { Ok(None) } else { Err(Reason::Truncated.into()) };
+                // Such a header belongs to an entry.
+                return if front.is_empty() { Ok(None) } else { Err(Reason::Truncated.into()) };
             };
             let header = Header(&block);
             match header.type_flag() {
-                b'x' | b'X' => own.take_all(&self.extension(header)?)?,
+                b'x' | b'X' => front.records.push(self.extension(header)?),
+                b'L' => front.name = Some(pax::long_name(&self.extension(header)?)),
+                b'K' => front.link = Some(pax::long_name(&self.extension(header)?)),
                 b'g' => {
                     self.last = shown(&header.name());
                     let records = self.extension(header)?;
                     self.global.take_global(&records)?;
-                    continue;
                 }
-                b'L' => long_name = Some(pax::long_name(&self.extension(header)?)),
-                b'K' => long_link = Some(pax::long_name(&self.extension(header)?)),
                 // The label of the archive.
-                b'V' => {
-                    self.extension(header)?;
-                    continue;
-                }
+                b'V' => drop(self.extension(header)?),
                 _ => {
-                    own.path = own.path.or(long_name);
-                    own.link = own.link.or(long_link);
-                    return self.member(header, own).map(Some);
+                    let name = front.entry_name().unwrap_or_else(|| header.name());
+                    self.last = shown(&name);
+                    return self.member(header, front.understood()?).map(Some);
                 }
             }
-            if first {
-                // Until the entry's own name is known.
-                self.last = shown(&own.path.clone().or(long_name.clone()).unwrap_or_else(|| header.name()));
-            }
-            first = false;
         }
     }
 
@@ -202,7 +224,6 @@ impl<R: Read> Reader<R> {
     fn member(&mut self, header: Header<'_>, own: Extended) -> Result<Member, Fault> {
         let sparse = own.sparse.clone();
         let size = own.size;
-        self.last = shown(sparse.name.as_ref().or(own.path.as_ref()).unwrap_or(&header.name()));
         let mut member = Member::new(header, own, &self.global)?;
         if member.kind != Kind::File {
             // Some programs fill in the size of a directory, or of the file that is linked to; no data follows.

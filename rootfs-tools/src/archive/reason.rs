@@ -90,7 +90,7 @@ pub enum Reason {
     #[error("has an access control list that cannot be read: {0}")]
     Acl(&'static str),
     /// An access control list names somebody who has no number.
-    #[error("has an access control list for the {kind} {name:?}, whose number is not known")]
+    #[error("has an access control list for the {kind} {name:?}, whose number in the image is not certain")]
     AclName {
         /// `user` or `group`.
         kind: &'static str,
@@ -138,7 +138,10 @@ impl Reason {
             Self::Owner { mapped: true, .. } => {
                 "give a range of --idmap that holds it, as in the container's lxc.idmap".to_owned()
             }
-            Self::AclName { .. } => "make the archive with tar --numeric-owner".to_owned(),
+            Self::AclName { .. } => {
+                "make the archive with tar --xattrs --xattrs-include='*' and without --acls: then it holds numbers"
+                    .to_owned()
+            }
             Self::AclNfs => "make the archive without ACLs: bsdtar --no-acls, tar without --acls".to_owned(),
             Self::Extension(_) | Self::Sparse(_) => {
                 "unpack it with the program that made it; import the directory then".to_owned()

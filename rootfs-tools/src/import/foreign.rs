@@ -39,7 +39,7 @@ pub enum Foreign {
 /// What every root filesystem has one of.
 const TOP: [&str; 7] = ["bin", "sbin", "usr", "lib", "etc", "init", "nix"];
 /// What tells a root filesystem from any other directory.
-const ROOT: [&str; 5] = ["sbin/init", "usr/sbin/init", "etc/os-release", "usr/lib/os-release", "etc/passwd"];
+const ROOT: [&str; 5] = ["usr/sbin/init", "sbin/init", "etc/os-release", "usr/lib/os-release", "etc/passwd"];
 /// Deepest prefix that is looked for.
 const DEPTH: usize = 4;
 

@@ -1,6 +1,9 @@
 //! Numbers of users and groups that an access control list names.
+//!
+//! tar(1) writes names, even with `--numeric-owner`: those of the machine where it ran. That may have been this one, or
+//! the container itself. What both call the same, or what the archive itself tells, is known; the rest is refused.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use super::IdMap;
 use crate::{
@@ -11,70 +14,113 @@ use crate::{
 /// Most names of either kind.
 const MAX: usize = 1 << 16;
 
-/// What names mean: where the archive was made, as the owners of its entries tell; else in the image.
+/// What names mean.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Ids on disk.
-    users: HashMap<Vec<u8>, u64>,
-    groups: HashMap<Vec<u8>, u64>,
-    /// Ids inside.
-    passwd: HashMap<Vec<u8>, u32>,
-    group: HashMap<Vec<u8>, u32>,
+    users: Meanings,
+    groups: Meanings,
+}
+
+/// What names of one kind mean.
+#[derive(Debug, Default)]
+struct Meanings {
+    /// Ids on disk, as the owners of entries tell them.
+    archive: HashMap<Vec<u8>, u64>,
+    /// Ids in the image.
+    image: HashMap<Vec<u8>, u32>,
+    /// Ids on this machine.
+    host: HashMap<Vec<u8>, u32>,
 }
 
 impl Names {
     /// Takes the names of an entry's owner and group.
     pub(super) fn learn(&mut self, member: &Member) {
-        let learn = |names: &mut HashMap<Vec<u8>, u64>, name: &[u8], id: u64| {
-            if !name.is_empty() && !names.contains_key(name) && names.len() < MAX {
-                names.insert(name.to_owned(), id);
-            }
-        };
-        learn(&mut self.users, &member.user_name, member.uid);
-        learn(&mut self.groups, &member.group_name, member.gid);
+        self.users.learn(&member.user_name, member.uid);
+        self.groups.learn(&member.group_name, member.gid);
     }
 
-    /// Reads the image's own users and groups.
-    pub(super) fn look_up(&mut self, root: &RootDir) {
-        let read = |path: &str| -> HashMap<Vec<u8>, u32> {
-            let text = root.text(path).ok().flatten().unwrap_or_default();
-            let entry = |line: &str| {
-                let mut fields = line.split(':');
-                let (name, id) = (fields.next()?, fields.nth(1)?);
-                Some((name.as_bytes().to_owned(), u32::from(id.parse::<u16>().ok()?)))
-            };
-            text.lines().filter_map(entry).collect()
-        };
-        self.passwd = read("etc/passwd");
-        self.group = read("etc/group");
+    /// Reads users and groups of the image and of this machine, whose root directory is `host`.
+    pub(super) fn look_up(&mut self, image: &RootDir, host: &Path) {
+        self.users.look_up(image, host, "etc/passwd");
+        self.groups.look_up(image, host, "etc/group");
     }
 
     /// The user inside that an entry is about.
     pub(super) fn user(&self, id: &Id, idmap: &IdMap) -> Result<u32, Reason> {
-        find(id, &self.users, &self.passwd, |id| idmap.user(id), idmap, "user")
+        self.users.find(id, |id| idmap.user(id), idmap, "user")
     }
 
     /// The group inside that an entry is about.
     pub(super) fn group(&self, id: &Id, idmap: &IdMap) -> Result<u32, Reason> {
-        find(id, &self.groups, &self.group, |id| idmap.group(id), idmap, "group")
+        self.groups.find(id, |id| idmap.group(id), idmap, "group")
     }
 }
 
-fn find(
-    id: &Id,
-    on_disk: &HashMap<Vec<u8>, u64>,
-    inside: &HashMap<Vec<u8>, u32>,
-    map: impl Fn(u64) -> Option<u32>,
-    idmap: &IdMap,
-    kind: &'static str,
-) -> Result<u32, Reason> {
-    let mapped = |id: u64| map(id).ok_or(Reason::Owner { id, mapped: !idmap.is_empty() });
-    match id {
-        Id::Number(number) => mapped(*number),
-        Id::Name(name) => match (on_disk.get(name.as_bytes()), inside.get(name.as_bytes())) {
-            (Some(number), _) => mapped(*number),
-            (None, Some(id)) => Ok(*id),
-            (None, None) => Err(Reason::AclName { kind, name: name.clone() }),
-        },
+impl Meanings {
+    fn learn(&mut self, name: &[u8], id: u64) {
+        if !name.is_empty() && !self.archive.contains_key(name) && self.archive.len() < MAX {
+            self.archive.insert(name.to_owned(), id);
+        }
+    }
+
+    fn look_up(&mut self, image: &RootDir, host: &Path, file: &str) {
+        let entry = |line: &str| {
+            let mut fields = line.split(':');
+            let (name, id) = (fields.next()?, fields.nth(1)?);
+            Some((name.as_bytes().to_owned(), id.parse::<u32>().ok()?))
+        };
+        let of = |root: &RootDir| {
+            let text = root.text(file).ok().flatten().unwrap_or_default();
+            text.lines().filter_map(entry).collect()
+        };
+        self.image = of(image);
+        self.host = RootDir::open(host).map(|host| of(&host)).unwrap_or_default();
+    }
+
+    fn find(
+        &self,
+        id: &Id,
+        map: impl Fn(u64) -> Option<u32>,
+        idmap: &IdMap,
+        kind: &'static str,
+    ) -> Result<u32, Reason> {
+        let mapped = |id: u64| map(id).ok_or(Reason::Owner { id, mapped: !idmap.is_empty() });
+        let name = match id {
+            Id::Number(number) => return mapped(*number),
+            Id::Name(name) => name,
+        };
+        if let Some(number) = self.archive.get(name.as_bytes()) {
+            return mapped(*number);
+        }
+        let (image, host) = (self.image.get(name.as_bytes()), self.host.get(name.as_bytes()));
+        match image.filter(|id| host.is_none_or(|other| other == *id)) {
+            Some(id) if u16::try_from(*id).is_ok() => Ok(*id),
+            _ => Err(Reason::AclName { kind, name: name.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_a_number_if_all_that_know_it_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = dir.path().join("host");
+        for (root, text) in
+            [(&host, "a:x:1:\nb:x:2:\nd:x:4:\n"), (&dir.path().join("image"), "a:x:1:\nb:x:7:\nc:x:3:\n")]
+        {
+            std::fs::create_dir_all(root.join("etc")).unwrap();
+            std::fs::write(root.join("etc/group"), text).unwrap();
+        }
+        let mut names = Names::default();
+        names.look_up(&RootDir::open(&dir.path().join("image")).unwrap(), &host);
+        let group =
+            |names: &Names, name: &str| names.group(&Id::Name(name.to_owned()), &IdMap::default()).ok();
+        let found = ["a", "b", "c", "d", "e"].map(|name| group(&names, name));
+        assert_eq!(found, [Some(1), None, Some(3), None, None]);
+        names.groups.learn(b"b", 2);
+        assert_eq!(group(&names, "b"), Some(2));
     }
 }

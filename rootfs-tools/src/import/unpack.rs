@@ -326,7 +326,7 @@ impl<'a> Unpacker<'a> {
         if !self.found && !self.prefix().as_os_str().is_empty() {
             return Err(ImportError::NoPrefix(self.prefix().to_owned()));
         }
-        self.names.look_up(&self.root);
+        self.names.look_up(&self.root, Path::new("/"));
         let mut deferred: Vec<Deferred> = std::mem::take(&mut self.deferred).into_values().collect();
         deferred.sort_by(|a, b| a.path.cmp(&b.path));
         for deferred in &deferred {
