@@ -586,9 +586,62 @@ fn an_acl_by_name_has_the_number_that_the_archive_or_the_image_tells() {
     entry(&mut archive, "other", 99, "staff", b"");
     assert_eq!(group_of_acl(dir.path(), archive), Ok(99));
     let mut archive = tar::Builder::new(Vec::new());
-    write_acl(&mut archive, "user::rwx\ngroup::r-x\ngroup:staff:r--\nmask::r-x\nother::---\n");
-    let reason = Reason::AclName { kind: "group", name: "staff".to_owned() };
+    write_acl(&mut archive, "user::rwx\ngroup::r-x\ngroup:nobody-knows:r--\nmask::r-x\nother::---\n");
+    let reason = Reason::AclName { kind: "group", name: "nobody-knows".to_owned() };
     assert_eq!(group_of_acl(dir.path(), archive), Err(reason));
+}
+
+#[test]
+fn the_size_of_the_whole_file_in_place_of_its_parts_is_understood() {
+    // As libarchive has it of a sparse file that is large.
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let real = (20_u64 << 30).to_string();
+    let records = [
+        ("size", real.as_str()),
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.minor", "0"),
+        ("GNU.sparse.name", "disk"),
+        ("GNU.sparse.realsize", real.as_str()),
+    ];
+    archive.append_pax_extensions(records.map(|(key, value)| (key, value.as_bytes()))).unwrap();
+    let mut data = b"1\n10737418240\n4\n".to_vec();
+    data.resize(512, 0);
+    data.extend(b"data");
+    entry(&mut archive, "GNUSparseFile.0/disk", 0, "root", &data);
+    entry(&mut archive, "behind", 0, "root", b"x");
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    import::unpack(&archive.into_inner().unwrap()[..], &tree, &Options::default()).unwrap();
+    let disk = File::open(tree.join("disk")).unwrap();
+    let mut found = [0; 6];
+    disk.read_exact_at(&mut found, 10_737_418_239).unwrap();
+    assert_eq!((disk.metadata().unwrap().len(), &found), (20 << 30, b"\0data\0"));
+    assert!(tree.join("behind").exists());
+}
+
+#[test]
+fn owners_of_many_digits_are_read_and_mapped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    write(&path("from/sbin/init"), "#!/bin/sh\n");
+    fs::set_permissions(path("from/sbin/init"), Permissions::from_mode(0o755)).unwrap();
+    let base = 3_000_000_000;
+    for (name, id) in [("from", 0), ("from/sbin", 0), ("from/sbin/init", 7)] {
+        std::os::unix::fs::lchown(path(name), Some(base + id), Some(base + id)).unwrap();
+    }
+    // In binary, and in decimal.
+    for case in [tar(&["--format=gnu"], GNU), tar(&["--format=posix"], POSIX), python(&["PAX_FORMAT"], POSIX)]
+    {
+        case.pack(&path("from"), &path("archive"));
+        let range = format!("b:0:{base}:65536").parse().unwrap();
+        let idmap = import::IdMap::new(vec![range]).unwrap();
+        let options = Options { idmap, ..Options::default() };
+        import::import(&path("archive"), &path("tree"), &options, &Progress::silent()).unwrap();
+        let init = fs::metadata(path("tree/sbin/init")).unwrap();
+        assert_eq!((init.uid(), init.gid()), (7, 7), "{}", case.name());
+        fs::remove_dir_all(path("tree")).unwrap();
+    }
 }
 
 fn entry(archive: &mut tar::Builder<Vec<u8>>, path: &str, gid: u64, group: &str, data: &[u8]) {

@@ -79,7 +79,7 @@ pub enum Reason {
     #[error("has the attribute {0}: it is meant to lie over a layer below")]
     Layer(String),
     /// An owner that a tenant cannot have.
-    #[error("has the owner or group {id}, which is {}", unmapped(*.mapped))]
+    #[error("belongs to the user or group {id}, or has rights for it, which is {}", unmapped(*.mapped))]
     Owner {
         /// The owner, group, user or group of an ACL, or root of a capability.
         id: u64,
@@ -139,8 +139,7 @@ impl Reason {
                 "give a range of --idmap that holds it, as in the container's lxc.idmap".to_owned()
             }
             Self::AclName { .. } => {
-                "make the archive with tar --xattrs --xattrs-include='*' and without --acls: then it holds numbers"
-                    .to_owned()
+                "make the archive with tar --xattrs and without --acls: then it holds numbers".to_owned()
             }
             Self::AclNfs => "make the archive without ACLs: bsdtar --no-acls, tar without --acls".to_owned(),
             Self::Extension(_) | Self::Sparse(_) => {

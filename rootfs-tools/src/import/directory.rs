@@ -30,8 +30,8 @@ use crate::{
 /// [`ImportError`]; somebody runs in it.
 pub fn copy(from: &Path, tree: &Path, progress: &Progress) -> Result<(), ImportError> {
     let failed = FileError::when("read", from);
-    if let Some((pid, program)) = user_of(from).map_err(failed)? {
-        return Err(ImportError::Live { path: from.to_owned(), pid, program });
+    if let Some(user) = user_of(from).map_err(failed)? {
+        return Err(ImportError::Live { path: from.to_owned(), user });
     }
     let whole = from.canonicalize().map_err(failed)?;
     if tree.starts_with(&whole) {
@@ -56,18 +56,22 @@ pub(super) fn below(from: &Path, prefix: &Path) -> Result<PathBuf, ImportError> 
     found.ok_or_else(|| ImportError::NoPrefix(prefix.to_owned()))
 }
 
-/// The first process whose root directory `from` is, and its program.
-fn user_of(from: &Path) -> io::Result<Option<(u32, String)>> {
+/// Who runs with `from` as the root directory: this system, or else the first process that does.
+fn user_of(from: &Path) -> io::Result<Option<String>> {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     let wanted = fs::metadata(from)?;
+    if same(&fs::metadata("/")?, &wanted) {
+        return Ok(Some("this system".to_owned()));
+    }
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let root = Path::new("/proc").join(&name);
+        let process = Path::new("/proc").join(&name);
         // A process that has ended, or a zombie, has none.
-        let Ok(found) = fs::metadata(root.join("root")) else { continue };
-        if (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()) {
-            let program = fs::read_to_string(root.join("comm")).unwrap_or_default();
-            return Ok(Some((pid, program.trim().to_owned())));
+        let Ok(found) = fs::metadata(process.join("root")) else { continue };
+        if same(&found, &wanted) {
+            let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            return Ok(Some(format!("process {pid} ({})", program.trim())));
         }
     }
     Ok(None)

@@ -51,7 +51,7 @@ impl Foreign {
         };
         match self {
             Self::Empty | Self::NoProgram => {
-                "give the root filesystem itself, e.g. tar -C DIR --numeric-owner --acls --xattrs -czf FILE ."
+                "give the root filesystem itself, e.g. tar -C DIR --numeric-owner --xattrs -czf FILE ."
                     .to_owned()
             }
             Self::OciLayout => "let its layers be merged: umoci unpack --image DIR:TAG BUNDLE; \

@@ -152,17 +152,13 @@ pub enum ImportError {
         /// What it is.
         kind: Foreign,
     },
-    /// Somebody runs in it.
-    #[error(
-        "{path:?} is the root directory of process {pid} ({program}): its files change while they are read"
-    )]
+    /// It is in use.
+    #[error("{path:?} is the root directory of {user}: its files change while they are read")]
     Live {
         /// The directory.
         path: PathBuf,
-        /// The process.
-        pid: u32,
-        /// Its program.
-        program: String,
+        /// Who runs in it.
+        user: String,
     },
     /// The store lies in it.
     #[error("{0:?} holds the image store")]
@@ -193,14 +189,11 @@ impl Explain for ImportError {
             ),
             Self::Entry { reason, .. } => Some(reason.help()),
             Self::Unknown(_) => {
-                Some("make one with: tar -C DIR --numeric-owner --acls --xattrs -czf FILE .".to_owned())
+                Some("make one with: tar -C DIR --numeric-owner --xattrs -czf FILE .".to_owned())
             }
             Self::Format { remedy, .. } => Some((*remedy).to_owned()),
             Self::Foreign { from, kind } => Some(kind.help(from)),
             Self::NoPrefix(_) => Some("look into it with tar -tf".to_owned()),
-            Self::Live { pid: 1, .. } => {
-                Some("import a copy or a snapshot of it; a running system is not an image".to_owned())
-            }
             Self::Live { .. } => Some("stop what runs in it first, or import a snapshot of it".to_owned()),
             Self::Around(_) => Some("name the root filesystem itself".to_owned()),
             Self::Tool(e) => e.help(),

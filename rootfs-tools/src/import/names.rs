@@ -1,7 +1,8 @@
 //! Numbers of users and groups that an access control list names.
 //!
 //! tar(1) writes names, even with `--numeric-owner`: those of the machine where it ran. That may have been this one, or
-//! the container itself. What both call the same, or what the archive itself tells, is known; the rest is refused.
+//! the container itself. What both call the same, what the archive itself tells, and what has the same number on every
+//! Debian, is known; the rest is refused.
 
 use std::{collections::HashMap, path::Path};
 
@@ -13,6 +14,8 @@ use crate::{
 
 /// Most names of either kind.
 const MAX: usize = 1 << 16;
+/// Ids below this are the same on every Debian (Debian Policy, 9.2.2).
+const GLOBAL: u32 = 100;
 
 /// What names mean.
 #[derive(Debug, Default)]
@@ -93,8 +96,10 @@ impl Meanings {
             return mapped(*number);
         }
         let (image, host) = (self.image.get(name.as_bytes()), self.host.get(name.as_bytes()));
-        match image.filter(|id| host.is_none_or(|other| other == *id)) {
-            Some(id) if u16::try_from(*id).is_ok() => Ok(*id),
+        match (image, host) {
+            (Some(id), None) if u16::try_from(*id).is_ok() => Ok(*id),
+            (Some(id), Some(other)) if id == other && u16::try_from(*id).is_ok() => Ok(*id),
+            (None, Some(id)) if *id < GLOBAL => Ok(*id),
             _ => Err(Reason::AclName { kind, name: name.clone() }),
         }
     }
@@ -108,9 +113,10 @@ mod tests {
     fn a_name_has_a_number_if_all_that_know_it_agree() {
         let dir = tempfile::tempdir().unwrap();
         let host = dir.path().join("host");
-        for (root, text) in
-            [(&host, "a:x:1:\nb:x:2:\nd:x:4:\n"), (&dir.path().join("image"), "a:x:1:\nb:x:7:\nc:x:3:\n")]
-        {
+        for (root, text) in [
+            (&host, "a:x:1:\nb:x:2:\nd:x:4:\nf:x:100:\n"),
+            (&dir.path().join("image"), "a:x:1:\nb:x:7:\nc:x:3:\n"),
+        ] {
             std::fs::create_dir_all(root.join("etc")).unwrap();
             std::fs::write(root.join("etc/group"), text).unwrap();
         }
@@ -118,8 +124,8 @@ mod tests {
         names.look_up(&RootDir::open(&dir.path().join("image")).unwrap(), &host);
         let group =
             |names: &Names, name: &str| names.group(&Id::Name(name.to_owned()), &IdMap::default()).ok();
-        let found = ["a", "b", "c", "d", "e"].map(|name| group(&names, name));
-        assert_eq!(found, [Some(1), None, Some(3), None, None]);
+        let found = ["a", "b", "c", "d", "e", "f"].map(|name| group(&names, name));
+        assert_eq!(found, [Some(1), None, Some(3), Some(4), None, None]);
         names.groups.learn(b"b", 2);
         assert_eq!(group(&names, "b"), Some(2));
     }
