@@ -26,6 +26,8 @@ packages! {
     KEYRING: "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "checks Debian's signatures";
     BUSYBOX: "busybox-static", "busybox", "is the busybox image";
     EROFS: "erofs-utils", "mkfs.erofs", "makes images for --format erofs";
+    BSDTAR: "libarchive-tools", "bsdtar", "makes archives that are imported";
+    PYTHON: "python3", "python3", "makes archives that are imported";
     CRYPTSETUP: "cryptsetup-bin", "veritysetup", "makes hash trees for --verity";
     IPROUTE: "iproute2", "ip", "brings the loopback of a test host up";
     NFTABLES: "nftables", "nft", "keeps tenants from forging addresses, and shows what it holds";
@@ -47,8 +49,10 @@ packages! {
 /// What `demo` needs.
 pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING, NFTABLES];
 /// What the native tests need.
-pub(crate) const TEST: &[Package] =
-    &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, CRYPTSETUP, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
+pub(crate) const TEST: &[Package] = &[
+    MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, CRYPTSETUP, BSDTAR, PYTHON, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT,
+    E2FSPROGS,
+];
 /// What the tier in a virtual machine needs.
 pub(crate) const VM: &[Package] =
     &[MMDEBSTRAP, KEYRING, BUSYBOX, UTIL_LINUX, E2FSPROGS, QEMU, CPIO, XZ, BINUTILS];
