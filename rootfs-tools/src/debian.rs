@@ -16,6 +16,7 @@ use tenant::{Layout, file_error::FileError, ids::Digest};
 
 use crate::{
     explain::{Explain, Outcome},
+    packages::{Failed, Watch, Why},
     progress::Progress,
     rootdir::RootDir,
     sources,
@@ -91,6 +92,9 @@ pub enum DebianError {
         /// What it is.
         text: String,
     },
+    /// A package cannot be installed.
+    #[error("{0}")]
+    Package(Failed),
     /// mmdebstrap or cp failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -104,6 +108,12 @@ impl Explain for DebianError {
         match self {
             Self::Invalid { what, .. } if what.contains("hash") => Some("make one with: openssl passwd -6".to_owned()),
             Self::Invalid { .. } => None,
+            Self::Package(Failed { package, why: Why::Unknown }) => {
+                Some(format!("check its name, and that the suite has it: apt-cache policy {package}"))
+            }
+            Self::Package(Failed { package, .. }) => Some(format!(
+                "leave {package:?} out of --include, or put right what it needs; the mirror is not the cause"
+            )),
             Self::Tool(e) => e.help().or_else(|| {
                 matches!(e, ToolError::Failed { .. }).then(|| {
                     "check the suite and packages, and that the mirror can be reached (apt-get update); --mirror selects another".to_owned()
@@ -223,10 +233,16 @@ fn bootstrap(
     args.push(options.suite.clone());
     args.push(tree.to_string_lossy().into_owned());
     args.extend(mirrors.iter().cloned());
-    MMDEBSTRAP.run(&args, |line| {
+    let mut watch = Watch::default();
+    let made = MMDEBSTRAP.run(&args, |line| {
+        watch.line(line);
         if let Some(step) = line.strip_prefix("I: ") {
             progress.step(&format!("mmdebstrap: {step}"));
         }
+    });
+    made.map_err(|error| match watch.failed() {
+        Some(failed) => DebianError::Package(failed),
+        None => error.into(),
     })?;
     let failed = FileError::when("change", tree);
     let root = RootDir::open(tree).map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use tenant::image::{Boot, Ready, TopEntry};
+use tenant::image::{Boot, InitKind, Ready, TopEntry};
 
 use crate::{
     rootdir::RootDir,
@@ -25,13 +25,67 @@ pub fn os_name(root: &RootDir, fallback: &str) -> io::Result<String> {
     Ok(fallback.to_owned())
 }
 
+/// Where an init lies, the likeliest first.
+pub(crate) const INIT: [&str; 4] = ["sbin/init", "usr/sbin/init", "init", "bin/init"];
+/// Largest init that is read, bytes.
+const MAX_INIT: u64 = 8 << 20;
+
+fn init(root: &RootDir) -> Option<&'static str> {
+    INIT.into_iter().find(|path| root.is_file(path))
+}
+
+/// The name of the program that `path` is when its links are followed.
+fn program(root: &RootDir, path: &str) -> String {
+    let resolved = root.canonical(path).unwrap_or_default();
+    resolved.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Which init the tree has; none if it has no init.
+///
+/// # Errors
+/// A file that exists and cannot be read.
+pub fn init_kind(root: &RootDir) -> io::Result<Option<InitKind>> {
+    let Some(path) = init(root) else { return Ok(None) };
+    match program(root, path).as_str() {
+        "systemd" => return Ok(Some(InitKind::Systemd)),
+        "openrc-init" => return Ok(Some(InitKind::OpenRc)),
+        "runit" | "runit-init" => return Ok(Some(InitKind::Runit)),
+        name if name.starts_with("busybox") => return Ok(Some(InitKind::Busybox)),
+        _ => {}
+    }
+    let program = root.text_up_to(path, MAX_INIT)?.unwrap_or_default();
+    // A copy in place of a link.
+    if program.contains("BusyBox v") {
+        return Ok(Some(InitKind::Busybox));
+    }
+    // The named pipe by which telinit(8) speaks with sysvinit.
+    let is_sysvinit = ["/run/initctl", "/dev/initctl"].iter().any(|pipe| program.contains(pipe));
+    Ok(Some(match is_sysvinit {
+        true if runs_openrc(root)? => InitKind::OpenRc,
+        true => InitKind::SysV,
+        false => InitKind::Other,
+    }))
+}
+
+/// Whether what inittab(5) runs at boot is OpenRC, or a script that calls it.
+fn runs_openrc(root: &RootDir) -> io::Result<bool> {
+    let inittab = root.text("etc/inittab")?.unwrap_or_default();
+    for line in inittab.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        let Some(command) = line.split(':').nth(3).filter(|_| line.contains(":sysinit:")) else { continue };
+        let program = command.split_whitespace().next().unwrap_or_default();
+        if program.ends_with("/openrc") || root.text(program)?.unwrap_or_default().contains("/openrc") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// How the tree's init is started and stopped. An image without an init has an empty `init`: it can only
 /// serve tenants that bring their own command.
 pub fn boot(root: &RootDir) -> Boot {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let init = ["sbin/init", "usr/sbin/init", "init", "bin/init"].into_iter().find(|path| root.is_file(path));
-    let resolved = init.and_then(|path| root.canonical(path)).unwrap_or_default();
-    let program = resolved.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let init = init(root);
+    let program = init.map(|path| program(root, path)).unwrap_or_default();
     let getty = getty(root);
     match (init, program.as_str()) {
         (_, "systemd") => Boot {
@@ -150,6 +204,68 @@ mod tests {
         let top = top(&crate::tree::walk(dir.path()).unwrap());
         assert_eq!(top.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["lib", "sbin", "usr"]);
         assert_eq!(top[0].target.as_deref(), Some("usr/lib"));
+    }
+
+    /// Trees as the packages of Debian, Alpine and Void make them; of programs only the words that tell them apart.
+    #[test]
+    fn each_init_is_told_by_what_it_is() {
+        type Make = fn(&RootDir);
+        let sysv = |root: &RootDir| root.write("sbin/init", b"\x7fELF\0/run/initctl\0", 0o755).unwrap();
+        let inits: &[(&str, Option<InitKind>, Make)] = &[
+            ("none", None, |_| {}),
+            ("systemd-sysv", Some(InitKind::Systemd), |root| {
+                root.write("usr/lib/systemd/systemd", b"\x7fELF\0/run/initctl\0", 0o755).unwrap();
+                root.symlink("usr/lib", "lib").unwrap();
+                root.symlink("/lib/systemd/systemd", "sbin/init").unwrap();
+            }),
+            ("a link that leads out", Some(InitKind::Systemd), |root| {
+                root.write("systemd", b"", 0o755).unwrap();
+                root.symlink("../../../../../systemd", "sbin/init").unwrap();
+            }),
+            ("sysvinit-core", Some(InitKind::SysV), |root| {
+                root.write("etc/inittab", b"id:2:initdefault:\nsi::sysinit:/etc/init.d/rcS\n", 0o644)
+                    .unwrap();
+                root.write("lib/init/rcS", b"#!/bin/sh\nexec /lib/init/rc S\n", 0o755).unwrap();
+                root.symlink("/lib/init/rcS", "etc/init.d/rcS").unwrap();
+            }),
+            ("sysvinit-core with openrc", Some(InitKind::OpenRc), |root| {
+                root.write("etc/inittab", b"# openrc\nsi::sysinit:/etc/init.d/rcS\n", 0o644).unwrap();
+                root.write("etc/init.d/rcS", b"#!/bin/sh\nexec /sbin/openrc sysinit\n", 0o755).unwrap();
+            }),
+            ("Gentoo", Some(InitKind::OpenRc), |root| {
+                root.write("etc/inittab", b"si::sysinit:/sbin/openrc sysinit\n", 0o644).unwrap();
+            }),
+            ("a comment is not OpenRC", Some(InitKind::SysV), |root| {
+                root.write("etc/inittab", b"#si::sysinit:/sbin/openrc sysinit\n", 0o644).unwrap();
+            }),
+            ("openrc-init", Some(InitKind::OpenRc), |root| {
+                root.write("sbin/openrc-init", b"\x7fELF", 0o755).unwrap();
+                root.symlink("openrc-init", "sbin/init").unwrap();
+            }),
+            ("runit-init", Some(InitKind::Runit), |root| {
+                root.write("lib/runit/runit-init", b"\x7fELF", 0o755).unwrap();
+                root.symlink("/lib/runit/runit-init", "sbin/init").unwrap();
+            }),
+            ("Alpine", Some(InitKind::Busybox), |root| {
+                root.write("bin/busybox", b"\x7fELF\0/dev/initctl\0", 0o755).unwrap();
+                root.write("etc/inittab", b"::sysinit:/sbin/openrc sysinit\n", 0o644).unwrap();
+                root.symlink("/bin/busybox", "sbin/init").unwrap();
+            }),
+            ("a copy of busybox", Some(InitKind::Busybox), |root| {
+                root.write("init", b"\x7fELF\0BusyBox v1.35.0\0", 0o755).unwrap();
+            }),
+            ("a script", Some(InitKind::Other), |root| {
+                root.write("sbin/init", b"#!/bin/sh\nexec sleep inf\n", 0o755).unwrap();
+            }),
+        ];
+        for (what, kind, make) in inits {
+            let (_dir, root) = tree();
+            if matches!(kind, Some(InitKind::SysV | InitKind::OpenRc)) {
+                sysv(&root);
+            }
+            make(&root);
+            assert_eq!(init_kind(&root).unwrap(), *kind, "{what}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! A published version never changes: its name is the digest of its content ([`digest`]). What moves is
 //! a channel ([`store`]). Nothing half done is ever visible: a version appears by one rename(2).
 
+pub mod archive;
 pub mod busybox;
 pub mod debian;
 pub mod diff;
@@ -18,6 +19,7 @@ pub mod explain;
 pub mod import;
 pub mod inspect;
 pub mod lint;
+pub mod packages;
 pub mod progress;
 pub mod publish;
 pub mod rootdir;

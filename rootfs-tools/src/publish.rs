@@ -149,6 +149,7 @@ pub fn publish(
             size_bytes,
             files,
             verity: None,
+            init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
             top: inspect::top(&entries),
         };

@@ -157,7 +157,10 @@ impl Lock {
     /// # Errors
     /// The lock file cannot be made or locked.
     pub fn shared(layout: &Layout) -> Result<Self, StoreError> {
-        if layout.images().is_dir() { Self::take(layout, FlockOperation::LockShared) } else { Ok(Self(None)) }
+        match fs::metadata(layout.images()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
+            _ => Self::take(layout, FlockOperation::LockShared),
+        }
     }
 
     /// Waits for the lock that publishing, moving a channel and removing need.
@@ -213,8 +216,16 @@ impl Store {
     /// # Errors
     /// The directory cannot be read.
     pub fn images(&self) -> Result<Vec<ImageName>, StoreError> {
-        let mut images: Vec<ImageName> = names(&self.layout.images())?;
-        images.retain(|image| self.versions(image).is_ok_and(|versions| !versions.is_empty()));
+        let mut images = Vec::new();
+        for image in names::<ImageName>(&self.layout.images())? {
+            match self.versions(&image) {
+                Ok(versions) if versions.is_empty() => {}
+                Ok(_) => images.push(image),
+                // A name that is no directory of versions.
+                Err(StoreError::NoImage(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(images)
     }
 
@@ -224,10 +235,12 @@ impl Store {
     /// [`StoreError::NoImage`], or the directory cannot be read.
     pub fn versions(&self, image: &ImageName) -> Result<Vec<Digest>, StoreError> {
         let dir = self.layout.versions(image);
-        if !dir.is_dir() {
-            return Err(StoreError::NoImage(image.to_string()));
+        match fs::metadata(&dir) {
+            Ok(_) => names(&dir),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::NoImage(image.to_string())),
+            // Whether it exists is not told to everybody.
+            Err(e) => Err(FileError::new("read", dir, e).into()),
         }
-        names(&dir)
     }
 
     /// The manifest of a version.

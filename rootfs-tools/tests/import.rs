@@ -3,12 +3,18 @@
 use std::{
     fs,
     io::{Cursor, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink},
     path::Path,
+    process::{Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
 };
 
+use proptest::prelude::*;
 use rootfs_tools::{
-    import::{self, ImportError, Limits, Report},
+    Explain as _, Outcome,
+    archive::Reason,
+    import::{self, IdMap, ImportError, Limits, Options, Report},
     progress::Progress,
 };
 use tar::{Builder, EntryType, Header};
@@ -40,14 +46,19 @@ fn file(archive: &mut Archive, name: &str, data: &[u8]) {
 
 fn unpack(archive: Archive, tree: &Path, limits: Limits) -> Result<Report, ImportError> {
     fs::create_dir_all(tree).unwrap();
-    import::unpack(Cursor::new(archive.into_inner().unwrap()), tree, limits)
+    let options = Options { limits, ..Options::default() };
+    import::unpack(Cursor::new(archive.into_inner().unwrap()), tree, &options)
 }
 
-fn reason(result: Result<Report, ImportError>) -> &'static str {
+fn refused(result: Result<Report, ImportError>) -> Reason {
     match result {
-        Err(ImportError::Hostile { reason, .. }) => reason,
-        other => panic!("it was not refused as hostile: {other:?}"),
+        Err(ImportError::Entry { reason, .. }) => reason,
+        other => panic!("no entry was refused: {other:?}"),
     }
+}
+
+fn reason(result: Result<Report, ImportError>) -> String {
+    refused(result).to_string()
 }
 
 #[test]
@@ -77,8 +88,8 @@ fn an_honest_archive_arrives_whole_however_it_is_packed() {
     for (number, bytes) in packed.into_iter().enumerate() {
         let (from, tree) = (dir.path().join(format!("{number}.tar")), dir.path().join(number.to_string()));
         fs::write(&from, bytes).unwrap();
-        let report = import::import(&from, &tree, Limits::default(), &Progress::silent()).unwrap();
-        assert_eq!(report, Report { entries: 7, devices: 1, attributes: 0 });
+        let report = import::import(&from, &tree, &Options::default(), &Progress::silent()).unwrap();
+        assert_eq!(report, Report { entries: 7, devices: 1, ..Report::default() });
         let su = fs::metadata(tree.join("usr/su")).unwrap();
         assert_eq!((su.mode() & 0o7777, su.nlink(), su.mtime()), (0o4755, 2, 1_000_000_000));
         assert_eq!(fs::metadata(tree.join("usr")).unwrap().mode() & 0o7777, 0o555);
@@ -172,7 +183,7 @@ fn bombs_are_refused() {
     let mut bytes = lying.into_inner().unwrap();
     bytes.truncate(700);
     fs::create_dir(dir.path().join("lying")).unwrap();
-    import::unpack(Cursor::new(bytes), &dir.path().join("lying"), Limits::default()).unwrap_err();
+    import::unpack(Cursor::new(bytes), &dir.path().join("lying"), &Options::default()).unwrap_err();
 }
 
 #[test]
@@ -182,8 +193,8 @@ fn attributes_that_overlays_or_security_modules_obey_are_left_out() {
     let value: &[u8] = b"v";
     let attributes = [
         ("SCHILY.xattr.user.mine", value),
-        ("SCHILY.xattr.trusted.overlay.redirect", value),
-        ("SCHILY.xattr.user.overlay.whiteout", value),
+        ("SCHILY.xattr.trusted.overlay.origin", value),
+        ("SCHILY.xattr.user.overlay.impure", value),
         ("SCHILY.xattr.security.selinux", value),
     ];
     archive.append_pax_extensions(attributes).unwrap();
@@ -192,6 +203,131 @@ fn attributes_that_overlays_or_security_modules_obey_are_left_out() {
     assert_eq!(unpack(archive, &tree, Limits::default()).unwrap().attributes, 3);
     let names: Vec<_> = xattr::list(tree.join("file")).unwrap().collect();
     assert_eq!(names, ["user.mine"]);
+
+    // Those that say something of a layer below are no file's own: the file is not what it seems.
+    for name in ["trusted.overlay.redirect", "user.overlay.whiteout", "trusted.overlay.metacopy"] {
+        let mut archive = Builder::new(Vec::new());
+        archive.append_pax_extensions([(format!("SCHILY.xattr.{name}").as_str(), value)]).unwrap();
+        file(&mut archive, "file", b"x");
+        let result = unpack(archive, &dir.path().join(name), Limits::default());
+        assert_eq!(refused(result), Reason::Layer(name.to_owned()));
+    }
+}
+
+#[test]
+fn a_whiteout_is_refused_and_not_taken_for_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, name) in ["usr/.wh.gone", "usr/.wh..wh..opq", ".wh.x/file"].into_iter().enumerate() {
+        let mut archive = Builder::new(Vec::new());
+        file(&mut archive, name, b"");
+        let result = unpack(archive, &dir.path().join(number.to_string()), Limits::default());
+        assert_eq!(refused(result), Reason::Whiteout, "{name}");
+    }
+    let mut archive = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_path("usr/gone").unwrap();
+    header.set_entry_type(EntryType::Char);
+    header.set_size(0);
+    header.set_mode(0o600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_device_major(0).unwrap();
+    header.set_device_minor(0).unwrap();
+    header.set_cksum();
+    archive.append(&header, &[][..]).unwrap();
+    assert_eq!(refused(unpack(archive, &dir.path().join("node"), Limits::default())), Reason::Whiteout);
+}
+
+#[test]
+fn what_is_linked_to_a_left_out_node_is_left_out_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = Builder::new(Vec::new());
+    entry(&mut archive, EntryType::Char, "dev/null", None, 0o666, b"");
+    entry(&mut archive, EntryType::Link, "dev/nil", Some("./dev/null"), 0o666, b"");
+    entry(&mut archive, EntryType::Link, "dev/void", Some("/dev/nil"), 0o666, b"");
+    file(&mut archive, "file", b"x");
+    let tree = dir.path().join("tree");
+    assert_eq!(unpack(archive, &tree, Limits::default()).unwrap().devices, 3);
+    assert_eq!(fs::read_dir(tree.join("dev")).unwrap().count(), 0);
+}
+
+#[test]
+fn of_entries_of_one_name_the_last_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = Builder::new(Vec::new());
+    entry(&mut archive, EntryType::Directory, "a/", None, 0o700, b"");
+    file(&mut archive, "a/file", b"old and long");
+    file(&mut archive, "a/file", b"new");
+    // Listed behind what lies in it, and twice.
+    entry(&mut archive, EntryType::Directory, "a", None, 0o750, b"");
+    entry(&mut archive, EntryType::Directory, "gone/", None, 0o755, b"");
+    entry(&mut archive, EntryType::Symlink, "gone", Some("a"), 0o777, b"");
+    entry(&mut archive, EntryType::Link, "a/file", Some("a/file"), 0o644, b"");
+    let tree = dir.path().join("tree");
+    unpack(archive, &tree, Limits::default()).unwrap();
+    assert_eq!(fs::read_to_string(tree.join("a/file")).unwrap(), "new");
+    let a = fs::metadata(tree.join("a")).unwrap();
+    assert_eq!((a.mode() & 0o7777, a.mtime()), (0o750, 1_000_000_000));
+    assert_eq!(fs::read_link(tree.join("gone")).unwrap(), Path::new("a"));
+
+    let mut archive = Builder::new(Vec::new());
+    file(&mut archive, "a/file", b"x");
+    file(&mut archive, "a", b"x");
+    assert_eq!(refused(unpack(archive, &dir.path().join("full"), Limits::default())), Reason::NotEmpty);
+}
+
+#[test]
+fn what_is_no_whole_archive_is_refused_by_its_last_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = Builder::new(Vec::new());
+    file(&mut archive, "first", b"x");
+    file(&mut archive, "last", &[7; 600]);
+    let whole = archive.into_inner().unwrap();
+    let end = whole.len() - 1024;
+    let damaged = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let cases: &[(&str, Vec<u8>, &str, Reason)] = &[
+        ("cut in the data", whole[..end - 600].to_vec(), "last", Reason::Truncated),
+        ("cut in a header", whole[..1100].to_vec(), "first", Reason::Truncated),
+        ("cut between entries", whole[..end].to_vec(), "last", Reason::NoEnd),
+        ("joined", [&whole[..], &whole[..]].concat(), "last", Reason::AfterEnd),
+        ("with something behind it", [&whole[..], b"rest"].concat(), "last", Reason::AfterEnd),
+        ("with a damaged header", damaged(1030), "first", Reason::Checksum),
+    ];
+    for (number, (what, bytes, last, expected)) in cases.iter().enumerate() {
+        let tree = dir.path().join(number.to_string());
+        fs::create_dir(&tree).unwrap();
+        match import::unpack(Cursor::new(bytes), &tree, &Options::default()) {
+            Err(ImportError::Entry { entry, reason, .. }) => {
+                assert_eq!((entry.as_str(), &reason), (*last, expected), "{what}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    // More zeros are the rest of a tape's record.
+    let tree = dir.path().join("padded");
+    fs::create_dir(&tree).unwrap();
+    let padded = [&whole[..], &[0; 20_480]].concat();
+    import::unpack(Cursor::new(padded), &tree, &Options::default()).unwrap();
+}
+
+#[test]
+fn a_packed_stream_is_read_to_its_end_where_its_checksum_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = Builder::new(Vec::new());
+    entry(&mut archive, EntryType::Regular, "program", None, 0o755, &[7; 5000]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&archive.into_inner().unwrap()).unwrap();
+    let mut bytes = gzip.finish().unwrap();
+    let crc = bytes.len() - 8;
+    bytes[crc] ^= 1;
+    let from = dir.path().join("damaged.tar.gz");
+    fs::write(&from, bytes).unwrap();
+    import::import(&from, &dir.path().join("tree"), &Options::default(), &Progress::silent()).unwrap_err();
 }
 
 #[test]
@@ -216,12 +352,301 @@ fn what_is_no_archive_is_refused_and_a_directory_is_copied() {
     let from = dir.path().join("notes.txt");
     fs::write(&from, "not a tar archive").unwrap();
     let error =
-        import::import(&from, &dir.path().join("a"), Limits::default(), &Progress::silent()).unwrap_err();
+        import::import(&from, &dir.path().join("a"), &Options::default(), &Progress::silent()).unwrap_err();
     assert!(matches!(error, ImportError::Unknown(_)), "{error}");
 
     fs::create_dir(dir.path().join("b")).unwrap();
     symlink("/absent", dir.path().join("b/link")).unwrap();
-    import::import(&dir.path().join("b"), &dir.path().join("c"), Limits::default(), &Progress::silent())
-        .unwrap();
-    assert_eq!(fs::read_link(dir.path().join("c/link")).unwrap(), Path::new("/absent"));
+    program(&dir.path().join("b/server"));
+    // By a link to it as well: the directory is meant, not the link.
+    symlink("b", dir.path().join("link")).unwrap();
+    for (number, name) in ["b", "link"].into_iter().enumerate() {
+        let tree = dir.path().join(format!("copy{number}"));
+        import::import(&dir.path().join(name), &tree, &Options::default(), &Progress::silent()).unwrap();
+        assert_eq!(fs::read_link(tree.join("link")).unwrap(), Path::new("/absent"));
+        assert!(fs::symlink_metadata(tree).unwrap().is_dir());
+    }
+}
+
+/// A file that can be executed.
+fn program(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn import_dir(from: &Path, tree: &Path, options: &Options) -> Result<Report, ImportError> {
+    import::import(from, tree, options, &Progress::silent())
+}
+
+#[test]
+fn owners_that_are_shifted_are_refused_with_the_way_back_and_shifted_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    program(&from.join("sbin/init"));
+    fs::write(from.join("su"), "setuid").unwrap();
+    fs::hard_link(from.join("su"), from.join("su2")).unwrap();
+    symlink("su", from.join("link")).unwrap();
+    for (path, id) in [("", 0), ("sbin", 0), ("sbin/init", 0), ("su", 7), ("link", 65_535)] {
+        std::os::unix::fs::lchown(from.join(path), Some(100_000 + id), Some(200_000 + id)).unwrap();
+    }
+    fs::set_permissions(from.join("su"), fs::Permissions::from_mode(0o6711)).unwrap();
+    // An ACL for user 4 of the container, and a capability for its root.
+    let acl = |id: u32| {
+        let entry = |tag: u16, bits: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let none = u32::MAX;
+        let entries =
+            [entry(1, 7, none), entry(2, 4, id), entry(4, 5, none), entry(16, 5, none), entry(32, 0, none)];
+        [&2_u32.to_le_bytes()[..], &entries.concat()].concat()
+    };
+    let capability = |root: u32| {
+        let words = [0x0300_0001_u32, 1 << 13, 0, 0, 0, root];
+        words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
+    };
+    xattr::set(from.join("sbin/init"), "system.posix_acl_access", &acl(100_004)).unwrap();
+    xattr::set(from.join("sbin"), "system.posix_acl_default", &acl(100_004)).unwrap();
+    xattr::set(from.join("sbin/init"), "security.capability", &capability(100_000)).unwrap();
+
+    let error = import_dir(&from, &dir.path().join("refused"), &Options::default()).unwrap_err();
+    assert!(error.help().unwrap().contains("--idmap b:0:100000:65536"), "{error}: {:?}", error.help());
+    assert_eq!(error.outcome(), Outcome::Refused);
+
+    let idmap = ["u:0:100000:65536", "g 0 200000 65536"].iter().map(|range| range.parse().unwrap()).collect();
+    let options = Options { idmap: IdMap::new(idmap).unwrap(), ..Options::default() };
+    let tree = dir.path().join("tree");
+    import_dir(&from, &tree, &options).unwrap();
+    for (path, id, mode) in
+        [("", 0, None), ("sbin/init", 0, None), ("su", 7, Some(0o6711)), ("link", 65_535, None)]
+    {
+        let found = fs::symlink_metadata(tree.join(path)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (id, id), "{path}");
+        assert!(mode.is_none_or(|mode| found.mode() & 0o7777 == mode), "{path}: {:o}", found.mode());
+    }
+    assert_eq!(fs::metadata(tree.join("su")).unwrap().nlink(), 2);
+    let found = |path: &str, name: &str| xattr::get(tree.join(path), name).unwrap().unwrap();
+    assert_eq!(found("sbin/init", "system.posix_acl_access"), acl(4));
+    assert_eq!(found("sbin", "system.posix_acl_default"), acl(4));
+    assert_eq!(found("sbin/init", "security.capability")[..8], [1, 0, 0, 2, 0, 32, 0, 0]);
+
+    // The same by way of an archive.
+    let archive = dir.path().join("from.tar");
+    let tar = |args: &[&str]| {
+        let mut tar = Command::new("tar");
+        tar.args(args).arg("-cf").arg(&archive).arg("-C").arg(&from).arg(".");
+        assert!(tar.status().unwrap().success());
+    };
+    tar(&["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*"]);
+    let error = import_dir(&archive, &dir.path().join("refused2"), &Options::default()).unwrap_err();
+    assert!(error.help().unwrap().contains("--idmap b:0:"), "{error}: {:?}", error.help());
+    let again = dir.path().join("again");
+    import_dir(&archive, &again, &options).unwrap();
+    assert_eq!(digest(&again), digest(&tree));
+
+    // An owner that no range holds.
+    std::os::unix::fs::lchown(from.join("su"), Some(7), None).unwrap();
+    let error = import_dir(&from, &dir.path().join("hole"), &options).unwrap_err();
+    assert!(error.to_string().contains("\"/su\" belongs to the user or group 7,"), "{error}");
+}
+
+fn digest(tree: &Path) -> tenant::ids::Digest {
+    rootfs_tools::digest::digest(tree, &rootfs_tools::tree::walk(tree).unwrap()).unwrap()
+}
+
+#[test]
+fn one_layer_of_an_overlay_is_refused_as_a_directory_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node");
+    program(&node.join("sbin/init"));
+    let at = fs::File::open(&node).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(&at, "gone", rustix::fs::FileType::CharacterDevice, mode, 0).unwrap();
+    let error = import_dir(&node, &dir.path().join("a"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("\"/gone\" is a whiteout"), "{error}");
+
+    let opaque = dir.path().join("opaque");
+    program(&opaque.join("sbin/init"));
+    xattr::set(opaque.join("sbin"), "trusted.overlay.opaque", b"y").unwrap();
+    let error = import_dir(&opaque, &dir.path().join("b"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("trusted.overlay.opaque"), "{error}");
+}
+
+#[test]
+fn a_root_that_somebody_runs_in_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = import_dir(Path::new("/"), &dir.path().join("a"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("root directory of this system"), "{error}");
+    assert_eq!(error.outcome(), Outcome::Refused);
+
+    // A root directory of its own, held by a process that waits for the end of its standard input.
+    let root = dir.path().join("root");
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    let busybox = busybox.expect("busybox-static is installed: apt-get install busybox-static");
+    program(&root.join("bin/cat"));
+    fs::copy(busybox, root.join("bin/cat")).unwrap();
+    let mut held = Command::new("chroot").arg(&root).arg("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        let tree = dir.path().join("b");
+        match import_dir(&root, &tree, &Options::default()) {
+            Err(error) => break error,
+            // chroot(1) has not come to it yet.
+            Ok(_) => fs::remove_dir_all(tree).unwrap(),
+        }
+        assert!(Instant::now() < deadline);
+    };
+    drop(held.stdin.take());
+    held.wait().unwrap();
+    assert!(error.to_string().contains(&format!("process {} (", held.id())), "{error}");
+    import_dir(&root, &dir.path().join("c"), &Options::default()).unwrap();
+}
+
+#[test]
+fn a_directory_in_it_can_be_the_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    program(&from.join("rootfs/sbin/init"));
+    fs::hard_link(from.join("rootfs/sbin/init"), from.join("rootfs/sbin/telinit")).unwrap();
+    fs::write(from.join("rootfs/etc"), "").unwrap();
+    fs::write(from.join("metadata.yaml"), "architecture: x86_64\n").unwrap();
+    symlink("/", from.join("out")).unwrap();
+    let archive = dir.path().join("from.tar");
+    let tar = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&from).arg(".").status().unwrap();
+    assert!(tar.success());
+
+    for (number, source) in [&from, &archive].into_iter().enumerate() {
+        let tree = |name: &str| dir.path().join(format!("{name}{number}"));
+        let error = import_dir(source, &tree("refused"), &Options::default()).unwrap_err();
+        assert!(error.to_string().contains("an image of LXD or Incus"), "{error}");
+        assert!(error.help().unwrap().ends_with("--strip-prefix rootfs"), "{:?}", error.help());
+
+        for prefix in ["rootfs", "./rootfs/", "/rootfs"] {
+            let options = Options::default().with_prefix(Path::new(prefix)).unwrap();
+            let tree = tree(&prefix.replace('/', "_"));
+            import_dir(source, &tree, &options).unwrap();
+            assert_eq!(fs::metadata(tree.join("sbin/init")).unwrap().nlink(), 2);
+            assert!(!tree.join("metadata.yaml").exists() && !tree.join("rootfs").exists());
+        }
+        let whole = Options::default().with_prefix(Path::new(".")).unwrap();
+        import_dir(source, &tree("whole"), &whole).unwrap();
+        for (prefix, said) in [("absent", "below"), ("out/etc", "below")] {
+            let options = Options::default().with_prefix(Path::new(prefix)).unwrap();
+            let error = import_dir(source, &tree(&prefix.replace('/', "_")), &options).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        assert!(Options::default().with_prefix(Path::new("rootfs/../..")).is_err());
+    }
+}
+
+#[test]
+fn what_is_no_root_filesystem_is_refused_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |files: &[(&str, u32)]| {
+        let mut archive = Builder::new(Vec::new());
+        entry(&mut archive, EntryType::Directory, "./", None, 0o755, b"");
+        for (name, mode) in files {
+            entry(&mut archive, EntryType::Regular, name, None, *mode, b"x");
+        }
+        let from = dir.path().join("x.tar");
+        fs::write(&from, archive.into_inner().unwrap()).unwrap();
+        let tree = dir.path().join("tree");
+        let result = import_dir(&from, &tree, &Options::default());
+        fs::remove_dir_all(&tree).unwrap();
+        result.map_err(|error| error.to_string())
+    };
+    for (files, said) in [
+        (&[][..], "holds no files"),
+        (&["oci-layout", "index.json", "blobs/sha256/aa"], "OCI image layout"),
+        (&["manifest.json", "aa/layer.tar"], "docker archive"),
+        (&["metadata.yaml", "rootfs/etc/passwd"], "LXD or Incus"),
+        (&["web/rootfs/etc/passwd"], "lies in \"web/rootfs\""),
+        (&["etc/passwd", "usr/share/x"], "neither an init nor any other program"),
+    ] {
+        let files: Vec<_> = files.iter().map(|name| (*name, 0o644)).collect();
+        let error = of(&files).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    // Proxmox packs the root filesystem itself, with its configuration in it.
+    of(&[("sbin/init", 0o755), ("etc/vzdump/pct.conf", 0o644)]).unwrap();
+}
+
+#[test]
+fn other_packings_are_refused_by_their_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("x.tar.bz2");
+    for (bytes, said) in [(&b"BZh91AY&SY"[..], "bzip2"), (b"PK\x03\x04", "zip"), (b"070701000", "cpio")] {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(2000, 1);
+        // As it is, and packed once more.
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&bytes).unwrap();
+        for bytes in [bytes, gzip.finish().unwrap()] {
+            fs::write(&from, bytes).unwrap();
+            let error = import_dir(&from, &dir.path().join("tree"), &Options::default()).unwrap_err();
+            assert!(error.to_string().contains(said) && error.help().is_some(), "{error}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever becomes of the bytes of an archive: an answer, and nothing outside of the tree.
+    #[test]
+    fn damaged_archives_get_an_answer(
+        changes in prop::collection::vec((0_usize..1 << 16, any::<u8>()), 0..12),
+        length in 0_usize..1 << 16,
+        fix in any::<bool>(),
+    ) {
+        let mut bytes = sample();
+        bytes.truncate(bytes.len() - length % bytes.len() / 8);
+        for (at, value) in changes {
+            let at = at % bytes.len();
+            bytes[at] = value;
+        }
+        if fix {
+            // So that what stands in the headers is looked at.
+            for block in bytes.chunks_exact_mut(512).filter(|block| block[257..].starts_with(b"ustar")) {
+                block[148..156].fill(b' ');
+                let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+                block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let limits = Limits { bytes: 1 << 20, entries: 100 };
+        let _ = import::unpack(Cursor::new(bytes), &tree, &Options { limits, ..Options::default() });
+        prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
+
+/// An archive with an entry of each kind, made once.
+fn sample() -> Vec<u8> {
+    static SAMPLE: OnceLock<Vec<u8>> = OnceLock::new();
+    let make = || {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path();
+        program(&from.join("sbin/init"));
+        fs::write(from.join("n".repeat(200)), "long").unwrap();
+        fs::hard_link(from.join("sbin/init"), from.join("sbin/telinit")).unwrap();
+        symlink("sbin/init", from.join("init")).unwrap();
+        xattr::set(from.join("sbin/init"), "user.x", b"a\nb").unwrap();
+        let sparse = fs::File::create(from.join("sparse")).unwrap();
+        sparse.set_len(300_000).unwrap();
+        sparse.write_all_at(b"data", 200_000).unwrap();
+        let mut bytes = Vec::new();
+        for options in [&["--format=gnu"][..], &["--format=posix", "--xattrs", "--acls"]] {
+            let mut tar = Command::new("tar");
+            tar.arg("--sparse").args(options).arg("-cC").arg(from).arg(".");
+            let made = tar.output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            let end = made.stdout.iter().rposition(|byte| *byte != 0).unwrap() / 512 * 512 + 512;
+            bytes.extend(&made.stdout[..end]);
+        }
+        bytes.extend([0; 1024]);
+        bytes
+    };
+    SAMPLE.get_or_init(make).clone()
 }

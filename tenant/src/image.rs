@@ -213,6 +213,26 @@ impl std::fmt::Display for Ready {
     }
 }
 
+/// Which init an image has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitKind {
+    /// systemd.
+    Systemd,
+    /// sysvinit with its own runlevels.
+    #[serde(rename = "sysv")]
+    SysV,
+    /// OpenRC: its own init, or sysvinit that runs it.
+    #[serde(rename = "openrc")]
+    OpenRc,
+    /// runit.
+    Runit,
+    /// The init of busybox, whatever it runs.
+    Busybox,
+    /// Another.
+    Other,
+}
+
 /// How the image's operating system is booted and stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +279,9 @@ pub struct Manifest {
     /// dm-verity tree, for a tree the digest of the fs-verity digests of all its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity: Option<Digest>,
+    /// Which init it has; none if it has no init, or was published before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_kind: Option<InitKind>,
     /// How to boot it.
     pub boot: Boot,
     /// Every entry of the top level, sorted by name.

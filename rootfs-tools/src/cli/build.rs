@@ -4,9 +4,10 @@ use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use rootfs_tools::{
-    busybox,
+    Outcome, busybox,
     debian::{self, RootPassword},
-    lint::{self, Finding},
+    import::Report,
+    lint::{self, Finding, Severity},
     progress::Progress,
     publish::{self, Published, Request},
     rootdir::RootDir,
@@ -16,7 +17,7 @@ use rootfs_tools::{
 use serde::Serialize;
 use tenant::image::{ChannelName, ImageFormat, ImageName};
 
-use super::{Context, Failure, bytes};
+use super::{Context, Failure, Refusal, bytes, printable};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Build {
@@ -84,6 +85,9 @@ pub(crate) struct DebianArgs {
 pub(crate) struct Built {
     #[serde(flatten)]
     published: Published,
+    /// What an import left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<Report>,
     /// What was put right on the way.
     fixed: usize,
     /// Ids of the tuning rows that changed something.
@@ -152,12 +156,33 @@ pub(crate) fn finish(
     let tree = staging.tree();
     progress.step("checking the rules and tuning");
     // Whoever leaves the image untuned gets no unit that would make new keys either.
-    let fixed = lint::fix(&tree, if tune { &[] } else { &["ssh-host-keys"] })?.len();
+    let kept: &[&str] = if tune { &[] } else { &["ssh-host-keys"] };
+    let fixed = lint::fix(&tree, kept)?.len();
     let tuned = if tune { tuning::apply(&open(&tree)?)? } else { Vec::new() };
-    let findings = lint::check(&lint::open(&tree)?);
+    let mut findings = lint::check(&lint::open(&tree)?);
+    for finding in findings.iter_mut().filter(|finding| kept.contains(&finding.rule)) {
+        finding.severity = Severity::Warning;
+    }
+    refuse_errors(&findings)?;
     let request = target.request(image, source, tune);
     let published = publish::publish(&context.layout, staging, &request, progress)?;
-    Ok(Built { published, fixed, tuned, findings })
+    Ok(Built { published, left_out: None, fixed, tuned, findings })
+}
+
+/// What is an error is not published: nothing put it right.
+fn refuse_errors(findings: &[Finding]) -> Result<(), Failure> {
+    let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let Some(first) = errors.next() else { return Ok(()) };
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more errors)"),
+    };
+    Err(Refusal {
+        message: format!("/{}: {}{more}", printable(&first.object), first.what),
+        help: Some(format!("{}; put it right in what the image is made from", first.why)),
+        outcome: Outcome::Refused,
+    }
+    .into())
 }
 
 /// Publishes the staged tree untouched.
@@ -181,9 +206,12 @@ fn open(tree: &Path) -> Result<RootDir, Failure> {
 pub(crate) fn report(context: &Context, built: &Built) -> Result<(), Failure> {
     context.print(built, || {
         let mut text = describe(&built.published);
-        for finding in built.findings.iter().filter(|f| f.severity > lint::Severity::Note).take(10) {
+        if let Some(left_out) = built.left_out.as_ref().and_then(Report::left_out) {
+            text += &format!("  left out: {}\n", printable(&left_out));
+        }
+        for finding in built.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
             let severity = format!("{:?}", finding.severity).to_lowercase();
-            text += &format!("  {severity}: {}: {}\n", super::printable(&finding.object), finding.what);
+            text += &format!("  {severity}: {}: {}\n", printable(&finding.object), finding.what);
         }
         text
     })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rootfs_tools::{
     Outcome,
-    import::{self, Limits},
+    import::{self, IdMap, IdRange, Options},
     lint::{self, Severity},
     progress::Progress,
     staging::Staging,
@@ -23,6 +23,13 @@ pub(crate) struct Args {
     /// Leave it as it is but for what tenants must not share.
     #[arg(long)]
     stock: bool,
+    /// The root filesystem is this directory in it, e.g. rootfs; `.` takes the whole whatever it looks like.
+    #[arg(long, value_name = "DIR")]
+    strip_prefix: Option<PathBuf>,
+    /// Owners on disk that are ids inside, as in the container's lxc.idmap: KIND:INSIDE:ON-DISK:COUNT, e.g.
+    /// b:0:100000:65536; KIND is u (users), g (groups) or b (both). May be repeated.
+    #[arg(long, value_name = "RANGE")]
+    idmap: Vec<IdRange>,
     #[command(flatten)]
     target: Target,
 }
@@ -38,18 +45,33 @@ pub(crate) struct PublishArgs {
     target: Target,
 }
 
+impl Args {
+    fn options(&self) -> Result<Options, Failure> {
+        let invalid = |error: String| Refusal { message: error, help: None, outcome: Outcome::Failed };
+        let idmap = IdMap::new(self.idmap.clone()).map_err(|e| invalid(format!("{e}: --idmap")))?;
+        let options = Options { idmap, ..Options::default() };
+        match &self.strip_prefix {
+            None => Ok(options),
+            Some(prefix) => {
+                let refused = |reason| invalid(format!("--strip-prefix {prefix:?} {reason}")).into();
+                options.with_prefix(prefix).map_err(refused)
+            }
+        }
+    }
+}
+
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let image = image_name(&args.from, &args.target)?;
     let progress = Progress::stderr();
     let make = || -> Result<build::Built, Failure> {
+        let options = args.options()?;
         let staging = Staging::new(&context.layout)?;
-        let report = import::import(&args.from, &staging.tree(), Limits::default(), &progress)?;
-        if report.devices + report.attributes > 0 {
-            progress
-                .step(&format!("left out {} device nodes, {} attributes", report.devices, report.attributes));
-        }
+        let report = import::import(&args.from, &staging.tree(), &options, &progress)?;
         let source = format!("import {}", file_name(&args.from));
-        build::finish(context, &staging, &args.target, image.clone(), source, !args.stock, &progress)
+        let mut built =
+            build::finish(context, &staging, &args.target, image.clone(), source, !args.stock, &progress)?;
+        built.left_out = Some(report);
+        Ok(built)
     };
     let built = make();
     progress.finish();
@@ -69,7 +91,10 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
             }
             .into());
         }
-        import::import(&args.from, &staging.tree(), Limits::default(), &progress)?;
+        import::copy(&args.from, &staging.tree(), &progress)?;
+        if !args.force {
+            import::recognize(&args.from, &staging.tree(), false)?;
+        }
         let findings = lint::check(&lint::open(&staging.tree())?);
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error).filter(|_| !args.force) {
             return Err(Refusal {

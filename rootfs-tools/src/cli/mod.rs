@@ -128,7 +128,8 @@ impl Failure {
         let chain: Vec<_> = self.error.chain().map(|cause| printable(&cause.to_string())).collect();
         eprintln!("error: {}", chain.join(": "));
         if let Some(help) = &self.help {
-            eprintln!("help: {help}");
+            // It may name a file of an archive.
+            eprintln!("help: {}", printable(help));
         }
     }
 }

@@ -167,7 +167,9 @@ mod tests {
         for name in ["bin", "sbin", "lib"] {
             symlink(format!("usr/{name}"), tree.join(name)).unwrap();
         }
-        fs::write(tree.join("usr/sbin/init"), "").unwrap();
+        fs::create_dir_all(tree.join("usr/lib/systemd")).unwrap();
+        fs::write(tree.join("usr/lib/systemd/systemd"), "").unwrap();
+        symlink("/lib/systemd/systemd", tree.join("usr/sbin/init")).unwrap();
         fs::write(tree.join("usr/lib/os-release"), "PRETTY_NAME=x\n").unwrap();
         fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
         fs::write(tree.join("etc/shadow"), "root:!:1::::::\n").unwrap();
@@ -223,6 +225,10 @@ mod tests {
             std::os::unix::fs::chown(tree.join("etc/passwd"), Some(70_000), None).unwrap()
         });
         found_and_fixed("init", |tree| fs::remove_file(tree.join("usr/sbin/init")).unwrap());
+        found_and_fixed("init-kind", |tree| {
+            fs::remove_file(tree.join("usr/sbin/init")).unwrap();
+            fs::write(tree.join("usr/sbin/init"), "\x7fELF\0/run/initctl\0").unwrap();
+        });
         found_and_fixed("os-release", |tree| fs::remove_file(tree.join("usr/lib/os-release")).unwrap());
         found_and_fixed("merged-usr", |tree| {
             fs::remove_file(tree.join("bin")).unwrap();

@@ -2,8 +2,11 @@
 
 use std::{io, path::Path};
 
+use tenant::image::InitKind;
+
 use super::{Image, Severity};
 use crate::{
+    inspect,
     rootdir::RootDir,
     tree::{Entry, Kind},
     tuning,
@@ -34,10 +37,20 @@ pub const RULES: &[Rule] = &[
         what: "there is no init program",
         why: "only tenants that bring their own command can use the image",
         check: |image| {
-            let found = ["sbin/init", "usr/sbin/init", "init", "bin/init"]
-                .iter()
-                .any(|path| image.root.is_file(path));
+            let found = inspect::INIT.iter().any(|path| image.root.is_file(path));
             if found { Vec::new() } else { vec!["sbin/init".to_owned()] }
+        },
+        fix: None,
+    },
+    Rule {
+        id: "init-kind",
+        severity: Severity::Note,
+        what: "its init is not systemd",
+        why: "a tenant counts as started when its init is, and is stopped as that init wants it",
+        check: |image| {
+            let kind = inspect::init_kind(&image.root).ok().flatten();
+            let kind = kind.filter(|kind| *kind != InitKind::Systemd);
+            kind.map(|kind| format!("{kind:?}").to_lowercase()).into_iter().collect()
         },
         fix: None,
     },

@@ -67,6 +67,7 @@ const TABLE: &[Package] = packages! {
     "erofs-utils", "mkfs.erofs", [Pure Native], "makes images for --format erofs";
     "git", "git", [Check Deb Bare], "lists the files of the repository";
     "iproute2", "ip", [Native Bench], "brings the loopback of a test host up";
+    "libarchive-tools", "bsdtar", [Pure], "makes archives that are imported";
     "lintian", "lintian", [Lint], "judges packages";
     "lowdown", "lowdown", [Vm Deb], "makes man pages of the reference";
     "lxc", "lxc-start", [Bench], "is measured against";
@@ -75,6 +76,7 @@ const TABLE: &[Package] = packages! {
     "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
     "procps", "kill", [Native], "sends signals";
+    "python3", "python3", [Pure], "makes archives that are imported";
     "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
     "systemd-container", "systemd-nspawn", [Bench], "is measured against";
     "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";

@@ -1,0 +1,27 @@
+//! Reads tar archives: v7, ustar, GNU, star and pax, with their extensions for long names, large numbers, sparse
+//! files, extended attributes and access control lists.
+//!
+//! ```text
+//! 512-byte blocks ─header─▶ one header ─pax, long names─▶ one Member ─sparse map─▶ chunks of its data
+//! ```
+//!
+//! Invariant: a member is given as GNU tar would extract it, or refused with a [`Reason`]. Nothing that a format can
+//! say is passed over without a word: what this reader does not know is in [`Member::unknown`].
+//!
+//! The formats: POSIX.1-2008, pax, "Extended Description"; tar(5) of libarchive; "Basic Tar Format" and "Storing Sparse
+//! Files" of the GNU tar manual.
+
+pub mod acl;
+mod header;
+mod member;
+mod pax;
+mod reader;
+mod reason;
+mod sparse;
+
+pub use member::{Kind, Member};
+pub use reader::{ArchiveError, Fault, Reader};
+pub use reason::Reason;
+pub use sparse::Chunk;
+
+pub(crate) use header::{BLOCK, Header};
