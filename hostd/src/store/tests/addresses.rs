@@ -74,7 +74,7 @@ fn what_is_not_wanted_any_more_is_given_back_and_comes_last() {
     made(&store, "dave", &[LAN]);
     drop(store);
     let store = trial.open();
-    store.destroy(&name("dave")).unwrap();
+    store.destroy(&name("dave")).unwrap().wait().unwrap();
     made(&store, "erin", &[LAN]);
     assert_eq!(leased(&store, "erin"), ["192.168.7.6"]);
     // A running tenant speaks with its addresses until it is started anew.
@@ -300,7 +300,7 @@ fn no_address_is_ever_two_tenants() {
         let exists = store.record(&name(&tenant)).is_ok();
         let (kind, result) = match (random(8), exists) {
             (_, false) => (0, store.create(&name(&tenant), &with(&[nic])).map(drop)),
-            (0, true) => (1, store.destroy(&name(&tenant))),
+            (0, true) => (1, store.destroy(&name(&tenant)).and_then(Leaving::wait)),
             (1..=3, true) => (2, start(&store, &tenant).map(drop)),
             (number, true) => (3, set(&store, &tenant, &[nic], number > 5).map(drop)),
         };
