@@ -18,20 +18,20 @@ use tokio::{
 
 use crate::error::{Code, Failure};
 
-/// An answer that takes longer is late: hostd is asked whether it is there, and again after as long.
-const LATE: Duration = Duration::from_secs(3);
-/// How long hostd may take to say that it is there. It is long because the machine may be busy.
-const SIGN: Duration = Duration::from_secs(5);
-
 /// A client of the hostd of one layout.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     layout: Layout,
+    /// An answer that takes longer is late: hostd is asked whether it is there, and again after as long.
+    late: Duration,
+    /// How long hostd may take to say that it is there.
+    sign: Duration,
 }
 
 impl Client {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout }
+        // The second is long because the machine may be busy.
+        Self { layout, late: Duration::from_secs(3), sign: Duration::from_secs(5) }
     }
 
     pub(super) async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
@@ -63,7 +63,7 @@ impl Client {
         let begin = Instant::now();
         let (status, body) = tokio::select! {
             answered = self.exchange(method, path, has_body.then_some(bytes)) => answered?,
-            silent = self.silence() => return Err(self.silent(begin.elapsed(), silent)),
+            () = self.silence() => return Err(self.silent(begin.elapsed())),
         };
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(|error| Failure::of(Code::Failed, &error));
@@ -102,23 +102,23 @@ impl Client {
         Ok((status, body))
     }
 
-    /// Ends when hostd does not even say that it is there; how long it was given for that.
-    async fn silence(&self) -> Duration {
+    /// Ends when hostd does not even say that it is there.
+    async fn silence(&self) {
         loop {
-            sleep(LATE).await;
+            sleep(self.late).await;
             // A failure that comes at once is an answer: the request meets the same, or the end of that hostd.
-            if timeout(SIGN, self.exchange(Method::GET, "/v1/host", None)).await.is_err() {
-                return SIGN;
+            if timeout(self.sign, self.exchange(Method::GET, "/v1/host", None)).await.is_err() {
+                return;
             }
         }
     }
 
-    fn silent(&self, waited: Duration, sign: Duration) -> Failure {
+    fn silent(&self, waited: Duration) -> Failure {
         let text = format!(
             "hostd at {} does not answer: it took the request {} s ago, and another one {} s ago",
             self.layout.hostd_socket().display(),
             waited.as_secs(),
-            sign.as_secs()
+            self.sign.as_secs()
         );
         let look = if self.layout.is_default() { "systemctl status hostd" } else { "ps -C hostd -o pid,stat,wchan,args" };
         Failure::new(Code::NoHostd, text).help(format!(
@@ -212,14 +212,15 @@ mod tests {
                 });
             }
         });
-        (Client::new(layout), serving)
+        let [late, sign] = [100, 300].map(Duration::from_millis);
+        (Client { late, sign, ..Client::new(layout) }, serving)
     }
 
     #[tokio::test]
     async fn a_hostd_that_says_nothing_is_given_up_within_seconds() {
         let dir = tempfile::tempdir().unwrap();
         let (client, serving) = hostd(dir.path(), "/nothing").await;
-        let failure = timeout(2 * (LATE + SIGN), client.get::<bool>("/v1/tenants")).await.unwrap().unwrap_err();
+        let failure = client.get::<bool>("/v1/tenants").await.unwrap_err();
         assert_eq!(failure.code, Code::NoHostd);
         assert!(failure.message.contains("does not answer"), "{failure}");
         assert!(failure.help.unwrap().contains("stuck"));
@@ -230,7 +231,7 @@ mod tests {
     async fn a_hostd_that_is_at_work_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let (client, serving) = hostd(dir.path(), "/v1/host").await;
-        timeout(2 * (LATE + SIGN), client.get::<bool>("/v1/tenants")).await.unwrap_err();
+        timeout(3 * (client.late + client.sign), client.get::<bool>("/v1/tenants")).await.unwrap_err();
         assert!(client.get::<bool>("/v1/host").await.unwrap());
         serving.abort();
     }

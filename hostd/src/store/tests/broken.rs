@@ -86,12 +86,16 @@ fn a_record_without_a_copy_is_made_again_from_what_is_known() {
             // With its number unknown it must not go on running with it.
             assert_eq!(store.mend(&bob, true).unwrap_err().code(), Code::Broken, "{what}");
         }
+        // What is not known is free: nothing runs with it. It gets another number then.
+        let (carol, _) = store.create(&name("carol"), &NewTenant::default()).unwrap();
         let notes = store.mend(&bob, false).unwrap();
         let after = store.record(&bob).unwrap();
         assert_eq!(after.uuid, before.uuid, "{what}: its machine-id says so");
         assert_eq!(after.pinned, before.pinned, "{what}");
-        let alice = store.record(&alice).unwrap();
-        assert!(after.index != alice.index && after.uid_base != alice.uid_base, "{what}");
+        for other in [store.record(&alice).unwrap(), carol] {
+            assert!(after.index != other.index && after.uid_base != other.uid_base, "{what}");
+            assert!(after.ipv4 != other.ipv4 && after.ipv6 != other.ipv6, "{what}");
+        }
         assert_eq!(after.index == before.index, what == "half", "{what}: {notes:?}");
         assert!(notes.iter().any(|note| note.contains("number")) != (what == "half"), "{what}: {notes:?}");
         store.plan(&bob, None).unwrap();
