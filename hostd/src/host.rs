@@ -105,6 +105,9 @@ pub struct Host {
     changes: Arc<Changes>,
     is_ready: watch::Sender<bool>,
     started: Instant,
+    /// How often somebody who waits has looked at a tenant.
+    #[cfg(test)]
+    pub(crate) looks: std::sync::atomic::AtomicUsize,
 }
 
 /// Runs something that blocks on the disk.
@@ -126,6 +129,8 @@ impl Host {
             files: Turns::default(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
+            #[cfg(test)]
+            looks: Default::default(),
         })
     }
 
@@ -615,6 +620,8 @@ impl Host {
         let look = if changes.is_watched { LOOK } else { LOOK_UNWATCHED };
         let mut was_up = false;
         loop {
+            #[cfg(test)]
+            self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let record = self.store.record(name)?.state;
             let (state, _) = self.state(name, record);
             match (up, state) {
