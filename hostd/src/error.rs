@@ -28,8 +28,10 @@ pub enum Code {
     Running,
     /// The tenant does not run and the request needs it running.
     NotRunning,
-    /// The record is half made or half removed.
+    /// The record is half removed, another change is under way, or something of the host is in the way.
     Busy,
+    /// The tenant's record is damaged.
+    Broken,
     /// The configuration changed since the caller read it.
     Conflict,
     /// An address, a port or a NIC of the host belongs to another tenant.
@@ -63,6 +65,7 @@ impl Code {
             | Self::Running
             | Self::NotRunning
             | Self::Busy
+            | Self::Broken
             | Self::Conflict
             | Self::Taken
             | Self::PoolFull
@@ -131,11 +134,11 @@ impl Error for Failure {}
 
 /// An error and its causes in one line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(error.to_string());
     let mut cause = error.source();
     while let Some(error) = cause {
         // A transparent wrapper says the same as what it wraps.
-        let own = error.to_string();
+        let own = plain(error.to_string());
         if !text.ends_with(&own) {
             text.push_str(": ");
             text.push_str(&own);
@@ -145,9 +148,48 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// Takes away what [`std::io::Error`] adds for programmers: ` (os error 18)`.
+fn plain(mut text: String) -> String {
+    const BEGIN: &str = " (os error ";
+    while let Some(at) = text.find(BEGIN) {
+        let rest = &text[at + BEGIN.len()..];
+        match rest.split_once(')') {
+            Some((number, _)) if number.parse::<u32>().is_ok() => {
+                let end = at + BEGIN.len() + number.len() + 1;
+                text.replace_range(at..end, "");
+            }
+            _ => break,
+        }
+    }
+    text
+}
+
+/// A text of several lines as one: without the picture that the parser of TOML draws of a fault's place.
+pub fn one_line(text: &str) -> String {
+    let is_picture = |line: &&str| {
+        let rest = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+        !rest.starts_with('|') && !rest.is_empty()
+    };
+    text.lines().filter(is_picture).map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_told_without_their_numbers() {
+        let error = std::io::Error::from_raw_os_error(18);
+        assert_eq!(chain(&error), "Invalid cross-device link");
+        assert_eq!(plain("a (os error 2): b (os error 17) c".to_owned()), "a: b c");
+        assert_eq!(plain("a (os error x)".to_owned()), "a (os error x)");
+    }
+
+    #[test]
+    fn the_picture_of_a_fault_is_left_out() {
+        let text = "malformed: TOML parse error at line 1, column 9\n  |\n1 | nonsense\n  |         ^\nkey with no value\n";
+        assert_eq!(one_line(text), "malformed: TOML parse error at line 1, column 9; key with no value");
+    }
 
     #[test]
     fn exit_codes_follow_from_the_kind_of_failure() {

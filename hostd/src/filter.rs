@@ -19,7 +19,7 @@ use tenant::{
             repair::{self, Findings},
         },
     },
-    plan::HostFilter,
+    plan::{HostFilter, TenantFilter},
 };
 use utoipa::ToSchema;
 
@@ -114,18 +114,34 @@ impl PacketFilter {
         }
     }
 
-    /// Gives a running tenant the group, the rate and the forwards of a new configuration.
+    /// Gives a running tenant the group, the rate and the forwards of a new configuration; what it had before is the
+    /// answer, where that was something else.
     ///
     /// # Errors
     /// A port leads to another tenant, or what nft says; nothing is changed then.
-    pub fn change(&self, store: &Store, name: &TenantName, tenant: &Tenant) -> Result<(), Failure> {
-        let Some(host) = of(store)? else { return Ok(()) };
-        let edit = |known: &mut tenant::plan::TenantFilter| {
+    pub fn change(
+        &self,
+        store: &Store,
+        name: &TenantName,
+        tenant: &Tenant,
+    ) -> Result<Option<TenantFilter>, Failure> {
+        let Some(host) = of(store)? else { return Ok(None) };
+        let edit = |known: &mut TenantFilter| {
             known.group.clone_from(&tenant.group);
             known.rate = tenant.net_rate;
             known.forwards.clone_from(&tenant.forwards);
         };
         nft::change(&host, name, edit).map_err(|error| failure(&error))
+    }
+
+    /// Gives a running tenant what it had before a change.
+    ///
+    /// # Errors
+    /// As [`PacketFilter::change`].
+    pub fn put_back(&self, store: &Store, name: &TenantName, before: &TenantFilter) -> Result<(), Failure> {
+        let Some(host) = of(store)? else { return Ok(()) };
+        let edit = |known: &mut TenantFilter| known.clone_from(before);
+        nft::change(&host, name, edit).map(drop).map_err(|error| failure(&error))
     }
 
     /// What went over a running tenant's ports; none where nobody counts.

@@ -1,13 +1,13 @@
 //! The store and the unit manager put together: what can be done with a tenant.
 //!
-//! One operation at a time works on a tenant; different tenants do not wait for each other, except for
-//! the moment in which the store writes.
+//! One operation at a time works on a tenant: it has the tenant's turn. Different tenants do not wait for each other,
+//! except for the moment in which the store decides what each may have. A turn is held by the task that does the work,
+//! which [`crate::api`] lets run to its end whoever hangs up.
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,21 +16,24 @@ use tenant::{
     Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
     carried::Carried,
-    config::Signal as SignalName,
+    config::{InvalidSignal, Signal as SignalName},
     kernel::raw,
-    record,
+    record::{self, Durability},
     state::{Phase, RunState},
 };
 use tokio::{
-    sync::OwnedMutexGuard,
+    sync::watch,
     task::{self, JoinSet},
 };
 
 use crate::{
+    changes::Changes,
     error::{Code, Failure},
-    filter::{self, PacketFilter, Traffic},
-    store::{Change, NewTenant, Store, StoreError, edit},
-    units::{Start, UnitManager},
+    filter::{PacketFilter, Traffic},
+    live::LiveChange,
+    store::{Change, NewTenant, Store, StoreError, edit, trash::Leaving},
+    turns::{Turn, Turns},
+    units::{Start, UnitManager, limits::Applied},
 };
 
 /// What every operation returns.
@@ -38,8 +41,10 @@ pub type Result<T> = std::result::Result<T, Failure>;
 
 /// So many of the tenants that start with the host are asked for at once.
 const AUTOSTARTS_AT_ONCE: usize = 16;
-/// How often `wait` looks at a tenant.
-const WAIT_INTERVAL: Duration = Duration::from_millis(20);
+/// How often `wait` looks at a tenant that nothing is told of.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often where its files cannot be watched.
+const LOOK_UNWATCHED: Duration = Duration::from_millis(100);
 
 /// The state of a tenant as it is told to people.
 #[derive(
@@ -47,6 +52,8 @@ const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 )]
 #[serde(rename_all = "lowercase")]
 pub enum TenantState {
+    /// Its record is damaged.
+    Broken,
     /// Its record is not whole.
     Destroying,
     /// It does not run.
@@ -68,7 +75,22 @@ pub enum TenantState {
 impl TenantState {
     /// Whether it has a supervisor.
     pub fn is_up(self) -> bool {
-        !matches!(self, Self::Destroying | Self::Stopped | Self::Failed)
+        !matches!(self, Self::Broken | Self::Destroying | Self::Stopped | Self::Failed)
+    }
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Destroying => "destroying",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Starting => "starting",
+            Self::Booting => "booting",
+            Self::Running => "running",
+            Self::Frozen => "frozen",
+            Self::Stopping => "stopping",
+        }
     }
 }
 
@@ -78,11 +100,16 @@ pub struct Host {
     store: Store,
     units: UnitManager,
     filter: PacketFilter,
-    busy: Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
-    /// Held by who carries a file to a unit: not a tenant's turn, which a start holds while its supervisor
-    /// asks for this.
-    carrying: tokio::sync::Mutex<()>,
+    turns: Turns,
+    /// Held by who works on a tenant's files and carries them to its unit: not its turn, which a start holds while its
+    /// supervisor asks for this.
+    files: Turns,
+    changes: Arc<Changes>,
+    is_ready: watch::Sender<bool>,
     started: Instant,
+    /// How often somebody who waits has looked at a tenant.
+    #[cfg(test)]
+    pub(crate) looks: std::sync::atomic::AtomicUsize,
 }
 
 /// Runs something that blocks on the disk.
@@ -96,12 +123,16 @@ impl Host {
     /// A host over a store and a unit manager.
     pub fn new(store: Store, units: UnitManager) -> Arc<Self> {
         Arc::new(Self {
+            changes: Changes::new(store.layout().clone()),
             store,
             units,
             filter: PacketFilter::default(),
-            busy: Mutex::default(),
-            carrying: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
+            files: Turns::default(),
+            is_ready: watch::Sender::new(false),
             started: Instant::now(),
+            #[cfg(test)]
+            looks: Default::default(),
         })
     }
 
@@ -131,23 +162,25 @@ impl Host {
         self.started.elapsed()
     }
 
-    /// Waits until nobody else works on a tenant.
-    pub(crate) async fn turn(&self, name: &TenantName) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody holds are dropped here, so that the table does not grow for ever.
-            if busy.len() > 4096 {
-                busy.retain(|_, lock| Arc::strong_count(lock) > 1);
-            }
-            busy.entry(name.clone()).or_default().clone()
-        };
-        lock.lock_owned().await
+    /// The packet filter.
+    pub(crate) fn filter(&self) -> &PacketFilter {
+        &self.filter
+    }
+
+    /// Waits until hostd knows what runs: it listens before that.
+    pub async fn ready(&self) {
+        // The other end lives as long as this does.
+        let _ = self.is_ready.subscribe().wait_for(|is_ready| *is_ready).await;
+    }
+
+    /// The turn of a tenant, unless somebody works on it.
+    pub(crate) fn try_turn(&self, name: &TenantName) -> Option<Turn> {
+        self.turns.try_take(name)
     }
 
     /// Whether somebody works on a tenant at this moment.
     pub(crate) fn is_busy(&self, name: &TenantName) -> bool {
-        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.get(name).is_some_and(|lock| lock.try_lock().is_err())
+        self.turns.is_taken(name)
     }
 
     /// What a tenant does at the moment, and what its supervisor last said.
@@ -181,22 +214,24 @@ impl Host {
         self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
     }
 
-    /// Takes over what an earlier hostd left: running supervisors, remains of dead ones, half removed
-    /// tenants. Then, once after each boot of the machine, starts what is to start with it.
+    /// Takes over what an earlier hostd left: running supervisors, and what dead ones left in the kernel. Requests are
+    /// answered from then on. Then goes on with removals that had begun.
     pub async fn take_over(self: &Arc<Self>) {
-        let records = self.store.records();
-        for (name, allocation) in records.iter() {
+        let (records, broken) = (self.store.records(), self.store.broken());
+        for name in records.keys().chain(broken.keys()) {
             self.units.take_over(name, || self.present_plan(name)).await;
-            if allocation.state != RecordState::Ready
-                && let Err(error) = self.destroy(name, true).await
-            {
-                log::error!("{error}");
-            }
         }
-        self.units.sweep_strangers(|name| records.contains_key(name)).await;
+        self.units.sweep_strangers(|name| self.store.has(name)).await;
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
+        }
+        self.is_ready.send_replace(true);
+        for (name, _) in records.iter().filter(|(_, record)| record.state != RecordState::Ready) {
+            // What is left of it is told by who removes it.
+            if let Err(error) = self.remove(name, true).await {
+                log::error!("{error}");
+            }
         }
     }
 
@@ -216,7 +251,7 @@ impl Host {
         }
         let marker = self.layout().run().join("autostarted");
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        if std::fs::read_to_string(&marker).is_ok_and(|text| text == boot) {
+        if record::read(&marker).is_ok_and(|text| text == boot) {
             return;
         }
         let mut due: Vec<(Reverse<u16>, TenantName)> = Vec::new();
@@ -235,15 +270,16 @@ impl Host {
             let host = self.clone();
             starts.spawn(async move {
                 match host.start(&name, false).await {
-                    Ok(change) => {
-                        log::info!(TENANT = name.as_str(); "tenant {:?} is up ({change:?})", name.as_str());
+                    Ok(Change::Unchanged) => {
+                        log::info!(TENANT = name.as_str(); "tenant \"{name}\" was running already");
                     }
+                    Ok(_) => log::info!(TENANT = name.as_str(); "tenant \"{name}\" is running"),
                     Err(failure) => log::error!("{failure}"),
                 }
             });
         }
         while starts.join_next().await.is_some() {}
-        if let Err(error) = std::fs::write(&marker, boot) {
+        if let Err(error) = record::write(&marker, boot.as_bytes(), Durability::Volatile) {
             log::warn!("cannot note that tenants were started: {error}");
         }
     }
@@ -257,13 +293,14 @@ impl Host {
         name: &TenantName,
         new: NewTenant,
     ) -> Result<(Change, Vec<String>)> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
+        let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         let (_, change) = blocking(move || host.store.create(&own, &new)).await??;
         let mut warnings = Vec::new();
         if change == Change::Created {
             // It is made; what its unit lacks the next start carries, or refuses.
-            warnings.extend(self.carry(name, false).await.err().map(|failure| failure.message));
+            warnings.extend(self.carry(name, false, &files).await.err().map(|failure| failure.message));
             if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| crate::error::chain(&error)));
@@ -272,13 +309,26 @@ impl Host {
         Ok((change, warnings))
     }
 
-    /// Removes a tenant; a running one only with `force`.
+    /// Removes a tenant and waits until its files are gone; a running one, or one whose record is damaged, only with
+    /// `force`. The name is free before that: while the files go nobody else is kept waiting, and what does go wrong
+    /// then is told.
     ///
     /// # Errors
     /// [`Code::Running`], or what [`Store::destroy`] says.
     pub async fn destroy(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<()> {
-        let _turn = self.turn(name).await;
-        self.store.record(name)?;
+        Ok(self.remove(name, force).await?.gone().await?)
+    }
+
+    /// Makes a tenant one that is no more, but for its files.
+    async fn remove(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<Leaving> {
+        let _turn = self.turns.take(name).await;
+        let is_broken = match self.store.record(name) {
+            Err(StoreError::Broken { .. }) if force => true,
+            record => record.map(|_| false)?,
+        };
+        let (host, own) = (self.clone(), name.clone());
+        // Before it is killed for nothing.
+        blocking(move || host.store.refuse_mounts(&own)).await??;
         if self.units.is_running(name) {
             if !force {
                 return Err(Failure::new(Code::Running, format!("tenant {:?} runs", name.as_str()))
@@ -286,9 +336,16 @@ impl Host {
             }
             self.units.kill(name).await?;
         }
+        let _files = self.files.take(name).await;
         self.units.forget(name).await?;
-        let (host, name) = (self.clone(), name.clone());
-        Ok(blocking(move || host.store.destroy(&name)).await??)
+        let (host, own) = (self.clone(), name.clone());
+        let removed = blocking(move || match is_broken {
+            true => host.store.discard(&own),
+            false => host.store.destroy(&own),
+        });
+        let leaving = removed.await??;
+        self.changes.tell(name);
+        Ok(leaving)
     }
 
     /// Starts a tenant and waits until it is ready.
@@ -296,7 +353,7 @@ impl Host {
     /// # Errors
     /// Whatever keeps it from starting, with its last console lines if it has any.
     pub async fn start(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         self.start_in_turn(name, allow_unenforced).await
     }
 
@@ -309,15 +366,18 @@ impl Host {
         if self.units.is_running(name) {
             return Ok(Change::Unchanged);
         }
+        let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         let prepared = blocking(move || -> std::result::Result<(Tenant, Plan), StoreError> {
             host.store.prepare_start(&own, &host.units.cgroups(&own).v2)
         });
         let (tenant, plan) = prepared.await?.map_err(|error| match error {
-            StoreError::NoTenant(_) | StoreError::HalfRemoved(_) => Failure::from(error),
+            StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),
         })?;
-        self.carry(name, allow_unenforced).await.map_err(named)?;
+        self.carry(name, allow_unenforced, &files).await.map_err(named)?;
+        // Its supervisor may ask for the same again.
+        drop(files);
         let start = Start {
             name: name.clone(),
             plan: Arc::new(plan),
@@ -334,12 +394,15 @@ impl Host {
     /// # Errors
     /// Something of it could not be removed.
     pub async fn stop(self: &Arc<Self>, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         self.stop_in_turn(name, deadline).await
     }
 
     async fn stop_in_turn(&self, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
-        self.store.record(name)?;
+        // One whose record is damaged can run, and be stopped.
+        if !self.store.has(name) {
+            return Err(StoreError::NoTenant(name.to_string()).into());
+        }
         if !self.units.is_running(name) && self.units.is_down(name).await? {
             return Ok(Change::Unchanged);
         }
@@ -354,13 +417,23 @@ impl Host {
     /// # Errors
     /// Those of [`Host::stop`] and [`Host::start`].
     pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         // A new configuration that cannot work is told before the tenant is down.
         let tenant = self.store.tenant(name)?;
+        let mut limits = None;
         if self.units.is_running(name) {
-            self.units.limit(name, &tenant.limits, allow_unenforced)?;
+            limits = self.units.limit(name, &tenant.limits, allow_unenforced)?;
         }
-        self.stop_in_turn(name, None).await?;
+        if let Err(failure) = self.stop_in_turn(name, None).await {
+            // It may go on running, and then with what it had.
+            if let Some(Err(error)) = limits.map(Applied::undo) {
+                log::error!(
+                    "tenant \"{name}\" keeps some of its new limits: {}",
+                    crate::error::chain(&error)
+                );
+            }
+            return Err(failure);
+        }
         self.start_in_turn(name, allow_unenforced).await
     }
 
@@ -376,7 +449,7 @@ impl Host {
         };
         let number = signal
             .parse::<SignalName>()
-            .map_err(|error| Failure::of(Code::Invalid, &error).help("e.g. SIGHUP or SIGRTMIN+4"))?
+            .map_err(|error| Failure::of(Code::Invalid, &error).help(InvalidSignal::HELP))?
             .number();
         let init = self.units.state(name).and_then(|state| state.init);
         let not_up = || Failure::new(Code::NotRunning, format!("tenant {:?} has no init yet", name.as_str()));
@@ -393,10 +466,10 @@ impl Host {
     }
 
     fn running(&self, name: &TenantName) -> Result<()> {
-        self.store.record(name)?;
-        if self.units.is_running(name) {
+        if self.store.has(name) && self.units.is_running(name) {
             return Ok(());
         }
+        self.store.record(name)?;
         Err(Failure::new(Code::NotRunning, format!("tenant {:?} does not run", name.as_str()))
             .help(format!("start it: tenantctl start {name}")))
     }
@@ -406,7 +479,7 @@ impl Host {
     /// # Errors
     /// [`Code::NotRunning`].
     pub async fn freeze(self: &Arc<Self>, name: &TenantName, on: bool) -> Result<Change> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
         self.running(name)?;
         if self.units.is_frozen(name) == on {
             return Ok(Change::Unchanged);
@@ -444,49 +517,24 @@ impl Host {
         text: String,
         allow_unenforced: bool,
     ) -> Result<(Change, bool)> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
+        let files = self.files.take(name).await;
         let before = self.store.tenant(name).ok();
         let was_enabled = before.as_ref().map(|before| before.autostart);
         let (host, own) = (self.clone(), name.clone());
         let is_running = self.units.is_running(name);
         let (change, waits) = blocking(move || -> Result<(Change, bool)> {
             let after = host.store.resolve_text(&own, &text)?;
-            let limits_differ = before.as_ref().is_none_or(|before| before.limits != after.limits);
-            if limits_differ && (is_running || host.units.starts_with_host()) {
-                host.units.limit(&own, &after.limits, allow_unenforced)?;
-            }
-            if is_running {
-                host.filter.change(&host.store, &own, &after)?;
-            }
-            let change = match host.store.configure(&own, &base, &text, is_running) {
-                Ok(change) => change,
-                Err(error) => {
-                    if let Some(before) = before.as_ref().filter(|_| is_running) {
-                        host.filter.change(&host.store, &own, before)?;
-                    }
-                    // What runs goes on with the limits that its file still says.
-                    if let Some(before) = before.as_ref().filter(|_| is_running && limits_differ) {
-                        host.units.limit(&own, &before.limits, true)?;
-                    }
-                    return Err(error.into());
-                }
-            };
-            if is_running {
-                // Once more: it may have rebooted in between, with what its file said then.
-                host.filter.change(&host.store, &own, &after)?;
-            }
-            let same_but_limits = before.is_some_and(|before| {
-                filter::is_live_change(&Tenant { limits: after.limits.clone(), ..before }, &after)
-            });
-            Ok((change, is_running && !same_but_limits))
+            let live = LiveChange::begin(&host, &own, before.as_ref(), &after, allow_unenforced)?;
+            let change = host.store.configure(&own, &base, &text, is_running)?;
+            live.keep();
+            let waits = before.is_none_or(|before| !LiveChange::is_all(&before, &after));
+            Ok((change, is_running && waits))
         })
         .await??;
         if change == Change::Changed {
-            self.carry(name, allow_unenforced).await.map_err(|failure| Failure {
-                message: format!(
-                    "the file of tenant {:?} is changed, its unit is not: {failure}",
-                    name.as_str()
-                ),
+            self.carry(name, allow_unenforced, &files).await.map_err(|failure| Failure {
+                message: format!("the file of tenant \"{name}\" is changed, its unit is not: {failure}"),
                 ..failure
             })?;
             let autostart = self.store.tenant(name)?.autostart;
@@ -498,12 +546,11 @@ impl Host {
     }
 
     /// Carries a tenant's file to its unit, where there is one beyond its life, and writes down what was
-    /// carried. Directories have been seen to.
-    async fn carry(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<()> {
+    /// carried. Directories have been seen to; `_files` says that nobody else is at them.
+    async fn carry(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool, _files: &Turn) -> Result<()> {
         if !self.units.starts_with_host() {
             return Ok(());
         }
-        let _carrying = self.carrying.lock().await;
         let (host, own) = (self.clone(), name.clone());
         let read = blocking(move || -> Result<(String, Tenant, Option<Carried>)> {
             let text = host.store.config_text(&own)?;
@@ -529,9 +576,10 @@ impl Host {
     /// # Errors
     /// The file cannot be used, or a limit cannot be enforced.
     pub async fn prepare(self: &Arc<Self>, name: &TenantName) -> Result<Change> {
+        let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2)).await??;
-        self.carry(name, false).await?;
+        self.carry(name, false, &files).await?;
         Ok(Change::Changed)
     }
 
@@ -545,25 +593,24 @@ impl Host {
         name: &TenantName,
         allow_unenforced: bool,
     ) -> Result<(Change, Vec<String>)> {
-        let _turn = self.turn(name).await;
+        let _turn = self.turns.take(name).await;
+        let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         let is_running = self.units.is_running(name);
         let waiting = blocking(move || -> Result<Vec<String>> {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
-            if is_running {
-                host.units.limit(&own, &tenant.limits, allow_unenforced)?;
-            }
+            let live = LiveChange::begin(&host, &own, None, &tenant, allow_unenforced)?;
             host.store.take_up(&own, is_running)?;
+            live.keep();
             if !is_running {
                 return Ok(Vec::new());
             }
-            host.filter.change(&host.store, &own, &tenant)?;
             let started = record::read(&host.layout().started(&own)).ok();
             Ok(started.map(|started| edit::waiting(&started, &text)).unwrap_or_default())
         });
         let waiting = waiting.await??;
-        self.carry(name, allow_unenforced).await?;
+        self.carry(name, allow_unenforced, &files).await?;
         Ok((Change::Changed, waiting))
     }
 
@@ -572,9 +619,14 @@ impl Host {
     /// # Errors
     /// [`Code::Timeout`]; [`Code::NotRunning`] when it went down while it was waited for to be up.
     pub async fn wait(&self, name: &TenantName, up: bool, patience: Duration) -> Result<TenantState> {
-        let deadline = Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + patience;
+        // Before the first look: whatever happens after that is told.
+        let mut changes = self.changes.subscribe(name);
+        let look = if changes.is_watched { LOOK } else { LOOK_UNWATCHED };
         let mut was_up = false;
         loop {
+            #[cfg(test)]
+            self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let record = self.store.record(name)?.state;
             let (state, _) = self.state(name, record);
             match (up, state) {
@@ -589,13 +641,19 @@ impl Host {
                 }
                 _ => was_up = was_up || state.is_up(),
             }
-            if Instant::now() >= deadline {
-                let wanted = if up { "up" } else { "down" };
-                let text =
-                    format!("tenant {:?} is not {wanted} after {} s", name.as_str(), patience.as_secs());
-                return Err(Failure::new(Code::Timeout, text));
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(deadline) => {
+                    let wanted = if up { "up" } else { "down" };
+                    let text =
+                        format!("tenant {:?} is not {wanted} after {} s", name.as_str(), patience.as_secs());
+                    return Err(Failure::new(Code::Timeout, text));
+                }
+                () = changes.changed() => {}
+                () = self.units.ended(name) => {}
+                // An event may be lost; the wait must not.
+                () = tokio::time::sleep(look) => {}
             }
-            tokio::time::sleep(WAIT_INTERVAL).await;
         }
     }
 }

@@ -9,16 +9,31 @@
 //! puts the two together, one operation on a tenant at a time; [`api`] translates it to HTTP.
 
 pub mod api;
+mod changes;
 pub mod cli;
 pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod filter;
 pub mod host;
+mod live;
 pub mod logging;
 pub mod lxc;
 pub mod service;
 pub mod store;
+mod turns;
 pub mod units;
 
+use std::path::PathBuf;
+
+use tenant::Layout;
+
 pub use error::{Code, Failure};
+
+/// The layout below the root that was asked for, else below the one that [`Layout::ENV`] names, else that of the
+/// machine. Not by clap, which would repeat the variable's value in every usage line.
+pub fn layout(root: Option<PathBuf>) -> Layout {
+    let named = std::env::var_os(Layout::ENV).filter(|root| !root.is_empty()).map(PathBuf::from);
+    let root = root.or(named).unwrap_or_else(|| PathBuf::from("/"));
+    Layout::new(std::path::absolute(&root).unwrap_or(root))
+}

@@ -30,11 +30,13 @@ pub fn listener(path: &Path) -> io::Result<Option<UnixListener>> {
     let listener = UnixListener::from(descriptor);
     let bound = listener.local_addr()?;
     if bound.as_pathname() != Some(path) {
-        let text = format!("the socket of hostd.socket is not {path:?} but {bound:?}");
+        let bound =
+            bound.as_pathname().map_or("one without a path".to_owned(), |bound| bound.display().to_string());
+        let text = format!("the socket of hostd.socket is not {} but {bound}", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     if !path.exists() {
-        log::warn!("{path:?} was removed; making it anew beside hostd.socket");
+        log::warn!("{} was removed; making it again, besides that of hostd.socket", path.display());
         return Ok(None);
     }
     listener.set_nonblocking(true)?;
@@ -59,7 +61,7 @@ fn status(host: &Host) -> String {
 /// Keeps the status line and the watchdog of the service: for ever.
 ///
 /// A sign of life is given only after the records could be had, by a thread of those that all requests wait
-/// for. The lock of writers is no proof: removing a large tenant holds it for minutes, and rightly so.
+/// for.
 pub async fn keep_alive(host: Arc<Host>) {
     let watchdog = sd_notify::watchdog_enabled();
     let interval = watchdog.map_or(STATUS, |limit| (limit / 2).min(STATUS));

@@ -31,3 +31,14 @@ impl FileError {
         self.source.kind()
     }
 }
+
+/// The remedy where something is full, whatever was to be written there; see ENOSPC and EDQUOT in errno(3). mount(2)
+/// says the same where there are too many mounts.
+pub fn full(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+            "make room on the filesystem where it lies (df, df -i), and repeat it; for a mount, look at fs.mount-max too",
+        ),
+        _ => None,
+    }
+}

@@ -68,24 +68,28 @@ pub mod id {
     ];
 }
 
+/// What stands before a line on standard error: the time, say. The journal has its own.
+pub type Stamp = fn() -> String;
+
 /// Whether the installed logger reaches the journal.
 static REACHES: OnceLock<bool> = OnceLock::new();
 
 /// Sends messages of this process to the journal, as `program`; those of a supervisor bear its tenant's name.
 /// Where standard error is not the journal anyway, messages of at least `aloud` go there too, and all of at
-/// least `level` where there is no journal. The first call wins.
+/// least `level` where there is no journal, each behind its `stamp`. The first call wins.
 pub fn install(
     program: &'static str,
     layout: &Layout,
     tenant: Option<&TenantName>,
     level: LevelFilter,
     aloud: LevelFilter,
+    stamp: Option<Stamp>,
 ) {
     let journal = layout.is_default().then(|| Journal::open(program, tenant)).and_then(io::Result::ok);
     let is_stderr = journal.is_some() && connected_to_journal();
     let stderr = if is_stderr { LevelFilter::Off } else { aloud };
     let reaches = journal.is_some();
-    if log::set_boxed_logger(Box::new(Logger { program, journal, stderr })).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger { program, journal, stderr, stamp })).is_ok() {
         log::set_max_level(level);
         let _ = REACHES.set(reaches);
     }
@@ -111,6 +115,7 @@ struct Logger {
     program: &'static str,
     journal: Option<Journal>,
     stderr: LevelFilter,
+    stamp: Option<Stamp>,
 }
 
 impl Log for Logger {
@@ -138,7 +143,8 @@ impl Log for Logger {
                 Level::Info => "info",
                 Level::Debug | Level::Trace => "debug",
             };
-            let _ = writeln!(io::stderr(), "{}: {level}: {text}", self.program);
+            let stamp = self.stamp.map(|stamp| format!("{} ", stamp())).unwrap_or_default();
+            let _ = writeln!(io::stderr(), "{stamp}{}: {level}: {text}", self.program);
         }
     }
 

@@ -172,6 +172,11 @@ impl Layout {
         self.tenant(name).join("allocation.toml")
     }
 
+    /// `…/tenants/NAME/allocation.copy.toml`: the same once more, for a host whose record is damaged.
+    pub fn allocation_copy(&self, name: &TenantName) -> PathBuf {
+        self.tenant(name).join("allocation.copy.toml")
+    }
+
     /// `…/tenants/NAME/carried.toml`.
     pub fn carried(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("carried.toml")

@@ -202,7 +202,7 @@ fn main() -> ExitCode {
 
 fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
     let Run { name, cgroup, v1_cgroups } = run;
-    journal::install("tenant", &layout, Some(&name), LevelFilter::Info, LevelFilter::Warn);
+    journal::install("tenant", &layout, Some(&name), LevelFilter::Info, LevelFilter::Warn, None);
     let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
     supervisor::run(RunOptions { layout, name: name.clone(), cgroup, v1_cgroups }).map_err(|failed| {
         let Failed { error, console } = failed;

@@ -26,6 +26,7 @@ pub(super) async fn host(State(host): State<Arc<Host>>) -> Answer<HostAnswer> {
         units: host.units().kind().to_owned(),
         tenants: records.len(),
         running: records.keys().filter(|name| host.units().is_running(name)).count(),
+        removing: host.store().trash().len(),
         problem: host.store().check_storage().err().map(|error| crate::error::chain(&error)),
     }))
 }

@@ -11,13 +11,13 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tenant::{TenantName, state::Exit};
+use tenant::state::Exit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Answer, Body, Named, Parameters,
     tenants::done,
-    types::{Changed, Code, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
+    types::{Changed, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
 };
 use crate::host::Host;
 
@@ -50,18 +50,8 @@ pub(super) async fn start(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    whole(name, move |name| async move { host.start(&name, request.allow_unenforced).await }).await
-}
-
-/// Runs an operation on a tenant to its end even if the client hangs up: nothing is left half way.
-async fn whole<O, C>(name: TenantName, operation: impl FnOnce(TenantName) -> O) -> Answer<Done>
-where
-    O: Future<Output = Result<C, Failure>> + Send + 'static,
-    C: Into<Changed> + Send + 'static,
-{
     let since = Instant::now();
-    let ended = tokio::spawn(operation(name.clone())).await;
-    let change = ended.map_err(|error| Failure::of(Code::Failed, &error))??;
+    let change = host.start(&name, request.allow_unenforced).await?;
     Ok(done(name, change, since))
 }
 
@@ -79,7 +69,9 @@ pub(super) async fn stop(
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
     let deadline = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
-    whole(name, move |name| async move { host.stop(&name, deadline).await }).await
+    let since = Instant::now();
+    let change = host.stop(&name, deadline).await?;
+    Ok(done(name, change, since))
 }
 
 /// Stops a tenant if it runs, then starts it.
@@ -95,7 +87,9 @@ pub(super) async fn restart(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    whole(name, move |name| async move { host.restart(&name, request.allow_unenforced).await }).await
+    let since = Instant::now();
+    let change = host.restart(&name, request.allow_unenforced).await?;
+    Ok(done(name, change, since))
 }
 
 /// Kills a tenant, or sends a signal to its init.
@@ -111,11 +105,9 @@ pub(super) async fn kill(
     Named(name): Named,
     Body(request): Body<KillRequest>,
 ) -> Answer<Done> {
-    let kill = move |name| async move {
-        host.kill(&name, request.signal.as_deref()).await?;
-        Ok(Changed::Changed)
-    };
-    whole(name, kill).await
+    let since = Instant::now();
+    host.kill(&name, request.signal.as_deref()).await?;
+    Ok(done(name, Changed::Changed, since))
 }
 
 /// Freezes all processes of a tenant.
@@ -126,7 +118,9 @@ pub(super) async fn kill(
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
 )]
 pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
-    whole(name, move |name| async move { host.freeze(&name, true).await }).await
+    let since = Instant::now();
+    let change = host.freeze(&name, true).await?;
+    Ok(done(name, change, since))
 }
 
 /// Lets the processes of a frozen tenant go on.
@@ -137,7 +131,9 @@ pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) ->
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
 )]
 pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
-    whole(name, move |name| async move { host.freeze(&name, false).await }).await
+    let since = Instant::now();
+    let change = host.freeze(&name, false).await?;
+    Ok(done(name, change, since))
 }
 
 /// Carries a tenant's file, as it is now, to the tenant that runs.
@@ -154,9 +150,7 @@ pub(super) async fn reload(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let own = name.clone();
-    let ended = tokio::spawn(async move { host.reload(&own, request.allow_unenforced).await }).await;
-    let (change, waiting) = ended.map_err(|error| Failure::of(Code::Failed, &error))??;
+    let (change, waiting) = host.reload(&name, request.allow_unenforced).await?;
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart: !waiting.is_empty(), waiting, ..answer }))
 }
@@ -169,7 +163,9 @@ pub(super) async fn reload(
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
 )]
 pub(super) async fn prepare(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
-    whole(name, move |name| async move { host.prepare(&name).await }).await
+    let since = Instant::now();
+    let change = host.prepare(&name).await?;
+    Ok(done(name, change, since))
 }
 
 /// What a tenant is waited for to be.

@@ -15,14 +15,16 @@ mod tenants;
 mod tests;
 pub mod types;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, rejection},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, rejection},
     http::{StatusCode, request::Parts},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use serde::de::DeserializeOwned;
 use tenant::{TenantName, name::InvalidName};
 use utoipa::OpenApi;
 
@@ -33,6 +35,8 @@ use crate::{
 
 /// Largest request body: a configuration file and its predecessor, bytes.
 pub const MAX_BODY: usize = 3 << 20;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
 
 /// The API as a document.
 #[derive(Debug, OpenApi)]
@@ -80,10 +84,22 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A JSON body whose faults are told as a [`Failure`].
-#[derive(FromRequest)]
-#[from_request(via(Json), rejection(Failure))]
+/// A JSON body whose faults are told as a [`Failure`]; one that does not arrive in time is one of them.
 struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        match tokio::time::timeout(BODY, Json::from_request(request, state)).await {
+            Ok(read) => Ok(Self(read.map(|Json(body)| body)?)),
+            Err(_) => {
+                let text = format!("the body of the request did not arrive within {} s", BODY.as_secs());
+                Err(Failure::new(Code::Timeout, text))
+            }
+        }
+    }
+}
 
 impl From<rejection::JsonRejection> for Failure {
     fn from(rejection: rejection::JsonRejection) -> Self {
@@ -123,6 +139,24 @@ pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
     text.parse().map_err(|error: InvalidName| Failure::of(Code::Invalid, &error).help(InvalidName::HELP))
 }
 
+/// Lets a request that changes something run to its end in a task of its own: whoever hangs up cuts nothing in half,
+/// and what the task holds (a tenant's turn, say) is held until the work is done. Requests that only look end with
+/// their connection.
+///
+/// This is the way to every route: one that changes something and does not go by here cannot be registered.
+async fn run_to_end(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            let reason = if error.is_panic() { "it panicked" } else { "hostd ends" };
+            Failure::new(Code::Failed, format!("the request was cut short: {reason}")).into_response()
+        }
+    }
+}
+
 /// All routes over a host.
 pub fn router(host: Arc<Host>) -> Router {
     Router::new()
@@ -138,5 +172,6 @@ pub fn router(host: Arc<Host>) -> Router {
             Failure::new(Code::Invalid, "the resource does not have this method")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(run_to_end))
         .with_state(host)
 }

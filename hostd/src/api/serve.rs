@@ -1,21 +1,33 @@
-//! The socket: who may connect, and how the service ends.
+//! The socket: who may connect, how long anybody may take, and how the service ends.
 
 use std::{
     fs, io,
     os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Request, connect_info::Connected},
+    extract::{Request, State},
     middleware::{self, Next},
-    response::{IntoResponse as _, Response},
-    serve::IncomingStream,
+    response::Response,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
 };
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use tokio::net::UnixListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{UnixListener, UnixStream},
+    time::{Sleep, sleep},
+};
 
 use crate::{
     error::{Code, Failure},
@@ -27,6 +39,14 @@ pub const GROUP: &str = "tenantry";
 
 /// Longest path that a Unix socket can have, bytes, see unix(7).
 const MAX_SOCKET_PATH: usize = 107;
+/// How long the head of a request may take to arrive, on a connection that is idle otherwise.
+const HEAD: Duration = Duration::from_secs(15);
+/// How long a client may take nothing of its answer.
+const STALL: Duration = Duration::from_secs(30);
+/// How long to wait when no connection can be taken for want of descriptors or memory.
+const RETRY: Duration = Duration::from_millis(100);
+/// What is answered before hostd knows what runs: that it is there.
+const AT_ONCE: [&str; 2] = ["/v1/host", "/v1/openapi.json"];
 
 /// The process at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +55,15 @@ struct Peer {
     gid: Gid,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        match stream.io().peer_cred() {
+impl Peer {
+    fn of(stream: &UnixStream) -> Self {
+        match stream.peer_cred() {
             Ok(cred) => Self { uid: Uid::from_raw(cred.uid()), gid: Gid::from_raw(cred.gid()) },
             // Nobody: refused below.
             Err(_) => Self { uid: Uid::from_raw(u32::MAX), gid: Gid::from_raw(u32::MAX) },
         }
     }
-}
 
-impl Peer {
     fn may_connect(self, group: Option<Gid>) -> bool {
         if self.uid.is_root() {
             return true;
@@ -93,15 +111,18 @@ fn group() -> Option<Gid> {
     Group::from_name(GROUP).ok().flatten().map(|group| group.gid)
 }
 
-async fn only_permitted(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    let permitted = tokio::task::spawn_blocking(move || peer.uid.is_root() || peer.may_connect(group()));
-    if permitted.await.unwrap_or(false) {
-        return next.run(request).await;
-    }
-    log::warn!("refused a request of uid {}", peer.uid);
+/// The answer to everything that a stranger asks.
+async fn refuse() -> Failure {
     Failure::new(Code::Forbidden, "only root and members of the group \"tenantry\" may do this")
         .help("run it as root, or: usermod --append --groups tenantry USER")
-        .into_response()
+}
+
+/// Holds requests back until hostd knows what runs.
+async fn when_ready(State(host): State<Arc<Host>>, request: Request, next: Next) -> Response {
+    if !AT_ONCE.contains(&request.uri().path()) {
+        host.ready().await;
+    }
+    next.run(request).await
 }
 
 /// Serves until `shutdown` is done; requests in progress are answered first.
@@ -113,13 +134,135 @@ pub async fn serve(
     host: Arc<Host>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router: Router = super::router(host).layer(middleware::from_fn(only_permitted));
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready));
+    let refusal = Router::new().fallback(refuse);
+    let connections = GracefulShutdown::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) if passes(&error) => {
+                    log::warn!("cannot take a connection now: {error}");
+                    sleep(RETRY).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let (router, refusal, watcher) = (router.clone(), refusal.clone(), connections.watcher());
+        tokio::spawn(async move {
+            let peer = Peer::of(&stream);
+            // The databases of users may be far away.
+            let permitted =
+                tokio::task::spawn_blocking(move || peer.uid.is_root() || peer.may_connect(group()));
+            let service = match permitted.await {
+                Ok(true) => router,
+                _ => {
+                    log::warn!("refused a connection of uid {}", peer.uid);
+                    refusal
+                }
+            };
+            let connection =
+                http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(
+                    TokioIo::new(Impatient::new(stream, STALL)),
+                    TowerToHyperService::new(service),
+                );
+            if let Err(error) = watcher.watch(connection).await {
+                log::debug!("a connection of uid {} ended: {error}", peer.uid);
+            }
+        });
+    }
+    drop(listener);
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Whether accept(2) may succeed a moment later.
+fn passes(error: &io::Error) -> bool {
+    const PASSING: [i32; 7] = [
+        nix::libc::EMFILE,
+        nix::libc::ENFILE,
+        nix::libc::ENOMEM,
+        nix::libc::ENOBUFS,
+        nix::libc::ECONNABORTED,
+        nix::libc::EINTR,
+        nix::libc::EPERM,
+    ];
+    error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
+}
+
+/// A connection that breaks when the client takes nothing of its answer for a while: it would keep that in memory for
+/// ever.
+struct Impatient {
+    stream: UnixStream,
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Impatient {
+    fn new(stream: UnixStream, patience: Duration) -> Self {
+        Self { stream, patience, stalled: None }
+    }
+
+    /// Ends the wait of a write that could not go on.
+    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.judge(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.judge(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -130,5 +273,28 @@ mod tests {
         assert!(peer(65_533, 4242).may_connect(group));
         assert!(!peer(65_533, 65_533).may_connect(group));
         assert!(!peer(65_533, 4242).may_connect(None));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_is_left_and_a_slow_one_is_not() {
+        const PATIENCE: Duration = Duration::from_millis(300);
+        let answer = vec![b'x'; 4 << 20];
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = Impatient::new(ours, PATIENCE).write_all(&answer).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut ours = Impatient::new(ours, PATIENCE);
+        let begin = std::time::Instant::now();
+        let reader = tokio::spawn(async move {
+            let (mut part, mut all) = (vec![0; 256 << 10], 0);
+            while all < 4 << 20 {
+                sleep(PATIENCE / 6).await;
+                all += theirs.read(&mut part).await.unwrap();
+            }
+        });
+        ours.write_all(&answer).await.unwrap();
+        reader.await.unwrap();
+        assert!(begin.elapsed() > PATIENCE, "it took long all in all");
     }
 }

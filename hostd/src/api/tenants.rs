@@ -7,14 +7,17 @@ use std::{
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
-use tenant::{Allocation, state::Exit};
+use tenant::{Allocation, TenantName, state::Exit};
 use utoipa::IntoParams;
 
 use super::{
     Answer, Body, Named, Parameters, tenant_name,
     types::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState},
 };
-use crate::{host::Host, store::NewTenant};
+use crate::{
+    host::Host,
+    store::{NewTenant, traces::Broken},
+};
 
 /// How long a list waits for what units are doing.
 const PENDING: Duration = Duration::from_millis(200);
@@ -55,13 +58,36 @@ fn summary(host: &Host, allocation: &Allocation) -> Summary {
         exec_us: said.as_ref().and_then(|said| said.exec_us),
         memory_bytes: host.units().memory(&allocation.name),
         unit_status: None,
+        broken: None,
+    }
+}
+
+/// A tenant whose record is damaged, as far as it is known.
+fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
+    let address = |four: bool| {
+        let found = broken.holding.addresses.iter().find(|address| address.is_ipv4() == four);
+        found.map(ToString::to_string).unwrap_or_default()
+    };
+    Summary {
+        name: name.to_string(),
+        state: TenantState::Broken,
+        ipv4: address(true),
+        ipv6: address(false),
+        image: String::new(),
+        version: String::new(),
+        started_ms: None,
+        ready_us: None,
+        exec_us: None,
+        memory_bytes: host.units().memory(name),
+        unit_status: None,
+        broken: Some(broken.reason.clone()),
     }
 }
 
 /// All tenants, sorted by name.
 #[utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>)))]
 pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> {
-    let records = host.store().records();
+    let (records, broken) = (host.store().records(), host.store().broken());
     // Whoever only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
@@ -76,7 +102,10 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> 
         }
         summary
     };
-    Ok(Json(records.values().map(with_unit).collect()))
+    let mut all: Vec<_> = records.values().map(with_unit).collect();
+    all.extend(broken.iter().map(|(name, broken)| broken_summary(&host, name, broken)));
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(Json(all))
 }
 
 /// Makes a tenant; the same request again changes nothing.
@@ -179,12 +208,13 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestroyParameters {
-    /// Kill it first if it runs.
+    /// Kill it first if it runs, and remove it even if its record is damaged.
     #[serde(default)]
     force: bool,
 }
 
-/// Removes a tenant and everything it stored.
+/// Removes a tenant and everything it stored; answers when its last file is gone. Its name is free before that, and
+/// nobody else waits.
 #[utoipa::path(
     delete,
     path = "/v1/tenants/{name}",

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::{
     body::{Body, to_bytes},
     http::Request,
@@ -14,6 +16,7 @@ use crate::{
 /// An API over a host in a temporary directory whose supervisor is a shell script.
 struct Api {
     router: Router,
+    host: Arc<Host>,
     trial: Trial,
 }
 
@@ -23,7 +26,34 @@ impl Api {
         let store = trial.open();
         let units = Standalone::for_tests(trial.layout.clone(), supervisor);
         let host = Host::new(store, UnitManager::Standalone(units));
-        Self { router: router(host), trial }
+        Self { router: router(host.clone()), host, trial }
+    }
+
+    /// Makes a request and hangs up as soon as `begun`: what hyper does to a handler whose client is gone.
+    async fn hang_up(&self, method: &str, path: &str, body: Value, begun: impl Fn() -> bool) {
+        let mut call = Box::pin(self.call(method, path, body));
+        while !begun() {
+            tokio::select! {
+                answer = &mut call => panic!("{method} {path} was answered: {answer:?}"),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
+        }
+    }
+
+    /// Starts a tenant without an interface, whose supervisor is the script: taking it down touches nothing of the
+    /// machine's network.
+    async fn start(&self, name: &str) {
+        self.call("POST", "/v1/tenants", json!({"name": name, "set": ["nic=[]"]})).await;
+        let socket = self.trial.layout.run().join("notify").join(name);
+        let ready = tokio::spawn(async move {
+            let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            while sender.send_to(b"READY=1", &socket).is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let (status, done) = self.call("POST", &format!("/v1/tenants/{name}/start"), json!({})).await;
+        assert_eq!((status, done["result"].as_str()), (200, Some("created")), "{done}");
+        ready.await.unwrap();
     }
 
     async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
@@ -200,18 +230,7 @@ async fn a_start_that_fails_tells_the_supervisors_last_words() {
 #[tokio::test]
 async fn a_running_tenant_is_not_destroyed_unless_forced() {
     let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
-    // Without an interface: taking the tenant down touches nothing of the machine's network.
-    api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
-    let socket = api.trial.layout.run().join("notify/alice");
-    let ready = tokio::spawn(async move {
-        let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
-        while sender.send_to(b"READY=1", &socket).is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    });
-    let (status, done) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
-    assert_eq!((status, done["result"].as_str()), (200, Some("created")), "{done}");
-    ready.await.unwrap();
+    api.start("alice").await;
     let (_, again) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
     assert_eq!(again["result"], "unchanged");
     let (status, failure) = api.call("DELETE", "/v1/tenants/alice", Value::Null).await;
@@ -219,6 +238,142 @@ async fn a_running_tenant_is_not_destroyed_unless_forced() {
     let (status, failure) = api.call("DELETE", "/v1/tenants/alice?force=true", Value::Null).await;
     assert_eq!(status, 200, "{failure}");
     assert_eq!(api.get("/v1/tenants").await.1, json!([]));
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_cuts_no_change_in_half() {
+    let api = Api::new("exit 0");
+    let alice = "alice".parse().unwrap();
+    api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;
+    let text =
+        |api: &Api, name: &str| api.host.store().config_text(&name.parse().unwrap()).unwrap_or_default();
+    let base = text(&api, "alice");
+    for (method, path, body, name, word) in [
+        ("POST", "/v1/tenants", json!({"name": "bob", "set": ["ttys=5"]}), "bob", "ttys = 5"),
+        ("PUT", "/v1/tenants/alice/config", json!({"base": base, "text": "ttys = 4"}), "alice", "ttys = 4"),
+        ("PATCH", "/v1/tenants/alice/config", json!({"set": ["ttys=2"]}), "alice", "ttys = 2"),
+    ] {
+        let name: TenantName = name.parse().unwrap();
+        // rootfsctl publishes something: the change waits for that.
+        let images = rootfs_tools::store::Lock::exclusive(api.host.layout()).unwrap();
+        api.hang_up(method, path, body, || api.host.is_busy(&name)).await;
+        // Nobody else gets at the tenant while the change goes on.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(api.host.is_busy(&name), "{method} {path}");
+        drop(images);
+        until(&format!("{method} {path} is done"), || !api.host.is_busy(&name)).await;
+        assert!(text(&api, name.as_str()).contains(word), "{method} {path}");
+    }
+    assert!(api.host.store().record(&alice).is_ok());
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_a_tenant_is_killed_has_it_removed_all_the_same() {
+    // It takes a moment to end.
+    let api = Api::new("trap 'sleep 0.3; exit 0' TERM; sleep 60 & wait");
+    api.start("alice").await;
+    let alice = "alice".parse().unwrap();
+    api.hang_up("DELETE", "/v1/tenants/alice?force=true", Value::Null, || api.host.is_busy(&alice)).await;
+    until("alice is removed", || !api.host.store().has(&alice)).await;
+    until("her files are gone", || api.host.store().trash().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
+    let api = Api::new("trap 'sleep 0.3; exit 0' TERM; sleep 60 & wait");
+    api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
+    std::fs::create_dir_all(api.host.layout().runtimes()).unwrap();
+    let looks = |api: &Api| api.host.looks.load(std::sync::atomic::Ordering::Relaxed);
+    let (status, _) = api.get("/v1/tenants/alice/wait?timeout_sec=1").await;
+    assert_eq!(status, 504);
+    assert!(looks(&api) <= 4, "{} looks at a tenant of which nothing was told", looks(&api));
+    api.start("alice").await;
+    let router = api.router.clone();
+    let stop = tokio::spawn(async move {
+        let stop = Request::builder().method("POST").uri("/v1/tenants/alice/stop");
+        let stop = stop.header("content-type", "application/json").body(Body::from("{}")).unwrap();
+        router.oneshot(stop).await.unwrap().status().as_u16()
+    });
+    let (status, waited) = api.get("/v1/tenants/alice/wait?for=stopped").await;
+    assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");
+    assert_eq!(stop.await.unwrap(), 200);
+    let host = api.host.clone();
+    let waits =
+        tokio::spawn(
+            async move { host.wait(&"alice".parse().unwrap(), true, Duration::from_secs(60)).await },
+        );
+    api.call("DELETE", "/v1/tenants/alice", Value::Null).await;
+    let error = tokio::time::timeout(Duration::from_secs(10), waits).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.code, Code::NoTenant);
+}
+
+#[tokio::test]
+async fn a_broken_tenant_is_listed_and_told_by_every_verb() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let [alice, bob]: [TenantName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
+    store.create(&alice, &crate::store::NewTenant::default()).unwrap();
+    store.create(&bob, &crate::store::NewTenant::default()).unwrap();
+    drop(store);
+    std::fs::write(trial.layout.allocation(&bob), "nonsense").unwrap();
+    let units = Standalone::for_tests(trial.layout.clone(), "exit 0");
+    let host = Host::new(trial.open(), UnitManager::Standalone(units));
+    let api = Api { router: router(host.clone()), host, trial };
+    let (_, list) = api.get("/v1/tenants").await;
+    assert_eq!(list[1]["state"], "broken");
+    assert!(list[1]["broken"].as_str().unwrap().contains("malformed"), "{list}");
+    assert_eq!(list[1]["ipv4"], "10.115.0.2");
+    for (method, path, body) in [
+        ("GET", "/v1/tenants/bob", Value::Null),
+        ("GET", "/v1/tenants/bob/plan", Value::Null),
+        ("GET", "/v1/tenants/bob/stat", Value::Null),
+        ("GET", "/v1/tenants/bob/wait", Value::Null),
+        ("POST", "/v1/tenants/bob/start", json!({})),
+        ("POST", "/v1/tenants/bob/restart", json!({})),
+        ("POST", "/v1/tenants/bob/freeze", Value::Null),
+        ("POST", "/v1/tenants/bob/reload", json!({})),
+        ("PATCH", "/v1/tenants/bob/config", json!({"set": ["ttys=1"]})),
+        ("POST", "/v1/tenants", json!({"name": "bob"})),
+        ("DELETE", "/v1/tenants/bob", Value::Null),
+    ] {
+        let (status, failure) = api.call(method, path, body).await;
+        assert_eq!((status, failure["code"].as_str()), (409, Some("broken")), "{method} {path}: {failure}");
+        let help = failure["help"].as_str().unwrap();
+        assert!(help.contains("tenantctl doctor --repair") && help.contains("--force"), "{failure}");
+    }
+    let (status, stopped) = api.call("POST", "/v1/tenants/bob/stop", json!({})).await;
+    assert_eq!(
+        (status, &stopped["result"]),
+        (200, &json!("unchanged")),
+        "a broken one can run, and be stopped"
+    );
+    let records = |diagnosis: &Value| -> Vec<Value> {
+        let all = diagnosis["findings"].as_array().unwrap().iter();
+        all.filter(|finding| finding["check"] == "records").cloned().collect()
+    };
+    let (_, diagnosis) = api.get("/v1/doctor").await;
+    let found = records(&diagnosis);
+    assert_eq!((&found[0]["health"], &found[0]["tenant"]), (&json!("fault"), &json!("bob")), "{found:?}");
+    assert_eq!(found[0]["help"], "tenantctl doctor --repair");
+    let (_, diagnosis) = api.call("POST", "/v1/doctor", json!({})).await;
+    assert_eq!(records(&diagnosis)[0]["repaired"], true, "{diagnosis}");
+    let (_, list) = api.get("/v1/tenants").await;
+    assert_eq!(list[1]["state"], "stopped");
+    assert_eq!(records(&api.get("/v1/doctor").await.1)[0]["health"], "ok");
+
+    // Damaged while hostd runs, it is written again from what hostd knows.
+    std::fs::write(api.trial.layout.allocation(&alice), "nonsense").unwrap();
+    let (_, diagnosis) = api.call("POST", "/v1/doctor", json!({})).await;
+    assert_eq!(records(&diagnosis)[0]["repaired"], true, "{diagnosis}");
+    assert!(api.host.store().record_fault(&alice).is_none());
 }
 
 #[test]

@@ -87,6 +87,9 @@ pub struct Summary {
     /// What its unit is doing, while systemd starts or stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit_status: Option<String>,
+    /// What is wrong with the record of a broken tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
 }
 
 /// Everything about one tenant.
@@ -412,6 +415,9 @@ pub struct HostAnswer {
     pub tenants: usize,
     /// Number of tenants that run.
     pub running: usize,
+    /// Number of removed tenants whose files are still being deleted.
+    #[serde(default)]
+    pub removing: usize,
     /// Why no tenant can be made here, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(name = "hostd", version, max_term_width = 100)]
 struct Cli {
-    /// Directory below which everything lies
-    #[arg(long, value_name = "DIR", env = Layout::ENV, default_value = "/", hide_env_values = true)]
-    root: PathBuf,
+    /// Directory below which everything lies; default: $TENANTRY_ROOT, or /
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Who starts the supervisors
     #[arg(long, value_enum, default_value = "auto")]
     units: Units,
@@ -55,8 +55,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let level = if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info };
-    logging::init(&Layout::new(std::path::absolute(&cli.root).unwrap_or_else(|_| cli.root.clone())), level);
-    match run(cli) {
+    let layout = hostd::layout(cli.root);
+    logging::init(&layout, level);
+    match run(layout, cli.units) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
@@ -72,13 +73,11 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
     move |error| Failure::new(Code::Failed, format!("cannot {what}: {error}"))
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(layout: Layout, units: Units) -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
         let text = "hostd needs root: it makes namespaces, mounts and cgroups";
         return Err(Failure::new(Code::Forbidden, text).help("sudo hostd, or systemctl start hostd"));
     }
-    let root = std::path::absolute(cli.root).map_err(failed("make the root's path absolute"))?;
-    let layout = Layout::new(root);
     let facts = HostFacts::gather().map_err(failed("look at this host"))?;
     raise_file_limit();
     // Whatever it was started with: nobody but root writes to what is made here.
@@ -88,7 +87,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let storage = Linux::new().check_storage(&layout.state(), !facts.kernel.takes_detached_layers());
     let (store, findings) = Store::open(layout.clone(), facts.clone(), storage)?;
     for finding in findings {
-        log::error!("{:?}: {}", finding.path, hostd::error::chain(&finding.problem));
+        log::error!("{}: {}", finding.path.display(), hostd::error::chain(&finding.problem));
+    }
+    for (name, broken) in store.broken().iter() {
+        log::error!("tenant \"{name}\" is broken: {}", broken.reason);
     }
     if let Err(error) = store.check_storage() {
         log::error!("no tenant can be made here: {}", hostd::error::chain(&error));
@@ -99,7 +101,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(failed("start the runtime"))?;
-    runtime.block_on(serve(layout, facts, store, cli.units))
+    runtime.block_on(serve(layout, facts, store, units))
 }
 
 /// A supervisor costs a descriptor, a starting one a few more.
@@ -134,9 +136,9 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     let units = units(wanted, &layout, &facts).await?;
     log::info!("units: {}", units.kind());
     let host = Host::new(store, units);
-    host.take_over().await;
     let socket = layout.hostd_socket();
-    let cannot = |error| Failure::new(Code::Failed, format!("cannot listen at {socket:?}: {error}"));
+    let cannot =
+        |error| Failure::new(Code::Failed, format!("cannot listen at {}: {error}", socket.display()));
     let given = service::listener(&socket).map_err(cannot)?;
     let is_own = given.is_none();
     let listener = match given {
@@ -155,11 +157,20 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
         log::info!("ending; tenants keep running");
         let _ = tell.send(());
     };
-    log::info!(MESSAGE_ID = journal::id::HOSTD_STARTED; "serving {} tenants at {}", host.store().records().len(), socket.display());
+    // It listens before it knows what runs: whoever asks meanwhile waits, and sees that somebody is there.
     let starter = Arc::clone(&host);
-    tokio::spawn(async move { starter.autostart().await });
-    service::tell(&[sd_notify::NotifyState::Ready]);
-    tokio::spawn(service::keep_alive(host.clone()));
+    tokio::spawn(async move {
+        let serving = Arc::clone(&starter);
+        tokio::spawn(async move {
+            serving.ready().await;
+            let (tenants, socket) = (serving.store().records().len(), serving.layout().hostd_socket());
+            log::info!(MESSAGE_ID = journal::id::HOSTD_STARTED; "serving {tenants} tenants at {}", socket.display());
+            service::tell(&[sd_notify::NotifyState::Ready]);
+            service::keep_alive(serving).await;
+        });
+        starter.take_over().await;
+        starter.autostart().await;
+    });
     let late = async move {
         let _ = told.await;
         tokio::time::sleep(PATIENCE).await;

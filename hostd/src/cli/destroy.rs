@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct Destroy {
     #[command(flatten)]
     names: Names,
-    /// Kill those that run first
+    /// Kill those that run first, and remove those whose records are damaged
     #[arg(long)]
     force: bool,
     /// Do not ask

@@ -3,11 +3,18 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Context, output};
-use crate::{api::types::Summary, host::TenantState};
+use crate::{
+    api::types::Summary,
+    error::{Code, Failure},
+    host::TenantState,
+};
 
 /// List tenants
 #[derive(Debug, Args)]
 pub(super) struct List {
+    /// Only these
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Only those that are up, in whatever state
     #[arg(long)]
     running: bool,
@@ -28,7 +35,18 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let mut tenants: Vec<Summary> = context.client.get("/v1/tenants").await?;
+        let missing = self.names.iter().find(|name| !tenants.iter().any(|tenant| tenant.name == **name));
+        if let Some(name) = missing {
+            return Err(Failure::new(Code::NoTenant, format!("there is no tenant {name:?}"))
+                .help("list all tenants: tenantctl list"));
+        }
         tenants.retain(|tenant| self.has(tenant));
+        if !context.output.json && !self.quiet {
+            let broken = tenants.iter().filter_map(|tenant| Some((&tenant.name, tenant.broken.as_ref()?)));
+            let broken = broken
+                .map(|(name, reason)| format!("tenant \"{name}\" is broken: {reason}; tenantctl doctor"));
+            output::warnings(&broken.collect::<Vec<_>>());
+        }
         context.output.print(&tenants, |tenants| {
             if self.quiet {
                 return tenants.iter().map(|tenant| format!("{}\n", tenant.name)).collect();
@@ -40,7 +58,8 @@ impl List {
 
     /// Whether a tenant is one of those asked for.
     fn has(&self, tenant: &Summary) -> bool {
-        (!self.running || tenant.state.is_up())
+        (self.names.is_empty() || self.names.contains(&tenant.name))
+            && (!self.running || tenant.state.is_up())
             && (self.state.is_empty() || self.state.contains(&tenant.state))
             && self.image.as_deref().is_none_or(|image| is_of(tenant, image))
     }
@@ -65,12 +84,16 @@ fn table(tenants: &[Summary], wide: bool) -> String {
         let uptime = tenant.started_ms.map(|ms| output::duration(now.saturating_sub(ms) / 1000));
         let mut row = vec![
             tenant.name.clone(),
-            format!("{:?}", tenant.state).to_lowercase(),
+            tenant.state.as_str().to_owned(),
             dash(&tenant.ipv4),
             uptime.unwrap_or_else(|| "-".to_owned()),
             output::seconds(tenant.ready_us),
             output::size(tenant.memory_bytes),
-            format!("{}@{}", tenant.image, tenant.version),
+            if tenant.image.is_empty() {
+                "-".to_owned()
+            } else {
+                format!("{}@{}", tenant.image, tenant.version)
+            },
         ];
         if wide {
             row.extend([

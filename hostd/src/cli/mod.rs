@@ -53,9 +53,9 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 struct Global {
-    /// Directory below which everything lies
-    #[arg(long, global = true, value_name = "DIR", env = Layout::ENV, default_value = "/", hide_env_values = true)]
-    root: PathBuf,
+    /// Directory below which everything lies; default: $TENANTRY_ROOT, or /
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -115,9 +115,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = lxc::called(std::env::args_os()) {
         return code;
     }
-    let Cli { global, command } = Cli::parse();
-    let root = std::path::absolute(&global.root).unwrap_or(global.root);
-    let layout = Layout::new(root);
+    let Cli { global, command } = Cli::parse_from(kill::spelled_out(std::env::args_os()));
+    let layout = crate::layout(global.root);
     let output = Output { json: global.json };
     let context = Context { client: Client::new(layout.clone()), layout, output };
     run(command, context).unwrap_or_else(|failure| {
@@ -214,6 +213,8 @@ mod tests {
             "logs alice --host -- --since today",
             "destroy alice --force --yes",
             "kill alice --signal SIGHUP",
+            "kill alice -s KILL",
+            "list alice bob --wide",
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",

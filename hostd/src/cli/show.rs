@@ -29,7 +29,7 @@ fn text(detail: &Detail) -> String {
     let uptime = summary.started_ms.map(|ms| output::duration(output::now_ms().saturating_sub(ms) / 1000));
     let lines = [
         ("name", Some(summary.name.clone())),
-        ("state", Some(format!("{:?}", summary.state).to_lowercase())),
+        ("state", Some(summary.state.as_str().to_owned())),
         ("problem", detail.problem.clone()),
         ("failure", detail.failure.clone()),
         ("exit", detail.exit.clone()),

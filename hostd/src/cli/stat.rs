@@ -48,7 +48,7 @@ pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
         let quota = limits.cpu_quota_percent.map(|percent| format!("{percent}%"));
         vec![
             output::clean(&stat.name),
-            format!("{:?}", stat.state).to_lowercase(),
+            stat.state.as_str().to_owned(),
             against(
                 output::size(usage.memory_bytes),
                 limits.memory_max_bytes.map(|bytes| output::size(Some(bytes))),

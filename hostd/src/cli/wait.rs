@@ -35,7 +35,7 @@ impl Wait {
             async move { api.get::<Waited>(&path).await }
         };
         many::each(context, names, wait, |waited| {
-            let state = format!("{:?}", waited.state).to_lowercase();
+            let state = waited.state.as_str();
             let code = waited.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
             format!("{state}{code}\n")
         })

@@ -13,7 +13,7 @@ use tenant::{
 };
 
 use super::{Examination, Finding};
-use crate::{error::chain, host::Host};
+use crate::{error::chain, host::Host, store::traces::number_of_link};
 
 /// Things by the tenant they bear the name or the number of.
 type Remains = BTreeMap<Option<TenantName>, BTreeSet<String>>;
@@ -70,10 +70,9 @@ fn remains(host: &Host, findings: &mut Vec<Finding>) -> Remains {
         let dir = host.units().cgroups(&name).v2;
         note(Some(name), format!("cgroup {}", dir.display()));
     }
-    let records = host.store().records();
     for entry in fs::read_dir(layout.runtimes()).into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().to_string_lossy().parse::<TenantName>() else { continue };
-        if !records.contains_key(&name) {
+        if !host.store().has(&name) {
             note(Some(name.clone()), format!("directory {}", entry.path().display()));
         }
         if HostFilter::bare(layout).record(&name).exists() {
@@ -85,13 +84,14 @@ fn remains(host: &Host, findings: &mut Vec<Finding>) -> Remains {
 
 /// The tenant whose number is in the name of a port, `t<number>-<interface>`.
 fn owner(host: &Host, link: &str) -> Option<TenantName> {
-    let (number, _) = link.strip_prefix('t')?.split_once('-')?;
-    let number: u32 = number.parse().ok()?;
-    host.store()
-        .records()
-        .values()
-        .find(|record| record.index.get() == number)
-        .map(|record| record.name.clone())
+    let number = number_of_link(link)?;
+    let records = host.store().records();
+    let known = records.values().find(|record| record.index == number).map(|record| record.name.clone());
+    known.or_else(|| {
+        let broken = host.store().broken();
+        let found = broken.iter().find(|(_, broken)| broken.holding.index == Some(number));
+        found.map(|(name, _)| name.clone())
+    })
 }
 
 /// Takes it away, unless the tenant has been started meanwhile.
@@ -101,8 +101,11 @@ fn repair(
     things: &BTreeSet<String>,
 ) -> Result<(), String> {
     let host = examination.host;
-    // Nobody starts it while this goes on.
-    let turn = name.map(|name| examination.runtime.block_on(host.turn(name)));
+    // Nobody starts it while this goes on. Who is starting it now is not waited for: a tenant says how long that takes.
+    let turn = name.map(|name| host.try_turn(name));
+    if matches!(turn, Some(None)) {
+        return Err("somebody works on it at this moment".to_owned());
+    }
     if name.is_some_and(|name| host.units().is_running(name)) {
         return Ok(());
     }
@@ -114,7 +117,7 @@ fn repair(
             return Err(chain(error));
         }
         nft::forget(&HostFilter::bare(host.layout()), name).map_err(|error| chain(&error))?;
-        if !host.store().records().contains_key(name) {
+        if !host.store().has(name) {
             let dir = host.layout().runtime(name);
             match fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

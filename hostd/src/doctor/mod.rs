@@ -6,6 +6,7 @@
 //! | file | what it looks at |
 //! |---|---|
 //! | `filter` | nft(8) and our tables |
+//! | `records` | records of tenants that are damaged, files of removed ones that stay |
 //! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
@@ -22,6 +23,7 @@ mod images;
 mod kernel;
 mod leftovers;
 mod links;
+mod records;
 pub mod sysctl;
 pub mod systemd;
 
@@ -143,6 +145,7 @@ type Check = fn(&Examination<'_>) -> Vec<Finding>;
 const CHECKS: &[(&str, Check)] = &[
     ("nft", filter::program),
     ("filter", filter::tables),
+    ("records", records::check),
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),

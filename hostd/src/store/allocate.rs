@@ -11,7 +11,7 @@ use tenant::{
     ids::{Index, UidRange},
 };
 
-use super::{StoreError, leases::Taken};
+use super::{StoreError, claims::Holding, leases::Taken};
 
 /// What the host assigns by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,41 @@ pub struct Assignment {
     pub ipv6: Ipv6Addr,
 }
 
+/// The numbers that are not free, whoever has them.
+#[derive(Clone, Debug, Default)]
+pub struct Used {
+    indices: BTreeSet<Index>,
+    uids: BTreeSet<UidRange>,
+}
+
+impl Used {
+    /// The numbers of these records, in whatever state, and of what is held besides.
+    pub fn of<'a>(
+        records: &BTreeMap<TenantName, Allocation>,
+        held: impl IntoIterator<Item = &'a Holding>,
+    ) -> Self {
+        let mut used = Self {
+            indices: records.values().map(|record| record.index).collect(),
+            uids: records.values().map(|record| record.uid_base).collect(),
+        };
+        for holding in held {
+            used.indices.extend(holding.index);
+            used.uids.extend(holding.uid_base);
+        }
+        used
+    }
+
+    /// Whether a number and a uid range are free.
+    pub fn leaves(&self, index: Index, uid_base: UidRange) -> bool {
+        !self.indices.contains(&index) && !self.uids.contains(&uid_base)
+    }
+
+    /// The highest number.
+    fn highest(&self) -> u32 {
+        self.indices.last().map_or(0, |index| index.get())
+    }
+}
+
 /// Hands out the lowest free number above the one handed out last, and starts over at the top: a number
 /// that was just freed is the last to be used again.
 #[derive(Clone, Debug, Default)]
@@ -33,23 +68,20 @@ pub struct Cursor(u32);
 
 impl Cursor {
     /// A cursor that goes on behind the highest number in use.
-    pub fn behind(records: &BTreeMap<TenantName, Allocation>) -> Self {
-        Self(records.values().map(|a| a.index.get()).max().unwrap_or(0))
+    pub fn behind(used: &Used) -> Self {
+        Self(used.highest())
     }
 
-    /// The next free assignment; `records` are all allocations, in whatever state, and `taken` all addresses
-    /// that somebody has.
+    /// The next free assignment; `taken` are all addresses that somebody has.
     ///
     /// # Errors
     /// [`StoreError::PoolFull`] that names the smallest pool.
     pub fn next(
         &mut self,
         config: &HostConfig,
-        records: &BTreeMap<TenantName, Allocation>,
+        used: &Used,
         taken: &Taken,
     ) -> Result<Assignment, StoreError> {
-        let indices: BTreeSet<_> = records.values().map(|a| a.index).collect();
-        let uids: BTreeSet<_> = records.values().map(|a| a.uid_base).collect();
         let upwards = self.0.saturating_add(1)..=Index::MAX;
         let from_start = 1..=self.0.min(Index::MAX);
         // The first number that a pool does not have is just behind the end of the smallest.
@@ -68,8 +100,7 @@ impl Cursor {
                 continue;
             };
             // The pools may have been moved since a record was written: each is checked by itself.
-            let free = !indices.contains(&index)
-                && !uids.contains(&uid_base)
+            let free = used.leaves(index, uid_base)
                 && !taken.contains_key(&ipv4.into())
                 && !taken.contains_key(&ipv6.into());
             if free {
@@ -110,6 +141,10 @@ pub(super) mod tests {
         (name, allocation)
     }
 
+    fn used(records: &BTreeMap<TenantName, Allocation>) -> Used {
+        Used::of(records, [])
+    }
+
     fn taken(records: &BTreeMap<TenantName, Allocation>) -> Taken {
         let of = |(name, record): (&TenantName, &Allocation)| {
             [(record.ipv4.into(), name.clone()), (record.ipv6.into(), name.clone())]
@@ -123,14 +158,14 @@ pub(super) mod tests {
         let mut cursor = Cursor::default();
         let mut records = BTreeMap::new();
         for name in ["a", "b", "c"] {
-            let at = cursor.next(&config, &records, &taken(&records)).unwrap();
+            let at = cursor.next(&config, &used(&records), &taken(&records)).unwrap();
             records.extend([record(name, at)]);
         }
         records.remove(&"a".parse::<TenantName>().unwrap());
-        let next = cursor.next(&config, &records, &taken(&records)).unwrap();
+        let next = cursor.next(&config, &used(&records), &taken(&records)).unwrap();
         assert_eq!(next.index.get(), 4);
         records.extend([record("d", next)]);
-        assert_eq!(cursor.next(&config, &records, &taken(&records)).unwrap().index.get(), 1);
+        assert_eq!(cursor.next(&config, &used(&records), &taken(&records)).unwrap().index.get(), 1);
     }
 
     #[test]
@@ -144,7 +179,7 @@ pub(super) mod tests {
             let mut cursor = Cursor::default();
             let mut records = BTreeMap::new();
             let error = loop {
-                match cursor.next(&config, &records, &taken(&records)) {
+                match cursor.next(&config, &used(&records), &taken(&records)) {
                     Ok(at) => records.extend([record(&format!("t{}", at.index), at)]),
                     Err(error) => break error,
                 }
@@ -159,12 +194,28 @@ pub(super) mod tests {
         let old = HostConfig::default();
         let mut cursor = Cursor::default();
         let mut records = BTreeMap::new();
-        let at = cursor.next(&old, &records, &taken(&records)).unwrap();
+        let at = cursor.next(&old, &used(&records), &taken(&records)).unwrap();
         records.extend([record("a", at)]);
         // The uid pool now begins one range later, so number 2 would get the range of number 1 … of it.
         let moved = HostConfig { uid_base: at.uid_base, pool4: "10.115.0.0/24".parse().unwrap(), ..old };
-        let next = Cursor::default().next(&moved, &records, &taken(&records)).unwrap();
+        let next = Cursor::default().next(&moved, &used(&records), &taken(&records)).unwrap();
         assert_ne!(next.ipv4, at.ipv4);
         assert_ne!(next.uid_base, at.uid_base);
+    }
+
+    #[test]
+    fn what_is_held_besides_the_records_is_not_given_again() {
+        let config = HostConfig { uid_ranges: 3, ..HostConfig::default() };
+        let at = |number| Cursor(number).next(&config, &Used::default(), &Taken::new()).unwrap();
+        let held = [
+            Holding { index: Some(at(0).index), ..Holding::default() },
+            Holding { uid_base: Some(at(1).uid_base), ..Holding::default() },
+        ];
+        let used = Used::of(&BTreeMap::new(), &held);
+        let mut cursor = Cursor::behind(&used);
+        assert_eq!(cursor.next(&config, &used, &Taken::new()).unwrap(), at(2));
+        cursor
+            .next(&config, &Used::of(&BTreeMap::from([record("c", at(2))]), &held), &Taken::new())
+            .unwrap_err();
     }
 }

@@ -9,6 +9,7 @@ use tenant::{
     Allocation, Tenant, TenantName,
     config::{Attachment, Nic},
     host::Pool,
+    ids::{Index, UidRange},
     net::{Cidr, Forward, LinkName, Mac},
     ports::PortTable,
 };
@@ -92,6 +93,42 @@ pub struct Use {
     pub addresses: Vec<Cidr>,
 }
 
+/// What a record assigns by number, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// The tenant's number.
+    pub index: Option<Index>,
+    /// Its uid range.
+    pub uid_base: Option<UidRange>,
+    /// Its addresses, leases included.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Holding {
+    /// What a record that can be read assigns.
+    pub fn of(record: &Allocation) -> Self {
+        let leased = record.leases.iter().flat_map(super::leases::addresses);
+        Self {
+            index: Some(record.index),
+            uid_base: Some(record.uid_base),
+            addresses: [record.ipv4.into(), record.ipv6.into()].into_iter().chain(leased).collect(),
+        }
+    }
+}
+
+/// Something that is held by a tenant which is not in the records as it is held.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The tenant.
+    pub holder: TenantName,
+    /// What the host assigned to it.
+    pub holding: Holding,
+    /// What its file takes, where that is not among the claims.
+    pub claims: Option<Arc<Claims>>,
+    /// Why it is not in the records.
+    pub why: &'static str,
+}
+
 /// What interfaces take of NICs of the host.
 pub fn uses(nics: &[Nic]) -> Vec<Use> {
     let of = |nic: &Nic| {
@@ -136,6 +173,13 @@ impl Claims {
     }
 }
 
+/// Why something is held: its holder's record is damaged.
+pub const BROKEN: &str = ", whose record is damaged";
+/// Its holder is removed.
+pub const GOING: &str = ", which is removed and whose files are still being deleted";
+/// Its holder is being made, or changed.
+pub const COMING: &str = ", which is being made or changed";
+
 /// The other tenants, as one of them looks at the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Others<'a> {
@@ -145,6 +189,8 @@ pub struct Others<'a> {
     pub records: &'a BTreeMap<TenantName, Allocation>,
     /// What every file takes.
     pub claims: &'a BTreeMap<TenantName, Arc<Claims>>,
+    /// What is held besides: by tenants that are being made, changed or removed, or whose records are damaged.
+    pub held: &'a [Held],
     /// The table of NICs.
     pub ports: &'a PortTable,
     /// All pools, the default one first.
@@ -160,7 +206,20 @@ impl<'a> Others<'a> {
     fn claims(&self) -> impl Iterator<Item = (&'a TenantName, &'a Claims)> + use<'a> {
         let name = self.name;
         let others = self.claims.iter().filter(move |(other, _)| *other != name);
-        others.map(|(other, claims)| (other, claims.as_ref()))
+        let held = self.held.iter().filter_map(|held| Some((&held.holder, held.claims.as_deref()?)));
+        others.map(|(other, claims)| (other, claims.as_ref())).chain(held)
+    }
+
+    /// Whether there is such a tenant: one whose record is damaged is one, too.
+    fn is_known(&self, name: &TenantName) -> bool {
+        self.records.contains_key(name)
+            || self.held.iter().any(|held| held.holder == *name && held.why == BROKEN)
+    }
+
+    /// Why the holder of an address is not to be found in the records, if it is not.
+    fn why(&self, address: IpAddr) -> &'static str {
+        let held = self.held.iter().find(|held| held.holding.addresses.contains(&address));
+        held.map_or("", |held| held.why)
     }
 
     fn pool(&self, address: IpAddr) -> Option<&'a Pool> {
@@ -183,13 +242,16 @@ impl<'a> Others<'a> {
             let leased = record.leases.iter().flat_map(super::leases::addresses);
             taken.extend(leased.map(|address| (address, name.clone())));
         }
+        for held in self.held {
+            taken.extend(held.holding.addresses.iter().map(|address| (*address, held.holder.clone())));
+        }
         taken
     }
 
     /// Rows of the table that count: those of other tenants that exist.
     fn rows(&self) -> impl Iterator<Item = &'a tenant::ports::PortRow> + use<'a> {
-        let (name, records) = (self.name, self.records);
-        self.ports.port.iter().filter(move |row| row.tenant != *name && records.contains_key(&row.tenant))
+        let own = *self;
+        self.ports.port.iter().filter(move |row| row.tenant != *own.name && own.is_known(&row.tenant))
     }
 
     /// Looks whether a tenant asks for something that is not there or not free.
@@ -307,7 +369,7 @@ impl<'a> Others<'a> {
         match holder {
             Some(holder) => {
                 let help = format!("choose another address; tenantctl show {holder} tells what it has");
-                Err(held(format!("address {address}"), holder, "", help))
+                Err(held(format!("address {address}"), holder, self.why(address), help))
             }
             None => Ok(()),
         }

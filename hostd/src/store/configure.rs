@@ -1,12 +1,17 @@
 //! Changes of a tenant that exists: its configuration file, and what its record has to say for it.
+//!
+//! What a change takes of the host is decided and reserved first, under the lock of those who decide; then the disk is
+//! written, under none.
 
-use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, Plan, Tenant, TenantName,
+    allocation::Pinned,
     host::HostConfig,
     image::Manifest,
+    limits::DiskLimits,
     load,
     ports::PortTable,
     profile,
@@ -15,54 +20,38 @@ use tenant::{
 
 use super::{
     Change, Store, StoreError,
-    claims::{Claims, Others, uses},
+    claims::{Claims, uses},
     held, images,
     leases::{Cursors, Fitted, Taken},
     quota::{self, DiskUsage},
+    recover,
+    reserve::Reservation,
     seed::{self, Unsynced},
 };
+
+/// What a file makes of a tenant, and what is reserved for that.
+struct Draft<'a> {
+    tenant: Tenant,
+    allocation: Allocation,
+    fitted: Fitted,
+    ports: PortTable,
+    _reservation: Reservation<'a>,
+}
 
 impl Store {
     /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
     /// cannot be started.
     pub(super) fn read_claims(&self, name: &TenantName) {
         let ports = PortTable::default();
-        let tenant = self.config_text(name).and_then(|text| self.resolve(name, &text, &ports));
+        // Not asking for its record: a damaged one takes nothing away.
+        let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
+        let tenant = text.and_then(|text| self.resolve(name, &text, &ports));
         let claims = tenant.map(|tenant| Claims::of(&tenant, &ports)).unwrap_or_default();
         self.put_claims(name, claims);
     }
 
-    /// Looks whether a tenant asks for what another one has; the addresses that others have.
-    ///
-    /// # Errors
-    /// [`StoreError::Held`], [`StoreError::Address`].
-    pub(super) fn check_claims(
-        &self,
-        tenant: &Tenant,
-        config: &HostConfig,
-        ports: &PortTable,
-    ) -> Result<Taken, StoreError> {
-        let (records, pools) = (self.records(), config.pools());
-        let mut refreshed = Vec::new();
-        loop {
-            let (name, claims) = (&tenant.name, self.claims());
-            let others = Others { name, records: &records, claims: &claims, ports, pools: &pools };
-            let taken = others.taken();
-            match others.check(tenant, &taken) {
-                Ok(()) => return Ok(taken),
-                // An admin may have edited that tenant's file meanwhile.
-                Err(StoreError::Held { holder, .. })
-                    if records.contains_key(&holder) && holder != *name && !refreshed.contains(&holder) =>
-                {
-                    self.read_claims(&holder);
-                    refreshed.push(holder);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The leases that fit a tenant's interfaces; `taken` are the addresses that others have.
+    /// The leases that the interfaces of a tenant want of the pools as they are now. `taken` are the addresses
+    /// of all others.
     fn fit_leases(
         cursors: &mut Cursors,
         config: &HostConfig,
@@ -74,6 +63,32 @@ impl Store {
         let own = own.chain([allocation.ipv4.into(), allocation.ipv6.into()]);
         taken.extend(own.map(|address| (address, tenant.name.clone())));
         cursors.fit(config, &tenant.nics, &allocation.leases, &taken)
+    }
+
+    /// Decides what a tenant has with this text as its file, compared with all others as they are now, and
+    /// reserves it.
+    fn draft(
+        &self,
+        allocation: &Allocation,
+        text: &str,
+        pin: impl FnOnce(&Tenant) -> Result<Option<Pinned>, StoreError>,
+    ) -> Result<Draft<'_>, StoreError> {
+        let name = &allocation.name;
+        let mut allocation = allocation.clone();
+        let mut writer = self.decide();
+        let ports = profile::load_ports(&self.layout)?;
+        let tenant = self.resolve(name, text, &ports)?;
+        let config = self.host_config()?;
+        let taken = self.check_claims(&writer, &tenant, &config, &ports)?;
+        if let Some(pinned) = pin(&tenant)? {
+            allocation.pinned = pinned;
+        }
+        let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
+        // Until the file is written its old text counts, and with it what the text asked for.
+        allocation.leases = fitted.all();
+        let reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
+        drop(writer);
+        Ok(Draft { tenant, allocation, fitted, ports, _reservation: reservation })
     }
 
     /// Replaces a tenant's configuration file. `base` is the text that the new one was made from; when
@@ -92,8 +107,7 @@ impl Store {
         text: &str,
         is_running: bool,
     ) -> Result<Change, StoreError> {
-        let mut writer = held(&self.writer);
-        let mut allocation = self.ready(name)?;
+        let before = self.ready(name)?;
         let old = record::read(&self.layout.tenant_config(name))?;
         if old != base {
             return Err(StoreError::Conflict(name.to_string()));
@@ -101,31 +115,39 @@ impl Store {
         if old == text {
             return Ok(Change::Unchanged);
         }
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, text, &ports)?;
-        let config = self.host_config()?;
-        let taken = self.check_claims(&tenant, &config, &ports)?;
         let _images = ImagesLock::shared(&self.layout)?;
-        let before = allocation.clone();
-        let image_before = self.resolve(name, &old, &ports).ok().map(|tenant| tenant.image);
-        if image_before.as_ref() != Some(&tenant.image) {
-            allocation.pinned = images::resolve(&self.layout, &tenant.image)?;
-        }
-        // Until the file is written its old text counts, and with it what the text asked for.
-        let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
-        allocation.leases = fitted.all();
+        let old_tenant = self.resolve_text(name, &old).ok();
+        let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
+            Some(image) if *image == tenant.image => Ok(None),
+            // Whoever mends a file that could not be used asks for no other version by that.
+            None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
+            _ => images::resolve(&self.layout, &tenant.image).map(Some),
+        };
+        let Draft { tenant, mut allocation, fitted, ports, _reservation } = self.draft(&before, text, pin)?;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
-        self.enforce_disk(&tenant, &allocation, is_running)?;
-        self.ensure_dirs(&plan, &manifest)?;
-        self.update(&before, &mut allocation)?;
-        record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable)?;
+        let old_disk = old_tenant.map(|tenant| tenant.disk);
+        self.with_disk(&tenant, old_disk, &before, is_running, || {
+            self.ensure_dirs(&plan, &manifest)?;
+            self.update(&before, &mut allocation)?;
+            let written =
+                record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable);
+            if let Err(error) = written {
+                // The record must not say what no file asks for: another version, say.
+                let mut restored = Allocation { generation: allocation.generation, ..before.clone() };
+                if let Err(error) = self.update(&allocation, &mut restored) {
+                    log::warn!("the record of tenant \"{name}\" is ahead of its file: {error}");
+                }
+                return Err(error.into());
+            }
+            Ok(())
+        })?;
         self.put_claims(name, Claims::of(&tenant, &ports));
         if !is_running && !fitted.unwanted.is_empty() {
             let before = allocation.clone();
             allocation.leases = fitted.wanted;
             if let Err(error) = self.update(&before, &mut allocation) {
-                log::warn!("tenant {:?} keeps addresses until its next start: {error}", name.as_str());
+                log::warn!("tenant \"{name}\" keeps addresses until its next start: {error}");
             }
         }
         Ok(Change::Changed)
@@ -147,21 +169,19 @@ impl Store {
         unit_cgroup: Option<&Path>,
         is_running: bool,
     ) -> Result<(Tenant, Plan), StoreError> {
-        let mut writer = held(&self.writer);
-        let mut allocation = self.ready(name)?;
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
-        let config = self.host_config()?;
-        let taken = self.check_claims(&tenant, &config, &ports)?;
+        let before = self.ready(name)?;
+        let text = self.config_text(name)?;
         let _images = ImagesLock::shared(&self.layout)?;
-        let before = allocation.clone();
-        let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
+        let Draft { tenant, mut allocation, fitted, ports, _reservation } =
+            self.draft(&before, &text, |_| Ok(None))?;
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
-        self.enforce_disk(&tenant, &allocation, is_running)?;
-        self.ensure_dirs(&plan, &manifest)?;
-        self.update(&before, &mut allocation)?;
+        // What held before the file was edited by hand nobody knows.
+        self.with_disk(&tenant, None, &before, is_running, || {
+            self.ensure_dirs(&plan, &manifest)?;
+            self.update(&before, &mut allocation)
+        })?;
         self.put_claims(name, Claims::of(&tenant, &ports));
         Ok((tenant, plan))
     }
@@ -174,19 +194,31 @@ impl Store {
         allocation.generation += 1;
         let path = self.layout.allocation(&allocation.name);
         record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
+        recover::write_copy(&self.layout, allocation, Durability::Durable);
         self.put(allocation.clone());
         Ok(())
     }
 
-    /// Makes the limits of a tenant's configuration hold for what it stores; on most hosts this is a look.
-    fn enforce_disk(
+    /// Does something while the limits of a tenant's configuration hold for what it stores; on most hosts they are
+    /// but looked at. Where it fails those of before hold again.
+    fn with_disk(
         &self,
         tenant: &Tenant,
+        before: Option<DiskLimits>,
         allocation: &Allocation,
         is_running: bool,
+        work: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let project = allocation.uid_base.base();
-        Ok(quota::enforce(&self.layout.tenant(&tenant.name), project, &tenant.disk, is_running)?)
+        let (dir, project) = (self.layout.tenant(&tenant.name), allocation.uid_base.base());
+        quota::enforce(&dir, project, &tenant.disk, is_running)?;
+        let result = work();
+        if result.is_err()
+            && let Some(before) = before.filter(|before| *before != tenant.disk)
+            && let Err(error) = quota::enforce(&dir, project, &before, is_running)
+        {
+            log::warn!("tenant \"{}\" has other limits on its disk than its file says: {error}", tenant.name);
+        }
+        result
     }
 
     /// What a tenant has stored; none where nobody counts.
@@ -197,14 +229,14 @@ impl Store {
     /// Makes the directories that a plan asks for and the tenant does not have yet.
     fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
         let failed = |source| StoreError::Create { tenant: plan.tenant.to_string(), source };
-        let dirs: OwnedFd = File::open(&plan.dirs).map_err(failed)?.into();
+        let dirs: OwnedFd = record::open_dir(&plan.dirs).map_err(failed)?.into();
         // The image is opened only if it is needed: one in a file is mounted for that.
         if !seed::lacks_stores(plan, &dirs).map_err(failed)? {
             return Ok(());
         }
         let image = images::contents(&self.layout, manifest)?;
         let ensure = || -> io::Result<()> {
-            let image: OwnedFd = File::open(image.path())?.into();
+            let image: OwnedFd = record::open_dir(&image.path())?.into();
             let mut unsynced = Unsynced::default();
             seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?;
             unsynced.flush()
@@ -222,14 +254,9 @@ impl Store {
         let ports = profile::load_ports(&self.layout)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
         let config = self.host_config()?;
-        let (records, pools) = (self.records(), config.pools());
-        let claims = self.claims();
-        let others = Others { name, records: &records, claims: &claims, ports: &ports, pools: &pools };
-        let taken = others.taken();
-        // Who only looks does not wait for those who write.
-        let mut cursors = match self.writer.try_lock() {
-            Ok(writer) => writer.cursors.clone(),
-            Err(_) => Cursors::behind(&config, &records),
+        let (mut cursors, taken) = {
+            let writer = self.decide();
+            (writer.cursors.clone(), self.taken(&writer, name, &config, &ports))
         };
         allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
@@ -248,4 +275,13 @@ impl Store {
         held(&self.started).insert(name.clone(), uses(&tenant.nics));
         Ok((tenant, plan))
     }
+}
+
+/// Whether two texts, of which one need not be a valid file, name the same image and profile.
+fn asks_for_the_same(one: &str, other: &str) -> bool {
+    let named = |text: &str| {
+        let table = text.parse::<toml::Table>().ok()?;
+        Some([table.get("image").cloned(), table.get("profile").cloned()])
+    };
+    named(one).is_some_and(|one| Some(one) == named(other))
 }

@@ -76,7 +76,7 @@ pub struct Creation<'a> {
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(File::open(path)?.into())
+    Ok(record::open_dir(path)?.into())
 }
 
 impl Creation<'_> {
@@ -92,7 +92,8 @@ impl Creation<'_> {
         for step in Step::ALL {
             if let Err(error) = self.step(step) {
                 if let Err(cleanup) = self.undo() {
-                    log::warn!("the next start of hostd removes {:?}: {cleanup}", self.staged());
+                    let staged = self.staged();
+                    log::warn!("the next start of hostd removes {}: {cleanup}", staged.display());
                 }
                 return Err(error);
             }
@@ -145,9 +146,11 @@ impl Creation<'_> {
 
     fn record(&mut self) -> io::Result<()> {
         let staged = self.staged();
-        let mut file = File::create_new(staged.join("allocation.toml"))?;
-        file.write_all(self.allocation.render().as_bytes())?;
-        self.unsynced.push(file.into());
+        for name in ["allocation.toml", "allocation.copy.toml"] {
+            let mut file = File::create_new(staged.join(name))?;
+            file.write_all(self.allocation.render().as_bytes())?;
+            self.unsynced.push(file.into());
+        }
         self.unsynced.push(open(&staged)?);
         Ok(())
     }
@@ -166,13 +169,14 @@ pub fn staged(layout: &Layout, allocation: &Allocation) -> PathBuf {
     layout.tenants().join(format!("{STAGED}{}", allocation.name))
 }
 
-/// The last step, which recovery repeats.
+/// The last step, which recovery repeats. After the rename there is the tenant, whatever else happens.
 ///
 /// # Errors
-/// Those of rename(2) and fsync(2).
+/// Those of rename(2).
 pub fn publish(layout: &Layout, allocation: &Allocation) -> io::Result<()> {
     fs::rename(staged(layout, allocation), layout.tenant(&allocation.name))?;
-    File::open(layout.tenants())?.sync_all()
+    record::settle_dir(&layout.tenants());
+    Ok(())
 }
 
 /// Removes `path`, an entry of the directory `parent`.

@@ -1,34 +1,33 @@
-//! A tenant's end, in steps that can each be repeated: [`super::recover`] goes on where a crash stopped.
+//! A tenant's end, in steps that can each be repeated: [`super::recover`] goes on where a crash stopped. After the
+//! last of them there is no such tenant any more; its files go in [`super::trash`].
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use tenant::{
-    Allocation, Layout,
+    Allocation, Layout, TenantName,
     allocation::RecordEvent,
     record::{self, Durability},
 };
 
-use super::{StoreError, create::remove_below, quota};
-
-/// Prefix of a tenant's directory whose files are gone.
-pub const GONE: &str = ".gone-";
+use super::{StoreError, create::remove_below, quota, trash::GONE};
 
 /// The steps of a destruction, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The record says that it goes: the commit.
     Record,
-    /// Everything the tenant stored.
-    Files,
-    /// The configuration file.
+    /// Its limits, its runtime directory and its configuration file.
     Config,
-    /// The record, and with it the name, the uid range and the addresses.
-    Release,
+    /// Its directory gets a name that is no tenant's, and its own name is free.
+    Hide,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Record, Self::Files, Self::Config, Self::Release];
+    pub const ALL: [Self; 3] = [Self::Record, Self::Config, Self::Hide];
 }
 
 /// A tenant that is being removed.
@@ -41,12 +40,14 @@ pub struct Destruction<'a> {
 }
 
 impl Destruction<'_> {
-    /// Does all steps. A failure leaves a record in the state `destroying`; doing it again goes on.
+    /// Does all steps; where its files lie then. A failure leaves a record in the state `destroying`; doing it
+    /// again goes on.
     ///
     /// # Errors
     /// The first step that failed.
-    pub fn run(mut self) -> Result<(), StoreError> {
-        Step::ALL.into_iter().try_for_each(|step| self.step(step))
+    pub fn run(mut self) -> Result<PathBuf, StoreError> {
+        Step::ALL.into_iter().try_for_each(|step| self.step(step))?;
+        Ok(hidden(self.layout, &self.allocation.name, &self.allocation.uuid))
     }
 
     /// Does one step.
@@ -70,40 +71,46 @@ impl Destruction<'_> {
                     result => Ok(result?),
                 }
             }
-            Step::Files => self.files().map_err(failed),
-            Step::Config => absent_is_fine(fs::remove_file(self.layout.tenant_config(&name))).map_err(failed),
-            Step::Release => self.release().map_err(failed),
+            Step::Config => {
+                quota::release(&self.layout.tenant(&name), self.allocation.uid_base.base());
+                forget(self.layout, &name).map_err(failed)
+            }
+            Step::Hide => {
+                let hidden = hidden(self.layout, &name, &self.allocation.uuid);
+                hide(self.layout, &name, &hidden).map_err(failed)
+            }
         }
     }
-
-    fn files(&self) -> io::Result<()> {
-        let name = &self.allocation.name;
-        let own = self.layout.tenant(name);
-        quota::release(&own, self.allocation.uid_base.base());
-        remove_below(&own, &self.layout.dirs(name))?;
-        remove_below(&own, &self.layout.log(name))?;
-        remove_below(&self.layout.runtimes(), &self.layout.runtime(name))?;
-        // The uid range is free again once the record is gone: no file may outlive it, not even through
-        // a power cut.
-        fs::File::open(&own)?.sync_all()
-    }
-
-    fn release(&self) -> io::Result<()> {
-        let gone = gone(self.layout, self.allocation);
-        remove_below(&self.layout.tenants(), &gone)?;
-        fs::rename(self.layout.tenant(&self.allocation.name), &gone)?;
-        fs::File::open(self.layout.tenants())?.sync_all()?;
-        remove_below(&self.layout.tenants(), &gone)
-    }
 }
 
-fn gone(layout: &Layout, allocation: &Allocation) -> PathBuf {
-    layout.tenants().join(format!("{GONE}{}", allocation.name))
+/// Removes what there is of a tenant outside its directory.
+///
+/// # Errors
+/// The first thing that cannot be removed.
+pub fn forget(layout: &Layout, name: &TenantName) -> io::Result<()> {
+    remove_below(&layout.runtimes(), &layout.runtime(name))?;
+    match fs::remove_file(layout.tenant_config(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        // It must not come back by a power cut: without a tenant it is in the way of one.
+        Ok(()) => record::settle_dir(&layout.tenant_configs()),
+    }
+    Ok(())
 }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+/// Where the files of a removed tenant lie.
+pub fn hidden(layout: &Layout, name: &TenantName, uuid: &str) -> PathBuf {
+    // A record says what it likes.
+    let uuid: String = uuid.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
+    layout.tenants().join(format!("{GONE}{name}.{uuid}"))
+}
+
+/// Gives a tenant's directory a name that is no tenant's.
+///
+/// # Errors
+/// Those of rename(2).
+pub fn hide(layout: &Layout, name: &TenantName, hidden: &Path) -> io::Result<()> {
+    fs::rename(layout.tenant(name), hidden)?;
+    record::settle_dir(&layout.tenants());
+    Ok(())
 }

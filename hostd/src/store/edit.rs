@@ -1,7 +1,7 @@
 //! Changes to a tenant's file that leave the admin's comments, order and spelling alone.
 
 use tenant::config::{self, Fragment, ParseError};
-use toml_edit::{DocumentMut, Item, Table};
+use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// The text of a new tenant's file.
 pub const HEADER: &str =
@@ -66,22 +66,20 @@ pub fn apply(text: &str, set: &[String], unset: &[String]) -> Result<String, Par
 fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     let path = toml_edit::Key::parse(key).map_err(|error| refuse(error.to_string()))?;
     let Some((last, above)) = path.split_last() else { return Err(refuse("expected a key")) };
+    let mut table: Option<&mut dyn TableLike> = Some(file);
+    for part in above {
+        table = table.and_then(|table| table.get_mut(part.get())?.as_table_like_mut());
+    }
+    // Whatever stands in the file can be removed from it, a misspelt key above all.
+    if table.and_then(|table| table.remove(last.get())).is_some() {
+        return Ok(());
+    }
     // A misspelt key is told apart from one that is merely not set.
     let known = format!("{key} = {{}}");
-    if let Err(error) = config::parse_toml::<Fragment>(&known)
-        && error.message.starts_with("unknown ")
-    {
-        return Err(error);
+    match config::parse_toml::<Fragment>(&known) {
+        Err(error) if error.message.starts_with("unknown ") => Err(error),
+        _ => Ok(()),
     }
-    let mut table = file;
-    for part in above {
-        match table.get_mut(part.get()).and_then(Item::as_table_mut) {
-            Some(inner) => table = inner,
-            None => return Ok(()),
-        }
-    }
-    table.remove(last.get());
-    Ok(())
 }
 
 /// Keys that a running tenant, or nobody before its next start, has to do with; of limits and of the keys in
@@ -166,5 +164,23 @@ mod tests {
         assert_eq!(unset(&["ttys", "env.A", "memory_max"]).unwrap(), "[env]\nB = \"2\"\n");
         assert_eq!(unset(&["memorymax"]).unwrap_err().suggestion.as_deref(), Some("memory_max"));
         assert!(apply(text, &["nonsense=1".to_owned()], &[]).is_err());
+    }
+
+    #[test]
+    fn a_misspelt_key_that_stands_in_the_file_can_be_removed() {
+        let text =
+            "memorymax = \"1G\"\nttys = 2\ntyts = 3\n[dirs.\"/data\"]\nbnd = \"/x\"\nbind = \"/srv\"\n";
+        let unset = |keys: &[&str]| {
+            let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+            apply(text, &[], &keys)
+        };
+        // One of them alone leaves the file as unusable as it is: another one is named.
+        let error = unset(&["memorymax"]).unwrap_err();
+        assert!(error.message.contains("bnd") || error.message.contains("tyts"), "{}", error.message);
+        let all = unset(&["memorymax", "tyts", "dirs.\"/data\".bnd"]).unwrap();
+        assert_eq!(all, "ttys = 2\n[dirs.\"/data\"]\nbind = \"/srv\"\n");
+        let inline =
+            apply("dirs = { \"/d\" = { bnd = 1, tmpfs = \"1M\" } }\n", &[], &["dirs.\"/d\".bnd".to_owned()]);
+        assert!(inline.unwrap().contains("tmpfs"));
     }
 }

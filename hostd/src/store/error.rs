@@ -16,7 +16,7 @@ use tenant::{
     profile::LoadError,
 };
 
-use super::quota::QuotaError;
+use super::{mounts, quota::QuotaError, traces::Broken, trash::Remains};
 use crate::error::{Code, Failure, chain};
 
 /// A request that the store refuses or cannot fulfil.
@@ -37,6 +37,50 @@ pub enum StoreError {
     /// The record is not whole.
     #[error("tenant {0:?} is half removed")]
     HalfRemoved(String),
+    /// Another change of it is under way.
+    #[error("tenant {0:?} is being changed by somebody else at this moment")]
+    Changing(String),
+    /// Its record cannot be used.
+    #[error("tenant {tenant:?} is broken: {}", broken.reason)]
+    Broken {
+        /// The tenant.
+        tenant: String,
+        /// What is known of it.
+        broken: Broken,
+    },
+    /// The record of a broken tenant cannot be made again.
+    #[error("the record of tenant {tenant:?} cannot be made again: {reason}")]
+    Unmendable {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        reason: String,
+        /// The remedy; `NAME` stands for the tenant.
+        help: &'static str,
+    },
+    /// The record on the disk is not the one that hostd wrote.
+    #[error("{path:?} was changed by somebody else than hostd")]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The host has mounted something in its directories.
+    #[error(
+        "cannot destroy tenant {tenant:?}: the host has mounted something in its directories, at {}",
+        mounts::list(points)
+    )]
+    Mounted {
+        /// The tenant.
+        tenant: String,
+        /// Where.
+        points: Vec<PathBuf>,
+    },
+    /// A tenant is gone, and some of its files are not.
+    #[error("tenant {:?} is removed, but not all of its files", .0.tenant)]
+    Remains(#[from] Remains),
+    /// hostd ends before all files of a removed tenant are gone.
+    #[error("tenant {0:?} is removed; the deletion of its files goes on when hostd starts again")]
+    RemovalGoesOn(String),
     /// A configuration file without a tenant.
     #[error("there is a configuration file without a tenant in the way: {path:?}")]
     StrayConfig {
@@ -191,6 +235,7 @@ impl StoreError {
     fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Create { source, .. } | Self::Destroy { source, .. } => Some(source.kind()),
+            Self::Remains(remains) => Some(remains.kind),
             Self::Kernel(source) => Some(source.source.kind()),
             Self::Storage { source, .. } => Some(source.source.kind()),
             Self::File(source) => Some(source.kind()),
@@ -205,7 +250,8 @@ impl StoreError {
             Self::NoTenant(_) | Self::Load(LoadError::NoTenant(_)) => Code::NoTenant,
             Self::Load(LoadError::NoProfile(_)) => Code::NoProfile,
             Self::NameTaken(_) | Self::StrayConfig { .. } => Code::NameTaken,
-            Self::HalfRemoved(_) => Code::Busy,
+            Self::HalfRemoved(_) | Self::Changing(_) | Self::Mounted { .. } => Code::Busy,
+            Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
             Self::Conflict(_) => Code::Conflict,
             Self::Setting(_) | Self::Config { .. } | Self::Load(_) => Code::Invalid,
             Self::Plan { source: PlanError::Directory { .. } | PlanError::Filter { .. }, .. } => {
@@ -240,6 +286,18 @@ impl StoreError {
                 return Some(format!("choose another name, or change it: tenantctl set {name} KEY=VALUE"));
             }
             Self::HalfRemoved(name) => return Some(format!("finish it: tenantctl destroy {name}")),
+            Self::Changing(_) => "repeat it in a moment",
+            Self::Broken { broken, .. } if broken.is_newer => "use the release that wrote it, or a later one",
+            Self::Broken { tenant, .. } => {
+                return Some(format!(
+                    "make its record again: tenantctl doctor --repair; or remove it and all it stored: \
+                     tenantctl destroy {tenant} --force"
+                ));
+            }
+            Self::Unmendable { tenant, help, .. } => return Some(help.replace("NAME", tenant)),
+            Self::Mounted { points, .. } => return Some(mounts::remedy(points)),
+            Self::Remains(remains) => return Some(remains.help.clone()),
+            Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
             Self::StrayConfig { .. } => "move the file away; tenantctl create --set takes its settings",
             Self::Conflict(_) => "read it again and repeat the change",
             Self::Load(LoadError::NoProfile(_)) => "profiles lie in /etc/tenantry/profiles",

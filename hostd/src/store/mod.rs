@@ -3,7 +3,9 @@
 //! A tenant exists when `tenants/NAME/allocation.toml` does. [`create`] and [`destroy`] are lists of
 //! steps; a crash between any two is finished or undone by [`recover`] when hostd starts again.
 //!
-//! Everything here blocks on the disk.
+//! Everything here blocks on the disk. What two tenants could both want is decided under one lock, which is held over
+//! nothing but that decision: what will be a tenant's is reserved, and the disk is written without the lock. Whoever
+//! calls sees to it that one change of a tenant goes on at a time.
 
 pub mod allocate;
 pub mod claims;
@@ -15,14 +17,20 @@ pub mod edit;
 mod error;
 pub mod images;
 pub mod leases;
+mod lifecycle;
 pub mod lock;
+mod mend;
+pub mod mounts;
 pub mod ports;
 pub mod quota;
 pub mod recover;
 mod remove;
+mod reserve;
 mod seed;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod traces;
+pub mod trash;
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +39,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
@@ -48,14 +55,14 @@ use tenant::{
 };
 
 use self::{
-    allocate::Cursor,
+    allocate::Used,
     claims::{Claims, Use},
-    create::Creation,
-    destroy::Destruction,
     leases::Cursors,
     lock::StoreLock,
-    recover::Finding,
-    seed::{Identity, Unsynced},
+    recover::{Finding, Recovered},
+    reserve::Writer,
+    traces::Broken,
+    trash::Trash,
 };
 pub use error::StoreError;
 
@@ -64,6 +71,9 @@ pub type Records = Arc<BTreeMap<TenantName, Allocation>>;
 
 /// What the files of all tenants take of the host; a snapshot like [`Records`].
 pub type AllClaims = Arc<BTreeMap<TenantName, Arc<Claims>>>;
+
+/// Tenants whose records cannot be used; a snapshot like [`Records`].
+pub type AllBroken = Arc<BTreeMap<TenantName, Broken>>;
 
 /// What a request changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +93,6 @@ pub struct NewTenant {
     pub set: Vec<String>,
 }
 
-/// What writers know besides the records.
-#[derive(Debug, Default)]
-struct Writer {
-    cursor: Cursor,
-    cursors: Cursors,
-}
-
 /// The store of one host.
 pub struct Store {
     layout: Layout,
@@ -99,8 +102,12 @@ pub struct Store {
     claims: Mutex<AllClaims>,
     /// The NICs that tenants were last started with.
     started: Mutex<BTreeMap<TenantName, Vec<Use>>>,
-    /// Held by every writer for as long as it writes.
+    /// Tenants whose records cannot be used.
+    broken: Mutex<AllBroken>,
+    /// Held by whoever decides what a tenant may have.
     writer: Mutex<Writer>,
+    /// What is left of removed tenants.
+    trash: Trash,
     storage: Option<Arc<KernelError>>,
     _lock: StoreLock,
 }
@@ -128,22 +135,28 @@ impl Store {
         storage: Result<(), KernelError>,
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
-        let (records, findings) = recover::recover(&layout)?;
+        let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when somebody needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
         let cursors = Cursors::behind(&config, &records);
-        let writer = Writer { cursor: Cursor::behind(&records), cursors };
+        let held = broken.values().map(|broken| &broken.holding);
+        let used = Used::of(&records, held.chain(trash.iter().map(|item| &item.holding)));
+        let writer = Writer::behind(&used, cursors);
+        let tenants = layout.tenants();
+        let trash = Trash::begin(tenants.clone(), trash).map_err(FileError::when("empty", &tenants))?;
         let store = Self {
             layout,
             facts,
             records: Mutex::new(Arc::new(records)),
+            broken: Mutex::new(Arc::new(broken)),
+            trash,
             claims: Mutex::default(),
             started: Mutex::default(),
             writer: Mutex::new(writer),
             storage: storage.err().map(Arc::new),
             _lock: lock,
         };
-        let names: Vec<_> = store.records().keys().cloned().collect();
+        let names: Vec<_> = store.records().keys().chain(store.broken().keys()).cloned().collect();
         names.iter().for_each(|name| store.read_claims(name));
         Ok((store, findings))
     }
@@ -163,18 +176,39 @@ impl Store {
         held(&self.records).clone()
     }
 
+    /// All tenants whose records cannot be used.
+    pub fn broken(&self) -> AllBroken {
+        held(&self.broken).clone()
+    }
+
+    /// What is left of removed tenants.
+    pub fn trash(&self) -> &Trash {
+        &self.trash
+    }
+
     /// The record of a tenant, in whatever state.
     ///
     /// # Errors
-    /// [`StoreError::NoTenant`].
+    /// [`StoreError::NoTenant`], [`StoreError::Broken`].
     pub fn record(&self, name: &TenantName) -> Result<Allocation, StoreError> {
-        held(&self.records).get(name).cloned().ok_or_else(|| StoreError::NoTenant(name.to_string()))
+        if let Some(record) = held(&self.records).get(name) {
+            return Ok(record.clone());
+        }
+        match held(&self.broken).get(name) {
+            Some(broken) => Err(StoreError::Broken { tenant: name.to_string(), broken: broken.clone() }),
+            None => Err(StoreError::NoTenant(name.to_string())),
+        }
+    }
+
+    /// Whether there is such a tenant, with a record that can be used or without.
+    pub fn has(&self, name: &TenantName) -> bool {
+        held(&self.records).contains_key(name) || held(&self.broken).contains_key(name)
     }
 
     /// The record of a tenant that is whole.
     ///
     /// # Errors
-    /// [`StoreError::NoTenant`], [`StoreError::HalfRemoved`].
+    /// [`StoreError::NoTenant`], [`StoreError::Broken`], [`StoreError::HalfRemoved`].
     pub fn ready(&self, name: &TenantName) -> Result<Allocation, StoreError> {
         let allocation = self.record(name)?;
         match allocation.state {
@@ -213,95 +247,6 @@ impl Store {
     /// A file that cannot be read or is malformed.
     pub fn host_config(&self) -> Result<HostConfig, StoreError> {
         Ok(profile::load_host(&self.layout)?)
-    }
-
-    /// Makes a tenant; one that exists already and has what is asked for is left alone.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; nothing is changed then.
-    pub fn create(&self, name: &TenantName, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
-        let mut writer = held(&self.writer);
-        if let Ok(existing) = self.record(name) {
-            return self.unchanged(existing, new);
-        }
-        let config_path = self.layout.tenant_config(name);
-        if config_path.exists() {
-            return Err(StoreError::StrayConfig { path: config_path });
-        }
-        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::Setting)?;
-        let text = format!("{}{settings}", edit::HEADER);
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, &text, &ports)?;
-        self.check_storage()?;
-        let config = self.host_config()?;
-        let mut taken = self.check_claims(&tenant, &config, &ports)?;
-        let _images = ImagesLock::shared(&self.layout)?;
-        let pinned = images::resolve(&self.layout, &tenant.image)?;
-        let at = writer.cursor.next(&config, &self.records(), &taken)?;
-        taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
-        let leases = writer.cursors.fit(&config, &tenant.nics, &[], &taken)?.wanted;
-        let allocation = Allocation {
-            format_version: Allocation::FORMAT_VERSION,
-            generation: 1,
-            name: name.clone(),
-            // The record becomes a tenant's by the rename that publishes it, whole.
-            state: RecordState::Ready,
-            uuid: random_uuid()?,
-            index: at.index,
-            uid_base: at.uid_base,
-            ipv4: at.ipv4,
-            ipv6: at.ipv6,
-            created: now(),
-            pinned,
-            leases,
-        };
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
-        Creation {
-            layout: &self.layout,
-            allocation: &allocation,
-            config: &text,
-            plan: &plan,
-            image: images::contents(&self.layout, &manifest)?,
-            identity: Identity { host_name: &self.facts.hostname },
-            disk: tenant.disk,
-            unsynced: Unsynced::default(),
-        }
-        .run()?;
-        self.put(allocation.clone());
-        self.put_claims(name, Claims::of(&tenant, &ports));
-        Ok((allocation, Change::Created))
-    }
-
-    /// An existing tenant as the answer to a request for it.
-    fn unchanged(&self, existing: Allocation, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
-        let name = &existing.name;
-        if existing.state != RecordState::Ready {
-            return Err(StoreError::HalfRemoved(name.to_string()));
-        }
-        let text = self.config_text(name)?;
-        let wanted = edit::apply(&text, &new.set, &[]).map_err(StoreError::Setting)?;
-        let same = config::parse_toml::<Fragment>(&text).ok() == config::parse_toml::<Fragment>(&wanted).ok();
-        if same { Ok((existing, Change::Unchanged)) } else { Err(StoreError::NameTaken(name.to_string())) }
-    }
-
-    /// Removes a tenant that does not run; going on with a removal that failed is fine.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; the record then says that it is being destroyed.
-    pub fn destroy(&self, name: &TenantName) -> Result<(), StoreError> {
-        let _writer = held(&self.writer);
-        let mut allocation = self.record(name)?;
-        let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
-        match result {
-            Ok(()) => {
-                Arc::make_mut(&mut held(&self.records)).remove(name);
-                Arc::make_mut(&mut held(&self.claims)).remove(name);
-                held(&self.started).remove(name);
-            }
-            Err(_) => self.put(allocation),
-        }
-        result
     }
 
     /// The text of a tenant's configuration file.

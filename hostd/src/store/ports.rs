@@ -217,7 +217,8 @@ impl Store {
         &self,
         edit: impl FnOnce(&str, &PortTable) -> Result<Option<String>, StoreError>,
     ) -> Result<Change, StoreError> {
-        let _writer = held(&self.writer);
+        // The table is one file for all: what it says is decided, and written, by one at a time.
+        let writer = self.decide();
         let path = self.layout.port_table();
         let text = match record::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -237,7 +238,7 @@ impl Store {
             }
             let text = self.config_text(&row.tenant)?;
             let tenant = self.resolve(&row.tenant, &text, &table)?;
-            self.check_claims(&tenant, &config, &table)?;
+            self.check_claims(&writer, &tenant, &config, &table)?;
         }
         record::write(&path, new.as_bytes(), Durability::Durable)?;
         Ok(Change::Changed)

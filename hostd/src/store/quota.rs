@@ -9,10 +9,11 @@
 //! A directory is made as one of these whether there is a limit or not, so that a limit can come later.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    ffi::CString,
+    fs::{self, DirBuilder},
     io,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::fs::DirBuilderExt as _,
     },
     path::{Path, PathBuf},
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tenant::{
     kernel::raw::{self, ProjectQuota},
     limits::{ByteSize, DiskLimits},
+    record,
 };
 use utoipa::ToSchema;
 
@@ -115,7 +117,7 @@ pub fn make_dir(dir: &Path, project: u32) -> io::Result<()> {
     }
     fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     // Where this is refused there are no projects.
-    let _ = raw::set_project(File::open(dir)?.as_fd(), project, true);
+    let _ = raw::set_project(record::open_dir(dir)?.as_fd(), project, true);
     Ok(())
 }
 
@@ -128,7 +130,7 @@ pub fn enforce(dir: &Path, project: u32, limits: &DiskLimits, is_running: bool) 
         return enforce_qgroup(dir, limits);
     }
     let io = |verb| move |source| QuotaError::Io { verb, dir: dir.to_owned(), source };
-    let file = File::open(dir).map_err(io("open"))?;
+    let file = record::open_dir(dir).map_err(io("open"))?;
     let quota = ProjectQuota {
         max_kib: limits.max.map_or(0, |ByteSize(bytes)| bytes.div_ceil(1024)),
         max_inodes: limits.inodes.unwrap_or(0),
@@ -154,7 +156,7 @@ pub fn enforce(dir: &Path, project: u32, limits: &DiskLimits, is_running: bool) 
         }
         assign(file.into(), project).map_err(io("count what is below"))?;
     }
-    raw::set_project_quota(File::open(dir).map_err(io("open"))?.as_fd(), project, quota)
+    raw::set_project_quota(record::open_dir(dir).map_err(io("open"))?.as_fd(), project, quota)
         .map_err(io("limit what is below"))
 }
 
@@ -188,7 +190,7 @@ fn enforce_qgroup(dir: &Path, limits: &DiskLimits) -> Result<(), QuotaError> {
 
 /// Forgets the limits of a tenant that is removed, so that nobody else gets them with its number.
 pub fn release(dir: &Path, project: u32) {
-    if let Ok(file) = File::open(dir) {
+    if let Ok(file) = record::open_dir(dir) {
         // A filesystem that has none has nothing to forget.
         let _ = raw::set_project_quota(file.as_fd(), project, ProjectQuota::default());
     }
@@ -196,7 +198,7 @@ pub fn release(dir: &Path, project: u32) {
 
 /// What is stored below a tenant's directory; none where nobody counts.
 pub fn usage(dir: &Path, project: u32) -> Option<DiskUsage> {
-    let file = File::open(dir).ok()?;
+    let file = record::open_dir(dir).ok()?;
     if raw::project(file.as_fd()).ok()? != project {
         return None;
     }
@@ -215,31 +217,104 @@ pub fn usage(dir: &Path, project: u32) -> Option<DiskUsage> {
 ///
 /// Only directories and regular files can be opened for it; the others have no blocks of their own.
 fn assign(dir: OwnedFd, project: u32) -> io::Result<()> {
-    const OPEN: OFlags =
-        OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-    // Not by recursion: a tenant may have nested its directories thousands deep.
-    let mut open = vec![dir];
-    while let Some(dir) = open.pop() {
-        raw::set_project(dir.as_fd(), project, true)?;
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
+    walk(dir, |file, is_directory| raw::set_project(file, project, is_directory))
+}
+
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// A directory on the way down from the top.
+struct Above {
+    /// Device and inode number.
+    id: (u64, u64),
+    /// Directories in it that have not been entered.
+    left: Vec<CString>,
+}
+
+/// Visits a directory and everything below it that is a directory or a regular file. However wide and deep a tenant
+/// has nested its directories, two are open at a time: the way back up is `..`, and must lead to where the walk came
+/// from.
+fn walk(top: OwnedFd, mut visit: impl FnMut(BorrowedFd<'_>, bool) -> io::Result<()>) -> io::Result<()> {
+    let mut here = top;
+    let mut above: Vec<Above> = Vec::new();
+    let mut left = level(&here, &mut visit)?;
+    loop {
+        if let Some(name) = left.pop() {
+            let below = rustix::fs::openat(&here, &name, OPEN | OFlags::DIRECTORY, Mode::empty())?;
+            above.push(Above { id: id(&here)?, left });
+            here = below;
+            left = level(&here, &mut visit)?;
+            continue;
+        }
+        let Some(up) = above.pop() else { return Ok(()) };
+        here = rustix::fs::openat(&here, c"..", OPEN | OFlags::DIRECTORY, Mode::empty())?;
+        if id(&here)? != up.id {
+            return Err(io::Error::other("a directory was moved while what is in it was counted"));
+        }
+        left = up.left;
+    }
+}
+
+fn id(dir: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Visits a directory and the files in it; the directories in it are the answer.
+fn level(
+    dir: &OwnedFd,
+    visit: &mut impl FnMut(BorrowedFd<'_>, bool) -> io::Result<()>,
+) -> io::Result<Vec<CString>> {
+    visit(dir.as_fd(), true)?;
+    let mut below = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => below.push(name.to_owned()),
+            FileType::RegularFile => {
+                let file = rustix::fs::openat(dir, name, OPEN, Mode::empty())?;
+                visit(file.as_fd(), false)?;
             }
-            let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let is_directory = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => true,
-                FileType::RegularFile => false,
-                _ => continue,
-            };
-            let file = rustix::fs::openat(&dir, name, OPEN, Mode::empty())?;
-            if is_directory {
-                open.push(file);
-            } else {
-                raw::set_project(file.as_fd(), project, false)?;
-            }
+            _ => {}
         }
     }
-    Ok(())
+    Ok(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_as_wide_and_deep_as_a_tenant_likes_needs_few_descriptors() {
+        let top = tempfile::tempdir().unwrap();
+        for number in 0..3000 {
+            fs::create_dir(top.path().join(number.to_string())).unwrap();
+        }
+        fs::write(top.path().join("7/file"), "").unwrap();
+        std::os::unix::fs::symlink("/", top.path().join("link")).unwrap();
+        let mut deep = record::open_dir(top.path()).unwrap();
+        for _ in 0..1000 {
+            rustix::fs::mkdirat(&deep, "deep", Mode::from_raw_mode(0o700)).unwrap();
+            deep = rustix::fs::openat(&deep, "deep", OPEN, Mode::empty()).unwrap().into();
+        }
+        let (mut dirs, mut files, mut highest) = (0, 0, 0);
+        walk(record::open_dir(top.path()).unwrap().into(), |file, is_directory| {
+            if is_directory {
+                dirs += 1
+            } else {
+                files += 1
+            };
+            highest = highest.max(std::os::fd::AsRawFd::as_raw_fd(&file));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((dirs, files), (4001, 1));
+        // Other tests have files open, too, but not as many as there are directories.
+        assert!(highest < 1500, "descriptor {highest}");
+    }
 }

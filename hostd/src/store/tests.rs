@@ -1,4 +1,6 @@
 mod addresses;
+mod broken;
+mod removal;
 
 use std::{
     fs, io,
@@ -12,7 +14,13 @@ use tenant::{
     kernel::image::Contents,
 };
 
-use super::*;
+use super::{
+    create::Creation,
+    destroy::Destruction,
+    seed::{Identity, Unsynced},
+    trash::Leaving,
+    *,
+};
 use crate::error::{Code, Failure};
 
 /// A host in a temporary directory with one image.
@@ -83,6 +91,7 @@ impl Trial {
     pub(crate) fn open(&self) -> Store {
         let (store, findings) = Store::open(self.layout.clone(), facts(), Ok(())).unwrap();
         assert!(findings.is_empty(), "{findings:?}");
+        store.trash.settle();
         store
     }
 
@@ -200,7 +209,8 @@ fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Conten
     let tenant = store.resolve_text(name, &text).unwrap();
     let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
     let mut cursor = held(&store.writer).cursor.clone();
-    let at = cursor.next(&HostConfig::default(), &store.records(), &leases::Taken::new()).unwrap();
+    let used = Used::of(&store.records(), []);
+    let at = cursor.next(&HostConfig::default(), &used, &leases::Taken::new()).unwrap();
     let (_, mut allocation) = allocate::tests::record(name.as_str(), at);
     allocation.pinned = pinned;
     let manifest = load::load_manifest(&store.layout, &allocation).unwrap();
@@ -289,26 +299,12 @@ fn a_crash_after_any_step_of_destroy_is_finished_by_the_next_one() {
                 let expected = if crash_after == 0 { RecordState::Ready } else { RecordState::Destroying };
                 assert_eq!(record.state, expected, "after {crash_after} steps");
                 assert_eq!(store.plan(&alice, None).is_ok(), crash_after == 0);
-                store.destroy(&alice).unwrap();
+                store.destroy(&alice).unwrap().wait().unwrap();
             }
-            Err(error) => assert_eq!((crash_after, error.code()), (4, Code::NoTenant)),
+            Err(error) => assert_eq!((crash_after, error.code()), (3, Code::NoTenant)),
         }
         assert!(trial.paths().is_empty(), "after {crash_after} steps: {:?}", trial.paths());
     }
-}
-
-#[test]
-fn a_number_is_kept_until_the_last_file_is_gone() {
-    let trial = Trial::new();
-    let store = trial.open();
-    let alice = name("alice");
-    let (mut allocation, _) = store.create(&alice, &NewTenant::default()).unwrap();
-    let mut destruction = Destruction { layout: &trial.layout, allocation: &mut allocation };
-    destruction.step(destroy::Step::Record).unwrap();
-    drop(store);
-    let store = trial.open();
-    let (bob, _) = store.create(&name("bob"), &NewTenant::default()).unwrap();
-    assert_ne!(bob.uid_base, allocation.uid_base);
 }
 
 #[test]
@@ -346,15 +342,79 @@ fn new_directories_and_another_image_are_there_for_the_next_start() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_is_reported_and_left_alone() {
+fn a_mended_file_asks_for_no_other_version() {
     let trial = Trial::new();
     let store = trial.open();
-    store.create(&name("alice"), &NewTenant::default()).unwrap();
-    store.create(&name("bob"), &NewTenant::default()).unwrap();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let path = trial.layout.tenant_config(&alice);
+    let text = store.config_text(&alice).unwrap();
+    let mistyped = format!("tyts = 3\n{text}");
+    fs::write(&path, &mistyped).unwrap();
+    // The channel has moved since.
+    trial.publish("debian", Digest::from_bytes([9; 32]));
+    let mended = edit::apply(&mistyped, &[], &["tyts".to_owned()]).unwrap();
+    store.configure(&alice, &mistyped, &mended, false).unwrap();
+    assert_eq!(store.record(&alice).unwrap().pinned.digest, trial.digest);
+    let text = store.config_text(&alice).unwrap();
+    let other = edit::apply(&text, &["image=debian:stable".to_owned()], &[]).unwrap();
+    store.configure(&alice, &text, &other, false).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_the_record_as_it_was() {
+    let trial = Trial::new();
+    trial.publish("alpine", Digest::from_bytes([9; 32]));
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let base = store.config_text(&alice).unwrap();
+    let text = edit::apply(&base, &["image=alpine".to_owned()], &[]).unwrap();
+    // In the place of the temporary file.
+    let temporary = format!(".alice.toml.{}.tmp", std::process::id());
+    fs::create_dir(trial.layout.tenant_configs().join(temporary)).unwrap();
+    store.configure(&alice, &base, &text, false).unwrap_err();
+    assert_eq!(store.record(&alice).unwrap().pinned.digest, trial.digest);
+    let on_disk = fs::read_to_string(trial.layout.allocation(&alice)).unwrap();
+    assert_eq!(Allocation::parse(&on_disk).unwrap(), store.record(&alice).unwrap());
+}
+
+#[test]
+fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let [alice, bob] = ["alice", "bob"].map(name);
+    store.create(&alice, &NewTenant::default()).unwrap();
+    store.create(&bob, &NewTenant::default()).unwrap();
+    let layout = &trial.layout;
+    let image = "debian".parse().unwrap();
+    let channel = layout.channel(&image, &tenant::image::ChannelName::stable());
+    let plan = |store: &Store| store.plan(&alice, None).map(drop);
+    let create = |store: &Store| store.create(&name("carol"), &NewTenant::default()).map(drop);
+    type Attempt<'a> = &'a dyn Fn(&Store) -> Result<(), StoreError>;
+    let table: [(PathBuf, Attempt<'_>); 5] = [
+        (layout.tenant_config(&alice), &plan),
+        (layout.host_config(), &plan),
+        (layout.port_table(), &plan),
+        (layout.manifest(&image, &trial.digest), &plan),
+        (channel, &create),
+    ];
+    for (path, attempt) in table {
+        let aside = path.with_extension("aside");
+        let was_there = fs::rename(&path, &aside).is_ok();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = attempt(&store).unwrap_err();
+        let text = crate::error::chain(&error);
+        assert!(text.contains("FIFO"), "{}: {text}", path.display());
+        fs::remove_file(&path).unwrap();
+        if was_there {
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+    plan(&store).unwrap();
     drop(store);
-    fs::write(trial.layout.allocation(&name("alice")), "nonsense").unwrap();
-    let (store, findings) = Store::open(trial.layout.clone(), facts(), Ok(())).unwrap();
-    assert_eq!(findings.len(), 1);
-    assert!(trial.layout.dirs(&name("alice")).is_dir());
-    assert!(store.records().contains_key(&name("bob")));
+    fs::remove_file(layout.allocation(&bob)).unwrap();
+    nix::unistd::mkfifo(&layout.allocation(&bob), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let store = trial.open();
+    assert!(store.broken()[&bob].reason.contains("FIFO"), "{}", store.broken()[&bob].reason);
 }

@@ -2,7 +2,12 @@
 
 use std::{io, sync::Arc};
 
-use tenant::{kernel::KernelError, state::Failure as TenantFailure, supervisor::control::ControlError};
+use tenant::{
+    file_error::{FileError, full},
+    kernel::KernelError,
+    state::Failure as TenantFailure,
+    supervisor::control::ControlError,
+};
 
 use super::{
     cgroups::{CgroupError, NoCgroup2},
@@ -48,6 +53,9 @@ pub enum UnitError {
     /// A step of starting the supervisor.
     #[error("cannot {0}")]
     Io(&'static str, #[source] io::Error),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The supervisor gave up, and said why.
     #[error("{}", .0.message)]
     Tenant(TenantFailure),
@@ -69,6 +77,14 @@ pub enum UnitError {
     /// What is left.
     #[error("something of it could not be removed: {}", left(.0))]
     Leftovers(Arc<Vec<KernelError>>),
+}
+
+/// Code, remedy and console of a system call that failed: a full disk is told as such.
+fn of_kind(kind: io::ErrorKind) -> (Code, Option<String>, Vec<String>) {
+    match full(kind) {
+        Some(help) => (Code::DiskFull, Some(help.to_owned()), Vec::new()),
+        None => (Code::Failed, None, Vec::new()),
+    }
 }
 
 fn words(text: &str) -> String {
@@ -135,10 +151,11 @@ impl From<UnitError> for Failure {
                 let help = "raise start_timeout_sec, or see what it waits for: tenantctl logs NAME";
                 (Code::Timeout, Some(help.to_owned()), console)
             }
+            UnitError::Io(_, source) => of_kind(source.kind()),
+            UnitError::File(source) => of_kind(source.kind()),
             UnitError::Cgroup(_)
             | UnitError::Control(_)
             | UnitError::Limit(LimitError::Refused { .. })
-            | UnitError::Io(..)
             | UnitError::Leftovers(_) => (Code::Failed, None, Vec::new()),
         };
         Self { code, message, help, console }

@@ -264,28 +264,74 @@ impl Table<'_> {
     }
 }
 
-/// Sets the limits, and lifts those that are not set.
+/// Sets the limits, and lifts those that are not set. What was before is the answer.
 ///
 /// # Errors
-/// With `allow_unenforced` only what the kernel refuses.
+/// With `allow_unenforced` only what the kernel refuses; those that were set before that are as they were.
 pub fn apply(
     limits: &Limits,
     cgroups: &UnitCgroups,
     schedulers: IoSchedulers,
     allow_unenforced: bool,
-) -> Result<(), LimitError> {
+) -> Result<Applied, LimitError> {
     let (knobs, missing) = knobs(limits, cgroups, schedulers);
     if !missing.is_empty() && !allow_unenforced {
         return Err(LimitError::Unenforceable(missing));
     }
-    // On v1, memory must stay below memory and swap together at every moment: the sum is lifted before
-    // either is set.
-    for knob in &knobs {
-        if let (Value::Swap(_), false) = (knob.value, knob.v2) {
-            set(&Knob { value: Value::Swap(None), ..knob.clone() })?;
+    let mut applied = Applied { before: Vec::new() };
+    match applied.set_all(knobs) {
+        Ok(()) => Ok(applied),
+        Err(error) => {
+            if let Err(left) = applied.undo() {
+                log::error!("{}", crate::error::chain(&left));
+            }
+            Err(error)
         }
     }
-    knobs.iter().try_for_each(set)
+}
+
+/// Limits that were set, and what their files said before.
+#[derive(Debug)]
+pub struct Applied {
+    before: Vec<(Knob, String)>,
+}
+
+impl Applied {
+    fn set_all(&mut self, knobs: Vec<Knob>) -> Result<(), LimitError> {
+        for knob in &knobs {
+            // A weight of bfq has lines for single disks, too; those are not ours.
+            let text = fs::read_to_string(&knob.file).unwrap_or_default();
+            let line = text.lines().next().unwrap_or_default().to_owned();
+            self.before.push((knob.clone(), line));
+        }
+        self.lift()?;
+        knobs.iter().try_for_each(set)
+    }
+
+    /// On v1, memory must stay below memory and swap together at every moment: the sum is lifted before either is set.
+    fn lift(&self) -> Result<(), LimitError> {
+        let sums = self.before.iter().filter(|(knob, _)| matches!(knob.value, Value::Swap(_)) && !knob.v2);
+        sums.map(|(knob, _)| Knob { value: Value::Swap(None), ..knob.clone() })
+            .try_for_each(|knob| set(&knob))
+    }
+
+    /// Makes the files say what they said before.
+    ///
+    /// # Errors
+    /// The first that the kernel refuses; the others are set all the same.
+    pub fn undo(self) -> Result<(), LimitError> {
+        let mut first = self.lift().err();
+        for (knob, text) in self.before.iter().filter(|(_, text)| !text.is_empty()) {
+            if let Err(error) = write(knob, text) {
+                first.get_or_insert(LimitError::Refused {
+                    key: knob.key,
+                    file: knob.file.clone(),
+                    source: error.into(),
+                });
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
 }
 
 fn bytes(limit: Option<u64>) -> i64 {
@@ -354,6 +400,32 @@ mod tests {
 
     fn limits(text: &str) -> Limits {
         toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_taken_back_is_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            ("memory", "memory.max"),
+            ("memory", "memory.high"),
+            ("memory", "memory.swap.max"),
+            ("pids", "pids.max"),
+        ];
+        let cgroups = unit(dir.path(), &[], &files);
+        let read = || files.map(|(_, file)| fs::read_to_string(cgroups.v2.join(file)).unwrap());
+        for (_, file) in files {
+            fs::write(cgroups.v2.join(file), "12345\n").unwrap();
+        }
+        let applied = apply(&limits("memory_max = '1M'\ntasks_max = 10"), &cgroups, NEITHER, false).unwrap();
+        assert_eq!(read()[0], (1 << 20).to_string());
+        applied.undo().unwrap();
+        assert_eq!(read(), ["12345"; 4]);
+        // A file that cannot be written: those before it are as they were.
+        let pids = cgroups.v2.join("pids.max");
+        fs::remove_file(&pids).unwrap();
+        fs::create_dir(&pids).unwrap();
+        apply(&limits("memory_max = '1M'\ntasks_max = 10"), &cgroups, NEITHER, false).unwrap_err();
+        assert_eq!(fs::read_to_string(cgroups.v2.join("memory.max")).unwrap(), "12345");
     }
 
     #[test]

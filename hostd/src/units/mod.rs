@@ -28,7 +28,7 @@ use tenant::{
 
 use self::{
     cgroups::UnitCgroups,
-    limits::IoSchedulers,
+    limits::{Applied, IoSchedulers},
     standalone::Standalone,
     systemd::{Pending, Systemd, UnitReport, properties::EffectiveLimit},
     usage::Usage,
@@ -126,6 +126,14 @@ impl UnitManager {
         }
     }
 
+    /// Waits until the supervisor that a tenant has now is gone, with all that was its own; for ever where it has none.
+    pub async fn ended(&self, name: &TenantName) {
+        match self {
+            Self::Standalone(units) => units.ended(name).await,
+            Self::Systemd(units) => units.ended(name).await,
+        }
+    }
+
     /// What the supervisor of a tenant says, none where it has none.
     pub fn state(&self, name: &TenantName) -> Option<Arc<RunState>> {
         match self {
@@ -216,19 +224,24 @@ impl UnitManager {
         }
     }
 
-    /// Applies limits to a running tenant. With systemd they are only looked at: [`UnitManager::carry`] sets
-    /// them.
+    /// Applies limits to a running tenant; what they were before is the answer. With systemd they are only looked at:
+    /// [`UnitManager::carry`] sets them.
     ///
     /// # Errors
-    /// One cannot be enforced, or the kernel refuses a value.
-    pub fn limit(&self, name: &TenantName, limits: &Limits, allow_unenforced: bool) -> Result<(), UnitError> {
+    /// One cannot be enforced, or the kernel refuses a value; nothing is changed then.
+    pub fn limit(
+        &self,
+        name: &TenantName,
+        limits: &Limits,
+        allow_unenforced: bool,
+    ) -> Result<Option<Applied>, UnitError> {
         match self {
             Self::Standalone(units) => {
                 let cgroups = units.cgroups(name);
                 let schedulers = IoSchedulers::of_host(&cgroups.v2);
-                Ok(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?)
+                Ok(Some(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?))
             }
-            Self::Systemd(units) => units.enforceable(limits, allow_unenforced).map(|_| ()),
+            Self::Systemd(units) => units.enforceable(limits, allow_unenforced).map(|_| None),
         }
     }
 

@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Layout, TenantName,
     kernel::raw::{Program, spawn_in_cgroup},
+    record,
     state::ProcessRef,
 };
 
@@ -82,7 +83,7 @@ fn last_words(layout: &Layout, name: &TenantName) -> PathBuf {
 /// The end of what the supervisor of a tenant said, in one line.
 pub(super) fn read_last_words(layout: &Layout, name: &TenantName) -> String {
     let read = || -> io::Result<String> {
-        let mut file = File::open(last_words(layout, name))?;
+        let mut file = record::open(&last_words(layout, name))?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
         let mut bytes = Vec::new();

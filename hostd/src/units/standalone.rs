@@ -19,7 +19,7 @@ use tenant::{
     kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
     record::{self, Durability},
-    state::{ProcessRef, RunState},
+    state::{Exit, Phase, ProcessRef, RunState},
 };
 use tokio::{io::unix::AsyncFd, sync::watch, task, time::timeout};
 
@@ -139,6 +139,14 @@ impl Standalone {
     /// Whether a tenant has a supervisor.
     pub fn is_running(&self, name: &TenantName) -> bool {
         held(&self.shared.live).contains_key(name)
+    }
+
+    /// Waits until the supervisor that a tenant has now is gone; for ever where it has none.
+    pub async fn ended(&self, name: &TenantName) {
+        match self.live(name) {
+            Some(live) => drop(gone(live.ended.clone()).await),
+            None => std::future::pending().await,
+        }
     }
 
     /// What the last supervisor of a tenant said; read again only when the file is another one.
@@ -289,13 +297,31 @@ fn limit(start: &Start, cgroups: &UnitCgroups) -> Result<(), UnitError> {
     // The disks are looked at only for a tenant that has a weight on them.
     let weighs = start.limits.io_weight.is_some();
     let schedulers = if weighs { IoSchedulers::of_host(&cgroups.v2) } else { IoSchedulers::default() };
-    Ok(limits::apply(&start.limits, cgroups, schedulers, start.allow_unenforced)?)
+    // If the start fails, the cgroups go, and the limits with them.
+    limits::apply(&start.limits, cgroups, schedulers, start.allow_unenforced)?;
+    Ok(())
 }
 
 fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
     match pidfd_send_signal(pidfd, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(UnitError::Io("signal the supervisor", errno.into())),
+    }
+}
+
+/// How a tenant ended, as its supervisor says.
+fn end_of(state: &RunState) -> String {
+    let how = match state.exit {
+        Some(Exit::Code(code)) => format!(", its init exited with code {code}"),
+        Some(Exit::Signal(signal)) => format!(", its init was killed by signal {signal}"),
+        Some(Exit::Poweroff) | None => String::new(),
+    };
+    match state.phase {
+        Phase::Failed => {
+            let why = state.failure.as_ref().map(|failure| format!(": {}", failure.message));
+            format!("has failed{}", why.unwrap_or(how))
+        }
+        _ => format!("has stopped{how}"),
     }
 }
 
@@ -341,8 +367,7 @@ impl Shared {
     /// Writes down where a unit's cgroups are.
     fn note(&self, name: &TenantName, cgroups: &UnitCgroups) -> Result<(), UnitError> {
         let text = serde_json::to_vec(cgroups).unwrap_or_default();
-        record::write(&self.unit_file(name), &text, Durability::Volatile)
-            .map_err(|error| UnitError::Io("write unit.json", std::io::Error::other(error)))
+        record::write(&self.unit_file(name), &text, Durability::Volatile).map_err(UnitError::File)
     }
 
     /// Where a unit's cgroups are, as an earlier hostd wrote down.
@@ -401,7 +426,7 @@ impl Shared {
         let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
         match said {
             Some(state) => {
-                log::info!(TENANT = name.as_str(); "tenant {:?} is {:?}", name.as_str(), state.phase)
+                log::info!(TENANT = name.as_str(); "tenant \"{name}\" {}", end_of(&state))
             }
             None => {
                 log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} died; it was taken down", name.as_str())

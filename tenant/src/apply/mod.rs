@@ -14,6 +14,7 @@ pub use undo::{Undo, everything};
 use std::path::Path;
 
 use crate::{
+    file_error::full,
     kernel::{Kernel, KernelError, LinkError, Payload, image::ImageError, nft::FilterError},
     name::TenantName,
     plan::Plan,
@@ -40,11 +41,13 @@ impl StartError {
 }
 
 /// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, and for an image
-/// whose blocks cannot be checked.
+/// whose blocks cannot be checked, and for a disk that is full.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
-    known.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
+    known
+        .or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
+        .or_else(|| full(error.source.kind()).map(str::to_owned))
 }
 
 fn leftovers(cleanup: &[KernelError]) -> String {

@@ -26,19 +26,37 @@ impl Signal {
     }
 }
 
-impl FromStr for Signal {
-    type Err = ConfigError;
+/// A word that names no signal.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a signal")]
+pub struct InvalidSignal(String);
 
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let refuse = || ConfigError::new("stop_signal", format!("{text:?} is not the name of a signal"));
-        if let Some(offset) = text.strip_prefix("SIGRTMIN+") {
-            let offset: i32 = offset.parse().map_err(|_| refuse())?;
-            return (0..=Self::RTMAX - Self::RTMIN)
-                .contains(&offset)
-                .then_some(Self(Self::RTMIN + offset))
-                .ok_or_else(refuse);
+impl InvalidSignal {
+    /// What a signal looks like.
+    pub const HELP: &'static str = "e.g. SIGHUP, HUP, 1 or SIGRTMIN+4; see signal(7)";
+}
+
+impl FromStr for Signal {
+    type Err = InvalidSignal;
+
+    /// Takes what kill(1) takes: the name, with or without `SIG`, or the number.
+    fn from_str(text: &str) -> Result<Self, InvalidSignal> {
+        let refuse = || InvalidSignal(text.to_owned());
+        let name = text.to_ascii_uppercase();
+        let name = name.strip_prefix("SIG").unwrap_or(&name);
+        let real_time = |number: i32| (Self::RTMIN..=Self::RTMAX).contains(&number).then_some(Self(number));
+        if let Ok(number) = name.parse::<i32>() {
+            let known = nix::sys::signal::Signal::try_from(number).ok().map(|signal| Self(signal as i32));
+            return known.or_else(|| real_time(number)).ok_or_else(refuse);
         }
-        nix::sys::signal::Signal::from_str(text).map(|signal| Self(signal as i32)).map_err(|_| refuse())
+        if let Some(offset) = name.strip_prefix("RTMIN") {
+            let offset = if offset.is_empty() { "+0" } else { offset };
+            let offset = offset.strip_prefix('+').and_then(|offset| offset.parse::<u8>().ok());
+            return offset.and_then(|offset| real_time(Self::RTMIN + i32::from(offset))).ok_or_else(refuse);
+        }
+        nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
+            .map(|signal| Self(signal as i32))
+            .map_err(|_| refuse())
     }
 }
 
@@ -311,7 +329,11 @@ impl Tenant {
             )?,
             init: argv("init", merged.init)?,
             env: merged.env,
-            stop_signal: merged.stop_signal.map(|signal| signal.parse()).transpose()?,
+            stop_signal: merged
+                .stop_signal
+                .map(|signal| signal.parse())
+                .transpose()
+                .map_err(|error: InvalidSignal| ConfigError::new("stop_signal", error.to_string()))?,
             stop_timeout: seconds("stop_timeout_sec", merged.stop_timeout_sec, 90)?,
             start_timeout: seconds("start_timeout_sec", merged.start_timeout_sec, 90)?,
             ready: merged.ready,
@@ -409,5 +431,25 @@ mod tests {
         assert_eq!((tenant.hostname.as_str(), tenant.ttys), ("alice", 6));
         assert_eq!("SIGRTMIN+3".parse::<Signal>().unwrap().number(), 37);
         assert_eq!("SIGRTMIN+3".parse::<Signal>().unwrap().to_string(), "SIGRTMIN+3");
+    }
+
+    #[test]
+    fn a_signal_is_spelled_as_for_kill() {
+        for (text, number) in [
+            ("SIGKILL", 9),
+            ("KILL", 9),
+            ("kill", 9),
+            ("9", 9),
+            ("SIGRTMIN", 34),
+            ("RTMIN+4", 38),
+            ("SIGRTMIN+30", 64),
+            ("37", 37),
+        ] {
+            assert_eq!(text.parse::<Signal>().map(Signal::number), Ok(number), "{text}");
+        }
+        for text in ["", "SIG", "SIGNOTHING", "0", "-9", "65", "32", "SIGRTMIN+31", "RTMIN-1", "RTMIN+-1"] {
+            let error = text.parse::<Signal>().unwrap_err();
+            assert_eq!(error.to_string(), format!("{text:?} is not a signal"));
+        }
     }
 }

@@ -76,9 +76,10 @@ impl Supervisor {
             // What cannot be written at all is better known before the start than after.
             state.write(&self.layout.run_state(&self.name))?;
         }
-        // What a later edit differs from; without it less can be told, and nothing else is lost.
+        // What a later edit differs from; without it less can be told, and nothing else is lost. The file itself may
+        // be for root alone.
         let _ = record::read(&self.layout.tenant_config(&self.name)).and_then(|text| {
-            record::write(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
+            record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
         });
         self.tell_status();
         let plan = self.plan.insert(plan);

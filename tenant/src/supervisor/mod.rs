@@ -64,7 +64,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     apply::{StartError, remedy},
-    file_error::FileError,
+    file_error::{FileError, full},
     kernel::{KernelError, Linux},
     layout::Layout,
     load::LoadPlanError,
@@ -189,7 +189,8 @@ impl RunError {
             }
             Self::Start(error) => Some(error.help().unwrap_or_else(|| start_help(error.step).to_owned())),
             Self::Unprepared { help, .. } => help.clone(),
-            Self::File(_) | Self::Io { .. } => None,
+            Self::File(error) => full(error.kind()).map(str::to_owned),
+            Self::Io { source, .. } => full(source.kind()).map(str::to_owned),
         }
     }
 

@@ -74,7 +74,7 @@ fn what_is_not_wanted_any_more_is_given_back_and_comes_last() {
     made(&store, "dave", &[LAN]);
     drop(store);
     let store = trial.open();
-    store.destroy(&name("dave")).unwrap();
+    store.destroy(&name("dave")).unwrap().wait().unwrap();
     made(&store, "erin", &[LAN]);
     assert_eq!(leased(&store, "erin"), ["192.168.7.6"]);
     // A running tenant speaks with its addresses until it is started anew.
@@ -113,13 +113,12 @@ fn a_crash_between_record_and_file_loses_no_address() {
     let trial = trial();
     let store = trial.open();
     made(&store, "alice", &[LAN]);
-    // The file cannot be written: what the record says must do for the old one and for the new one.
-    let temporary = trial.layout.tenant_configs().join(format!(".alice.toml.{}.tmp", std::process::id()));
-    fs::create_dir(&temporary).unwrap();
+    let file = fs::read_to_string(trial.layout.tenant_config(&name("alice"))).unwrap();
+    // What the record says while it is written must do for the old file and for the new one.
     let new = "nic=[{mode=\"routed\",pool=\"public\"}]";
-    set(&store, "alice", &[new], false).unwrap_err();
-    fs::remove_dir(&temporary).unwrap();
+    set(&store, "alice", &[new], true).unwrap();
     drop(store);
+    fs::write(trial.layout.tenant_config(&name("alice")), file).unwrap();
     let store = trial.open();
     assert_eq!(leased(&store, "alice"), ["203.0.113.1", "2001:db8:7::1", "192.168.7.2"]);
     start(&store, "alice").unwrap();
@@ -300,7 +299,7 @@ fn no_address_is_ever_two_tenants() {
         let exists = store.record(&name(&tenant)).is_ok();
         let (kind, result) = match (random(8), exists) {
             (_, false) => (0, store.create(&name(&tenant), &with(&[nic])).map(drop)),
-            (0, true) => (1, store.destroy(&name(&tenant))),
+            (0, true) => (1, store.destroy(&name(&tenant)).and_then(Leaving::wait)),
             (1..=3, true) => (2, start(&store, &tenant).map(drop)),
             (number, true) => (3, set(&store, &tenant, &[nic], number > 5).map(drop)),
         };

@@ -37,7 +37,7 @@ use tenant::{
     state::{ProcessRef, RunState},
     supervisor::control::{Client, ControlError, Request},
 };
-use tokio::task;
+use tokio::{io::unix::AsyncFd, task};
 use utoipa::ToSchema;
 
 use self::{
@@ -194,6 +194,18 @@ impl Systemd {
     /// Whether a tenant has a supervisor.
     pub fn is_running(&self, name: &TenantName) -> bool {
         self.live(name).is_some()
+    }
+
+    /// Waits until the supervisor that a tenant has now has ended; for ever where it has none, or cannot be watched.
+    pub async fn ended(&self, name: &TenantName) {
+        let pidfd = self.live(name).and_then(|live| live.pidfd.try_clone().ok());
+        #[expect(deprecated, reason = "it owns the descriptor, which is the same until both are dropped")]
+        let pidfd = pidfd.and_then(|pidfd| AsyncFd::new(pidfd).ok());
+        match pidfd {
+            // A pidfd is readable once its process has ended, see pidfd_open(2).
+            Some(pidfd) => drop(pidfd.readable().await.map(|mut ready| ready.retain_ready())),
+            None => std::future::pending().await,
+        }
     }
 
     /// What the last supervisor of a tenant said.

@@ -215,25 +215,30 @@ pub fn finish(mut change: Change) -> Result<()> {
     }
 }
 
-/// Changes what is known of a running tenant: its group, its rate, its forwards.
+/// Changes what is known of a running tenant: its group, its rate, its forwards. What was known before is the
+/// answer, where that was something else.
 ///
 /// # Errors
 /// As [`finish`]; nothing is changed then.
-pub fn change(host: &HostFilter, name: &TenantName, edit: impl FnOnce(&mut TenantFilter)) -> Result<()> {
+pub fn change(
+    host: &HostFilter,
+    name: &TenantName,
+    edit: impl FnOnce(&mut TenantFilter),
+) -> Result<Option<TenantFilter>> {
     let mut lock = Some(Lock::shared(host)?);
-    let Some(mut known) = read_record(host, name)? else { return Ok(()) };
-    let Some(now) = known.last().cloned() else { return Ok(()) };
+    let Some(mut known) = read_record(host, name)? else { return Ok(None) };
+    let Some(now) = known.last().cloned() else { return Ok(None) };
     let mut next = now.clone();
     edit(&mut next);
     if next == now && known.len() == 1 {
-        return Ok(());
+        return Ok(None);
     }
     // Both until it is done: whoever takes this tenant out meanwhile removes what there is of either.
     known.push(next.clone());
     write_record(host, &known)?;
     let result = settle(host, &next, &mut lock);
-    write_record(host, &[if result.is_ok() { next } else { now }])?;
-    result
+    write_record(host, &[if result.is_ok() { next } else { now.clone() }])?;
+    result.map(|()| Some(now))
 }
 
 fn failed(table: &str, error: io::Error) -> KernelError {

@@ -1,0 +1,83 @@
+//! What a new configuration changes at once where its tenant runs: limits, and what the packet filter holds. Taken
+//! back unless it is kept, so that a change which fails changes nothing.
+
+use std::sync::Arc;
+
+use tenant::{Tenant, TenantName, plan::TenantFilter};
+
+use crate::{
+    filter,
+    host::{Host, Result},
+    units::limits::Applied,
+};
+
+/// A change of a tenant that runs; none of one that does not.
+pub(crate) struct LiveChange<'a> {
+    host: &'a Arc<Host>,
+    name: &'a TenantName,
+    after: &'a Tenant,
+    limits: Option<Applied>,
+    filter: Option<TenantFilter>,
+    is_running: bool,
+    is_kept: bool,
+}
+
+impl<'a> LiveChange<'a> {
+    /// Looks whether the limits can be enforced, and sets them and what the filter holds where the tenant runs.
+    /// `before` is what it has by its file; none where that is not known.
+    ///
+    /// # Errors
+    /// A limit cannot be enforced, or a port of the host leads elsewhere; nothing is changed then.
+    pub(crate) fn begin(
+        host: &'a Arc<Host>,
+        name: &'a TenantName,
+        before: Option<&Tenant>,
+        after: &'a Tenant,
+        allow_unenforced: bool,
+    ) -> Result<Self> {
+        let is_running = host.units().is_running(name);
+        let mut change = Self { host, name, after, limits: None, filter: None, is_running, is_kept: false };
+        let limits_differ = before.is_none_or(|before| before.limits != after.limits);
+        if limits_differ && (is_running || host.units().starts_with_host()) {
+            change.limits = host.units().limit(name, &after.limits, allow_unenforced)?;
+        }
+        if is_running {
+            change.filter = host.filter().change(host.store(), name, after)?;
+        }
+        Ok(change)
+    }
+
+    /// The file says the same now.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+        if self.is_running
+            // Once more: it may have rebooted in between, with what its file said then.
+            && let Err(failure) = self.host.filter().change(self.host.store(), self.name, self.after)
+        {
+            log::warn!("tenant \"{}\": {failure}", self.name);
+        }
+    }
+
+    /// Whether two configurations differ in nothing but what takes effect at once.
+    pub(crate) fn is_all(before: &Tenant, after: &Tenant) -> bool {
+        filter::is_live_change(&Tenant { limits: after.limits.clone(), ..before.clone() }, after)
+    }
+}
+
+impl Drop for LiveChange<'_> {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        // In reverse. The failure that led here is told; one of these is only logged.
+        if let Some(before) = self.filter.take()
+            && let Err(failure) = self.host.filter().put_back(self.host.store(), self.name, &before)
+        {
+            log::error!("tenant \"{}\" keeps its new rate, group and ports: {failure}", self.name);
+        }
+        if let Some(Err(error)) = self.limits.take().map(Applied::undo) {
+            let reason = crate::error::chain(&error);
+            log::error!("tenant \"{}\" keeps some of its new limits: {reason}", self.name);
+        }
+    }
+}
