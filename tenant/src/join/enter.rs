@@ -164,8 +164,9 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
         (Streams::NewTty { .. }, None) => return Err((Step::OpenTerminal, libc::EIO)),
     };
     let image = Image::new(command, &user).map_err(at(Step::Execute))?;
-    confine::apply(security).map_err(at(Step::Confine))?;
+    confine::bind(security).map_err(at(Step::Confine))?;
     become_user(user.uid, user.gid, &groups).map_err(at(Step::BecomeUser))?;
+    confine::shed(security).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
     let last = Last { fds, is_terminal: !matches!(streams, Streams::Pipes(_)), image, channel };
     match adopter {

@@ -144,14 +144,13 @@ pub fn mount_setattr(
 /// set-user-ID programs inside; the caller needs CAP_SYS_ADMIN in its user namespace.
 ///
 /// # Errors
-/// The kernel's.
-pub fn seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()> {
+/// The kernel's; `EACCES` without that capability.
+pub fn seccomp(program: &[libc::sock_filter]) -> io::Result<()> {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        filter: program.as_ptr().cast_mut().cast(),
+        filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: `filter` points at `len` instructions of the layout of struct sock_filter (seccompiler
-    // declares its type repr(C) with the kernel's fields); the kernel copies them during the call.
+    // SAFETY: `filter` points at `len` instructions, which the kernel only reads, during the call.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
