@@ -5,6 +5,7 @@
 //! every image.
 
 mod act;
+mod call;
 mod frames;
 mod see;
 mod traffic;
@@ -33,6 +34,8 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("pump", &["ADDRESS", "PORT", "MILLISECONDS"], |args| {
         traffic::pump(&args[0], number(&args[1])?, number(&args[2])?)
     }),
+    ("call", &["ARCH:NUMBER:ARGUMENT,…"], |args| call::one(&args[0])),
+    ("calls", &["CALL CALL…"], |args| call::each(&args[0])),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];
 
