@@ -1,6 +1,6 @@
 //! System calls that every tenant is refused and one tenant may be allowed.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// The others of the table in [`crate::plan`] cannot be had: they would reach the host or its other tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum AllowedCall {
     /// add_key(2), with `keyctl` for programs that keep secrets in the kernel.
     AddKey,
@@ -59,5 +59,55 @@ impl AllowedCall {
 impl fmt::Display for AllowedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// The name of a system call that no tenant can be allowed, or of none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a system call that a tenant can be allowed; these are: {names}", names = names())]
+pub struct NotAllowed(String);
+
+fn names() -> String {
+    AllowedCall::ALL.map(AllowedCall::name).join(", ")
+}
+
+impl FromStr for AllowedCall {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        let found = Self::ALL.into_iter().find(|call| call.name() == text);
+        found.ok_or_else(|| NotAllowed(text.chars().take(64).collect()))
+    }
+}
+
+impl TryFrom<String> for AllowedCall {
+    type Error = NotAllowed;
+
+    fn try_from(text: String) -> Result<Self, NotAllowed> {
+        text.parse()
+    }
+}
+
+impl From<AllowedCall> for String {
+    fn from(call: AllowedCall) -> Self {
+        call.name().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_cannot_be_allowed_is_told_those_that_can() {
+        for call in AllowedCall::ALL {
+            assert_eq!(call.name().parse(), Ok(call));
+        }
+        let error = "bpf".parse::<AllowedCall>().unwrap_err().to_string();
+        assert!(error.starts_with("\"bpf\" is not a system call") && error.contains("io_setup"), "{error}");
+        let fragment = crate::config::parse_toml::<crate::config::Fragment>(
+            "allow_syscalls = [\"keyctl\", \"kexec_load\"]",
+        );
+        assert!(fragment.unwrap_err().to_string().contains("kexec_load"));
     }
 }

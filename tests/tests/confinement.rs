@@ -164,7 +164,10 @@ fn pages_of_the_image_stay_in_memory_when_a_tenant_would_drop_them() {
     alice.says(&format!("cat /{file} > /dev/null"));
     assert!(resident() > 0, "it was read");
     alice.says(&format!("dd if=/{file} iflag=nocache count=0 status=none"));
-    assert!(resident() > 0, "a tenant dropped pages of the image");
+    assert!(resident() > 0, "a tenant dropped pages of the image by posix_fadvise");
+    alice.bring_probe();
+    assert!(alice.exec(&["/root/probe", "page-out", &format!("/{file}")]).ok().stdout.contains("advised"));
+    assert!(resident() > 0, "a tenant dropped pages of the image by madvise");
 }
 
 #[test]

@@ -209,6 +209,8 @@ const DENIED: &[(&str, Answer, &[Condition], &str)] = {
     ("vmsplice",           NotPermitted,   &[], "lends page-cache pages to pipes"),
     ("cachestat",          NotImplemented, &[], "tells what others read of the shared image"),
     ("fadvise64",          Done, &[is("advice", 3, "POSIX_FADV_DONTNEED", 4)], "drops pages of the shared image from memory"),
+    ("madvise",            Done, &[is("advice", 2, "MADV_PAGEOUT", 21)], "drops pages of the shared image from memory"),
+    ("process_madvise",    Done, &[is("advice", 3, "MADV_PAGEOUT", 21)], "drops pages of the shared image from memory"),
     ("sync",               Done, &[], "writes what all tenants have pending; fsync is the tenant's own"),
     ("socket",             NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or has no namespaces"),
     ("socketpair",         NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or has no namespaces"),

@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::{
+    fs::File,
     io,
+    num::NonZeroUsize,
     process::{Command, Stdio},
     str::FromStr,
 };
@@ -106,4 +108,22 @@ pub(super) fn one(text: &str) -> io::Result<()> {
         Ok(errno @ 1..4096) => super::say(&format!("{:?}", Errno::from_raw(errno))),
         _ => super::say(&result.to_string()),
     }
+}
+
+/// Maps a file, reads a byte of each page, and advises the kernel to take the pages out of memory.
+pub(super) fn page_out(path: &str) -> io::Result<()> {
+    use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
+
+    let file = File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let length = NonZeroUsize::new(length).ok_or(io::ErrorKind::UnexpectedEof)?;
+    // SAFETY: a new mapping at a place that the kernel chooses; it is this function's own until the program
+    // ends, and the file is one that nothing writes to.
+    let pages = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, &file, 0) }?;
+    // SAFETY: as many bytes as were mapped.
+    let bytes = unsafe { std::slice::from_raw_parts(pages.cast::<u8>().as_ptr(), length.get()) };
+    let sum = bytes.iter().step_by(4096).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    // SAFETY: the mapping above; this advice changes no byte of it.
+    unsafe { madvise(pages, length.get(), MmapAdvise::MADV_PAGEOUT) }?;
+    super::say(&format!("advised {sum}"))
 }
