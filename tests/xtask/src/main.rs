@@ -8,6 +8,7 @@ mod demo;
 mod native;
 mod packages;
 mod programs;
+mod services;
 mod sh;
 mod test;
 mod vm;

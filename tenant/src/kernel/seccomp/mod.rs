@@ -16,12 +16,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, sock_filter};
+use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO};
 
 use self::{
     arch::{Arch, Call, HOSTS},
     bpf::{Is, Piece},
 };
+use super::raw::Instruction;
 use crate::plan::{Answer, Condition, Deny, SecurityPlan, Test};
 
 /// Offsets in `struct seccomp_data`.
@@ -33,13 +34,13 @@ const ARGUMENTS: u32 = 16;
 const NO_CALL: u32 = u32::MAX;
 
 /// The program for this host's architecture.
-pub(super) fn compile(plan: &SecurityPlan) -> Vec<sock_filter> {
+pub(super) fn compile(plan: &SecurityPlan) -> Vec<Instruction> {
     let host = HOSTS.iter().find(|(name, _)| *name == std::env::consts::ARCH);
     let (_, architectures) = host.expect("Tenantry is not made for this architecture");
     compile_for(plan, architectures)
 }
 
-fn compile_for(plan: &SecurityPlan, architectures: &[&Arch]) -> Vec<sock_filter> {
+fn compile_for(plan: &SecurityPlan, architectures: &[&Arch]) -> Vec<Instruction> {
     let known = architectures.iter().rev().fold(refuse(Answer::NotImplemented), |others, arch| {
         Piece::branch(Is::Equal, arch.audit, calls_of(arch, plan), others)
     });

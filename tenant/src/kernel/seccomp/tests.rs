@@ -1,6 +1,6 @@
 //! The shipped table, compiled and run by an interpreter of classic BPF.
 
-use libc::{EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, sock_filter};
+use libc::{EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT};
 
 use super::{
     arch::{Arch, HOSTS},
@@ -22,14 +22,14 @@ impl Data {
         match offset {
             0 => self.number,
             4 => self.arch,
-            16.. if offset % 8 == 0 => self.args[(offset as usize - 16) / 8] as u32,
+            16.. if offset.is_multiple_of(8) => self.args[(offset as usize - 16) / 8] as u32,
             _ => panic!("no argument's low word is at {offset}"),
         }
     }
 }
 
 /// Runs a program; what it returns, and how many instructions that took.
-fn run(program: &[sock_filter], data: &Data) -> (u32, usize) {
+fn run(program: &[Instruction], data: &Data) -> (u32, usize) {
     let (mut accumulator, mut at) = (0, 0);
     for count in 1.. {
         let one = program.get(at).expect("a program ends with a return");
@@ -50,7 +50,7 @@ fn run(program: &[sock_filter], data: &Data) -> (u32, usize) {
 }
 
 /// The answer to a call: none if it is allowed, else the errno.
-fn errno(program: &[sock_filter], data: &Data) -> Option<i32> {
+fn errno(program: &[Instruction], data: &Data) -> Option<i32> {
     match run(program, data).0 {
         SECCOMP_RET_ALLOW => None,
         value if value & !0xffff == SECCOMP_RET_ERRNO => Some((value & 0xffff) as i32),
@@ -85,7 +85,7 @@ fn matching(call: &arch::Call, deny: &Deny) -> [u64; 6] {
 }
 
 /// Every architecture with the program of its host.
-fn programs(plan: &SecurityPlan) -> Vec<(&'static Arch, Vec<sock_filter>)> {
+fn programs(plan: &SecurityPlan) -> Vec<(&'static Arch, Vec<Instruction>)> {
     let of = |host: [&'static Arch; 2]| host.map(|arch| (arch, compile_for(plan, &host)));
     HOSTS.iter().flat_map(|(_, host)| of(*host)).collect()
 }

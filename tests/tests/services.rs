@@ -1,0 +1,112 @@
+//! Real services from Debian's packages, each under its own unit, in one tenant of its own system.
+//!
+//! What works, what needs a key and what cannot be had is told in `docs/reference/services.md`.
+
+use std::time::Duration;
+
+use tenantry_tests::{Host, Tenant, poll};
+
+/// Whether the image with the services was built: that needs a mirror of Debian.
+fn has_services(host: &Host) -> bool {
+    let is_there = host.path("var/lib/tenantry/images/services").exists();
+    if !is_there {
+        eprintln!("SKIPPED: there is no image \"services\": no mirror had its packages");
+    }
+    is_there
+}
+
+/// Asks a service that may still be starting until it answers.
+fn answers(tenant: &Tenant<'_>, question: &str, wanted: &str) {
+    let mut last = String::new();
+    poll::within(Duration::from_secs(40), &format!("{question} answers {wanted:?}"), || {
+        let said = tenant.shell(question).output();
+        last = format!("{}{}", said.stdout, said.stderr);
+        last.contains(wanted).then_some(())
+    });
+}
+
+/// A server and its client in one program, with files read by the pool of threads.
+const NODE: &str = r#"
+const fs = require("fs"), http = require("http");
+const server = http.createServer(async (_, answer) => answer.end(await fs.promises.readFile("/etc/hostname")));
+server.listen(0, () => http.get({ port: server.address().port }, (answer) => {
+    answer.on("data", (text) => { console.log("served " + text); process.exit(0); });
+}));
+"#;
+
+#[test]
+fn databases_web_servers_java_node_and_podman_run_as_debian_has_them() {
+    let host = Host::start();
+    if !has_services(&host) {
+        return;
+    }
+    let alice = host.create("alice", &["--image", "services", "--profile", "os"]);
+    // Overlays do not lie on overlays: images of containers need another filesystem.
+    alice.ctl("set", &["dirs.\"/var/lib/containers\"={ tmpfs = \"64M\" }"]).ok();
+    alice.start();
+    assert_eq!(alice.says("systemctl is-system-running --wait"), "running");
+
+    answers(&alice, "mariadb --skip-column-names --execute 'select 40 + 2'", "42");
+    let table = "create table t (n int) engine = innodb; insert into t values (7); select n + 1 from t";
+    answers(
+        &alice,
+        &format!("mariadb --skip-column-names --execute 'create database d; use d; {table}'"),
+        "8",
+    );
+    answers(&alice, "su postgres -c 'psql --tuples-only --command \"select 40 + 2\"'", "42");
+    answers(
+        &alice,
+        "su postgres -c 'psql --command \"create table t as select 7; checkpoint\"'",
+        "CHECKPOINT",
+    );
+    answers(&alice, "redis-cli set colour green; redis-cli get colour; redis-cli bgsave", "green");
+    let get = |port: u16| format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -q 2 127.0.0.1 {port} | head -1");
+    answers(&alice, &get(80), "200 OK");
+    // Tomcat, on OpenJDK.
+    answers(&alice, &get(8080), "200");
+    alice.shell("cat > /root/serve.js").stdin(NODE).ok();
+    answers(&alice, "node /root/serve.js", "served alice");
+
+    for unit in ["mariadb", "postgresql@15-main", "redis-server", "nginx", "tomcat10", "podman.socket"] {
+        assert_eq!(alice.says(&format!("systemctl is-active {unit}")), "active", "{unit}");
+    }
+    // What the filter refuses they do in another way, and say so at most.
+    let log =
+        alice.says("journalctl --boot --unit mariadb --unit 'postgresql*' --unit redis-server --no-pager");
+    for word in ["Function not implemented", "Bad system call", "fatal", "FATAL"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+
+    alice
+        .says("mkdir -p /root/tree/bin && cp /bin/busybox /root/tree/bin && ln -s busybox /root/tree/bin/sh");
+    alice.says("tar --create --directory /root/tree . | podman import --quiet - tiny");
+    // Without a limit of processes: this host's cgroup v2 may have no controllers.
+    let run = "podman run --rm --pids-limit 0";
+    assert_eq!(alice.says(&format!("{run} tiny sh -c 'echo here $$'")), "here 1");
+    assert_eq!(alice.says(&format!("{run} --network none --rootfs /root/tree sh -c 'echo bare'")), "bare");
+    assert_eq!(alice.says("systemctl --failed --no-legend --plain"), "");
+}
+
+/// Lines of the kernel's log about system calls that ended a program.
+fn killed_by_a_filter() -> usize {
+    let log = tenantry_tests::Run::new("dmesg", [""; 0]).ok().stdout;
+    log.lines().filter(|line| line.contains("type=1326") && line.contains("hello")).count()
+}
+
+#[test]
+fn programs_of_32_bits_run_and_leave_no_line_in_the_hosts_log() {
+    let host = Host::start();
+    if !has_services(&host) {
+        return;
+    }
+    let alice = host.boot("alice", &["--image", "services"]);
+    let before = killed_by_a_filter();
+    assert_eq!(alice.says("hello"), "Hello, world!");
+    // ELFCLASS32
+    assert_eq!(
+        alice.says("od --address-radix=n --format=u1 --skip-bytes=4 --read-bytes=1 /usr/bin/hello"),
+        "1"
+    );
+    assert_eq!(alice.says("LC_ALL=C ldd /usr/bin/hello | grep --count i386-linux-gnu"), "1");
+    assert_eq!(killed_by_a_filter(), before);
+}
