@@ -103,10 +103,24 @@ fn programs_of_32_bits_run_and_leave_no_line_in_the_hosts_log() {
     let before = killed_by_a_filter();
     assert_eq!(alice.says("hello"), "Hello, world!");
     // ELFCLASS32
-    assert_eq!(
-        alice.says("od --address-radix=n --format=u1 --skip-bytes=4 --read-bytes=1 /usr/bin/hello"),
-        "1"
-    );
+    let class = "od --address-radix=n --format=u1 --skip-bytes=4 --read-bytes=1";
+    let is_32_bit = |program: &str| alice.says(&format!("{class} {program}")).trim() == "1";
+    assert!(is_32_bit("/usr/bin/hello") && is_32_bit("/usr/bin/nc.traditional"));
     assert_eq!(alice.says("LC_ALL=C ldd /usr/bin/hello | grep --count i386-linux-gnu"), "1");
     assert_eq!(killed_by_a_filter(), before);
+}
+
+#[test]
+fn sockets_of_32_bit_programs_are_refused_unless_the_tenant_is_allowed_them() {
+    let host = Host::start();
+    if !has_services(&host) {
+        return;
+    }
+    let alice = host.boot("alice", &["--image", "services"]);
+    let get = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc.traditional -q 2 127.0.0.1 80 | head -1";
+    let said = alice.shell(get).output();
+    assert!(said.stdout.is_empty() && said.stderr.contains("Function not implemented"), "{said:?}");
+    alice.ctl("set", &["allow_syscalls=[\"socketcall\"]"]).ok();
+    alice.ctl("restart", &[]).ok();
+    answers(&alice, get, "200 OK");
 }

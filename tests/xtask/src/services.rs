@@ -15,6 +15,7 @@ const PACKAGES: &[&str] = &[
     "hello:i386",
     "mariadb-server",
     "netcat-openbsd",
+    "netcat-traditional:i386",
     "nginx-light",
     "nodejs",
     "openvpn",
