@@ -124,3 +124,60 @@ fn sockets_of_32_bit_programs_are_refused_unless_the_tenant_is_allowed_them() {
     alice.ctl("restart", &[]).ok();
     answers(&alice, get, "200 OK");
 }
+
+#[test]
+#[ignore = "needs the keys `tun` and `fuse`"]
+fn a_vpn_over_tun_carries_packets_between_two_tenants() {
+    let host = Host::start();
+    if !has_services(&host) {
+        return;
+    }
+    let tenants = ["alice", "bob"].map(|name| {
+        let tenant = host.create(name, &["--image", "services"]);
+        tenant.ctl("set", &["tun=true", "group=vpn"]).ok();
+        tenant.start();
+        tenant
+    });
+    let [alice, bob] = &tenants;
+    alice.says("openvpn --genkey secret /root/key");
+    bob.shell("cat > /root/key").stdin(alice.says("cat /root/key")).ok();
+    let address = |tenant: &Tenant<'_>| {
+        let words = tenant.says("ip -4 -brief address show eth0");
+        let address = words.split_ascii_whitespace().nth(2).and_then(|cidr| cidr.split('/').next());
+        address.unwrap_or_else(|| panic!("{words} has no address")).to_owned()
+    };
+    for (tenant, own, peer, remote) in
+        [(alice, "10.9.8.1", "10.9.8.2", address(bob)), (bob, "10.9.8.2", "10.9.8.1", address(alice))]
+    {
+        tenant.says(&format!(
+            "openvpn --dev tun --cipher AES-256-CBC --secret /root/key --ifconfig {own} {peer} \
+             --remote {remote} --daemon vpn --log /root/vpn.log"
+        ));
+    }
+    answers(alice, "ping -c 1 -W 1 10.9.8.2", "1 received");
+    assert!(bob.says("ip -brief link show type tun").contains("tun0"));
+}
+
+#[test]
+#[ignore = "needs the keys `tun` and `fuse`"]
+fn sshfs_mounts_what_ssh_serves() {
+    let host = Host::start();
+    if !has_services(&host) {
+        return;
+    }
+    let alice = host.create("alice", &["--image", "services"]);
+    alice.ctl("set", &["fuse=true"]).ok();
+    alice.start();
+    alice.says(
+        "systemctl start ssh; mkdir -p -m 700 /root/.ssh; ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519; \
+         cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys; echo served > /srv/file; mkdir -p /root/remote",
+    );
+    answers(
+        &alice,
+        "sshfs -o StrictHostKeyChecking=accept-new root@localhost:/srv /root/remote && cat /root/remote/file",
+        "served",
+    );
+    assert_eq!(alice.says("stat --file-system --format %T /root/remote"), "fuseblk");
+    alice.says("fusermount3 -u /root/remote");
+    assert_eq!(alice.shell("cat /root/remote/file").output().code(), 1);
+}
