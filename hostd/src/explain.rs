@@ -152,6 +152,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
         devices,
         line("drop_capabilities", words(&tenant.drop_capabilities), source!(drop_capabilities, Default)),
+        allowed_calls(tenant, source!(allow_syscalls, Default)),
         line("dns", words(&servers), source!(dns, Host)),
         line("dns_search", words(&tenant.dns_search), source!(dns_search, Default)),
     ];
@@ -171,6 +172,11 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         lines.push(nic_line);
     }
     lines
+}
+
+fn allowed_calls(tenant: &Tenant, source: Source) -> Explained {
+    let names: Vec<String> = tenant.allow_syscalls.iter().map(ToString::to_string).collect();
+    line("allow_syscalls", words(&names), source)
 }
 
 fn or_none(value: Option<impl ToString>) -> String {

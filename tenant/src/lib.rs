@@ -41,6 +41,7 @@ pub mod profile;
 pub mod record;
 pub mod state;
 pub mod supervisor;
+pub mod syscall;
 
 pub use allocation::Allocation;
 pub use config::Tenant;

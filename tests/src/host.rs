@@ -17,7 +17,8 @@ use crate::{Elsewhere, Namespace, Run, Tenant, poll};
 
 /// Directory of the programs under test.
 pub const BIN_DIR: &str = "TENANTRY_TEST_BIN";
-/// A root whose image store holds the images `debian`, `busybox` and `bird`.
+/// A root whose image store holds the images `debian`, `busybox` and `bird`, and `services` where a mirror
+/// has its packages.
 pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
 /// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
 pub const TMP: &str = "TENANTRY_TEST_TMP";

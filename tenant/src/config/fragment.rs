@@ -12,6 +12,7 @@ use crate::{
     limits::{ByteSize, CpuQuota, Limits, Weight},
     net::{BitRate, Cidr, Forwards, LinkName, Mac, Route},
     path::TenantPath,
+    syscall::AllowedCall,
 };
 
 /// A tenant file or a profile file: every key is optional.
@@ -129,6 +130,9 @@ pub struct Fragment {
     /// Capabilities it does not have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_capabilities: Option<Vec<String>>,
+    /// System calls that it may use although tenants are refused them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_syscalls: Option<Vec<AllowedCall>>,
     /// Environment of init.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -252,6 +256,7 @@ impl Fragment {
             dns_search: over.dns_search.or(self.dns_search),
             devices: over.devices.or(self.devices),
             drop_capabilities: over.drop_capabilities.or(self.drop_capabilities),
+            allow_syscalls: over.allow_syscalls.or(self.allow_syscalls),
             env,
             sysctl,
             dirs,

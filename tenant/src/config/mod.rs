@@ -23,6 +23,7 @@ use crate::{
     name::TenantName,
     net::{BitRate, Forward},
     path::TenantPath,
+    syscall::AllowedCall,
 };
 
 /// The kind of use a tenant is made for; a profile is of one kind.
@@ -137,4 +138,6 @@ pub struct Tenant {
     pub devices: Option<Vec<DeviceRule>>,
     /// Capabilities that it does not have, besides those that no tenant has, see capabilities(7).
     pub drop_capabilities: Vec<String>,
+    /// System calls that it may use although tenants are refused them.
+    pub allow_syscalls: Vec<AllowedCall>,
 }

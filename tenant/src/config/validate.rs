@@ -363,6 +363,7 @@ impl Tenant {
             sysctl: merged.sysctl,
             devices: merged.devices,
             drop_capabilities: capabilities(merged.drop_capabilities.unwrap_or_default())?,
+            allow_syscalls: merged.allow_syscalls.unwrap_or_default(),
             name,
         };
         check_dirs(&tenant)?;

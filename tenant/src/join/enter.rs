@@ -8,6 +8,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use caps::{CapSet, CapsHashSet};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
@@ -164,8 +165,8 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
         (Streams::NewTty { .. }, None) => return Err((Step::OpenTerminal, libc::EIO)),
     };
     let image = Image::new(command, &user).map_err(at(Step::Execute))?;
-    confine::apply(security).map_err(at(Step::Confine))?;
-    become_user(user.uid, user.gid, &groups).map_err(at(Step::BecomeUser))?;
+    become_user_for_good(&user, &groups).map_err(at(Step::BecomeUser))?;
+    confine(security, &user).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
     let last = Last { fds, is_terminal: !matches!(streams, Streams::Pipes(_)), image, channel };
     match adopter {
@@ -259,6 +260,28 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     setresuid(uid, uid, uid)?;
     prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(())
+}
+
+/// Like [`become_user`], with the capabilities still there that [`confine`] needs. The other order would keep a
+/// tenant whose root may not change its ids from being entered.
+fn become_user_for_good(user: &User, groups: &[u32]) -> io::Result<()> {
+    prctl::set_keepcaps(true)?;
+    become_user(user.uid, user.gid, groups)?;
+    prctl::set_keepcaps(false)?;
+    let permitted = caps::read(None, CapSet::Permitted).map_err(io::Error::other)?;
+    caps::set(None, CapSet::Effective, &permitted).map_err(io::Error::other)
+}
+
+/// Gives up everything that is not the tenant's, and what a change of ids would have taken from another user
+/// than root.
+fn confine(security: &SecurityPlan, user: &User) -> io::Result<()> {
+    confine::apply(security)?;
+    if user.uid != 0 {
+        for set in [CapSet::Effective, CapSet::Permitted] {
+            caps::set(None, set, &CapsHashSet::new()).map_err(io::Error::other)?;
+        }
+    }
     Ok(())
 }
 

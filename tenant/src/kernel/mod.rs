@@ -19,6 +19,7 @@ mod program;
 pub mod pty;
 pub mod raw;
 mod reaper;
+mod seccomp;
 
 use std::{borrow::Cow, io, net::IpAddr, path::Path};
 

@@ -25,7 +25,7 @@ pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, 
 pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
 };
-pub use security::{Argument, Deny, SecurityPlan};
+pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
 
 use crate::{
     allocation::{Allocation, RecordState},

@@ -155,11 +155,14 @@ impl fmt::Display for Plan {
         for capability in &self.security.capabilities {
             writeln!(f, "keep        {capability}")?;
         }
-        for deny in &self.security.denied {
-            let only = deny.only.map(|a| format!(" when argument {} is {:#x}", a.index, a.value));
-            let only = only.unwrap_or_default();
-            writeln!(f, "deny        {}{only}: {} ({})", deny.syscall, deny.errno, deny.reason)?;
+        for call in &self.security.allowed {
+            writeln!(f, "allow       {call}")?;
         }
+        for deny in &self.security.denied {
+            writeln!(f, "deny        {deny}")?;
+        }
+        let (newest, number) = self.security.newest;
+        writeln!(f, "deny        x32, and calls newer than {newest}, {number}: ENOSYS (not looked at)")?;
         writeln!(f, "hostname    {}", self.init.hostname)?;
         for (key, value) in &self.init.env {
             writeln!(f, "env         {key}={}", value.escape_debug())?;

@@ -1,29 +1,102 @@
 //! What the tenant may not do: capabilities and system calls.
 
+use std::{collections::BTreeSet, fmt};
+
 use serde::Serialize;
 
-use crate::config::Tenant;
+use crate::{config::Tenant, syscall::AllowedCall};
+
+/// What a refused system call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Answer {
+    /// `EPERM`, where programs expect a container to refuse.
+    #[serde(rename = "EPERM")]
+    NotPermitted,
+    /// `ENOSYS`, where programs have another way on kernels without the call.
+    #[serde(rename = "ENOSYS")]
+    NotImplemented,
+    /// `EAFNOSUPPORT`: the kernel has no such family of sockets.
+    #[serde(rename = "EAFNOSUPPORT")]
+    NoFamily,
+    /// `EPROTONOSUPPORT`: the family has no such protocol.
+    #[serde(rename = "EPROTONOSUPPORT")]
+    NoProtocol,
+    /// 0, and nothing is done.
+    #[serde(rename = "0")]
+    Done,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPermitted => "EPERM",
+            Self::NotImplemented => "ENOSYS",
+            Self::NoFamily => "EAFNOSUPPORT",
+            Self::NoProtocol => "EPROTONOSUPPORT",
+            Self::Done => "0, and nothing is done",
+        })
+    }
+}
 
 /// A refused system call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deny {
     /// Its name, as in syscalls(2).
     pub syscall: &'static str,
-    /// What it returns: `EPERM`, `ENOSYS` or `EAFNOSUPPORT`.
-    pub errno: &'static str,
-    /// Only with this argument; none means always.
-    pub only: Option<Argument>,
+    /// What it returns.
+    #[serde(rename = "errno")]
+    pub answer: Answer,
+    /// Only when all of these hold; none means always.
+    pub only: &'static [Condition],
     /// Why.
     pub reason: &'static str,
 }
 
-/// A value that an argument of a system call must have for the rule to match.
+/// What an argument of a system call must be for a rule to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Argument {
-    /// Position, 0 to 5.
+pub struct Condition {
+    /// Its name in the call's manual page.
+    pub argument: &'static str,
+    /// Its position in a 64-bit program's call, 0 to 5.
     pub index: u8,
-    /// Value; the low 32 bits are compared.
-    pub value: u32,
+    /// What it is compared with.
+    pub test: Test,
+}
+
+/// A comparison. The arguments in the table are all of C's type `int` or `unsigned int`, of which the
+/// kernel takes the low 32 bits, so these are what is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Test {
+    /// It is this value.
+    Is(Value),
+    /// It is none of these values.
+    NoneOf(&'static [Value]),
+}
+
+/// A value with its name in the kernel's headers.
+pub type Value = (&'static str, u32);
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.test {
+            Test::Is((name, _)) => write!(f, "{} is {name}", self.argument),
+            Test::NoneOf(values) => {
+                let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+                write!(f, "{} is none of {}", self.argument, names.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Deny {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.syscall)?;
+        for (number, condition) in self.only.iter().enumerate() {
+            write!(f, " {} {condition}", if number == 0 { "when" } else { "and" })?;
+        }
+        write!(f, ": {} ({})", self.answer, self.reason)
+    }
 }
 
 /// Capabilities and system calls.
@@ -31,8 +104,13 @@ pub struct Argument {
 pub struct SecurityPlan {
     /// The bounding set, see capabilities(7): everything else is gone for good.
     pub capabilities: Vec<&'static str>,
-    /// The seccomp(2) filter: a deny list, in order.
+    /// The seccomp(2) filter: a deny list. The first row that matches answers.
     pub denied: Vec<Deny>,
+    /// Rows that are left out of it, because the tenant's file asks for that.
+    pub allowed: Vec<AllowedCall>,
+    /// The newest call that was considered for the list. Those with greater numbers return `ENOSYS`, and
+    /// so do all of the x32 interface.
+    pub newest: Value,
 }
 
 /// What a system needs inside its own namespaces. Left out: SYS_MODULE, SYS_RAWIO, SYS_TIME, SYSLOG,
@@ -67,56 +145,107 @@ const CAPABILITIES: [&str; 26] = [
     "CAP_SETFCAP",
 ];
 
-const AF_ALG: u32 = 38;
-const AF_VSOCK: u32 = 40;
-const TIOCSTI: u32 = 0x5412;
-const TIOCLINUX: u32 = 0x541c;
+/// The newest call of Linux 6.18. New calls have one number on all architectures.
+const NEWEST: Value = ("file_setattr", 469);
 
-/// One table, by reason. ENOSYS where programs have a fallback for kernels without the call, EPERM
-/// where they expect a container to refuse.
-#[rustfmt::skip]
-const DENIED: &[(&str, &str, Option<Argument>, &str)] = &[
-    ("init_module",        "EPERM",  None, "kernel modules belong to the host"),
-    ("finit_module",       "EPERM",  None, "kernel modules belong to the host"),
-    ("delete_module",      "EPERM",  None, "kernel modules belong to the host"),
-    ("kexec_load",         "EPERM",  None, "the kernel belongs to the host"),
-    ("kexec_file_load",    "EPERM",  None, "the kernel belongs to the host"),
-    ("open_by_handle_at",  "EPERM",  None, "reaches files outside the tenant's mounts"),
-    ("lookup_dcookie",     "EPERM",  None, "reaches paths outside the tenant's mounts"),
-    ("swapon",             "EPERM",  None, "swap belongs to the host"),
-    ("swapoff",            "EPERM",  None, "swap belongs to the host"),
-    ("acct",               "EPERM",  None, "process accounting belongs to the host"),
-    ("quotactl",           "EPERM",  None, "quotas are the host's limits on the tenant"),
-    ("quotactl_fd",        "EPERM",  None, "quotas are the host's limits on the tenant"),
-    ("iopl",               "EPERM",  None, "I/O ports belong to the host"),
-    ("ioperm",             "EPERM",  None, "I/O ports belong to the host"),
-    ("settimeofday",       "EPERM",  None, "the clock belongs to the host"),
-    ("clock_settime",      "EPERM",  None, "the clock belongs to the host"),
-    ("syslog",             "EPERM",  None, "the kernel log tells of other tenants"),
-    ("bpf",                "EPERM",  None, "attack surface of the verifier"),
-    ("perf_event_open",    "EPERM",  None, "attack surface, and a side channel between tenants"),
-    ("userfaultfd",        "EPERM",  None, "widens races in the kernel"),
-    ("add_key",            "ENOSYS", None, "key quotas are not per user namespace"),
-    ("request_key",        "ENOSYS", None, "calls out to the host's key helper"),
-    ("keyctl",             "ENOSYS", None, "key quotas are not per user namespace"),
-    ("io_uring_setup",     "ENOSYS", None, "attack surface, and not covered by this filter"),
-    ("io_uring_enter",     "ENOSYS", None, "attack surface, and not covered by this filter"),
-    ("io_uring_register",  "ENOSYS", None, "attack surface, and not covered by this filter"),
-    ("io_setup",           "ENOSYS", None, "fs.aio-max-nr is one pool for the whole host"),
-    ("vmsplice",           "EPERM",  None, "lends page-cache pages to pipes"),
-    ("socket",             "EAFNOSUPPORT", Some(Argument { index: 0, value: AF_ALG }),   "loads modules, writes to the page cache"),
-    ("socket",             "EAFNOSUPPORT", Some(Argument { index: 0, value: AF_VSOCK }), "has no namespaces"),
-    ("ioctl",              "EPERM",  Some(Argument { index: 1, value: TIOCSTI }),   "types into another's terminal"),
-    ("ioctl",              "EPERM",  Some(Argument { index: 1, value: TIOCLINUX }), "types into another's terminal"),
+const fn is(argument: &'static str, index: u8, name: &'static str, value: u32) -> Condition {
+    Condition { argument, index, test: Test::Is((name, value)) }
+}
+
+/// Families that a tenant has: what needs no module, or is a system's daily bread, and knows network
+/// namespaces. All others load code into the host's kernel, few of them are ever used, and they have
+/// been the way to more than one hole.
+const FAMILIES: &[Value] =
+    &[("AF_UNIX", 1), ("AF_INET", 2), ("AF_INET6", 10), ("AF_NETLINK", 16), ("AF_PACKET", 17)];
+
+/// Likewise for netlink(7). The kernel looks for a module for each number it does not know.
+const NETLINK: &[Value] = &[
+    ("NETLINK_ROUTE", 0),
+    ("NETLINK_USERSOCK", 2),
+    ("NETLINK_SOCK_DIAG", 4),
+    ("NETLINK_XFRM", 6),
+    ("NETLINK_NETFILTER", 12),
+    ("NETLINK_KOBJECT_UEVENT", 15),
+    ("NETLINK_GENERIC", 16),
 ];
+
+const FOREIGN_FAMILY: Condition = Condition { argument: "family", index: 0, test: Test::NoneOf(FAMILIES) };
+const IS_NETLINK: Condition = is("family", 0, "AF_NETLINK", 16);
+const FOREIGN_NETLINK: Condition = Condition { argument: "protocol", index: 2, test: Test::NoneOf(NETLINK) };
+
+/// One table, by reason. `ENOSYS` where programs have a fallback for kernels without the call, `EPERM`
+/// where they expect a container to refuse, success where the call is but advice.
+#[rustfmt::skip]
+const DENIED: &[(&str, Answer, &[Condition], &str)] = {
+    use Answer::{Done, NoFamily, NoProtocol, NotImplemented, NotPermitted};
+    &[
+    ("init_module",        NotPermitted,   &[], "kernel modules belong to the host"),
+    ("finit_module",       NotPermitted,   &[], "kernel modules belong to the host"),
+    ("delete_module",      NotPermitted,   &[], "kernel modules belong to the host"),
+    ("kexec_load",         NotPermitted,   &[], "the kernel belongs to the host"),
+    ("kexec_file_load",    NotPermitted,   &[], "the kernel belongs to the host"),
+    ("open_by_handle_at",  NotPermitted,   &[], "reaches files outside the tenant's mounts"),
+    ("lookup_dcookie",     NotPermitted,   &[], "reaches paths outside the tenant's mounts"),
+    ("swapon",             NotPermitted,   &[], "swap belongs to the host"),
+    ("swapoff",            NotPermitted,   &[], "swap belongs to the host"),
+    ("acct",               NotPermitted,   &[], "process accounting belongs to the host"),
+    ("quotactl",           NotPermitted,   &[], "quotas are the host's limits on the tenant"),
+    ("quotactl_fd",        NotPermitted,   &[], "quotas are the host's limits on the tenant"),
+    ("iopl",               NotPermitted,   &[], "I/O ports belong to the host"),
+    ("ioperm",             NotPermitted,   &[], "I/O ports belong to the host"),
+    ("settimeofday",       NotPermitted,   &[], "the clock belongs to the host"),
+    ("clock_settime",      NotPermitted,   &[], "the clock belongs to the host"),
+    ("syslog",             NotPermitted,   &[], "the kernel log tells of other tenants"),
+    ("bpf",                NotPermitted,   &[], "attack surface of the verifier"),
+    ("perf_event_open",    NotPermitted,   &[], "attack surface, and a side channel between tenants"),
+    ("userfaultfd",        NotPermitted,   &[], "widens races in the kernel"),
+    ("add_key",            NotImplemented, &[], "key quotas are not per user namespace"),
+    ("request_key",        NotImplemented, &[], "calls out to the host's key helper"),
+    ("keyctl",             NotImplemented, &[], "key quotas are not per user namespace"),
+    ("io_uring_setup",     NotImplemented, &[], "attack surface, and not covered by this filter"),
+    ("io_uring_enter",     NotImplemented, &[], "attack surface, and not covered by this filter"),
+    ("io_uring_register",  NotImplemented, &[], "attack surface, and not covered by this filter"),
+    ("io_setup",           NotImplemented, &[], "fs.aio-max-nr is one pool for the whole host"),
+    ("vmsplice",           NotPermitted,   &[], "lends page-cache pages to pipes"),
+    ("cachestat",          NotImplemented, &[], "tells what others read of the shared image"),
+    ("fadvise64",          Done, &[is("advice", 3, "POSIX_FADV_DONTNEED", 4)], "drops pages of the shared image from memory"),
+    ("madvise",            Done, &[is("advice", 2, "MADV_PAGEOUT", 21)], "drops pages of the shared image from memory"),
+    ("process_madvise",    Done, &[is("advice", 3, "MADV_PAGEOUT", 21)], "drops pages of the shared image from memory"),
+    ("sync",               Done, &[], "writes what all tenants have pending; fsync is the tenant's own"),
+    ("socket",             NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or has no namespaces"),
+    ("socketpair",         NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or has no namespaces"),
+    ("socket",             NoFamily, &[IS_NETLINK, is("protocol", 2, "NETLINK_AUDIT", 9)], "audit belongs to the host"),
+    ("socket",             NoProtocol, &[IS_NETLINK, FOREIGN_NETLINK], "loads modules on the host"),
+    ("socketcall",         NotImplemented, &[is("call", 0, "SYS_SOCKET", 1)], "hides the family from this filter"),
+    ("socketcall",         NotImplemented, &[is("call", 0, "SYS_SOCKETPAIR", 8)], "hides the family from this filter"),
+    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCSTI", 0x5412)],   "types into another's terminal"),
+    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCLINUX", 0x541c)], "types into another's terminal"),
+    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCSETD", 0x5423)],  "loads line disciplines on the host"),
+    ]
+};
+
+fn denied() -> impl Iterator<Item = Deny> {
+    DENIED.iter().map(|&(syscall, answer, only, reason)| Deny { syscall, answer, only, reason })
+}
 
 pub(super) fn plan(tenant: &Tenant) -> SecurityPlan {
     let is_kept = |name: &&str| !tenant.drop_capabilities.iter().any(|dropped| dropped == name);
     SecurityPlan {
         capabilities: CAPABILITIES.into_iter().filter(is_kept).collect(),
-        denied: DENIED
-            .iter()
-            .map(|&(syscall, errno, only, reason)| Deny { syscall, errno, only, reason })
-            .collect(),
+        ..SecurityPlan::shipped(&tenant.allow_syscalls)
+    }
+}
+
+impl SecurityPlan {
+    /// What every tenant is refused, but for these calls.
+    pub fn shipped(allowed: &[AllowedCall]) -> Self {
+        let allowed: BTreeSet<AllowedCall> = allowed.iter().copied().collect();
+        let is_allowed = |deny: &Deny| allowed.iter().any(|call| call.name() == deny.syscall);
+        Self {
+            capabilities: CAPABILITIES.to_vec(),
+            denied: denied().filter(|deny| !is_allowed(deny)).collect(),
+            allowed: allowed.iter().copied().collect(),
+            newest: NEWEST,
+        }
     }
 }

@@ -9,6 +9,7 @@ mod demo;
 mod native;
 mod packages;
 mod programs;
+mod services;
 mod sh;
 mod test;
 mod vm;

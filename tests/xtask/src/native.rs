@@ -33,7 +33,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     packages::ensure(packages::Use::Native, wanted.no_install)?;
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
-    let images = images(&bin, &["debian", "busybox", "bird"])?;
+    let images = images(&bin, &["debian", "busybox", "bird", "services"])?;
     let tests = build_tests("native")?;
     isolate()?;
     let tmp = sh::target().join("tenantry-cache/tmp");
@@ -112,6 +112,12 @@ pub(crate) fn images(bin: &Path, names: &[&str]) -> Result<PathBuf> {
         if *name == "bird" {
             crate::bird::build(bin, &root)?;
             fs::write(&stamp, &state)?;
+            continue;
+        }
+        if *name == "services" {
+            if crate::services::build(bin, &root)? {
+                fs::write(&stamp, &state)?;
+            }
             continue;
         }
         let mut build = Command::new(bin.join("rootfsctl"));

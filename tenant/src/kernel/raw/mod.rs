@@ -140,18 +140,32 @@ pub fn mount_setattr(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `struct sock_filter` of linux/filter.h: an instruction of classic BPF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What is done.
+    pub code: u16,
+    /// How many instructions are left out if a comparison holds.
+    pub jt: u8,
+    /// And if it does not.
+    pub jf: u8,
+    /// The constant that it is done with.
+    pub k: u32,
+}
+
 /// Installs a seccomp(2) filter on this thread without `PR_SET_NO_NEW_PRIVS`, which would break
 /// set-user-ID programs inside; the caller needs CAP_SYS_ADMIN in its user namespace.
 ///
 /// # Errors
-/// The kernel's.
-pub fn seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()> {
+/// The kernel's; `EACCES` without that capability.
+pub fn seccomp(program: &[Instruction]) -> io::Result<()> {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: program.as_ptr().cast_mut().cast(),
     };
-    // SAFETY: `filter` points at `len` instructions of the layout of struct sock_filter (seccompiler
-    // declares its type repr(C) with the kernel's fields); the kernel copies them during the call.
+    // SAFETY: `filter` points at `len` instructions of the kernel's own layout, which it only reads, during
+    // the call.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -5,6 +5,7 @@
 //! every image.
 
 mod act;
+mod call;
 mod frames;
 mod see;
 mod traffic;
@@ -35,6 +36,9 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("pump", &["ADDRESS", "PORT", "MILLISECONDS"], |args| {
         traffic::pump(&args[0], number(&args[1])?, number(&args[2])?)
     }),
+    ("call", &["ARCH:NUMBER:ARGUMENT,…"], |args| call::one(&args[0])),
+    ("calls", &["CALL CALL…"], |args| call::each(&args[0])),
+    ("page-out", &["FILE"], |args| call::page_out(&args[0])),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];
 
