@@ -16,7 +16,9 @@ impl Host {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_rootfsctl"), dir.path().join("rootfsctl")).unwrap();
+        // By another process: a descriptor that writes to it here would be inherited by what other tests start.
+        let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_rootfsctl")).arg(dir.path()).status();
+        assert!(copy.unwrap().success());
         Self { dir }
     }
 

@@ -40,7 +40,7 @@ pub(crate) enum Use {
 /// A package and why it is needed.
 struct Package {
     name: &'static str,
-    /// A program of the package, or a path: where it exists, the package is not installed.
+    /// A program of the package, or a path: that it is there, where no dpkg(1) knows of packages.
     program: &'static str,
     uses: &'static [Use],
     why: &'static str,
@@ -84,12 +84,27 @@ const TABLE: &[Package] = packages! {
 };
 
 impl Package {
-    fn is_there(&self) -> bool {
-        if self.program.starts_with('/') {
-            return Path::new(self.program).exists();
+    /// Whether it is installed; where there is no dpkg(1), whether its program is there.
+    fn is_there(&self, installed: Option<&BTreeSet<String>>) -> bool {
+        match installed {
+            Some(installed) => installed.contains(self.name),
+            None if self.program.starts_with('/') => Path::new(self.program).exists(),
+            None => find(self.program).is_some(),
         }
-        find(self.program).is_some()
     }
+}
+
+/// The installed packages, and those of them that are essential; nothing where there is no dpkg(1).
+fn installed() -> Result<Option<(BTreeSet<String>, BTreeSet<String>)>> {
+    if find("dpkg-query").is_none() {
+        return Ok(None);
+    }
+    let format = "--showformat=${db:Status-Status} ${Essential} ${Package}\n";
+    let listed = sh::read(sh::command("dpkg-query", &["--show", format]))?;
+    let all = listed.lines().filter_map(|line| line.strip_prefix("installed ")?.split_once(' '));
+    let names = |all: &mut dyn Iterator<Item = (&str, &str)>| all.map(|(_, name)| name.to_owned()).collect();
+    let essential = names(&mut all.clone().filter(|(essential, _)| *essential == "yes"));
+    Ok(Some((names(&mut all.clone()), essential)))
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -102,7 +117,8 @@ fn find(program: &str) -> Option<PathBuf> {
 /// `no_install`, or where only root could, refuses instead.
 pub(crate) fn ensure(needed: Use, no_install: bool) -> Result<()> {
     let table = TABLE.iter().filter(|package| package.uses.contains(&needed));
-    let missing: Vec<&Package> = table.filter(|package| !package.is_there()).collect();
+    let installed = installed()?.map(|(all, _)| all);
+    let missing: Vec<&Package> = table.filter(|package| !package.is_there(installed.as_ref())).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -135,15 +151,12 @@ pub(crate) fn ensure(needed: Use, no_install: bool) -> Result<()> {
 /// packages, and no others. So a program that the table does not name is missing on every machine, not only
 /// on a fresh one. Where there is no dpkg(1), the search path as it is.
 pub(crate) fn path(needed: Use) -> Result<PathBuf> {
-    if find("dpkg-query").is_none() {
+    let Some((installed, essential)) = installed()? else {
         return Ok(std::env::var_os("PATH").unwrap_or_default().into());
-    }
-    let listed = sh::read(sh::command("dpkg-query", &["--show", "--showformat=${Essential} ${Package}\n"]))?;
-    let essential = listed.lines().filter_map(|line| line.strip_prefix("yes "));
+    };
     let named = TABLE.iter().filter(|package| package.uses.contains(&needed)).map(|package| package.name);
-    let wanted: BTreeSet<&str> = essential.chain(named).collect();
-    let installed: BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').nth(1)).collect();
-    let wanted: Vec<&str> = wanted.into_iter().filter(|name| installed.contains(name)).collect();
+    let wanted: BTreeSet<&str> = essential.iter().map(String::as_str).chain(named).collect();
+    let wanted: Vec<&str> = wanted.into_iter().filter(|name| installed.contains(*name)).collect();
     let programs = programs(&wanted)?;
     let dir = sh::target().join("tenantry-cache/path").join(format!("{needed:?}").to_lowercase());
     drop(fs::remove_dir_all(&dir));
