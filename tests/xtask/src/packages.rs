@@ -76,7 +76,8 @@ const TABLE: &[Package] = packages! {
     "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
     "procps", "kill", [Native], "sends signals";
-    "python3", "python3", [Pure], "makes archives that are imported";
+    "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
+    "python3-minimal", "python3", [Pure], "is the program of python3";
     "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
     "systemd-container", "systemd-nspawn", [Bench], "is measured against";
     "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";
