@@ -27,12 +27,24 @@ pub enum Durability {
 /// # Errors
 /// The failing call's error; the old file is untouched and no temporary file stays behind.
 pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(), FileError> {
+    replace(path, contents, durability, 0o644)
+}
+
+/// [`write()`] for what only root may read: the mode is 0600.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_private(path: &Path, contents: &[u8], durability: Durability) -> Result<(), FileError> {
+    replace(path, contents, durability, 0o600)
+}
+
+fn replace(path: &Path, contents: &[u8], durability: Durability, mode: u32) -> Result<(), FileError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent.join(format!(".{name}.{}.tmp", std::process::id()));
-    let replace = || {
+    let write = || {
         let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+            File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(contents)?;
         if durability == Durability::Durable {
             file.sync_all()?;
@@ -43,7 +55,7 @@ pub fn write(path: &Path, contents: &[u8], durability: Durability) -> Result<(),
             Durability::Volatile => Ok(()),
         }
     };
-    replace().map_err(|source| {
+    write().map_err(|source| {
         let _ = fs::remove_file(&temporary);
         FileError::new("write", path, source)
     })
@@ -96,6 +108,18 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["dir", "record"]);
+    }
+
+    #[test]
+    fn a_private_record_is_roots_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        write(&path, b"for all", Durability::Volatile).unwrap();
+        write_private(&path, b"secret", Durability::Volatile).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read(&path).unwrap(), "secret");
     }
 
     #[test]
