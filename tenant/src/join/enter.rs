@@ -134,8 +134,10 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
     let Way { target, command, context, streams, adopter, channel, null } = way;
     target.enter_v1().map_err(at(Step::EnterCgroup))?;
     let mut kept = vec![target.pidfd.as_fd(), channel.as_fd(), null.as_fd()];
-    if let Streams::Tty(tty) = streams {
-        kept.push(*tty);
+    match streams {
+        Streams::Tty(tty) => kept.push(*tty),
+        Streams::Given(given) => kept.extend(given),
+        Streams::NewTty { .. } | Streams::Pipes => {}
     }
     harden(&kept, null.as_fd()).map_err(at(Step::Harden))?;
     drop(null);
@@ -148,21 +150,21 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
     let groups = passwd::read("/etc/group").map(|text| passwd::groups(&text, &user));
     let groups = groups.map_err(at(Step::FindUser))?;
     // Made by root, who may open the multiplexer of any devpts.
-    let terminal = match streams {
-        Streams::Tty(tty) => Some(Ends::of_tty(*tty)),
+    let ends = match streams {
+        Streams::Tty(tty) => Some(Ends::given([*tty; 3])),
+        Streams::Given(given) => Some(Ends::given(*given)),
         Streams::NewTty { rows, cols } => Some(new_terminal(&user, *rows, *cols)),
         Streams::Pipes => None,
     };
-    let terminal = terminal.transpose().map_err(at(Step::OpenTerminal))?;
+    let ends = ends.transpose().map_err(at(Step::OpenTerminal))?;
     let image = Image::new(command, &user).map_err(at(Step::Execute))?;
     become_user_for_good(&user, &groups).map_err(at(Step::BecomeUser))?;
     confine(&target.ceiling.confine(&context.confinement), &user).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
-    let is_terminal = terminal.is_some();
     // Made by the user, whose they are: what opens /dev/stdout again must be let in.
-    let ends = terminal.map_or_else(Ends::of_pipes, Ok).map_err(at(Step::MakePipes))?;
-    let Ends { far, near } = ends;
-    let last = Last { fds: far, is_terminal, adopter, image, channel };
+    let Ends { far, near } = ends.map_or_else(Ends::of_pipes, Ok).map_err(at(Step::MakePipes))?;
+    let has_terminal = matches!(streams, Streams::Tty(_) | Streams::NewTty { .. });
+    let last = Last { fds: far, has_terminal, adopter, image, channel };
     match adopter {
         Adopter::Caller => match raw::clone3(0, Parent::Grandparent, None) {
             Ok(Fork::Child) => last.act(),
@@ -212,9 +214,9 @@ struct Ends {
 }
 
 impl Ends {
-    fn of_tty(tty: BorrowedFd<'_>) -> io::Result<Self> {
-        let copy = || tty.try_clone_to_owned();
-        Ok(Self { far: [copy()?, copy()?, copy()?], near: Vec::new() })
+    fn given([stdin, stdout, stderr]: [BorrowedFd<'_>; 3]) -> io::Result<Self> {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        Ok(Self { far: [copy(stdin)?, copy(stdout)?, copy(stderr)?], near: Vec::new() })
     }
 
     fn of_pipes() -> io::Result<Self> {
@@ -227,7 +229,8 @@ impl Ends {
 /// What the process itself does between its birth and its exec.
 struct Last<'a> {
     fds: [OwnedFd; 3],
-    is_terminal: bool,
+    /// Whether the first of them is to be its controlling terminal.
+    has_terminal: bool,
     adopter: Adopter,
     image: Image,
     channel: &'a Channel,
@@ -235,8 +238,8 @@ struct Last<'a> {
 
 impl Last<'_> {
     fn act(self) -> ! {
-        let Self { fds, is_terminal, adopter, image, channel } = self;
-        let fault = match set_up(fds, is_terminal, adopter, channel) {
+        let Self { fds, has_terminal, adopter, image, channel } = self;
+        let fault = match set_up(fds, has_terminal, adopter, channel) {
             Ok(()) => (Step::Execute, image.execute()),
             Err(error) => at(Step::SetUp)(error),
         };
@@ -316,7 +319,7 @@ fn new_terminal(user: &User, rows: u16, cols: u16) -> io::Result<Ends> {
         tcsetwinsize(&pty.master, Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 })?;
     }
     fchown(&pty.slave, Some(Uid::from_raw(user.uid)), None)?;
-    Ok(Ends { near: vec![pty.master], ..Ends::of_tty(pty.slave.as_fd())? })
+    Ok(Ends { near: vec![pty.master], ..Ends::given([pty.slave.as_fd(); 3])? })
 }
 
 fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
@@ -331,7 +334,7 @@ fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
 
 /// A session of its own (never the caller's: its controlling terminal would be reachable as
 /// `/dev/tty`), the streams in their places, no signal blocked or ignored, nothing else open.
-fn set_up(fds: [OwnedFd; 3], is_terminal: bool, adopter: Adopter, channel: &Channel) -> io::Result<()> {
+fn set_up(fds: [OwnedFd; 3], has_terminal: bool, adopter: Adopter, channel: &Channel) -> io::Result<()> {
     if adopter == Adopter::Caller {
         // It ends when its caller is killed; and if that was so before this took effect, there is no use in it.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -340,7 +343,7 @@ fn set_up(fds: [OwnedFd; 3], is_terminal: bool, adopter: Adopter, channel: &Chan
         }
     }
     rustix::process::setsid()?;
-    if is_terminal {
+    if has_terminal {
         raw::set_controlling_tty(&fds[0])?;
     }
     let [stdin, stdout, stderr] = fds;

@@ -66,10 +66,10 @@ pub enum ExecError {
     #[error("its supervisor has left no record of what its processes are started with")]
     NoContext(String),
     /// It does not run.
-    #[error("tenant {0:?} is not running")]
+    #[error("it is not running")]
     NotRunning(String),
     /// Its processes are frozen, and a new one would be too.
-    #[error("tenant {0:?} is frozen")]
+    #[error("it is frozen")]
     Frozen(String),
     /// This host.
     #[error("cannot {0}")]

@@ -77,6 +77,9 @@ pub enum Streams<'a> {
         /// Width of its window.
         cols: u16,
     },
+    /// Standard input, output and error as they are, which are the tenant's already. None of them becomes its
+    /// controlling terminal.
+    Given([BorrowedFd<'a>; 3]),
     /// New pipes of its own; their near ends come back: standard input, output and error.
     Pipes,
 }

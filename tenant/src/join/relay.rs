@@ -17,12 +17,13 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, fstatfs, openat},
     io::Errno,
+    pipe::fcntl_setpipe_size,
     net::{RecvFlags, SendFlags, recv, send},
     termios::isatty,
 };
 
-/// Bytes carried at a time: what a pipe holds.
-const CHUNK: usize = 64 << 10;
+/// Bytes carried at a time, and what a pipe inside is made to hold: beyond this size there is little to gain.
+const CHUNK: usize = 256 << 10;
 /// Bytes that a write takes without waiting where poll(2) says so: `PIPE_BUF`, see pipe(7).
 const PROMISED: usize = 4096;
 /// `PIPEFS_MAGIC` of statfs(2): the pipes of pipe(2).
@@ -72,6 +73,8 @@ impl<'a> Port<'a> {
     /// A near end of what a process inside has.
     fn near(fd: OwnedFd) -> io::Result<Self> {
         unblock(&fd)?;
+        // A terminal has no such size, and a tenant whose pipes are many keeps small ones.
+        let _ = fcntl_setpipe_size(&fd, CHUNK);
         let is_terminal = isatty(&fd);
         Ok(Self { fd: Fd::Ours(fd), way: Way::Own, is_terminal })
     }

@@ -145,10 +145,14 @@ impl Confinement {
     /// Takes from the calling process, for good, what it is not left with: capabilities from all sets, and
     /// what the filters refuse.
     ///
+    /// The order matters. A filter is installed with CAP_SYS_ADMIN in the user namespace, the bounding set
+    /// shrinks with CAP_SETPCAP, and the tenant may be about to lose either.
+    ///
     /// # Errors
     /// The failing call's; the process may then be confined in part and must end.
     pub fn apply(&self) -> io::Result<()> {
         let is_kept = |capability: &Capability| self.bounding & capability.bitmask() != 0;
+        self.filters.iter().try_for_each(|program| raw::seccomp(program))?;
         for capability in caps::runtime::thread_all_supported() {
             if !is_kept(&capability) {
                 caps::drop(None, CapSet::Bounding, capability).map_err(io::Error::other)?;
@@ -163,7 +167,7 @@ impl Confinement {
         if self.no_new_privs {
             nix::sys::prctl::set_no_new_privs()?;
         }
-        self.filters.iter().try_for_each(|program| raw::seccomp(program))
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 mod act;
 mod frames;
 mod see;
+mod spy;
 mod traffic;
 
 use std::{
@@ -33,6 +34,7 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("pump", &["ADDRESS", "PORT", "MILLISECONDS"], |args| {
         traffic::pump(&args[0], number(&args[1])?, number(&args[2])?)
     }),
+    ("spy", &["MARKS"], |args| spy::watch(&args[0])),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];
 
