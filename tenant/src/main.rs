@@ -176,9 +176,8 @@ fn main() -> ExitCode {
         Command::Run(run) => run_tenant(layout, run),
         Command::Sweep(Sweep { name }) => sweep_tenant(&layout, &name),
         Command::Exec(exec) => exec_command(&layout, exec),
-        Command::Shell(Shell { name, tty, user }) => {
-            join::shell(&layout, &name, user, tty.mode()).map_err(|error| exec_trouble("a shell", &name, &error))
-        }
+        Command::Shell(Shell { name, tty, user }) => join::shell(&layout, &name, user, tty.mode())
+            .map_err(|error| exec_trouble("a shell", &name, &error)),
         Command::Console(console) => attach_console(&layout, console),
         Command::Control(Control { name, op }) => ask(&layout, &name, op),
     };

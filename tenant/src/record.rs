@@ -43,8 +43,7 @@ fn replace(path: &Path, contents: &[u8], durability: Durability, mode: u32) -> R
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent.join(format!(".{name}.{}.tmp", std::process::id()));
     let write = || {
-        let mut file =
-            File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(contents)?;
         if durability == Durability::Durable {
             file.sync_all()?;

@@ -53,7 +53,10 @@ impl Channel {
 
     /// Whether the caller is gone.
     pub(super) fn is_abandoned(&self) -> bool {
-        matches!(recv(&self.0, &mut [0], RecvFlags::DONTWAIT | RecvFlags::PEEK), Ok((0, _)) | Err(Errno::CONNRESET))
+        matches!(
+            recv(&self.0, &mut [0], RecvFlags::DONTWAIT | RecvFlags::PEEK),
+            Ok((0, _)) | Err(Errno::CONNRESET)
+        )
     }
 
     /// Says that this process is the one, and waits until the caller holds it; an error when the caller

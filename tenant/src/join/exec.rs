@@ -86,13 +86,13 @@ impl ExecError {
     /// The remedy, if one is known.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::NotRoot(name) => {
-                Some(format!("run it as root; its console is open to the group tenantry: tenantctl console {name}"))
-            }
+            Self::NotRoot(name) => Some(format!(
+                "run it as root; its console is open to the group tenantry: tenantctl console {name}"
+            )),
             Self::Load(error) => error.help().map(str::to_owned),
-            Self::NoContext(name) => {
-                Some(format!("use its console, or restart it: tenantctl console {name}; tenantctl restart {name}"))
-            }
+            Self::NoContext(name) => Some(format!(
+                "use its console, or restart it: tenantctl console {name}; tenantctl restart {name}"
+            )),
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
             Self::Frozen(name) => Some(format!("thaw it: tenantctl thaw {name}")),
             Self::Join(JoinError::NoUser(_)) => {

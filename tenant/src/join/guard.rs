@@ -21,6 +21,9 @@ use rustix::{
 
 use crate::kernel::raw::{self, Fork, Parent};
 
+/// What it is called.
+const NAME: &str = "tenant: guard of a client";
+
 /// A child of this process that watches over it.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -57,9 +60,10 @@ impl Drop for Guard {
 /// In the child. It has every signal blocked that its parent has, so only SIGKILL ends it early.
 fn watch(leader: Pid, pidfd: &OwnedFd, alive: &OwnedFd) -> ! {
     // What is sent to the client's group, or typed at its terminal, is not meant for this process, and the
-    // client's streams must end with the client.
+    // client's streams must end with the client. In a list of processes it is not a second client.
     let let_go = || -> io::Result<()> {
         rustix::process::setsid()?;
+        raw::overwrite_arguments(NAME)?;
         rustix::stdio::dup2_stdin(alive)?;
         rustix::stdio::dup2_stdout(alive)?;
         rustix::stdio::dup2_stderr(alive)?;

@@ -17,8 +17,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, fstatfs, openat},
     io::Errno,
-    pipe::fcntl_setpipe_size,
     net::{RecvFlags, SendFlags, recv, send},
+    pipe::fcntl_setpipe_size,
     termios::isatty,
 };
 
@@ -196,6 +196,13 @@ impl<'a> Pump<'a> {
             (Some(from), Some(_)) if self.allowance > 0 => Some(PollFd::new(from, PollFlags::IN)),
             _ => None,
         }
+    }
+
+    /// What to poll for nothing but errors: that nobody reads what it carries any more. A command can wait for that,
+    /// as `tail -f` does, so it must hear of it before it writes again.
+    pub(super) fn hangup(&self) -> Option<PollFd<'_>> {
+        let to = self.to.as_ref().filter(|_| self.is_outward)?;
+        Some(PollFd::new(to, PollFlags::empty()))
     }
 
     /// Carries what can be carried without waiting, for a turn; called when [`Pump::interest`] is ready.
@@ -382,7 +389,10 @@ mod tests {
         let mut pump = Pump::outward(near, full.as_fd(), "write standard output").unwrap();
         rustix::io::write(&far, b"x").unwrap();
         let broken = pump.carry().unwrap_err();
-        assert_eq!((broken.what, broken.source.kind()), ("write standard output", io::ErrorKind::StorageFull));
+        assert_eq!(
+            (broken.what, broken.source.kind()),
+            ("write standard output", io::ErrorKind::StorageFull)
+        );
     }
 
     #[test]
@@ -403,7 +413,9 @@ mod tests {
 
     #[test]
     fn the_end_of_the_input_is_typed_on_a_terminal() {
-        for (typed, shown) in [(&b"line\n"[..], &b"line\n\x04"[..]), (b"half", b"half\x04\x04"), (b"", b"\x04")] {
+        for (typed, shown) in
+            [(&b"line\n"[..], &b"line\n\x04"[..]), (b"half", b"half\x04\x04"), (b"", b"\x04")]
+        {
             let (source, end) = pipe().unwrap();
             rustix::io::write(&end, typed).unwrap();
             drop(end);

@@ -74,6 +74,15 @@ impl Signals {
     }
 }
 
+/// What can be told of a pump's streams.
+#[derive(Clone, Copy)]
+enum Event {
+    /// Nobody reads any more.
+    HangUp,
+    /// Something can be carried.
+    Ready,
+}
+
 /// A process inside, from its birth to its end.
 pub(super) struct Session {
     pid: Pid,
@@ -206,11 +215,13 @@ impl Session {
         patience: Option<Duration>,
     ) -> Result<bool, ExecError> {
         let mut fds = vec![PollFd::new(&self.signals.0, PollFlags::IN)];
-        let mut which = Vec::new();
+        let mut events = Vec::new();
         for (number, pump) in pumps.iter().enumerate() {
-            if let Some(interest) = pump.interest() {
-                fds.push(interest);
-                which.push(number);
+            for (event, fd) in [(Event::HangUp, pump.hangup()), (Event::Ready, pump.interest())] {
+                if let Some(fd) = fd {
+                    fds.push(fd);
+                    events.push((number, event));
+                }
             }
         }
         let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
@@ -221,8 +232,13 @@ impl Session {
         };
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(fds);
-        for (number, _) in which.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
-            pumps[*number].carry().map_err(|broken| ExecError::Host(broken.what, broken.source))?;
+        for ((number, event), _) in events.into_iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
+            match event {
+                Event::HangUp => pumps[number].close(),
+                Event::Ready => {
+                    pumps[number].carry().map_err(|broken| ExecError::Host(broken.what, broken.source))?
+                }
+            }
         }
         if ready[0] {
             self.take_signals(master).map_err(failed("read signals"))?;

@@ -24,8 +24,11 @@ use serde_json::json;
 
 use super::say;
 
-/// How often a process is looked into from its birth on.
-const LOOKS: u32 = 40;
+/// How often a process is looked into from its birth on. Its memory is searched at the looks whose number is a
+/// power of two, for that takes its time.
+const LOOKS: u32 = 200;
+/// At which of them it is stopped first.
+const STOP: u32 = 3;
 /// How many of its descriptors are asked for.
 const DESCRIPTORS: i32 = 24;
 /// Most bytes of one mapping that are searched.
@@ -47,7 +50,8 @@ struct Findings {
 /// only the host knows.
 pub(super) fn watch(marks: &str) -> io::Result<()> {
     let marks: Vec<&str> = marks.split(',').collect();
-    let own_devices: Vec<u64> = ["/dev", "/dev/pts"].map(|dir| fs::metadata(dir).map_or(0, |m| m.dev())).into();
+    let own_devices: Vec<u64> =
+        ["/dev", "/dev/pts"].map(|dir| fs::metadata(dir).map_or(0, |m| m.dev())).into();
     let ended = Arc::new(AtomicBool::new(false));
     let end = Arc::clone(&ended);
     thread::spawn(move || {
@@ -63,7 +67,7 @@ pub(super) fn watch(marks: &str) -> io::Result<()> {
             let count = looked.entry(pid).or_default();
             if *count < LOOKS {
                 let spy = Spy { pid, marks: &marks, own_devices: &own_devices, findings: &mut findings };
-                spy.look(*count == 3);
+                spy.look(*count);
                 *count += 1;
             }
         }
@@ -89,10 +93,10 @@ struct Spy<'a> {
 }
 
 impl Spy<'_> {
-    fn look(mut self, trace: bool) {
+    fn look(mut self, number: u32) {
         self.findings.looks += 1;
         self.findings.processes.insert(self.pid);
-        let held = trace && self.seize();
+        let held = number == STOP && self.seize();
         for file in ["cmdline", "comm", "environ", "maps", "cgroup", "status", "auxv"] {
             if let Ok(bytes) = fs::read(self.path(file)) {
                 self.judge(file, &bytes);
@@ -107,7 +111,9 @@ impl Spy<'_> {
                 self.judge(name, target.as_bytes());
             }
         }
-        self.search_memory();
+        if held || number.is_power_of_two() {
+            self.search_memory();
+        }
         self.take_descriptors();
         if held {
             // It goes on; one that was killed meanwhile does not mind.
@@ -157,7 +163,9 @@ impl Spy<'_> {
         let maps = fs::read_to_string(self.path("maps")).unwrap_or_default();
         let mut has_read = false;
         for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
-            let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) else { continue };
+            let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) else {
+                continue;
+            };
             let address = |text| u64::from_str_radix(text, 16).unwrap_or_default();
             let (from, to) = (address(from), address(to));
             let mut bytes = vec![0; usize::try_from((to - from).min(MOST)).unwrap_or_default()];
