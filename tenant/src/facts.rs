@@ -85,6 +85,19 @@ impl CgroupFacts {
         facts
     }
 
+    /// Looks at this process's own cgroups.
+    ///
+    /// # Errors
+    /// A file below `/proc` that cannot be read.
+    pub fn gather() -> io::Result<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let mut facts = Self::parse(&own, &fs::read_to_string("/proc/self/mountinfo")?);
+        let controllers = fs::read_to_string(facts.v2_own.join("cgroup.controllers"));
+        facts.v2_controllers =
+            controllers.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
+        Ok(facts)
+    }
+
     /// Whether a controller can be had in either version.
     pub fn has(&self, controller: &str) -> bool {
         let v1_name = if controller == "io" { "blkio" } else { controller };
@@ -120,16 +133,10 @@ impl HostFacts {
         let uname = nix::sys::utsname::uname()?;
         let release = uname.release().to_string_lossy();
         let kernel = KernelVersion::parse(&release).ok_or(io::ErrorKind::InvalidData)?;
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-        let mut cgroup = CgroupFacts::parse(&own, &mountinfo);
-        let controllers = fs::read_to_string(cgroup.v2_own.join("cgroup.controllers"));
-        cgroup.v2_controllers =
-            controllers.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
         Ok(Self {
             kernel,
             hostname: uname.nodename().to_string_lossy().into_owned(),
-            cgroup,
+            cgroup: CgroupFacts::gather()?,
             time_namespaces: Path::new("/proc/self/ns/time_for_children").exists(),
             ipv6: Path::new("/proc/self/net/if_inet6").exists(),
             // sd_booted(3)

@@ -237,6 +237,11 @@ impl Layout {
         self.runtime(name).join("started.toml")
     }
 
+    /// `…/run/tenantry/tenants/NAME/exec.json`: what processes that join the tenant are started with.
+    pub fn exec_context(&self, name: &TenantName) -> PathBuf {
+        self.runtime(name).join("exec.json")
+    }
+
     /// `…/run/tenantry/tenants/NAME/state.json`.
     pub fn run_state(&self, name: &TenantName) -> PathBuf {
         self.runtime(name).join("state.json")

@@ -176,9 +176,8 @@ fn main() -> ExitCode {
         Command::Run(run) => run_tenant(layout, run),
         Command::Sweep(Sweep { name }) => sweep_tenant(&layout, &name),
         Command::Exec(exec) => exec_command(&layout, exec),
-        Command::Shell(Shell { name, tty, user }) => {
-            join::shell(&layout, &name, user, tty.mode()).map_err(|error| exec_trouble(&name, &error))
-        }
+        Command::Shell(Shell { name, tty, user }) => join::shell(&layout, &name, user, tty.mode())
+            .map_err(|error| exec_trouble("a shell", &name, &error)),
         Command::Console(console) => attach_console(&layout, console),
         Command::Control(Control { name, op }) => ask(&layout, &name, op),
     };
@@ -229,15 +228,15 @@ fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
     Ok(0)
 }
 
-fn exec_trouble(name: &TenantName, error: &ExecError) -> Trouble {
-    let text = format!("cannot run a command in tenant {:?}: {}", name.as_str(), chain(error));
+fn exec_trouble(what: &str, name: &TenantName, error: &ExecError) -> Trouble {
+    let text = format!("cannot run {what} in tenant {:?}: {}", name.as_str(), chain(error));
     Trouble::new(text, error.help(), error.exit_code())
 }
 
 fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, Trouble> {
     let Exec { name, tty, user, workdir, env, command } = exec;
     let options = ExecOptions { argv: command, tty: tty.mode(), user, dir: workdir, env };
-    join::exec(layout, &name, &options).map_err(|error| exec_trouble(&name, &error))
+    join::exec(layout, &name, &options).map_err(|error| exec_trouble("a command", &name, &error))
 }
 
 fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {

@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_private_record_is_roots_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        write(&path, b"for all", Durability::Volatile).unwrap();
+        write_private(&path, b"secret", Durability::Volatile).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read(&path).unwrap(), "secret");
+    }
+
+    #[test]
     fn a_record_that_is_written_over_keeps_nothing_of_the_old_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("record");

@@ -13,7 +13,8 @@ use crate::{Run, poll};
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdin: ChildStdin,
+    /// None when it has ended.
+    stdin: Option<ChildStdin>,
     lines: Arc<Mutex<Vec<String>>>,
     read: usize,
 }
@@ -35,7 +36,7 @@ impl Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{words:?} cannot be started: {error}"));
-        let stdin = child.stdin.take().expect("standard input is a pipe");
+        let stdin = child.stdin.take();
         let lines = Arc::default();
         collect(child.stdout.take().expect("standard output is a pipe"), &lines);
         collect(child.stderr.take().expect("standard error is a pipe"), &lines);
@@ -55,7 +56,8 @@ impl Running {
     /// # Panics
     /// When it has gone.
     pub fn say(&mut self, line: &str) {
-        writeln!(self.stdin, "{line}").unwrap_or_else(|error| panic!("{error}; it said {:?}", self.lines()));
+        let stdin = self.stdin.as_mut().expect("its input has not ended");
+        writeln!(stdin, "{line}").unwrap_or_else(|error| panic!("{error}; it said {:?}", self.lines()));
     }
 
     /// Waits until it prints this line, behind the one that was expected last.
@@ -77,6 +79,21 @@ impl Running {
     /// When it does not in time.
     pub fn expect_lines(&self, count: usize) {
         poll::until_true(&format!("{count} lines"), || self.lines().len() >= count);
+    }
+
+    /// Ends its input and waits for its end; the last line it printed.
+    ///
+    /// # Panics
+    /// When it does not end in time, or has printed nothing.
+    pub fn end(&mut self) -> String {
+        self.stdin = None;
+        poll::until_true("the program ends", || !self.goes_on());
+        let lines = Arc::clone(&self.lines);
+        // Its readers come to the end of its output a moment later.
+        poll::until("its last line", || {
+            (Arc::strong_count(&lines) == 2).then(|| lines.lock().expect("no reader panics").last().cloned())
+        })
+        .expect("it printed something")
     }
 
     /// Whether it goes on.

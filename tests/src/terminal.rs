@@ -58,6 +58,11 @@ impl Terminal {
         Self { child, master: File::from(master), screen, read: 0 }
     }
 
+    /// The process whose controlling terminal it is, or its parent.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything shown so far.
     ///
     /// # Panics

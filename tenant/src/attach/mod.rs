@@ -245,7 +245,8 @@ pub fn run(layout: &Layout, name: &TenantName, options: AttachOptions) -> Result
 
 /// A line of ours among the tenant's output.
 fn say(text: &str) {
-    eprint!("\r\n[tenantry: {text}]\r\n");
+    // Where nobody reads it there is nobody to tell.
+    let _ = write!(io::stderr(), "\r\n[tenantry: {text}]\r\n");
 }
 
 /// Sends the hello and takes the answer; returns the frames that came with it.

@@ -224,7 +224,13 @@ impl Visit {
                     self.heard();
                     self.screen.note(bytes);
                     let mut out = io::stdout().lock();
-                    out.write_all(bytes).and_then(|()| out.flush()).map_err(failed("write"))?;
+                    match out.write_all(bytes).and_then(|()| out.flush()) {
+                        // Nobody looks any more, as behind `| head`.
+                        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                            return Ok(Some(AttachEnd::Detached));
+                        }
+                        written => written.map_err(failed("write"))?,
+                    }
                 }
                 Item::Event(Event::Ended { exit }) => return Ok(Some(AttachEnd::Ended(exit))),
                 Item::Event(event) => self.tell(&event),

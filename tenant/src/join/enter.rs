@@ -11,7 +11,7 @@ use std::{
 use caps::{CapSet, CapsHashSet};
 use nix::{
     errno::Errno,
-    sched::{CloneFlags, setns},
+    sched::setns,
     sys::{
         prctl,
         signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
@@ -20,51 +20,57 @@ use nix::{
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
+    pipe::{PipeFlags, pipe_with},
     termios::{Winsize, tcsetwinsize},
 };
 
 use super::{
-    Adopter, Command, Streams, Target,
+    Adopter, Command, ExecContext, Streams, Target,
     channel::Channel,
     passwd::{self, User},
 };
-use crate::{
-    kernel::{
-        confine, pty,
-        raw::{self, Fork, Parent},
-    },
-    plan::SecurityPlan,
+use crate::kernel::{
+    confine::Confinement,
+    pty,
+    raw::{self, Fork, Parent},
 };
+
+/// What the processes on the way in are called inside.
+const NAME: &str = "tenant";
 
 /// What failed on the way in.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Harden,
+    TakeShare,
     EnterCgroup,
     EnterNamespaces,
     BecomeRoot,
     FindUser,
     OpenTerminal,
-    EnterDirectory,
-    Confine,
     BecomeUser,
+    Confine,
+    EnterDirectory,
+    MakePipes,
     Clone,
     SetUp,
     Execute,
 }
 
 impl Step {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Harden,
+        Self::TakeShare,
         Self::EnterCgroup,
         Self::EnterNamespaces,
         Self::BecomeRoot,
         Self::FindUser,
         Self::OpenTerminal,
-        Self::EnterDirectory,
-        Self::Confine,
         Self::BecomeUser,
+        Self::Confine,
+        Self::EnterDirectory,
+        Self::MakePipes,
         Self::Clone,
         Self::SetUp,
         Self::Execute,
@@ -78,14 +84,16 @@ impl Step {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Harden => "let go of the host",
+            Self::TakeShare => "take over the limits of init",
             Self::EnterCgroup => "enter the cgroups of init",
             Self::EnterNamespaces => "enter the namespaces of init",
             Self::BecomeRoot => "become root",
             Self::FindUser => "find the user",
             Self::OpenTerminal => "open a pseudoterminal",
-            Self::EnterDirectory => "enter the working directory",
-            Self::Confine => "give up capabilities",
             Self::BecomeUser => "become the user",
+            Self::Confine => "give up capabilities",
+            Self::EnterDirectory => "enter the working directory",
+            Self::MakePipes => "make pipes",
             Self::Clone => "clone",
             Self::SetUp => "set up the session",
             Self::Execute => "execute",
@@ -100,23 +108,11 @@ fn at(step: Step) -> impl Fn(io::Error) -> Fault {
     move |error| (step, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Every namespace a tenant has; the user namespace is entered first by the kernel itself.
-fn namespaces() -> CloneFlags {
-    CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWCGROUP
-        | CloneFlags::from_bits_retain(raw::CLONE_NEWTIME)
-}
-
 /// What the joiner is to do.
 pub(super) struct Way<'a> {
     pub(super) target: &'a Target,
     pub(super) command: &'a Command,
-    pub(super) security: &'a SecurityPlan,
+    pub(super) context: &'a ExecContext,
     pub(super) streams: &'a Streams<'a>,
     pub(super) adopter: Adopter,
     pub(super) channel: &'a Channel,
@@ -135,46 +131,46 @@ pub(super) fn run(way: Way<'_>) -> ! {
 }
 
 fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
-    let Way { target, command, security, streams, adopter, channel, null } = way;
+    let Way { target, command, context, streams, adopter, channel, null } = way;
     target.enter_v1().map_err(at(Step::EnterCgroup))?;
     let mut kept = vec![target.pidfd.as_fd(), channel.as_fd(), null.as_fd()];
     match streams {
         Streams::Tty(tty) => kept.push(*tty),
-        Streams::Pipes(pipes) => kept.extend(pipes),
-        Streams::NewTty { .. } => {}
+        Streams::Given(given) => kept.extend(given),
+        Streams::NewTty { .. } | Streams::Pipes => {}
     }
     harden(&kept, null.as_fd()).map_err(at(Step::Harden))?;
     drop(null);
-    setns(&target.pidfd, namespaces()).map_err(|error| at(Step::EnterNamespaces)(error.into()))?;
+    target.ceiling.share(&context.limits).map_err(at(Step::TakeShare))?;
+    setns(&target.pidfd, target.namespaces).map_err(|error| at(Step::EnterNamespaces)(error.into()))?;
     become_user(0, 0, &[]).map_err(at(Step::BecomeRoot))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let user = find_user(command.user.as_deref()).map_err(at(Step::FindUser))?;
     let user = user.ok_or((Step::FindUser, libc::ENOENT))?;
     let groups = passwd::read("/etc/group").map(|text| passwd::groups(&text, &user));
     let groups = groups.map_err(at(Step::FindUser))?;
-    let terminal = match streams {
-        Streams::NewTty { rows, cols } => {
-            Some(new_terminal(&user, *rows, *cols).map_err(at(Step::OpenTerminal))?)
-        }
-        _ => None,
+    // Made by root, who may open the multiplexer of any devpts.
+    let ends = match streams {
+        Streams::Tty(tty) => Some(Ends::given([*tty; 3])),
+        Streams::Given(given) => Some(Ends::given(*given)),
+        Streams::NewTty { rows, cols } => Some(new_terminal(&user, *rows, *cols)),
+        Streams::Pipes => None,
     };
-    let fds: [BorrowedFd<'_>; 3] = match (streams, &terminal) {
-        (Streams::Pipes(pipes), _) => *pipes,
-        (Streams::Tty(tty), _) => [*tty; 3],
-        (_, Some(new)) => [new.slave.as_fd(); 3],
-        (Streams::NewTty { .. }, None) => return Err((Step::OpenTerminal, libc::EIO)),
-    };
+    let ends = ends.transpose().map_err(at(Step::OpenTerminal))?;
     let image = Image::new(command, &user).map_err(at(Step::Execute))?;
     become_user_for_good(&user, &groups).map_err(at(Step::BecomeUser))?;
-    confine(security, &user).map_err(at(Step::Confine))?;
+    confine(&target.ceiling.confine(&context.confinement), &user).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
-    let last = Last { fds, is_terminal: !matches!(streams, Streams::Pipes(_)), image, channel };
+    // Made by the user, whose they are: what opens /dev/stdout again must be let in.
+    let Ends { far, near } = ends.map_or_else(Ends::of_pipes, Ok).map_err(at(Step::MakePipes))?;
+    let has_terminal = matches!(streams, Streams::Tty(_) | Streams::NewTty { .. });
+    let last = Last { fds: far, has_terminal, adopter, image, channel };
     match adopter {
         Adopter::Caller => match raw::clone3(0, Parent::Grandparent, None) {
             Ok(Fork::Child) => last.act(),
             Ok(Fork::Parent(pid)) => {
-                let master = terminal.as_ref().map(|terminal| terminal.master.as_fd());
-                channel.send_born(pid, master).map_err(at(Step::SetUp))
+                let near: Vec<BorrowedFd<'_>> = near.iter().map(AsFd::as_fd).collect();
+                channel.send_born(pid, &near).map_err(at(Step::SetUp))
             }
             Err(error) => Err(at(Step::Clone)(error)),
         },
@@ -189,6 +185,7 @@ fn orphan(last: Last<'_>) -> Result<(), Fault> {
         Ok(Fork::Child) => match raw::clone3(0, Parent::Caller, None) {
             Ok(Fork::Child) => match last.channel.send_here() {
                 Ok(()) => last.act(),
+                // Nobody waits for it any more.
                 Err(_) => raw::exit(1),
             },
             Ok(Fork::Parent(_)) => raw::exit(0),
@@ -210,28 +207,53 @@ fn orphan(last: Last<'_>) -> Result<(), Fault> {
     }
 }
 
+/// The process's standard streams, and what the caller has of them.
+struct Ends {
+    far: [OwnedFd; 3],
+    near: Vec<OwnedFd>,
+}
+
+impl Ends {
+    fn given([stdin, stdout, stderr]: [BorrowedFd<'_>; 3]) -> io::Result<Self> {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        Ok(Self { far: [copy(stdin)?, copy(stdout)?, copy(stderr)?], near: Vec::new() })
+    }
+
+    fn of_pipes() -> io::Result<Self> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+        let ((stdin, near_in), (near_out, stdout), (near_err, stderr)) = (pipe()?, pipe()?, pipe()?);
+        Ok(Self { far: [stdin, stdout, stderr], near: vec![near_in, near_out, near_err] })
+    }
+}
+
 /// What the process itself does between its birth and its exec.
 struct Last<'a> {
-    fds: [BorrowedFd<'a>; 3],
-    is_terminal: bool,
+    fds: [OwnedFd; 3],
+    /// Whether the first of them is to be its controlling terminal.
+    has_terminal: bool,
+    adopter: Adopter,
     image: Image,
     channel: &'a Channel,
 }
 
 impl Last<'_> {
-    fn act(&self) -> ! {
-        let fault = match set_up(self.fds, self.is_terminal) {
-            Ok(()) => (Step::Execute, self.image.execute()),
+    fn act(self) -> ! {
+        let Self { fds, has_terminal, adopter, image, channel } = self;
+        let fault = match set_up(fds, has_terminal, adopter, channel) {
+            Ok(()) => (Step::Execute, image.execute()),
             Err(error) => at(Step::SetUp)(error),
         };
-        let _ = self.channel.send_failure(fault.0, fault.1);
+        // A caller who is gone misses nothing.
+        let _ = channel.send_failure(fault.0, fault.1);
         raw::exit(if fault.1 == libc::ENOENT { 127 } else { 126 })
     }
 }
 
-/// From here on nothing inside can look into this process, and there is nothing of the host in it.
+/// From here on nothing inside can look into this process, and of the host there is nothing in it but copies of
+/// the caller's memory. What anybody may read of any process, its arguments, says nothing of the host either.
 fn harden(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>) -> io::Result<()> {
     prctl::set_dumpable(false)?;
+    raw::overwrite_arguments(NAME)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     raw::new_session_keyring()?;
     raw::close_except(kept)?;
@@ -275,8 +297,8 @@ fn become_user_for_good(user: &User, groups: &[u32]) -> io::Result<()> {
 
 /// Gives up everything that is not the tenant's, and what a change of ids would have taken from another user
 /// than root.
-fn confine(security: &SecurityPlan, user: &User) -> io::Result<()> {
-    confine::apply(security)?;
+fn confine(confinement: &Confinement, user: &User) -> io::Result<()> {
+    confinement.apply()?;
     if user.uid != 0 {
         for set in [CapSet::Effective, CapSet::Permitted] {
             caps::set(None, set, &CapsHashSet::new()).map_err(io::Error::other)?;
@@ -289,14 +311,15 @@ fn find_user(wanted: Option<&str>) -> io::Result<Option<User>> {
     Ok(passwd::find(&passwd::read("/etc/passwd")?, wanted.unwrap_or("root")))
 }
 
-fn new_terminal(user: &User, rows: u16, cols: u16) -> io::Result<pty::Pty> {
+/// A pseudoterminal of the tenant's own devpts; what is near is its master.
+fn new_terminal(user: &User, rows: u16, cols: u16) -> io::Result<Ends> {
     let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let pty = pty::open(root)?;
     if rows > 0 && cols > 0 {
         tcsetwinsize(&pty.master, Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 })?;
     }
     fchown(&pty.slave, Some(Uid::from_raw(user.uid)), None)?;
-    Ok(pty)
+    Ok(Ends { near: vec![pty.master], ..Ends::given([pty.slave.as_fd(); 3])? })
 }
 
 fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
@@ -311,18 +334,25 @@ fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
 
 /// A session of its own (never the caller's: its controlling terminal would be reachable as
 /// `/dev/tty`), the streams in their places, no signal blocked or ignored, nothing else open.
-fn set_up(fds: [BorrowedFd<'_>; 3], is_terminal: bool) -> io::Result<()> {
+fn set_up(fds: [OwnedFd; 3], has_terminal: bool, adopter: Adopter, channel: &Channel) -> io::Result<()> {
+    if adopter == Adopter::Caller {
+        // It ends when its caller is killed; and if that was so before this took effect, there is no use in it.
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if channel.is_abandoned() {
+            raw::exit(1);
+        }
+    }
     rustix::process::setsid()?;
-    // Out of the way of 0, 1 and 2 first: one of them may be the source of another.
-    let fds: Vec<OwnedFd> =
-        fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3)).collect::<rustix::io::Result<_>>()?;
-    if is_terminal {
+    if has_terminal {
         raw::set_controlling_tty(&fds[0])?;
     }
-    rustix::stdio::dup2_stdin(&fds[0])?;
-    rustix::stdio::dup2_stdout(&fds[1])?;
-    rustix::stdio::dup2_stderr(&fds[2])?;
-    raw::cloexec_from(3)?;
+    let [stdin, stdout, stderr] = fds;
+    rustix::stdio::dup2_stdin(&stdin)?;
+    rustix::stdio::dup2_stdout(&stdout)?;
+    rustix::stdio::dup2_stderr(&stderr)?;
+    drop((stdin, stdout, stderr));
+    // Closed, not only on exec: while that is done the tenant can look.
+    raw::close_except(&[channel.as_fd()])?;
     let catchable: Vec<Signal> =
         Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)).collect();
     raw::default_signals(&catchable)?;

@@ -3,25 +3,23 @@
 use std::{io, path::Path};
 
 use rustix::{
-    stdio::{stderr, stdin, stdout},
+    process::geteuid,
+    stdio::{stdin, stdout},
     termios::isatty,
 };
 
 use super::{
-    Adopter, Command, JoinError, Streams, Target, join,
-    relay::Stream,
-    session::{Session, Signals},
+    Adopter, Command, ExecContext, JoinError, Streams, Target, join,
+    session::{Session, Signals, terminal_size},
 };
 use crate::{
-    attach::window_size,
-    config::Fragment,
-    facts::HostFacts,
+    facts::CgroupFacts,
     file_error::FileError,
+    kernel::raw,
     layout::Layout,
-    load::{LoadPlanError, load_allocation, load_manifest, load_plan},
+    load::LoadPlanError,
     name::TenantName,
-    plan::{Inputs, Plan, PlanError, plan},
-    profile::{LoadError, load_fragment, load_host, resolve},
+    profile::{LoadError, load_fragment},
     state::{ProcessRef, RunState},
 };
 
@@ -55,17 +53,23 @@ pub struct ExecOptions {
 /// Why a command was not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    /// Its files cannot be used; among them that there is no such tenant.
+    /// Only root may.
+    #[error("only root can enter a tenant")]
+    NotRoot(String),
+    /// There is no such tenant.
     #[error(transparent)]
     Load(#[from] LoadPlanError),
     /// Its state cannot be read.
     #[error(transparent)]
     State(#[from] FileError),
+    /// What its processes are started with is not known.
+    #[error("its supervisor has left no record of what its processes are started with")]
+    NoContext(String),
     /// It does not run.
-    #[error("tenant {0:?} is not running")]
+    #[error("it is not running")]
     NotRunning(String),
     /// Its processes are frozen, and a new one would be too.
-    #[error("tenant {0:?} is frozen")]
+    #[error("it is frozen")]
     Frozen(String),
     /// This host.
     #[error("cannot {0}")]
@@ -82,14 +86,17 @@ impl ExecError {
     /// The remedy, if one is known.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::NotRoot(name) => Some(format!(
+                "run it as root; its console is open to the group tenantry: tenantctl console {name}"
+            )),
             Self::Load(error) => error.help().map(str::to_owned),
+            Self::NoContext(name) => Some(format!(
+                "use its console, or restart it: tenantctl console {name}; tenantctl restart {name}"
+            )),
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
             Self::Frozen(name) => Some(format!("thaw it: tenantctl thaw {name}")),
             Self::Join(JoinError::NoUser(_)) => {
                 Some("users are those of the tenant's own /etc/passwd".into())
-            }
-            Self::Host(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run it as root".into())
             }
             Self::State(_) | Self::Host(..) | Self::Interrupted(_) | Self::Join(_) => None,
         }
@@ -109,91 +116,81 @@ impl ExecError {
 }
 
 /// Runs a command in a running tenant and returns its exit code: its own, or 128 and the number of the
-/// signal that killed it.
+/// signal that killed it. It has no more power than the tenant's init, and ends when this process is killed.
+///
+/// The caller must have a single thread.
 ///
 /// # Errors
 /// Why it was not run.
 pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result<u8, ExecError> {
     let host = |what| move |error: io::Error| ExecError::Host(what, error);
-    // A tenant that does not exist is told from one that does not run.
-    if let Err(error @ LoadError::NoTenant(_)) = load_fragment(layout, name) {
-        return Err(LoadPlanError::from(error).into());
+    if !geteuid().is_root() {
+        return Err(ExecError::NotRoot(name.to_string()));
     }
-    let not_running = || ExecError::NotRunning(name.to_string());
-    let state = RunState::read(&layout.run_state(name))?.ok_or_else(not_running)?;
-    let init = state.init.filter(ProcessRef::is_alive).ok_or_else(not_running)?;
-    let facts = HostFacts::gather().map_err(host("look at this host"))?;
-    let plan = plan_inside(layout, name, &facts, Path::new(&state.cgroup))?;
-    if is_frozen(&plan.cgroup.payload) {
-        return Err(ExecError::Frozen(name.to_string()));
-    }
-    let target = Target::of(init, &facts.cgroup).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => not_running(),
-        _ => ExecError::Host("open the tenant's cgroups", error),
-    })?;
-    let (stdin, stdout) = (stdin(), stdout());
-    let tty = match options.tty {
+    let (target, context) = find(layout, name)?;
+    let is_terminal = match options.tty {
         TtyMode::Always => true,
         TtyMode::Never => false,
-        TtyMode::Auto => isatty(stdin) && isatty(stdout),
+        TtyMode::Auto => isatty(stdin()) && isatty(stdout()),
     };
-    let mut env: Vec<_> = plan.init.env.into_iter().filter(|(key, _)| key != "NOTIFY_SOCKET").collect();
-    env.retain(|(key, _)| key != "TERM" || tty);
-    if let (true, Some(term)) = (tty, own_term()) {
-        env.push(("TERM".to_owned(), term));
-    }
-    env.extend(options.env.iter().cloned());
-    let command =
-        Command { argv: options.argv.clone(), env, user: options.user.clone(), dir: options.dir.clone() };
+    let command = Command {
+        argv: options.argv.clone(),
+        env: environment(&context, options, is_terminal),
+        user: options.user.clone(),
+        dir: options.dir.clone(),
+    };
     let signals = Signals::block().map_err(host("block signals"))?;
-    if tty {
-        let (rows, cols) = window_size(stdin);
-        let (mut session, joining) = Session::start(
-            join(&target, &command, &plan.security, &Streams::NewTty { rows, cols }, Adopter::Caller)?,
-            signals,
-        )?;
-        let master = joining.ok_or(JoinError::Ended)?;
-        session.relay_tty(&master).map_err(host("carry the terminal"))
+    raw::reset_scheduling_on_fork().map_err(host("reset the scheduling policy"))?;
+    let start = |streams: &Streams<'_>| {
+        Session::start(join(&target, &command, &context, streams, Adopter::Caller)?, signals)
+    };
+    if is_terminal {
+        let (rows, cols) = terminal_size();
+        let (session, near) = start(&Streams::NewTty { rows, cols })?;
+        let [master] = near.try_into().map_err(|_| JoinError::Ended)?;
+        session.relay_tty(master)
     } else {
-        let streams = || -> io::Result<_> {
-            Ok([Stream::input(stdin)?, Stream::output(stdout)?, Stream::output(stderr())?])
-        };
-        let streams = streams().map_err(host("make pipes"))?;
-        let far = [streams[0].far(), streams[1].far(), streams[2].far()];
-        let joining = join(&target, &command, &plan.security, &Streams::Pipes(far), Adopter::Caller)?;
-        let (mut session, _) = Session::start(joining, signals)?;
-        let pumps = streams.into_iter().map(Stream::pump);
-        session.relay_pipes(pumps.collect()).map_err(host("carry the streams"))
+        let (session, near) = start(&Streams::Pipes)?;
+        session.relay_pipes(near.try_into().map_err(|_| JoinError::Ended)?)
     }
 }
 
-/// The plan of a running tenant. A tenant file that was broken since its start must not keep anybody
-/// out: then the plan is that of a tenant which asks for nothing special.
-fn plan_inside(
-    layout: &Layout,
-    name: &TenantName,
-    facts: &HostFacts,
-    unit: &Path,
-) -> Result<Plan, LoadPlanError> {
-    match load_plan(layout, name, facts, Some(unit), &[]) {
-        Err(LoadPlanError::Config(_) | LoadPlanError::Plan { source: PlanError::Nic { .. }, .. }) => {}
-        result => return result,
-    }
-    let allocation = load_allocation(layout, name)?;
-    let manifest = load_manifest(layout, &allocation)?;
-    let tenant = resolve(layout, name, Fragment::default())?;
-    let host = load_host(layout).unwrap_or_default();
-    let inputs = Inputs {
-        layout,
-        tenant: &tenant,
-        allocation: &allocation,
-        manifest: &manifest,
-        host: &host,
-        facts,
-        unit_cgroup: Some(unit),
-        credentials: &[],
+/// The running tenant, and what a process that joins it is started with. It runs on whatever has become of its
+/// files since its start.
+fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), ExecError> {
+    let host = |what| move |error: io::Error| ExecError::Host(what, error);
+    let not_running = || match load_fragment(layout, name) {
+        // A tenant that does not exist is told from one that does not run.
+        Err(error @ LoadError::NoTenant(_)) => LoadPlanError::from(error).into(),
+        _ => ExecError::NotRunning(name.to_string()),
     };
-    plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
+    let state = RunState::read(&layout.run_state(name))?;
+    let init = state.and_then(|state| state.init).filter(ProcessRef::is_alive).ok_or_else(not_running)?;
+    let context = ExecContext::read(layout, name)?;
+    // Looked at last: if this init is alive now, the record was that of its boot.
+    let cgroups = CgroupFacts::gather().map_err(host("look at the host's cgroups"))?;
+    let target = Target::of(init, &cgroups).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => not_running(),
+        _ => ExecError::Host("look at the tenant's init", error),
+    })?;
+    let context = context.ok_or_else(|| ExecError::NoContext(name.to_string()))?;
+    if is_frozen(&context.cgroup) {
+        return Err(ExecError::Frozen(name.to_string()));
+    }
+    Ok((target, context))
+}
+
+/// Init's environment but for what only init is told, and what was asked for.
+fn environment(context: &ExecContext, options: &ExecOptions, is_terminal: bool) -> Vec<(String, String)> {
+    let only_init = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "TERM"];
+    let is_common = |(key, _): &(String, String)| !only_init.contains(&key.as_str());
+    let mut env: Vec<_> = context.env.clone().into_iter().filter(is_common).collect();
+    if is_terminal {
+        let term = own_term().or_else(|| context.env.get("TERM").cloned());
+        env.extend(term.map(|term| ("TERM".to_owned(), term)));
+    }
+    env.extend(options.env.iter().cloned());
+    env
 }
 
 /// Runs the login shell of a user of the tenant.

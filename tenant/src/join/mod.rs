@@ -4,19 +4,26 @@
 //! ```text
 //! caller ──clone into init's cgroup──▶ joiner ──setns, become root inside, confine──clone──▶ process
 //!    ▲                                   │ (not yet visible inside: another pid namespace)     │ exec
-//!    └───────────── pid, pty master ─────┴───────────────── errors, end of file on exec ───────┘
+//!    └──────── pid, ends of streams ─────┴───────────────── errors, end of file on exec ───────┘
 //! ```
+//!
+//! What it is left with is what init was started with, as the supervisor has recorded it ([`ExecContext`]), and
+//! never more than init has at the moment.
 //!
 //! The joiner does everything that could be watched or disturbed before anything is visible inside:
 //! only the process that is about to exec enters the tenant's pid namespace, and that one is not
 //! dumpable, holds no descriptor of the host, and has given up its powers already. See nsenter(1),
 //! and CVE-2019-5736 and CVE-2024-21626 for what happens otherwise.
 
+mod ceiling;
 mod channel;
+mod context;
 mod enter;
 mod exec;
+mod guard;
 mod passwd;
 mod relay;
+mod rlimits;
 mod session;
 mod target;
 
@@ -28,13 +35,11 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+pub use context::ExecContext;
 pub use exec::{ExecError, ExecOptions, TtyMode, exec, shell};
 pub use target::Target;
 
-use crate::{
-    kernel::raw::{self, Fork, Parent},
-    plan::SecurityPlan,
-};
+use crate::kernel::raw::{self, Fork, Parent};
 
 /// What the new process runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,8 +77,11 @@ pub enum Streams<'a> {
         /// Width of its window.
         cols: u16,
     },
-    /// Pipes: standard input, output and error.
-    Pipes([BorrowedFd<'a>; 3]),
+    /// Standard input, output and error as they are, which are the tenant's already. None of them becomes its
+    /// controlling terminal.
+    Given([BorrowedFd<'a>; 3]),
+    /// New pipes of its own; their near ends come back: standard input, output and error.
+    Pipes,
 }
 
 /// Why a process could not be started inside.
@@ -94,6 +102,15 @@ pub enum JoinError {
     /// There is no such user.
     #[error("the tenant has no user {0:?}")]
     NoUser(String),
+    /// The working directory cannot be entered.
+    #[error("cannot enter the directory {dir:?} inside the tenant")]
+    Directory {
+        /// The directory.
+        dir: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The program could not be executed.
     #[error("cannot execute {program:?} inside the tenant")]
     Execute {
@@ -116,6 +133,7 @@ pub struct Joining {
     channel: channel::Channel,
     program: String,
     user: String,
+    dir: String,
     pid: Option<i32>,
 }
 
@@ -130,8 +148,8 @@ pub enum Progress {
         pid: i32,
         /// pidfd_open(2) of it, where init is its parent.
         pidfd: Option<OwnedFd>,
-        /// The master of its new pseudoterminal.
-        master: Option<OwnedFd>,
+        /// The near ends of its new streams: the master of a pseudoterminal, or three of pipes.
+        near: Vec<OwnedFd>,
     },
     /// It has executed.
     Executed {
@@ -149,7 +167,7 @@ pub enum Progress {
 pub fn join(
     target: &Target,
     command: &Command,
-    security: &SecurityPlan,
+    context: &ExecContext,
     streams: &Streams<'_>,
     adopter: Adopter,
 ) -> Result<Joining, JoinError> {
@@ -161,13 +179,14 @@ pub fn join(
         Ok(Fork::Child) => {
             drop(ours);
             let channel = &theirs;
-            enter::run(enter::Way { target, command, security, streams, adopter, channel, null: null.into() })
+            enter::run(enter::Way { target, command, context, streams, adopter, channel, null: null.into() })
         }
         Ok(Fork::Parent(joiner)) => Ok(Joining {
             joiner,
             channel: ours,
             program: command.argv.first().cloned().unwrap_or_else(|| "the login shell".to_owned()),
             user: command.user.clone().unwrap_or_else(|| "root".to_owned()),
+            dir: command.dir.clone().unwrap_or_else(|| "/".to_owned()),
             pid: None,
         }),
         Err(error) => Err(JoinError::Host("clone into the tenant's cgroup", error)),
@@ -186,9 +205,9 @@ impl Joining {
             Err(error) => return Err(JoinError::Host("hear of the new process", error)),
         };
         match message {
-            channel::Message::Born { pid, master } => {
+            channel::Message::Born { pid, near } => {
                 self.pid = Some(pid);
-                Ok(Progress::Born { pid, pidfd: None, master })
+                Ok(Progress::Born { pid, pidfd: None, near })
             }
             channel::Message::Here { pid } => {
                 self.pid = Some(pid);
@@ -199,7 +218,7 @@ impl Joining {
                     Ok(pidfd)
                 };
                 let pidfd = Some(hold().map_err(|error| JoinError::Host("hold the new process", error))?);
-                Ok(Progress::Born { pid, pidfd, master: None })
+                Ok(Progress::Born { pid, pidfd, near: Vec::new() })
             }
             channel::Message::Closed => match self.pid {
                 Some(pid) => Ok(Progress::Executed { pid }),
@@ -212,6 +231,7 @@ impl Joining {
     /// Kills the process that prepares the new one. What it was is still to be reaped.
     pub fn kill(&self) {
         if let Some(joiner) = Pid::from_raw(self.joiner) {
+            // It may have ended already.
             let _ = kill_process(joiner, Signal::KILL);
         }
     }
@@ -220,6 +240,7 @@ impl Joining {
         let source = io::Error::from_raw_os_error(errno);
         match step {
             enter::Step::FindUser => JoinError::NoUser(self.user.clone()),
+            enter::Step::EnterDirectory => JoinError::Directory { dir: self.dir.clone(), source },
             enter::Step::Execute => JoinError::Execute { program: self.program.clone(), source },
             // clone(2) into a pid namespace whose init has ended.
             enter::Step::Clone if errno == libc::ENOMEM => JoinError::Ended,

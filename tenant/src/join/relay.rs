@@ -1,217 +1,430 @@
 //! Between the caller's standard streams and those of a process inside.
 //!
-//! Nothing of the host but pipes goes inside: a terminal or a device of the host could be opened again
-//! there through `/proc/self/fd` and be set, or written to beside the stream. So streams that are not
-//! pipes already are carried through one by this process.
+//! Nothing of the host goes inside. A stream of the host could be opened again there through `/proc/self/fd` and
+//! be set, or written to beside the stream; and what belongs to an id that is not mapped inside could not be
+//! opened at all, so that nothing that writes to `/dev/stderr` would work. The process has streams of its own,
+//! and this process carries the bytes.
+//!
+//! No read and no write waits: one stream that nobody reads must not hold up the others.
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ops::Range,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat},
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, fstatfs, openat},
     io::Errno,
-    pipe::{PipeFlags, pipe_with},
+    net::{RecvFlags, SendFlags, recv, send},
+    pipe::fcntl_setpipe_size,
+    termios::isatty,
 };
 
-/// Bytes carried at a time: a pipe that is ready for writing takes this much without blocking.
-const CHUNK: usize = 4096;
+/// Bytes carried at a time, and what a pipe inside is made to hold: beyond this size there is little to gain.
+const CHUNK: usize = 256 << 10;
+/// Bytes that a write takes without waiting where poll(2) says so: `PIPE_BUF`, see pipe(7).
+const PROMISED: usize = 4096;
+/// `PIPEFS_MAGIC` of statfs(2): the pipes of pipe(2).
+const PIPEFS_MAGIC: i64 = 0x5049_5045;
+/// Chunks that are carried before other things are looked at.
+const TURN: usize = 16;
+/// End of file, as it is typed on a terminal.
+const EOF: u8 = 0x04;
 
-/// One direction: bytes that were read and not yet written.
+/// How to read and write without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The open file description is this process's own, and does not block.
+    Own,
+    /// A socket: each call says that it does not wait.
+    Socket,
+    /// Others use the same open file description, so its flags stay as they are: only when poll(2) says so,
+    /// and then this many bytes.
+    Polled(usize),
+}
+
+/// One end of a stream.
 #[derive(Debug)]
-pub(super) struct Pump<'a> {
-    from: End<'a>,
-    to: Option<End<'a>>,
-    held: Vec<u8>,
-    /// Nothing more will be read.
-    ended: bool,
+struct Port<'a> {
+    fd: Fd<'a>,
+    way: Way,
+    /// Asked while it is there: one that is hung up does not say it any more.
+    is_terminal: bool,
 }
 
 #[derive(Debug)]
-enum End<'a> {
+enum Fd<'a> {
     Ours(OwnedFd),
     Theirs(BorrowedFd<'a>),
 }
 
-impl AsFd for End<'_> {
+impl AsFd for Port<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Ours(fd) => fd.as_fd(),
-            Self::Theirs(fd) => *fd,
+        match &self.fd {
+            Fd::Ours(fd) => fd.as_fd(),
+            Fd::Theirs(fd) => *fd,
         }
     }
 }
 
+impl<'a> Port<'a> {
+    /// A near end of what a process inside has.
+    fn near(fd: OwnedFd) -> io::Result<Self> {
+        unblock(&fd)?;
+        // A terminal has no such size, and a tenant whose pipes are many keeps small ones.
+        let _ = fcntl_setpipe_size(&fd, CHUNK);
+        let is_terminal = isatty(&fd);
+        Ok(Self { fd: Fd::Ours(fd), way: Way::Own, is_terminal })
+    }
+
+    /// A stream of the caller's. A pipe, and a terminal that is written to, are opened again, for a description
+    /// that does not block; where that cannot be, poll(2) has to be asked. Not a FIFO with a name: one that is
+    /// opened when its writers have gone does not say that they have.
+    fn callers(fd: BorrowedFd<'a>, is_read: bool) -> Self {
+        let kind = fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let is_pipe = fstatfs(fd).is_ok_and(|stat| stat.f_type == PIPEFS_MAGIC);
+        let is_terminal = isatty(fd);
+        if (is_pipe || is_terminal && !is_read)
+            && let Some(own) = opened_again(fd, is_read)
+        {
+            return Self { fd: Fd::Ours(own), way: Way::Own, is_terminal };
+        }
+        let way = match kind {
+            Ok(FileType::Socket) => Way::Socket,
+            Ok(FileType::Fifo) => Way::Polled(PROMISED),
+            _ if is_terminal => Way::Polled(PROMISED),
+            // Files are always ready.
+            _ => Way::Polled(CHUNK),
+        };
+        Self { fd: Fd::Theirs(fd), way, is_terminal }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self.way {
+            Way::Socket => recv(self, buffer, RecvFlags::DONTWAIT).map(|(length, _)| length),
+            Way::Own | Way::Polled(_) => rustix::io::read(self, buffer),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        match self.way {
+            Way::Socket => send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Way::Own => rustix::io::write(self, bytes),
+            Way::Polled(most) if is_ready(self, PollFlags::OUT)? => {
+                rustix::io::write(self, &bytes[..bytes.len().min(most)])
+            }
+            Way::Polled(_) => Err(Errno::AGAIN),
+        }
+    }
+}
+
+/// Opens what a descriptor refers to once more; none where that cannot be done.
+fn opened_again(fd: BorrowedFd<'_>, is_read: bool) -> Option<OwnedFd> {
+    let access = if is_read { OFlags::RDONLY } else { OFlags::WRONLY };
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    openat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), flags, Mode::empty()).ok()
+}
+
+fn is_ready(fd: impl AsFd, event: PollFlags) -> Result<bool, Errno> {
+    Ok(poll(&mut [PollFd::new(&fd, event)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+}
+
+/// Makes an end that is this process's alone non-blocking.
+fn unblock(fd: &OwnedFd) -> io::Result<()> {
+    Ok(fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?)
+}
+
+/// A stream of the caller's that could not be read or written, for a reason that is not its end.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// What could not be done, an infinitive.
+    pub(super) what: &'static str,
+    pub(super) source: io::Error,
+}
+
+/// One direction: bytes that were read and not yet written.
+#[derive(Debug)]
+pub(super) struct Pump<'a> {
+    /// None when nothing more will be read.
+    from: Option<Port<'a>>,
+    /// None when this direction is closed.
+    to: Option<Port<'a>>,
+    buffer: Vec<u8>,
+    held: Range<usize>,
+    /// What is done with the caller's stream, as it goes into "cannot …".
+    what: &'static str,
+    is_outward: bool,
+    /// Whether its far end is a terminal, where the end of the input is typed.
+    types_end: bool,
+    last: u8,
+    /// How many bytes may still be read.
+    allowance: u64,
+}
+
 impl<'a> Pump<'a> {
-    pub(super) fn inward(from: BorrowedFd<'a>, to: OwnedFd) -> Self {
-        Self { from: End::Theirs(from), to: Some(End::Ours(to)), held: Vec::new(), ended: false }
+    /// From a stream of the caller's to one inside.
+    pub(super) fn inward(from: BorrowedFd<'a>, to: OwnedFd, types_end: bool) -> io::Result<Self> {
+        let (from, to) = (Port::callers(from, true), Port::near(to)?);
+        Ok(Self { types_end, ..Self::new(from, to, "read standard input", false) })
     }
 
-    pub(super) fn outward(from: OwnedFd, to: BorrowedFd<'a>) -> Self {
-        Self { from: End::Ours(from), to: Some(End::Theirs(to)), held: Vec::new(), ended: false }
+    /// From a stream inside to one of the caller's, which `what` says.
+    pub(super) fn outward(from: OwnedFd, to: BorrowedFd<'a>, what: &'static str) -> io::Result<Self> {
+        Ok(Self::new(Port::near(from)?, Port::callers(to, false), what, true))
     }
 
-    /// What to poll for; none when this direction is closed.
+    fn new(from: Port<'a>, to: Port<'a>, what: &'static str, is_outward: bool) -> Self {
+        Self {
+            from: Some(from),
+            to: Some(to),
+            buffer: vec![0; CHUNK],
+            held: 0..0,
+            what,
+            is_outward,
+            types_end: false,
+            last: b'\n',
+            allowance: u64::MAX,
+        }
+    }
+
+    /// What to poll for; none when there is nothing to be done.
     pub(super) fn interest(&self) -> Option<PollFd<'_>> {
-        let to = self.to.as_ref()?;
-        Some(if self.held.is_empty() {
-            PollFd::from_borrowed_fd(self.from.as_fd(), PollFlags::IN)
-        } else {
-            PollFd::from_borrowed_fd(to.as_fd(), PollFlags::OUT)
-        })
+        match (&self.from, &self.to) {
+            (_, Some(to)) if !self.held.is_empty() => Some(PollFd::new(to, PollFlags::OUT)),
+            (Some(from), Some(_)) if self.allowance > 0 => Some(PollFd::new(from, PollFlags::IN)),
+            _ => None,
+        }
     }
 
-    /// Carries what can be carried without waiting, at most one chunk. Closes the far end when the near
-    /// one has ended.
-    pub(super) fn carry(&mut self) -> io::Result<()> {
-        if self.held.is_empty() && !self.ended {
-            let mut chunk = [0; CHUNK];
-            match rustix::io::read(&self.from, &mut chunk) {
-                Ok(0) | Err(Errno::IO) => self.ended = true,
-                Ok(length) => self.held.extend_from_slice(&chunk[..length]),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if let (Some(to), false) = (&self.to, self.held.is_empty()) {
-            match rustix::io::write(to, &self.held) {
-                Ok(length) => drop(self.held.drain(..length)),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                // Nobody reads any more.
-                Err(Errno::PIPE | Errno::IO) => {
-                    self.held.clear();
-                    self.ended = true;
+    /// What to poll for nothing but errors: that nobody reads what it carries any more. A command can wait for that,
+    /// as `tail -f` does, so it must hear of it before it writes again.
+    pub(super) fn hangup(&self) -> Option<PollFd<'_>> {
+        let to = self.to.as_ref().filter(|_| self.is_outward)?;
+        Some(PollFd::new(to, PollFlags::empty()))
+    }
+
+    /// Carries what can be carried without waiting, for a turn; called when [`Pump::interest`] is ready.
+    pub(super) fn carry(&mut self) -> Result<(), Broken> {
+        for turn in 0..TURN {
+            if self.held.is_empty() {
+                let Some(from) = &self.from else { break };
+                // A stream of the caller's that might wait is read only when poll(2) has just said so.
+                if self.allowance == 0 || (turn > 0 && matches!(from.way, Way::Polled(_))) {
+                    return Ok(());
                 }
-                Err(error) => return Err(error.into()),
+                if !self.fill()? {
+                    return Ok(());
+                }
+            }
+            if !self.drain()? {
+                return Ok(());
             }
         }
-        if self.ended && self.held.is_empty() {
+        if self.from.is_none() && self.held.is_empty() {
             self.to = None;
         }
         Ok(())
+    }
+
+    /// Reads a chunk; false when there is none yet.
+    fn fill(&mut self) -> Result<bool, Broken> {
+        let Some(from) = &self.from else { return Ok(true) };
+        let most = usize::try_from(self.allowance).unwrap_or(usize::MAX).min(CHUNK);
+        match from.read(&mut self.buffer[..most]) {
+            // A connection that is reset has ended; in what cannot be read there is nothing.
+            Ok(0) | Err(Errno::CONNRESET | Errno::BADF | Errno::ISDIR) => self.end(),
+            // So has a terminal whose other end is closed.
+            Err(Errno::IO) if from.is_terminal => self.end(),
+            Ok(length) => {
+                self.held = 0..length;
+                self.last = self.buffer[length - 1];
+                self.allowance -= length as u64;
+            }
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(Broken { what: self.what, source: error.into() }),
+        }
+        Ok(true)
+    }
+
+    /// Nothing more will be read. Behind half a line a terminal takes the first end of file for the end of that.
+    fn end(&mut self) {
+        self.from = None;
+        if self.types_end {
+            let count = if self.last == b'\n' { 1 } else { 2 };
+            self.buffer[..count].fill(EOF);
+            self.held = 0..count;
+        }
+    }
+
+    /// Writes what is held; false when not all of it could be written yet.
+    fn drain(&mut self) -> Result<bool, Broken> {
+        while let (Some(to), false) = (&self.to, self.held.is_empty()) {
+            match to.write(&self.buffer[self.held.clone()]) {
+                Ok(length) => self.held.start += length,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+                // Nobody reads any more: what is written from here on must not seem to arrive.
+                Err(Errno::PIPE | Errno::CONNRESET) => self.close(),
+                // The same of a terminal.
+                Err(Errno::IO) if to.is_terminal => self.close(),
+                Err(error) => return Err(Broken { what: self.what, source: error.into() }),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Closes both ends and forgets what is held.
+    pub(super) fn close(&mut self) {
+        (self.from, self.to, self.held) = (None, None, 0..0);
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.to.is_some()
     }
 
+    /// Whether it has something that was read and not yet written.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether it carries what the process inside writes.
     pub(super) fn is_outward(&self) -> bool {
-        matches!(self.from, End::Ours(_))
+        self.is_outward
     }
 
-    /// Carries what is left without waiting for more of it: the process that wrote it has ended.
-    pub(super) fn drain(&mut self) -> io::Result<()> {
-        while self.is_open() {
-            if self.held.is_empty() && !self.ended {
-                let mut ready = [PollFd::new(&self.from, PollFlags::IN)];
-                if poll(&mut ready, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0 {
-                    return Ok(());
-                }
-            }
-            if let (Some(to), false) = (&self.to, self.held.is_empty()) {
-                poll(&mut [PollFd::new(to, PollFlags::OUT)], None)?;
-            }
-            self.carry()?;
-        }
-        Ok(())
-    }
-}
-
-/// What the process inside gets as one of its streams, and the pump that serves it if it needs one.
-#[derive(Debug)]
-pub(super) enum Stream<'a> {
-    /// The caller's own pipe.
-    Direct(BorrowedFd<'a>),
-    /// The far end of a new pipe.
-    Carried(OwnedFd, Pump<'a>),
-}
-
-impl<'a> Stream<'a> {
-    /// A stream that the process inside reads.
-    pub(super) fn input(fd: BorrowedFd<'a>) -> io::Result<Self> {
-        if is_pipe(fd) {
-            return Ok(Self::Direct(fd));
-        }
-        let (far, near) = pipe_with(PipeFlags::CLOEXEC)?;
-        unblock(&near)?;
-        Ok(Self::Carried(far, Pump::inward(fd, near)))
+    /// From now on no more is read than lies there already: what a pipe says, and of a terminal, which does not
+    /// say, at most `terminal` bytes.
+    pub(super) fn limit_to_present(&mut self, terminal: u64) {
+        self.allowance = self.from.as_ref().map_or(0, |from| match from.is_terminal {
+            true => terminal,
+            false => rustix::io::ioctl_fionread(from).unwrap_or(0),
+        });
     }
 
-    /// A stream that the process inside writes.
-    pub(super) fn output(fd: BorrowedFd<'a>) -> io::Result<Self> {
-        if is_pipe(fd) {
-            return Ok(Self::Direct(fd));
-        }
-        let (near, far) = pipe_with(PipeFlags::CLOEXEC)?;
-        unblock(&near)?;
-        Ok(Self::Carried(far, Pump::outward(near, fd)))
+    /// Lifts that limit.
+    pub(super) fn limit_no_more(&mut self) {
+        self.allowance = u64::MAX;
     }
-
-    pub(super) fn far(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Direct(fd) => *fd,
-            Self::Carried(far, _) => far.as_fd(),
-        }
-    }
-
-    /// The pump, once the process inside has its end.
-    pub(super) fn pump(self) -> Option<Pump<'a>> {
-        match self {
-            Self::Direct(_) => None,
-            Self::Carried(_, pump) => Some(pump),
-        }
-    }
-}
-
-fn is_pipe(fd: BorrowedFd<'_>) -> bool {
-    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
-}
-
-/// Makes an end that is this process's alone non-blocking.
-pub(super) fn unblock(fd: &OwnedFd) -> io::Result<()> {
-    Ok(fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, io::Write as _};
+    use std::{fs::File, io::Write as _, os::unix::net::UnixStream};
+
+    use rustix::pipe::{PipeFlags, pipe, pipe_with};
 
     use super::*;
 
-    #[test]
-    fn a_pipe_goes_through_and_a_file_is_carried() {
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
-        assert!(matches!(Stream::input(reader.as_fd()).unwrap(), Stream::Direct(_)));
-        assert!(matches!(Stream::output(writer.as_fd()).unwrap(), Stream::Direct(_)));
-        let file = tempfile::tempfile().unwrap();
-        assert!(matches!(Stream::input(file.as_fd()).unwrap(), Stream::Carried(..)));
-        let null = File::open("/dev/null").unwrap();
-        assert!(matches!(Stream::output(null.as_fd()).unwrap(), Stream::Carried(..)));
+    fn bytes(count: usize) -> Vec<u8> {
+        (0..count).map(|number| (number % 251) as u8).collect()
+    }
+
+    /// Reads what lies in a pipe.
+    fn take(fd: &OwnedFd) -> Vec<u8> {
+        let mut chunk = vec![0; CHUNK];
+        match rustix::io::read(fd, &mut chunk) {
+            Ok(length) => chunk[..length].to_vec(),
+            Err(Errno::AGAIN) => Vec::new(),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     #[test]
-    fn a_pump_carries_everything_and_closes_its_far_end() {
+    fn everything_is_carried_and_then_the_far_end_is_closed() {
+        let sent = bytes(1_000_000);
         let file = tempfile::NamedTempFile::new().unwrap();
-        let sent: Vec<u8> = (0..100_000u32).map(|number| number as u8).collect();
         file.as_file().write_all(&sent).unwrap();
         let source = File::open(file.path()).unwrap();
-        let Stream::Carried(far, mut pump) = Stream::input(source.as_fd()).unwrap() else { panic!() };
+        let (far, near) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let mut pump = Pump::inward(source.as_fd(), near, false).unwrap();
         let mut got = Vec::new();
-        let mut chunk = [0; 10_000];
+        while pump.is_open() {
+            pump.carry().unwrap();
+            got.extend(take(&far));
+        }
         loop {
-            if pump.is_open() {
-                pump.carry().unwrap();
-            }
-            if rustix::io::ioctl_fionread(&far).unwrap() > 0 || !pump.is_open() {
-                match rustix::io::read(&far, &mut chunk).unwrap() {
-                    0 => break,
-                    length => got.extend_from_slice(&chunk[..length]),
-                }
+            match take(&far) {
+                rest if rest.is_empty() => break,
+                rest => got.extend(rest),
             }
         }
         assert_eq!(got, sent);
+    }
+
+    #[test]
+    fn a_reader_that_stands_still_holds_nobody_up() {
+        let (near, far) = pipe().unwrap();
+        // A pipe and a socket of the caller's, both of which block.
+        let (_reader, writer) = pipe().unwrap();
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        for to in [writer.as_fd(), socket.as_fd()] {
+            let near = near.try_clone().unwrap();
+            let mut pump = Pump::outward(near, to, "write").unwrap();
+            unblock(&far).unwrap();
+            for _ in 0..100 {
+                let _ = rustix::io::write(&far, &[0; CHUNK]);
+                pump.carry().unwrap();
+            }
+            assert!(pump.is_holding() && pump.is_open());
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_not_written_either() {
+        let (near, far) = pipe().unwrap();
+        let (reader, writer) = pipe().unwrap();
+        let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();
+        drop(reader);
+        rustix::io::write(&far, b"x").unwrap();
+        pump.carry().unwrap();
+        assert!(!pump.is_open());
+        assert_eq!(rustix::io::write(&far, b"x"), Err(Errno::PIPE));
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_told() {
+        let (near, far) = pipe().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut pump = Pump::outward(near, full.as_fd(), "write standard output").unwrap();
+        rustix::io::write(&far, b"x").unwrap();
+        let broken = pump.carry().unwrap_err();
+        assert_eq!(
+            (broken.what, broken.source.kind()),
+            ("write standard output", io::ErrorKind::StorageFull)
+        );
+    }
+
+    #[test]
+    fn after_the_end_only_what_was_there_is_carried() {
+        let (near, far) = pipe().unwrap();
+        let (reader, writer) = pipe().unwrap();
+        let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();
+        rustix::io::write(&far, b"before").unwrap();
+        pump.limit_to_present(0);
+        rustix::io::write(&far, b"after").unwrap();
+        pump.carry().unwrap();
+        assert!(pump.interest().is_none());
+        assert_eq!(take(&reader), b"before");
+        pump.limit_no_more();
+        pump.carry().unwrap();
+        assert_eq!(take(&reader), b"after");
+    }
+
+    #[test]
+    fn the_end_of_the_input_is_typed_on_a_terminal() {
+        for (typed, shown) in
+            [(&b"line\n"[..], &b"line\n\x04"[..]), (b"half", b"half\x04\x04"), (b"", b"\x04")]
+        {
+            let (source, end) = pipe().unwrap();
+            rustix::io::write(&end, typed).unwrap();
+            drop(end);
+            let (far, near) = pipe().unwrap();
+            let mut pump = Pump::inward(source.as_fd(), near, true).unwrap();
+            while pump.is_open() {
+                pump.carry().unwrap();
+            }
+            assert_eq!(take(&far), shown);
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! A process inside, seen from the command that started it: from its birth to its end.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sys::{
@@ -11,16 +15,24 @@ use nix::{
     unistd::Pid,
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    stdio::{stdin, stdout},
+    event::{PollFd, PollFlags, Timespec, poll},
+    stdio::{stderr, stdin, stdout},
     termios::{Winsize, tcsetwinsize},
 };
 
-use super::{
-    ExecError, Joining, Progress,
-    relay::{Pump, unblock},
-};
+use super::{ExecError, Joining, Progress, guard::Guard, relay::Pump};
 use crate::attach::{RawMode, window_size};
+
+/// What of a terminal's output is shown behind the end of the command at most, bytes: more than a
+/// pseudoterminal holds.
+const TERMINAL_MOST: u64 = 256 << 10;
+/// What a command has left running may write for so long behind its end, and be silent for so long: the end of
+/// `command > >(filter)` is not cut off, and a daemon holds nobody up.
+const LINGER: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// Of those below, what ends a client that waits for nothing but its own output to be read.
+const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// What is passed on to the process inside.
 const PASSED_ON: [Signal; 9] = [
@@ -57,11 +69,18 @@ impl Signals {
         if !fds[0].revents().is_empty() || fds[1].revents().is_empty() {
             return Ok(None);
         }
-        let info = self.0.read_signal()?;
-        let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-        let signal = info.map(|info| info.ssi_signo as u8);
-        Ok(signal.filter(|signal| ends.contains(&i32::from(*signal))))
+        let signal = self.0.read_signal()?.and_then(|info| Signal::try_from(info.ssi_signo as i32).ok());
+        Ok(signal.filter(|signal| ENDING.contains(signal)).map(|signal| signal as u8))
     }
+}
+
+/// What can be told of a pump's streams.
+#[derive(Clone, Copy)]
+enum Event {
+    /// Nobody reads any more.
+    HangUp,
+    /// Something can be carried.
+    Ready,
 }
 
 /// A process inside, from its birth to its end.
@@ -69,33 +88,33 @@ pub(super) struct Session {
     pid: Pid,
     signals: Signals,
     ended: Option<u8>,
+    /// A signal that came when the process had ended already.
+    interrupted: Option<u8>,
+    guard: Option<Guard>,
 }
 
 impl Session {
-    /// Waits until the process has executed. Until then a signal that would end a command gives it up: a
-    /// tenant can keep a process from starting as long as it likes.
-    pub(super) fn start(
-        mut joining: Joining,
-        signals: Signals,
-    ) -> Result<(Self, Option<OwnedFd>), ExecError> {
-        let mut terminal = None;
+    /// Waits until the process has executed; with the near ends of its streams. Until then a signal that would end
+    /// a command gives it up: a tenant can keep a process from starting as long as it likes.
+    pub(super) fn start(mut joining: Joining, signals: Signals) -> Result<(Self, Vec<OwnedFd>), ExecError> {
+        let mut ends = Vec::new();
         let mut born = None;
         let mut given_up = None;
         let result = loop {
             match joining.advance(false) {
                 Ok(Progress::Pending) => {
-                    let signal =
-                        signals.wait_for(&joining).map_err(|error| ExecError::Host("wait", error))?;
+                    let signal = signals.wait_for(&joining).map_err(failed("wait"))?;
                     if signal.is_some() {
                         given_up = signal;
                         joining.kill();
                         if let Some(pid) = born {
+                            // It may have ended with the joiner.
                             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                         }
                     }
                 }
-                Ok(Progress::Born { pid, master, .. }) => {
-                    terminal = master;
+                Ok(Progress::Born { pid, near, .. }) => {
+                    ends = near;
                     born = Some(pid);
                 }
                 Ok(Progress::Executed { pid }) => break Ok(pid),
@@ -103,78 +122,128 @@ impl Session {
             }
         };
         for child in [Some(joining.joiner), born.filter(|_| result.is_err())].into_iter().flatten() {
+            // Both are children of this process that end by themselves, or have been killed.
             let _ = waitpid(Pid::from_raw(child), None);
         }
         if let Some(signal) = given_up {
             return Err(ExecError::Interrupted(signal));
         }
-        let mut session = Self { pid: Pid::from_raw(result?), signals, ended: None };
+        let pid = Pid::from_raw(result?);
+        // Without one, for want of memory, the process still ends with its client, if not all that it started.
+        let guard = Guard::of(pid).ok();
+        let mut session = Self { pid, signals, ended: None, interrupted: None, guard };
         // Its SIGCHLD may be among the signals that were taken meanwhile.
-        session.reap().map_err(|error| ExecError::Host("wait", error))?;
-        Ok((session, terminal))
+        session.reap().map_err(failed("wait"))?;
+        Ok((session, ends))
     }
 
     /// Carries a terminal until the process has ended.
-    pub(super) fn relay_tty(&mut self, master: &OwnedFd) -> io::Result<u8> {
+    pub(super) fn relay_tty(self, master: OwnedFd) -> Result<u8, ExecError> {
         let (stdin, stdout) = (stdin(), stdout());
-        unblock(master)?;
-        let raw = RawMode::enter(stdin)?;
-        let mut inward = Pump::inward(stdin, master.try_clone()?);
-        let mut outward = Pump::outward(master.try_clone()?, stdout);
-        let code = loop {
-            if let Some(code) = self.ended {
-                break code;
-            }
-            let open_before = inward.is_open();
-            self.wait_and_carry(&mut [&mut inward, &mut outward], Some(master))?;
-            if open_before && !inward.is_open() {
-                // The end of a script on standard input is an end of file typed inside.
-                let _ = rustix::io::write(master, b"\x04");
-            }
+        let raw = RawMode::enter(stdin).map_err(failed("set the terminal"))?;
+        let copy = || master.try_clone();
+        let pumps = || -> io::Result<[Pump<'_>; 2]> {
+            Ok([Pump::inward(stdin, copy()?, true)?, Pump::outward(copy()?, stdout, OUTPUT)?])
         };
-        outward.drain()?;
+        let pumps = pumps().map_err(failed("use the terminal"))?;
+        let result = self.relay(pumps.into(), Some(master));
         drop(raw);
-        Ok(code)
+        result
     }
 
     /// Carries pipes until the process has ended.
-    pub(super) fn relay_pipes(&mut self, pumps: Vec<Option<Pump<'_>>>) -> io::Result<u8> {
-        let mut pumps: Vec<Pump<'_>> = pumps.into_iter().flatten().collect();
-        let code = loop {
-            if let Some(code) = self.ended {
-                break code;
-            }
-            let mut all: Vec<&mut Pump<'_>> = pumps.iter_mut().collect();
-            self.wait_and_carry(&mut all, None)?;
+    pub(super) fn relay_pipes(self, [near_in, near_out, near_err]: [OwnedFd; 3]) -> Result<u8, ExecError> {
+        let pumps = || -> io::Result<Vec<Pump<'_>>> {
+            Ok(vec![
+                Pump::inward(stdin(), near_in, false)?,
+                Pump::outward(near_out, stdout(), OUTPUT)?,
+                Pump::outward(near_err, stderr(), "write standard error")?,
+            ])
         };
-        for pump in pumps.iter_mut().filter(|pump| pump.is_outward()) {
-            pump.drain()?;
-        }
-        Ok(code)
+        let pumps = pumps().map_err(failed("use the pipes"))?;
+        self.relay(pumps, None)
     }
 
-    fn wait_and_carry(&mut self, pumps: &mut [&mut Pump<'_>], master: Option<&OwnedFd>) -> io::Result<()> {
-        let mut fds = vec![PollFd::new(&self.signals.0, PollFlags::IN)];
-        let mut which = Vec::new();
-        for (number, pump) in pumps.iter().enumerate() {
-            if let Some(interest) = pump.interest() {
-                fds.push(interest);
-                which.push(number);
+    fn relay(mut self, mut pumps: Vec<Pump<'_>>, mut master: Option<OwnedFd>) -> Result<u8, ExecError> {
+        while self.ended.is_none() {
+            self.wait_and_carry(&mut pumps, master.as_ref(), None)?;
+            if master.is_some() && pumps.iter().any(|pump| pump.is_outward() && !pump.is_open()) {
+                // Nobody sees the terminal any more: hung up, as if its window had been closed.
+                pumps.iter_mut().for_each(Pump::close);
+                master = None;
             }
         }
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        pumps.retain(Pump::is_outward);
+        self.carry_the_rest(&mut pumps)?;
+        if master.is_none() {
+            self.linger(&mut pumps)?;
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        drop(fds);
-        for (number, _) in which.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
-            pumps[*number].carry()?;
-        }
-        if ready[0] {
-            self.take_signals(master)?;
+        Ok(self.interrupted.or(self.ended).unwrap_or_default())
+    }
+
+    /// Carries what the process had written when it ended, however long that takes, and no more: others may write
+    /// to the same streams for ever.
+    fn carry_the_rest(&mut self, pumps: &mut [Pump<'_>]) -> Result<(), ExecError> {
+        pumps.iter_mut().for_each(|pump| pump.limit_to_present(TERMINAL_MOST));
+        while self.interrupted.is_none() {
+            let patience = (!pumps.iter().any(Pump::is_holding)).then_some(Duration::ZERO);
+            if !self.wait_and_carry(pumps, None, patience)? && patience.is_some() {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Carries what those write that the process has left behind, for a moment.
+    fn linger(&mut self, pumps: &mut [Pump<'_>]) -> Result<(), ExecError> {
+        pumps.iter_mut().for_each(Pump::limit_no_more);
+        let end = Instant::now() + LINGER;
+        while self.interrupted.is_none() && pumps.iter().any(Pump::is_open) {
+            let patience = end.saturating_duration_since(Instant::now()).min(SILENCE);
+            if patience.is_zero() || !self.wait_and_carry(pumps, None, Some(patience))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something can be carried or a signal comes, and does that; false when `patience` was over first.
+    fn wait_and_carry(
+        &mut self,
+        pumps: &mut [Pump<'_>],
+        master: Option<&OwnedFd>,
+        patience: Option<Duration>,
+    ) -> Result<bool, ExecError> {
+        let mut fds = vec![PollFd::new(&self.signals.0, PollFlags::IN)];
+        let mut events = Vec::new();
+        for (number, pump) in pumps.iter().enumerate() {
+            for (event, fd) in [(Event::HangUp, pump.hangup()), (Event::Ready, pump.interest())] {
+                if let Some(fd) = fd {
+                    fds.push(fd);
+                    events.push((number, event));
+                }
+            }
+        }
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        let count = match poll(&mut fds, patience.as_ref()) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => return Ok(true),
+            Err(error) => return Err(ExecError::Host("wait", error.into())),
+        };
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        for ((number, event), _) in events.into_iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
+            match event {
+                Event::HangUp => pumps[number].close(),
+                Event::Ready => {
+                    pumps[number].carry().map_err(|broken| ExecError::Host(broken.what, broken.source))?
+                }
+            }
+        }
+        if ready[0] {
+            self.take_signals(master).map_err(failed("read signals"))?;
+        }
+        Ok(count > 0)
     }
 
     fn take_signals(&mut self, master: Option<&OwnedFd>) -> io::Result<()> {
@@ -182,13 +251,15 @@ impl Session {
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(Signal::SIGCHLD) => self.reap()?,
                 Ok(Signal::SIGWINCH) => {
-                    if let (Some(master), (rows @ 1.., cols @ 1..)) = (master, window_size(stdin())) {
+                    if let (Some(master), (rows @ 1.., cols @ 1..)) = (master, terminal_size()) {
                         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+                        // It may have ended, and its terminal with it.
                         let _ = tcsetwinsize(master, size);
                     }
                 }
-                Ok(signal) => self.pass_on(signal),
-                Err(_) => {}
+                Ok(signal) if self.ended.is_none() => self.pass_on(signal),
+                Ok(signal) if ENDING.contains(&signal) => self.interrupted = Some(128 + signal as u8),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(())
@@ -196,7 +267,8 @@ impl Session {
 
     /// The process leads a session and a group of its own, so a terminal's Ctrl-C reaches only us.
     fn pass_on(&self, signal: Signal) {
-        if self.ended.is_none() && killpg(self.pid, signal).is_err() {
+        if killpg(self.pid, signal).is_err() {
+            // It has another group now, or has ended and is not yet waited for.
             let _ = kill(self.pid, signal);
         }
     }
@@ -219,6 +291,31 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// A process that nobody hears any more, because a stream broke, ends with all its group.
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.pass_on(Signal::SIGKILL);
+            // Killed it ends soon, and its init takes it if this process ends first.
+            let _ = waitpid(self.pid, None);
+        }
+        drop(self.guard.take());
+    }
+}
+
+/// What is done with standard output, as it goes into "cannot …".
+const OUTPUT: &str = "write standard output";
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> ExecError {
+    move |error| ExecError::Host(what, error)
+}
+
+/// Rows and columns of the caller's terminal, whichever of its streams is one; (0, 0) without any.
+pub(super) fn terminal_size() -> (u16, u16) {
+    let sizes = [window_size(stdin()), window_size(stdout()), window_size(stderr())];
+    sizes.into_iter().find(|size| *size != (0, 0)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +325,8 @@ mod tests {
     fn an_end_that_is_told_twice_is_one_end() {
         let child = std::process::Command::new("false").spawn().unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap());
-        let mut session = Session { pid, signals: Signals::block().unwrap(), ended: None };
+        let signals = Signals::block().unwrap();
+        let mut session = Session { pid, signals, ended: None, interrupted: None, guard: None };
         while session.ended.is_none() {
             session.reap().unwrap();
         }

@@ -1,20 +1,35 @@
 //! The running tenant that a process joins.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Write as _},
     os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
+use nix::sched::CloneFlags;
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::{facts::CgroupFacts, state::ProcessRef};
+use super::ceiling::Ceiling;
+use crate::{facts::CgroupFacts, kernel::raw, state::ProcessRef};
 
-/// A tenant's init, held so that a reused pid is never mistaken for it, and its cgroups.
+/// Every kind of namespace by its name in `/proc/PID/ns`. A kernel may lack one; there is no file for it then.
+const NAMESPACES: [(&str, CloneFlags); 8] = [
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("time", CloneFlags::from_bits_retain(raw::CLONE_NEWTIME)),
+];
+
+/// A tenant's init, held so that a reused pid is never mistaken for it, its cgroups, namespaces and powers.
 #[derive(Debug)]
 pub struct Target {
     pub(super) pidfd: OwnedFd,
@@ -22,6 +37,9 @@ pub struct Target {
     pub(super) cgroup: Option<OwnedFd>,
     /// Its cgroup v1 directories that are not the caller's.
     pub(super) v1: Vec<PathBuf>,
+    /// The kinds of namespaces it is in.
+    pub(super) namespaces: CloneFlags,
+    pub(super) ceiling: Ceiling,
 }
 
 impl Target {
@@ -32,11 +50,13 @@ impl Target {
     pub fn of(init: ProcessRef, cgroups: &CgroupFacts) -> io::Result<Self> {
         let pid = Pid::from_raw(init.pid).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| io::ErrorKind::NotFound)?;
-        // Held first, compared then: if it is the right process now, the descriptor is that of it.
+        let look = || Ok((Membership::read(init.pid)?, namespaces(init.pid)?, Ceiling::of(init.pid)?));
+        let seen: io::Result<_> = look();
+        // Held first, looked at then, compared last: if it is the right process now, all of that was of it.
         if !init.is_alive() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let theirs = Membership::read(init.pid)?;
+        let (theirs, namespaces, ceiling) = seen?;
         let cgroup = match (&cgroups.v2_mount, theirs.v2) {
             (Some(mount), Some(path)) => Some(open_dir(&below(mount, &path))?),
             _ => None,
@@ -47,7 +67,7 @@ impl Target {
             let theirs = below(&mount, &path);
             (theirs != *own).then_some(theirs)
         });
-        Ok(Self { pidfd, cgroup, v1: v1.collect() })
+        Ok(Self { pidfd, cgroup, v1: v1.collect(), namespaces, ceiling })
     }
 
     /// The tenant of a child of the caller, who shares its cgroup v1 directories.
@@ -56,8 +76,13 @@ impl Target {
     /// A cgroup that cannot be opened.
     pub fn of_child(pid: i32, pidfd: BorrowedFd<'_>, v2_mount: &Path) -> io::Result<Self> {
         let path = Membership::read(pid)?.v2.ok_or(io::ErrorKind::NotFound)?;
-        let cgroup = Some(open_dir(&below(v2_mount, &path))?);
-        Ok(Self { pidfd: pidfd.try_clone_to_owned()?, cgroup, v1: Vec::new() })
+        Ok(Self {
+            pidfd: pidfd.try_clone_to_owned()?,
+            cgroup: Some(open_dir(&below(v2_mount, &path))?),
+            v1: Vec::new(),
+            namespaces: namespaces(pid)?,
+            ceiling: Ceiling::of(pid)?,
+        })
     }
 
     /// Moves the calling process into the cgroup v1 directories of init. It has a single thread, and for
@@ -68,6 +93,18 @@ impl Target {
         }
         Ok(())
     }
+}
+
+fn namespaces(pid: i32) -> io::Result<CloneFlags> {
+    let names = fs::read_dir(format!("/proc/{pid}/ns"))?.map(|entry| Ok(entry?.file_name()));
+    Ok(kinds(&names.collect::<io::Result<Vec<_>>>()?))
+}
+
+/// The kinds of namespaces that the files of a directory `/proc/PID/ns` stand for. A kind that the kernel does
+/// not have must not be asked for: setns(2) refuses it.
+fn kinds(names: &[OsString]) -> CloneFlags {
+    let is_there = |name: &&str| names.iter().any(|there| there == name);
+    NAMESPACES.into_iter().filter(|(name, _)| is_there(name)).map(|(_, flag)| flag).collect()
 }
 
 fn below(mount: &Path, path: &str) -> PathBuf {
@@ -130,6 +167,17 @@ mod tests {
         assert_eq!(membership.v2.as_deref(), Some("/t/alice/payload/init.scope"));
         let v1 = [("memory", "/t/alice"), ("cpu", "/t"), ("cpuacct", "/t")];
         assert_eq!(membership.v1, v1.map(|(name, path)| (name.to_owned(), path.to_owned())));
+    }
+
+    #[test]
+    fn a_namespace_that_the_kernel_has_not_is_not_asked_for() {
+        let all: Vec<OsString> = NAMESPACES.iter().map(|(name, _)| (*name).into()).collect();
+        assert_eq!(namespaces(std::process::id() as i32).unwrap(), kinds(&all), "this kernel has every kind");
+        let without_time = kinds(&all[..7]);
+        assert_eq!(kinds(&all) - without_time, CloneFlags::from_bits_retain(raw::CLONE_NEWTIME));
+        assert!(without_time.contains(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP));
+        let later = [&all[..7], &["pid_for_children".into(), "new".into()]].concat();
+        assert_eq!(kinds(&later), without_time);
     }
 
     #[test]

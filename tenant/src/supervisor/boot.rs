@@ -18,6 +18,7 @@ use crate::{
     apply,
     facts::HostFacts,
     image::Ready,
+    join::ExecContext,
     kernel::raw,
     load::{load_credentials, load_plan},
     plan::FirstProcess,
@@ -81,6 +82,10 @@ impl Supervisor {
         let _ = record::read(&self.layout.tenant_config(&self.name)).and_then(|text| {
             record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
         });
+        // Before init is there: who finds it finds with what it was started.
+        let context = ExecContext::of(&plan).map_err(RunError::io("look at", "this process"))?;
+        context.write(&self.layout, &self.name)?;
+        drop(context);
         self.tell_status();
         let plan = self.plan.insert(plan);
         self.manager.tell(&extension(plan.init.start_timeout + GRACE));
@@ -292,8 +297,10 @@ impl Supervisor {
         let result = result.map_err(|error| self.fail(error));
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();
-        for socket in [self.layout.console_socket(&self.name), self.layout.control_socket(&self.name)] {
-            let _ = fs::remove_file(socket);
+        let (layout, name) = (&self.layout, &self.name);
+        for path in [layout.console_socket(name), layout.control_socket(name), layout.exec_context(name)] {
+            // The next supervisor replaces what stays, and nobody uses it without one.
+            let _ = fs::remove_file(path);
         }
         result
     }

@@ -11,7 +11,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::tty::Terminal;
 use crate::{
-    join::{Adopter, Command, JoinError, Joining, Progress, Streams, Target, join},
+    join::{Adopter, Command, ExecContext, JoinError, Joining, Progress, Streams, Target, join},
     plan::Plan,
 };
 
@@ -185,13 +185,13 @@ impl Getty {
         let target = Target::of_child(inside.pid, inside.pidfd, inside.v2_mount);
         let target = target.map_err(host("open the tenant's cgroup"))?;
         let slave: OwnedFd = terminal.slave().map_err(host("open the tty"))?;
-        let init = &inside.plan.init;
-        let mut env: Vec<(String, String)> = init.env.clone().into_iter().collect();
+        let context = ExecContext::of(inside.plan).map_err(host("read the limits of this process"))?;
+        let mut env: Vec<(String, String)> = context.env.clone().into_iter().collect();
         env.retain(|(key, _)| key != "NOTIFY_SOCKET");
         // A terminal that every system knows and every emulator can stand in for.
         env.push(("TERM".to_owned(), "vt220".to_owned()));
-        let command = Command { argv: init.getty.clone(), env, ..Command::default() };
-        join(&target, &command, &inside.plan.security, &Streams::Tty(slave.as_fd()), Adopter::Init)
+        let command = Command { argv: inside.plan.init.getty.clone(), env, ..Command::default() };
+        join(&target, &command, &context, &Streams::Tty(slave.as_fd()), Adopter::Init)
     }
 
     /// Takes note of what [`Getty::news`] has become ready with.

@@ -227,7 +227,7 @@ fn start_help(step: &str) -> &'static str {
     }
 }
 
-/// An error with all its causes, joined by `: `.
+/// An error with all its causes, joined by `: `, for people.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -236,7 +236,20 @@ pub fn chain(error: &dyn Error) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    text
+    without_numbers(&text)
+}
+
+/// Takes out what [`io::Error`] adds for programmers: ` (os error 2)`.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')').filter(|(number, _)| number.parse::<u32>().is_ok()) {
+            Some((_, rest)) => plain.push_str(rest),
+            None => plain.extend([" (os error ", part]),
+        }
+    }
+    plain
 }
 
 /// A tenant that could not be kept running, with what helps to understand it.
@@ -503,6 +516,8 @@ mod tests {
             object: "/x".to_owned(),
             source: io::Error::from_raw_os_error(libc::ENOENT),
         };
-        assert_eq!(chain(&error), "cannot open /x: No such file or directory (os error 2)");
+        assert_eq!(chain(&error), "cannot open /x: No such file or directory");
+        assert_eq!(without_numbers("a (os error 2): b (os error 17) c"), "a: b c");
+        assert_eq!(without_numbers("a (os error x)"), "a (os error x)");
     }
 }

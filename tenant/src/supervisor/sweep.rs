@@ -78,10 +78,10 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
             HostFacts::gather().ok().and_then(|facts| load_plan(layout, name, &facts, Some(&unit), &[]).ok());
         failures = sweep(layout, name, &unit, plan.as_ref());
     }
-    for socket in sockets {
-        match fs::remove_file(&socket) {
+    for path in sockets.into_iter().chain([layout.exec_context(name)]) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                failures.push(KernelError::new("remove", socket.display(), error));
+                failures.push(KernelError::new("remove", path.display(), error));
             }
             _ => {}
         }

@@ -272,6 +272,61 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// [`pidfd_signal`] to the process group that a process leads, or has led: `PIDFD_SIGNAL_PROCESS_GROUP` of
+/// pidfd_send_signal(2), Linux 6.9.
+///
+/// # Errors
+/// The kernel's; `EINVAL` before Linux 6.9, `ESRCH` when nobody is left in the group.
+pub fn pidfd_signal_group(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let info: *const libc::siginfo_t = std::ptr::null();
+    let (fd, flags) = (pidfd.as_raw_fd(), PIDFD_SIGNAL_PROCESS_GROUP);
+    // SAFETY: takes a descriptor, two numbers and a null pointer, which stands for the default siginfo.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the children of this process begin with the usual scheduling policy, and with no nice value below 0,
+/// whatever its own are: `SCHED_RESET_ON_FORK` of sched(7).
+///
+/// # Errors
+/// The kernel's.
+pub fn reset_scheduling_on_fork() -> io::Result<()> {
+    const SCHED_RESET_ON_FORK: libc::c_int = 0x4000_0000;
+    const SCHED_DEADLINE: libc::c_int = 6;
+    // SAFETY: takes a number.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    if policy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A process of this policy can have children only where the flag is set already.
+    if policy & !SCHED_RESET_ON_FORK == SCHED_DEADLINE {
+        return Ok(());
+    }
+    let mut param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `param` is a valid sched_param that outlives the call.
+    if unsafe { libc::sched_getparam(0, &raw mut param) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above; the kernel only reads it.
+    match unsafe { libc::sched_setscheduler(0, policy | SCHED_RESET_ON_FORK, &raw const param) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes an I/O priority back that was set for this process: it follows from its nice value again, see
+/// ioprio_set(2).
+///
+/// # Errors
+/// The kernel's.
+pub fn reset_io_priority() -> io::Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: takes three numbers; 0 is the calling process, and the class `IOPRIO_CLASS_NONE`.
+    let result = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The supplementary groups of the process at the other end of a Unix socket, `SO_PEERGROUPS` of
 /// unix(7).
 ///

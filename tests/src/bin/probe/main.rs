@@ -8,6 +8,7 @@ mod act;
 mod call;
 mod frames;
 mod see;
+mod spy;
 mod traffic;
 
 use std::{
@@ -39,6 +40,7 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("call", &["ARCH:NUMBER:ARGUMENT,…"], |args| call::one(&args[0])),
     ("calls", &["CALL CALL…"], |args| call::each(&args[0])),
     ("page-out", &["FILE"], |args| call::page_out(&args[0])),
+    ("spy", &["MARKS"], |args| spy::watch(&args[0])),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];
 

@@ -1,0 +1,464 @@
+//! Programs that join a running tenant: their powers, their streams, their end.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tenantry_tests::{Host, Run, Running, Tenant, Terminal, poll};
+
+/// More than any machine takes to carry what lies in a pipe.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A program in front of a command.
+fn before(words: &[&str], run: &Run) -> Run {
+    let mut all = Run::new(words[0], &words[1..]).args(run.words());
+    for (key, value) in run.command().get_envs() {
+        all = all.env(&key.to_string_lossy(), value.unwrap_or_default());
+    }
+    all
+}
+
+/// The same command in a pipeline of bash(1), as `"$@"`.
+fn in_bash(script: &str, run: &Run) -> Run {
+    before(&["bash", "-c", script, "bash"], run)
+}
+
+/// What a process inside can do, next to the same of init.
+const POWERS: &str =
+    "for p in self 1; do grep -E '^(CapBnd|NoNewPrivs|Seccomp|Seccomp_filters):' /proc/$p/status; done";
+
+/// Asserts that a process has no more power than init; the bounding set of both.
+fn assert_powers(said: &str) -> u64 {
+    let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+    assert_eq!(lines.len(), 8, "{said}");
+    assert_eq!(lines[..4], lines[4..], "own powers and those of init");
+    let set = lines[0].strip_prefix("CapBnd:").expect("the bounding set comes first");
+    u64::from_str_radix(set.trim(), 16).expect("a mask")
+}
+
+const NET_RAW: u64 = 1 << 13;
+
+#[test]
+fn a_command_has_the_powers_of_the_start_and_not_those_of_todays_files() {
+    let host = Host::start();
+    let options = [
+        "--image",
+        "busybox",
+        "--set",
+        r#"drop_capabilities=["CAP_NET_RAW"]"#,
+        "--set",
+        r#"env={MARK="first"}"#,
+    ];
+    let alice = host.boot("alice", &options);
+    let look = || {
+        assert_eq!(assert_powers(&alice.says(POWERS)) & NET_RAW, 0);
+        assert_eq!(alice.says("echo $MARK"), "first");
+    };
+    look();
+    // For the next start.
+    alice.ctl("set", &["drop_capabilities=[]", r#"env={MARK="second"}"#]).ok();
+    look();
+    let file = host.path("etc/tenantry/tenants/alice.toml");
+    let text = fs::read_to_string(&file).expect("a file");
+    fs::write(&file, format!("{text}\n?\n")).expect("it can be spoilt");
+    look();
+    fs::write(&file, text).expect("it can be put right");
+    alice.ctl("restart", &[]).ok();
+    assert_ne!(assert_powers(&alice.says(POWERS)) & NET_RAW, 0);
+    assert_eq!(alice.says("echo $MARK"), "second");
+}
+
+#[test]
+fn what_init_has_given_up_itself_nobody_has_who_joins() {
+    let host = Host::start();
+    let init = r#"init=["/usr/bin/setpriv","--bounding-set=-net_raw","--no-new-privs","--","/sbin/init"]"#;
+    let alice = host.boot("alice", &["--set", init]);
+    assert_eq!(assert_powers(&alice.says(POWERS)) & NET_RAW, 0);
+    assert_powers(&alice.ctl("shell", &[]).stdin(format!("{POWERS}\n")).ok().stdout);
+    // A login on a tty, too.
+    let mut terminal = alice.console(&["-t", "1"]);
+    terminal.type_until("\r", "login:");
+    terminal.type_in("root\r");
+    terminal.type_until("\r", "alice:~#");
+    terminal.type_in("grep -h CapBnd /proc/self/status /proc/1/status | sort -u | wc -l | sed s/^/sets:/\r");
+    terminal.expect("sets:1");
+}
+
+#[test]
+fn a_tenant_without_the_right_to_change_ids_can_be_entered() {
+    let host = Host::start();
+    let dropped = r#"drop_capabilities=["CAP_SETUID","CAP_SETGID","CAP_SETPCAP"]"#;
+    let init = r#"init=["/bin/sleep","1000"]"#;
+    let alice =
+        host.boot("alice", &["--image", "busybox", "--set", dropped, "--set", init, "--set", "ready=exec"]);
+    assert_eq!(alice.says("id -u"), "0");
+    assert_powers(&alice.says(POWERS));
+    let said =
+        alice.ctl("exec", &["-u", "nobody", "--", "grep", "-E", "Cap(Eff|Prm)", "/proc/self/status"]).ok();
+    assert!(said.stdout.lines().all(|line| line.ends_with("0000000000000000")), "{}", said.stdout);
+}
+
+#[test]
+fn a_command_takes_nothing_along_of_its_callers_standing() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let own =
+        alice.shell("ulimit -Sn; cut -d' ' -f19,41 /proc/self/stat; cut -d' ' -f19,41 /proc/1/stat").ok();
+    let [files, standing, init] = own.stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("{}", own.stdout)
+    };
+    assert_eq!(standing, init);
+    for caller in [
+        &["prlimit", "--nofile=77:"][..],
+        &["nice", "-n", "7"],
+        &["nice", "-n", "-7"],
+        &["chrt", "--rr", "5"],
+        &["chrt", "--idle", "0"],
+        &["ionice", "-c", "1", "-n", "0"],
+        &["taskset", "-c", "0"],
+    ] {
+        let script = "ulimit -Sn; cut -d' ' -f19,41 /proc/self/stat; grep Cpus_allowed: /proc/self/status /proc/1/status";
+        let said = before(caller, &alice.shell(script)).ok();
+        let [theirs, nice, cpus, of_init] = said.stdout.lines().collect::<Vec<_>>()[..] else {
+            panic!("{said:?}")
+        };
+        assert_eq!(theirs, files, "{caller:?}");
+        // SCHED_IDLE is less than init has.
+        if caller[1] != "--idle" {
+            assert_eq!(nice, standing, "{caller:?}");
+        }
+        let mask = |line: &str| line.rsplit(':').next().map(|mask| mask.trim().to_owned());
+        assert_eq!(mask(cpus), mask(of_init), "{caller:?}");
+    }
+    // What the kernel is to kill first: never later than init.
+    fs::write(format!("/proc/{}/oom_score_adj", alice.pids().0), "300").expect("it can be raised");
+    let score: i32 = alice.says("cat /proc/self/oom_score_adj").parse().expect("a number");
+    assert!(score >= 300, "{score}");
+}
+
+#[test]
+fn a_command_can_open_its_streams_again() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let script =
+        "echo out > /dev/stdout; echo err > /dev/stderr; cat /dev/stdin; ls -l /proc/self/fd/1 > /dev/null";
+    let file = host.path("file");
+    for user in ["root", "nobody"] {
+        let run = || alice.ctl("exec", &["-u", user, "--", "/bin/sh", "-c", script]);
+        let said = run().stdin("in\n").ok();
+        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\nin\n", "err\n"), "{user}, pipes");
+        // Files of the host, which are opened again with another position: nothing is lost by that.
+        let path = file.to_string_lossy();
+        in_bash(&format!(r#"echo in | "$@" > {path} 2>&1"#), &run()).ok();
+        let written = fs::read_to_string(&file).expect("the file");
+        let mut lines: Vec<&str> = written.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["err", "in", "out"], "{user}, a file");
+        let terminal = Terminal::open(&run());
+        poll::until_true("both are shown", || {
+            let shown = terminal.shown();
+            shown.contains("out") && shown.contains("err")
+        });
+    }
+}
+
+#[test]
+fn what_a_command_leaves_running_does_not_hold_the_caller() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let said = alice.shell("sleep 300 & echo started").limit(SOON).ok();
+    assert_eq!(said.stdout, "started\n");
+    // What is written a moment after the end is not lost, unless the machine is too busy for the moment.
+    let script = "{ while kill -0 $$; do :; done 2> /dev/null; echo late; } & echo started";
+    poll::until_true("what is late arrives", || {
+        let said = alice.shell(script).limit(SOON).ok().stdout;
+        assert!(said.starts_with("started\n"), "{said}");
+        said == "started\nlate\n"
+    });
+    // Nor does what writes without an end, into a pipe, a file or a terminal.
+    let script = "trap '' PIPE HUP; yes & exit 3";
+    assert_eq!(alice.shell(script).limit(SOON).output().code(), 3);
+    for redirection in ["> /dev/null", "| head -c 100000 > /dev/null; exit ${PIPESTATUS[0]}"] {
+        let run = in_bash(&format!(r#""$@" {redirection}"#), &alice.shell(script));
+        assert_eq!(run.limit(SOON).output().code(), 3, "{redirection}");
+    }
+    let said = alice.ctl("exec", &["-t", "--", "/bin/sh", "-c", script]).limit(SOON).output();
+    assert_eq!(said.code(), 3);
+    // It was there all the time.
+    assert_eq!(alice.says("pidof sleep | wc -w"), "1");
+}
+
+#[test]
+fn everything_a_command_has_written_arrives_however_slow_the_reader_is() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    // The pipes on the way hold all of it: the command has ended long before anybody reads.
+    let run = alice.shell("head -c 60000 /dev/zero; echo end >&2");
+    let mut client = piped(&run);
+    let mut stderr = BufReader::new(client.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("it says so");
+    assert_eq!(line, "end\n");
+    let mut bytes = Vec::new();
+    client.stdout.take().expect("a pipe").read_to_end(&mut bytes).expect("the rest");
+    assert_eq!(bytes.len(), 60_000);
+    assert!(client.wait().expect("a child").success());
+    let run = in_bash(r#""$@" | { read -r first; sleep 1.5; cat; } | wc -c"#, &alice.shell("seq 1 100000"));
+    assert_eq!(run.ok().text(), "588893");
+}
+
+/// Starts a command with pipes for all its streams.
+fn piped(run: &Run) -> std::process::Child {
+    let mut command = Command::new(&run.words()[0]);
+    command.args(&run.words()[1..]);
+    for (key, value) in run.command().get_envs() {
+        command.env(key, value.unwrap_or_default());
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("it can be started")
+}
+
+/// How many processes inside have these words in their command line, the one that asks left out.
+fn count(tenant: &Tenant<'_>, words: &str) -> usize {
+    let (head, tail) = words.split_at(1);
+    let script = format!(
+        "for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $p; echo; done 2>/dev/null | grep -c '[{head}]{tail}'; true"
+    );
+    tenant.says(&script).parse().expect("a number")
+}
+
+#[test]
+fn a_client_that_is_killed_takes_its_command_along() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    alice.says("cp /bin/busybox /root/busybox-marked");
+    let script = "trap '' HUP PIPE TERM; /root/busybox-marked sleep 1000; /root/busybox-marked sleep 1001";
+    for options in [&["--no-tty"][..], &["--tty"], &["--no-tty", "-u", "nobody"]] {
+        alice.says("chmod 755 /root /root/busybox-marked");
+        let mut client = alice.ctl("exec", options).args(["--", "/bin/sh", "-c", script]).spawn();
+        poll::until_true("the command runs", || count(&alice, "busybox-marked sleep 1000") > 0);
+        client.kill().expect("the client runs");
+        client.wait().expect("it is ours");
+        poll::until_true("all of the command ends", || count(&alice, "busybox-marked") == 0);
+    }
+    // A daemon that the command has left behind is not part of it.
+    let daemon = "touch /run/apart; exec /root/busybox-marked sleep 1002";
+    let script = format!("setsid sh -c '{daemon}' & /root/busybox-marked sleep 1003");
+    let mut client = alice.shell(&script).spawn();
+    poll::until_true("both run", || alice.shell("test -e /run/apart").output().status.success());
+    client.kill().expect("the client runs");
+    client.wait().expect("it is ours");
+    poll::until_true("the command ends", || count(&alice, "busybox-marked sleep 1003") == 0);
+    assert_eq!(count(&alice, "busybox-marked sleep 1002"), 1);
+}
+
+#[test]
+fn a_command_ends_when_nobody_reads_what_it_writes() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let run = in_bash(r#""$@" | head -1; echo "${PIPESTATUS[0]}""#, &alice.exec(&["yes"])).limit(SOON);
+    assert_eq!(run.ok().stdout, format!("y\n{}\n", 128 + 13));
+    let run = in_bash(r#""$@" | head -1; echo "${PIPESTATUS[0]}""#, &alice.ctl("exec", &["-t", "--", "yes"]));
+    assert_eq!(run.limit(SOON).ok().stdout, format!("y\r\n{}\n", 128 + 1));
+    let run = in_bash(r#""$@" > /dev/full"#, &alice.exec(&["yes"])).limit(SOON).output();
+    assert_eq!(run.code(), 1);
+    assert!(run.stderr.contains("cannot write standard output: No space left on device"), "{}", run.stderr);
+    poll::until_true("the last one has ended, too", || alice.says("pidof yes | wc -w") == "0");
+    // A viewer of a console that stops looking is no error.
+    let run = in_bash(
+        r#""$@" | head -c 1 > /dev/null; echo "${PIPESTATUS[0]}""#,
+        &alice.ctl("console", &["-t", "1"]),
+    );
+    let mut viewer = Running::start(&run);
+    viewer.say("");
+    viewer.say("");
+    viewer.expect("0");
+}
+
+#[test]
+fn a_command_hears_at_once_that_nobody_reads() {
+    let host = Host::start();
+    let alice = host.boot("alice", &[]);
+    // tail(1) writes once and then waits, for more and for the end of whoever reads.
+    let run = in_bash(r#""$@" | head -1"#, &alice.exec(&["tail", "-f", "/etc/hostname"]));
+    assert_eq!(run.limit(SOON).ok().text(), "alice");
+}
+
+#[test]
+fn bytes_of_any_kind_go_both_ways_without_end_or_deadlock() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let file = host.path("bytes");
+    Run::new("dd", ["if=/dev/urandom", "bs=1M", "count=48", "status=none"])
+        .args([format!("of={}", file.display())])
+        .ok();
+    let own = Run::new("sha256sum", [&file]).ok().text()[..64].to_owned();
+    let path = file.display();
+    for script in [
+        format!(r#""$@" < {path} | sha256sum"#),
+        format!(r#"cat {path} | "$@" | sha256sum"#),
+        format!(r#""$@" < {path} > {path}.copy; sha256sum < {path}.copy"#),
+        format!(r#"mkfifo {path}.fifo; cat {path} > {path}.fifo & "$@" < {path}.fifo | sha256sum"#),
+    ] {
+        let said = in_bash(&script, &alice.exec(&["cat"])).ok();
+        assert_eq!(&said.text()[..64], own, "{script}");
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_reads_does_not_hold_up_the_others() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let script = "head -c 4000000 /dev/zero & read -r line; echo \"got $line\" >&2; wait";
+    let mut client = piped(&alice.shell(script));
+    let stdout = client.stdout.take().expect("a pipe");
+    // Both pipes on the way are full.
+    poll::until_true("standard output stands still", || {
+        rustix::io::ioctl_fionread(&stdout).is_ok_and(|count| count >= 60_000)
+    });
+    client.stdin.take().expect("a pipe").write_all(b"word\n").expect("it reads");
+    let mut line = String::new();
+    BufReader::new(client.stderr.take().expect("a pipe")).read_line(&mut line).expect("it answers");
+    assert_eq!(line, "got word\n");
+    let mut rest = Vec::new();
+    fs::File::from(std::os::fd::OwnedFd::from(stdout)).read_to_end(&mut rest).expect("the rest");
+    assert_eq!(rest.len(), 4_000_000);
+    assert!(client.wait().expect("a child").success());
+}
+
+#[test]
+fn the_end_of_the_input_is_the_end_of_the_input() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    assert_eq!(alice.exec(&["cat"]).stdin("all of it").limit(SOON).ok().stdout, "all of it");
+    assert_eq!(in_bash(r#""$@" < /dev/null"#, &alice.exec(&["cat"])).limit(SOON).ok().stdout, "");
+    assert_eq!(in_bash(r#""$@" <&-"#, &alice.exec(&["cat"])).limit(SOON).ok().stdout, "");
+    // A terminal has no end; it is typed.
+    for (typed, shown) in [("line\n", "line"), ("half a line", "half a line"), ("", "")] {
+        let script = "stty -echo; cat; echo ended";
+        let run = alice.ctl("exec", &["-t", "--", "/bin/sh", "-c", script]).stdin(typed).limit(SOON);
+        let said = run.ok().stdout;
+        assert!(said.contains(shown) && said.contains("ended"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_window_that_changes_its_size_does_so_inside() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let script = "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done";
+    let mut terminal = Terminal::open(&alice.shell(script));
+    terminal.expect("24 80");
+    let tty = format!("/proc/{}/fd/0", terminal.pid());
+    Run::new("stty", ["-F", &tty, "rows", "33", "cols", "111"]).ok();
+    terminal.expect("33 111");
+    terminal.type_in("\u{3}");
+    assert_eq!(terminal.ended(), 128 + 2);
+}
+
+#[test]
+fn who_is_not_root_is_told_so_and_nothing_else() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let stranger = Tenant::new(&host, "stranger");
+    for tenant in [&alice, &stranger] {
+        for run in [tenant.exec(&["id"]), tenant.ctl("shell", &[]), tenant.ctl("logs", &["--journal"])] {
+            let said = before(&as_nobody, &run).output().refused(1);
+            assert!(said.contains("root"), "{said}");
+            assert!(!said.contains(&*host.root().to_string_lossy()) && !said.contains("os error"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn errors_are_told_in_words() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    for (options, words) in [
+        (
+            &["--", "/no/such"][..],
+            "cannot execute \"/no/such\" inside the tenant: No such file or directory\n",
+        ),
+        (&["--", "/etc"], "cannot execute \"/etc\" inside the tenant: Permission denied\n"),
+        (
+            &["-w", "/nowhere", "--", "true"],
+            "cannot enter the directory \"/nowhere\" inside the tenant: No such",
+        ),
+        (&["-u", "nosuch", "--", "true"], "the tenant has no user \"nosuch\"\n"),
+    ] {
+        let said = alice.ctl("exec", options).output();
+        assert!(said.stderr.contains(words) && !said.stderr.contains("os error"), "{}", said.stderr);
+        assert_ne!(said.code(), 0);
+    }
+}
+
+#[test]
+fn a_command_needs_no_hostd() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    host.kill_hostd();
+    assert_eq!(alice.says("echo inside"), "inside");
+    assert_eq!(alice.ctl("shell", &[]).stdin("exit 5\n").output().code(), 5);
+    let mut terminal = alice.console(&["-t", "1"]);
+    terminal.type_until("\r", "login");
+    Tenant::new(&host, "nobody").exec(&["true"]).output().refused(3);
+    host.start_hostd();
+}
+
+#[test]
+fn a_record_that_is_gone_keeps_everybody_out() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let record = host.path("run/tenantry/tenants/alice/exec.json");
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::mode(&fs::metadata(&record).expect("a record")) & 0o777,
+        0o600
+    );
+    fs::rename(&record, host.path("aside")).expect("it can be moved");
+    let said = alice.shell("true").output().refused(1);
+    assert!(said.contains("record"), "{said}");
+    fs::rename(host.path("aside"), &record).expect("it can be moved back");
+    alice.shell("true").ok();
+    alice.stop();
+    assert!(!record.exists());
+}
+
+#[test]
+fn a_watcher_inside_finds_nothing_of_the_host_in_those_who_join() {
+    let host = Host::start();
+    let alice = host.boot("alice", &[]);
+    alice.bring_probe();
+    // Of the client's environment, its programs and its directory nothing is to be seen inside.
+    let canary = format!("canary-{}", std::process::id());
+    let bin = host.program("tenant");
+    let marks = [host.root().as_os_str(), bin.parent().expect("a directory").as_os_str()];
+    let marks: Vec<String> = marks.into_iter().map(|mark| mark.to_string_lossy().into_owned()).collect();
+    let marks = format!("{canary},{}", marks.join(","));
+    let mut spy = Running::start(&alice.exec(&["/root/probe", "spy", &marks]));
+    spy.expect("watching");
+    let hide = |run: Run| run.env("CANARY", &canary);
+    for _ in 0..12 {
+        hide(alice.exec(&["/bin/true"])).ok();
+        hide(alice.shell("tty; read -r line; sleep 0.01; echo $line | cat >/dev/null")).stdin("x\n").output();
+        hide(alice.ctl("exec", &["-t", "-u", "nobody", "--", "tty"])).ok();
+        hide(alice.ctl("shell", &[])).stdin("exit 0\n").output();
+        hide(alice.ctl("logs", &["--journal"])).output();
+    }
+    for tty in ["1", "2"] {
+        let mut terminal = alice.console(&["-t", tty]);
+        terminal.type_until("\r", "login:");
+    }
+    let report = spy.end();
+    let report: serde_json::Value = serde_json::from_str(&report).expect("a report");
+    assert_eq!(report["found"], serde_json::json!({}), "{report:#}");
+    // It did look, and could see what it may.
+    let at_least = |key: &str, least: u64| assert!(report[key].as_u64() >= Some(least), "{key}: {report:#}");
+    at_least("processes", 60);
+    at_least("memories", 20);
+    at_least("descriptors", 60);
+    at_least("traced", 2);
+}
