@@ -30,7 +30,7 @@ use crate::{
     error::{Code, Failure},
     filter::{self, PacketFilter, Traffic},
     store::{Change, NewTenant, Store, StoreError, edit},
-    units::{Start, UnitManager},
+    units::{Start, StopDeadline, UnitManager},
 };
 
 /// What every operation returns.
@@ -51,6 +51,8 @@ pub enum TenantState {
     Stopped,
     /// Its last start failed.
     Failed,
+    /// It waits for its turn to boot.
+    Queued,
     /// Its namespaces and mounts are being made.
     Starting,
     /// Its init runs and is not ready.
@@ -70,6 +72,15 @@ impl TenantState {
     }
 }
 
+/// What became of a stop, or of a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// What it changed.
+    pub change: Change,
+    /// Why everything was killed, where init did not end as it was asked to.
+    pub killed: Option<String>,
+}
+
 /// One host with its tenants.
 #[derive(Debug)]
 pub struct Host {
@@ -77,6 +88,8 @@ pub struct Host {
     units: UnitManager,
     filter: PacketFilter,
     busy: Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
+    /// The stops that are under way, and until when they may take.
+    stopping: Mutex<HashMap<TenantName, StopDeadline>>,
     /// Held by who carries a file to a unit: not a tenant's turn, which a start holds while its supervisor
     /// asks for this.
     carrying: tokio::sync::Mutex<()>,
@@ -98,6 +111,7 @@ impl Host {
             units,
             filter: PacketFilter::default(),
             busy: Mutex::default(),
+            stopping: Mutex::default(),
             carrying: tokio::sync::Mutex::default(),
             started: Instant::now(),
         })
@@ -157,6 +171,7 @@ impl Host {
         let is_running = self.units.is_running(name);
         let state = match said.as_ref().map(|said| said.phase) {
             _ if is_running && self.units.is_frozen(name) => TenantState::Frozen,
+            Some(Phase::Queued) if is_running => TenantState::Queued,
             Some(Phase::Booting) if is_running => TenantState::Booting,
             Some(Phase::Running) if is_running => TenantState::Running,
             Some(Phase::Stopping) if is_running => TenantState::Stopping,
@@ -277,7 +292,8 @@ impl Host {
     pub async fn destroy(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<()> {
         let _turn = self.turn(name).await;
         self.store.record(name)?;
-        if self.units.is_running(name) {
+        // One that waits to be started again is up as well.
+        if self.units.is_running(name) || !self.units.is_down(name).await? {
             if !force {
                 return Err(Failure::new(Code::Running, format!("tenant {:?} runs", name.as_str()))
                     .help(format!("stop it first: tenantctl stop {name}; or pass --force")));
@@ -327,39 +343,79 @@ impl Host {
         Ok(Change::Created)
     }
 
-    /// Asks a tenant to power off and waits until it has; `deadline` stands in for its own.
+    /// Asks a tenant to power off and waits until it has; `limit` stands in for its own `stop_timeout_sec`.
+    ///
+    /// One that is being stopped already gets no more time than that, and one that waits for its turn to boot is
+    /// called off: neither waits for whoever works on the tenant.
     ///
     /// # Errors
     /// Something of it could not be removed.
-    pub async fn stop(self: &Arc<Self>, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
+    pub async fn stop(self: &Arc<Self>, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
+        self.store.record(name)?;
+        let before = self.units.state(name).map(|state| state.supervisor);
+        let hastened = match (self.stop_under_way(name), limit) {
+            (Some(deadline), Some(limit)) => {
+                self.units.hasten(name, limit, &deadline).await;
+                true
+            }
+            (None, _) if self.is_queued(name) => {
+                self.stop_now(name, limit).await?;
+                true
+            }
+            _ => false,
+        };
         let _turn = self.turn(name).await;
-        self.stop_in_turn(name, deadline).await
+        let stopped = self.stop_in_turn(name, limit).await?;
+        if !hastened || stopped.change != Change::Unchanged {
+            return Ok(stopped);
+        }
+        let said = self.units.state(name).filter(|said| Some(said.supervisor) == before);
+        Ok(Stopped { change: Change::Changed, killed: said.and_then(|said| said.killed.clone()) })
     }
 
-    async fn stop_in_turn(&self, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
+    fn is_queued(&self, name: &TenantName) -> bool {
+        let said = self.units.state(name);
+        self.units.is_running(name) && said.is_some_and(|said| said.phase == Phase::Queued)
+    }
+
+    fn stop_under_way(&self, name: &TenantName) -> Option<StopDeadline> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    async fn stop_in_turn(&self, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
         self.store.record(name)?;
         if !self.units.is_running(name) && self.units.is_down(name).await? {
-            return Ok(Change::Unchanged);
+            return Ok(Stopped { change: Change::Unchanged, killed: None });
         }
+        self.stop_now(name, limit).await
+    }
+
+    async fn stop_now(&self, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
         // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
         let own = self.store.tenant(name).map(|tenant| tenant.stop_timeout);
-        self.units.stop(name, deadline.or(own.ok()).unwrap_or(Duration::from_secs(90))).await?;
-        Ok(Change::Changed)
+        let limit = limit.or(own.ok()).unwrap_or(Duration::from_secs(90));
+        let deadline = StopDeadline::after(limit);
+        let stopping = || self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping().insert(name.clone(), deadline.clone());
+        let end = self.units.stop(name, limit, &deadline).await;
+        stopping().remove(name);
+        Ok(Stopped { change: Change::Changed, killed: end?.killed() })
     }
 
     /// Stops a tenant if it runs, and starts it.
     ///
     /// # Errors
     /// Those of [`Host::stop`] and [`Host::start`].
-    pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+    pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Stopped> {
         let _turn = self.turn(name).await;
         // A new configuration that cannot work is told before the tenant is down.
         let tenant = self.store.tenant(name)?;
         if self.units.is_running(name) {
             self.units.limit(name, &tenant.limits, allow_unenforced)?;
         }
-        self.stop_in_turn(name, None).await?;
-        self.start_in_turn(name, allow_unenforced).await
+        let Stopped { killed, .. } = self.stop_in_turn(name, None).await?;
+        let change = self.start_in_turn(name, allow_unenforced).await?;
+        Ok(Stopped { change, killed })
     }
 
     /// Kills a tenant, or sends a signal to its init.

@@ -149,6 +149,7 @@ pub fn publish(
             size_bytes,
             files,
             verity: None,
+            init_kind: None,
             boot: inspect::boot(&root),
             top: inspect::top(&entries),
         };

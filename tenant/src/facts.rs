@@ -85,6 +85,17 @@ impl CgroupFacts {
         facts
     }
 
+    /// Those of this process; the controllers of v2 are left empty.
+    ///
+    /// # Errors
+    /// A file below `/proc` that cannot be read.
+    pub fn of_this_process() -> io::Result<Self> {
+        Ok(Self::parse(
+            &fs::read_to_string("/proc/self/cgroup")?,
+            &fs::read_to_string("/proc/self/mountinfo")?,
+        ))
+    }
+
     /// Whether a controller can be had in either version.
     pub fn has(&self, controller: &str) -> bool {
         let v1_name = if controller == "io" { "blkio" } else { controller };
@@ -120,9 +131,7 @@ impl HostFacts {
         let uname = nix::sys::utsname::uname()?;
         let release = uname.release().to_string_lossy();
         let kernel = KernelVersion::parse(&release).ok_or(io::ErrorKind::InvalidData)?;
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-        let mut cgroup = CgroupFacts::parse(&own, &mountinfo);
+        let mut cgroup = CgroupFacts::of_this_process()?;
         let controllers = fs::read_to_string(cgroup.v2_own.join("cgroup.controllers"));
         cgroup.v2_controllers =
             controllers.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();

@@ -204,6 +204,37 @@ pub enum Ready {
     Exec,
 }
 
+/// Which init an image boots: how it is asked to power off depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitKind {
+    /// systemd(1).
+    Systemd,
+    /// init(8) of sysvinit.
+    SysV,
+    /// openrc-init(8).
+    OpenRc,
+    /// runit(8).
+    Runit,
+    /// busybox's, and those that take its signals, such as finit(8).
+    Busybox,
+    /// Another one; the manifest's `stop_signal` is what it takes.
+    Other,
+}
+
+impl InitKind {
+    /// The kind of an init whose program's name tells it. `/sbin/init` tells nothing: every kind has that name.
+    pub fn of_program(path: &str) -> Option<Self> {
+        match path.rsplit('/').next()? {
+            "systemd" => Some(Self::Systemd),
+            "openrc-init" => Some(Self::OpenRc),
+            "runit" | "runit-init" => Some(Self::Runit),
+            "busybox" | "finit" => Some(Self::Busybox),
+            _ => None,
+        }
+    }
+}
+
 /// How the image's operating system is booted and stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -250,6 +281,9 @@ pub struct Manifest {
     /// dm-verity tree, for a tree the digest of the fs-verity digests of all its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity: Option<Digest>,
+    /// Which init it has; absent where that was not found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_kind: Option<InitKind>,
     /// How to boot it.
     pub boot: Boot,
     /// Every entry of the top level, sorted by name.
@@ -292,6 +326,21 @@ pub enum ManifestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_tells_its_kind_unless_it_is_called_init() {
+        for (path, kind) in [
+            ("/lib/systemd/systemd", Some(InitKind::Systemd)),
+            ("/sbin/openrc-init", Some(InitKind::OpenRc)),
+            ("/usr/bin/runit-init", Some(InitKind::Runit)),
+            ("/sbin/finit", Some(InitKind::Busybox)),
+            ("/sbin/init", None),
+        ] {
+            assert_eq!(InitKind::of_program(path), kind, "{path}");
+        }
+        assert_eq!(serde_json::to_string(&InitKind::OpenRc).unwrap(), "\"openrc\"");
+        assert_eq!(serde_json::to_string(&InitKind::SysV).unwrap(), "\"sysv\"");
+    }
 
     #[test]
     fn a_reference_round_trips() {

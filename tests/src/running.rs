@@ -79,6 +79,11 @@ impl Running {
         poll::until_true(&format!("{count} lines"), || self.lines().len() >= count);
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it goes on.
     ///
     /// # Panics

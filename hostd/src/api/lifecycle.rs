@@ -19,7 +19,7 @@ use super::{
     tenants::done,
     types::{Changed, Code, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
 };
-use crate::host::Host;
+use crate::host::{Host, Stopped};
 
 /// Longest `wait`, seconds.
 const MAX_WAIT: u32 = 86_400;
@@ -60,9 +60,25 @@ where
     C: Into<Changed> + Send + 'static,
 {
     let since = Instant::now();
-    let ended = tokio::spawn(operation(name.clone())).await;
-    let change = ended.map_err(|error| Failure::of(Code::Failed, &error))??;
+    let change = to_its_end(operation(name.clone())).await?;
     Ok(done(name, change, since))
+}
+
+/// The same for one that stops a tenant on its way.
+async fn whole_stop<O>(name: TenantName, operation: impl FnOnce(TenantName) -> O) -> Answer<Done>
+where
+    O: Future<Output = Result<Stopped, Failure>> + Send + 'static,
+{
+    let since = Instant::now();
+    let Stopped { change, killed } = to_its_end(operation(name.clone())).await?;
+    let Json(answer) = done(name, change, since);
+    Ok(Json(Done { killed, ..answer }))
+}
+
+async fn to_its_end<T: Send + 'static>(
+    operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::spawn(operation).await.map_err(|error| Failure::of(Code::Failed, &error))?
 }
 
 /// Stops a tenant and answers when nothing of it is left.
@@ -78,8 +94,8 @@ pub(super) async fn stop(
     Named(name): Named,
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
-    let deadline = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
-    whole(name, move |name| async move { host.stop(&name, deadline).await }).await
+    let limit = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
+    whole_stop(name, move |name| async move { host.stop(&name, limit).await }).await
 }
 
 /// Stops a tenant if it runs, then starts it.
@@ -95,7 +111,7 @@ pub(super) async fn restart(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    whole(name, move |name| async move { host.restart(&name, request.allow_unenforced).await }).await
+    whole_stop(name, move |name| async move { host.restart(&name, request.allow_unenforced).await }).await
 }
 
 /// Kills a tenant, or sends a signal to its init.

@@ -65,6 +65,7 @@ impl Trial {
             size_bytes: 0,
             files: 0,
             verity: None,
+            init_kind: None,
             boot: Boot {
                 init: vec!["/sbin/init".to_owned()],
                 stop_signal: "SIGRTMIN+3".to_owned(),

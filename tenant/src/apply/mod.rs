@@ -87,7 +87,11 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
-    network::connect(kernel, plan, held.pid, journal).map_err(|error| ("network", error))?;
+    network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
+        // Without an init there is no network namespace to connect: that is init's failure, not the network's.
+        Err(own) => ("init", own),
+        Ok(()) => ("network", error),
+    })?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;

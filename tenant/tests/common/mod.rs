@@ -77,6 +77,7 @@ pub(crate) fn manifest() -> Manifest {
         size_bytes: 1,
         files: 1,
         verity: None,
+        init_kind: None,
         boot: Boot {
             init: vec!["/sbin/init".to_owned()],
             stop_signal: "SIGRTMIN+3".to_owned(),

@@ -32,6 +32,7 @@ packages! {
     UTIL_LINUX: "util-linux", "nsenter", "makes and enters namespaces";
     MOUNT: "mount", "losetup", "makes the small disks of the disk-full tests";
     E2FSPROGS: "e2fsprogs", "mkfs.ext4", "makes the small disks of the disk-full tests";
+    STRACE: "strace", "strace", "makes system calls fail in the middle of a start";
     CODESPELL: "codespell", "codespell", "finds misspelt words";
     QEMU: "qemu-system-x86", "qemu-system-x86_64", "is the virtual machine";
     CPIO: "cpio", "cpio", "packs its initial ramdisk";
@@ -47,8 +48,9 @@ packages! {
 /// What `demo` needs.
 pub(crate) const DEMO: &[Package] = &[MMDEBSTRAP, KEYRING, NFTABLES];
 /// What the native tests need.
-pub(crate) const TEST: &[Package] =
-    &[MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, CRYPTSETUP, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS];
+pub(crate) const TEST: &[Package] = &[
+    MMDEBSTRAP, KEYRING, BUSYBOX, EROFS, CRYPTSETUP, IPROUTE, NFTABLES, UTIL_LINUX, MOUNT, E2FSPROGS, STRACE,
+];
 /// What the tier in a virtual machine needs.
 pub(crate) const VM: &[Package] =
     &[MMDEBSTRAP, KEYRING, BUSYBOX, UTIL_LINUX, E2FSPROGS, QEMU, CPIO, XZ, BINUTILS];

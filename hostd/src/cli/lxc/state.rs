@@ -48,7 +48,7 @@ impl From<TenantState> for State {
     fn from(state: TenantState) -> Self {
         match state {
             TenantState::Destroying | TenantState::Stopped | TenantState::Failed => Self::Stopped,
-            TenantState::Starting => Self::Starting,
+            TenantState::Queued | TenantState::Starting => Self::Starting,
             // LXC calls a container running as soon as its init is executed.
             TenantState::Booting | TenantState::Running => Self::Running,
             TenantState::Frozen => Self::Frozen,
