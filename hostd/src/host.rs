@@ -290,6 +290,11 @@ impl Host {
     /// # Errors
     /// [`Code::Running`], or what [`Store::destroy`] says.
     pub async fn destroy(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<()> {
+        self.store.record(name)?;
+        if force && self.units.is_running(name) {
+            // It does not wait for its turn: what it is to end may be what holds it.
+            self.units.kill(name).await?;
+        }
         let _turn = self.turn(name).await;
         self.store.record(name)?;
         // One that waits to be started again is up as well.
@@ -345,8 +350,8 @@ impl Host {
 
     /// Asks a tenant to power off and waits until it has; `limit` stands in for its own `stop_timeout_sec`.
     ///
-    /// One that is being stopped already gets no more time than that, and one that waits for its turn to boot is
-    /// called off: neither waits for whoever works on the tenant.
+    /// One that is being stopped already gets no more time than that, and one that is being started is stopped all
+    /// the same: neither waits for whoever works on the tenant, because a tenant chooses how long it boots.
     ///
     /// # Errors
     /// Something of it could not be removed.
@@ -358,7 +363,7 @@ impl Host {
                 self.units.hasten(name, limit, &deadline).await;
                 true
             }
-            (None, _) if self.is_queued(name) => {
+            (None, _) if self.is_starting(name) => {
                 self.stop_now(name, limit).await?;
                 true
             }
@@ -373,9 +378,9 @@ impl Host {
         Ok(Stopped { change: Change::Changed, killed: said.and_then(|said| said.killed.clone()) })
     }
 
-    fn is_queued(&self, name: &TenantName) -> bool {
-        let said = self.units.state(name);
-        self.units.is_running(name) && said.is_some_and(|said| said.phase == Phase::Queued)
+    fn is_starting(&self, name: &TenantName) -> bool {
+        let said = self.units.state(name).filter(|_| self.units.is_running(name));
+        said.is_some_and(|said| matches!(said.phase, Phase::Queued | Phase::Starting | Phase::Booting))
     }
 
     fn stop_under_way(&self, name: &TenantName) -> Option<StopDeadline> {

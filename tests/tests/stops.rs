@@ -67,6 +67,24 @@ fn a_shorter_stop_shortens_the_one_before_it() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_boot_that_never_ends() {
+    let host = Host::start();
+    let sleeper = r#"init=["/bin/sh","-c","trap 'exit 0' USR2; while :; do sleep 0.1; done"]"#;
+    let set =
+        ["--image", "busybox", "--set", sleeper, "--set", "ready=notify", "--set", "start_timeout_sec=300"];
+    let alice = host.create("alice", &set);
+    for words in [&["stop", "alice"][..], &["destroy", "alice", "--force", "--yes"]] {
+        let mut start = Running::start(&alice.ctl("start", &[]));
+        alice.awaits("booting");
+        let done = host.ctl(words).limit(SOON).ok();
+        assert!(!done.stdout.contains("killed"), "{}", done.stdout);
+        poll::until_true("the start returns", || !start.goes_on());
+        poll::until_true("the start says why", || start.lines().join("\n").contains("before it was ready"));
+    }
+    assert!(host.names().is_empty());
+}
+
+#[test]
 fn a_longer_stop_than_the_files_is_given_its_time() {
     let host = Host::start();
     let slow = r#"init=["/bin/sh","-c","trap 'sleep 4; exit 0' USR2; while :; do sleep 0.1; done"]"#;

@@ -54,7 +54,7 @@ pub enum UnitError {
     /// The supervisor ended before its tenant was ready, and left these last words.
     #[error("its supervisor ended before it was ready{}", words(.0))]
     Died(String),
-    /// It was stopped before it was ready.
+    /// It was stopped, or powered itself off, before it was ready.
     #[error("it was stopped before it was ready")]
     CalledOff,
     /// It was not ready in time.

@@ -183,7 +183,7 @@ impl Standalone {
             log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
             let (shared, name, plan) = (shared.clone(), name.clone(), plan());
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
-            report(swept.unwrap_or_default());
+            report(or_none(swept));
         }
     }
 
@@ -244,7 +244,7 @@ impl Standalone {
     /// Why a supervisor ended before its tenant was ready.
     fn post_mortem(&self, name: &TenantName, process: ProcessRef) -> UnitError {
         let state = self.state(name).filter(|state| state.supervisor == process);
-        if state.as_ref().is_some_and(|state| state.phase == Phase::Stopped && state.exit.is_none()) {
+        if state.as_ref().is_some_and(|state| state.phase == Phase::Stopped && state.ready_us.is_none()) {
             return UnitError::CalledOff;
         }
         match state.and_then(|state| state.failure.clone()) {
@@ -391,6 +391,14 @@ fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
     }
 }
 
+/// What a sweep left; one that was cut short says so, and the next start sweeps again.
+fn or_none(swept: Result<Vec<KernelError>, task::JoinError>) -> Vec<KernelError> {
+    swept.unwrap_or_else(|error| {
+        log::error!("what a tenant left was not removed: {error}");
+        Vec::new()
+    })
+}
+
 fn report(failures: Vec<KernelError>) {
     for failure in failures {
         log::error!("{}", crate::error::chain(&failure));
@@ -468,7 +476,7 @@ impl Shared {
             let (sweeper, sweep_name) = (shared.clone(), name.clone());
             let swept =
                 task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, plan.as_deref())).await;
-            let failures = swept.unwrap_or_default();
+            let failures = or_none(swept);
             shared.tell_end(&name, process);
             held(&shared.live).remove(&name);
             tell.send_replace(Some(Arc::new(failures)));

@@ -39,9 +39,12 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, and for an image
-/// whose blocks cannot be checked.
+/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image
+/// whose blocks cannot be checked, and for a filesystem without room.
 pub fn remedy(error: &KernelError) -> Option<String> {
+    if error.source.kind() == std::io::ErrorKind::StorageFull {
+        return Some("see which filesystem is full, and make room: df -h".to_owned());
+    }
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
     known.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))

@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
@@ -170,6 +173,7 @@ impl Supervisor {
             self.rest_at,
             self.manager.deadline(),
             self.unpublished.at(),
+            self.deaf.at().filter(|at| *at > now),
             self.machine.deadline(),
             self.turn.as_ref().map(Turn::until),
             self.memory.as_ref().and_then(|memory| memory.deadline(now)),
@@ -192,12 +196,13 @@ impl Supervisor {
         now: Instant,
     ) -> io::Result<Vec<(Source, PollFlags)>> {
         let timeout = until(self.deadline(now).into_iter().chain(end).min(), now)?;
-        let mut sources = vec![Source::Signals, Source::ConsoleListener, Source::ControlListener];
-        let mut fds = vec![
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(&self.console_listener, PollFlags::IN),
-            PollFd::new(&self.control_listener, PollFlags::IN),
-        ];
+        let mut sources = vec![Source::Signals];
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if self.deaf.at().is_none_or(|at| now >= at) {
+            sources.extend([Source::ConsoleListener, Source::ControlListener]);
+            fds.push(PollFd::new(&self.console_listener, PollFlags::IN));
+            fds.push(PollFd::new(&self.control_listener, PollFlags::IN));
+        }
         if let Some(init) = &self.init
             && let (Some(notify), false) = (&init.notify, init.muted)
         {
@@ -253,12 +258,12 @@ impl Supervisor {
         match source {
             Source::Signals => return self.take_signals(now),
             Source::ConsoleListener => {
-                while let Some(stream) = socket::accept(&self.console_listener, self.group) {
+                while let Some(stream) = self.accept(source, now) {
                     self.consoles.admit(stream, now);
                 }
             }
             Source::ControlListener => {
-                while let Some(stream) = socket::accept(&self.control_listener, self.group) {
+                while let Some(stream) = self.accept(source, now) {
                     self.conversations.admit(stream, now);
                 }
             }
@@ -272,6 +277,28 @@ impl Supervisor {
             Source::Awaited => {}
         }
         Ok(None)
+    }
+
+    /// The next client of a listener. One that cannot be taken is left waiting for a while: to be told of it at once
+    /// again would be to spin.
+    fn accept(&mut self, source: Source, now: Instant) -> Option<UnixStream> {
+        let listener =
+            if source == Source::ConsoleListener { &self.console_listener } else { &self.control_listener };
+        match socket::accept(listener, self.group) {
+            Ok(client) => {
+                self.deaf.done();
+                client
+            }
+            Err(error) => {
+                if self.deaf.failed(now) {
+                    log::warn!(
+                        "tenant {:?}: who asks for something has to wait: {error}",
+                        self.name.as_str()
+                    );
+                }
+                None
+            }
+        }
     }
 
     fn take_signals(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
@@ -318,7 +345,8 @@ impl Supervisor {
             let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
             let report = match notify::receive(notify, Heard { init: init.pid, process }) {
                 Ok(Some(report)) => report,
-                // A socket that fails says nothing more; init's end is heard of otherwise.
+                // A message that cannot be taken now is still there when it is tried next; init's end is heard of
+                // otherwise.
                 Ok(None) | Err(_) => return Ok(()),
             };
             init.budget.take(now, 1);

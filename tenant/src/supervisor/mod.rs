@@ -195,6 +195,9 @@ impl RunError {
             }
             Self::Start(error) => Some(error.help().unwrap_or_else(|| start_help(error.step).to_owned())),
             Self::Unprepared { help, .. } => help.clone(),
+            Self::File(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Some("see which filesystem is full, and make room: df -h".to_owned())
+            }
             Self::File(_) | Self::Io { .. } => None,
         }
     }
@@ -313,6 +316,8 @@ struct Supervisor {
     memory: Option<MemoryEvents>,
     console_listener: UnixListener,
     control_listener: UnixListener,
+    /// Whether clients have to wait, because one could not be taken.
+    deaf: Retry,
     consoles: Consoles,
     conversations: Conversations,
     /// What `state.json` says, or is to say.
@@ -367,6 +372,7 @@ impl Supervisor {
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
+            deaf: Retry::default(),
             consoles: Consoles::new(layout.log(&name), Forward::new(&layout, &name)),
             conversations: Conversations::default(),
             layout,

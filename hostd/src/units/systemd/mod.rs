@@ -243,8 +243,11 @@ impl Systemd {
         }
         let (layout, name, dir) = (self.layout.clone(), name.clone(), self.cgroups(name).v2);
         let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, plan.as_deref())).await;
-        for failure in swept.unwrap_or_default() {
-            log::error!("{}", crate::error::chain(&failure));
+        match swept {
+            Ok(failures) => {
+                failures.iter().for_each(|failure| log::error!("{}", crate::error::chain(failure)));
+            }
+            Err(error) => log::error!("what a tenant left was not removed: {error}"),
         }
     }
 
@@ -284,7 +287,7 @@ impl Systemd {
     /// Why a job did not end well. `before` is the supervisor that had spoken before it began.
     async fn post_mortem(&self, name: &TenantName, before: Option<ProcessRef>, word: String) -> UnitError {
         let state = self.state(name).filter(|state| Some(state.supervisor) != before);
-        if state.as_ref().is_some_and(|state| state.phase == Phase::Stopped && state.exit.is_none()) {
+        if state.as_ref().is_some_and(|state| state.phase == Phase::Stopped && state.ready_us.is_none()) {
             return UnitError::CalledOff;
         }
         if let Some(failure) = state.and_then(|state| state.failure.clone()) {
