@@ -6,8 +6,9 @@
 
 use std::{
     cmp::Reverse,
+    collections::HashMap,
     os::fd::AsFd as _,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,7 +34,7 @@ use crate::{
     live::LiveChange,
     store::{Change, NewTenant, Store, StoreError, edit, trash::Leaving},
     turns::{Turn, Turns},
-    units::{Start, UnitManager, limits::Applied},
+    units::{Start, StopDeadline, UnitManager, limits::Applied},
 };
 
 /// What every operation returns.
@@ -60,6 +61,8 @@ pub enum TenantState {
     Stopped,
     /// Its last start failed.
     Failed,
+    /// It waits for its turn to boot.
+    Queued,
     /// Its namespaces and mounts are being made.
     Starting,
     /// Its init runs and is not ready.
@@ -85,6 +88,7 @@ impl TenantState {
             Self::Destroying => "destroying",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
+            Self::Queued => "queued",
             Self::Starting => "starting",
             Self::Booting => "booting",
             Self::Running => "running",
@@ -94,6 +98,15 @@ impl TenantState {
     }
 }
 
+/// What became of a stop, or of a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// What it changed.
+    pub change: Change,
+    /// Why everything was killed, where init did not end as it was asked to.
+    pub killed: Option<String>,
+}
+
 /// One host with its tenants.
 #[derive(Debug)]
 pub struct Host {
@@ -101,6 +114,8 @@ pub struct Host {
     units: UnitManager,
     filter: PacketFilter,
     turns: Turns,
+    /// The stops that are under way, and until when they may take.
+    stopping: Mutex<HashMap<TenantName, StopDeadline>>,
     /// Held by who works on a tenant's files and carries them to its unit: not its turn, which a start holds while its
     /// supervisor asks for this.
     files: Turns,
@@ -128,6 +143,7 @@ impl Host {
             units,
             filter: PacketFilter::default(),
             turns: Turns::default(),
+            stopping: Mutex::default(),
             files: Turns::default(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
@@ -192,6 +208,7 @@ impl Host {
         let is_running = self.units.is_running(name);
         let state = match said.as_ref().map(|said| said.phase) {
             _ if is_running && self.units.is_frozen(name) => TenantState::Frozen,
+            Some(Phase::Queued) if is_running => TenantState::Queued,
             Some(Phase::Booting) if is_running => TenantState::Booting,
             Some(Phase::Running) if is_running => TenantState::Running,
             Some(Phase::Stopping) if is_running => TenantState::Stopping,
@@ -321,15 +338,20 @@ impl Host {
 
     /// Makes a tenant one that is no more, but for its files.
     async fn remove(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<Leaving> {
+        let (host, own) = (self.clone(), name.clone());
+        // Before it is killed for nothing.
+        blocking(move || host.store.refuse_mounts(&own)).await??;
+        if force && self.store.has(name) && self.units.is_running(name) {
+            // It does not wait for its turn: what it is to end may be what holds it.
+            self.units.kill(name).await?;
+        }
         let _turn = self.turns.take(name).await;
         let is_broken = match self.store.record(name) {
             Err(StoreError::Broken { .. }) if force => true,
             record => record.map(|_| false)?,
         };
-        let (host, own) = (self.clone(), name.clone());
-        // Before it is killed for nothing.
-        blocking(move || host.store.refuse_mounts(&own)).await??;
-        if self.units.is_running(name) {
+        // One that waits to be started again is up as well.
+        if self.units.is_running(name) || !self.units.is_down(name).await? {
             if !force {
                 return Err(Failure::new(Code::Running, format!("tenant {:?} runs", name.as_str()))
                     .help(format!("stop it first: tenantctl stop {name}; or pass --force")));
@@ -389,34 +411,75 @@ impl Host {
         Ok(Change::Created)
     }
 
-    /// Asks a tenant to power off and waits until it has; `deadline` stands in for its own.
+    /// Asks a tenant to power off and waits until it has; `limit` stands in for its own `stop_timeout_sec`.
+    ///
+    /// One that is being stopped already gets no more time than that, and one that is being started is stopped all
+    /// the same: neither waits for whoever works on the tenant, because a tenant chooses how long it boots.
     ///
     /// # Errors
     /// Something of it could not be removed.
-    pub async fn stop(self: &Arc<Self>, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
-        let _turn = self.turns.take(name).await;
-        self.stop_in_turn(name, deadline).await
-    }
-
-    async fn stop_in_turn(&self, name: &TenantName, deadline: Option<Duration>) -> Result<Change> {
+    pub async fn stop(self: &Arc<Self>, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
         // One whose record is damaged can run, and be stopped.
         if !self.store.has(name) {
             return Err(StoreError::NoTenant(name.to_string()).into());
         }
-        if !self.units.is_running(name) && self.units.is_down(name).await? {
-            return Ok(Change::Unchanged);
+        let before = self.units.state(name).map(|state| state.supervisor);
+        let hastened = match (self.stop_under_way(name), limit) {
+            (Some(deadline), Some(limit)) => {
+                self.units.hasten(name, limit, &deadline).await;
+                true
+            }
+            (None, _) if self.is_starting(name) => {
+                self.stop_now(name, limit).await?;
+                true
+            }
+            _ => false,
+        };
+        let _turn = self.turns.take(name).await;
+        let stopped = self.stop_in_turn(name, limit).await?;
+        if !hastened || stopped.change != Change::Unchanged {
+            return Ok(stopped);
         }
+        let said = self.units.state(name).filter(|said| Some(said.supervisor) == before);
+        Ok(Stopped { change: Change::Changed, killed: said.and_then(|said| said.killed.clone()) })
+    }
+
+    fn is_starting(&self, name: &TenantName) -> bool {
+        let said = self.units.state(name).filter(|_| self.units.is_running(name));
+        said.is_some_and(|said| matches!(said.phase, Phase::Queued | Phase::Starting | Phase::Booting))
+    }
+
+    fn stop_under_way(&self, name: &TenantName) -> Option<StopDeadline> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    async fn stop_in_turn(&self, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
+        if !self.store.has(name) {
+            return Err(StoreError::NoTenant(name.to_string()).into());
+        }
+        if !self.units.is_running(name) && self.units.is_down(name).await? {
+            return Ok(Stopped { change: Change::Unchanged, killed: None });
+        }
+        self.stop_now(name, limit).await
+    }
+
+    async fn stop_now(&self, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
         // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
         let own = self.store.tenant(name).map(|tenant| tenant.stop_timeout);
-        self.units.stop(name, deadline.or(own.ok()).unwrap_or(Duration::from_secs(90))).await?;
-        Ok(Change::Changed)
+        let limit = limit.or(own.ok()).unwrap_or(Duration::from_secs(90));
+        let deadline = StopDeadline::after(limit);
+        let stopping = || self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping().insert(name.clone(), deadline.clone());
+        let end = self.units.stop(name, limit, &deadline).await;
+        stopping().remove(name);
+        Ok(Stopped { change: Change::Changed, killed: end?.killed() })
     }
 
     /// Stops a tenant if it runs, and starts it.
     ///
     /// # Errors
     /// Those of [`Host::stop`] and [`Host::start`].
-    pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+    pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Stopped> {
         let _turn = self.turns.take(name).await;
         // A new configuration that cannot work is told before the tenant is down.
         let tenant = self.store.tenant(name)?;
@@ -424,17 +487,21 @@ impl Host {
         if self.units.is_running(name) {
             limits = self.units.limit(name, &tenant.limits, allow_unenforced)?;
         }
-        if let Err(failure) = self.stop_in_turn(name, None).await {
-            // It may go on running, and then with what it had.
-            if let Some(Err(error)) = limits.map(Applied::undo) {
-                log::error!(
-                    "tenant \"{name}\" keeps some of its new limits: {}",
-                    crate::error::chain(&error)
-                );
+        let killed = match self.stop_in_turn(name, None).await {
+            Ok(Stopped { killed, .. }) => killed,
+            Err(failure) => {
+                // It may go on running, and then with what it had.
+                if let Some(Err(error)) = limits.map(Applied::undo) {
+                    log::error!(
+                        "tenant \"{name}\" keeps some of its new limits: {}",
+                        crate::error::chain(&error)
+                    );
+                }
+                return Err(failure);
             }
-            return Err(failure);
-        }
-        self.start_in_turn(name, allow_unenforced).await
+        };
+        let change = self.start_in_turn(name, allow_unenforced).await?;
+        Ok(Stopped { change, killed })
     }
 
     /// Kills a tenant, or sends a signal to its init.

@@ -327,14 +327,11 @@ impl Store {
             };
             let pinned = Allocation::parse(&text).map_err(|e| unknown(e.into()))?.pinned;
             let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
-            if let Some(state) = state.filter(RunState::is_supervised)
-                && state.digest != pinned.digest
-            {
+            let booted = state.filter(RunState::is_supervised).and_then(|state| state.digest);
+            if let Some(booted) = booted.filter(|booted| *booted != pinned.digest) {
                 // Pinned anew while it runs: until its next start it needs the old version as well.
-                for image in
-                    self.images()?.into_iter().filter(|i| self.layout.version(i, &state.digest).exists())
-                {
-                    pins.entry((image, state.digest)).or_default().push(tenant.clone());
+                for image in self.images()?.into_iter().filter(|i| self.layout.version(i, &booted).exists()) {
+                    pins.entry((image, booted)).or_default().push(tenant.clone());
                 }
             }
             pins.entry((pinned.image, pinned.digest)).or_default().push(tenant);

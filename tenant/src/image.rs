@@ -213,24 +213,37 @@ impl std::fmt::Display for Ready {
     }
 }
 
-/// Which init an image has.
+/// Which init an image boots: how it is asked to power off depends on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitKind {
-    /// systemd.
+    /// systemd(1).
     Systemd,
-    /// sysvinit with its own runlevels.
+    /// init(8) of sysvinit.
     #[serde(rename = "sysv")]
     SysV,
     /// OpenRC: its own init, or sysvinit that runs it.
     #[serde(rename = "openrc")]
     OpenRc,
-    /// runit.
+    /// runit(8).
     Runit,
-    /// The init of busybox, whatever it runs.
+    /// busybox's, and those that take its signals, such as finit(8).
     Busybox,
-    /// Another.
+    /// Another one; the manifest's `stop_signal` is what it takes.
     Other,
+}
+
+impl InitKind {
+    /// The kind of an init whose program's name tells it. `/sbin/init` tells nothing: every kind has that name.
+    pub fn of_program(path: &str) -> Option<Self> {
+        match path.rsplit('/').next()? {
+            "systemd" => Some(Self::Systemd),
+            "openrc-init" => Some(Self::OpenRc),
+            "runit" | "runit-init" => Some(Self::Runit),
+            "busybox" | "finit" => Some(Self::Busybox),
+            _ => None,
+        }
+    }
 }
 
 /// How the image's operating system is booted and stopped.
@@ -324,6 +337,21 @@ pub enum ManifestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_tells_its_kind_unless_it_is_called_init() {
+        for (path, kind) in [
+            ("/lib/systemd/systemd", Some(InitKind::Systemd)),
+            ("/sbin/openrc-init", Some(InitKind::OpenRc)),
+            ("/usr/bin/runit-init", Some(InitKind::Runit)),
+            ("/sbin/finit", Some(InitKind::Busybox)),
+            ("/sbin/init", None),
+        ] {
+            assert_eq!(InitKind::of_program(path), kind, "{path}");
+        }
+        assert_eq!(serde_json::to_string(&InitKind::OpenRc).unwrap(), "\"openrc\"");
+        assert_eq!(serde_json::to_string(&InitKind::SysV).unwrap(), "\"sysv\"");
+    }
 
     #[test]
     fn a_reference_round_trips() {

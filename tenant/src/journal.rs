@@ -100,7 +100,8 @@ pub fn has_stderr() -> bool {
     REACHES.get() == Some(&true) && connected_to_journal()
 }
 
-/// Tells the journal, and nobody else, of an event, with more fields.
+/// Tells the journal of an event, with more fields. Where there is no journal, a warning goes to standard error; an
+/// error does not, for whoever ends because of it says so there.
 pub fn event(level: Level, message_id: &str, fields: &[(&str, &str)], text: &str) {
     let mut all = vec![("MESSAGE_ID", message_id)];
     all.extend_from_slice(fields);
@@ -135,7 +136,8 @@ impl Log for Logger {
             let text = printable(&text, |c| c != '\n');
             journal.log(&record.to_builder().args(format_args!("{text}")).build());
         }
-        if !journal_only && record.level() <= self.stderr {
+        let is_lost = self.journal.is_none() && record.level() == Level::Warn;
+        if (!journal_only || is_lost) && record.level() <= self.stderr {
             let text = printable(&text, |_| true);
             let level = match record.level() {
                 Level::Error => "error",

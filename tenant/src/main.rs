@@ -255,7 +255,7 @@ fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {
 fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, Trouble> {
     let request = match op {
         Op::Status => Request::Status {},
-        Op::Stop => Request::Stop {},
+        Op::Stop => Request::Stop { timeout_sec: None },
         Op::Kill => Request::Kill {},
         Op::Reboot => Request::Reboot {},
         Op::Freeze => Request::Freeze {},

@@ -49,6 +49,8 @@ impl ProcessRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
+    /// It waits for its turn to boot; nothing of it is made yet.
+    Queued,
     /// The plan is being applied.
     Starting,
     /// init runs and has not reported ready.
@@ -57,7 +59,7 @@ pub enum Phase {
     Running,
     /// init was asked to power off.
     Stopping,
-    /// init ended and everything was taken down; `exit` says how.
+    /// init ended and everything was taken down, `exit` says how; or it was stopped before there was an init.
     Stopped,
     /// The start failed, or the one program of an application did; `failure` says why, and `exit` how it
     /// ended if it had begun.
@@ -121,11 +123,12 @@ pub struct RunState {
     /// The tenant's init, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<ProcessRef>,
-    /// The version it booted.
-    pub digest: Digest,
-    /// How often init was started by this supervisor: 1 plus the reboots from inside.
+    /// The version it booted; absent before its first plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// How often init was started by this supervisor: 1 plus the reboots from inside, 0 before the first boot.
     pub boots: u32,
-    /// When the present boot began, milliseconds since 1970 UTC.
+    /// When the present boot, or the wait for it, began, milliseconds since 1970 UTC.
     pub started_ms: u64,
     /// From the beginning of the boot until init was executed, microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,13 +141,16 @@ pub struct RunState {
     /// The last `STATUS=` that init sent, at most 256 bytes, control characters removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// How many of its processes the kernel has killed for want of memory since this boot; absent where it has
-    /// killed none, or does not count them (cgroup v1).
+    /// How many of its processes the kernel has killed since this boot because its memory was used up; absent
+    /// where it has killed none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
     /// How init ended, in the phases `stopped` and `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// Why it was killed: it did not end when it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<String>,
     /// Why the start, or the program, failed, in the phase `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -164,6 +170,28 @@ impl RunState {
             Ok(text) => Ok(serde_json::from_str(&text).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What a supervisor says before it has planned anything: that this process has the tenant. `cgroup` is
+    /// the unit's, `started_ms` as in the field.
+    pub fn queued(supervisor: ProcessRef, cgroup: &Path, started_ms: u64) -> Self {
+        Self {
+            format_version: Self::FORMAT_VERSION,
+            phase: Phase::Queued,
+            supervisor,
+            init: None,
+            digest: None,
+            boots: 0,
+            started_ms,
+            exec_us: None,
+            ready_us: None,
+            cgroup: cgroup.display().to_string(),
+            status: None,
+            oom_kills: None,
+            exit: None,
+            killed: None,
+            failure: None,
         }
     }
 

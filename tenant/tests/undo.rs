@@ -121,6 +121,17 @@ fn a_nic_that_another_tenant_has_is_not_taken_and_stays_claimed() {
 }
 
 #[test]
+fn an_init_that_dies_early_is_not_blamed_on_the_network() {
+    for (mode, plan) in plans() {
+        let kernel = host();
+        kernel.let_init_die();
+        let error = apply::start(&kernel, &plan).unwrap_err();
+        assert_eq!(error.step, "init", "{mode}: {error}");
+        assert_eq!(without_supervisor(kernel.table()), host().table(), "{mode}");
+    }
+}
+
+#[test]
 fn a_cleanup_that_fails_as_well_is_reported_beside_the_cause() {
     let plan = common::plan_of("").unwrap();
     let whole = host();

@@ -48,6 +48,12 @@ impl World {
         Self { things }
     }
 
+    /// Those of the things that name one of these, and so are nobody else's on a machine where others are at work.
+    pub fn naming(&self, texts: &[&str]) -> Vec<String> {
+        let is_named = |thing: &&String| texts.iter().any(|text| thing.contains(text));
+        self.things.iter().filter(is_named).cloned().collect()
+    }
+
     /// What is there now and was not before.
     pub fn since(&self, before: &Self) -> Vec<String> {
         self.things.difference(&before.things).cloned().collect()

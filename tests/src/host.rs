@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::Mutex,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::mount::{MntFlags, MsFlags};
@@ -52,10 +52,34 @@ impl Place {
 #[derive(Debug)]
 pub struct Host {
     place: Place,
+    /// Before the root, whose removal must not reach what is mounted there.
+    mounted: Mounts,
     root: TempDir,
     net: Elsewhere,
     hostd: Mutex<Option<Child>>,
-    mounted: Vec<PathBuf>,
+}
+
+/// What is mounted below a root, for as long as this lives.
+#[derive(Debug, Default)]
+struct Mounts(Vec<PathBuf>);
+
+impl Mounts {
+    /// Takes everything away; what could not be.
+    fn take_down(&mut self) -> Vec<String> {
+        let failed = self.0.drain(..).rev().filter_map(|path| {
+            let error = nix::mount::umount2(&path, MntFlags::MNT_DETACH).err()?;
+            Some(format!("unmounting {}: {error}", path.display()))
+        });
+        failed.collect()
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for fault in self.take_down() {
+            eprintln!("{fault}");
+        }
+    }
 }
 
 impl Default for Host {
@@ -98,7 +122,7 @@ impl Host {
         // Tenants' ids must be able to pass through it, as they can through `/`.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("the mode of the root can be set");
-        Self { place, root, net: Elsewhere::new(), hostd: Mutex::new(None), mounted: Vec::new() }
+        Self { place, mounted: Mounts::default(), root, net: Elsewhere::new(), hostd: Mutex::new(None) }
     }
 
     /// Binds the prepared image store into this root.
@@ -111,7 +135,7 @@ impl Host {
         fs::create_dir_all(&target).expect("the image directory can be made");
         nix::mount::mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .expect("the image store can be bound");
-        self.mounted.push(target);
+        self.mounted.0.push(target);
     }
 
     /// Gives this root an image store of its own that holds the prepared images, as links to their files.
@@ -139,7 +163,7 @@ impl Host {
         Run::new("mkfs.ext4", ["-q", "-F"]).args([&file]).ok();
         fs::create_dir_all(&state).expect("the state directory can be made");
         Run::new("mount", ["-o", "loop"]).args([&file, &state]).ok();
-        self.mounted.push(state);
+        self.mounted.0.push(state);
     }
 
     /// Puts the state directory on a filesystem of a type that needs no device.
@@ -151,7 +175,7 @@ impl Host {
         fs::create_dir_all(&state).expect("the state directory can be made");
         nix::mount::mount(Some(kind), &state, Some(kind), MsFlags::empty(), None::<&str>)
             .unwrap_or_else(|errno| panic!("{kind} cannot be mounted: {errno}"));
-        self.mounted.push(state);
+        self.mounted.0.push(state);
     }
 
     /// The root directory.
@@ -334,11 +358,7 @@ impl Host {
         {
             faults.push("hostd did not end on SIGTERM".to_owned());
         }
-        for path in self.mounted.drain(..).rev() {
-            if let Err(error) = nix::mount::umount2(&path, MntFlags::MNT_DETACH) {
-                faults.push(format!("unmounting {}: {error}", path.display()));
-            }
-        }
+        faults.extend(self.mounted.take_down());
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
 }
@@ -347,10 +367,16 @@ impl Host {
 fn end(mut process: Child) -> bool {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
     let _gone_already = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-    let ended = (0..1000).any(|_| {
+    let deadline = Instant::now() + poll::PATIENCE;
+    let ended = loop {
+        if process.try_wait().is_ok_and(|status| status.is_some()) {
+            break true;
+        }
+        if Instant::now() > deadline {
+            break false;
+        }
         thread::sleep(Duration::from_millis(5));
-        process.try_wait().is_ok_and(|status| status.is_some())
-    });
+    };
     if !ended {
         drop(process.kill());
         drop(process.wait());

@@ -96,6 +96,11 @@ impl Running {
         .expect("it printed something")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it goes on.
     ///
     /// # Panics

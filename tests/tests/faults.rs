@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -16,9 +16,10 @@ use nix::{
 };
 use tenantry_tests::{Host, poll};
 
-/// Moments of a start that takes some tens of milliseconds.
-fn moments() -> impl Iterator<Item = Duration> {
-    (0..24).map(|step| Duration::from_millis(step * 2))
+/// Moments of something that takes this long, from its beginning to its end.
+fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
+    const STEPS: u32 = 24;
+    (0..STEPS).map(move |step| whole * step / (STEPS - 1))
 }
 
 /// The supervisor of a tenant, found by its command line.
@@ -42,11 +43,12 @@ fn links(host: &Host) -> String {
 #[test]
 fn a_supervisor_killed_at_any_moment_of_a_start_leaks_nothing() {
     let host = Host::start();
-    let tiny = host.boot("tiny", &["--image", "busybox"]);
+    let tiny = host.create("tiny", &["--image", "busybox"]);
+    let whole = tiny.ctl("start", &[]).ok().took;
     tiny.stop();
     let before = links(&host);
     let mut killed = 0;
-    for moment in moments() {
+    for moment in moments(whole) {
         let mut start = tiny.ctl("start", &[]).spawn();
         thread::sleep(moment);
         let hit = supervisor(&host, "tiny").is_some_and(|pid| kill(pid, Signal::SIGKILL).is_ok());
@@ -69,7 +71,10 @@ fn a_hostd_killed_at_any_moment_finds_its_way_again() {
     let host = Host::start();
     let stays = host.boot("stays", &["--image", "busybox"]);
     let boot = stays.boot_id();
-    for (number, moment) in moments().enumerate() {
+    // A life of a tenant that nothing disturbs.
+    let begin = Instant::now();
+    host.boot("calm", &["--image", "busybox"]).ctl("destroy", &["--force", "--yes"]).ok();
+    for (number, moment) in moments(begin.elapsed()).enumerate() {
         let name = format!("t{number}");
         let script = format!(
             "{ctl} create {name} --image busybox && {ctl} start {name} && {ctl} destroy {name} --force --yes",

@@ -265,11 +265,17 @@ fn start_stop_destroy_leave_nothing() {
 
 #[test]
 fn a_host_that_is_taken_down_leaves_nothing() {
-    let dir = tempfile::tempdir().expect("a directory that no host uses");
     let host = Host::start();
-    let root = host.root().to_owned();
-    host.boot("alice", &["--image", "busybox"]);
+    let root = host.root().to_string_lossy().into_owned();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let cgroup = alice.field("/cgroup");
+    let instance = cgroup.rsplit('/').nth(1).expect("a cgroup of this host").to_owned();
+    let (init, supervisor) = alice.pids();
+    let own = |world: World| {
+        world.naming(&[&root, &instance, &format!("process {init} "), &format!("process {supervisor} ")])
+    };
+    let there = own(World::now(host.root()));
+    assert!(there.len() > 3, "what is there of a host is seen: {there:?}");
     drop(host);
-    let left = World::now(&root).since(&World::now(dir.path()));
-    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(own(World::now(root.as_ref())), Vec::<String>::new());
 }

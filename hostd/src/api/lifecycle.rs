@@ -19,7 +19,7 @@ use super::{
     tenants::done,
     types::{Changed, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
 };
-use crate::host::Host;
+use crate::host::{Host, Stopped};
 
 /// Longest `wait`, seconds.
 const MAX_WAIT: u32 = 86_400;
@@ -55,6 +55,12 @@ pub(super) async fn start(
     Ok(done(name, change, since))
 }
 
+/// The answer to what stops a tenant on its way.
+fn told(name: impl ToString, Stopped { change, killed }: Stopped, since: Instant) -> Json<Done> {
+    let Json(answer) = done(name, change, since);
+    Json(Done { killed, ..answer })
+}
+
 /// Stops a tenant and answers when nothing of it is left.
 #[utoipa::path(
     post,
@@ -68,10 +74,10 @@ pub(super) async fn stop(
     Named(name): Named,
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
-    let deadline = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
+    let limit = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
     let since = Instant::now();
-    let change = host.stop(&name, deadline).await?;
-    Ok(done(name, change, since))
+    let stopped = host.stop(&name, limit).await?;
+    Ok(told(name, stopped, since))
 }
 
 /// Stops a tenant if it runs, then starts it.
@@ -88,8 +94,8 @@ pub(super) async fn restart(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let change = host.restart(&name, request.allow_unenforced).await?;
-    Ok(done(name, change, since))
+    let stopped = host.restart(&name, request.allow_unenforced).await?;
+    Ok(told(name, stopped, since))
 }
 
 /// Kills a tenant, or sends a signal to its init.

@@ -36,6 +36,7 @@ pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Insta
         needs_restart: false,
         waiting: Vec::new(),
         warnings: Vec::new(),
+        killed: None,
         took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
 }
@@ -186,7 +187,10 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         created: allocation.created,
         generation: allocation.generation,
         digest: digest.to_string(),
-        booted_digest: now.map(|said| said.digest).filter(|booted| *booted != digest).map(|d| d.to_string()),
+        booted_digest: now
+            .and_then(|said| said.digest)
+            .filter(|booted| *booted != digest)
+            .map(|d| d.to_string()),
         supervisor_pid: now.map(|said| said.supervisor.pid),
         init_pid: now.and_then(|said| said.init).map(|init| init.pid),
         boots: now.map(|said| said.boots),
@@ -197,6 +201,8 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
             .as_ref()
             .filter(|_| summary.state == TenantState::Failed)
             .and_then(|said| Some(said.failure.as_ref()?.message.clone())),
+        killed: said.as_ref().and_then(|said| said.killed.clone()),
+        oom_kills: said.as_ref().and_then(|said| said.oom_kills),
         traffic,
         disk,
         cgroup: now.map(|said| said.cgroup.clone()),

@@ -53,6 +53,9 @@ pub struct Done {
     /// What is not as it should be and did not keep it from being done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Why everything in the tenant was killed, where it was to be stopped and did not end when it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<String>,
     /// From the request to the answer, microseconds.
     pub took_us: u64,
 }
@@ -143,6 +146,12 @@ pub struct Detail {
     /// Why its last start failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Why it was killed last, where it was to be stopped and did not end when it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<String>,
+    /// How many of its processes the kernel killed in its present or last boot because its memory was used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
     /// Its interfaces besides loopback, as its next start makes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<Interface>,

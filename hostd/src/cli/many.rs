@@ -104,10 +104,12 @@ where
     })
 }
 
-/// `alice: started (0.21 s)`, `alice: unchanged`. Warnings go to standard error.
+/// `alice: started (0.21 s)`, `alice: unchanged`, and why it was killed on the way. Warnings go to standard error.
 pub(super) fn sentence(done: &Done, verb: &str) -> String {
     output::warnings(&done.warnings);
     let took = done.took_us as f64 / 1e6;
+    let killed = done.killed.as_ref().map(|reason| format!("; killed: {}", output::clean(reason)));
+    let killed = killed.unwrap_or_default();
     let restart = match (&done.waiting[..], done.needs_restart) {
         ([], true) => "; takes effect at the next start".to_owned(),
         ([], false) => String::new(),
@@ -116,7 +118,7 @@ pub(super) fn sentence(done: &Done, verb: &str) -> String {
     match done.result {
         Changed::Unchanged => format!("{}: unchanged\n", output::clean(&done.name)),
         Changed::Created | Changed::Changed => {
-            format!("{}: {verb} ({took:.3} s){restart}\n", output::clean(&done.name))
+            format!("{}: {verb} ({took:.3} s){killed}{restart}\n", output::clean(&done.name))
         }
     }
 }

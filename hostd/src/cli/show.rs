@@ -33,6 +33,7 @@ fn text(detail: &Detail) -> String {
         ("problem", detail.problem.clone()),
         ("failure", detail.failure.clone()),
         ("exit", detail.exit.clone()),
+        ("killed", detail.killed.clone()),
         ("status", detail.status.clone()),
         ("hostname", detail.hostname.clone()),
         ("ipv4", Some(summary.ipv4.clone()).filter(|address| !address.is_empty())),
@@ -53,7 +54,7 @@ fn text(detail: &Detail) -> String {
         ("traffic", detail.traffic.as_ref().map(traffic)),
         ("unit", detail.unit.as_ref().map(|report| unit(report, detail.autostart))),
         ("unit status", detail.unit.as_ref().and_then(|unit| unit.status.clone())),
-        ("oom kills", detail.unit.as_ref().and_then(oom_kills)),
+        ("oom kills", oom_kills(detail)),
         ("disk", detail.disk.as_ref().map(disk)),
         ("cgroup", detail.cgroup.clone()),
         ("index", Some(detail.index.to_string())),
@@ -114,10 +115,14 @@ fn unit(unit: &UnitReport, autostart: Option<bool>) -> String {
     text
 }
 
-/// How often it ran out of memory, if it did.
-fn oom_kills(unit: &UnitReport) -> Option<String> {
-    let kills = unit.oom_kills.filter(|kills| *kills > 0)?;
-    Some(format!("{kills} since it was started"))
+/// How many of its processes were killed for their memory, if any was: since its unit was started where systemd
+/// counts, otherwise in its present or last boot.
+fn oom_kills(detail: &Detail) -> Option<String> {
+    let of_unit = detail.unit.as_ref().and_then(|unit| unit.oom_kills).filter(|kills| *kills > 0);
+    match (of_unit, detail.oom_kills) {
+        (Some(kills), _) => Some(format!("{kills} since it was started")),
+        (None, kills) => kills.map(|kills| format!("{kills} in its last boot")),
+    }
 }
 
 /// `eth0 routed 10.115.0.1/32 fd74::1/128 at t1-0`

@@ -19,9 +19,8 @@ use crate::{error::chain, host::Host, store::traces::number_of_link};
 type Remains = BTreeMap<Option<TenantName>, BTreeSet<String>>;
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
-    let host = examination.host;
     let mut findings = Vec::new();
-    let remains = remains(host, &mut findings);
+    let remains = remains(examination, &mut findings);
     for (name, things) in remains {
         let list = things.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let finding = Finding::fault(format!("it does not run and has left: {list}")).repairable();
@@ -41,12 +40,17 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
 }
 
 /// What is there of tenants that have no supervisor.
-fn remains(host: &Host, findings: &mut Vec<Finding>) -> Remains {
+fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remains {
+    let host = examination.host;
     let layout = host.layout();
     let mut remains = Remains::new();
+    let pending = examination.runtime.block_on(host.units().pending()).unwrap_or_default();
     let mut note = |name: Option<TenantName>, what: String| {
         // What is being started or stopped will be one or the other in a moment.
-        if name.as_ref().is_none_or(|name| !host.units().is_running(name) && !host.is_busy(name)) {
+        let is_down = |name: &TenantName| {
+            !host.units().is_running(name) && !host.is_busy(name) && !pending.contains_key(name)
+        };
+        if name.as_ref().is_none_or(is_down) {
             remains.entry(name).or_default().insert(what);
         }
     };
@@ -106,10 +110,12 @@ fn repair(
     if matches!(turn, Some(None)) {
         return Err("somebody works on it at this moment".to_owned());
     }
-    if name.is_some_and(|name| host.units().is_running(name)) {
-        return Ok(());
-    }
     if let Some(name) = name {
+        // Nor one that systemd is about to start: it has no supervisor yet.
+        let is_down = examination.runtime.block_on(host.units().is_down(name));
+        if !is_down.map_err(|error| chain(&error))? {
+            return Ok(());
+        }
         examination.runtime.block_on(host.sweep(name));
         let cgroup = host.units().cgroups(name).v2;
         if let Some(error) = apply::release(&Linux::new(), &host.layout().nic_claims(), name, &cgroup).first()
@@ -132,7 +138,7 @@ fn repair(
         Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
     }
     drop(turn);
-    let left = remains(host, &mut Vec::new()).remove(&name.cloned());
+    let left = remains(examination, &mut Vec::new()).remove(&name.cloned());
     match left {
         None => Ok(()),
         Some(left) => Err(format!("there is still {}", left.into_iter().collect::<Vec<_>>().join(", "))),

@@ -175,10 +175,10 @@ impl Store {
         let tenant = self.resolve_text(name, &text)?;
         let image = tenant.image.image.clone();
         let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
-        if let Some(state) = state
-            && ImageStore::new(self.layout.clone()).versions(&image)?.contains(&state.digest)
+        if let Some(digest) = state.and_then(|state| state.digest)
+            && ImageStore::new(self.layout.clone()).versions(&image)?.contains(&digest)
         {
-            return Ok(Pinned { image, digest: state.digest });
+            return Ok(Pinned { image, digest });
         }
         let pinned = images::resolve(&self.layout, &tenant.image)?;
         notes.push(format!(

@@ -204,7 +204,8 @@ impl UnitCgroups {
     pub fn remove_v1(&self) -> Result<(), CgroupError> {
         let mut first = None;
         for dir in self.v1.values() {
-            if let Err(source) = remove_tree(dir) {
+            // What failed for want of a descriptor or of memory may not the next time.
+            if let Err(source) = remove_tree(dir).or_else(|_| remove_tree(dir)) {
                 first.get_or_insert(CgroupError { verb: "remove", path: dir.clone(), source });
             }
         }

@@ -62,9 +62,15 @@ pub enum UnitError {
     /// The supervisor ended before its tenant was ready, and left these last words.
     #[error("its supervisor ended before it was ready{}", words(.0))]
     Died(String),
+    /// It was stopped, or powered itself off, before it was ready.
+    #[error("it was stopped before it was ready")]
+    CalledOff,
     /// It was not ready in time.
     #[error("it was not ready within {0} s")]
     Timeout(u64, Vec<String>),
+    /// Its supervisor has been killed and does not end.
+    #[error("its supervisor, process {0}, does not end although it was killed")]
+    Stuck(i32),
     /// A job of systemd did not end well, and the supervisor left no word.
     #[error("{}", job(.0))]
     Job(Box<FailedJob>),
@@ -131,6 +137,13 @@ impl From<UnitError> for Failure {
                 (Code::Failed, Some(help.to_owned()), Vec::new())
             }
             UnitError::Tenant(failure) => (Code::StartFailed, failure.help, failure.console),
+            UnitError::CalledOff => {
+                (Code::StartFailed, Some("start it again: tenantctl start NAME".to_owned()), Vec::new())
+            }
+            UnitError::Stuck(pid) => {
+                let help = format!("see what it waits for in the kernel: cat /proc/{pid}/stack");
+                (Code::Failed, Some(help), Vec::new())
+            }
             UnitError::Died(_) => {
                 (Code::StartFailed, Some("read its console: tenantctl logs NAME".to_owned()), Vec::new())
             }

@@ -9,9 +9,11 @@ mod error;
 mod gauge;
 pub mod limits;
 mod notify;
+mod ready;
 mod spawn;
 pub mod standalone;
 mod states;
+mod stop;
 mod sweep;
 pub mod systemd;
 pub mod usage;
@@ -35,6 +37,7 @@ use self::{
 };
 pub use error::{FailedJob, UnitError};
 pub use spawn::{image_program, program};
+pub use stop::{StopDeadline, StopEnd};
 
 /// What a unit manager is told of a tenant that is to be started.
 #[derive(Clone, Debug)]
@@ -80,15 +83,31 @@ impl UnitManager {
         }
     }
 
-    /// Asks a tenant to power off, kills it after `timeout`, and waits until everything is gone.
+    /// Asks a tenant to power off, kills it when `deadline` has passed, `limit` from now, and waits until everything
+    /// is gone.
     ///
     /// # Errors
     /// What is left could not be removed.
-    pub async fn stop(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
+    pub async fn stop(
+        &self,
+        name: &TenantName,
+        limit: Duration,
+        deadline: &StopDeadline,
+    ) -> Result<StopEnd, UnitError> {
         match self {
-            Self::Standalone(units) => units.stop(name, timeout).await,
-            Self::Systemd(units) => units.stop(name, timeout).await,
+            Self::Standalone(units) => units.stop(name, limit, deadline).await,
+            Self::Systemd(units) => units.stop(name, limit, deadline).await,
         }
+    }
+
+    /// A tenant that is being stopped may take no longer than this from now on.
+    pub async fn hasten(&self, name: &TenantName, limit: Duration, deadline: &StopDeadline) {
+        deadline.shorten(limit);
+        let layout = match self {
+            Self::Standalone(units) => units.layout(),
+            Self::Systemd(units) => units.layout(),
+        };
+        stop::tell_limit(layout, name, limit).await;
     }
 
     /// Kills a tenant and waits until everything is gone.

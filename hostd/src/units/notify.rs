@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::net::UnixDatagram;
@@ -44,15 +45,37 @@ impl NotifySocket {
         &self.path
     }
 
-    /// Waits for `READY=1`.
-    pub(super) async fn ready(&self) -> io::Result<()> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// recvfrom(2)'s.
+    pub(super) async fn receive(&self) -> io::Result<Report> {
         let mut message = [0; 4096];
-        loop {
-            let length = self.socket.recv(&mut message).await?;
-            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                return Ok(());
+        let length = self.socket.recv(&mut message).await?;
+        Ok(Report::parse(&message[..length]))
+    }
+}
+
+/// What a message of a supervisor says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// `READY=1`.
+    pub(super) ready: bool,
+    /// `EXTEND_TIMEOUT_USEC=`: how much longer it may take from now on.
+    pub(super) extension: Option<Duration>,
+}
+
+impl Report {
+    fn parse(message: &[u8]) -> Self {
+        let mut report = Self::default();
+        for line in String::from_utf8_lossy(message).lines() {
+            if line == "READY=1" {
+                report.ready = true;
+            } else if let Some(micros) = line.strip_prefix("EXTEND_TIMEOUT_USEC=") {
+                report.extension = micros.parse().ok().map(Duration::from_micros);
             }
         }
+        report
     }
 }
 
@@ -68,14 +91,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_ready_ends_the_wait() {
+    async fn a_message_says_ready_or_asks_for_time() {
         let dir = tempfile::tempdir().unwrap();
         let socket = NotifySocket::bind(&dir.path().join("notify"), "alice").unwrap();
         let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
-        for message in ["STATUS=booting", "XREADY=1", "STATUS=up\nREADY=1"] {
+        let none = Report::default();
+        let (ready, time) = (Report { ready: true, ..none }, Duration::from_secs(60));
+        for (message, report) in [
+            ("STATUS=booting", none),
+            ("XREADY=1", none),
+            ("STATUS=waits\nEXTEND_TIMEOUT_USEC=60000000", Report { extension: Some(time), ..none }),
+            ("STATUS=up\nREADY=1", ready),
+        ] {
             sender.send_to(message.as_bytes(), socket.path()).unwrap();
+            assert_eq!(socket.receive().await.unwrap(), report, "{message}");
         }
-        socket.ready().await.unwrap();
         let path = socket.path().to_owned();
         drop(socket);
         assert!(!path.exists());

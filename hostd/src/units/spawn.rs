@@ -13,10 +13,9 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Layout, TenantName,
-    kernel::raw::{Program, spawn_in_cgroup},
+    kernel::raw::{Program, end_child, spawn_in_cgroup},
     record,
     state::ProcessRef,
 };
@@ -142,12 +141,12 @@ pub(super) fn spawn(
         null: null.as_fd(),
     };
     let cgroup = File::open(cgroups.supervisor())?;
-    let pid = spawn_in_cgroup(&program, cgroup.as_fd())?;
-    let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
-    // It is a child that nobody has waited for: its pid cannot mean another process.
-    let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
-    let process = ProcessRef::of(pid)?;
-    Ok(Spawned { process, pidfd })
+    let (pid, pidfd) = spawn_in_cgroup(&program, cgroup.as_fd())?;
+    match ProcessRef::of(pid) {
+        Ok(process) => Ok(Spawned { process, pidfd }),
+        // One that cannot be found again is not left running.
+        Err(error) => Err(end_child(&pidfd, error)),
+    }
 }
 
 #[cfg(test)]

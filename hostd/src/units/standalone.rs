@@ -7,13 +7,16 @@
 use std::{
     collections::HashMap,
     fs,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     kernel::{Kernel, KernelError, Linux},
@@ -21,7 +24,12 @@ use tenant::{
     record::{self, Durability},
     state::{Exit, Phase, ProcessRef, RunState},
 };
-use tokio::{io::unix::AsyncFd, sync::watch, task, time::timeout};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::watch,
+    task,
+    time::{sleep, timeout},
+};
 
 use super::{
     Start, UnitError,
@@ -29,13 +37,19 @@ use super::{
     gauge::Gauge,
     limits::{self, IoSchedulers},
     notify::{self, NotifySocket},
+    ready::Awaited,
     spawn::{self, Spawned},
     states::{States, find},
+    stop::{self, StopDeadline, StopEnd},
     sweep, usage,
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
 const GRACE: Duration = Duration::from_secs(15);
+/// A process that was killed has ended after this long, or hangs in the kernel.
+const KILLED: Duration = Duration::from_secs(20);
+/// How often a supervisor is looked at that the kernel does not tell of.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Directory, in the runtime tree, of the sockets that starting supervisors report to.
 const NOTIFY: &str = "notify";
@@ -46,6 +60,7 @@ type Ended = watch::Receiver<Option<Arc<Vec<KernelError>>>>;
 /// A supervisor that runs.
 #[derive(Debug)]
 struct Live {
+    process: ProcessRef,
     pidfd: Arc<OwnedFd>,
     cgroups: UnitCgroups,
     ended: Ended,
@@ -102,6 +117,11 @@ impl Standalone {
         let states = States::new(layout.clone());
         let shared = Shared { layout, cgroups, live: Mutex::default(), states };
         Ok(Self { shared: Arc::new(shared), program })
+    }
+
+    /// Where things lie.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.shared.layout
     }
 
     /// The directories of a tenant's unit.
@@ -171,7 +191,7 @@ impl Standalone {
             log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
             let (shared, name, plan) = (shared.clone(), name.clone(), plan());
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
-            report(swept.unwrap_or_default());
+            report(or_none(swept));
         }
     }
 
@@ -190,7 +210,7 @@ impl Standalone {
     /// See [`UnitError`]; nothing is left of the tenant then.
     pub async fn start(&self, start: Start) -> Result<(), UnitError> {
         let name = start.name.clone();
-        let deadline = start.timeout + GRACE;
+        let patience = start.timeout + GRACE;
         let is_app = start.plan.init.process == FirstProcess::Reaper;
         let (shared, program) = (self.shared.clone(), self.program.clone());
         let notify_dir = shared.layout.run().join(NOTIFY);
@@ -203,17 +223,19 @@ impl Standalone {
         let Some(live) = self.live(&name) else {
             return self.over(&name, process, is_app);
         };
+        let Shared { layout, states, .. } = &*self.shared;
+        let awaited = Awaited { layout, states, name: &name, process, notify: &notify };
         tokio::select! {
             biased;
-            ready = notify.ready() => {
-                ready.map_err(|error| UnitError::Io("listen to the supervisor", error))
-            }
-            _ = gone(live.ended.clone()) => self.over(&name, process, is_app),
-            () = tokio::time::sleep(deadline) => {
+            is_ready = awaited.is_ready(patience) => {
+                if is_ready {
+                    return Ok(());
+                }
                 let console = self.console(&name);
                 self.kill(&name).await?;
-                Err(UnitError::Timeout(deadline.as_secs(), console))
+                Err(UnitError::Timeout(patience.as_secs(), console))
             }
+            _ = gone(live.ended.clone()) => self.over(&name, process, is_app),
         }
     }
 
@@ -230,6 +252,9 @@ impl Standalone {
     /// Why a supervisor ended before its tenant was ready.
     fn post_mortem(&self, name: &TenantName, process: ProcessRef) -> UnitError {
         let state = self.state(name).filter(|state| state.supervisor == process);
+        if state.as_ref().is_some_and(|state| state.phase == Phase::Stopped && state.ready_us.is_none()) {
+            return UnitError::CalledOff;
+        }
         match state.and_then(|state| state.failure.clone()) {
             Some(failure) => UnitError::Tenant(failure),
             None => UnitError::Died(spawn::read_last_words(&self.shared.layout, name)),
@@ -240,24 +265,39 @@ impl Standalone {
         super::last_console_lines(&self.shared.layout, name, 20)
     }
 
-    /// Asks a tenant to power off, kills it after `patience`, and waits until everything is gone.
+    /// Asks a tenant to power off, kills it when `deadline` has passed, and waits until everything is gone. `limit`
+    /// is how long that is from now.
     ///
     /// # Errors
     /// Something could not be removed.
-    pub async fn stop(&self, name: &TenantName, patience: Duration) -> Result<(), UnitError> {
-        let Some(live) = self.live(name) else { return Ok(()) };
-        if live.frozen.read() == Some(1) {
-            live.cgroups.freeze(false)?;
+    pub async fn stop(
+        &self,
+        name: &TenantName,
+        limit: Duration,
+        deadline: &StopDeadline,
+    ) -> Result<StopEnd, UnitError> {
+        let Some(live) = self.live(name) else { return Ok(StopEnd::Ended) };
+        // The supervisor thaws as well; this serves one that is of an earlier release.
+        if live.frozen.read() == Some(1)
+            && let Err(error) = live.cgroups.freeze(false)
+        {
+            log::warn!(TENANT = name.as_str(); "{}", crate::error::chain(&error));
         }
-        signal(&live.pidfd, Signal::TERM)?;
-        match timeout(patience + GRACE, gone(live.ended.clone())).await {
-            Ok(result) => result,
-            Err(_) => {
-                log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} does not stop; killing it", name.as_str());
-                signal(&live.pidfd, Signal::KILL)?;
-                gone(live.ended.clone()).await
-            }
+        let asked = signal(&live.pidfd, Signal::TERM);
+        let (layout, own) = (self.shared.layout.clone(), name.clone());
+        let told = task::spawn(async move { stop::tell_limit(&layout, &own, limit).await });
+        let in_time = tokio::select! {
+            left = gone(live.ended.clone()) => Some(left),
+            () = deadline.passed(stop::TAKEDOWN) => None,
+        };
+        told.abort();
+        if let Some(left) = in_time {
+            left?;
+            return Ok(StopEnd::of(self.state(name).as_deref(), live.process));
         }
+        log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} does not stop; killing it", name.as_str());
+        self.end(&live).await.map_err(|error| asked.err().unwrap_or(error))?;
+        Ok(StopEnd::hung())
     }
 
     /// Kills a tenant and waits until everything is gone.
@@ -266,20 +306,36 @@ impl Standalone {
     /// Something could not be removed.
     pub async fn kill(&self, name: &TenantName) -> Result<(), UnitError> {
         let Some(live) = self.live(name) else { return Ok(()) };
-        // The supervisor is told first, so that it takes the death of its init for what was asked.
-        signal(&live.pidfd, Signal::TERM)?;
+        // The supervisor is told first, so that it takes the death of its init for what was asked. Whatever comes of
+        // that, everything is killed.
+        let asked = signal(&live.pidfd, Signal::TERM);
         let payload = live.cgroups.payload();
         let killed = task::spawn_blocking(move || Linux::new().cgroup_kill(&payload)).await;
-        killed
-            .map_err(|error| UnitError::Io("kill the tenant", error.into()))?
-            .map_err(|error| UnitError::Leftovers(Arc::new(vec![error])))?;
-        match timeout(GRACE, gone(live.ended.clone())).await {
-            Ok(result) => result,
-            Err(_) => {
-                signal(&live.pidfd, Signal::KILL)?;
-                gone(live.ended.clone()).await
-            }
+        let killed = killed.map_err(|error| UnitError::Io("kill the tenant", error.into()))?;
+        if asked.is_ok()
+            && killed.is_ok()
+            && let Ok(left) = timeout(GRACE, gone(live.ended.clone())).await
+        {
+            return left;
         }
+        self.end(&live).await.map_err(|error| match killed {
+            Err(first) => UnitError::Leftovers(Arc::new(vec![first])),
+            Ok(()) => error,
+        })
+    }
+
+    /// Kills a supervisor that does not end, with everything in its unit, and waits until that is gone.
+    async fn end(&self, live: &Live) -> Result<(), UnitError> {
+        if let Err(error) = signal(&live.pidfd, Signal::KILL) {
+            log::warn!("{}", crate::error::chain(&error));
+            let unit = live.cgroups.v2.clone();
+            let killed = task::spawn_blocking(move || Linux::new().cgroup_kill(&unit)).await;
+            killed
+                .map_err(|error| UnitError::Io("kill the unit", error.into()))?
+                .map_err(|error| UnitError::Leftovers(Arc::new(vec![error])))?;
+        }
+        let ended = timeout(KILLED, gone(live.ended.clone())).await;
+        ended.unwrap_or(Err(UnitError::Stuck(live.process.pid)))
     }
 }
 
@@ -290,6 +346,42 @@ async fn gone(mut ended: Ended) -> Result<(), UnitError> {
         Err(_) => return Ok(()),
     };
     if leftovers.is_empty() { Ok(()) } else { Err(UnitError::Leftovers(leftovers)) }
+}
+
+/// Waits for the end of a supervisor, and takes it where it is a child of this process: one of an earlier hostd was
+/// inherited by init. Returns at no other moment: what follows is that everything of its tenant is taken away.
+async fn end_of(pidfd: &Arc<OwnedFd>, name: &TenantName) {
+    #[expect(deprecated, reason = "the descriptor outlives its registration: both hold the Arc")]
+    let watched = AsyncFd::new(pidfd.clone());
+    let told = match &watched {
+        Ok(readable) => readable.readable().await.map(drop),
+        Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
+    };
+    if let Err(error) = told {
+        log::warn!(TENANT = name.as_str(); "the kernel does not tell of the end of tenant {:?}: {error}; looking every {} ms", name.as_str(), LOOK.as_millis());
+    }
+    while !has_ended(pidfd) {
+        sleep(LOOK).await;
+    }
+    // It is a child, or it is not.
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+}
+
+/// Whether a process has ended: its pidfd is readable then, see pidfd_open(2).
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+}
+
+/// What of a tenant's life is to be found in the log afterwards.
+fn notable(state: &RunState) -> Option<String> {
+    let killed = state.killed.as_ref().map(|reason| format!("it was killed: {reason}"));
+    let kills = state.oom_kills.map(|kills| {
+        let were = if kills == 1 { "was" } else { "were" };
+        format!("{kills} of its processes {were} killed because its memory was used up")
+    });
+    let all: Vec<String> = killed.into_iter().chain(kills).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Sets the limits of a unit that is to be started.
@@ -310,7 +402,7 @@ fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
 }
 
 /// How a tenant ended, as its supervisor says.
-fn end_of(state: &RunState) -> String {
+fn ended_how(state: &RunState) -> String {
     let how = match state.exit {
         Some(Exit::Code(code)) => format!(", its init exited with code {code}"),
         Some(Exit::Signal(signal)) => format!(", its init was killed by signal {signal}"),
@@ -323,6 +415,14 @@ fn end_of(state: &RunState) -> String {
         }
         _ => format!("has stopped{how}"),
     }
+}
+
+/// What a sweep left; one that was cut short says so, and the next start sweeps again.
+fn or_none(swept: Result<Vec<KernelError>, task::JoinError>) -> Vec<KernelError> {
+    swept.unwrap_or_else(|error| {
+        log::error!("what a tenant left was not removed: {error}");
+        Vec::new()
+    })
 }
 
 fn report(failures: Vec<KernelError>) {
@@ -387,6 +487,7 @@ impl Shared {
         let pidfd = Arc::new(pidfd);
         let (tell, ended) = watch::channel(None);
         let live = Live {
+            process,
             pidfd: pidfd.clone(),
             ended,
             memory: usage::memory_file(&cgroups).map(Gauge::new),
@@ -396,25 +497,11 @@ impl Shared {
         held(&self.live).insert(name.clone(), Arc::new(live));
         let (shared, name) = (self.clone(), name.clone());
         task::spawn(async move {
-            #[expect(deprecated, reason = "the descriptor outlives its registration: both hold the Arc")]
-            let watched = AsyncFd::new(pidfd.clone());
-            match watched {
-                Ok(readable) => {
-                    let _ = readable.readable().await;
-                }
-                Err(error) => {
-                    log::error!(TENANT = name.as_str(); "cannot watch tenant {:?}: {error}", name.as_str())
-                }
-            }
-            // Only a child can be waited for; one of an earlier hostd was inherited by init.
-            let _ = waitid(
-                WaitId::PidFd(std::os::fd::AsFd::as_fd(&*pidfd)),
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            );
+            end_of(&pidfd, &name).await;
             let (sweeper, sweep_name) = (shared.clone(), name.clone());
             let swept =
                 task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, plan.as_deref())).await;
-            let failures = swept.unwrap_or_default();
+            let failures = or_none(swept);
             shared.tell_end(&name, process);
             held(&shared.live).remove(&name);
             tell.send_replace(Some(Arc::new(failures)));
@@ -424,13 +511,14 @@ impl Shared {
     fn tell_end(&self, name: &TenantName, process: ProcessRef) {
         let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
         let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
-        match said {
-            Some(state) => {
-                log::info!(TENANT = name.as_str(); "tenant \"{name}\" {}", end_of(&state))
-            }
-            None => {
-                log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} died; it was taken down", name.as_str())
-            }
+        let Some(state) = said else {
+            log::warn!(TENANT = name.as_str(); "the supervisor of tenant \"{name}\" died; it was taken down");
+            return;
+        };
+        let end = ended_how(&state);
+        match notable(&state) {
+            None => log::info!(TENANT = name.as_str(); "tenant \"{name}\" {end}"),
+            Some(text) => log::warn!(TENANT = name.as_str(); "tenant \"{name}\" {end}; {text}"),
         }
     }
 
@@ -440,6 +528,7 @@ impl Shared {
         if let Err(error) = cgroups.remove_v1() {
             log::error!("{}", crate::error::chain(&error));
         }
+        // Where it stays, it says where cgroups were that are gone; the next start writes it anew.
         let _ = fs::remove_file(self.unit_file(name));
         failures
     }

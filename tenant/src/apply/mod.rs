@@ -40,8 +40,8 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, and for an image
-/// whose blocks cannot be checked, and for a disk that is full.
+/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image
+/// whose blocks cannot be checked, and for a filesystem without room.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
@@ -90,7 +90,11 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
-    network::connect(kernel, plan, held.pid, journal).map_err(|error| ("network", error))?;
+    network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
+        // Without an init there is no network namespace to connect: that is init's failure, not the network's.
+        Err(own) => ("init", own),
+        Ok(()) => ("network", error),
+    })?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
+use serde::{Serialize, Serializer};
+
 use super::{Attachment, Fragment, Nic, Policy, RootMode, Tenant};
 use crate::{
     image::ProfileName,
@@ -19,6 +21,12 @@ impl Signal {
     /// glibc keeps the first two real-time signals of the kernel (32, 33) to itself.
     const RTMIN: i32 = 34;
     const RTMAX: i32 = 64;
+    /// Asks a program to end.
+    pub const SIGTERM: Self = Self(libc::SIGTERM);
+    /// Asks busybox's init to power off.
+    pub const SIGUSR2: Self = Self(libc::SIGUSR2);
+    /// `SIGRTMIN+3`, which asks systemd to halt.
+    pub const SIGRTMIN_3: Self = Self(Self::RTMIN + 3);
 
     /// The signal's number on this architecture.
     pub fn number(self) -> i32 {
@@ -57,6 +65,12 @@ impl FromStr for Signal {
         nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
             .map(|signal| Self(signal as i32))
             .map_err(|_| refuse())
+    }
+}
+
+impl Serialize for Signal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Fake {
     calls: Cell<usize>,
     failing: RefCell<Range<usize>>,
     next: Cell<usize>,
+    init_dies: Cell<bool>,
 }
 
 /// An open file of the fake kernel: an entry of the table for as long as it lives.
@@ -83,6 +84,11 @@ impl Fake {
     /// What exists now.
     pub fn table(&self) -> Table {
         self.table.borrow().clone()
+    }
+
+    /// Lets every init end as soon as it is cloned.
+    pub fn let_init_die(&self) {
+        self.init_dies.set(true);
     }
 
     fn call(&self, operation: &'static str, object: impl std::fmt::Display) -> Result<()> {
@@ -237,7 +243,9 @@ impl Kernel for Fake {
     fn spawn(&self, _plan: &Plan, _user: &FakeFd, _mounts: Vec<Prepared<FakeFd>>) -> Result<Held<FakeFd>> {
         self.call("clone", "init")?;
         let pid = 100 + self.number() as i32;
-        self.make(process(pid), "clone")?;
+        if !self.init_dies.get() {
+            self.make(process(pid), "clone")?;
+        }
         Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate"), handed: Vec::new() })
     }
 
@@ -246,6 +254,11 @@ impl Kernel for Fake {
         self.require(&process(held.pid), "hear of")?;
         held.handed = vec![self.open("terminal"), self.open("notify")];
         Ok(())
+    }
+
+    fn speaks(&self, held: &mut Held<FakeFd>) -> Result<()> {
+        self.call("hear of", "init")?;
+        self.require(&process(held.pid), "hear of")
     }
 
     fn release(&self, plan: &Plan, held: Held<FakeFd>) -> Result<Payload<FakeFd>> {

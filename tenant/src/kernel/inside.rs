@@ -31,6 +31,7 @@ use crate::plan::{FirstProcess, NOTIFY_SOCKET, Plan, RootStep};
 /// Runs init's side of the start.
 pub(super) fn run(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
     if let Err(error) = prepare_and_execute(plan, mounts, &gate) {
+        // Where it cannot be sent, the supervisor hears that the gate has closed.
         let _ = send(&gate, &Message::failure(&error), &[]);
     }
     raw::exit(1)
@@ -61,10 +62,7 @@ fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &Owned
     confine::apply(&plan.security).map_err(|error| KernelError::new("confine", "init", error))?;
     match plan.init.process {
         FirstProcess::Program => execute(plan),
-        FirstProcess::Reaper => match reaper::run(plan, gate) {
-            Ok(code) => raw::exit(code),
-            Err(error) => Err(KernelError::new("start", "the reaping init", error)),
-        },
+        FirstProcess::Reaper => reaper::run(plan, gate),
     }
 }
 

@@ -140,6 +140,10 @@ impl Kernel for Linux {
         process::assembled(held)
     }
 
+    fn speaks(&self, held: &mut Held<OwnedFd>) -> Result<()> {
+        process::speaks(held)
+    }
+
     fn release(&self, plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
         process::release(plan, held)
     }

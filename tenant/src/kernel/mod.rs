@@ -331,6 +331,9 @@ pub trait Kernel {
     fn spawn(&self, plan: &Plan, user: &Self::Fd, mounts: Vec<Prepared<Self::Fd>>) -> Result<Held<Self::Fd>>;
     /// Waits until a held init has put its root together, moved into it and handed over its terminals.
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
+    /// An error if a held init has failed or ended by now, nothing as long as it lives: what failed outside may
+    /// have failed because of that. Does not wait.
+    fn speaks(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// Lets a held init configure its interfaces and execute; returns when it has.
     fn release(&self, plan: &Plan, held: Held<Self::Fd>) -> Result<Payload<Self::Fd>>;
     /// Kills a held init and waits for it.

@@ -14,12 +14,17 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+        socketpair,
         sockopt::{Timeout, set_socket_timeout},
     },
-    process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid},
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, WaitStatus, kill_process,
+        pidfd_open, waitid, waitpid,
+    },
 };
 
 use super::{
@@ -30,6 +35,8 @@ use crate::{ids::UidRange, plan::Plan};
 
 /// Init has this long for its mounts and interfaces; it waits for nothing but the kernel.
 const INSIDE_DEADLINE: Duration = Duration::from_secs(30);
+/// The owner of a user namespace has this long to make it; it waits for nothing but the kernel.
+const OWNER_DEADLINE: Duration = Duration::from_secs(10);
 /// Most descriptors in one message: SCM_MAX_FD of the kernel is 253.
 const MAX_FDS: usize = 72;
 
@@ -41,9 +48,38 @@ const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWNET)
     .union(CloneFlags::CLONE_NEWCGROUP);
 
-fn reap(pid: i32) -> io::Result<()> {
-    waitpid(Pid::from_raw(pid), WaitOptions::empty())?;
-    Ok(())
+/// A child of this process that nobody has waited for, so that its number cannot mean another one. Dropping it
+/// kills it and waits for it: whatever fails, it does not outlive this.
+#[derive(Debug)]
+struct OwnChild(i32);
+
+impl OwnChild {
+    /// Waits until it has ended by itself.
+    fn join(self) -> io::Result<WaitStatus> {
+        let ended = wait_for(self.0)?;
+        std::mem::forget(self);
+        Ok(ended)
+    }
+
+    /// Leaves it to somebody else to end.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OwnChild {
+    fn drop(&mut self) {
+        if let Some(process) = Pid::from_raw(self.0) {
+            // Without a process to signal or to wait for there is nothing left to do.
+            let _ = kill_process(process, Signal::KILL);
+            let _ = wait_for(self.0);
+        }
+    }
+}
+
+fn wait_for(pid: i32) -> io::Result<WaitStatus> {
+    let ended = rustix::io::retry_on_intr(|| waitpid(Pid::from_raw(pid), WaitOptions::empty()))?;
+    ended.map(|(_, status)| status).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Makes the user namespace under the range's first uid: pools like inotify are counted against the
@@ -52,27 +88,31 @@ pub(super) fn user_namespace(uids: UidRange) -> Result<OwnedFd> {
     let make = || -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let child = match raw::clone3(0, Parent::Caller, None)? {
+        set_socket_timeout(&ours, Timeout::Recv, Some(OWNER_DEADLINE))?;
+        let owner = match raw::clone3(0, Parent::Caller, None)? {
             Fork::Child => {
                 drop(ours);
-                let code = become_owner(uids.base())
-                    .map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0);
-                let mut gate = File::from(theirs);
-                let _ = gate.write_all(&[code as u8]);
-                // Keeps the namespace until the parent has opened it and hung up.
-                let _ = gate.read(&mut [0]);
-                raw::exit(0)
+                own_namespace(uids.base(), theirs)
             }
-            Fork::Parent(child) => child,
+            Fork::Parent(owner) => OwnChild(owner),
         };
         drop(theirs);
-        let mut gate = File::from(ours);
-        let result = map_and_open(&mut gate, child, uids);
-        drop(gate);
-        reap(child)?;
-        result
+        // Killed once the namespace is held, or cannot be had: it has nothing to finish.
+        map_and_open(&mut File::from(ours), owner.0, uids)
     };
     make().map_err(|error| KernelError::new("make a user namespace for uids", uids, error))
+}
+
+/// The child that makes the namespace, and keeps it until it is killed or its parent is gone.
+fn own_namespace(base: u32, gate: OwnedFd) -> ! {
+    let code = become_owner(base).map_or_else(|error| error.raw_os_error().unwrap_or(255), |()| 0);
+    let mut gate = File::from(gate);
+    // A parent that cannot be told waits for the end of the gate instead.
+    if gate.write_all(&[code as u8]).is_ok() {
+        // What comes, an end or an error, is the end of the wait.
+        let _ = gate.read(&mut [0]);
+    }
+    raw::exit(0)
 }
 
 /// In the child: leave root for the tenant's own uid, then unshare the user namespace.
@@ -82,6 +122,9 @@ fn become_owner(base: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(base), Gid::from_raw(base));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
+    // A change of ids clears it. The parent waits for this process as long as it lives, so that it cannot have
+    // ended before.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     // Some hosts let only CAP_SYS_ADMIN make user namespaces.
     caps::raise(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).map_err(io::Error::other)?;
     Ok(unshare(CloneFlags::CLONE_NEWUSER)?)
@@ -89,7 +132,7 @@ fn become_owner(base: u32) -> io::Result<()> {
 
 fn map_and_open(gate: &mut File, child: i32, uids: UidRange) -> io::Result<OwnedFd> {
     let mut code = [0];
-    gate.read_exact(&mut code)?;
+    gate.read_exact(&mut code).map_err(in_time)?;
     if code[0] != 0 {
         return Err(io::Error::from_raw_os_error(code[0].into()));
     }
@@ -124,20 +167,23 @@ pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>)
             drop(gate);
             enter_and_clone(plan, user, mounts, theirs)
         }
-        Fork::Parent(entrant) => entrant,
+        Fork::Parent(entrant) => OwnChild(entrant),
     };
     drop((theirs, mounts));
-    let first = receive(&gate);
-    reap(entrant).map_err(failed)?;
+    let first = receive(&gate)?;
+    let ended = entrant.join().map_err(failed)?;
     // On a busy machine init may be done before the entrant has told who it is.
-    let (message, handed) = match first? {
-        Message::Ready(fds) => (receive(&gate)?, fds),
+    let (message, handed) = match first {
+        Message::Ready(fds) if ended.exit_status() == Some(0) => (receive(&gate)?, fds),
+        Message::Ready(_) => return Err(failed(io::Error::other("who cloned it cannot tell its number"))),
         message => (message, Vec::new()),
     };
     match message {
         Message::Pid(pid) => {
+            let init = OwnChild(pid);
             let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
             let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
+            init.keep();
             Ok(Held { pid, pidfd, gate, handed })
         }
         _ => Err(failed(io::ErrorKind::InvalidData.into())),
@@ -162,15 +208,18 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, 
     };
     match enter() {
         Ok(Fork::Child) => inside::run(plan, mounts, gate),
-        Ok(Fork::Parent(pid)) => {
-            let _ = send(&gate, &Message::Pid(pid), &[]);
-        }
+        Ok(Fork::Parent(pid)) => match send(&gate, &Message::Pid(pid), &[]) {
+            Ok(()) => raw::exit(0),
+            // The supervisor waits for this end, and takes what has begun down again.
+            Err(_) => raw::exit(1),
+        },
         Err(error) => {
             let error = KernelError::new("enter", "the user and time namespaces", error);
+            // Where it cannot be sent, the supervisor hears that the gate has closed.
             let _ = send(&gate, &Message::failure(&error), &[]);
+            raw::exit(1)
         }
     }
-    raw::exit(0)
 }
 
 pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
@@ -182,7 +231,42 @@ pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
             held.handed = fds;
             Ok(())
         }
+        Message::Closed => Err(ended_early(held)),
         _ => Err(KernelError::new("hear of", "init", io::ErrorKind::InvalidData)),
+    }
+}
+
+pub(super) fn speaks(held: &mut Held<OwnedFd>) -> Result<()> {
+    let mut gate = [PollFd::new(&held.gate, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut gate, Some(&now)) {
+        Ok(0) => Ok(()),
+        Ok(_) if held.handed.is_empty() => assembled(held),
+        // It has nothing to say any more until it is released.
+        Ok(_) => Err(ended_early(held)),
+        Err(error) => Err(KernelError::new("hear of", "init", error)),
+    }
+}
+
+/// What became of an init that has closed its end of the gate and has not been executed.
+fn ended_early(held: &Held<OwnedFd>) -> KernelError {
+    // The gate closes a moment before its end can be waited for; whatever the poll says, that is asked next.
+    let end = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let _ = poll(&mut [PollFd::new(&held.pidfd, PollFlags::IN)], Some(&end));
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let ended = waitid(WaitId::PidFd(held.pidfd.as_fd()), options).ok().flatten();
+    let how = ended.map_or_else(|| "its init has ended".to_owned(), |status| how(&status));
+    KernelError::new("put together", "the tenant", io::Error::other(how))
+}
+
+fn how(status: &WaitIdStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("its init exited with code {code}"),
+        (None, Some(libc::SIGKILL)) => {
+            "its init was killed, as the kernel does where memory_max is too small".to_owned()
+        }
+        (None, Some(signal)) => format!("its init was killed by signal {signal}"),
+        (None, None) => "its init has ended".to_owned(),
     }
 }
 
@@ -203,7 +287,7 @@ pub(super) fn kill(pid: i32) -> Result<()> {
     let Some(process) = Pid::from_raw(pid) else { return Ok(()) };
     let kill = || -> rustix::io::Result<()> {
         kill_process(process, Signal::KILL)?;
-        waitpid(Some(process), WaitOptions::empty())?;
+        rustix::io::retry_on_intr(|| waitpid(Some(process), WaitOptions::empty()))?;
         Ok(())
     };
     match kill() {
@@ -283,6 +367,14 @@ pub(super) fn send(gate: &OwnedFd, message: &Message, fds: &[OwnedFd]) -> io::Re
     Ok(())
 }
 
+/// A socket's deadline has passed: what the kernel calls "try again".
+fn in_time(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
 /// Receives a message; a failure of the other side comes back as the error it is.
 pub(super) fn receive(gate: &OwnedFd) -> Result<Message> {
     let receive = || -> io::Result<Message> {
@@ -291,9 +383,13 @@ pub(super) fn receive(gate: &OwnedFd) -> Result<Message> {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
         let length = match recvmsg(gate, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            // Descriptors that this process has no room for are not there, see unix(7).
+            Ok(received) if received.flags.contains(ReturnFlags::CTRUNC) => {
+                return Err(rustix::io::Errno::MFILE.into());
+            }
             Ok(received) => received.bytes,
             Err(rustix::io::Errno::CONNRESET) => 0,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(in_time(error.into())),
         };
         let mut fds = Vec::new();
         for message in control.drain() {

@@ -34,22 +34,32 @@ use crate::plan::Plan;
 const NAME: &str = "init";
 
 /// Becomes process 1 of a tenant that is assembled and confined, and starts the payload. The gate closes
-/// when that has been executed.
-///
-/// # Errors
-/// What fails before there is a payload.
-pub(super) fn run(plan: &Plan, gate: &OwnedFd) -> io::Result<i32> {
+/// when that has been executed; what fails before goes through it. Never returns, for it closes descriptors that
+/// its callers own.
+pub(super) fn run(plan: &Plan, gate: &OwnedFd) -> ! {
+    let payload = start(plan, gate).unwrap_or_else(|error| {
+        let error = KernelError::new("start", "the reaping init", error);
+        // A supervisor that is gone hears nothing, and waits for nothing.
+        let _ = send(gate, &Message::failure(&error), &[]);
+        raw::exit(1)
+    });
+    // The payload has its own copy; what closes it is that one's exec. Where this one stays open, the supervisor
+    // waits for it in vain and says so.
+    if raw::close_except(&[]).is_err() {
+        raw::exit(1);
+    }
+    raw::trim_heap();
+    raw::exit(watch(payload).unwrap_or(1))
+}
+
+fn start(plan: &Plan, gate: &OwnedFd) -> io::Result<i32> {
     hide(gate)?;
     // Before the payload is there, so that its end is not missed.
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    let payload = match raw::clone3(0, Parent::Caller, None)? {
+    match raw::clone3(0, Parent::Caller, None)? {
         Fork::Child => become_payload(plan, gate),
-        Fork::Parent(payload) => payload,
-    };
-    // The payload has its own copy; what closes it is that one's exec.
-    raw::close_except(&[])?;
-    raw::trim_heap();
-    watch(payload)
+        Fork::Parent(payload) => Ok(payload),
+    }
 }
 
 /// Takes what is the host's out of the tenant's sight.
@@ -70,6 +80,7 @@ fn become_payload(plan: &Plan, gate: &OwnedFd) -> ! {
     };
     let done = set_up().map_err(|error| KernelError::new("set up", "the program's session", error));
     if let Err(error) = done.and_then(|()| inside::execute(plan)) {
+        // A supervisor that is gone hears nothing, and waits for nothing.
         let _ = send(gate, &Message::failure(&error), &[]);
     }
     raw::exit(127)

@@ -1,6 +1,6 @@
 //! The process everything else is for.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
@@ -8,14 +8,11 @@ use super::{CREDENTIALS, Inputs, PlanError};
 use crate::{
     config::{Kind, Signal, Tenant},
     facts::HostFacts,
-    image::Ready,
+    image::{InitKind, Manifest, Ready},
 };
 
 /// Path, inside the tenant, of the datagram socket that its init reports to, see sd_notify(3).
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
-
-/// What asks a program that is no init to end.
-const APP_STOP_SIGNAL: &str = "SIGTERM";
 
 /// What process 1 of a tenant is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +33,63 @@ impl FirstProcess {
     }
 }
 
+/// How init is asked to power off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopProcedure {
+    /// It is sent this signal.
+    Signal(Signal),
+    /// This is run inside as root, an absolute path first; it returns when init has heard.
+    Command(Vec<String>),
+}
+
+impl StopProcedure {
+    /// That of an init of a kind, where the kind tells it; `program` is what init is executed by.
+    fn of(kind: InitKind, program: &str) -> Option<Self> {
+        match kind {
+            InitKind::Systemd => Some(Self::Signal(Signal::SIGRTMIN_3)),
+            InitKind::Busybox => Some(Self::Signal(Signal::SIGUSR2)),
+            InitKind::Other => None,
+            // SIGPWR is the power supply's, and leads to a script that most systems do not have. A second init(8)
+            // is telinit(8).
+            InitKind::SysV => Some(Self::Command(vec![program.to_owned(), "0".to_owned()])),
+            // openrc-init(8) shuts down on SIGTERM, also while it boots and nobody reads its FIFO yet.
+            InitKind::OpenRc => Some(Self::Signal(Signal::SIGTERM)),
+            // runit-init(8) becomes runit(8), and started once more it asks it to halt.
+            InitKind::Runit => {
+                let (dir, name) = program.rsplit_once('/').unwrap_or(("", program));
+                let init = if name == "runit" { format!("{dir}/runit-init") } else { program.to_owned() };
+                Some(Self::Command(vec![init, "0".to_owned()]))
+            }
+        }
+    }
+}
+
+impl fmt::Display for StopProcedure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::Command(argv) => write!(f, "`{}`", argv.join(" ").escape_debug()),
+        }
+    }
+}
+
+/// How many files a process may have open, see `RLIMIT_NOFILE` of setrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// What it has without asking for more.
+    pub soft: u64,
+    /// What it may raise that to.
+    pub hard: u64,
+}
+
+impl OpenFiles {
+    /// What init is given, whatever its host's own limits are: what systemd gives to services, see
+    /// `DefaultLimitNOFILE=` in systemd-system.conf(5). A soft limit above 1024 breaks programs that use select(2)
+    /// and makes others close a million descriptors one by one.
+    pub const OF_TENANTS: Self = Self { soft: 1024, hard: 524_288 };
+}
+
 /// How init is executed, recognized as ready, and stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InitPlan {
@@ -49,9 +103,9 @@ pub struct InitPlan {
     pub hostname: String,
     /// `container_uuid`: 32 hex digits.
     pub uuid: String,
-    /// Number of the signal that asks it to power off.
-    pub stop_signal: i32,
-    /// How long it has to end after that signal.
+    /// How it is asked to power off.
+    pub stop: StopProcedure,
+    /// How long it has to end after that.
     pub stop_timeout: Duration,
     /// How long it has until it is ready.
     pub start_timeout: Duration,
@@ -95,16 +149,16 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     if is_app && tenant.init.is_none() {
         return Err(PlanError::NoProgram);
     }
-    let stop_signal = match tenant.stop_signal {
-        Some(signal) => signal,
-        None if is_app => APP_STOP_SIGNAL.parse().expect("its name is valid"),
-        None => boot.stop_signal.parse::<Signal>().map_err(|error| PlanError::Manifest(error.to_string()))?,
-    };
     let ready = tenant.ready.unwrap_or(if is_app { Ready::Exec } else { boot.ready });
     let argv = tenant.init.clone().unwrap_or_else(|| boot.init.clone());
     if !argv.first().is_some_and(|program| program.starts_with('/')) {
         return Err(PlanError::Manifest("it has no absolute path to an init".to_owned()));
     }
+    let stop = match tenant.stop_signal {
+        Some(signal) => StopProcedure::Signal(signal),
+        None if is_app => StopProcedure::Signal(Signal::SIGTERM),
+        None => stop_procedure(manifest, tenant.init.is_some(), &argv[0])?,
+    };
     let mut env = BTreeMap::from([
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("TERM", "linux"),
@@ -130,7 +184,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
         env,
         hostname: tenant.hostname.clone(),
         uuid: allocation.uuid.clone(),
-        stop_signal: stop_signal.number(),
+        stop,
         stop_timeout: tenant.stop_timeout,
         start_timeout: tenant.start_timeout,
         ready,
@@ -143,11 +197,46 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     })
 }
 
+/// How the init of an image is stopped, or another one that the tenant has in its place.
+fn stop_procedure(manifest: &Manifest, is_own: bool, program: &str) -> Result<StopProcedure, PlanError> {
+    // What the image says is about its own init.
+    let said = if is_own { None } else { manifest.init_kind };
+    let kind = said.or_else(|| InitKind::of_program(program));
+    if let Some(procedure) = kind.and_then(|kind| StopProcedure::of(kind, program)) {
+        return Ok(procedure);
+    }
+    let signal = manifest.boot.stop_signal.parse();
+    signal.map(StopProcedure::Signal).map_err(|error| PlanError::Manifest(error.to_string()))
+}
+
 /// The tenant's own name servers, or those of the host where it can reach any.
 fn name_servers<'a>(tenant: &'a Tenant, facts: &'a HostFacts) -> &'a [IpAddr] {
     match &tenant.dns {
         Some(own) => own,
         None if tenant.nics.is_empty() => &[],
         None => &facts.name_servers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_is_asked_to_end_in_its_own_way() {
+        let command = |words: &[&str]| {
+            Some(StopProcedure::Command(words.iter().map(|word| (*word).to_owned()).collect()))
+        };
+        for (kind, program, procedure) in [
+            (InitKind::SysV, "/sbin/init", command(&["/sbin/init", "0"])),
+            (InitKind::Runit, "/sbin/init", command(&["/sbin/init", "0"])),
+            (InitKind::Runit, "/usr/bin/runit", command(&["/usr/bin/runit-init", "0"])),
+            (InitKind::OpenRc, "/sbin/openrc-init", Some(StopProcedure::Signal(Signal::SIGTERM))),
+            (InitKind::Systemd, "/sbin/init", Some(StopProcedure::Signal("SIGRTMIN+3".parse().unwrap()))),
+            (InitKind::Busybox, "/sbin/init", Some(StopProcedure::Signal("SIGUSR2".parse().unwrap()))),
+            (InitKind::Other, "/sbin/init", None),
+        ] {
+            assert_eq!(StopProcedure::of(kind, program), procedure, "{kind:?} by {program}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
 pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
-pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
+pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
 pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
 pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,

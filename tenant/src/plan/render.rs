@@ -178,11 +178,6 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
         writeln!(f, "ready       {} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
-        writeln!(
-            f,
-            "stop        signal {}, killed after {} s",
-            self.init.stop_signal,
-            self.init.stop_timeout.as_secs()
-        )
+        writeln!(f, "stop        by {}, killed after {} s", self.init.stop, self.init.stop_timeout.as_secs())
     }
 }

@@ -1,15 +1,16 @@
 //! Building a tenant, taking it down, and building it again.
 
 use std::{
-    fs,
-    os::fd::AsFd as _,
+    fs, io,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use super::{
-    Ending, Failed, Init, RunError, Supervisor, chain,
+    Failed, Init, RunError, Supervisor, chain,
     lifecycle::{self, Verdict, Wish, exit_code},
     memory::MemoryEvents,
+    notify::extension,
     rate::Budget,
     wall_clock_ms,
     wire::{Event, Tty},
@@ -19,7 +20,6 @@ use crate::{
     facts::HostFacts,
     image::Ready,
     join::ExecContext,
-    kernel::raw,
     load::{load_credentials, load_plan},
     plan::FirstProcess,
     record::{self, Durability},
@@ -34,12 +34,11 @@ const NOTIFY_RATE: u32 = 50;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What this process needs beyond a tenant's own deadlines to build it and to take it down.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often a signal is tried on an init that does not listen to it yet.
-const LISTENING: Duration = Duration::from_millis(50);
 
 impl Supervisor {
-    /// Reads every file anew, removes what is left of an earlier run, and starts the tenant.
-    pub(super) fn boot(&mut self) -> Result<(), RunError> {
+    /// Reads every file anew, removes what is left of an earlier run, and starts the tenant. False when it is to
+    /// be stopped instead: nothing of it is there then.
+    pub(super) fn boot(&mut self) -> Result<bool, RunError> {
         self.boot_began = Instant::now();
         self.wish = Wish::Run;
         self.ending = None;
@@ -48,6 +47,9 @@ impl Supervisor {
         if !self.is_standalone {
             self.prepare()?;
         }
+        if self.is_called_off {
+            return Ok(false);
+        }
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
         let credentials = load_credentials(&self.layout, &self.name, self.credentials.as_deref())?;
         let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
@@ -55,35 +57,23 @@ impl Supervisor {
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
         self.unit = Some(plan.cgroup.unit.clone());
         self.v2_mount = facts.cgroup.v2_mount.unwrap_or_default();
-        let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
-        let supervisor = ProcessRef::of(std::process::id() as i32);
-        self.state = Some(RunState {
-            format_version: RunState::FORMAT_VERSION,
-            phase: Phase::Starting,
-            supervisor: supervisor.map_err(RunError::io("read", "/proc/self/stat"))?,
-            init: None,
-            digest: plan.digest,
-            boots,
-            started_ms: wall_clock_ms(),
-            exec_us: None,
-            ready_us: None,
-            cgroup: plan.cgroup.unit.display().to_string(),
-            status: None,
-            exit: None,
-            failure: None,
-            oom_kills: None,
-        });
-        if let Some(state) = &self.state {
+        if let Some(state) = &mut self.state {
+            if state.phase == Phase::Queued {
+                state.phase = lifecycle::next(state.phase, lifecycle::Event::Turn)
+                    .map_err(|illegal| RunError::io("supervise", &self.name)(io::Error::other(illegal)))?;
+            }
+            *state = RunState {
+                phase: state.phase,
+                digest: Some(plan.digest),
+                boots: state.boots + 1,
+                ..RunState::queued(state.supervisor, &plan.cgroup.unit, wall_clock_ms())
+            };
             // What cannot be written at all is better known before the start than after.
             state.write(&self.layout.run_state(&self.name))?;
         }
-        // What a later edit differs from; without it less can be told, and nothing else is lost. The file itself may
-        // be for root alone.
-        let _ = record::read(&self.layout.tenant_config(&self.name)).and_then(|text| {
-            record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
-        });
-        // Before init is there: who finds it finds with what it was started.
+        self.note_what_is_started();
         let context = ExecContext::of(&plan).map_err(RunError::io("look at", "this process"))?;
+        // Before init is there: who finds it finds with what it was started.
         context.write(&self.layout, &self.name)?;
         drop(context);
         self.tell_status();
@@ -116,7 +106,7 @@ impl Supervisor {
             state.exec_us = Some(micros(now - self.boot_began));
         }
         self.enter(lifecycle::Event::Executed)?;
-        self.memory = MemoryEvents::of(&plan_payload);
+        self.memory = MemoryEvents::of(&plan_payload, self.memory_v1.as_deref());
         self.register(now);
         if reports {
             self.tell_status();
@@ -124,7 +114,19 @@ impl Supervisor {
             self.ready(now)?;
         }
         self.rest_at = Some(now);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Keeps the text of the tenant's file as this boot reads it: what a later edit differs from. Without it less
+    /// can be told, and nothing else is lost. The file may be for root alone.
+    fn note_what_is_started(&self) {
+        let text = record::read(&self.layout.tenant_config(&self.name));
+        let written = text.and_then(|text| {
+            record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
+        });
+        if let Err(error) = written {
+            log::warn!("a later edit of tenant {:?} cannot be told: {}", self.name.as_str(), chain(&error));
+        }
     }
 
     /// Init is ready.
@@ -139,85 +141,6 @@ impl Supervisor {
         self.tell_status();
         self.report_ready();
         Ok(())
-    }
-
-    /// Asks the tenant to end, to start again afterwards if the wish is a reboot. A second request does
-    /// not make the first one more urgent, but a stop prevails over a reboot.
-    pub(super) fn ask_to_end(&mut self, wish: Wish) -> Result<(), RunError> {
-        let phase = self.phase();
-        if wish == Wish::Stop || self.wish == Wish::Run {
-            self.wish = wish;
-        }
-        if wish == Wish::Stop {
-            self.manager.tell("STOPPING=1");
-        }
-        if !matches!(phase, Phase::Booting | Phase::Running) {
-            return Ok(());
-        }
-        let Some(plan) = &self.plan else { return Ok(()) };
-        let now = Instant::now();
-        let stop_timeout = plan.init.stop_timeout;
-        self.ending = Some(Ending { kill_at: now + stop_timeout, signal_at: Some(now), overdue: true });
-        // A frozen init would not hear the signal.
-        let _ = self.set_frozen(false);
-        self.press(now);
-        self.manager.tell(&extension(stop_timeout + GRACE));
-        self.enter(lifecycle::Event::AskedToEnd)?;
-        self.tell_status();
-        Ok(())
-    }
-
-    /// Sends init its stop signal. The kernel keeps from the init of a pid namespace what it neither
-    /// catches nor blocks, see pid_namespaces(7); returns whether it listened.
-    fn signal_init(&self) -> bool {
-        let (Some(init), Some(plan)) = (&self.init, &self.plan) else { return true };
-        let listens = listens(init.pid, plan.init.stop_signal);
-        // It may just have ended; then its end is on the way.
-        let _ = raw::pidfd_signal(init.pidfd.as_fd(), plan.init.stop_signal);
-        listens
-    }
-
-    /// Does what the present request to end is due for.
-    pub(super) fn press(&mut self, now: Instant) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        let Some(Ending { kill_at, signal_at, overdue }) = self.ending else { return };
-        let signal_at = match due(signal_at) {
-            true => (!self.signal_init()).then_some(now + LISTENING),
-            false => signal_at,
-        };
-        let is_killed = due(Some(kill_at));
-        let kill_at = match is_killed {
-            true => {
-                if overdue {
-                    self.report_kill();
-                }
-                self.kill_payload();
-                now + Duration::from_secs(10)
-            }
-            false => kill_at,
-        };
-        let overdue = overdue && !is_killed;
-        self.ending = Some(Ending { kill_at, signal_at, overdue });
-    }
-
-    /// Ends the tenant now.
-    pub(super) fn kill(&mut self) -> Result<(), RunError> {
-        self.ask_to_end(Wish::Stop)?;
-        if let Some(ending) = &mut self.ending {
-            ending.kill_at = Instant::now();
-            ending.overdue = false;
-        }
-        self.press(Instant::now());
-        Ok(())
-    }
-
-    /// Kills all processes at once; init's end is then heard of like any other.
-    fn kill_payload(&self) {
-        if let (Some(plan), Some(init)) = (&self.plan, &self.init) {
-            let _ = fs::write(plan.cgroup.payload.join("cgroup.kill"), "1");
-            // Init alone takes the whole pid namespace with it, should the cgroup be out of reach.
-            let _ = raw::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
-        }
     }
 
     pub(super) fn set_frozen(&self, frozen: bool) -> std::io::Result<()> {
@@ -236,6 +159,8 @@ impl Supervisor {
     pub(super) fn init_ended(&mut self, death: lifecycle::Death) -> Result<Option<u8>, RunError> {
         let Some(init) = self.init.take() else { return Ok(None) };
         let now = Instant::now();
+        // Init itself may have been what the kernel chose.
+        self.count_oom_kills(now);
         let age = now.duration_since(init.executed);
         drop(init);
         let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
@@ -276,10 +201,16 @@ impl Supervisor {
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
                 self.consoles.tell_all(&Event::Reboot { boots });
                 self.enter(lifecycle::Event::Rebuilt)?;
-                self.boot()?;
-                Ok(None)
+                if self.boot()? { Ok(None) } else { self.call_off().map(Some) }
             }
         }
+    }
+
+    /// It was stopped before it had an init; returns the exit code that stands for that.
+    pub(super) fn call_off(&mut self) -> Result<u8, RunError> {
+        self.enter(lifecycle::Event::Ended)?;
+        self.report_called_off();
+        Ok(0)
     }
 
     fn sweep(&self) -> Result<(), RunError> {
@@ -297,10 +228,13 @@ impl Supervisor {
         let result = result.map_err(|error| self.fail(error));
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();
+        self.manager.finish();
+        if self.unpublished.at().is_some() {
+            self.publish();
+        }
         let (layout, name) = (&self.layout, &self.name);
         for path in [layout.console_socket(name), layout.control_socket(name), layout.exec_context(name)] {
-            // The next supervisor replaces what stays, and nobody uses it without one.
-            let _ = fs::remove_file(path);
+            remove(&path);
         }
         result
     }
@@ -330,7 +264,7 @@ impl Supervisor {
         if let Some(state) = &mut self.state {
             state.init = None;
             state.failure = Some(failure);
-            // A phase that is final already, or a disk that is full: the error below is what matters.
+            // A phase that is final already stays what it is: the error below is what matters.
             let _ = self.enter(lifecycle::Event::Failed);
         }
         failed
@@ -347,19 +281,14 @@ impl Supervisor {
     }
 }
 
-/// Whether a process catches a signal, or blocks it and will read it later. See proc_pid_status(5).
-fn listens(pid: i32, signal: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let masks = status.lines().filter_map(|line| {
-        let mask = line.strip_prefix("SigBlk:").or_else(|| line.strip_prefix("SigCgt:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    });
-    masks.fold(0, |all, mask| all | mask) & (1 << (signal - 1)) != 0
-}
-
-/// What gives the unit manager patience, see sd_notify(3).
-fn extension(patience: Duration) -> String {
-    format!("EXTEND_TIMEOUT_USEC={}", patience.as_micros())
+/// Removes a socket that nobody serves any more. Where it stays, the next supervisor replaces it.
+fn remove(socket: &Path) {
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn!("cannot remove {}: {error}", socket.display());
+        }
+        _ => {}
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -58,18 +58,30 @@ pub(super) struct Consoles {
     forward: Forward,
     seats: Vec<Seat>,
     viewers: Vec<Viewer>,
+    /// Why there are no terminals yet.
+    absence: Option<String>,
 }
 
 impl Consoles {
     pub(super) fn new(log_dir: PathBuf, forward: Forward) -> Self {
-        Self { log_dir, forward, seats: Vec::new(), viewers: Vec::new() }
+        Self { log_dir, forward, seats: Vec::new(), viewers: Vec::new(), absence: None }
     }
 
     pub(super) fn viewers(&self) -> usize {
         self.viewers.iter().filter(|viewer| viewer.tty().is_some()).count()
     }
 
-    /// Takes the terminals of a new boot. Viewers of a tty that exists no more are sent away.
+    /// There are no terminals yet, and this is why; viewers stay until there are.
+    pub(super) fn wait_for_turn(&mut self, reason: String) {
+        self.absence = Some(reason);
+    }
+
+    /// A slave of the console, for a program that says something on it.
+    pub(super) fn slave(&self) -> io::Result<OwnedFd> {
+        self.seats.first().ok_or(io::ErrorKind::NotConnected)?.terminal.slave()
+    }
+
+    /// Takes the terminals of a new boot. Viewers of a tty that does not exist are sent away.
     pub(super) fn connect(&mut self, masters: Vec<OwnedFd>, init: &InitPlan, now: Instant) -> io::Result<()> {
         self.forward.want(init.console_journal);
         self.seats.truncate(masters.len());
@@ -83,10 +95,17 @@ impl Consoles {
             seat.terminal.connect(master)?;
             seat.getty.reset(now + GRACE);
         }
-        let seats = self.seats.len();
+        self.absence = None;
         for viewer in &mut self.viewers {
-            if viewer.tty().is_some_and(|tty| usize::from(tty.number()) >= seats) {
-                viewer.dismiss(&Event::Ended { exit: None });
+            let Some(tty) = viewer.tty() else { continue };
+            match self.seats.get(usize::from(tty.number())) {
+                None => viewer.dismiss(&Event::Ended { exit: None }),
+                // A new terminal has no size.
+                Some(seat) if viewer.types_into(tty) => {
+                    let (rows, cols) = viewer.size();
+                    seat.terminal.resize(rows, cols);
+                }
+                Some(_) => {}
             }
         }
         Ok(())
@@ -137,12 +156,16 @@ impl Consoles {
         escape::plain_lines(&bytes, lines)
     }
 
-    /// A new connection; turned away when there are too many.
+    /// A new connection; turned away when there are too many viewers. One that has not said what it wants to see
+    /// gives way.
     pub(super) fn admit(&mut self, stream: UnixStream, now: Instant) {
         let mut viewer = Viewer::new(stream, now);
-        if self.viewers.len() >= MAX_VIEWERS {
-            viewer.refuse("too many viewers are attached", "detach one of them first");
-            return;
+        if self.viewers.iter().filter(|viewer| !viewer.is_gone()).count() >= MAX_VIEWERS {
+            let has_room = self.viewers.len() < 4 * MAX_VIEWERS;
+            match self.viewers.iter_mut().find(|viewer| viewer.is_silent()) {
+                Some(silent) if has_room => silent.hang_up(),
+                _ => return viewer.refuse("too many viewers are attached", "detach one of them first"),
+            }
         }
         self.viewers.push(viewer);
     }
@@ -261,6 +284,11 @@ impl Consoles {
 
     fn attach(&mut self, place: usize, hello: super::wire::Hello, now: Instant) {
         let viewer = &mut self.viewers[place];
+        if let Some(reason) = &self.absence {
+            viewer.welcome();
+            viewer.tell(&Event::Notice { text: reason.clone() });
+            return;
+        }
         let Some(seat) = self.seats.get_mut(usize::from(hello.tty.number())) else {
             let most = self.seats.len().saturating_sub(1);
             let error = format!("the tenant has no {}", hello.tty);

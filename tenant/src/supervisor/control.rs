@@ -3,6 +3,7 @@
 //! ```text
 //! {"op":"status"}                       {"ok":true,"status":{"state":{…},"frozen":false,"viewers":0}}
 //! {"op":"stop"}  {"op":"reboot"}        {"ok":true}      asked for; state.json tells how it goes
+//! {"op":"stop","timeout_sec":5}         {"ok":true}      killed after 5 s; a shorter limit prevails over a longer one
 //! {"op":"kill"}                         {"ok":true}
 //! {"op":"freeze"}  {"op":"thaw"}        {"ok":true}      done
 //! {"op":"console_tail","tty":0,"lines":20}   {"ok":true,"lines":["…"]}
@@ -40,7 +41,12 @@ pub enum Request {
     /// How it is.
     Status {},
     /// End, as by SIGTERM to the supervisor. A frozen tenant is thawed first.
-    Stop {},
+    Stop {
+        /// Seconds until it is killed; the `stop_timeout_sec` of its file if absent. Where it has been asked to end
+        /// before, a sooner end prevails over a later one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_sec: Option<u32>,
+    },
     /// End now.
     Kill {},
     /// End and start again, with the same console.
@@ -242,6 +248,11 @@ impl Conversation {
         self.gone = true;
     }
 
+    /// Whether it is there and has not asked for anything yet.
+    fn is_idle(&self) -> bool {
+        !self.gone && self.answer.is_none() && self.freezing.is_none()
+    }
+
     fn is_done(&self, now: Instant) -> bool {
         self.gone || now >= self.deadline
     }
@@ -252,10 +263,18 @@ impl Conversation {
 pub(super) struct Conversations(pub(super) Vec<Conversation>);
 
 impl Conversations {
+    /// A new connection. Where there are too many, the one that has kept quiet for longest goes: who asks for
+    /// something does so at once. Places stay as they are until the next [`Self::tick`].
     pub(super) fn admit(&mut self, stream: UnixStream, now: Instant) {
-        if self.0.len() < MAX_CLIENTS {
-            self.0.push(Conversation::new(stream, now));
+        if self.0.iter().filter(|conversation| !conversation.gone).count() >= MAX_CLIENTS {
+            // The oldest comes first.
+            let has_room = self.0.len() < 4 * MAX_CLIENTS;
+            match self.0.iter_mut().find(|conversation| conversation.is_idle()) {
+                Some(idle) if has_room => idle.hang_up(),
+                _ => return,
+            }
         }
+        self.0.push(Conversation::new(stream, now));
     }
 
     pub(super) fn tick(&mut self, now: Instant) {
@@ -282,6 +301,8 @@ mod tests {
         for (text, request) in [
             ("{\"op\":\"status\"}", Request::Status {}),
             ("{\"op\":\"reboot\"}", Request::Reboot {}),
+            ("{\"op\":\"stop\"}", Request::Stop { timeout_sec: None }),
+            ("{\"op\":\"stop\",\"timeout_sec\":5}", Request::Stop { timeout_sec: Some(5) }),
             (
                 "{\"op\":\"console_tail\",\"tty\":0,\"lines\":20}",
                 Request::ConsoleTail { tty: Tty::CONSOLE, lines: 20 },
@@ -293,6 +314,32 @@ mod tests {
         assert!(wire::parse::<Request>(b"{\"op\":\"stop\",\"now\":true}").is_err());
         assert!(wire::parse::<Request>(b"{\"op\":\"explode\"}").is_err());
         assert_eq!(wire::line(&Reply::done()), b"{\"ok\":true}\n");
+    }
+
+    #[test]
+    fn idle_connections_do_not_keep_others_out() {
+        let now = Instant::now();
+        let mut conversations = Conversations::default();
+        let mut pairs: Vec<_> = (0..MAX_CLIENTS).map(|_| UnixStream::pair().unwrap()).collect();
+        let admit = |conversations: &mut Conversations, ours: UnixStream| {
+            ours.set_nonblocking(true).unwrap();
+            conversations.admit(ours, now);
+        };
+        let mut theirs = Vec::new();
+        for (ours, other) in pairs.drain(..) {
+            admit(&mut conversations, ours);
+            theirs.push(other);
+        }
+        // The first one waits for an answer.
+        conversations.0[0].freezing = Some(now + DEADLINE);
+        let (ours, mut late) = UnixStream::pair().unwrap();
+        admit(&mut conversations, ours);
+        conversations.tick(now);
+        assert_eq!(conversations.0.len(), MAX_CLIENTS);
+        late.write_all(b"{\"op\":\"status\"}\n").unwrap();
+        assert_eq!(conversations.0.last_mut().unwrap().read(), Some(Request::Status {}));
+        assert!(conversations.0[0].freezing.is_some(), "one that waits for its answer stays");
+        assert_eq!(theirs[1].read(&mut [0]).unwrap(), 0, "the oldest idle one went");
     }
 
     #[test]

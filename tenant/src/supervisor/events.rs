@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
@@ -19,14 +22,16 @@ use super::{
     getty::Inside,
     lifecycle::{Death, Wish},
     notify::{self, Heard},
-    signals::Asked,
     socket,
+    stop::Ending,
     turn::Turn,
 };
 use crate::{kernel::raw, plan::FirstProcess, state::Phase};
 
 /// How long the processes of a tenant may take to come to rest.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long to wait before the kernel, which has no memory for it, is asked again.
+const BREATH: Duration = Duration::from_millis(50);
 /// Without an event for this long the supervisor gives memory back.
 const REST: Duration = Duration::from_secs(1);
 /// Most lines of a console in one answer.
@@ -49,6 +54,10 @@ enum Source {
     Freezer,
     Conversation(usize),
     Consoles(Part),
+    /// The stop command that is on its way into the tenant.
+    StopCommand,
+    /// What a pause waits for.
+    Awaited,
 }
 
 /// What ended a pause.
@@ -73,12 +82,8 @@ impl Supervisor {
     pub(super) fn supervise(&mut self) -> Result<u8, RunError> {
         loop {
             let now = Instant::now();
-            let asked = std::mem::take(&mut self.asked);
-            if let Some(code) = self.obey(asked, now)? {
-                return Ok(code);
-            }
             self.tick(now)?;
-            let ready = self.wait(now).map_err(RunError::io("wait for", "events"))?;
+            let ready = self.wait(None, None, now).map_err(RunError::io("wait for", "events"))?;
             let now = Instant::now();
             self.rest(!ready.is_empty(), now);
             for (source, flags) in ready {
@@ -89,25 +94,25 @@ impl Supervisor {
         }
     }
 
-    /// Before a boot: waits for a descriptor or a moment. What signals ask for meanwhile is kept for
-    /// [`Self::supervise`].
-    pub(super) fn pause(&mut self, fd: Option<BorrowedFd<'_>>, end: Instant) -> io::Result<Woken> {
+    /// Before a boot: waits for a descriptor or a moment, and serves whoever asks meanwhile. Returns early when the
+    /// tenant is to be stopped.
+    pub(super) fn pause(&mut self, fd: Option<BorrowedFd<'_>>, end: Instant) -> Result<Woken, RunError> {
         loop {
-            self.asked = self.asked.and(self.signals.take()?);
-            if self.asked.stop {
+            if self.is_called_off {
                 return Ok(Woken::Stop);
             }
             let now = Instant::now();
             if now >= end {
                 return Ok(Woken::Due);
             }
-            let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            match poll(&mut fds, until(Some(end), now)?.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            self.tick(now)?;
+            let ready = self.wait(fd, Some(end), now).map_err(RunError::io("wait for", "events"))?;
+            let now = Instant::now();
+            for (source, flags) in &ready {
+                // No init is there whose end could stand for an exit code.
+                self.handle(*source, *flags, now)?;
             }
-            if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+            if ready.iter().any(|(source, _)| *source == Source::Awaited) {
                 return Ok(Woken::Ready);
             }
         }
@@ -135,6 +140,11 @@ impl Supervisor {
         if let Some(init) = &mut self.init {
             init.muted = init.budget.closed_until(now).is_some();
         }
+        self.manager.tick(now);
+        if self.unpublished.is_due(now) {
+            self.publish();
+        }
+        self.look_at_memory(now);
         self.machine.tick(now);
         self.turn.take_if(|turn| now >= turn.until());
         self.settle_freezes(now);
@@ -158,15 +168,16 @@ impl Supervisor {
     /// When something is due without any event.
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let takes_logins = self.phase() == Phase::Running;
-        let ending = self.ending;
         [
             self.start_deadline(),
             self.rest_at,
+            self.manager.deadline(),
+            self.unpublished.at(),
+            self.deaf.at().filter(|at| *at > now),
             self.machine.deadline(),
             self.turn.as_ref().map(Turn::until),
-            self.memory.as_ref().and_then(|memory| memory.muted_until(now)),
-            ending.map(|ending| ending.kill_at),
-            ending.and_then(|ending| ending.signal_at),
+            self.memory.as_ref().and_then(|memory| memory.deadline(now)),
+            self.ending.as_ref().map(Ending::deadline),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
             self.conversations.deadline(),
             self.consoles.deadline(takes_logins, now),
@@ -176,14 +187,22 @@ impl Supervisor {
         .min()
     }
 
-    fn wait(&mut self, now: Instant) -> io::Result<Vec<(Source, PollFlags)>> {
-        let timeout = until(self.deadline(now), now)?;
-        let mut sources = vec![Source::Signals, Source::ConsoleListener, Source::ControlListener];
-        let mut fds = vec![
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(&self.console_listener, PollFlags::IN),
-            PollFd::new(&self.control_listener, PollFlags::IN),
-        ];
+    /// Waits for the first of all that can become ready, for `also`, and for what is due first, at most until
+    /// `end`.
+    fn wait(
+        &mut self,
+        also: Option<BorrowedFd<'_>>,
+        end: Option<Instant>,
+        now: Instant,
+    ) -> io::Result<Vec<(Source, PollFlags)>> {
+        let timeout = until(self.deadline(now).into_iter().chain(end).min(), now)?;
+        let mut sources = vec![Source::Signals];
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if self.deaf.at().is_none_or(|at| now >= at) {
+            sources.extend([Source::ConsoleListener, Source::ControlListener]);
+            fds.push(PollFd::new(&self.console_listener, PollFlags::IN));
+            fds.push(PollFd::new(&self.control_listener, PollFlags::IN));
+        }
         if let Some(init) = &self.init
             && let (Some(notify), false) = (&init.notify, init.muted)
         {
@@ -192,7 +211,15 @@ impl Supervisor {
         }
         if let Some(memory) = self.memory.as_ref().filter(|memory| memory.muted_until(now).is_none()) {
             sources.push(Source::Memory);
-            fds.push(PollFd::new(memory, PollFlags::PRI));
+            fds.push(PollFd::new(memory, memory.interest()));
+        }
+        if let Some(news) = self.ending.as_ref().and_then(Ending::news) {
+            sources.push(Source::StopCommand);
+            fds.push(PollFd::from_borrowed_fd(news, PollFlags::IN));
+        }
+        if let Some(also) = also {
+            sources.push(Source::Awaited);
+            fds.push(PollFd::from_borrowed_fd(also, PollFlags::IN));
         }
         let freezer = self.freezer();
         if let Some(events) = &freezer {
@@ -210,6 +237,8 @@ impl Supervisor {
         sources.extend(parts.into_iter().map(Source::Consoles));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // The kernel is short of memory for a moment. A tenant is not ended for that.
+            Err(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => std::thread::sleep(BREATH),
             Err(error) => return Err(error.into()),
         }
         let flags = fds.iter().map(PollFd::revents);
@@ -229,32 +258,53 @@ impl Supervisor {
         match source {
             Source::Signals => return self.take_signals(now),
             Source::ConsoleListener => {
-                while let Some(stream) = socket::accept(&self.console_listener, self.group) {
+                while let Some(stream) = self.accept(source, now) {
                     self.consoles.admit(stream, now);
                 }
             }
             Source::ControlListener => {
-                while let Some(stream) = socket::accept(&self.control_listener, self.group) {
+                while let Some(stream) = self.accept(source, now) {
                     self.conversations.admit(stream, now);
                 }
             }
             Source::Notify => self.hear_init(now)?,
-            Source::Memory => self.count_oom_kills(now),
+            Source::Memory => self.hear_of_memory(now),
             Source::Freezer => self.settle_freezes(now),
             Source::Conversation(place) => self.converse(place, flags)?,
             Source::Consoles(part) => self.consoles.handle(part, flags, now),
+            Source::StopCommand => self.follow_stop_command(None, now),
+            // The pause that waits for it looks itself.
+            Source::Awaited => {}
         }
         Ok(None)
     }
 
-    fn take_signals(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
-        let asked = self.signals.take().map_err(RunError::io("read", "signals"))?;
-        self.obey(asked, now)
+    /// The next client of a listener. One that cannot be taken is left waiting for a while: to be told of it at once
+    /// again would be to spin.
+    fn accept(&mut self, source: Source, now: Instant) -> Option<UnixStream> {
+        let listener =
+            if source == Source::ConsoleListener { &self.console_listener } else { &self.control_listener };
+        match socket::accept(listener, self.group) {
+            Ok(client) => {
+                self.deaf.done();
+                client
+            }
+            Err(error) => {
+                if self.deaf.failed(now) {
+                    log::warn!(
+                        "tenant {:?}: who asks for something has to wait: {error}",
+                        self.name.as_str()
+                    );
+                }
+                None
+            }
+        }
     }
 
-    fn obey(&mut self, asked: Asked, now: Instant) -> Result<Option<u8>, RunError> {
+    fn take_signals(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
+        let asked = self.signals.take().map_err(RunError::io("read", "signals"))?;
         if asked.stop {
-            self.ask_to_end(Wish::Stop)?;
+            self.ask_to_end(Wish::Stop, None)?;
         }
         if asked.children {
             return self.reap(now);
@@ -276,6 +326,7 @@ impl Supervisor {
                 death = code.or_else(|| status.terminating_signal().map(Death::Signal));
             }
             self.machine.ended(pid, status.exit_status() == Some(0), now);
+            self.follow_stop_command(Some((pid, status)), now);
         }
         match death {
             // What init said last may still be in its socket.
@@ -294,7 +345,8 @@ impl Supervisor {
             let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
             let report = match notify::receive(notify, Heard { init: init.pid, process }) {
                 Ok(Some(report)) => report,
-                // A socket that fails says nothing more; init's end is heard of otherwise.
+                // A message that cannot be taken now is still there when it is tried next; init's end is heard of
+                // otherwise.
                 Ok(None) | Err(_) => return Ok(()),
             };
             init.budget.take(now, 1);
@@ -344,8 +396,9 @@ impl Supervisor {
                 }
                 None => refused(),
             },
-            Request::Stop {} => {
-                self.ask_to_end(Wish::Stop)?;
+            Request::Stop { timeout_sec } => {
+                let limit = timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
+                self.ask_to_end(Wish::Stop, limit)?;
                 Reply::done()
             }
             Request::Kill {} => {
@@ -353,7 +406,7 @@ impl Supervisor {
                 Reply::done()
             }
             Request::Reboot {} if runs => {
-                self.ask_to_end(Wish::Reboot)?;
+                self.ask_to_end(Wish::Reboot, None)?;
                 Reply::done()
             }
             Request::Freeze {} | Request::Thaw {} if runs => {
@@ -400,8 +453,8 @@ impl Supervisor {
                 ));
             }
         }
-        if give_up {
-            let _ = self.set_frozen(false);
+        if give_up && let Err(error) = self.set_frozen(false) {
+            log::warn!("tenant {:?} cannot be thawed again: {error}", self.name.as_str());
         }
     }
 

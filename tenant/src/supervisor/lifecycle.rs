@@ -11,13 +11,15 @@ use crate::{
 /// What happens to a supervised tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// It is its turn to boot.
+    Turn,
     /// Its init was executed.
     Executed,
     /// Its init is ready.
     Ready,
     /// Its init was asked to end.
     AskedToEnd,
-    /// Its init ended, and everything was taken down.
+    /// Its init ended, or it was stopped before it had one, and everything was taken down.
     Ended,
     /// Its init ended and is built again.
     Rebuilt,
@@ -39,14 +41,19 @@ pub struct Illegal {
 /// [`Illegal`] for every pair that the life of a tenant does not have.
 pub fn next(phase: Phase, event: Event) -> Result<Phase, Illegal> {
     match (phase, event) {
+        (Phase::Queued, Event::Turn) => Ok(Phase::Starting),
         (Phase::Starting, Event::Executed) => Ok(Phase::Booting),
         (Phase::Booting, Event::Ready) => Ok(Phase::Running),
         (Phase::Booting | Phase::Running, Event::AskedToEnd) => Ok(Phase::Stopping),
-        (Phase::Booting | Phase::Running | Phase::Stopping, Event::Ended) => Ok(Phase::Stopped),
+        (
+            Phase::Queued | Phase::Starting | Phase::Booting | Phase::Running | Phase::Stopping,
+            Event::Ended,
+        ) => Ok(Phase::Stopped),
         (Phase::Booting | Phase::Running | Phase::Stopping, Event::Rebuilt) => Ok(Phase::Starting),
-        (Phase::Starting | Phase::Booting | Phase::Running | Phase::Stopping, Event::Failed) => {
-            Ok(Phase::Failed)
-        }
+        (
+            Phase::Queued | Phase::Starting | Phase::Booting | Phase::Running | Phase::Stopping,
+            Event::Failed,
+        ) => Ok(Phase::Failed),
         _ => Err(Illegal { phase, event }),
     }
 }
@@ -143,10 +150,24 @@ impl RebootGuard {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 6] =
-        [Phase::Starting, Phase::Booting, Phase::Running, Phase::Stopping, Phase::Stopped, Phase::Failed];
-    const EVENTS: [Event; 6] =
-        [Event::Executed, Event::Ready, Event::AskedToEnd, Event::Ended, Event::Rebuilt, Event::Failed];
+    const PHASES: [Phase; 7] = [
+        Phase::Queued,
+        Phase::Starting,
+        Phase::Booting,
+        Phase::Running,
+        Phase::Stopping,
+        Phase::Stopped,
+        Phase::Failed,
+    ];
+    const EVENTS: [Event; 7] = [
+        Event::Turn,
+        Event::Executed,
+        Event::Ready,
+        Event::AskedToEnd,
+        Event::Ended,
+        Event::Rebuilt,
+        Event::Failed,
+    ];
 
     #[test]
     fn a_final_phase_is_final() {
@@ -160,6 +181,7 @@ mod tests {
     #[test]
     fn a_tenant_lives_reboots_and_ends() {
         let life = [
+            (Event::Turn, Phase::Starting),
             (Event::Executed, Phase::Booting),
             (Event::Ready, Phase::Running),
             (Event::Rebuilt, Phase::Starting),
@@ -167,11 +189,13 @@ mod tests {
             (Event::AskedToEnd, Phase::Stopping),
             (Event::Ended, Phase::Stopped),
         ];
-        let mut phase = Phase::Starting;
+        let mut phase = Phase::Queued;
         for (event, then) in life {
             phase = next(phase, event).unwrap();
             assert_eq!(phase, then);
         }
+        assert!(next(Phase::Queued, Event::Executed).is_err());
+        assert_eq!(next(Phase::Queued, Event::Ended), Ok(Phase::Stopped));
         assert!(next(Phase::Running, Event::Ready).is_err());
         assert!(next(Phase::Stopping, Event::AskedToEnd).is_err());
     }

@@ -8,17 +8,18 @@
 //! |---|---|
 //! | `lifecycle` | which phase follows which; pure |
 //! | `boot` | building a tenant and taking it down |
+//! | `stop` | asking it to end, and what follows when it does not |
 //! | `events` | the loop |
 //! | `console`, `tty`, `viewer`, `log`, `getty` | terminals, who looks at them, what they printed, logins |
 //! | `control` | requests |
 //! | `notify` | sd_notify(3) from init and to the unit manager |
 //! | `turn` | which tenant boots first, of many |
 //! | `machine` | systemd-machined(8) |
-//! | `memory` | processes killed for want of memory |
+//! | `memory` | processes killed because the tenant's memory was used up |
 //! | `prepare` | asking hostd to carry an edited file first |
 //! | `sweep` | what a killed supervisor left |
 //! | `report`, `forward` | what the host's journal is told: events, console lines |
-//! | `wire`, `socket`, `escape`, `rate`, `signals` | what those rest on |
+//! | `wire`, `socket`, `escape`, `rate`, `retry`, `signals` | what those rest on |
 
 mod boot;
 mod console;
@@ -35,8 +36,10 @@ mod notify;
 mod prepare;
 mod rate;
 mod report;
+mod retry;
 mod signals;
 pub mod socket;
+mod stop;
 pub mod sweep;
 mod tty;
 mod turn;
@@ -64,14 +67,15 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     apply::{StartError, remedy},
+    facts::CgroupFacts,
     file_error::{FileError, full},
     kernel::{KernelError, Linux},
     layout::Layout,
     load::LoadPlanError,
     name::TenantName,
-    plan::Plan,
+    plan::{OpenFiles, Plan},
     profile::{LoadError, load_fragment},
-    state::{Exit, Phase, RunState},
+    state::{Exit, Phase, ProcessRef, RunState},
 };
 
 use self::{
@@ -83,7 +87,9 @@ use self::{
     memory::MemoryEvents,
     notify::Manager,
     rate::Budget,
-    signals::{Asked, Signals},
+    retry::Retry,
+    signals::Signals,
+    stop::Ending,
     turn::Turn,
 };
 
@@ -295,17 +301,6 @@ struct Init {
     executed: Instant,
 }
 
-/// When the present wish is pressed.
-#[derive(Clone, Copy, Debug)]
-struct Ending {
-    /// Everything is killed then.
-    kill_at: Instant,
-    /// Init is sent its stop signal then; none when it has heard it.
-    signal_at: Option<Instant>,
-    /// Whether it is to be told when everything is killed, for nobody asked for that.
-    overdue: bool,
-}
-
 #[derive(Debug)]
 struct Supervisor {
     layout: Layout,
@@ -314,6 +309,8 @@ struct Supervisor {
     /// The tenant's network namespace, if NICs of the host are in it: they outlive its processes.
     network: Option<OwnedFd>,
     unit: Option<PathBuf>,
+    /// The unit's cgroup of the memory controller of version 1, where the host has that.
+    memory_v1: Option<PathBuf>,
     /// Whether hostd started this process, and has prepared everything.
     is_standalone: bool,
     /// What this process got by `LoadCredential=`, for the tenant, see systemd.exec(5).
@@ -321,8 +318,8 @@ struct Supervisor {
     v2_mount: PathBuf,
     group: Option<u32>,
     signals: Signals,
-    /// What signals asked for before there was a tenant that could be asked.
-    asked: Asked,
+    /// Whether it is to be stopped before there is a tenant that could be asked to end.
+    is_called_off: bool,
     manager: Manager,
     /// This tenant's turn to boot, until it is ready.
     turn: Option<Turn>,
@@ -330,10 +327,14 @@ struct Supervisor {
     memory: Option<MemoryEvents>,
     console_listener: UnixListener,
     control_listener: UnixListener,
+    /// Whether clients have to wait, because one could not be taken.
+    deaf: Retry,
     consoles: Consoles,
     conversations: Conversations,
-    /// What `state.json` says; none before the first plan.
+    /// What `state.json` says, or is to say.
     state: Option<RunState>,
+    /// Whether it does not say that yet.
+    unpublished: Retry,
     plan: Option<Plan>,
     init: Option<Init>,
     boot_began: Instant,
@@ -352,7 +353,7 @@ impl Supervisor {
         if !rustix::process::geteuid().is_root() {
             return Err(RunError::NotRoot);
         }
-        raise_file_limit();
+        set_file_limit();
         let kernel = Linux::new();
         v1_cgroups.iter().try_for_each(|dir| kernel.cgroup_enter_v1(dir)).map_err(RunError::Unit)?;
         // A tenant that does not exist leaves no runtime directory behind.
@@ -366,14 +367,15 @@ impl Supervisor {
             .create(&runtime)
             .map_err(RunError::io("create", runtime.display()))?;
         let lock = lock(&runtime.join("lock"))?;
-        // What an earlier supervisor said last is not about this one.
-        let state = layout.run_state(&name);
-        match fs::remove_file(&state) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RunError::io("remove", state.display())(error));
-            }
-            _ => {}
-        }
+        // Before any wait: from here on everybody finds this process, and not what an earlier one said last.
+        let me =
+            ProcessRef::of(std::process::id() as i32).map_err(RunError::io("read", "/proc/self/stat"))?;
+        let unit = match &cgroup {
+            Some(unit) => unit.clone(),
+            None => CgroupFacts::gather().map_err(RunError::io("look at", "its cgroups"))?.v2_own,
+        };
+        let state = RunState::queued(me, &unit, wall_clock_ms());
+        state.write(&layout.run_state(&name))?;
         let signals = Signals::block().map_err(RunError::io("block", "signals"))?;
         let group = socket::group();
         let listen =
@@ -381,6 +383,7 @@ impl Supervisor {
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
+            deaf: Retry::default(),
             consoles: Consoles::new(layout.log(&name), Forward::new(&layout, &name)),
             conversations: Conversations::default(),
             layout,
@@ -388,16 +391,18 @@ impl Supervisor {
             kernel,
             network: None,
             is_standalone: cgroup.is_some(),
+            memory_v1: v1_cgroups.into_iter().find(|dir| dir.join(memory::V1_FILE).exists()),
             unit: cgroup,
             credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             v2_mount: PathBuf::new(),
             group,
             signals,
-            asked: Asked::default(),
+            is_called_off: false,
             manager: Manager::from_environment(),
             turn: None,
             machine: Machine::default(),
-            state: None,
+            state: Some(state),
+            unpublished: Retry::default(),
             plan: None,
             init: None,
             memory: None,
@@ -412,11 +417,7 @@ impl Supervisor {
 
     /// Boots when it is this tenant's turn and keeps it until its end; returns the exit code that stands for it.
     fn begin(&mut self) -> Result<u8, RunError> {
-        if !self.take_turn()? {
-            return Ok(0);
-        }
-        self.boot()?;
-        self.supervise()
+        if self.take_turn()? && self.boot()? { self.supervise() } else { self.call_off() }
     }
 
     fn phase(&self) -> Phase {
@@ -433,30 +434,42 @@ impl Supervisor {
     }
 
     /// Tells the unit manager in a line what the tenant does.
-    fn tell_status(&self) {
+    fn tell_status(&mut self) {
         if let Some(state) = &self.state {
-            let limit = self.plan.as_ref().map_or(0, |plan| plan.init.stop_timeout.as_secs());
+            let limit = self.ending.as_ref().map_or(0, Ending::seconds);
             self.manager.tell(&format!("STATUS={}", notify::status_line(state, limit)));
         }
     }
 
-    /// Replaces `state.json`. Where that fails, because `/run` is full, its readers know less than they
-    /// could; the tenant must not pay for it.
-    fn publish(&self) {
-        if let Some(state) = &self.state {
-            let _ = state.write(&self.layout.run_state(&self.name));
+    /// Replaces `state.json`. Where that fails, because `/run` is full, it is tried again: the tenant must not
+    /// pay for it, and whoever reads it must not take it for one that never got ready.
+    fn publish(&mut self) {
+        let Some(state) = &self.state else { return };
+        match state.write(&self.layout.run_state(&self.name)) {
+            Ok(()) => self.unpublished.done(),
+            Err(error) => {
+                if self.unpublished.failed(Instant::now()) {
+                    ::log::warn!(
+                        "what tenant {:?} does is not written yet: {}",
+                        self.name.as_str(),
+                        chain(&error)
+                    );
+                }
+            }
         }
     }
 }
 
-/// Lets the tenant's programs raise their own limit of open files as far as on a host of their own, see
-/// `DefaultLimitNOFILE=` in systemd-system.conf(5). Where this process may not, they keep the host's.
-fn raise_file_limit() {
-    const FILES: u64 = 524_288;
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && hard < FILES
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, FILES);
+/// Sets this process's limits of open files to those that every tenant is given, whatever started it. Where it
+/// may not raise the hard one, its programs have what their host lets this process have: they work with less.
+fn set_file_limit() {
+    let OpenFiles { soft, hard } = OpenFiles::OF_TENANTS;
+    let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, soft, hard) else { return };
+    let kept = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, has)| setrlimit(Resource::RLIMIT_NOFILE, soft.min(has), has).map(|()| has));
+    match kept {
+        Ok(has) => ::log::info!("the tenant's programs may open {has} files each and not {hard}: {error}"),
+        Err(_) => ::log::info!("the tenant's programs may open as many files as its supervisor: {error}"),
     }
 }
 
@@ -475,6 +488,7 @@ fn lock(path: &Path) -> Result<File, RunError> {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut holder = String::new();
+            // One that cannot be read is named by nothing.
             let _ = file.take(16).read_to_string(&mut holder);
             return Err(RunError::Busy(holder.trim().to_owned()));
         }

@@ -8,11 +8,12 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram},
     },
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
 
-use super::escape::one_line;
+use super::{escape::one_line, retry::Retry};
 use crate::{
     plan::FirstProcess,
     state::{Phase, RunState},
@@ -96,6 +97,7 @@ pub(super) fn receive(socket: &OwnedFd, heard: Heard) -> io::Result<Option<Repor
 /// What `systemctl status` shows of a tenant. `stop_limit` is what it has to end, seconds.
 pub(super) fn status_line(state: &RunState, stop_limit: u64) -> String {
     let phase = match state.phase {
+        Phase::Queued => "Waiting for its turn",
         Phase::Starting => "Starting",
         Phase::Booting => "Booting",
         Phase::Running => "Running",
@@ -111,7 +113,7 @@ pub(super) fn status_line(state: &RunState, stop_limit: u64) -> String {
         line.push_str(&format!(", boot {}", state.boots));
     }
     if let Some(kills) = state.oom_kills {
-        line.push_str(&format!(", {kills} killed for want of memory"));
+        line.push_str(&format!(", {kills} killed because its memory was used up"));
     }
     if let Some(status) = &state.status {
         line.push_str(&format!(": {status}"));
@@ -119,41 +121,101 @@ pub(super) fn status_line(state: &RunState, stop_limit: u64) -> String {
     line
 }
 
+/// What gives the unit manager patience, see sd_notify(3).
+pub(super) fn extension(patience: Duration) -> String {
+    format!("EXTEND_TIMEOUT_USEC={}", patience.as_micros())
+}
+
 /// The unit manager that started this supervisor.
-#[derive(Debug)]
-pub(super) struct Manager(Option<UnixDatagram>);
+///
+/// A message that cannot be sent for the moment, because this process has no descriptor left or the manager's
+/// queue is full, is sent later: a lost `READY=1` would have a healthy tenant killed.
+#[derive(Debug, Default)]
+pub(super) struct Manager {
+    address: Option<SocketAddr>,
+    /// Assignments that are still to be sent, the newest of each variable.
+    unsent: Vec<String>,
+    retry: Retry,
+}
 
 impl Manager {
     /// The one that `$NOTIFY_SOCKET` names, if any. Children never get this process's environment, so
     /// the variable stays where it is.
     pub(super) fn from_environment() -> Self {
-        let connect = || -> io::Result<UnixDatagram> {
-            let name = env::var_os("NOTIFY_SOCKET").ok_or(io::ErrorKind::NotFound)?;
-            let bytes = name.as_encoded_bytes();
-            let address = match bytes.strip_prefix(b"@") {
-                Some(name) => SocketAddr::from_abstract_name(name)?,
-                None if bytes.starts_with(b"/") => SocketAddr::from_pathname(&name)?,
-                None => return Err(io::ErrorKind::Unsupported.into()),
-            };
-            let socket = UnixDatagram::unbound()?;
-            socket.connect_addr(&address)?;
-            socket.set_nonblocking(true)?;
-            Ok(socket)
+        let name = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+        let bytes = name.as_encoded_bytes();
+        let address = match bytes.strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name).ok(),
+            None if bytes.starts_with(b"/") => SocketAddr::from_pathname(&name).ok(),
+            None => None,
         };
-        Self(connect().ok())
+        Self { address, ..Self::default() }
     }
 
     /// Says why there is no tenant, in its status line.
-    pub(super) fn tell_failure(&self, message: &str) {
+    pub(super) fn tell_failure(&mut self, message: &str) {
         self.tell(&format!("STATUS=Failed: {}", message.replace('\n', " ")));
     }
 
-    /// Sends a message; a manager that does not listen misses it.
-    pub(super) fn tell(&self, message: &str) {
-        if let Some(socket) = &self.0 {
-            let _ = socket.send(message.as_bytes());
+    /// Sends assignments, one a line, see sd_notify(3), after those that could not be sent before. A manager that
+    /// listens no more misses them.
+    pub(super) fn tell(&mut self, message: &str) {
+        if self.address.is_none() {
+            return;
+        }
+        for line in message.lines() {
+            let variable = line.split_inclusive('=').next().unwrap_or(line);
+            self.unsent.retain(|old| !old.starts_with(variable));
+            self.unsent.push(line.to_owned());
+        }
+        self.send(Instant::now());
+    }
+
+    /// Tries again what is due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.retry.is_due(now) {
+            self.send(now);
         }
     }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.retry.at()
+    }
+
+    /// Sends what is unsent for the last time: this process ends.
+    pub(super) fn finish(&mut self) {
+        if !self.unsent.is_empty() {
+            self.send(Instant::now());
+        }
+    }
+
+    fn send(&mut self, now: Instant) {
+        let Some(address) = &self.address else { return };
+        let message = self.unsent.join("\n");
+        let send = || -> io::Result<()> {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_nonblocking(true)?;
+            socket.send_to_addr(message.as_bytes(), address)?;
+            Ok(())
+        };
+        match send() {
+            Err(error) if !is_deaf(&error) => {
+                if self.retry.failed(now) {
+                    log::warn!("the unit manager cannot be told yet: {error}");
+                }
+            }
+            _ => {
+                self.unsent.clear();
+                self.retry.done();
+            }
+        }
+    }
+}
+
+/// Whether an error says that there is nobody at the address.
+fn is_deaf(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]
@@ -170,6 +232,40 @@ mod tests {
         assert_eq!(Report::parse(b"READY=11\nXREADY=1"), Report::default());
         let long = [b"STATUS=".as_slice(), "ä".repeat(900).as_bytes()].concat();
         assert!(Report::parse(&long).status.unwrap().len() <= 256);
+    }
+
+    #[test]
+    fn what_could_not_be_sent_is_sent_later_and_in_its_newest_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let listener = UnixDatagram::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut manager =
+            Manager { address: Some(SocketAddr::from_pathname(&path).unwrap()), ..Manager::default() };
+        // The manager reads nothing: at some point its queue is full.
+        let mut sent = 0;
+        while manager.deadline().is_none() {
+            assert!(sent < 100_000, "the queue never fills");
+            manager.tell(&format!("STATUS={sent}"));
+            sent += 1;
+        }
+        manager.tell("READY=1\nSTATUS=Running");
+        manager.tick(Instant::now());
+        let mut bytes = [0; 256];
+        let mut received = Vec::new();
+        let mut take = || {
+            let length = listener.recv(&mut bytes).ok()?;
+            Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+        };
+        received.extend(std::iter::from_fn(&mut take));
+        assert_eq!(received.len(), sent - 1, "the last one did not fit");
+        manager.tick(manager.deadline().unwrap());
+        assert_eq!(take().as_deref(), Some("READY=1\nSTATUS=Running"));
+        assert_eq!(manager.deadline(), None);
+        // Nobody hears it, and nothing is tried again.
+        drop(listener);
+        manager.tell("STATUS=Stopping");
+        assert_eq!((manager.deadline(), manager.unsent.len()), (None, 0));
     }
 
     #[test]

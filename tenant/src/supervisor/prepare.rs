@@ -111,7 +111,7 @@ impl Supervisor {
                 Ok(length) => answer.extend_from_slice(&part[..length]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match self.pause(Some(stream.as_fd()), deadline)? {
+                    match self.pause(Some(stream.as_fd()), deadline).map_err(io::Error::other)? {
                         Woken::Stop => return Ok(None),
                         Woken::Ready => {}
                         Woken::Due => return Err(io::ErrorKind::TimedOut.into()),

@@ -49,11 +49,14 @@ impl Supervisor {
         self.report(Level::Info, id::REBOOTED, &[], text);
     }
 
+    /// It was stopped before it had an init.
+    pub(super) fn report_called_off(&self) {
+        self.report(Level::Info, id::STOPPED, &[], "was stopped before it had booted");
+    }
+
     /// It did not end in time.
-    pub(super) fn report_kill(&self) {
-        let limit = self.plan.as_ref().map_or(0, |plan| plan.init.stop_timeout.as_secs());
-        let text = format!("did not stop within {limit} s; killing it");
-        self.report(Level::Warn, id::KILLED, &[], &text);
+    pub(super) fn report_kill(&self, reason: &str) {
+        self.report(Level::Warn, id::KILLED, &[], &format!("is killed: {reason}"));
     }
 
     /// The kernel killed this many of its processes.

@@ -19,13 +19,6 @@ pub(super) struct Asked {
     pub(super) children: bool,
 }
 
-impl Asked {
-    /// Asks for what either asks for.
-    pub(super) fn and(self, other: Self) -> Self {
-        Self { stop: self.stop || other.stop, children: self.children || other.children }
-    }
-}
-
 /// The blocked signals.
 #[derive(Debug)]
 pub(super) struct Signals(SignalFd);

@@ -80,16 +80,20 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// The next client that may be served, its socket not blocking; none when there is no client at all.
 /// Clients of other users are turned away.
-pub(super) fn accept(listener: &UnixListener, group: Option<u32>) -> Option<UnixStream> {
+///
+/// # Errors
+/// A client waits and cannot be taken: this process, or the host, has no descriptor or no memory left.
+pub(super) fn accept(listener: &UnixListener, group: Option<u32>) -> io::Result<Option<UnixStream>> {
     loop {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let stream: OwnedFd = match accept_with(listener, flags) {
             Ok(stream) => stream,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
-            Err(_) => return None,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         if is_permitted(&stream, group) {
-            return Some(stream.into());
+            return Ok(Some(stream.into()));
         }
     }
 }
@@ -118,9 +122,9 @@ mod tests {
         let listener = listen(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         let _client = connect(&path).unwrap();
-        let served = accept(&listener, Some(client_gid()));
+        let served = accept(&listener, Some(client_gid())).unwrap();
         assert!(served.is_some());
-        assert!(accept(&listener, None).is_none());
+        assert!(accept(&listener, None).unwrap().is_none());
         // A second supervisor of the same tenant, after a crash of the first.
         drop(listener);
         listen(&path, None).unwrap();

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Failed, RunError, lock};
+use super::{Failed, RunError, lock, turn};
 use crate::{
     apply,
     claim::NicClaim,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its
-/// interfaces, its place in the packet filter. Its supervisor has ended. `plan` is what it would be started
+/// interfaces, its place in the packet filter, and its place among those that wait to boot. Its supervisor has ended. `plan` is what it would be started
 /// with now, if there is such a thing.
 ///
 /// # Errors
@@ -39,6 +39,7 @@ pub fn sweep(layout: &Layout, name: &TenantName, unit: &Path, plan: Option<&Plan
     });
     // The plan may be of another configuration; the record says what is in the filter.
     failures.extend(nft::forget(&HostFilter::bare(layout), name).err());
+    failures.extend(turn::forget(layout, name).err());
     // The plan may be of another configuration, the directories are the ones that were made.
     for dir in [payload, supervisor] {
         failures.extend(kernel.cgroup_kill(&dir).and_then(|()| kernel.cgroup_remove(&dir)).err());
@@ -95,7 +96,9 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
 /// Whether something of a tenant is written down that a stop would have taken back.
 fn is_noted(layout: &Layout, name: &TenantName) -> bool {
     let claims = NicClaim::read_all(&layout.nic_claims()).unwrap_or_default();
-    claims.iter().any(|claim| claim.tenant == *name) || HostFilter::bare(layout).record(name).exists()
+    claims.iter().any(|claim| claim.tenant == *name)
+        || HostFilter::bare(layout).record(name).exists()
+        || !turn::left(layout, name).is_empty()
 }
 
 /// The unit that this process belongs to: systemd puts what it runs for a delegated unit besides the main

@@ -133,6 +133,7 @@ impl Terminal {
     pub(super) fn resize(&self, rows: u16, cols: u16) {
         if let (Some(line), 1.., 1..) = (&self.line, rows, cols) {
             let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+            // A program that does not learn the size of the window draws for another one, and that is all.
             let _ = tcsetwinsize(&line.master, size);
         }
     }

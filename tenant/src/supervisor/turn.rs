@@ -19,8 +19,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{RunError, Supervisor, events::Woken};
-use crate::{layout::Layout, name::TenantName, profile::load_tenant};
+use super::{RunError, Supervisor, events::Woken, notify::extension};
+use crate::{kernel::KernelError, layout::Layout, name::TenantName, profile::load_tenant};
 
 /// A tenant that boots for longer no longer keeps others from booting.
 const LONGEST: Duration = Duration::from_secs(90);
@@ -123,7 +123,17 @@ pub(super) struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        // A file that stays counts no more, for its lock goes; the next one who looks takes it away.
+        if let Err(error) = remove(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -139,7 +149,13 @@ fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            // One that nobody can lock is of no use, and was made for nothing.
+            if create {
+                remove(path)?;
+            }
+            return Err(error.into());
+        }
     }
     let is_same = fs::symlink_metadata(path).is_ok_and(|there| {
         file.metadata().is_ok_and(|mine| (mine.dev(), mine.ino()) == (there.dev(), there.ino()))
@@ -151,7 +167,8 @@ fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
 fn is_alive(path: &Path) -> bool {
     match take(path, false) {
         Ok(Some(_lock)) => {
-            let _ = fs::remove_file(path);
+            // Where it stays, the next one who looks tries again.
+            let _ = remove(path);
             false
         }
         Ok(None) => true,
@@ -173,7 +190,7 @@ fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
             waiting.push(name);
         }
     }
-    // The dead come to the front sooner or later.
+    // The dead come to the front sooner or later; those of tenants that never start again go by `forget`.
     waiting.sort_unstable();
     let dead = waiting.iter().take(FRONT).filter(|name| !is_alive(&dir.join(name))).count();
     Ok((booting, waiting.len() - dead))
@@ -209,6 +226,28 @@ impl Turn {
     }
 }
 
+/// Takes away what a supervisor that has ended left in the queue.
+///
+/// # Errors
+/// A file that cannot be removed.
+pub(super) fn forget(layout: &Layout, name: &TenantName) -> Result<(), KernelError> {
+    for path in left(layout, name) {
+        remove(&path).map_err(|error| KernelError::new("remove", path.display(), error))?;
+    }
+    Ok(())
+}
+
+/// The files of a tenant in the queue that nobody holds.
+pub(super) fn left(layout: &Layout, name: &TenantName) -> Vec<PathBuf> {
+    let entries = fs::read_dir(layout.turns()).into_iter().flatten().flatten();
+    let own = entries.map(|entry| entry.path()).filter(|path| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        stem.split_once('-').is_some_and(|(_, of)| of == name.as_str())
+    });
+    // One that cannot be opened or locked is nobody's to say.
+    own.filter(|path| matches!(take(path, false), Ok(Some(_)))).collect()
+}
+
 fn priority(layout: &Layout, name: &TenantName) -> u16 {
     // A file that makes no sense is told of when it is planned.
     load_tenant(layout, name).map_or(crate::config::DEFAULT_START_PRIORITY, |tenant| tenant.start_priority)
@@ -222,12 +261,14 @@ impl Supervisor {
         let priority = priority(&self.layout, &self.name);
         let turn = match Turn::queue(&dir, &self.name, priority) {
             Ok(turn) => turn,
-            Err(error) => {
-                log::warn!("tenant {:?} boots without waiting for its turn: {error}", self.name.as_str());
-                return Ok(true);
-            }
+            Err(error) => return Ok(self.boot_out_of_turn(&error)),
         };
         self.wait_for_turn(&dir, turn)
+    }
+
+    fn boot_out_of_turn(&self, error: &io::Error) -> bool {
+        log::warn!("tenant {:?} boots without waiting for its turn: {error}", self.name.as_str());
+        true
     }
 
     fn wait_for_turn(&mut self, dir: &Path, mut turn: Turn) -> Result<bool, RunError> {
@@ -235,7 +276,10 @@ impl Supervisor {
         let (began, mut told, mut last) = (Instant::now(), None::<Instant>, None::<Pressure>);
         loop {
             let now = Instant::now();
-            let Ok((booting, before)) = look(dir, &turn.path) else { return Ok(true) };
+            let (booting, before) = match look(dir, &turn.path) {
+                Ok(found) => found,
+                Err(error) => return Ok(self.boot_out_of_turn(&error)),
+            };
             // The pressure matters to the first one only.
             let measured = (before == 0 && booting >= cpus).then(Pressure::now).flatten();
             let known = last.filter(|last| now - last.at < STALE);
@@ -246,21 +290,23 @@ impl Supervisor {
                 Decision::Wait(again) if !patience_is_over => {
                     if told.is_none_or(|told| now - told >= TELL) {
                         told = Some(now);
-                        let micros = EXTENSION.as_micros();
+                        let ahead = booting + before;
                         self.manager.tell(&format!(
-                            "STATUS=Waiting for its turn: {} before it\nEXTEND_TIMEOUT_USEC={micros}",
-                            booting + before
+                            "STATUS=Waiting for its turn: {ahead} before it\n{}",
+                            extension(EXTENSION)
                         ));
+                        let reason =
+                            format!("tenant {} waits for its turn to boot: {ahead} before it", self.name);
+                        self.consoles.wait_for_turn(reason);
                     }
-                    let woken =
-                        self.pause(None, now + again).map_err(RunError::io("wait for", "its turn"))?;
-                    if woken == Woken::Stop {
+                    if self.pause(None, now + again)? == Woken::Stop {
                         return Ok(false);
                     }
                 }
                 Decision::Go | Decision::Wait(_) => {
-                    if turn.begin().is_ok() {
-                        self.turn = Some(turn);
+                    match turn.begin() {
+                        Ok(()) => self.turn = Some(turn),
+                        Err(error) => log::warn!("others do not see that it is this tenant's turn: {error}"),
                     }
                     return Ok(true);
                 }
@@ -330,5 +376,23 @@ mod tests {
         fs::write(turns.join("0500-carol.waiting"), "").unwrap();
         drop((queue("carol", 500), alice, bob));
         assert_eq!(fs::read_dir(&turns).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_dead_one_is_forgotten_by_its_name_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let name: TenantName = "bob".parse().unwrap();
+        let living = Turn::queue(&layout.turns(), &name, 500).unwrap();
+        for dead in ["0100-bob.booting", "0900-bob.waiting", "0500-bo.waiting", "0500-a-bob.waiting"] {
+            fs::write(layout.turns().join(dead), "").unwrap();
+        }
+        forget(&layout, &name).unwrap();
+        let mut there: Vec<_> =
+            fs::read_dir(layout.turns()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        there.sort();
+        assert_eq!(there, ["0500-a-bob.waiting", "0500-bo.waiting", "0500-bob.waiting"]);
+        drop(living);
+        assert!(left(&layout, &name).is_empty());
     }
 }

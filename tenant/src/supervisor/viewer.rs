@@ -46,12 +46,23 @@ pub(super) struct Viewer {
     /// It will type nothing more.
     mute: bool,
     gone: bool,
+    /// Height and width of its window, as it said last; 0 is unknown.
+    size: (u16, u16),
 }
 
 impl Viewer {
     pub(super) fn new(stream: UnixStream, now: Instant) -> Self {
         let stage = Stage::Greeting { line: Vec::new(), deadline: now + HELLO_DEADLINE };
-        Self { stream, stage, typed: Vec::new(), backlog: Vec::new(), dropped: 0, mute: false, gone: false }
+        Self {
+            stream,
+            stage,
+            typed: Vec::new(),
+            backlog: Vec::new(),
+            dropped: 0,
+            mute: false,
+            gone: false,
+            size: (0, 0),
+        }
     }
 
     /// The tty it sees.
@@ -65,6 +76,21 @@ impl Viewer {
     /// Whether it may type into this tty.
     pub(super) fn types_into(&self, on: Tty) -> bool {
         matches!(self.stage, Stage::Attached { tty, mode: Mode::Rw, .. } if tty == on)
+    }
+
+    /// Height and width of its window; 0 is unknown.
+    pub(super) fn size(&self) -> (u16, u16) {
+        self.size
+    }
+
+    /// Whether it is there and has not said what it wants to see.
+    pub(super) fn is_silent(&self) -> bool {
+        !self.gone && matches!(self.stage, Stage::Greeting { .. })
+    }
+
+    /// Whether the other side has hung up, or is to be taken for gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// Whether to poll for input: nothing is read while what was typed before is still waiting.
@@ -140,6 +166,7 @@ impl Viewer {
             match wire::parse::<Hello>(line) {
                 Ok(hello) => {
                     requests.push(Request::Attach(hello));
+                    self.size = (hello.rows, hello.cols);
                     self.stage =
                         Stage::Attached { tty: hello.tty, mode: hello.mode, decoder: Decoder::default() };
                 }
@@ -162,6 +189,7 @@ impl Viewer {
             match (item, *mode) {
                 (Item::Data(bytes), Mode::Rw) => self.typed.extend_from_slice(bytes),
                 (Item::Resize { rows, cols }, Mode::Rw) => {
+                    self.size = (rows, cols);
                     requests.push(Request::Resize { tty: *tty, rows, cols });
                 }
                 (Item::Data(_) | Item::Resize { .. }, Mode::Ro) => {}

@@ -79,6 +79,7 @@ const TABLE: &[Package] = packages! {
     "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
     "python3-minimal", "python3", [Pure], "is the program of python3";
     "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
+    "strace", "strace", [Native], "makes system calls fail in the middle of a start";
     "systemd-container", "systemd-nspawn", [Bench], "is measured against";
     "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";
     "xz-utils", "xz", [Vm], "unpacks the virtual machine's modules";

@@ -50,7 +50,7 @@ impl From<TenantState> for State {
             TenantState::Broken | TenantState::Destroying | TenantState::Stopped | TenantState::Failed => {
                 Self::Stopped
             }
-            TenantState::Starting => Self::Starting,
+            TenantState::Queued | TenantState::Starting => Self::Starting,
             // LXC calls a container running as soon as its init is executed.
             TenantState::Booting | TenantState::Running => Self::Running,
             TenantState::Frozen => Self::Frozen,

@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     limits::Limits,
-    state::{ProcessRef, RunState},
-    supervisor::control::{Client, ControlError, Request},
+    state::{Phase, ProcessRef, RunState},
+    supervisor::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
 use utoipa::ToSchema;
@@ -51,6 +51,7 @@ use super::{
     gauge::Gauge,
     limits::{IoSchedulers, LimitError, Unenforceable},
     states::{States, find},
+    stop::{self, StopDeadline, StopEnd},
     sweep,
 };
 
@@ -60,8 +61,8 @@ const SLICE: &str = "/sys/fs/cgroup/tenants.slice";
 const GRACE: Duration = Duration::from_secs(15);
 /// How long a start may wait for its turn, when the whole host starts.
 const TURN: Duration = Duration::from_secs(600);
-/// How long a supervisor may take to answer; a freeze takes it at most 5 s.
-const ANSWER: Duration = Duration::from_secs(8);
+/// A stop has no deadline of its own besides the one that ends the wait for it.
+const STOP: Duration = Duration::from_secs(1 << 24);
 /// Most units whose status is asked for in one list.
 const STATUS_LINES: usize = 32;
 
@@ -148,6 +149,11 @@ impl Systemd {
             Err(error) if error.is_unknown() => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where things lie.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<TenantName, Arc<Live>>> {
@@ -249,8 +255,11 @@ impl Systemd {
         }
         let (layout, name, dir) = (self.layout.clone(), name.clone(), self.cgroups(name).v2);
         let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, plan.as_deref())).await;
-        for failure in swept.unwrap_or_default() {
-            log::error!("{}", crate::error::chain(&failure));
+        match swept {
+            Ok(failures) => {
+                failures.iter().for_each(|failure| log::error!("{}", crate::error::chain(failure)));
+            }
+            Err(error) => log::error!("what a tenant left was not removed: {error}"),
         }
     }
 
@@ -290,6 +299,9 @@ impl Systemd {
     /// Why a job did not end well. `before` is the supervisor that had spoken before it began.
     async fn post_mortem(&self, name: &TenantName, before: Option<ProcessRef>, word: String) -> UnitError {
         let state = self.state(name).filter(|state| Some(state.supervisor) != before);
+        if state.as_ref().is_some_and(|state| state.phase == Phase::Stopped && state.ready_us.is_none()) {
+            return UnitError::CalledOff;
+        }
         if let Some(failure) = state.and_then(|state| state.failure.clone()) {
             return UnitError::Tenant(failure);
         }
@@ -304,20 +316,39 @@ impl Systemd {
 
     /// Asks a supervisor for something.
     async fn ask(&self, name: &TenantName, request: Request) -> Result<(), ControlError> {
-        let socket = self.layout.control_socket(name);
-        let asked = task::spawn_blocking(move || Client::connect(&socket, ANSWER)?.ask(request)).await;
-        asked.map_err(|error| ControlError::Io(error.into()))?.map(|_| ())
+        stop::ask(&self.layout, name, request).await.map(drop)
     }
 
-    /// Asks a tenant to power off, kills it after `patience`, and waits until its unit is down.
+    /// Asks a tenant to power off, kills it when `deadline` has passed, and waits until its unit is down. `limit` is
+    /// how long that is from now.
     ///
     /// # Errors
     /// systemd does not get it down.
-    pub async fn stop(&self, name: &TenantName, patience: Duration) -> Result<(), UnitError> {
-        match job::run(Verb::Stop, &unit(name), patience).await? {
-            JobEnd::Late => self.kill(name).await,
-            end => self.judge_stop(name, end),
+    pub async fn stop(
+        &self,
+        name: &TenantName,
+        limit: Duration,
+        deadline: &StopDeadline,
+    ) -> Result<StopEnd, UnitError> {
+        let unit = unit(name);
+        let before = self.live(name).map(|live| live.process);
+        let (layout, own) = (self.layout.clone(), name.clone());
+        // Side by side: the job keeps systemd from starting it again, the request says how long it may take.
+        let told = task::spawn(async move { stop::tell_limit(&layout, &own, limit).await });
+        let in_time = tokio::select! {
+            end = job::run(Verb::Stop, &unit, STOP) => Some(end),
+            () = deadline.passed(stop::TAKEDOWN) => None,
+        };
+        told.abort();
+        if let Some(end) = in_time {
+            self.judge_stop(name, end?)?;
+            let state = self.state(name);
+            return Ok(before.map_or(StopEnd::Ended, |before| StopEnd::of(state.as_deref(), before)));
         }
+        log::warn!("{unit} does not stop; killing it");
+        self.kill_unit(&unit).await?;
+        self.judge_stop(name, job::run(Verb::Stop, &unit, GRACE).await?)?;
+        Ok(StopEnd::hung())
     }
 
     fn judge_stop(&self, name: &TenantName, end: JobEnd) -> Result<(), UnitError> {

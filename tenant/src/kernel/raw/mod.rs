@@ -14,6 +14,8 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
+use rustix::pipe::PipeFlags;
+
 pub use files::{
     ProjectQuota, enable_verity, project, project_quota, set_project, set_project_quota, verity_digest,
 };
@@ -65,7 +67,10 @@ pub enum Parent {
 /// # Errors
 /// The kernel's.
 pub fn clone3(flags: u64, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
-    let mut args = CloneArgs { flags, ..CloneArgs::default() };
+    clone_with(CloneArgs { flags, ..CloneArgs::default() }, parent, cgroup)
+}
+
+fn clone_with(mut args: CloneArgs, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     match parent {
         Parent::Caller => args.exit_signal = libc::SIGCHLD as u64,
         Parent::Grandparent => args.flags |= libc::CLONE_PARENT as u64,
@@ -74,8 +79,9 @@ pub fn clone3(flags: u64, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io:
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: `args` is a valid clone_args of the size given and outlives the call. Without CLONE_VM,
-    // CLONE_VFORK and a stack it behaves as fork(2): the child runs on a copy of this memory.
+    // SAFETY: `args` is a valid clone_args of the size given and outlives the call, as does what its field
+    // `pidfd` points at where it has CLONE_PIDFD. Without CLONE_VM, CLONE_VFORK and a stack it behaves as
+    // fork(2): the child runs on a copy of this memory.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -238,7 +244,8 @@ fn dispose(signals: &[nix::sys::signal::Signal], action: nix::sys::signal::SigHa
     Ok(())
 }
 
-/// Closes every descriptor from 3 on besides those in `kept`.
+/// Closes every descriptor from 3 on besides those in `kept`, whoever owns them. For a process that uses none of
+/// the others any more and never returns: it ends by exec or by [`exit`], which runs no destructors.
 ///
 /// # Errors
 /// The kernel's.
@@ -249,8 +256,8 @@ pub fn close_except(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut first = 3;
     for last in numbers.into_iter().map(|number| number - 1).chain([i32::MAX]) {
         if first <= last {
-            // SAFETY: called by a child that ends in exec or exit, runs no destructors of what it
-            // inherited, and uses no descriptor again besides those kept.
+            // SAFETY: the callers never return, as this function asks for: no OwnedFd of the descriptors
+            // that are closed here is used or dropped afterwards.
             let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
             if result != 0 {
                 return Err(io::Error::last_os_error());
@@ -372,20 +379,35 @@ pub struct Program<'a> {
 /// descriptor but the standard ones closed. Moving it there afterwards would make it, and every fork on
 /// the machine, wait for an RCU grace period (10 to 20 ms).
 ///
-/// Unlike [`clone3`] it may be called from a process with many threads. A program that cannot be
-/// executed ends with status 127.
+/// Unlike [`clone3`] it may be called from a process with many threads. Returns when the program has been executed,
+/// with its process id and its pidfd, which the kernel makes with the process: there is none without the other.
 ///
 /// # Errors
-/// The kernel's, of the clone.
-pub fn spawn_in_cgroup(program: &Program<'_>, cgroup: BorrowedFd<'_>) -> io::Result<i32> {
+/// The kernel's, of the clone or of the execution; no process is left then.
+pub fn spawn_in_cgroup(program: &Program<'_>, cgroup: BorrowedFd<'_>) -> io::Result<(i32, OwnedFd)> {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, env) = (pointers(program.argv), pointers(program.env));
-    match clone3(0, Parent::Caller, Some(cgroup))? {
-        Fork::Parent(pid) => Ok(pid),
+    // What the child could not do comes through this pipe; an execution closes it.
+    let (fault, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let mut pidfd: libc::c_int = -1;
+    let args =
+        CloneArgs { flags: libc::CLONE_PIDFD as u64, pidfd: (&raw mut pidfd) as u64, ..CloneArgs::default() };
+    match clone_with(args, Parent::Caller, Some(cgroup))? {
+        Fork::Parent(pid) => {
+            drop(theirs);
+            // SAFETY: with CLONE_PIDFD the kernel has put an open descriptor there, which is nobody else's.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            match read_errno(&fault) {
+                Ok(None) => Ok((pid, pidfd)),
+                Ok(Some(errno)) => Err(end_child(&pidfd, io::Error::from_raw_os_error(errno))),
+                Err(error) => Err(end_child(&pidfd, error)),
+            }
+        }
         Fork::Child => {
-            let (null, stderr) = (program.null.as_raw_fd(), program.stderr.as_raw_fd());
+            let (null, stderr, fault) =
+                (program.null.as_raw_fd(), program.stderr.as_raw_fd(), theirs.as_raw_fd());
             // SAFETY: between clone and exec the child of a process with threads may only make
             // async-signal-safe calls: everything here is one, and all memory was prepared before.
             // The pointers are NUL-terminated strings and null-terminated arrays that live until exec.
@@ -398,12 +420,39 @@ pub fn spawn_in_cgroup(program: &Program<'_>, cgroup: BorrowedFd<'_>) -> io::Res
                 let ready = libc::dup2(null, 0) >= 0
                     && libc::dup2(null, 1) >= 0
                     && libc::dup2(stderr, 2) >= 0
-                    && libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) == 0;
+                    && libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0;
                 if ready {
                     libc::execve(program.path.as_ptr(), argv.as_ptr(), env.as_ptr());
                 }
+                let errno = *libc::__errno_location();
+                libc::write(fault, (&raw const errno).cast(), size_of::<libc::c_int>());
                 libc::_exit(127)
             }
+        }
+    }
+}
+
+/// The error number that a child has sent before it ended; none when its end of the pipe was closed by an execution.
+fn read_errno(fault: &OwnedFd) -> io::Result<Option<i32>> {
+    let mut bytes = [0; size_of::<libc::c_int>()];
+    match rustix::io::retry_on_intr(|| rustix::io::read(fault, &mut bytes))? {
+        0 => Ok(None),
+        length if length == bytes.len() => Ok(Some(i32::from_ne_bytes(bytes))),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Kills a child and waits for it; returns the reason for that.
+pub fn end_child(pidfd: &OwnedFd, reason: io::Error) -> io::Error {
+    use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+    // One that cannot be signalled has ended.
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
+    let wait = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    match rustix::io::retry_on_intr(wait) {
+        Ok(_) => reason,
+        Err(error) => {
+            io::Error::new(reason.kind(), format!("{reason} (and its process cannot be waited for: {error})"))
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Waiting until a supervisor that was started has its tenant ready.
+//!
+//! It says so in two ways, each of which may fail: by `READY=1` and in `state.json`. Before it is given up it is asked
+//! once more, for a tenant that is up must not be killed because that could not be told.
+
+use std::time::Duration;
+
+use tenant::{
+    Layout, TenantName,
+    state::{Phase, ProcessRef, RunState},
+    supervisor::control::Request,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    notify::{NotifySocket, Report},
+    states::States,
+    stop,
+};
+
+/// How often `state.json` is looked at, in case that the message is lost.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A start that is under way.
+pub(super) struct Awaited<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) states: &'a States,
+    pub(super) name: &'a TenantName,
+    /// Its supervisor.
+    pub(super) process: ProcessRef,
+    pub(super) notify: &'a NotifySocket,
+}
+
+impl Awaited<'_> {
+    /// Waits until the tenant is ready, at most for `patience`, or until the supervisor's own demand for more time
+    /// is over, see `EXTEND_TIMEOUT_USEC=` in sd_notify(3). Whether it is ready.
+    pub(super) async fn is_ready(&self, patience: Duration) -> bool {
+        let mut deadline = Instant::now() + patience;
+        let mut listens = true;
+        loop {
+            let look = (Instant::now() + LOOK).min(deadline);
+            tokio::select! {
+                biased;
+                report = self.notify.receive(), if listens => match report {
+                    Ok(Report { ready: true, .. }) => return true,
+                    Ok(Report { extension, .. }) => {
+                        deadline = extension.map_or(deadline, |more| deadline.max(Instant::now() + more));
+                    }
+                    Err(error) => {
+                        log::warn!(TENANT = self.name.as_str(); "what the supervisor of tenant {:?} says is not heard: {error}", self.name.as_str());
+                        listens = false;
+                    }
+                },
+                () = sleep_until(look) => {
+                    if self.states.get(self.name).is_some_and(|state| self.says_ready(&state)) {
+                        return true;
+                    }
+                    if Instant::now() >= deadline {
+                        return self.answers_ready().await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn says_ready(&self, state: &RunState) -> bool {
+        state.supervisor == self.process && state.phase == Phase::Running
+    }
+
+    async fn answers_ready(&self) -> bool {
+        let answer = stop::ask(self.layout, self.name, Request::Status {}).await;
+        answer.is_ok_and(|reply| reply.status.is_some_and(|status| self.says_ready(&status.state)))
+    }
+}
