@@ -212,3 +212,15 @@ fn each_capability_can_be_taken_away_and_the_tenant_is_still_entered() {
     }
     assert!(faults.is_empty(), "{faults}");
 }
+
+#[test]
+fn a_login_on_a_tty_has_what_a_tenant_without_sys_admin_has() {
+    let host = Host::start();
+    let set = ["--set", r#"drop_capabilities=["CAP_SYS_ADMIN"]"#, "--set", r#"getty=["/bin/sh","-i"]"#];
+    let alice = host.boot("alice", &[&["--image", "busybox"][..], &set].concat());
+    let mut terminal = alice.console(&["-t", "1"]);
+    let of = |pid: &str| format!("$(grep -E 'CapBnd|Seccomp' /proc/{pid}/status)");
+    // Two words, so that what is typed is not what is printed.
+    let compare = format!("[ \"{}\" = \"{}\" ] && echo as''-init\r", of("self"), of("1"));
+    terminal.type_until(&compare, "as-init");
+}

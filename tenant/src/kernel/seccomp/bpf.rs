@@ -11,7 +11,7 @@ const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Is {
     Equal,
-    AtLeast,
+    NotBelow,
     Above,
 }
 
@@ -19,7 +19,7 @@ impl Is {
     fn code(self) -> u16 {
         let compare = match self {
             Self::Equal => libc::BPF_JEQ,
-            Self::AtLeast => libc::BPF_JGE,
+            Self::NotBelow => libc::BPF_JGE,
             Self::Above => libc::BPF_JGT,
         };
         (libc::BPF_JMP | compare | libc::BPF_K) as u16

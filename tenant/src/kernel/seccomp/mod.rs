@@ -65,7 +65,7 @@ fn unknown(arch: &Arch) -> Piece {
         None => refuse(Answer::NotImplemented),
         Some(private) => {
             let allowed =
-                Piece::branch(Is::AtLeast, *private.start(), allow(), refuse(Answer::NotImplemented));
+                Piece::branch(Is::NotBelow, *private.start(), allow(), refuse(Answer::NotImplemented));
             Piece::branch(Is::Above, *private.end(), refuse(Answer::NotImplemented), allowed)
         }
     };
@@ -79,7 +79,7 @@ fn search(calls: &[(u32, Piece)]) -> Piece {
         [(number, answer)] => Piece::branch(Is::Equal, *number, answer.clone(), allow()),
         _ => {
             let (lower, upper) = calls.split_at(calls.len() / 2);
-            Piece::branch(Is::AtLeast, upper[0].0, search(upper), search(lower))
+            Piece::branch(Is::NotBelow, upper[0].0, search(upper), search(lower))
         }
     }
 }
