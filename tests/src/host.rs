@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     os::unix::fs::PermissionsExt,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -51,7 +52,9 @@ impl Place {
 #[derive(Debug)]
 pub struct Host {
     place: Place,
-    root: TempDir,
+    /// Kept where something is still mounted below it: removing it would remove what is mounted, the images of all
+    /// tests among that.
+    root: Option<TempDir>,
     net: Elsewhere,
     hostd: Mutex<Option<Child>>,
     mounted: Vec<PathBuf>,
@@ -97,7 +100,7 @@ impl Host {
         // Tenants' ids must be able to pass through it, as they can through `/`.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("the mode of the root can be set");
-        Self { place, root, net: Elsewhere::new(), hostd: Mutex::new(None), mounted: Vec::new() }
+        Self { place, root: Some(root), net: Elsewhere::new(), hostd: Mutex::new(None), mounted: Vec::new() }
     }
 
     /// Binds the prepared image store into this root.
@@ -155,12 +158,12 @@ impl Host {
 
     /// The root directory.
     pub fn root(&self) -> &Path {
-        self.root.path()
+        self.root.as_ref().expect("it is there until this is dropped").path()
     }
 
     /// A path below the root.
     pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
-        self.root.path().join(relative)
+        self.root().join(relative)
     }
 
     /// A program in this host's network namespace.
@@ -333,10 +336,24 @@ impl Host {
         {
             faults.push("hostd did not end on SIGTERM".to_owned());
         }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    }
+
+    /// Takes the mounts away, and the root directory if nothing is mounted there any more.
+    fn remove(&mut self) -> Result<(), String> {
+        let mut faults = Vec::new();
         for path in self.mounted.drain(..).rev() {
             if let Err(error) = nix::mount::umount2(&path, MntFlags::MNT_DETACH) {
                 faults.push(format!("unmounting {}: {error}", path.display()));
             }
+        }
+        let root = self.root().to_string_lossy().into_owned();
+        let table = fs::read_to_string("/proc/self/mountinfo").map_err(|error| error.to_string())?;
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+        let left: Vec<&str> = points.filter(|point| point.starts_with(&root)).collect();
+        if !left.is_empty() {
+            faults.push(format!("{root} stays, because of what is mounted there: {}", left.join(", ")));
+            drop(self.root.take().map(TempDir::keep));
         }
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
@@ -364,14 +381,22 @@ fn names(list: &serde_json::Value) -> Vec<String> {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let cleared = self.clear();
+        // Whatever panics there: what is mounted is taken away, or the root directory stays.
+        let cleared = panic::catch_unwind(AssertUnwindSafe(|| self.clear()));
+        let cleared = cleared.unwrap_or_else(|_| Err("something panicked".to_owned()));
+        let log = self.hostd_log();
+        let cleared = match (cleared, self.remove()) {
+            (cleared, Ok(())) => cleared,
+            (Ok(()), removed) => removed,
+            (Err(one), Err(other)) => Err(format!("{one}\n{other}")),
+        };
         if thread::panicking() {
-            eprintln!("--- log of hostd ---\n{}", self.hostd_log());
+            eprintln!("--- log of hostd ---\n{log}");
             if let Err(faults) = cleared {
                 eprintln!("{faults}");
             }
         } else if let Err(faults) = cleared {
-            panic!("the host cannot be taken down:\n{faults}\n{}", self.hostd_log());
+            panic!("the host cannot be taken down:\n{faults}\n{log}");
         }
     }
 }

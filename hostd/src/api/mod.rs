@@ -80,9 +80,16 @@ type Answer<T> = Result<Json<T>, Failure>;
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(self)).into_response()
+        let message = Message(self.message.clone());
+        let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(message);
+        response
     }
 }
+
+/// The message of a failure, kept with its response for those that cannot read that any more.
+#[derive(Clone, Debug)]
+struct Message(String);
 
 /// A JSON body whose faults are told as a [`Failure`]; one that does not arrive in time is one of them.
 struct Body<T>(T);
@@ -148,13 +155,20 @@ async fn run_to_end(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
-    match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(error) => {
-            let reason = if error.is_panic() { "it panicked" } else { "hostd ends" };
-            Failure::new(Code::Failed, format!("the request was cut short: {reason}")).into_response()
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let response = next.run(request).await;
+        // There is nobody else to tell.
+        if let Err(response) = tell.send(response)
+            && let Some(Message(message)) = response.extensions().get()
+        {
+            log::warn!("{what}: {message}; whoever asked for it has hung up");
         }
-    }
+    });
+    told.await.unwrap_or_else(|_| {
+        Failure::new(Code::Failed, "the request was cut short: its task panicked, or hostd ends").into_response()
+    })
 }
 
 /// All routes over a host.
