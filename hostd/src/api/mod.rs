@@ -15,17 +15,19 @@ mod tenants;
 mod tests;
 pub mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, rejection},
     http::{StatusCode, request::Parts},
-    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
 use tenant::{TenantName, name::InvalidName};
+use tokio::sync::oneshot;
 use utoipa::OpenApi;
 
 use crate::{
@@ -146,32 +148,41 @@ pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
     text.parse().map_err(|error: InvalidName| Failure::of(Code::Invalid, &error).help(InvalidName::HELP))
 }
 
-/// Lets a request that changes something run to its end in a task of its own: whoever hangs up cuts nothing in half,
-/// and what the task holds (a tenant's turn, say) is held until the work is done. Requests that only look end with
-/// their connection.
+/// An answer that is being made.
+pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Answers a request. One that changes something runs to its end in a task of its own, from the moment it is here:
+/// whoever hangs up cuts nothing in half, and what the task holds (a tenant's turn, say) is held until the work is done.
+/// One that only looks ends with its connection.
 ///
-/// This is the way to every route: one that changes something and does not go by here cannot be registered.
-async fn run_to_end(request: Request, next: Next) -> Response {
-    if request.method().is_safe() {
-        return next.run(request).await;
+/// This is the one way to all routes: none can be registered that goes by another.
+pub fn answer(router: &Router, request: Request) -> Answering {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answering = TowerToHyperService::new(router.clone()).call(request);
+    let answering = async move { answering.await.unwrap_or_else(|never| match never {}) };
+    if method.is_safe() {
+        return Box::pin(answering);
     }
-    let what = format!("{} {}", request.method(), request.uri().path());
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (tell, told) = oneshot::channel();
+    // Now, not when the answer is first asked for: hyper does not come to that where the client has gone already.
     tokio::spawn(async move {
-        let response = next.run(request).await;
+        let response = answering.await;
         // There is nobody else to tell.
         if let Err(response) = tell.send(response)
             && let Some(Message(message)) = response.extensions().get()
         {
-            log::warn!("{what}: {message}; whoever asked for it has hung up");
+            log::warn!("{method} {path}: {message}; whoever asked for it has hung up");
         }
     });
-    told.await.unwrap_or_else(|_| {
-        Failure::new(Code::Failed, "the request was cut short: its task panicked, or hostd ends").into_response()
+    Box::pin(async move {
+        told.await.unwrap_or_else(|_| {
+            let text = "the request was cut short: its task panicked, or hostd ends";
+            Failure::new(Code::Failed, text).into_response()
+        })
     })
 }
 
-/// All routes over a host.
+/// All routes over a host; requests go to them by [`answer`].
 pub fn router(host: Arc<Host>) -> Router {
     Router::new()
         .merge(host::routes())
@@ -186,6 +197,5 @@ pub fn router(host: Arc<Host>) -> Router {
             Failure::new(Code::Invalid, "the resource does not have this method")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(run_to_end))
         .with_state(host)
 }
