@@ -318,7 +318,7 @@ fn a_damaged_record_breaks_its_tenant_and_nothing_else() {
     assert_eq!((&list[0]["name"], &list[0]["state"]), (&"alice".into(), &"broken".into()), "{list}");
     let table = host.ctl(&["list"]).ok();
     assert!(table.stdout.contains("broken") && table.stderr.contains("allocation.toml"), "{}", table.stderr);
-    for verb in [&["show"][..], &["start"], &["restart"], &["set", "ttys=1"], &["destroy", "--yes"]] {
+    for verb in [&["show"][..], &["restart"], &["set", "ttys=1"], &["destroy", "--yes"]] {
         let said = host.ctl(&[verb[0], "alice"]).args(&verb[1..]).output().refused(REFUSED);
         assert!(said.contains("is broken") && said.contains("doctor --repair"), "{verb:?}: {said}");
     }
@@ -349,6 +349,7 @@ fn a_damaged_record_breaks_its_tenant_and_nothing_else() {
     host.kill_hostd();
     fs::remove_file(&record).expect("it can be removed");
     host.start_hostd();
+    assert!(alice.ctl("start", &[]).output().refused(REFUSED).contains("is missing"));
     alice.ctl("destroy", &["--force", "--yes"]).ok();
     host.create("alice", &["--image", "busybox"]);
 }

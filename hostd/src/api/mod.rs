@@ -15,17 +15,19 @@ mod tenants;
 mod tests;
 pub mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, rejection},
     http::{StatusCode, request::Parts},
-    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
 use tenant::{TenantName, name::InvalidName};
+use tokio::sync::oneshot;
 use utoipa::OpenApi;
 
 use crate::{
@@ -80,9 +82,16 @@ type Answer<T> = Result<Json<T>, Failure>;
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(self)).into_response()
+        let message = Message(self.message.clone());
+        let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(message);
+        response
     }
 }
+
+/// The message of a failure, kept with its response for those that cannot read that any more.
+#[derive(Clone, Debug)]
+struct Message(String);
 
 /// A JSON body whose faults are told as a [`Failure`]; one that does not arrive in time is one of them.
 struct Body<T>(T);
@@ -139,25 +148,41 @@ pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
     text.parse().map_err(|error: InvalidName| Failure::of(Code::Invalid, &error).help(InvalidName::HELP))
 }
 
-/// Lets a request that changes something run to its end in a task of its own: whoever hangs up cuts nothing in half,
-/// and what the task holds (a tenant's turn, say) is held until the work is done. Requests that only look end with
-/// their connection.
+/// An answer that is being made.
+pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Answers a request. One that changes something runs to its end in a task of its own, from the moment it is here:
+/// whoever hangs up cuts nothing in half, and what the task holds (a tenant's turn, say) is held until the work is done.
+/// One that only looks ends with its connection.
 ///
-/// This is the way to every route: one that changes something and does not go by here cannot be registered.
-async fn run_to_end(request: Request, next: Next) -> Response {
-    if request.method().is_safe() {
-        return next.run(request).await;
+/// This is the one way to all routes: none can be registered that goes by another.
+pub fn answer(router: &Router, request: Request) -> Answering {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answering = TowerToHyperService::new(router.clone()).call(request);
+    let answering = async move { answering.await.unwrap_or_else(|never| match never {}) };
+    if method.is_safe() {
+        return Box::pin(answering);
     }
-    match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(error) => {
-            let reason = if error.is_panic() { "it panicked" } else { "hostd ends" };
-            Failure::new(Code::Failed, format!("the request was cut short: {reason}")).into_response()
+    let (tell, told) = oneshot::channel();
+    // Now, not when the answer is first asked for: hyper does not come to that where the client has gone already.
+    tokio::spawn(async move {
+        let response = answering.await;
+        // There is nobody else to tell.
+        if let Err(response) = tell.send(response)
+            && let Some(Message(message)) = response.extensions().get()
+        {
+            log::warn!("{method} {path}: {message}; whoever asked for it has hung up");
         }
-    }
+    });
+    Box::pin(async move {
+        told.await.unwrap_or_else(|_| {
+            let text = "the request was cut short: its task panicked, or hostd ends";
+            Failure::new(Code::Failed, text).into_response()
+        })
+    })
 }
 
-/// All routes over a host.
+/// All routes over a host; requests go to them by [`answer`].
 pub fn router(host: Arc<Host>) -> Router {
     Router::new()
         .merge(host::routes())
@@ -172,6 +197,5 @@ pub fn router(host: Arc<Host>) -> Router {
             Failure::new(Code::Invalid, "the resource does not have this method")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(run_to_end))
         .with_state(host)
 }

@@ -1,6 +1,7 @@
 //! The socket: who may connect, how long anybody may take, and how the service ends.
 
 use std::{
+    convert::Infallible,
     fs, io,
     os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
@@ -12,15 +13,15 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     middleware::{self, Next},
     response::Response,
 };
-use hyper::server::conn::http1;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tokio::{
@@ -165,11 +166,14 @@ pub async fn serve(
                     refusal
                 }
             };
-            let connection =
-                http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(
-                    TokioIo::new(Impatient::new(stream, STALL)),
-                    TowerToHyperService::new(service),
-                );
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let answering = super::answer(&service, request.map(Body::new));
+                async move { Ok::<_, Infallible>(answering.await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(Impatient::new(stream, STALL)), service);
             if let Err(error) = watcher.watch(connection).await {
                 log::debug!("a connection of uid {} ended: {error}", peer.uid);
             }
