@@ -377,6 +377,19 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_may_be_told_in_one_way_or_the_other_or_both() {
+        let attributes = |text: &[u8]| {
+            let mut extended = Extended::default();
+            extended.take_all(text).unwrap();
+            extended.attributes
+        };
+        let (star, own) = (&b"26 SCHILY.xattr.user.a=hi\n"[..], &b"31 LIBARCHIVE.xattr.user.a=aGk\n"[..]);
+        for text in [star.to_vec(), own.to_vec(), [star, own].concat(), [own, star].concat()] {
+            assert_eq!(attributes(&text), [("user.a".into(), b"hi".to_vec())]);
+        }
+    }
+
+    #[test]
     fn an_empty_value_takes_back_but_an_attribute_may_be_empty() {
         let mut extended = Extended::default();
         let text = b"9 path=x\n8 path=\n11 uid=100\n7 uid=\n24 SCHILY.xattr.user.e=\n";
