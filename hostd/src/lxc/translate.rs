@@ -96,8 +96,8 @@ pub(super) fn translate(lines: Vec<Line>, host: &Host<'_>) -> Translated {
     let names = present_names(&lines, &mut verdicts);
     // A mount may stand before the line that says where the root is.
     let last = |wanted: &str| {
-        let named = lines.iter().zip(&names).filter(|(_, name)| name.as_deref() == Some(wanted));
-        named.last().map(|(line, _)| line.value.as_str()).filter(|value| !value.is_empty())
+        let mut named = lines.iter().zip(&names).filter(|(_, name)| name.as_deref() == Some(wanted));
+        named.next_back().map(|(line, _)| line.value.as_str()).filter(|value| !value.is_empty())
     };
     let mut draft = Draft {
         fragment: Fragment::default(),
