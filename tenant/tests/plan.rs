@@ -150,3 +150,14 @@ fn paths_that_cannot_be_shown_are_named() {
     let error = common::plan_of("profile = \"app\"\npaths = [\"/usr\"]").unwrap_err();
     assert!(matches!(error, PlanError::NoProgram), "{error}");
 }
+
+#[test]
+fn an_image_without_an_init_boots_no_system_but_runs_a_program() {
+    let mut manifest = common::manifest();
+    manifest.boot.init.clear();
+    let plan = |own: &str| common::plan_with(own, &common::allocation(), &manifest, &common::facts());
+    let error = plan("profile = \"os\"").unwrap_err();
+    assert!(matches!(error, PlanError::NoInit(_)) && error.help().contains("--profile app"), "{error}");
+    plan("profile = \"os\"\ninit = [\"/bin/sh\"]").unwrap();
+    plan("profile = \"app\"\ninit = [\"/usr/x\"]\npaths = [\"/usr\"]").unwrap();
+}

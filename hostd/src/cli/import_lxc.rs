@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     io::Read as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -20,7 +21,7 @@ use super::{Client, Context, client, output};
 use crate::{
     api::types::{CreateRequest, Detail, Done},
     error::{Code, Failure, chain},
-    lxc::{self, Fate, Found, Import, ImportError, Row, Wanted},
+    lxc::{self, Fate, Found, Import, ImportError, Row, Source, Wanted},
 };
 
 /// Make a tenant from a configuration of LXC
@@ -134,6 +135,7 @@ pub(super) fn translate(
         profile: parsed(choice.profile)?,
         arch: &uname.machine().to_string_lossy(),
         look: &look,
+        probe: &probe,
         load: &|name| load(layout, name),
     };
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
@@ -161,6 +163,15 @@ fn look(path: &str) -> io::Result<Found> {
     let mut text = String::new();
     fs::File::open(path)?.take(lxc::MAX_FILE as u64 + 1).read_to_string(&mut text)?;
     Ok(Found::File(text))
+}
+
+/// What a mount is made from.
+fn probe(path: &str) -> io::Result<Source> {
+    let real = fs::canonicalize(path)?;
+    Ok(match fs::metadata(&real)?.is_dir() {
+        true => Source::Directory(real.to_string_lossy().into_owned()),
+        false => Source::Other,
+    })
 }
 
 /// A profile of this host, with the image of tenants that name none.
@@ -224,10 +235,14 @@ pub(super) async fn create(context: &Context, import: &Import) -> Result<Done, F
 
 fn no_image(import: &Import, image: &ImageRef) -> Failure {
     let help = match &import.rootfs {
-        Some(rootfs) => format!(
-            "on the container's host: rootfsctl import {rootfs} --name {}; or choose another with --image IMAGE",
-            image.image
-        ),
+        Some(rootfs) => {
+            let ranges: String = import.idmap.iter().map(|range| format!(" --idmap {range}")).collect();
+            format!(
+                "on the container's host: rootfsctl import {rootfs} --name {}{ranges}; or choose another with --image \
+                 IMAGE",
+                image.image
+            )
+        }
         None => format!(
             "make it: rootfsctl import DIRECTORY --name {}; or choose another with --image IMAGE",
             image.image
@@ -251,10 +266,13 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
         return Ok(());
     }
     let program = crate::units::image_program()?;
-    let words = ["import", rootfs, "--name", image.image.as_str()];
+    let mut words = vec!["import", rootfs, "--name", image.image.as_str()];
+    if is_shifted(rootfs) {
+        words.extend(import.idmap.iter().flat_map(|range| ["--idmap", range]));
+    }
     eprintln!("making the image: rootfsctl {}", words.join(" "));
     let command =
-        Command::new(&program).arg("--root").arg(layout.root()).args(words).stdout(io::stderr()).status();
+        Command::new(&program).arg("--root").arg(layout.root()).args(&words).stdout(io::stderr()).status();
     match command {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(Failure::new(
@@ -265,6 +283,12 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
         Err(error) => Err(Failure::new(Code::Failed, format!("cannot run {}: {error}", program.display()))
             .help(format!("make the image: rootfsctl {}", words.join(" ")))),
     }
+}
+
+/// Whether a root filesystem belongs to somebody else than root: `lxc.idmap` is about what is on disk only then, and
+/// not where the container's mount is idmapped.
+fn is_shifted(rootfs: &str) -> bool {
+    fs::metadata(rootfs).is_ok_and(|metadata| metadata.uid() != 0)
 }
 
 fn rootfs_image(rootfs: &str) -> Option<ImageRef> {

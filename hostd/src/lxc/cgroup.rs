@@ -193,7 +193,13 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
             }
             (true, false) if closed || !closes => {
                 merge(&mut list, rule);
-                Verdict::done("devices", format!("devices: \"{rule}\""))
+                match has_node(&rule) || !rule.read && !rule.write {
+                    true => Verdict::done("devices", format!("devices: \"{rule}\"")),
+                    false => Verdict::warning(format!(
+                        "devices: \"{rule}\", but {} is not in a tenant's /dev, and a tenant makes no nodes",
+                        node(&rule)
+                    )),
+                }
             }
             (true, false) => {
                 Verdict::note("everything is allowed at this point, and a later line begins anew")
@@ -231,6 +237,30 @@ const STANDARD: [&str; 9] = [
     "c 5:2 rwm",
     "c 136:* rw",
 ];
+
+/// Whether a tenant's /dev has a node that a rule is about.
+fn has_node(rule: &DeviceRule) -> bool {
+    let standard = STANDARD.iter().filter_map(|text| text.parse::<DeviceRule>().ok());
+    let meets = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+    // Of virtual consoles it has its own, which are ptys.
+    rule.class == DeviceClass::Char && rule.major == Some(4) || { standard }.any(|other| {
+        other.class == rule.class && meets(other.major, rule.major) && meets(other.minor, rule.minor)
+    })
+}
+
+/// What a device is called.
+fn node(rule: &DeviceRule) -> &'static str {
+    match (rule.class, rule.major, rule.minor) {
+        (DeviceClass::Char, Some(10), Some(200)) => "/dev/net/tun",
+        (DeviceClass::Char, Some(10), Some(229)) => "/dev/fuse",
+        (DeviceClass::Char, Some(10), Some(228)) => "/dev/hpet",
+        (DeviceClass::Char, Some(10), Some(232)) => "/dev/kvm",
+        (DeviceClass::Char, Some(226), _) => "/dev/dri",
+        (DeviceClass::Block, Some(7), _) => "/dev/loop",
+        (DeviceClass::Block, ..) => "a disk",
+        _ => "such a device",
+    }
+}
 
 fn is_all(value: &str) -> bool {
     value.parse::<DeviceRule>().is_ok_and(|rule| rule.class == DeviceClass::All)

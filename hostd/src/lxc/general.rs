@@ -15,16 +15,16 @@ pub(super) fn hostname(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 
 pub(super) fn arch(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     let same = match pair.value {
-        "x86_64" | "amd64" | "linux64" => draft.arch == "x86_64",
-        "aarch64" | "arm64" => draft.arch == "aarch64",
-        other => other == draft.arch,
+        "x86_64" | "amd64" | "linux64" => draft.host.arch == "x86_64",
+        "aarch64" | "arm64" => draft.host.arch == "aarch64",
+        other => other == draft.host.arch,
     };
     if same {
         return Verdict::note("it is this machine's");
     }
     Verdict::warning(format!(
         "this machine is {}; programs for {:?} run if the kernel can, but uname(2) says the truth",
-        draft.arch, pair.value
+        draft.host.arch, pair.value
     ))
 }
 

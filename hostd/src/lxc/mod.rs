@@ -8,6 +8,7 @@
 //! is in the report exactly once, translated or with the reason why it is not.
 
 mod cgroup;
+mod foreign;
 mod general;
 mod keys;
 mod mounts;
@@ -25,9 +26,10 @@ use tenant::{
     name::InvalidName,
 };
 
+pub use foreign::Foreign;
 pub use keys::{KEYS, Key};
 pub use mounts::image_name;
-pub use parse::{Content, Found, Line, Look, MAX_FILE, ParseError, parse};
+pub use parse::{Content, Found, Line, Look, MAX_FILE, ParseError, Probe, Source, parse};
 pub use report::{Fate, Row};
 
 /// Looks up a profile of the host and what it says.
@@ -45,6 +47,8 @@ pub struct Wanted<'a> {
     pub arch: &'a str,
     /// Looks at what the configuration names.
     pub look: Look<'a>,
+    /// Looks at what its mounts are made from.
+    pub probe: Probe<'a>,
     /// What a profile says; none means the host's default. The image of a tenant that has none is in it.
     pub load: Load<'a>,
 }
@@ -58,6 +62,8 @@ pub struct Import {
     pub fragment: Fragment,
     /// The root filesystem of the container, where that is a directory: what its image is made from.
     pub rootfs: Option<String>,
+    /// Which of its owners are which inside, `u:0:100000:65536`: as lxc.idmap has it.
+    pub idmap: Vec<String>,
     /// What became of every line.
     pub rows: Vec<Row>,
 }
@@ -68,6 +74,9 @@ pub enum ImportError {
     /// It is not read.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// It is no configuration of LXC.
+    #[error("it {0}")]
+    Foreign(Foreign),
     /// Nothing in it makes a name.
     #[error("neither lxc.uts.name nor the path of {file:?} makes a name for the tenant")]
     NoName {
@@ -90,6 +99,7 @@ impl ImportError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Parse(error) => error.help(),
+            Self::Foreign(whose) => whose.help(),
             Self::NoName { .. } => "give it one with --name NAME",
             Self::Profile(_) => "name another with --profile",
             Self::Config(_) => "name another profile or image with --profile and --image",
@@ -119,8 +129,12 @@ impl Import {
 /// # Errors
 /// See [`ImportError`].
 pub fn import(file: &str, text: &str, wanted: Wanted<'_>) -> Result<Import, ImportError> {
+    if let Some(whose) = Foreign::recognize(text) {
+        return Err(ImportError::Foreign(whose));
+    }
     let lines = parse(file, text, wanted.look)?;
-    let mut translated = translate::translate(lines, wanted.arch, wanted.look);
+    let host = translate::Host { file, arch: wanted.arch, look: wanted.look, probe: wanted.probe };
+    let mut translated = translate::translate(lines, &host);
     let mut remarks = remarks(&translated);
     if let Some(image) = wanted.image {
         translated.fragment.image = Some(image);
@@ -135,7 +149,7 @@ pub fn import(file: &str, text: &str, wanted: Wanted<'_>) -> Result<Import, Impo
     let (profile_name, profile) =
         (wanted.load)(translated.fragment.profile.as_ref()).map_err(ImportError::Profile)?;
     translate::validate(&mut translated, &name, &profile_name, &profile)?;
-    let translate::Translated { fragment, rootfs, entries, .. } = translated;
+    let translate::Translated { fragment, rootfs, idmap, entries, .. } = translated;
     let mut rows = translate::rows(entries);
     let remark = |text| Row {
         file: file.to_owned(),
@@ -146,7 +160,7 @@ pub fn import(file: &str, text: &str, wanted: Wanted<'_>) -> Result<Import, Impo
         text,
     };
     rows.extend(remarks.drain(..).map(remark));
-    Ok(Import { name, fragment, rootfs, rows })
+    Ok(Import { name, fragment, rootfs, idmap, rows })
 }
 
 /// What the file leaves to a default that LXC has otherwise.
@@ -174,15 +188,13 @@ fn derive_name(file: &str, hostname: Option<&str>) -> Result<TenantName, ImportE
         _ => path.file_stem(),
     };
     let of_path = of_path.map(|name| name.to_string_lossy().into_owned());
-    let candidates = hostname.map(str::to_owned).into_iter().chain(of_path);
-    let mut last = sanitize("").parse::<TenantName>();
-    for candidate in candidates {
-        last = sanitize(&candidate).parse();
-        if last.is_ok() {
-            break;
-        }
+    let candidates: Vec<String> = hostname.map(str::to_owned).into_iter().chain(of_path).collect();
+    if let Some(name) = candidates.iter().find_map(|candidate| sanitize(candidate).parse().ok()) {
+        return Ok(name);
     }
-    last.map_err(|source| ImportError::NoName { file: file.to_owned(), source })
+    // Why not is told of the name as it stands there: nothing is left of `101` that could be looked at.
+    let text = candidates.first().map_or(file, String::as_str);
+    text.parse().map_err(|source| ImportError::NoName { file: file.to_owned(), source })
 }
 
 fn sanitize(text: &str) -> String {

@@ -26,6 +26,18 @@ pub enum Found {
 /// Looks at a path on behalf of `lxc.include` and `lxc.mount.fstab`.
 pub type Look<'a> = &'a dyn Fn(&str) -> io::Result<Found>;
 
+/// What a mount is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory, and its path without links.
+    Directory(String),
+    /// A file, device or anything else.
+    Other,
+}
+
+/// Looks at the source of a mount.
+pub type Probe<'a> = &'a dyn Fn(&str) -> io::Result<Source>;
+
 /// What a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {

@@ -1,5 +1,7 @@
 //! Capabilities, filters, labels, kernel parameters.
 
+use rootfs_tools::import::IdRange;
+
 use super::{
     report::Verdict,
     translate::{Draft, Pair},
@@ -91,6 +93,21 @@ pub(super) fn capabilities(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(us
         draft.fragment.drop_capabilities = Some(dropped);
     }
     found
+}
+
+/// A range of ids: it is on disk that the container's owners are shifted.
+pub(super) fn idmap(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
+    let range = pair.value.split_ascii_whitespace().collect::<Vec<_>>().join(":");
+    match range.parse::<IdRange>() {
+        Ok(_) => {
+            draft.idmap.push(range);
+            Verdict::note(
+                "every tenant has 65536 ids of its own, which the host chooses; owners in the root filesystem are mapped \
+                 back when the image is made from it",
+            )
+        }
+        Err(error) => Verdict::warning(format!("{error}; a tenant has 65536 ids")),
+    }
 }
 
 pub(super) fn sysctl(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {

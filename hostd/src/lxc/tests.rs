@@ -11,6 +11,10 @@ fn nothing(_: &str) -> io::Result<Found> {
     Err(io::ErrorKind::NotFound.into())
 }
 
+fn absent(_: &str) -> io::Result<Source> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
 fn load(name: Option<&ProfileName>) -> Result<(ProfileName, Fragment), String> {
     let name = name.cloned().unwrap_or_else(|| "shared-os".parse().unwrap());
     let kind =
@@ -21,7 +25,7 @@ fn load(name: Option<&ProfileName>) -> Result<(ProfileName, Fragment), String> {
 
 fn wanted<'a>(name: Option<&str>, look: Look<'a>) -> Wanted<'a> {
     let name = name.map(|name| name.parse().unwrap());
-    Wanted { name, image: None, profile: None, arch: "x86_64", look, load: &load }
+    Wanted { name, image: None, profile: None, arch: "x86_64", look, probe: &absent, load: &load }
 }
 
 fn translated(text: &str) -> Import {
@@ -186,6 +190,14 @@ fn each_key_is_translated_or_says_why_not() {
         ("lxc.mount.entry = /sys/kernel/debug sys/kernel/debug none bind,optional 0 0", Note, "own"),
         ("lxc.mount.entry = /dev/sda1 mnt ext4 rw", Warning, "bind the directory"),
         ("lxc.mount.entry = /srv ../x none bind", Warning, "not a path"),
+        ("lxc.mount.entry = /srv/a a none bind,optional", Note, "does not exist"),
+        ("lxc.mount.entry = /dev/dri dev/dri none bind,optional,create=dir", Note, "does not exist"),
+        ("lxc.mount.entry = /etc/resolv.conf etc/resolv.conf none bind,ro", Warning, "`dns`"),
+        ("lxc.mount.entry = /srv srv none rw 0 0", Warning, "neither bind nor rbind"),
+        ("lxc.mount.entry = /srv srv none bind,noexec 0 0", Warning, "noexec is not kept"),
+        ("lxc.mount.entry = none tmp tmpfs size=10% 0 0", Warning, "size=10%"),
+        ("lxc.mount.entry = none tmp tmpfs defaults 0 0", Warning, "half of the memory"),
+        ("lxc.mount.entry = none tmp tmpfs size=32m 0 0", Translated, "tmpfs = \"32M\""),
         ("lxc.mount = /etc/fstab.web", Warning, "cannot be read"),
         ("lxc.mount.auto = cgroup-full:rw", Warning, "never writes"),
         ("lxc.network.link = br0", Warning, "before any lxc.network.type"),
@@ -198,7 +210,11 @@ fn each_key_is_translated_or_says_why_not() {
         ("lxc.cgroup.devices.allow = a", Warning, "every device"),
         ("lxc.cgroup.devices.allow = x", Warning, "not a rule"),
         ("lxc.cgroup.devices.deny = b 8:0 rwm", Note, "only what"),
-        ("lxc.cgroup.devices.allow = c 10:200 rwm", Translated, "c 10:200 rwm"),
+        ("lxc.cgroup.devices.allow = c 10:200 rwm", Warning, "/dev/net/tun is not in a tenant's /dev"),
+        ("lxc.cgroup.devices.allow = c 10:229 rw", Warning, "/dev/fuse"),
+        ("lxc.cgroup.devices.allow = c *:* m", Translated, "c *:* m"),
+        ("lxc.cgroup.devices.allow = c 4:1 rwm", Translated, "c 4:1 rwm"),
+        ("lxc.cgroup.devices.allow = c 1:3 rwm", Translated, "c 1:3 rwm"),
         ("lxc.cgroup.memory.limit_in_bytes = 1M", Warning, "outside 4M"),
         ("lxc.cgroup.memory.limit_in_bytes = -1", Note, "no limit"),
         ("lxc.cgroup.cpu.cfs_quota_us = 50000", Translated, "50%"),
@@ -223,8 +239,9 @@ fn each_key_is_translated_or_says_why_not() {
         ("lxc.include = /usr/share/lxc/config/common.conf", Warning, "not imported"),
         ("lxc.utsnam = x", Warning, "did you mean lxc.utsname?"),
         ("lxc.nonsense = x", Warning, "no such key"),
-        ("lxc.tty", Warning, "no `=`"),
-        ("tty = 6", Note, "passes over"),
+        ("lxc.id_map = u 0 100000 70000", Warning, "65535"),
+        ("lxc.tty\nlxc.tty.max = 1", Warning, "no `=`"),
+        ("tty = 6\nlxc.tty.max = 1", Note, "passes over"),
         ("lxc.cap.drop =", Note, "nothing to clear"),
     ] {
         let row = row(text);
@@ -304,6 +321,80 @@ fn mounts_that_begin_with_the_root_are_inside_it() {
     assert_eq!(import.rows[2].fate, Fate::Note);
 }
 
+/// The line that names the root may come last, and LXC takes other names for it, too.
+#[test]
+fn a_target_below_any_name_of_the_root_is_inside_it() {
+    for (rootfs, target) in [
+        ("lxc.rootfs.path = /r/rootfs", "/r/rootfs/srv"),
+        ("lxc.rootfs.path = dir:/r//rootfs/", "/r/rootfs//srv/"),
+        ("lxc.rootfs.path = overlay:/lower:/upper", "/upper/srv"),
+        ("lxc.rootfs.path = lvm:/dev/vg/web", "/var/lib/lxc/web/rootfs/srv"),
+        ("lxc.rootfs.path = /r\nlxc.rootfs.mount = /run/web", "/run/web/srv"),
+        ("lxc.rootfs.path = /r", "/usr/lib/x86_64-linux-gnu/lxc/srv"),
+        ("lxc.rootfs.path = /r", "srv"),
+    ] {
+        let import = translated(&format!("lxc.mount.entry = /data {target} none bind 0 0\n{rootfs}\n"));
+        let dirs: Vec<_> = import.fragment.dirs.keys().map(ToString::to_string).collect();
+        assert_eq!(dirs, ["/srv"], "{rootfs} {target}: {:#?}", import.rows);
+    }
+}
+
+#[test]
+fn what_a_mount_is_made_from_is_looked_at() {
+    let probe = |path: &str| match path {
+        "/data" | "/mnt/real" => Ok(Source::Directory(path.to_owned())),
+        "/link" => Ok(Source::Directory("/mnt/real".to_owned())),
+        "/etc/ssl/cert.pem" | "/dev/dri" => Ok(Source::Other),
+        _ => absent(path),
+    };
+    let of = |line: &str| {
+        let text = format!("lxc.mount.entry = {line} 0 0\n");
+        let wanted = Wanted { probe: &probe, ..wanted(Some("web"), &nothing) };
+        let import = import("web.conf", &text, wanted).unwrap();
+        let bind = import.fragment.dirs.values().next().map(|policy| format!("{policy:?}"));
+        (import.rows[0].fate, bind.unwrap_or_default(), import.rows[0].text.clone())
+    };
+    let (fate, bind, _) = of("/data data none bind,optional");
+    assert!(fate == Fate::Translated && bind.contains("/data"), "{bind}");
+    // A bind follows no links: what they lead to is bound.
+    let (fate, bind, text) = of("/link data none bind");
+    assert!(
+        fate == Fate::Translated && bind.contains("/mnt/real") && text.contains("/link"),
+        "{bind}: {text}"
+    );
+    let (fate, bind, text) = of("/etc/ssl/cert.pem etc/ssl/cert.pem none bind,ro");
+    assert!(fate == Fate::Warning && bind.is_empty() && text.contains("no directory"), "{text}");
+    let (fate, bind, text) = of("/dev/dri dev/dri none bind,optional,create=dir");
+    assert!(fate == Fate::Warning && bind.is_empty() && text.contains("/dev/dri"), "{text}");
+    let (fate, bind, text) = of("/absent data none bind");
+    assert!(fate == Fate::Translated && bind.contains("/absent") && text.contains("must exist"), "{text}");
+    let (fate, bind, _) = of("/absent data none bind,optional");
+    assert!(fate == Fate::Note && bind.is_empty(), "{bind}");
+}
+
+#[test]
+fn configurations_of_others_are_refused_whole() {
+    let proxmox = "arch: amd64\ncores: 2\nhostname: web\nlxc.mount.entry: /srv srv none bind\n";
+    for name in [None, Some("web")] {
+        let error = import("/etc/pve/lxc/101.conf", proxmox, wanted(name, &nothing)).unwrap_err();
+        assert!(
+            error.to_string().contains("Proxmox") && error.help().contains("/var/lib/lxc/ID/config"),
+            "{error}"
+        );
+    }
+    let lxd = "architecture: x86_64\nconfig: {}\ndevices: {}\n";
+    let error = import("web.yaml", lxd, wanted(None, &nothing)).unwrap_err();
+    assert!(error.to_string().contains("LXD"), "{error}");
+}
+
+#[test]
+fn ranges_of_ids_are_for_making_the_image() {
+    let import =
+        translated("lxc.idmap = u 0 100000 65536\nlxc.idmap = g  0  200000  65536\nlxc.idmap = x 1 2 3\n");
+    assert_eq!(import.idmap, ["u:0:100000:65536", "g:0:200000:65536"]);
+    assert_eq!(warnings(&import), ["lxc.idmap"]);
+}
+
 #[test]
 fn a_swap_limit_is_the_difference() {
     let text = "lxc.cgroup.memory.memsw.limit_in_bytes = 3G\nlxc.cgroup.memory.limit_in_bytes = 2G\n";
@@ -319,6 +410,10 @@ fn a_name_is_made_from_the_host_name_or_the_path() {
     assert_eq!(name("lxc-veth.conf", "").unwrap(), "lxc-veth");
     let error = name("123", "lxc.utsname = 4").unwrap_err();
     assert!(error.help().contains("--name"), "{error}");
+    // Told of what stands there, not of what is left of it.
+    let error = name("/etc/pve/lxc/101.conf", "").unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("\"101\" is not a tenant name"), "{source}");
     let given = import("x", "lxc.utsname = beta", wanted(Some("other"), &nothing)).unwrap();
     assert_eq!((given.name.as_str(), given.fragment.hostname.as_deref()), ("other", Some("beta")));
 }
@@ -356,7 +451,8 @@ proptest! {
 
     #[test]
     fn every_line_is_in_the_report_once_and_the_file_is_valid(lines in prop::collection::vec(line(), 0..30)) {
-        let text = lines.join("\n");
+        // Without any key of LXC it is somebody else's.
+        let text = format!("lxc.tty.max = 1\n{}", lines.join("\n"));
         let import = import("x.conf", &text, wanted(Some("x"), &nothing)).unwrap();
         let told: Vec<usize> = import.rows.iter().map(|row| row.line).filter(|line| *line > 0).collect();
         let meant: Vec<usize> = (1..)

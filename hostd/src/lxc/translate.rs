@@ -11,10 +11,10 @@ use tenant::{
 use super::{
     cgroup,
     keys::{self, Renamer},
-    network,
-    parse::{Content, Line, Look},
+    mounts, network,
+    parse::{Content, Line, Look, Probe},
     render,
-    report::{Fate, Row, Verdict},
+    report::{Row, Verdict},
     security,
 };
 
@@ -50,16 +50,31 @@ pub(super) struct Pair<'a> {
     pub(super) value: &'a str,
 }
 
+/// Where a configuration stands.
+#[derive(Clone, Copy)]
+pub(super) struct Host<'a> {
+    /// The path of the configuration.
+    pub(super) file: &'a str,
+    /// This machine, as `uname -m` prints it.
+    pub(super) arch: &'a str,
+    pub(super) look: Look<'a>,
+    pub(super) probe: Probe<'a>,
+}
+
 /// A tenant's file in the making.
 pub(super) struct Draft<'a> {
     pub(super) fragment: Fragment,
     /// The root filesystem of the container, a directory of the host.
     pub(super) rootfs: Option<String>,
+    /// Whether the configuration has a root filesystem at all.
+    pub(super) has_rootfs: bool,
+    /// What absolute targets of mounts may begin with.
+    pub(super) roots: Vec<String>,
+    /// Ranges of lxc.idmap, `u:0:100000:65536`.
+    pub(super) idmap: Vec<String>,
     /// The memory limit of cgroup v1, bytes.
     pub(super) memory_limit: Option<u64>,
-    /// This machine, as `uname -m` prints it.
-    pub(super) arch: &'a str,
-    pub(super) look: Look<'a>,
+    pub(super) host: Host<'a>,
     /// Lines of other files, behind the line that named them.
     pub(super) extra: Vec<(usize, Line, Verdict)>,
     /// Values that stood under `lxc.uts.name`, valid or not.
@@ -70,23 +85,31 @@ pub(super) struct Draft<'a> {
 pub(super) struct Translated {
     pub(super) fragment: Fragment,
     pub(super) rootfs: Option<String>,
+    pub(super) idmap: Vec<String>,
     pub(super) hostname: Option<String>,
     pub(super) entries: Vec<(Line, Verdict)>,
 }
 
 /// Translates every line.
-pub(super) fn translate(lines: Vec<Line>, arch: &str, look: Look<'_>) -> Translated {
+pub(super) fn translate(lines: Vec<Line>, host: &Host<'_>) -> Translated {
+    let mut verdicts: Vec<Option<Verdict>> = lines.iter().map(|_| None).collect();
+    let names = present_names(&lines, &mut verdicts);
+    // A mount may stand before the line that says where the root is.
+    let last = |wanted: &str| {
+        let mut named = lines.iter().zip(&names).filter(|(_, name)| name.as_deref() == Some(wanted));
+        named.next_back().map(|(line, _)| line.value.as_str()).filter(|value| !value.is_empty())
+    };
     let mut draft = Draft {
         fragment: Fragment::default(),
         rootfs: None,
+        has_rootfs: last("lxc.rootfs.path").is_some(),
+        roots: mounts::roots(host.file, last("lxc.rootfs.path"), last("lxc.rootfs.mount")),
+        idmap: Vec::new(),
         memory_limit: None,
-        arch,
-        look,
+        host: *host,
         extra: Vec::new(),
         hostname: None,
     };
-    let mut verdicts: Vec<Option<Verdict>> = lines.iter().map(|_| None).collect();
-    let names = present_names(&lines, &mut verdicts);
     clear(&lines, &names, &mut verdicts);
     let mut groups = Groups::default();
     for (at, line) in lines.iter().enumerate() {
@@ -117,8 +140,8 @@ pub(super) fn translate(lines: Vec<Line>, arch: &str, look: Look<'_>) -> Transla
             entries.push((line, verdict));
         }
     }
-    let Draft { fragment, rootfs, hostname, .. } = draft;
-    Translated { fragment, rootfs, hostname, entries }
+    let Draft { fragment, rootfs, idmap, hostname, .. } = draft;
+    Translated { fragment, rootfs, idmap, hostname, entries }
 }
 
 /// The present name of each pair's key; what has none gets its verdict.
@@ -266,7 +289,7 @@ pub(super) fn validate(
         let top = part.split(['.', '[']).next().unwrap_or(&part).to_owned();
         for (_, verdict) in &mut translated.entries {
             // A list that loses an element keeps the numbers of the others.
-            if verdict.fate == Fate::Translated && (verdict.key == part || verdict.key == top) {
+            if !verdict.key.is_empty() && (verdict.key == part || verdict.key == top) {
                 *verdict = Verdict::warning(format!("a tenant cannot have it: {}", error.reason));
             }
         }

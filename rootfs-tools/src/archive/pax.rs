@@ -69,25 +69,26 @@ const MEANINGLESS: &[&str] = &[
 /// Keys that a global header may have: what it says of all files does no harm.
 const GLOBAL: &[&str] = &["mtime", "uid", "gid", "uname", "gname"];
 
+/// Key and value of a record.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The records of an extended header.
-pub(super) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), Reason>> {
+pub(super) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, Reason>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
         }
         let record = record(bytes);
         bytes = match &record {
-            Ok((_, _, rest)) => rest,
+            Ok((_, rest)) => rest,
             Err(_) => &[],
         };
-        Some(record.map(|(key, value, _)| (key, value)))
+        Some(record.map(|(pair, _)| pair))
     })
 }
 
-type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
-
-/// Key and value of the first record, and what follows it.
-fn record(bytes: &[u8]) -> Result<Record<'_>, Reason> {
+/// The first record, and what follows it.
+fn record(bytes: &[u8]) -> Result<(Pair<'_>, &[u8]), Reason> {
     let bad = || Reason::Extended("a record is not as long as it says");
     let blank = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or_else(bad)?;
     let length = decimal(&bytes[..blank]).and_then(|length| usize::try_from(length).ok()).ok_or_else(bad)?;
@@ -95,7 +96,7 @@ fn record(bytes: &[u8]) -> Result<Record<'_>, Reason> {
     let body = record.get(blank + 1..).and_then(|body| body.strip_suffix(b"\n")).ok_or_else(bad)?;
     let equals = body.iter().position(|byte| *byte == b'=');
     let equals = equals.filter(|at| *at > 0).ok_or(Reason::Extended("a record has no key"))?;
-    Ok((&body[..equals], &body[equals + 1..], rest))
+    Ok(((&body[..equals], &body[equals + 1..]), rest))
 }
 
 /// Digits as a number.
@@ -164,12 +165,12 @@ impl Extended {
         let bytes = || Some(value.to_owned()).filter(|value| !value.is_empty());
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             // GNU tar writes `=` in a name as %3D, and % as %25; libarchive leaves them.
-            self.attribute(unescaped(name, &[b'%', b'=']), value.to_owned());
+            self.attribute(unescaped(name, b"%="), value.to_owned());
             return Ok(());
         }
         if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
             let value = base64(value).ok_or(Reason::Extended("an attribute is not base64"))?;
-            self.attribute(unescaped(name, &[]), value);
+            self.attribute(unescaped(name, b""), value);
             return Ok(());
         }
         match key {
@@ -312,7 +313,7 @@ pub(super) fn long_name(data: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn all(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Reason> {
+    fn all(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Reason> {
         records(bytes).collect()
     }
 
@@ -372,8 +373,21 @@ mod tests {
         assert_eq!(base64(b"AA+/").unwrap(), [0, 0x0f, 0xbf]);
         assert_eq!(base64(b"").unwrap(), b"");
         assert!(base64(b"a").is_none() && base64(b"a b=").is_none());
-        assert_eq!(unescaped(b"user.a%3Db%25%41", &[b'%', b'=']), "user.a=b%%41");
-        assert_eq!(unescaped(b"user.a%3db%2", &[]), "user.a=b%2");
+        assert_eq!(unescaped(b"user.a%3Db%25%41", b"%="), "user.a=b%%41");
+        assert_eq!(unescaped(b"user.a%3db%2", b""), "user.a=b%2");
+    }
+
+    #[test]
+    fn an_attribute_may_be_told_in_one_way_or_the_other_or_both() {
+        let attributes = |text: &[u8]| {
+            let mut extended = Extended::default();
+            extended.take_all(text).unwrap();
+            extended.attributes
+        };
+        let (star, own) = (&b"26 SCHILY.xattr.user.a=hi\n"[..], &b"31 LIBARCHIVE.xattr.user.a=aGk\n"[..]);
+        for text in [star.to_vec(), own.to_vec(), [star, own].concat(), [own, star].concat()] {
+            assert_eq!(attributes(&text), [("user.a".into(), b"hi".to_vec())]);
+        }
     }
 
     #[test]

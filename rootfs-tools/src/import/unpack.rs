@@ -45,7 +45,7 @@ pub fn unpack(reader: impl Read, tree: &Path, options: &Options) -> Result<Repor
     while let Some(member) = archive.next_member()? {
         unpacker.entry(&mut archive, member).map_err(|fault| archive.error(fault))?;
     }
-    Ok(unpacker.finish()?)
+    unpacker.finish()
 }
 
 /// A file by its directory and its name in it.

@@ -151,6 +151,9 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     }
     let ready = tenant.ready.unwrap_or(if is_app { Ready::Exec } else { boot.ready });
     let argv = tenant.init.clone().unwrap_or_else(|| boot.init.clone());
+    if argv.is_empty() {
+        return Err(PlanError::NoInit(manifest.image.to_string()));
+    }
     if !argv.first().is_some_and(|program| program.starts_with('/')) {
         return Err(PlanError::Manifest("it has no absolute path to an init".to_owned()));
     }

@@ -144,6 +144,9 @@ pub enum PlanError {
     /// A tenant that runs one program does not say which.
     #[error("a tenant of this kind runs one program, and its key `init` does not say which")]
     NoProgram,
+    /// A tenant that boots a system has an image without one.
+    #[error("the image {0:?} has no init, and a tenant of this kind boots one")]
+    NoInit(String),
     /// The manifest names a signal that does not exist.
     #[error("the image's manifest is unusable: {0}")]
     Manifest(String),
@@ -165,6 +168,10 @@ impl PlanError {
             Self::Filter { .. } => "remove the key, or change its [[nic]] tables: tenantctl edit NAME",
             Self::Path { .. } => "correct its paths: tenantctl edit NAME",
             Self::NoProgram => "name it and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'",
+            Self::NoInit(_) => {
+                "run a program of it, tenantctl create NAME --profile app --set 'init=[\"/bin/program\"]'; or choose another image: \
+                 rootfsctl list"
+            }
             Self::Manifest(_) => "build the image again: rootfsctl build",
         }
     }

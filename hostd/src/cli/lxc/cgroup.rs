@@ -158,8 +158,10 @@ fn translated(file: &str, value: &str) -> Result<Vec<String>> {
             Ok((name, profile.map_err(|error| error.to_string())?))
         };
         let look = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        let probe = |_: &str| Err(std::io::ErrorKind::NotFound.into());
         let name = "any".parse().ok();
-        let wanted = Wanted { name, image: None, profile: None, arch: "", look: &look, load: &load };
+        let wanted =
+            Wanted { name, image: None, profile: None, arch: "", look: &look, probe: &probe, load: &load };
         let import = lxc::import("lxc-cgroup", &text, wanted)
             .map_err(|error| Failure::of(Code::Invalid, &error).help("write the value as in an lxc.conf"))?;
         match import.rows.first() {

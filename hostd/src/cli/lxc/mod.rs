@@ -3,7 +3,9 @@
 //! Each takes the flags that scripts use, prints what LXC prints and ends with LXC's exit code. A flag that
 //! means nothing here is an error that says what to use instead; nothing is passed over in silence.
 
+mod absent;
 mod attach;
+mod autostart;
 mod cgroup;
 mod checkconfig;
 mod console;
@@ -197,8 +199,8 @@ fn not_running(name: &TenantName) -> Failure {
 /// Declares the commands once.
 macro_rules! applets {
     ($($name:literal => $applet:ty),* $(,)?) => {
-        /// Names of all commands.
-        pub(super) const NAMES: &[&str] = &[$($name),*];
+        /// Names of all commands that are provided.
+        const NAMES: &[&str] = &[$($name),*];
 
         /// Runs the command of this name; none if it is none of them.
         fn dispatch(name: &str, arguments: Vec<OsString>) -> Option<ExitCode> {
@@ -218,6 +220,7 @@ macro_rules! applets {
 
 applets! {
     "lxc-attach" => attach::Attach,
+    "lxc-autostart" => autostart::Autostart,
     "lxc-cgroup" => cgroup::Cgroup,
     "lxc-checkconfig" => checkconfig::CheckConfig,
     "lxc-console" => console::Console,
@@ -233,10 +236,18 @@ applets! {
     "lxc-wait" => wait::Wait,
 }
 
+/// Names of all commands, those that are refused too.
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().copied().chain(absent::ABSENT.iter().map(|absent| absent.name))
+}
+
 /// Runs as a command of LXC if this program was called by the name of one.
 pub(super) fn called(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let program = arguments.next()?;
     let name = Path::new(&program).file_name().and_then(OsStr::to_str)?.to_owned();
+    if let Some(refused) = absent::refuse(&name) {
+        return Some(refused);
+    }
     NAMES.contains(&name.as_str()).then_some(())?;
     dispatch(&name, std::iter::once(program).chain(arguments).collect())
 }

@@ -56,6 +56,9 @@ fn the_lines_that_scripts_use_are_understood() {
         "lxc-freeze -n foo",
         "lxc-unfreeze foo -l DEBUG -o /dev/null",
         "lxc-checkconfig",
+        "lxc-autostart",
+        "lxc-autostart -a -s -t 30",
+        "lxc-autostart -A -L",
     ] {
         let words = crate::cli::lxc::tests::words(line);
         let (command, _) =
@@ -86,6 +89,46 @@ fn another_name_is_no_command_of_lxc() {
     assert!(called(["/x/lxc-nonsense"].into_iter().map(OsString::from)).is_none());
 }
 
+/// Programs that Debian's package `lxc` brings and that are about containers: a script that finds our directory first
+/// must not reach LXC's own. Not among them are `lxc-unshare`, `lxc-usernsexec` and `lxc-update-config`, which know no
+/// containers and do here what they do anywhere.
+#[test]
+fn no_command_of_lxc_is_passed_over() {
+    let known = [
+        "attach",
+        "autostart",
+        "cgroup",
+        "checkconfig",
+        "checkpoint",
+        "config",
+        "console",
+        "copy",
+        "create",
+        "destroy",
+        "device",
+        "execute",
+        "freeze",
+        "info",
+        "ls",
+        "monitor",
+        "snapshot",
+        "start",
+        "stop",
+        "top",
+        "unfreeze",
+        "unpriv-attach",
+        "unpriv-start",
+        "wait",
+    ];
+    let mut ours: Vec<&str> = names().collect();
+    ours.sort_unstable();
+    assert_eq!(ours, known.map(|name| format!("lxc-{name}")));
+    for absent in absent::ABSENT {
+        assert!(!NAMES.contains(&absent.name) && !absent.instead.is_empty());
+        assert!(called([OsString::from(format!("/x/{}", absent.name))].into_iter()).is_some());
+    }
+}
+
 /// The tables of docs/reference/lxc.md are written from the code: `UPDATE_DOCS=1 cargo test -p hostd lxc`.
 #[test]
 fn the_reference_has_every_key_and_every_flag() {
@@ -105,6 +148,12 @@ fn the_reference_has_every_key_and_every_flag() {
         }
         let refused = if is_refused { "refused: " } else { "" };
         table.push_str(&format!("| {names} | {refused}{} |\n", help.replace('|', "\\|")));
+    }
+    for absent::Absent { name, why, instead } in absent::ABSENT {
+        table.push_str(&format!(
+            "\n### {name}\n\nRefused: {why}. Instead: {}.\n",
+            instead.replace('|', "\\|")
+        ));
     }
     let new = replaced(&replaced(&text, "keys", &keys), "flags", &table);
     if std::env::var_os("UPDATE_DOCS").is_some() {
