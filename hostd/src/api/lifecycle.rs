@@ -81,7 +81,7 @@ async fn to_its_end<T: Send + 'static>(
     tokio::spawn(operation).await.map_err(|error| Failure::of(Code::Failed, &error))?
 }
 
-/// Stops a tenant and answers when nothing of it is left.
+/// Stops a tenant and answers when nothing of it is left, unless it is only to be asked.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{name}/stop",
@@ -94,6 +94,9 @@ pub(super) async fn stop(
     Named(name): Named,
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
+    if request.ask_only {
+        return whole(name, move |name| async move { host.ask_to_stop(&name).await }).await;
+    }
     let limit = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
     whole_stop(name, move |name| async move { host.stop(&name, limit).await }).await
 }
