@@ -5,7 +5,7 @@ use tenant::{
     Allocation, HostFacts, Plan, Tenant,
     config::{Fragment, Policy, RootMode},
     image::{Manifest, TopEntry},
-    plan::RootStep,
+    plan::{RootStep, StopProcedure},
 };
 use utoipa::ToSchema;
 
@@ -122,7 +122,10 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
             from(own.$key.as_ref(), profile.$key.as_ref(), Source::$otherwise)
         };
     }
-    let stop_signal = tenant.stop_signal.map_or(manifest.boot.stop_signal.clone(), |s| s.to_string());
+    let mut stop = line("stop_signal", &plan.init.stop, source!(stop_signal, Image));
+    if let StopProcedure::Command(_) = plan.init.stop {
+        stop.note = Some("no signal: its init is asked by this command".to_owned());
+    }
     let mut image = line("image", &tenant.image, source!(image, Default));
     image.note = Some(format!("boots {} ({})", plan.digest, manifest.os));
     let rules: Vec<String> = plan.devices.allowed.iter().map(ToString::to_string).collect();
@@ -137,7 +140,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("autostart", tenant.autostart, source!(autostart, Default)),
         line("start_priority", tenant.start_priority, source!(start_priority, Default)),
         line("init", words(&plan.init.argv), source!(init, Image)),
-        line("stop_signal", stop_signal, source!(stop_signal, Image)),
+        stop,
         line("stop_timeout_sec", tenant.stop_timeout.as_secs(), source!(stop_timeout_sec, Default)),
         line("start_timeout_sec", tenant.start_timeout.as_secs(), source!(start_timeout_sec, Default)),
         line("ready", word(&plan.init.ready), source!(ready, Image)),

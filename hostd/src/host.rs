@@ -444,6 +444,16 @@ impl Host {
         Ok(Stopped { change: Change::Changed, killed: said.and_then(|said| said.killed.clone()) })
     }
 
+    /// Asks a tenant to power off, and leaves it at that.
+    ///
+    /// # Errors
+    /// [`Code::NotRunning`], or its supervisor does not answer.
+    pub async fn ask_to_stop(self: &Arc<Self>, name: &TenantName) -> Result<Change> {
+        self.running(name)?;
+        self.units.ask_to_stop(name).await?;
+        Ok(Change::Changed)
+    }
+
     fn is_starting(&self, name: &TenantName) -> bool {
         let said = self.units.state(name).filter(|_| self.units.is_running(name));
         said.is_some_and(|said| matches!(said.phase, Phase::Queued | Phase::Starting | Phase::Booting))

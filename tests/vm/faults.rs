@@ -1,7 +1,12 @@
 //! What goes wrong on a host ends in a clear state, and nothing is stuck. One at a time: they disturb the machine.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    thread,
+};
 
+use nix::fcntl::{Flock, FlockArg};
 use tenantry_tests::machine::{
     Unit, alone, hostd_answers, journal, property, run, systemctl, tenantctl, until,
 };
@@ -71,6 +76,97 @@ fn a_stop_that_times_out_ends_in_a_kill() {
     assert!((2..25).contains(&stopped.took.as_secs()), "{:?}", stopped.took);
     assert_ne!(unit.active_state(), "active");
     assert!(!unit.cgroup().join("payload").exists());
+}
+
+#[test]
+fn a_stop_takes_as_long_as_it_is_told_whatever_hangs() {
+    let _alone = alone();
+    let unit = Unit::create("dora-lee", &["--image", "debian"]);
+    for hangs in ["init", "supervisor"] {
+        unit.systemctl("start").ok();
+        let pid = if hangs == "init" { unit.boot()["pid"].to_string() } else { unit.main_pid() };
+        run(&["kill", "-STOP", &pid]).ok();
+        let stopped = tenantctl(&["--json", "stop", unit.name(), "--timeout", "5"]).ok();
+        // Three seconds more for a supervisor that hangs, and some for an emulated processor.
+        assert!((5..14).contains(&stopped.took.as_secs()), "{hangs}: {:?}", stopped.took);
+        assert!(stopped.json()["killed"].is_string(), "{hangs}: {}", stopped.stdout);
+        assert_ne!(unit.active_state(), "active", "{hangs}");
+        assert!(!run(&["ip", "-o", "link"]).ok().stdout.contains("ve-dora-lee"), "{hangs}");
+    }
+}
+
+#[test]
+fn a_shorter_stop_shortens_the_one_before_it() {
+    let _alone = alone();
+    let unit = Unit::start("dieter", &["--image", "debian"]);
+    run(&["kill", "-STOP", &unit.boot()["pid"].to_string()]).ok();
+    let long = unit.ctl("stop", &["--timeout", "140"]);
+    let long = thread::spawn(move || long.output());
+    until("it is being stopped", || unit.state() == "stopping");
+    let short = unit.ctl("stop", &["--timeout", "2"]).ok();
+    assert!(short.took.as_secs() < 30, "{:?}", short.took);
+    let long = long.join().unwrap().succeeded();
+    assert!(long.took.as_secs() < 60 && long.stdout.contains("killed"), "{:?}: {}", long.took, long.stdout);
+}
+
+/// So many others that boot that it is nobody's turn, as long as this lives.
+struct Crowd(Vec<(PathBuf, Flock<File>)>);
+
+impl Crowd {
+    fn gather() -> Self {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        fs::create_dir_all("/run/tenantry/turns").unwrap();
+        let all = (0..8 * cpus).map(|number| {
+            let path = PathBuf::from(format!("/run/tenantry/turns/0000-other{number}.booting"));
+            let lock = Flock::lock(File::create(&path).unwrap(), FlockArg::LockExclusiveNonblock);
+            (path, lock.map_err(|(_, errno)| errno).unwrap())
+        });
+        Self(all.collect())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for (path, _lock) in &self.0 {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_unit_that_waits_for_its_turn_is_up_and_is_stopped_at_once() {
+    let _alone = alone();
+    let unit = Unit::create("quirin", &[]);
+    let crowd = Crowd::gather();
+    let wait = || {
+        let start = unit.systemctl("start");
+        let started = thread::spawn(move || start.output());
+        until("it waits for its turn", || unit.state() == "queued");
+        started
+    };
+    let started = wait();
+    assert_eq!(unit.active_state(), "activating");
+    assert!(
+        unit.property("StatusText").starts_with("Waiting for its turn"),
+        "{}",
+        unit.property("StatusText")
+    );
+    tenantctl(&["destroy", unit.name(), "--yes"]).output().refused(4);
+    tenantctl(&["doctor", "--repair"]).output();
+    assert_eq!((unit.state().as_str(), unit.active_state().as_str()), ("queued", "activating"));
+    let stopped = unit.ctl("stop", &[]).ok();
+    assert!(stopped.took.as_secs() < 30, "{:?}", stopped.took);
+    assert!(!started.join().unwrap().status.success());
+    assert_eq!((unit.state().as_str(), unit.active_state().as_str()), ("stopped", "inactive"));
+    let started = wait();
+    drop(crowd);
+    started.join().unwrap().succeeded();
+    assert_eq!((unit.state().as_str(), unit.property("LimitNOFILESoft").as_str()), ("running", "1024"));
+    let limits = unit.says("grep 'open files' /proc/1/limits");
+    assert_eq!(limits.split_ascii_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1024", "524288"]);
+    unit.systemctl("stop").ok();
+    let left = fs::read_dir("/run/tenantry/turns").unwrap().flatten().count();
+    assert_eq!(left, 0, "the queue is empty again");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn told(name: impl ToString, Stopped { change, killed }: Stopped, since: Instant
     Json(Done { killed, ..answer })
 }
 
-/// Stops a tenant and answers when nothing of it is left.
+/// Stops a tenant and answers when nothing of it is left, unless it is only to be asked.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{name}/stop",
@@ -74,6 +74,9 @@ pub(super) async fn stop(
     Named(name): Named,
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
+    if request.ask_only {
+        return whole(name, move |name| async move { host.ask_to_stop(&name).await }).await;
+    }
     let limit = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
     let since = Instant::now();
     let stopped = host.stop(&name, limit).await?;

@@ -311,6 +311,9 @@ pub struct StopRequest {
     /// Seconds until it is killed; its own `stop_timeout_sec` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_sec: Option<u32>,
+    /// Only ask it to power off: neither wait for that nor kill it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ask_only: bool,
 }
 
 /// How a tenant is killed.

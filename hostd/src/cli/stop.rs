@@ -16,7 +16,7 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let names = self.names.resolve(&context.client).await?;
-        let request = StopRequest { timeout_sec: self.timeout };
+        let request = StopRequest { timeout_sec: self.timeout, ask_only: false };
         let stop = move |api: super::Client, name: String| {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/stop"), &request).await }

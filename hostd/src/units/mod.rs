@@ -25,7 +25,7 @@ use tenant::{
     config::Restart,
     limits::Limits,
     state::RunState,
-    supervisor::{escape, log, wire::Tty},
+    supervisor::{control::Request, escape, log, wire::Tty},
 };
 
 use self::{
@@ -103,11 +103,23 @@ impl UnitManager {
     /// A tenant that is being stopped may take no longer than this from now on.
     pub async fn hasten(&self, name: &TenantName, limit: Duration, deadline: &StopDeadline) {
         deadline.shorten(limit);
-        let layout = match self {
+        stop::tell_limit(self.layout(), name, limit).await;
+    }
+
+    /// Asks a tenant to power off. However long that takes, it is not killed.
+    ///
+    /// # Errors
+    /// Its supervisor does not answer.
+    pub async fn ask_to_stop(&self, name: &TenantName) -> Result<(), UnitError> {
+        let request = Request::Stop { timeout_sec: Some(u32::MAX) };
+        Ok(stop::ask(self.layout(), name, request).await.map(drop)?)
+    }
+
+    fn layout(&self) -> &Layout {
+        match self {
             Self::Standalone(units) => units.layout(),
             Self::Systemd(units) => units.layout(),
-        };
-        stop::tell_limit(layout, name, limit).await;
+        }
     }
 
     /// Kills a tenant and waits until everything is gone.

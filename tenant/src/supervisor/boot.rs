@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{WaitOptions, wait};
+
 use super::{
     Failed, Init, RunError, Supervisor, chain,
     lifecycle::{self, Verdict, Wish, exit_code},
@@ -228,6 +230,8 @@ impl Supervisor {
         let result = result.map_err(|error| self.fail(error));
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();
+        // Not every host's process 1 takes what others leave.
+        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         self.manager.finish();
         if self.unpublished.at().is_some() {
             self.publish();

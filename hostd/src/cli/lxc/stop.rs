@@ -8,7 +8,7 @@ use tenant::TenantName;
 
 use super::{Applet, Common, Lxc, Named, Result};
 use crate::{
-    api::types::{Done, Explained, KillRequest, StartRequest, StopRequest},
+    api::types::{Done, KillRequest, StartRequest, StopRequest},
     error::{Code, Failure},
 };
 
@@ -66,15 +66,15 @@ impl Applet for Stop {
             // What init does on Ctrl-Alt-Del: it reboots.
             () if self.reboot && at_once => signal(lxc, &name, "SIGINT")?,
             () if self.reboot => lxc.post(&name, "/restart", &StartRequest::default())?,
-            () if at_once => signal(lxc, &name, &stop_signal(lxc, &name)?)?,
+            () if at_once => ask(lxc, &name)?,
             () if self.nokill => {
-                let done = signal(lxc, &name, &stop_signal(lxc, &name)?)?;
+                let done = ask(lxc, &name)?;
                 await_end(lxc, &name, seconds)?;
                 done
             }
             () => {
                 let seconds = u32::try_from(seconds).unwrap_or(3600).clamp(1, 3600);
-                lxc.post(&name, "/stop", &StopRequest { timeout_sec: Some(seconds) })?
+                lxc.post(&name, "/stop", &StopRequest { timeout_sec: Some(seconds), ask_only: false })?
             }
         };
         if self.kill && !self.nowait {
@@ -88,12 +88,9 @@ fn signal(lxc: &Lxc, name: &TenantName, signal: &str) -> Result<Done> {
     lxc.post(name, "/kill", &KillRequest { signal: Some(signal.to_owned()) })
 }
 
-/// The signal that asks its init to power off.
-fn stop_signal(lxc: &Lxc, name: &TenantName) -> Result<String> {
-    let explained: Vec<Explained> = lxc.get(name, "/explain")?;
-    let line = explained.into_iter().find(|line| line.key == "stop_signal");
-    line.map(|line| line.value)
-        .ok_or_else(|| Failure::new(Code::Failed, format!("{name} has no stop signal")))
+/// Asks it to power off, in whichever way its init understands.
+fn ask(lxc: &Lxc, name: &TenantName) -> Result<Done> {
+    lxc.post(name, "/stop", &StopRequest { timeout_sec: None, ask_only: true })
 }
 
 /// Waits until it does not run; negative seconds are for ever.
