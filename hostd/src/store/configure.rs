@@ -7,7 +7,9 @@ use tenant::{
     Allocation, Plan, Tenant, TenantName,
     host::HostConfig,
     image::Manifest,
+    kernel::{Access, source},
     load,
+    plan::RootStep,
     ports::PortTable,
     profile,
     record::{self, Durability},
@@ -116,6 +118,7 @@ impl Store {
         allocation.leases = fitted.all();
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        check_binds(&plan)?;
         self.enforce_disk(&tenant, &allocation, is_running)?;
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
@@ -159,6 +162,7 @@ impl Store {
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
+        check_binds(&plan)?;
         self.enforce_disk(&tenant, &allocation, is_running)?;
         self.ensure_dirs(&plan, &manifest)?;
         self.update(&before, &mut allocation)?;
@@ -248,4 +252,15 @@ impl Store {
         held(&self.started).insert(name.clone(), uses(&tenant.nics));
         Ok((tenant, plan))
     }
+}
+
+/// Looks whether every directory of the host that a plan names can be given, as the start will.
+pub(super) fn check_binds(plan: &Plan) -> Result<(), StoreError> {
+    for step in &plan.root {
+        if let RootStep::Bind { at, source, writable } = step {
+            let at = at.clone();
+            source::open(source, Access::of(*writable)).map_err(|source| StoreError::Bind { at, source })?;
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,9 @@ pub use undo::{Undo, everything};
 use std::path::Path;
 
 use crate::{
-    kernel::{Kernel, KernelError, LinkError, Payload, image::ImageError, nft::FilterError},
+    kernel::{
+        Kernel, KernelError, LinkError, Payload, image::ImageError, nft::FilterError, source::SourceError,
+    },
     name::TenantName,
     plan::Plan,
 };
@@ -39,11 +41,12 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, and for an image
-/// whose blocks cannot be checked.
+/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
+/// blocks cannot be checked, and for a directory of the host that cannot be given.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
+    let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
     known.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
 }
 
@@ -84,8 +87,8 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
-    let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
+    let (staging, mounts) = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
+    let mut held = kernel.spawn(plan, &user, staging, mounts).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     network::connect(kernel, plan, held.pid, journal).map_err(|error| ("network", error))?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;

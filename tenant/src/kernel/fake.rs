@@ -125,7 +125,7 @@ fn process(pid: i32) -> String {
 impl Kernel for Fake {
     type Fd = FakeFd;
     type Change = FakeChange;
-    type LayerNamespace = ();
+    type Staging = FakeFd;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         self.call("create cgroup", dir.display())?;
@@ -184,17 +184,23 @@ impl Kernel for Fake {
         self.call("mount image", image.file.display())
     }
 
-    fn layer_namespace(&self) -> Result<()> {
-        self.call("make", "a mount namespace for layers")
+    fn staging(&self, _place: &Path) -> Result<FakeFd> {
+        self.call("make", "a mount namespace to put a root together in")?;
+        Ok(self.open("staging"))
     }
 
-    fn layer_attach(&self, _namespace: &(), _tree: &FakeFd) -> Result<()> {
+    fn layer_attach(&self, _staging: &FakeFd, _tree: &FakeFd) -> Result<()> {
         self.call("attach", "a layer")
     }
 
     fn tree_clone(&self, path: &Path, _user: &FakeFd, _access: Access) -> Result<FakeFd> {
         self.call("clone", path.display())?;
         Ok(self.open(format!("mount of {}", path.display())))
+    }
+
+    fn bind_clone(&self, source: &Path, _user: &FakeFd, _access: Access) -> Result<FakeFd> {
+        self.call("bind", source.display())?;
+        Ok(self.open(format!("mount of {}", source.display())))
     }
 
     fn tree_subdir(&self, _tree: &FakeFd, dir: &str) -> Result<FakeFd> {
@@ -234,11 +240,17 @@ impl Kernel for Fake {
         self.call("make read-only", "the root")
     }
 
-    fn spawn(&self, _plan: &Plan, _user: &FakeFd, _mounts: Vec<Prepared<FakeFd>>) -> Result<Held<FakeFd>> {
+    fn spawn(
+        &self,
+        _plan: &Plan,
+        _user: &FakeFd,
+        staging: FakeFd,
+        _mounts: Vec<Prepared<FakeFd>>,
+    ) -> Result<Held<FakeFd>> {
         self.call("clone", "init")?;
         let pid = 100 + self.number() as i32;
         self.make(process(pid), "clone")?;
-        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate"), handed: Vec::new() })
+        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate"), staging, handed: Vec::new() })
     }
 
     fn assembled(&self, held: &mut Held<FakeFd>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process,
+    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process, staging::Staging,
 };
 use crate::{
     device::DeviceRule,
@@ -48,7 +48,7 @@ impl Linux {
 impl Kernel for Linux {
     type Fd = OwnedFd;
     type Change = nft::Change;
-    type LayerNamespace = mount::LayerNamespace;
+    type Staging = Staging;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         cgroup::create(dir)
@@ -90,16 +90,20 @@ impl Kernel for Linux {
         image::mount(image, at)
     }
 
-    fn layer_namespace(&self) -> Result<mount::LayerNamespace> {
-        mount::LayerNamespace::enter()
+    fn staging(&self, place: &Path) -> Result<Staging> {
+        Staging::enter(place)
     }
 
-    fn layer_attach(&self, namespace: &mount::LayerNamespace, tree: &OwnedFd) -> Result<()> {
-        namespace.attach(tree)
+    fn layer_attach(&self, staging: &Staging, tree: &OwnedFd) -> Result<()> {
+        staging.attach_layer(tree)
     }
 
     fn tree_clone(&self, path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
         mount::tree_clone(path, user, access)
+    }
+
+    fn bind_clone(&self, source: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+        mount::bind_clone(source, user, access)
     }
 
     fn tree_subdir(&self, tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
@@ -132,8 +136,14 @@ impl Kernel for Linux {
         mount::seal(tree)
     }
 
-    fn spawn(&self, plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>) -> Result<Held<OwnedFd>> {
-        process::spawn(plan, user, mounts)
+    fn spawn(
+        &self,
+        plan: &Plan,
+        user: &OwnedFd,
+        staging: Staging,
+        mounts: Vec<Prepared<OwnedFd>>,
+    ) -> Result<Held<OwnedFd>> {
+        process::spawn(plan, user, staging, mounts)
     }
 
     fn assembled(&self, held: &mut Held<OwnedFd>) -> Result<()> {

@@ -19,6 +19,8 @@ mod program;
 pub mod pty;
 pub mod raw;
 mod reaper;
+pub mod source;
+mod staging;
 
 use std::{borrow::Cow, io, net::IpAddr, path::Path};
 
@@ -71,6 +73,13 @@ pub enum Access {
     ReadOnly,
     /// Writable as far as the files' modes go.
     ReadWrite,
+}
+
+impl Access {
+    /// Of something that is writable or not.
+    pub fn of(writable: bool) -> Self {
+        if writable { Self::ReadWrite } else { Self::ReadOnly }
+    }
 }
 
 /// What a tmpfs is for.
@@ -161,6 +170,9 @@ pub struct Held<Fd> {
     pub pidfd: Fd,
     /// The socket it waits on.
     pub gate: Fd,
+    /// The mount namespace in which its root was put together. That it is taken down, with the kernel's waiting,
+    /// can come after the exec.
+    pub staging: Fd,
     /// The terminals and the notify socket that it has handed over, see [`Kernel::assembled`].
     pub handed: Vec<Fd>,
 }
@@ -267,9 +279,9 @@ pub trait Kernel {
     type Fd;
     /// A change of the packet filter that is under way. Dropping it waits for its end.
     type Change;
-    /// A mount namespace for layers. Dropping it moves this process back to where it was; what was attached
-    /// lives on in the overlays over it.
-    type LayerNamespace;
+    /// A mount namespace in which a root is put together, with this process in it. Dropping it moves the process
+    /// back to where it was.
+    type Staging;
 
     /// Makes a cgroup v2 directory; one that exists already is fine.
     fn cgroup_create(&self, dir: &Path) -> Result<()>;
@@ -297,14 +309,18 @@ pub trait Kernel {
 
     /// Mounts an erofs image at a directory unless it is mounted there already.
     fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()>;
-    /// Moves this process into a mount namespace of its own, where trees can be attached: before Linux 6.15
+    /// Moves this process into a mount namespace of its own that belongs to the host's user namespace. `place` is a
+    /// directory that is covered in there once something is attached.
+    fn staging(&self, place: &Path) -> Result<Self::Staging>;
+    /// Attaches a detached tree in there, out of the way; it stays usable by its descriptor. Before Linux 6.15
     /// overlayfs takes no layer that is mounted nowhere, and of no detached tree a part can be copied.
-    fn layer_namespace(&self) -> Result<Self::LayerNamespace>;
-    /// Attaches a detached tree somewhere in there; it stays usable by its descriptor.
-    fn layer_attach(&self, namespace: &Self::LayerNamespace, tree: &Self::Fd) -> Result<()>;
+    fn layer_attach(&self, staging: &Self::Staging, tree: &Self::Fd) -> Result<()>;
     /// A detached copy of the mount at `path`, nodev, its owners shifted by `user`'s map, see
     /// mount_setattr(2).
     fn tree_clone(&self, path: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
+    /// A detached copy of the mount at a directory of the host that a tenant is given: as [`Self::tree_clone`], and
+    /// nosuid. See [`source::open`] for those that are refused.
+    fn bind_clone(&self, source: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
     /// A detached copy of a directory of a detached tree.
     fn tree_subdir(&self, tree: &Self::Fd, dir: &str) -> Result<Self::Fd>;
     /// A detached copy of a directory or plain file of a detached tree. Links are followed as if the tree
@@ -326,9 +342,16 @@ pub trait Kernel {
     /// Makes a detached mount read-only.
     fn seal(&self, tree: &Self::Fd) -> Result<()>;
 
-    /// Clones init with every namespace, in the payload cgroup; it assembles its root and waits.
-    fn spawn(&self, plan: &Plan, user: &Self::Fd, mounts: Vec<Prepared<Self::Fd>>) -> Result<Held<Self::Fd>>;
-    /// Waits until a held init has put its root together, moved into it and handed over its terminals.
+    /// Clones init with every namespace, in the payload cgroup, and puts its root together, so that no flag of a
+    /// mount can be taken off inside; init moves into it and waits.
+    fn spawn(
+        &self,
+        plan: &Plan,
+        user: &Self::Fd,
+        staging: Self::Staging,
+        mounts: Vec<Prepared<Self::Fd>>,
+    ) -> Result<Held<Self::Fd>>;
+    /// Waits until a held init has moved into its root and handed over its terminals.
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// Lets a held init configure its interfaces and execute; returns when it has.
     fn release(&self, plan: &Plan, held: Held<Self::Fd>) -> Result<Payload<Self::Fd>>;

@@ -6,6 +6,7 @@
 
 mod act;
 mod frames;
+mod mounts;
 mod see;
 mod traffic;
 
@@ -23,6 +24,7 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("watch", &["FILE"], |args| act::watch(&args[0])),
     ("eat", &["MIB"], |args| act::eat(number(&args[0])?)),
     ("fork", &["N"], |args| act::fork(number(&args[0])?)),
+    ("unlock", &[], |_| mounts::unlock()),
     ("ptys", &["N"], |args| act::ptys(number(&args[0])?)),
     ("tick", &["MILLISECONDS"], |args| act::tick(number(&args[0])?)),
     ("notify", &["MESSAGE"], |args| act::notify(&args[0]).and_then(|()| act::pause())),

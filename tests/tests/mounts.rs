@@ -1,0 +1,277 @@
+//! What root of a tenant can undo of the mounts that it was given, and what it can do through them to the host.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use tenantry_tests::{Host, Run, Tenant, poll};
+
+/// Makes a directory that only root can enter.
+fn close(dir: &Path) {
+    fs::create_dir_all(dir).expect("a directory of the host");
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("its mode");
+}
+
+/// Such a directory of the host, with the names given below it.
+fn shelter(host: &Host, names: &[&str]) -> PathBuf {
+    let dir = host.path("srv");
+    close(&dir);
+    for name in names {
+        fs::create_dir(dir.join(name)).expect("a directory of the host");
+        fs::write(dir.join(name).join("file"), "the host's\n").expect("a file of the host");
+    }
+    dir
+}
+
+fn bind(at: &str, source: &Path, writable: bool) -> String {
+    format!("dirs.\"{at}\"={{ bind = \"{}\", writable = {writable} }}", source.display())
+}
+
+/// A tenant with mounts of every kind.
+fn with_all_mounts<'a>(host: &'a Host, options: &[&str]) -> Tenant<'a> {
+    let dir = shelter(host, &["ro", "rw"]);
+    let credentials = host.path("etc/tenantry/credentials/alice");
+    close(&credentials);
+    fs::write(credentials.join("key"), "secret").expect("a credential");
+    fs::set_permissions(credentials.join("key"), fs::Permissions::from_mode(0o600)).expect("its mode");
+    let binds = [bind("/opt/ro", &dir.join("ro"), false), bind("/opt/rw", &dir.join("rw"), true)];
+    let mut all =
+        vec!["--set", &binds[0], "--set", &binds[1], "--set", "dirs.\"/run/own\"={ tmpfs = \"1M\" }"];
+    all.extend(options);
+    host.boot("alice", &all)
+}
+
+fn flags<'a>(seen: &'a Value, at: &str) -> Vec<&'a str> {
+    let mounts = seen["mounts"].as_array().expect("a list of mounts");
+    let mount =
+        mounts.iter().find(|mount| mount["at"] == at).unwrap_or_else(|| panic!("nothing at {at}: {seen:#}"));
+    mount["flags"].as_array().expect("a list of flags").iter().filter_map(Value::as_str).collect()
+}
+
+/// A place and the flags of what is mounted there.
+type Expected = (&'static str, &'static [&'static str]);
+
+/// What every tenant has, whatever its root is.
+const COMMON: &[Expected] = &[
+    ("/dev", &["nosuid", "noexec"]),
+    ("/dev/console", &["nosuid", "noexec"]),
+    ("/dev/pts", &["nosuid", "noexec"]),
+    ("/dev/shm", &["nosuid", "nodev"]),
+    ("/opt/ro", &["ro", "nosuid", "nodev"]),
+    ("/opt/rw", &["nosuid", "nodev"]),
+    ("/proc", &["nosuid", "nodev", "noexec"]),
+    ("/run", &["nosuid", "nodev"]),
+    ("/run/host/credentials", &["ro", "nosuid", "nodev"]),
+    ("/run/host/inaccessible", &["ro", "nosuid", "nodev"]),
+    ("/run/own", &["nosuid", "nodev"]),
+    ("/sys", &["ro", "nosuid", "nodev", "noexec"]),
+    ("/sys/fs/cgroup", &["nosuid", "nodev", "noexec"]),
+    ("/tmp", &["nosuid", "nodev"]),
+];
+
+const SHARED_OS: &[Expected] = &[
+    ("/", &["ro", "nosuid", "nodev"]),
+    ("/usr", &["ro", "nodev"]),
+    ("/etc", &["nodev"]),
+    ("/var", &["nodev"]),
+    ("/home", &["nodev"]),
+    ("/root", &["nodev"]),
+];
+
+const OS: &[Expected] = &[("/", &["nodev"])];
+
+const APP: &[Expected] = &[
+    ("/", &["ro", "nosuid", "nodev"]),
+    ("/bin", &["ro", "nodev"]),
+    ("/etc", &["nodev"]),
+    ("/root", &["nodev"]),
+];
+
+#[test]
+fn no_flag_that_the_host_sets_can_be_taken_off_inside() {
+    let app = [
+        "--image",
+        "busybox",
+        "--profile",
+        "app",
+        "--set",
+        "paths=[\"/bin\", \"/lib\"]",
+        "--set",
+        "init=[\"/bin/sleep\", \"1000000\"]",
+        "--set",
+        "dirs.\"/root\"=private",
+        "--set",
+        "dirs.\"/etc\"=overlay",
+    ];
+    let kinds: [(&[&str], &[Expected]); 3] = [(&[], SHARED_OS), (&["--profile", "os"], OS), (&app, APP)];
+    for (options, own) in kinds {
+        let host = Host::start();
+        let alice = with_all_mounts(&host, options);
+        alice.bring_probe();
+        // A namespace of a lesser user: what is locked for root is locked there, too.
+        for script in ["exec /root/probe unlock", "exec unshare -Urm /root/probe unlock"] {
+            let seen = alice.shell(script).ok().json();
+            for (at, expected) in COMMON.iter().chain(own) {
+                assert_eq!(flags(&seen, at), *expected, "{options:?}, {script}: {at}");
+            }
+            // What a tenant has mounted itself is its own: systemd has /run/lock.
+            let ours =
+                |lost: &&str| COMMON.iter().chain(own).any(|(at, _)| lost.starts_with(&format!("{at}: ")));
+            let lost: Vec<&str> =
+                seen["lost"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+            assert_eq!(
+                lost.into_iter().filter(ours).collect::<Vec<_>>(),
+                Vec::<&str>::new(),
+                "{options:?}, {script}"
+            );
+        }
+        let written = alice.shell("echo changed >> /opt/ro/file").output();
+        assert!(written.stderr.contains("Read-only"), "{}", written.stderr);
+        let file = host.path("srv/ro/file");
+        assert_eq!(fs::read_to_string(file).expect("the host's file"), "the host's\n");
+        alice.says("echo changed >> /opt/rw/file");
+    }
+}
+
+#[test]
+fn a_link_that_a_tenant_plants_leads_no_bind_astray() {
+    let host = Host::start();
+    let dir = shelter(&host, &["shared", "secret"]);
+    fs::create_dir_all(dir.join("shared/sub/x")).expect("a directory below the shared one");
+    let binds =
+        [bind("/opt/data", &dir.join("shared"), true), bind("/opt/below", &dir.join("shared/sub/x"), false)];
+    let alice = host.boot("alice", &["--set", &binds[0], "--set", &binds[1]]);
+    alice.says("ls /opt/below");
+    let plant = format!(
+        "rm -rf /opt/data/sub && mkdir /opt/data/sub && ln -s {} /opt/data/sub/x",
+        dir.join("secret").display()
+    );
+    alice.says(&plant);
+    // What is built again when it reboots is what the link would lead astray.
+    let _answer = alice.exec(&["systemctl", "reboot"]).output();
+    alice.awaits("failed");
+    let failure = alice.field("/failure");
+    let link = dir.join("shared/sub/x");
+    assert!(failure.contains(&format!("{link:?} is a link to")), "{failure}");
+    let said = alice.ctl("start", &[]).output().refused(2);
+    assert!(said.contains("readlink -f"), "{said}");
+    // A link further up is no better.
+    fs::remove_dir_all(dir.join("shared/sub")).expect("what was planted can be removed");
+    symlink(dir.join("secret"), dir.join("shared/sub")).expect("a link");
+    fs::create_dir(dir.join("secret/x")).expect("a directory behind the link");
+    let said = alice.ctl("start", &[]).output().refused(2);
+    assert!(said.contains(&format!("{:?} is a link to", dir.join("shared/sub"))), "{said}");
+    fs::remove_file(dir.join("shared/sub")).expect("the link can be removed");
+    fs::create_dir_all(dir.join("shared/sub/x")).expect("a directory in its place");
+    alice.start();
+    assert_eq!(alice.says("ls /opt/below"), "");
+}
+
+#[test]
+fn what_a_tenant_makes_on_a_writable_bind_gives_no_user_of_the_host_any_power() {
+    let host = Host::start();
+    let open = host.path("open");
+    fs::create_dir(&open).expect("a directory that users can enter");
+    let exposed = bind("/opt/data", &open, true);
+    let said = host.ctl(&["create", "alice", "--set", &exposed]).output().refused(2);
+    assert!(said.contains("/opt/data") && said.contains("mode 0700") && said.contains("nosuid"), "{said}");
+    // Nor may a tenant's file that somebody has edited.
+    let alice = host.create("alice", &["--set", &bind("/opt/data", &open, false)]);
+    assert!(alice.ctl("set", &[&exposed]).output().refused(2).contains("set-user-ID"));
+    let file = host.path("etc/tenantry/tenants/alice.toml");
+    let text = fs::read_to_string(&file).expect("the tenant's file");
+    fs::write(&file, text.replace("writable = false", "writable = true")).expect("the tenant's file");
+    assert!(alice.ctl("start", &[]).output().refused(2).contains("set-user-ID"));
+    // Below a directory of root's alone, and on a mount that heeds no such file, it is given.
+    let closed = shelter(&host, &["data"]).join("data");
+    let quiet = Bound::nosuid(&open);
+    alice.ctl("set", &[&bind("/opt/closed", &closed, true)]).ok();
+    alice.start();
+    alice.bring_probe();
+    let make = "for d in /opt/data /opt/closed; do \
+                cp /root/probe $d/tool && chmod 4755 $d/tool && cp /root/probe $d/able && setcap cap_sys_admin=ep $d/able; \
+                chmod 755 $d; done";
+    alice.says(make);
+    // Inside neither counts: on a directory that others share, they could be another's.
+    let inside = "setpriv --reuid=65534 --regid=65534 --clear-groups --";
+    for (dir, of) in [("/opt/data", open.as_path()), ("/opt/closed", closed.as_path())] {
+        for tool in ["tool", "able"] {
+            let status = alice.says(&format!("{inside} {dir}/{tool} process"));
+            assert_powerless(&status, &format!("{dir}/{tool} inside"));
+            // setpriv(1) itself keeps its capabilities until it executes something.
+            let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--", "env"];
+            let run =
+                Run::new("setpriv", nobody).args([of.join(tool).as_os_str()]).args(["process"]).output();
+            if of == closed {
+                assert!(!run.status.success(), "a user of the host ran {tool}: {}", run.stdout);
+            } else {
+                assert_powerless(&run.succeeded().stdout, tool);
+            }
+        }
+    }
+    alice.stop();
+    drop(quiet);
+}
+
+/// A directory that is mounted on itself, so that set-user-ID programs and file capabilities do not count there.
+struct Bound<'a>(&'a Path);
+
+impl<'a> Bound<'a> {
+    fn nosuid(dir: &'a Path) -> Self {
+        Run::new("mount", ["--bind"]).args([dir, dir]).ok();
+        Run::new("mount", ["-o", "remount,bind,nosuid"]).args([dir]).ok();
+        Self(dir)
+    }
+}
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        drop(Run::new("umount", ["--lazy"]).args([self.0]).output());
+    }
+}
+
+/// Of what the probe tells of its own process.
+fn assert_powerless(report: &str, what: &str) {
+    let seen: Value = serde_json::from_str(report).expect("the probe prints JSON");
+    let status = &seen["process"]["status"];
+    assert_eq!(status["Uid"], "65534\t65534\t65534\t65534", "{what}");
+    assert_eq!(status["CapEff"], "0000000000000000", "{what}");
+}
+
+#[test]
+fn a_bind_without_a_source_is_refused_before_anything_changes() {
+    let host = Host::start();
+    let absent = host.path("absent");
+    let said =
+        host.ctl(&["create", "alice", "--set", &bind("/opt/data", &absent, false)]).output().refused(2);
+    assert!(said.contains("does not exist") && said.contains("mkdir -p"), "{said}");
+    assert_eq!(host.names(), Vec::<String>::new());
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let said = alice.ctl("set", &[&bind("/opt/data", &absent, false)]).output().refused(2);
+    assert!(said.contains("does not exist"), "{said}");
+    // A reboot from inside builds what the file says.
+    let before = alice.boot_id();
+    let _answer = alice.exec(&["reboot"]).output();
+    poll::until_true("alice has booted again", || alice.phase() == "running" && alice.boot_id() != before);
+    let file = host.path("file");
+    fs::write(&file, "").expect("a file of the host");
+    let said = alice.ctl("set", &[&bind("/opt/data", &file, false)]).output().refused(2);
+    assert!(said.contains("is not a directory"), "{said}");
+}
+
+#[test]
+fn directories_of_tenants_are_closed_to_users_of_the_host() {
+    let host = Host::start();
+    let state = host.path("var/lib/tenantry");
+    let mode = |dir: &Path| fs::metadata(dir).expect("the directory is there").permissions().mode() & 0o7777;
+    host.create("alice", &["--image", "busybox"]);
+    assert_eq!(mode(&state.join("tenants")), 0o700);
+    // Restored from a backup, or changed by somebody: put right before any tenant can write there.
+    host.end_hostd();
+    fs::set_permissions(state.join("tenants"), fs::Permissions::from_mode(0o755)).expect("its mode");
+    host.start_hostd();
+    assert_eq!(mode(&state.join("tenants")), 0o700);
+}
