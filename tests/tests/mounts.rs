@@ -6,6 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::CWD,
+    mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
+};
 use serde_json::Value;
 use tenantry_tests::{Host, Run, Tenant, poll};
 
@@ -85,7 +89,7 @@ const OS: &[Expected] = &[("/", &["nodev"])];
 
 const APP: &[Expected] = &[
     ("/", &["ro", "nosuid", "nodev"]),
-    ("/bin", &["ro", "nodev"]),
+    ("/usr/bin", &["ro", "nodev"]),
     ("/etc", &["nodev"]),
     ("/root", &["nodev"]),
 ];
@@ -114,9 +118,6 @@ fn no_flag_that_the_host_sets_can_be_taken_off_inside() {
         // A namespace of a lesser user: what is locked for root is locked there, too.
         for script in ["exec /root/probe unlock", "exec unshare -Urm /root/probe unlock"] {
             let seen = alice.shell(script).ok().json();
-            for (at, expected) in COMMON.iter().chain(own) {
-                assert_eq!(flags(&seen, at), *expected, "{options:?}, {script}: {at}");
-            }
             // What a tenant has mounted itself is its own: systemd has /run/lock.
             let ours =
                 |lost: &&str| COMMON.iter().chain(own).any(|(at, _)| lost.starts_with(&format!("{at}: ")));
@@ -127,6 +128,9 @@ fn no_flag_that_the_host_sets_can_be_taken_off_inside() {
                 Vec::<&str>::new(),
                 "{options:?}, {script}"
             );
+            for (at, expected) in COMMON.iter().chain(own) {
+                assert_eq!(flags(&seen, at), *expected, "{options:?}, {script}: {at}");
+            }
         }
         let written = alice.shell("echo changed >> /opt/ro/file").output();
         assert!(written.stderr.contains("Read-only"), "{}", written.stderr);
@@ -274,4 +278,73 @@ fn directories_of_tenants_are_closed_to_users_of_the_host() {
     fs::set_permissions(state.join("tenants"), fs::Permissions::from_mode(0o755)).expect("its mode");
     host.start_hostd();
     assert_eq!(mode(&state.join("tenants")), 0o700);
+}
+
+#[test]
+fn what_is_locked_hinders_no_system_inside() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--set", &bind("/opt/ro", &shelter(&host, &["ro"]).join("ro"), false)]);
+    for script in [
+        // proc and sysfs of namespaces of its own: the tenant's must be in sight for that, also when they are asked away.
+        "unshare -Urmpf --mount-proc test -d /proc/1",
+        "ip netns add inner && ip netns exec inner test -d /sys/class/net/lo",
+        "! umount /proc && ! umount --lazy /sys && mount -t proc proc /mnt && umount /mnt",
+        // What no other mount needs can go.
+        "unshare -m umount /home /opt/ro && umount /opt/ro /srv && test ! -e /opt/ro/file",
+        "mount -t tmpfs none /mnt && mount -o remount,bind,ro /mnt && mount -o remount,bind,rw /mnt && umount /mnt",
+        "systemd-run --wait -q -p PrivateTmp=yes -p ProtectSystem=strict -p ProtectHome=tmpfs -p PrivateDevices=yes \
+         -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p ProtectProc=invisible -p ProcSubset=pid \
+         -p TemporaryFileSystem=/mnt -p BindReadOnlyPaths=/usr:/mnt/x -p InaccessiblePaths=/boot true",
+    ] {
+        alice.shell(script).ok();
+    }
+    assert_eq!(alice.says("systemctl is-system-running"), "running");
+}
+
+/// The mount at a place, as a process sees it: its id, from proc_pid_mountinfo(5).
+fn mount_id(pid: i32, at: &str) -> String {
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("the mounts of a process");
+    let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let line = lines.rfind(|fields| fields.get(4) == Some(&at)).unwrap_or_else(|| panic!("nothing at {at}"));
+    line[0].to_owned()
+}
+
+#[test]
+fn the_host_can_put_another_usr_beneath_that_of_a_running_tenant() {
+    const MOVE_MOUNT_BENEATH: u32 = 0x200;
+    let host = Host::start();
+    let alice = host.boot("alice", &[]);
+    alice.says("systemd-run --quiet --unit=apart -p PrivateMounts=yes -p PrivateTmp=yes sleep 4242");
+    let service: i32 = {
+        let inside = alice.says("systemctl show --value --property=MainPID apart");
+        let processes = fs::read_dir("/proc").expect("the processes").flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let pid = pids.find(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.contains("4242")
+                && status
+                    .lines()
+                    .any(|line| line.starts_with("NSpid:") && line.ends_with(&format!("\t{inside}")))
+        });
+        pid.expect("the service runs")
+    };
+    let (init, _) = alice.pids();
+    let before = [mount_id(init, "/usr"), mount_id(service, "/usr")];
+    let swap = move || -> rustix::io::Result<()> {
+        let namespace = fs::File::open(format!("/proc/{init}/ns/mnt")).expect("the tenant's mount namespace");
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("a root of its own");
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNS).expect("the host may enter");
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let other = open_tree(CWD, "/usr", clone)?;
+        let flags =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::from_bits_retain(MOVE_MOUNT_BENEATH);
+        move_mount(&other, "", CWD, "/usr", flags)?;
+        unmount("/usr", UnmountFlags::DETACH)
+    };
+    std::thread::spawn(swap).join().expect("the thread ends").expect("nothing locks /usr to its place");
+    for (pid, before) in [init, service].into_iter().zip(before) {
+        assert_ne!(mount_id(pid, "/usr"), before, "process {pid} has the old one");
+    }
+    assert_eq!(alice.says("systemctl is-system-running"), "running");
 }
