@@ -13,7 +13,7 @@ pub use fragment::{Fragment, NicFragment};
 pub use nic::{Attachment, MacvlanMode, Nic, NicMode};
 pub use parse::{ParseError, parse_toml, set};
 pub use policy::Policy;
-pub use validate::{ConfigError, DEFAULT_START_PRIORITY, Signal};
+pub use validate::{ConfigError, DEFAULT_START_PRIORITY, HOST_SYSCTLS, Signal};
 
 use crate::{
     device::DeviceRule,

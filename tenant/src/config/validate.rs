@@ -138,6 +138,11 @@ fn domains(key: &str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> 
     Ok(domains)
 }
 
+/// Files below `/proc/sys/net` that every network namespace has and that are the whole host's, and why. Which they are
+/// is found by a test that writes all that a tenant can.
+pub const HOST_SYSCTLS: [(&str, &str); 1] =
+    [("net/netfilter/nf_hooks_lwtunnel", "it turns hooks of the host's packet filter on, for good")];
+
 /// Keys of the network namespace alone: every other sysctl(8) key is the host's or read-only inside.
 fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for (key, value) in table {
@@ -150,6 +155,11 @@ fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
             && key.split(['.', '/']).all(|part| !part.is_empty());
         if !good || !key.starts_with("net.") {
             return Err(ConfigError::new(dotted, "only keys below \"net.\" belong to a tenant"));
+        }
+        // As in sysctl(8): a dot in a name of an interface is written as a slash.
+        let path = key.replace('.', "/");
+        if let Some((_, reason)) = HOST_SYSCTLS.iter().find(|(file, _)| *file == path) {
+            return Err(ConfigError::new(dotted, format!("it is the whole host's: {reason}")));
         }
         clean_text(&dotted, value, 256)?;
     }
@@ -394,6 +404,10 @@ mod tests {
             ("ports = \"22:22\"\nnic = []", "ports"),
             ("sysctl.\"kernel.panic\" = \"1\"", "sysctl.\"kernel.panic\""),
             ("sysctl.\"net.ipv4/../x\" = \"1\"", "sysctl.\"net.ipv4/../x\""),
+            (
+                "sysctl.\"net.netfilter.nf_hooks_lwtunnel\" = \"1\"",
+                "sysctl.\"net.netfilter.nf_hooks_lwtunnel\"",
+            ),
             ("drop_capabilities = [\"CAP_NOTHING\"]", "drop_capabilities"),
             ("root = \"paths\"", "paths"),
             ("paths = [\"/usr\"]", "paths"),

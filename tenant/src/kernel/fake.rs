@@ -164,7 +164,9 @@ impl Kernel for Fake {
     fn cgroup_remove(&self, dir: &Path) -> Result<()> {
         self.call("remove cgroup", dir.display())?;
         self.table.borrow_mut().remove(&format!("cgroup {}", dir.display()));
-        self.table.borrow_mut().remove(&format!("device control of {}", dir.display()));
+        for control in ["device", "sysctl"] {
+            self.table.borrow_mut().remove(&format!("{control} control of {}", dir.display()));
+        }
         Ok(())
     }
 
@@ -172,6 +174,13 @@ impl Kernel for Fake {
         self.call("control the devices of", dir.display())?;
         self.require(&format!("cgroup {}", dir.display()), "control the devices of")?;
         self.table.borrow_mut().insert(format!("device control of {}", dir.display()));
+        Ok(())
+    }
+
+    fn sysctl_control(&self, dir: &Path, _refused: &[&str]) -> Result<()> {
+        self.call("control the sysctls of", dir.display())?;
+        self.require(&format!("cgroup {}", dir.display()), "control the sysctls of")?;
+        self.table.borrow_mut().insert(format!("sysctl control of {}", dir.display()));
         Ok(())
     }
 
@@ -265,7 +274,8 @@ impl Kernel for Fake {
         self.require(&process(held.pid), "execute")?;
         let mut terminals = held.handed;
         let notify = terminals.pop();
-        if notify.is_none() || self.table.borrow().iter().all(|entry| !entry.starts_with("device control")) {
+        let has = |control| self.table.borrow().iter().any(|entry| entry.starts_with(control));
+        if notify.is_none() || !has("device control") || !has("sysctl control") {
             return Err(KernelError::new("execute", &plan.init.argv[0], io::ErrorKind::PermissionDenied));
         }
         Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify, network: None })

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process, staging::Staging,
+    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process, staging::Staging, sysctl,
 };
 use crate::{
     device::DeviceRule,
@@ -80,6 +80,10 @@ impl Kernel for Linux {
 
     fn device_control(&self, dir: &Path, allowed: &[DeviceRule]) -> Result<()> {
         device::control(dir, allowed)
+    }
+
+    fn sysctl_control(&self, dir: &Path, refused: &[&str]) -> Result<()> {
+        sysctl::control(dir, refused)
     }
 
     fn user_namespace(&self, uids: UidRange) -> Result<OwnedFd> {

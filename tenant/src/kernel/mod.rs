@@ -3,6 +3,7 @@
 //! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
 //! keeps a table of what would exist and can fail at any step. `raw/` holds the only unsafe code.
 
+mod bpf;
 mod cgroup;
 pub mod confine;
 mod device;
@@ -21,6 +22,7 @@ pub mod raw;
 mod reaper;
 pub mod source;
 mod staging;
+mod sysctl;
 
 use std::{borrow::Cow, io, net::IpAddr, path::Path};
 
@@ -302,6 +304,9 @@ pub trait Kernel {
     /// Lets the processes of a cgroup and below use only the device nodes that the rules allow. Goes with
     /// the cgroup.
     fn device_control(&self, dir: &Path, allowed: &[DeviceRule]) -> Result<()>;
+    /// Refuses to the processes of a cgroup and below every write of these files, relative to `/proc/sys`. Goes with
+    /// the cgroup.
+    fn sysctl_control(&self, dir: &Path, refused: &[&str]) -> Result<()>;
 
     /// Makes a user namespace in which 0 to 65,535 are a range of host ids, owned by the range's first
     /// uid so that its pools (inotify, …) are the tenant's own.

@@ -12,6 +12,7 @@ mod paths;
 mod render;
 mod root;
 mod security;
+mod sysctl;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
 };
 pub use security::{Argument, Deny, SecurityPlan};
+pub use sysctl::RefusedSysctl;
 
 use crate::{
     allocation::{Allocation, RecordState},
@@ -52,6 +54,8 @@ pub struct Plan {
     pub cgroup: CgroupPlan,
     /// The device nodes it may use.
     pub devices: DevicePlan,
+    /// The sysctls it may not write: the kernel would let it.
+    pub refused_sysctls: Vec<RefusedSysctl>,
     /// The ids of its user namespace.
     pub uids: UidRange,
     /// Where the image is.
@@ -236,6 +240,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         digest: manifest.digest,
         cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
         devices: devices::plan(tenant.devices.as_deref()),
+        refused_sysctls: sysctl::plan(),
         uids: allocation.uid_base,
         image: ImageSource::of(layout, manifest),
         dirs: layout.dirs(&tenant.name),

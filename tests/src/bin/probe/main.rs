@@ -8,6 +8,7 @@ mod act;
 mod frames;
 mod mounts;
 mod see;
+mod sysctl;
 mod traffic;
 
 use std::{
@@ -25,6 +26,8 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("eat", &["MIB"], |args| act::eat(number(&args[0])?)),
     ("fork", &["N"], |args| act::fork(number(&args[0])?)),
     ("unlock", &[], |_| mounts::unlock()),
+    ("tune", &[], |_| sysctl::tune()),
+    ("keep", &["FILE"], |args| sysctl::keep(&args[0])),
     ("ptys", &["N"], |args| act::ptys(number(&args[0])?)),
     ("tick", &["MILLISECONDS"], |args| act::tick(number(&args[0])?)),
     ("notify", &["MESSAGE"], |args| act::notify(&args[0]).and_then(|()| act::pause())),
