@@ -440,3 +440,40 @@ fn what_a_tenant_writes_below_proc_sys_stays_in_its_namespaces() {
     );
     assert!(kept.iter().any(|path| path == LWTUNNEL));
 }
+
+#[test]
+fn a_private_tmp_is_writable_for_all_and_outlives_a_restart() {
+    let host = Host::start();
+    for (name, options) in [
+        ("alice", vec!["--set", "dirs.\"/tmp\"=private"]),
+        ("bob", vec!["--set", "dirs.\"/tmp\"=overlay"]),
+        (
+            "carol",
+            vec![
+                "--image",
+                "busybox",
+                "--profile",
+                "app",
+                "--set",
+                "paths=[\"/bin\", \"/lib\"]",
+                "--set",
+                "init=[\"/bin/sleep\", \"1000000\"]",
+                "--set",
+                "dirs.\"/tmp\"=private",
+            ],
+        ),
+    ] {
+        let tenant = host.boot(name, &options);
+        assert_eq!(tenant.says("stat -c %a /tmp"), "1777", "{name}");
+        tenant.says("touch /tmp/kept");
+        tenant.ctl("restart", &[]).ok();
+        tenant.says("test -e /tmp/kept && touch /tmp/more");
+    }
+    for (at, policy) in
+        [("/run", "private"), ("/run", "overlay"), ("/run", "shared"), ("/tmp", "shared"), ("/tmp", "empty")]
+    {
+        let set = format!("dirs.\"{at}\"={policy}");
+        let said = host.ctl(&["create", "dave", "--set", &set]).output().refused(2);
+        assert!(said.contains("tmpfs"), "{set}: {said}");
+    }
+}

@@ -24,6 +24,7 @@ mod leftovers;
 mod links;
 pub mod sysctl;
 pub mod systemd;
+mod terminals;
 
 use std::sync::Arc;
 
@@ -146,6 +147,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),
+    ("terminals", terminals::check),
     ("images", images::check),
     ("systemd", systemd::check),
     ("capacity", enough),

@@ -15,7 +15,8 @@ use std::path::Path;
 
 use crate::{
     kernel::{
-        Kernel, KernelError, LinkError, Payload, image::ImageError, nft::FilterError, source::SourceError,
+        Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError, nft::FilterError,
+        source::SourceError,
     },
     name::TenantName,
     plan::Plan,
@@ -42,11 +43,12 @@ impl StartError {
 }
 
 /// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
-/// blocks cannot be checked, and for a directory of the host that cannot be given.
+/// blocks cannot be checked, for a directory of the host that cannot be given, and for a driver that it lacks.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
     let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
+    let known = known.or_else(|| MissingDriver::of(error).map(MissingDriver::help));
     known.or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
 }
 
@@ -84,6 +86,8 @@ type Step<T> = Result<T, (&'static str, KernelError)>;
 
 fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
     cgroup::enter(kernel, &plan.cgroup).map_err(|error| ("cgroup", error))?;
+    let drivers = plan.drivers.iter().try_for_each(|driver| kernel.driver_try(*driver));
+    drivers.map_err(|error| ("drivers", error))?;
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;

@@ -166,6 +166,9 @@ impl<K: Kernel> Trees<'_, K> {
                 for node in nodes {
                     let device = Entry::Device(node.major, node.minor);
                     self.kernel.tmpfs_entry(&tree, node.name, device, owner)?;
+                    if let Some(driver) = node.driver {
+                        self.kernel.device_open(&tree, node.name, driver)?;
+                    }
                 }
                 for (name, target) in links {
                     self.kernel.tmpfs_entry(&tree, name, Entry::Link(target), owner)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-use super::{Attachment, Fragment, Nic, Policy, RootMode, Tenant};
+use super::{Attachment, Features, Fragment, Nic, Policy, RootMode, Tenant};
 use crate::{
     image::ProfileName,
     limits::{ByteSize, DiskLimits},
@@ -214,6 +214,18 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
         if matches!(path.top(), "proc" | "sys" | "dev") {
             return Err(ConfigError::new(key(), "it lies in a directory that every tenant gets fresh"));
         }
+        let unfit = match (path.as_str(), policy) {
+            ("/run", Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty) => {
+                Some("a system needs it empty at each boot: only tmpfs and a bind are possible")
+            }
+            ("/tmp", Policy::Shared | Policy::Empty) => {
+                Some("programs need to write there: tmpfs, \"overlay\", \"private\" and a bind are possible")
+            }
+            _ => None,
+        };
+        if let Some(reason) = unfit {
+            return Err(ConfigError::new(key(), reason));
+        }
         match policy {
             Policy::Tmpfs { size } => {
                 in_range(&key(), *size, ByteSize(64 << 10), ByteSize(1 << 40))?;
@@ -250,6 +262,16 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// Of `/dev/shm`: half of the memory that a tenant may have, as tmpfs(5) has half of the machine's. Without a limit
+/// of memory there is nothing to take half of.
+fn shm(max: Option<ByteSize>, memory_max: Option<ByteSize>) -> Result<ByteSize, ConfigError> {
+    const WITHOUT_LIMIT: ByteSize = ByteSize(256 << 20);
+    match max {
+        Some(max) => in_range("shm_max", max, ByteSize(64 << 10), ByteSize(1 << 40)),
+        None => Ok(memory_max.map_or(WITHOUT_LIMIT, |memory| ByteSize(memory.0 / 2))),
+    }
 }
 
 /// A tenant that cannot hold its own `/etc` would not start.
@@ -339,6 +361,7 @@ impl Tenant {
             root,
             paths: paths(root, merged.paths)?,
             dirs: merged.dirs,
+            shm_max: shm(merged.shm_max, limits.memory_max)?,
             limits,
             disk: disk(merged.disk_max, merged.inodes_max)?,
             cgroups_max: in_range("cgroups_max", merged.cgroups_max.unwrap_or(1024), 8, 65_536)?,
@@ -350,6 +373,11 @@ impl Tenant {
             dns_search: domains("dns_search", merged.dns_search.unwrap_or_default())?,
             sysctl: merged.sysctl,
             devices: merged.devices,
+            features: Features {
+                tun: merged.tun.unwrap_or(false),
+                fuse: merged.fuse.unwrap_or(false),
+                wireguard: merged.wireguard.unwrap_or(false),
+            },
             drop_capabilities: capabilities(merged.drop_capabilities.unwrap_or_default())?,
             name,
         };
@@ -392,6 +420,11 @@ mod tests {
             ("dirs.\"/proc/x\" = \"tmpfs\"", "dirs.\"/proc/x\""),
             ("dirs.\"/var/x\" = \"overlay\"", "dirs.\"/var/x\""),
             ("dirs.\"/d\" = { bind = \"x/../y\" }", "dirs.\"/d\""),
+            ("dirs.\"/run\" = \"private\"", "dirs.\"/run\""),
+            ("dirs.\"/run\" = \"overlay\"", "dirs.\"/run\""),
+            ("dirs.\"/tmp\" = \"shared\"", "dirs.\"/tmp\""),
+            ("dirs.\"/tmp\" = \"empty\"", "dirs.\"/tmp\""),
+            ("shm_max = \"1K\"", "shm_max"),
             ("[[nic]]\nmode = \"routed\"\nlink = \"br0\"", "nic[0].link"),
             ("[[nic]]\nmode = \"bridge\"", "nic[0].link"),
             ("[[nic]]\nmode = \"vlan\"\nlink = \"e0\"\nvlan = 4095", "nic[0].vlan"),
@@ -421,7 +454,19 @@ mod tests {
     fn an_empty_file_is_a_tenant_with_the_profiles_values() {
         let tenant = tenant("").unwrap();
         assert_eq!((tenant.hostname.as_str(), tenant.ttys), ("alice", 6));
+        assert_eq!(tenant.shm_max, ByteSize(256 << 20));
         assert_eq!("SIGRTMIN+3".parse::<Signal>().unwrap().number(), 37);
         assert_eq!("SIGRTMIN+3".parse::<Signal>().unwrap().to_string(), "SIGRTMIN+3");
+    }
+
+    #[test]
+    fn shared_memory_follows_the_limit_of_memory() {
+        for (text, size) in [
+            ("memory_max = \"1G\"", 512 << 20),
+            ("memory_max = \"4M\"", 2 << 20),
+            ("memory_max = \"1G\"\nshm_max = \"2G\"", 2 << 30),
+        ] {
+            assert_eq!(tenant(text).unwrap().shm_max, ByteSize(size), "{text}");
+        }
     }
 }

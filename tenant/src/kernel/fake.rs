@@ -14,7 +14,7 @@ use super::{
     TmpfsUse, Top, Veth,
 };
 use crate::{
-    device::DeviceRule,
+    device::{DeviceRule, Driver},
     ids::UidRange,
     name::TenantName,
     net::LinkName,
@@ -243,6 +243,14 @@ impl Kernel for Fake {
 
     fn tmpfs_entry(&self, _tree: &FakeFd, path: &str, _entry: Entry<'_>, _owner: u32) -> Result<()> {
         self.call("make", path)
+    }
+
+    fn device_open(&self, _tree: &FakeFd, path: &str, _driver: Driver) -> Result<()> {
+        self.call("open device", path)
+    }
+
+    fn driver_try(&self, driver: Driver) -> Result<()> {
+        self.call("try", driver)
     }
 
     fn seal(&self, _tree: &FakeFd) -> Result<()> {

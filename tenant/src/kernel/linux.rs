@@ -4,10 +4,11 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process, staging::Staging, sysctl,
+    TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process, staging::Staging,
+    sysctl,
 };
 use crate::{
-    device::DeviceRule,
+    device::{DeviceRule, Driver},
     ids::UidRange,
     name::TenantName,
     net::LinkName,
@@ -134,6 +135,14 @@ impl Kernel for Linux {
 
     fn tmpfs_entry(&self, tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()> {
         mount::tmpfs_entry(tree, path, entry, owner)
+    }
+
+    fn device_open(&self, tree: &OwnedFd, path: &str, driver: Driver) -> Result<()> {
+        feature::open_device(tree, path, driver)
+    }
+
+    fn driver_try(&self, driver: Driver) -> Result<()> {
+        feature::try_driver(driver)
     }
 
     fn seal(&self, tree: &OwnedFd) -> Result<()> {

@@ -8,6 +8,7 @@ mod cgroup;
 pub mod confine;
 mod device;
 mod fake;
+pub mod feature;
 pub mod image;
 mod inside;
 mod linux;
@@ -34,7 +35,7 @@ pub use open::openat2;
 
 use crate::{
     config::MacvlanMode,
-    device::DeviceRule,
+    device::{DeviceRule, Driver},
     ids::UidRange,
     name::TenantName,
     net::{Cidr, LinkName},
@@ -344,6 +345,10 @@ pub trait Kernel {
     fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<Self::Fd>;
     /// Makes an entry in a detached tmpfs; it belongs to `owner`.
     fn tmpfs_entry(&self, tree: &Self::Fd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()>;
+    /// Opens a device node in a detached tmpfs once: whether there is anything behind it.
+    fn device_open(&self, tree: &Self::Fd, path: &str, driver: Driver) -> Result<()>;
+    /// Uses a driver that no device node is behind once: whether this host has it.
+    fn driver_try(&self, driver: Driver) -> Result<()>;
     /// Makes a detached mount read-only.
     fn seal(&self, tree: &Self::Fd) -> Result<()>;
 

@@ -136,6 +136,9 @@ impl fmt::Display for Plan {
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;
         }
+        for driver in &self.drivers {
+            writeln!(f, "driver      {driver}")?;
+        }
         for RefusedSysctl { path, reason } in &self.refused_sysctls {
             writeln!(f, "sysctl      {path} cannot be written: {reason}")?;
         }
