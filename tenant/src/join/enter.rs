@@ -28,6 +28,7 @@ use super::{
     passwd::{self, User},
 };
 use crate::{
+    facts::has_time_namespaces,
     kernel::{
         confine, pty,
         raw::{self, Fork, Parent},
@@ -99,8 +100,10 @@ fn at(step: Step) -> impl Fn(io::Error) -> Fault {
     move |error| (step, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Every namespace a tenant has; the user namespace is entered first by the kernel itself.
-fn namespaces() -> CloneFlags {
+/// Every namespace a tenant has; the user namespace is entered first by the kernel itself. A kernel without time
+/// namespaces refuses them all if that one is among them.
+fn namespaces(has_time: bool) -> CloneFlags {
+    let time = if has_time { CloneFlags::from_bits_retain(raw::CLONE_NEWTIME) } else { CloneFlags::empty() };
     CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -108,7 +111,7 @@ fn namespaces() -> CloneFlags {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWCGROUP
-        | CloneFlags::from_bits_retain(raw::CLONE_NEWTIME)
+        | time
 }
 
 /// What the joiner is to do.
@@ -144,7 +147,8 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
     }
     harden(&kept, null.as_fd()).map_err(at(Step::Harden))?;
     drop(null);
-    setns(&target.pidfd, namespaces()).map_err(|error| at(Step::EnterNamespaces)(error.into()))?;
+    setns(&target.pidfd, namespaces(has_time_namespaces()))
+        .map_err(|error| at(Step::EnterNamespaces)(error.into()))?;
     become_user(0, 0, &[]).map_err(at(Step::BecomeRoot))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let user = find_user(command.user.as_deref()).map_err(at(Step::FindUser))?;
@@ -369,6 +373,16 @@ mod tests {
             assert_eq!(Step::from_number(number as u8), Some(step));
         }
         assert_eq!(Step::from_number(Step::ALL.len() as u8), None);
+    }
+
+    #[test]
+    fn a_kernel_without_time_namespaces_is_asked_for_none() {
+        let bits = |has_time| namespaces(has_time).bits();
+        assert_eq!(
+            (bits(true) & raw::CLONE_NEWTIME, bits(false) & raw::CLONE_NEWTIME),
+            (raw::CLONE_NEWTIME, 0)
+        );
+        assert_eq!(bits(true) & !raw::CLONE_NEWTIME, bits(false));
     }
 
     #[test]
