@@ -1,4 +1,5 @@
-//! Rules for device nodes, in the notation of the cgroup v1 devices controller: `c 136:* rw`.
+//! Rules for device nodes, in the notation of the cgroup v1 devices controller, `c 136:* rw`, and drivers that are
+//! given by name.
 
 use std::{fmt, str::FromStr};
 
@@ -120,6 +121,39 @@ impl TryFrom<String> for DeviceRule {
 impl From<DeviceRule> for String {
     fn from(rule: DeviceRule) -> Self {
         rule.to_string()
+    }
+}
+
+/// A driver that a kernel may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// Interfaces that a program is behind: `/dev/net/tun`.
+    Tun,
+    /// Filesystems that a program is behind: `/dev/fuse`.
+    Fuse,
+    /// Interfaces of the type `wireguard`.
+    WireGuard,
+}
+
+impl Driver {
+    /// The key of a tenant's file that asks for it, which is also the name of its module.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::Fuse => "fuse",
+            Self::WireGuard => "wireguard",
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tun => "TUN/TAP",
+            Self::Fuse => "FUSE",
+            Self::WireGuard => "WireGuard",
+        })
     }
 }
 

@@ -137,13 +137,18 @@ impl HostFacts {
             kernel,
             hostname: uname.nodename().to_string_lossy().into_owned(),
             cgroup: CgroupFacts::gather()?,
-            time_namespaces: Path::new("/proc/self/ns/time_for_children").exists(),
+            time_namespaces: has_time_namespaces(),
             ipv6: Path::new("/proc/self/net/if_inet6").exists(),
             // sd_booted(3)
             systemd: Path::new("/run/systemd/system").is_dir(),
             name_servers: host_name_servers(),
         })
     }
+}
+
+/// Whether this kernel has time namespaces (CONFIG_TIME_NS), see time_namespaces(7).
+pub fn has_time_namespaces() -> bool {
+    Path::new("/proc/self/ns/time_for_children").exists()
 }
 
 /// Those of resolv.conf(5); where that names a stub of systemd-resolved(8), those behind the stub.

@@ -55,7 +55,7 @@ fn absent(feature: &Feature) -> Option<Finding> {
             Finding::degraded(text(&format!("the kernel has no {file}")))
         }
         Probe::DeviceProgram(_) => {
-            let error = raw::bpf_load_cgroup_device(&ALLOW).err()?;
+            let error = raw::bpf_load(raw::CgroupProgram::Device, &ALLOW).err()?;
             let why = format!("the kernel takes no device programs, so no tenant can be started: {error}");
             Finding::fault(text(&why))
         }

@@ -26,6 +26,7 @@ mod links;
 mod records;
 pub mod sysctl;
 pub mod systemd;
+mod terminals;
 
 use std::sync::Arc;
 
@@ -149,6 +150,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),
+    ("terminals", terminals::check),
     ("images", images::check),
     ("systemd", systemd::check),
     ("capacity", enough),

@@ -11,8 +11,10 @@ use tenant::{
     allocation::Pinned,
     host::HostConfig,
     image::Manifest,
+    kernel::{Access, source},
     limits::DiskLimits,
     load,
+    plan::RootStep,
     ports::PortTable,
     profile,
     record::{self, Durability},
@@ -126,6 +128,7 @@ impl Store {
         let Draft { tenant, mut allocation, fitted, ports, _reservation } = self.draft(&before, text, pin)?;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        check_binds(&plan)?;
         let old_disk = old_tenant.map(|tenant| tenant.disk);
         self.with_disk(&tenant, old_disk, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
@@ -177,6 +180,7 @@ impl Store {
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
+        check_binds(&plan)?;
         // What held before the file was edited by hand nobody knows.
         self.with_disk(&tenant, None, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
@@ -284,4 +288,15 @@ fn asks_for_the_same(one: &str, other: &str) -> bool {
         Some([table.get("image").cloned(), table.get("profile").cloned()])
     };
     named(one).is_some_and(|one| Some(one) == named(other))
+}
+
+/// Looks whether every directory of the host that a plan names can be given, as the start will.
+pub(super) fn check_binds(plan: &Plan) -> Result<(), StoreError> {
+    for step in &plan.root {
+        if let RootStep::Bind { at, source, writable } = step {
+            let at = at.clone();
+            source::open(source, Access::of(*writable)).map_err(|source| StoreError::Bind { at, source })?;
+        }
+    }
+    Ok(())
 }

@@ -10,8 +10,9 @@ use tenant::{
     config::ParseError,
     file_error::FileError,
     image::ManifestError,
-    kernel::KernelError,
+    kernel::{KernelError, source::SourceError},
     load::LoadPlanError,
+    path::TenantPath,
     plan::PlanError,
     profile::LoadError,
 };
@@ -223,6 +224,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A directory of the host that cannot be given to a tenant.
+    #[error("cannot bind a directory of the host at {at}")]
+    Bind {
+        /// Where the tenant would have it.
+        at: TenantPath,
+        /// Why not.
+        #[source]
+        source: SourceError,
+    },
     /// What a tenant may store cannot be limited.
     #[error(transparent)]
     Quota(#[from] QuotaError),
@@ -266,7 +276,7 @@ impl StoreError {
             },
             Self::PoolFull { .. } => Code::PoolFull,
             Self::Held { .. } => Code::Taken,
-            Self::Address { .. } | Self::NoPool { .. } => Code::Invalid,
+            Self::Address { .. } | Self::NoPool { .. } | Self::Bind { .. } => Code::Invalid,
             Self::Port { code, .. } => *code,
             Self::Quota(QuotaError::Unenforceable { .. }) => Code::Unenforceable,
             Self::Quota(QuotaError::Running) => Code::Running,
@@ -303,6 +313,7 @@ impl StoreError {
             Self::Load(LoadError::NoProfile(_)) => "profiles lie in /etc/tenantry/profiles",
             Self::Load(LoadError::Host { source, .. }) => source.help(),
             Self::Load(LoadError::Ports { source, .. }) => source.help(),
+            Self::Bind { source, .. } => return Some(source.help()),
             Self::Held { help, .. } | Self::Port { help, .. } => return Some(help.clone()),
             Self::Address { .. } => {
                 "choose another address, or add a [[pool]] with its network to hostd.toml"

@@ -74,6 +74,7 @@ impl Store {
         drop(writer);
         let manifest = load::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
+        configure::check_binds(&plan)?;
         Creation {
             layout: &self.layout,
             allocation: &allocation,

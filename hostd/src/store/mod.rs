@@ -34,7 +34,8 @@ pub mod trash;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -135,6 +136,9 @@ impl Store {
         storage: Result<(), KernelError>,
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
+        for dir in [layout.tenants(), layout.images()] {
+            close_to_users(&dir)?;
+        }
         let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when somebody needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
@@ -306,6 +310,22 @@ impl Store {
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
         Ok(profile::resolve_with(&self.layout, name, fragment, ports)?)
     }
+}
+
+/// Keeps users of the host out of a directory with set-user-ID files of tenants and images, whatever a backup or an
+/// admin has made of its mode. One that is not there yet is made so.
+fn close_to_users(dir: &Path) -> Result<(), StoreError> {
+    let found = match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(FileError::when("look at", dir))?,
+    };
+    if found.uid() == 0 && found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    log::warn!("{dir:?} was open to users of the host; it is root's alone again, mode 0700");
+    std::os::unix::fs::chown(dir, Some(0), Some(0)).map_err(FileError::when("change the owner of", dir))?;
+    Ok(fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+        .map_err(FileError::when("change the mode of", dir))?)
 }
 
 /// 128 random bits as a version 4 UUID without its dashes, as machine-id(5) wants it.

@@ -141,6 +141,12 @@ pub(super) fn ensure_stores(
             (false, Some(source)) => copy_dir(source, dir, &mut |fd| unsynced.push(fd))?,
             (false, None) => unsynced.push(dir),
         }
+        if from == Some("tmp") {
+            // Whatever the image has: everybody inside writes there, and removes only their own.
+            let top = open_dir(dirs, &staged)?;
+            let top = if is_overlay { open_dir(top, c"upper")? } else { top };
+            rustix::fs::fchmod(&top, Mode::from_raw_mode(0o1777))?;
+        }
         rustix::fs::renameat(dirs, &staged, dirs, &name)?;
     }
     unsynced.push(dirs.try_clone()?);

@@ -1,4 +1,4 @@
-//! The payload's cgroup, and the devices that its processes may use.
+//! The payload's cgroup, the devices that its processes may use, and the sysctls that they may not write.
 
 use super::Undo;
 use crate::{
@@ -23,5 +23,7 @@ pub(super) fn create<K: Kernel>(kernel: &K, plan: &CgroupPlan, done: &mut Vec<Un
 
 /// Needs no [`Undo`]: what is attached to a cgroup goes with it.
 pub(super) fn confine<K: Kernel>(kernel: &K, plan: &Plan) -> Result<()> {
-    kernel.device_control(&plan.cgroup.payload, &plan.devices.allowed)
+    kernel.device_control(&plan.cgroup.payload, &plan.devices.allowed)?;
+    let refused: Vec<&str> = plan.refused_sysctls.iter().map(|refused| refused.path).collect();
+    kernel.sysctl_control(&plan.cgroup.payload, &refused)
 }

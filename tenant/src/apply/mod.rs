@@ -15,7 +15,10 @@ use std::path::Path;
 
 use crate::{
     file_error::full,
-    kernel::{Kernel, KernelError, LinkError, Payload, image::ImageError, nft::FilterError},
+    kernel::{
+        Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError, nft::FilterError,
+        source::SourceError,
+    },
     name::TenantName,
     plan::Plan,
 };
@@ -40,11 +43,14 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image
-/// whose blocks cannot be checked, and for a filesystem without room.
+/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
+/// blocks cannot be checked, for a directory of the host that cannot be given, for a driver that it lacks, and for a
+/// filesystem without room.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
+    let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
+    let known = known.or_else(|| MissingDriver::of(error).map(MissingDriver::help));
     known
         .or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
         .or_else(|| full(error.source.kind()).map(str::to_owned))
@@ -84,11 +90,13 @@ type Step<T> = Result<T, (&'static str, KernelError)>;
 
 fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
     cgroup::enter(kernel, &plan.cgroup).map_err(|error| ("cgroup", error))?;
+    let drivers = plan.drivers.iter().try_for_each(|driver| kernel.driver_try(*driver));
+    drivers.map_err(|error| ("drivers", error))?;
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
-    let mounts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    let mut held = kernel.spawn(plan, &user, mounts).map_err(|error| ("init", error))?;
+    let (staging, mounts) = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
+    let mut held = kernel.spawn(plan, &user, staging, mounts).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
         // Without an init there is no network namespace to connect: that is init's failure, not the network's.

@@ -1,6 +1,9 @@
 //! The detached mounts of a tenant's root.
 
-use std::cell::OnceCell;
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::VecDeque,
+};
 
 use crate::{
     ids::UidRange,
@@ -25,9 +28,12 @@ const NODES: [(&str, Node); 6] = [
 ];
 const DEV: ByteSize = ByteSize(64 << 10);
 
-/// Makes every mount that does not belong to the tenant's own namespaces, in the order of the plan.
-/// Dropping them takes them away.
-pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Result<Vec<Prepared<K::Fd>>> {
+/// Every mount that does not belong to the tenant's own namespaces, in the order of the plan, and where they are put
+/// together.
+pub(super) type Parts<K> = (<K as Kernel>::Staging, Vec<Prepared<<K as Kernel>::Fd>>);
+
+/// Makes the parts of the root. Dropping them takes them away.
+pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Result<Parts<K>> {
     let image = match &plan.image {
         ImageSource::Tree(tree) => tree,
         ImageSource::Erofs { image, mount } => {
@@ -35,15 +41,21 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
             mount
         }
     };
+    // Not sooner: an image is mounted for all. Not later: a copy belongs to the namespace it was made in.
+    let staging = kernel.staging(&plan.dirs)?;
+    let image = kernel.tree_clone(image, user, Access::ReadOnly)?;
+    let dirs = kernel.tree_clone(&plan.dirs, user, Access::ReadWrite)?;
+    let binds = plan.root.iter().filter_map(|step| bind(kernel, user, step)).collect::<Result<_>>()?;
+    let empty = kernel.tmpfs(TmpfsUse::Files, EMPTY.0, 0o755, plan.uids.base())?;
     let trees = Trees {
         kernel,
-        user,
         uids: plan.uids,
-        image: kernel.tree_clone(image, user, Access::ReadOnly)?,
-        dirs: kernel.tree_clone(&plan.dirs, user, Access::ReadWrite)?,
-        empty: kernel.tmpfs(TmpfsUse::Files, EMPTY.0, 0o755, plan.uids.base())?,
+        image,
+        dirs,
+        binds: RefCell::new(binds),
+        empty,
         whole: OnceCell::new(),
-        namespace: plan.attach_layers.then(|| kernel.layer_namespace()).transpose()?,
+        attach_to: plan.attach_layers.then_some(&staging),
     };
     for tree in [&trees.image, &trees.dirs, &trees.empty] {
         trees.attach(tree)?;
@@ -61,26 +73,34 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     if let (Some(RootStep::Skeleton { .. }), Some(skeleton)) = (plan.root.first(), mounts.first()) {
         kernel.seal(&skeleton.tree)?;
     }
-    Ok(mounts)
+    drop(trees);
+    Ok((staging, mounts))
+}
+
+/// A directory of the host.
+fn bind<K: Kernel>(kernel: &K, user: &K::Fd, step: &RootStep) -> Option<Result<K::Fd>> {
+    let RootStep::Bind { source, writable, .. } = step else { return None };
+    Some(kernel.bind_clone(source, user, Access::of(*writable)))
 }
 
 struct Trees<'a, K: Kernel> {
     kernel: &'a K,
-    user: &'a K::Fd,
     uids: UidRange,
     image: K::Fd,
     dirs: K::Fd,
+    /// The host's directories, in the order of the plan.
+    binds: RefCell<VecDeque<K::Fd>>,
     /// An empty directory of the tenant's.
     empty: K::Fd,
     /// One overlay over the whole image, for the paths that are shown of it.
     whole: OnceCell<K::Fd>,
     /// Where the kernel wants layers to be mounted.
-    namespace: Option<K::LayerNamespace>,
+    attach_to: Option<&'a K::Staging>,
 }
 
 impl<K: Kernel> Trees<'_, K> {
     fn attach(&self, tree: &K::Fd) -> Result<()> {
-        self.namespace.as_ref().map_or(Ok(()), |namespace| self.kernel.layer_attach(namespace, tree))
+        self.attach_to.map_or(Ok(()), |staging| self.kernel.layer_attach(staging, tree))
     }
 
     /// A detached copy of a listed path of the image. Never of the image itself: through an overlay of its
@@ -137,10 +157,7 @@ impl<K: Kernel> Trees<'_, K> {
             RootStep::Whole { store } => self.kernel.overlay(&self.image, None, upper(store), owner)?,
             RootStep::Private { store, .. } => self.kernel.tree_subdir(&self.dirs, store)?,
             RootStep::Tmpfs { size, mode, .. } => self.kernel.tmpfs(TmpfsUse::Files, size.0, *mode, owner)?,
-            RootStep::Bind { source, writable, .. } => {
-                let access = if *writable { Access::ReadWrite } else { Access::ReadOnly };
-                self.kernel.tree_clone(source, self.user, access)?
-            }
+            RootStep::Bind { .. } => return Ok(self.binds.borrow_mut().pop_front()),
             RootStep::Dev { nodes, links, dirs } => {
                 let tree = self.kernel.tmpfs(TmpfsUse::Devices, DEV.0, 0o755, owner)?;
                 for dir in dirs {
@@ -149,6 +166,9 @@ impl<K: Kernel> Trees<'_, K> {
                 for node in nodes {
                     let device = Entry::Device(node.major, node.minor);
                     self.kernel.tmpfs_entry(&tree, node.name, device, owner)?;
+                    if let Some(driver) = node.driver {
+                        self.kernel.device_open(&tree, node.name, driver)?;
+                    }
                 }
                 for (name, target) in links {
                     self.kernel.tmpfs_entry(&tree, name, Entry::Link(target), owner)?;

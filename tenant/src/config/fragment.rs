@@ -127,6 +127,18 @@ pub struct Fragment {
     /// The device nodes the tenant may open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<DeviceRule>>,
+    /// Most bytes in `/dev/shm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shm_max: Option<ByteSize>,
+    /// Whether it has `/dev/net/tun`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tun: Option<bool>,
+    /// Whether it has `/dev/fuse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuse: Option<bool>,
+    /// Whether the host must have WireGuard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<bool>,
     /// Capabilities it does not have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_capabilities: Option<Vec<String>>,
@@ -255,6 +267,10 @@ impl Fragment {
             dns: over.dns.or(self.dns),
             dns_search: over.dns_search.or(self.dns_search),
             devices: over.devices.or(self.devices),
+            shm_max: over.shm_max.or(self.shm_max),
+            tun: over.tun.or(self.tun),
+            fuse: over.fuse.or(self.fuse),
+            wireguard: over.wireguard.or(self.wireguard),
             drop_capabilities: over.drop_capabilities.or(self.drop_capabilities),
             allow_syscalls: over.allow_syscalls.or(self.allow_syscalls),
             env,

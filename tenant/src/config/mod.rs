@@ -13,13 +13,13 @@ pub use fragment::{Fragment, NicFragment};
 pub use nic::{Attachment, MacvlanMode, Nic, NicMode};
 pub use parse::{ParseError, parse_toml, set};
 pub use policy::Policy;
-pub use validate::{ConfigError, DEFAULT_START_PRIORITY, InvalidSignal, Signal};
+pub use validate::{ConfigError, DEFAULT_START_PRIORITY, HOST_SYSCTLS, InvalidSignal, Signal};
 
 use crate::{
     device::DeviceRule,
     host::GroupName,
     image::{ImageRef, ProfileName, Ready},
-    limits::{DiskLimits, Limits},
+    limits::{ByteSize, DiskLimits, Limits},
     name::TenantName,
     net::{BitRate, Forward},
     path::TenantPath,
@@ -53,6 +53,17 @@ pub enum Restart {
     No,
     /// Also after it powered off; not after it was stopped.
     Always,
+}
+
+/// Devices and drivers of the host that a tenant is given by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `/dev/net/tun`, see `Documentation/networking/tuntap.rst`.
+    pub tun: bool,
+    /// `/dev/fuse`, see fuse(4).
+    pub fuse: bool,
+    /// Interfaces of the type `wireguard`, see wg(8).
+    pub wireguard: bool,
 }
 
 /// How the tenant's `/` is put together.
@@ -134,8 +145,12 @@ pub struct Tenant {
     pub dns_search: Vec<String>,
     /// Keys below `net.` that are set in its network namespace before init runs, see sysctl.conf(5).
     pub sysctl: BTreeMap<String, String>,
-    /// The device nodes it may open; none means the default list.
+    /// The device nodes it may open, besides those that every tenant may; none means the default list.
     pub devices: Option<Vec<DeviceRule>>,
+    /// Most bytes in `/dev/shm`.
+    pub shm_max: ByteSize,
+    /// Devices and drivers of the host that it is given by name.
+    pub features: Features,
     /// Capabilities that it does not have, besides those that no tenant has, see capabilities(7).
     pub drop_capabilities: Vec<String>,
     /// System calls that it may use although tenants are refused them.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use super::{Attachment, Fragment, Nic, Policy, RootMode, Tenant};
+use super::{Attachment, Features, Fragment, Nic, Policy, RootMode, Tenant};
 use crate::{
     image::ProfileName,
     limits::{ByteSize, DiskLimits},
@@ -170,6 +170,11 @@ fn domains(key: &str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> 
     Ok(domains)
 }
 
+/// Files below `/proc/sys/net` that every network namespace has and that are the whole host's, and why. Which they are
+/// is found by a test that writes all that a tenant can.
+pub const HOST_SYSCTLS: [(&str, &str); 1] =
+    [("net/netfilter/nf_hooks_lwtunnel", "it turns hooks of the host's packet filter on, for good")];
+
 /// Keys of the network namespace alone: every other sysctl(8) key is the host's or read-only inside.
 fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for (key, value) in table {
@@ -182,6 +187,11 @@ fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
             && key.split(['.', '/']).all(|part| !part.is_empty());
         if !good || !key.starts_with("net.") {
             return Err(ConfigError::new(dotted, "only keys below \"net.\" belong to a tenant"));
+        }
+        // As in sysctl(8): a dot in a name of an interface is written as a slash.
+        let path = key.replace('.', "/");
+        if let Some((_, reason)) = HOST_SYSCTLS.iter().find(|(file, _)| *file == path) {
+            return Err(ConfigError::new(dotted, format!("it is the whole host's: {reason}")));
         }
         clean_text(&dotted, value, 256)?;
     }
@@ -236,6 +246,18 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
         if matches!(path.top(), "proc" | "sys" | "dev") {
             return Err(ConfigError::new(key(), "it lies in a directory that every tenant gets fresh"));
         }
+        let unfit = match (path.as_str(), policy) {
+            ("/run", Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty) => {
+                Some("a system needs it empty at each boot: only tmpfs and a bind are possible")
+            }
+            ("/tmp", Policy::Shared | Policy::Empty) => {
+                Some("programs need to write there: tmpfs, \"overlay\", \"private\" and a bind are possible")
+            }
+            _ => None,
+        };
+        if let Some(reason) = unfit {
+            return Err(ConfigError::new(key(), reason));
+        }
         match policy {
             Policy::Tmpfs { size } => {
                 in_range(&key(), *size, ByteSize(64 << 10), ByteSize(1 << 40))?;
@@ -272,6 +294,16 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// Of `/dev/shm`: half of the memory that a tenant may have, as tmpfs(5) has half of the machine's. Without a limit
+/// of memory there is nothing to take half of.
+fn shm(max: Option<ByteSize>, memory_max: Option<ByteSize>) -> Result<ByteSize, ConfigError> {
+    const WITHOUT_LIMIT: ByteSize = ByteSize(256 << 20);
+    match max {
+        Some(max) => in_range("shm_max", max, ByteSize(64 << 10), ByteSize(1 << 40)),
+        None => Ok(memory_max.map_or(WITHOUT_LIMIT, |memory| ByteSize(memory.0 / 2))),
+    }
 }
 
 /// A tenant that cannot hold its own `/etc` would not start.
@@ -365,6 +397,7 @@ impl Tenant {
             root,
             paths: paths(root, merged.paths)?,
             dirs: merged.dirs,
+            shm_max: shm(merged.shm_max, limits.memory_max)?,
             limits,
             disk: disk(merged.disk_max, merged.inodes_max)?,
             cgroups_max: in_range("cgroups_max", merged.cgroups_max.unwrap_or(1024), 8, 65_536)?,
@@ -376,6 +409,11 @@ impl Tenant {
             dns_search: domains("dns_search", merged.dns_search.unwrap_or_default())?,
             sysctl: merged.sysctl,
             devices: merged.devices,
+            features: Features {
+                tun: merged.tun.unwrap_or(false),
+                fuse: merged.fuse.unwrap_or(false),
+                wireguard: merged.wireguard.unwrap_or(false),
+            },
             drop_capabilities: capabilities(merged.drop_capabilities.unwrap_or_default())?,
             allow_syscalls: merged.allow_syscalls.unwrap_or_default(),
             name,
@@ -419,6 +457,11 @@ mod tests {
             ("dirs.\"/proc/x\" = \"tmpfs\"", "dirs.\"/proc/x\""),
             ("dirs.\"/var/x\" = \"overlay\"", "dirs.\"/var/x\""),
             ("dirs.\"/d\" = { bind = \"x/../y\" }", "dirs.\"/d\""),
+            ("dirs.\"/run\" = \"private\"", "dirs.\"/run\""),
+            ("dirs.\"/run\" = \"overlay\"", "dirs.\"/run\""),
+            ("dirs.\"/tmp\" = \"shared\"", "dirs.\"/tmp\""),
+            ("dirs.\"/tmp\" = \"empty\"", "dirs.\"/tmp\""),
+            ("shm_max = \"1K\"", "shm_max"),
             ("[[nic]]\nmode = \"routed\"\nlink = \"br0\"", "nic[0].link"),
             ("[[nic]]\nmode = \"bridge\"", "nic[0].link"),
             ("[[nic]]\nmode = \"vlan\"\nlink = \"e0\"\nvlan = 4095", "nic[0].vlan"),
@@ -431,6 +474,10 @@ mod tests {
             ("ports = \"22:22\"\nnic = []", "ports"),
             ("sysctl.\"kernel.panic\" = \"1\"", "sysctl.\"kernel.panic\""),
             ("sysctl.\"net.ipv4/../x\" = \"1\"", "sysctl.\"net.ipv4/../x\""),
+            (
+                "sysctl.\"net.netfilter.nf_hooks_lwtunnel\" = \"1\"",
+                "sysctl.\"net.netfilter.nf_hooks_lwtunnel\"",
+            ),
             ("drop_capabilities = [\"CAP_NOTHING\"]", "drop_capabilities"),
             ("root = \"paths\"", "paths"),
             ("paths = [\"/usr\"]", "paths"),
@@ -444,6 +491,7 @@ mod tests {
     fn an_empty_file_is_a_tenant_with_the_profiles_values() {
         let tenant = tenant("").unwrap();
         assert_eq!((tenant.hostname.as_str(), tenant.ttys), ("alice", 6));
+        assert_eq!(tenant.shm_max, ByteSize(256 << 20));
         assert_eq!("SIGRTMIN+3".parse::<Signal>().unwrap().number(), 37);
         assert_eq!("SIGRTMIN+3".parse::<Signal>().unwrap().to_string(), "SIGRTMIN+3");
     }
@@ -465,6 +513,17 @@ mod tests {
         for text in ["", "SIG", "SIGNOTHING", "0", "-9", "65", "32", "SIGRTMIN+31", "RTMIN-1", "RTMIN+-1"] {
             let error = text.parse::<Signal>().unwrap_err();
             assert_eq!(error.to_string(), format!("{text:?} is not a signal"));
+        }
+    }
+
+    #[test]
+    fn shared_memory_follows_the_limit_of_memory() {
+        for (text, size) in [
+            ("memory_max = \"1G\"", 512 << 20),
+            ("memory_max = \"4M\"", 2 << 20),
+            ("memory_max = \"1G\"\nshm_max = \"2G\"", 2 << 30),
+        ] {
+            assert_eq!(tenant(text).unwrap().shm_max, ByteSize(size), "{text}");
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Device control of cgroup v2: a small program that the kernel asks at every open(2) and mknod(2) of a
 //! device node. It needs no controller, so it works on hosts with cgroup v1 controllers as well.
 //!
-//! See bpf(2), `struct bpf_cgroup_dev_ctx` in linux/bpf.h and
-//! `Documentation/bpf/standardization/instruction-set.rst`.
+//! See `struct bpf_cgroup_dev_ctx` in linux/bpf.h.
 
-use std::{fs::File, io, os::fd::AsFd as _, path::Path};
+use std::path::Path;
 
-use super::{KernelError, Result, raw};
+use super::{
+    KernelError, Result,
+    bpf::{AND, CONTEXT, EXIT, Instruction, JUMP_IF_NOT, MOVE, RESULT, SHIFT_RIGHT, attach, skip_to_end},
+    raw::CgroupProgram,
+};
 use crate::device::{DeviceClass, DeviceRule};
 
 /// `BPF_DEVCG_DEV_BLOCK`, `BPF_DEVCG_DEV_CHAR`.
@@ -18,57 +21,12 @@ const ACCESS_READ: i32 = 2;
 const ACCESS_WRITE: i32 = 4;
 const ACCESS_ALL: i32 = ACCESS_MKNOD | ACCESS_READ | ACCESS_WRITE;
 
-/// Registers: the result, the context, and what is loaded from it.
-const RESULT: u8 = 0;
-const CONTEXT: u8 = 1;
+/// Registers for what is loaded from the context.
 const TYPE: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
-
-/// Opcodes: class, source and operation in one byte.
-const LOAD_WORD: u8 = 0x61;
-const MOVE: u8 = 0xb7;
-const MOVE_REGISTER: u8 = 0xbf;
-const AND: u8 = 0x57;
-const SHIFT_RIGHT: u8 = 0x77;
-const JUMP_IF_NOT: u8 = 0x55;
-const EXIT: u8 = 0x95;
-
-/// One instruction of eBPF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Instruction {
-    opcode: u8,
-    to: u8,
-    from: u8,
-    offset: i16,
-    value: i32,
-}
-
-impl Instruction {
-    fn new(opcode: u8, to: u8, value: i32) -> Self {
-        Self { opcode, to, from: 0, offset: 0, value }
-    }
-
-    fn load(to: u8, offset: i16) -> Self {
-        Self { from: CONTEXT, offset, ..Self::new(LOAD_WORD, to, 0) }
-    }
-
-    fn copy(to: u8, from: u8) -> Self {
-        Self { from, ..Self::new(MOVE_REGISTER, to, 0) }
-    }
-
-    /// `struct bpf_insn`.
-    fn encode(self) -> [u8; 8] {
-        let registers = match cfg!(target_endian = "little") {
-            true => self.to | self.from << 4,
-            false => self.to << 4 | self.from,
-        };
-        let ([a, b], [c, d, e, f]) = (self.offset.to_ne_bytes(), self.value.to_ne_bytes());
-        [self.opcode, registers, a, b, c, d, e, f]
-    }
-}
 
 fn access(rule: &DeviceRule) -> i32 {
     let bits = [(rule.read, ACCESS_READ), (rule.write, ACCESS_WRITE), (rule.mknod, ACCESS_MKNOD)];
@@ -92,25 +50,19 @@ fn allow(rule: &DeviceRule) -> Vec<Instruction> {
     tests.extend(rule.major.map(|major| Instruction::new(JUMP_IF_NOT, MAJOR, major as i32)));
     tests.extend(rule.minor.map(|minor| Instruction::new(JUMP_IF_NOT, MINOR, minor as i32)));
     tests.extend([Instruction::new(MOVE, RESULT, 1), Instruction::new(EXIT, 0, 0)]);
-    let length = tests.len();
-    for (place, instruction) in tests.iter_mut().enumerate() {
-        if instruction.opcode == JUMP_IF_NOT {
-            // To the first instruction of the next rule; it counts from the one behind the jump.
-            instruction.offset = (length - place - 1) as i16;
-        }
-    }
+    skip_to_end(&mut tests);
     tests
 }
 
 /// The whole program: 1 for a request that one of the rules allows, else 0, which is EPERM.
 fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
     let mut program = vec![
-        Instruction::load(ACCESS, 0),
+        Instruction::load_word(ACCESS, CONTEXT, 0),
         Instruction::copy(TYPE, ACCESS),
         Instruction::new(AND, TYPE, 0xffff),
         Instruction::new(SHIFT_RIGHT, ACCESS, 16),
-        Instruction::load(MAJOR, 4),
-        Instruction::load(MINOR, 8),
+        Instruction::load_word(MAJOR, CONTEXT, 4),
+        Instruction::load_word(MINOR, CONTEXT, 8),
     ];
     for rule in rules {
         program.extend(allow(rule));
@@ -130,18 +82,16 @@ fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
 /// Lets the processes of a cgroup and below use the devices that the rules allow, and no others. Goes
 /// with the cgroup.
 pub(super) fn control(cgroup: &Path, rules: &[DeviceRule]) -> Result<()> {
-    let attach = || -> io::Result<()> {
-        let dir = File::open(cgroup)?;
-        let program: Vec<[u8; 8]> = program(rules).into_iter().map(Instruction::encode).collect();
-        let program = raw::bpf_load_cgroup_device(&program)?;
-        raw::bpf_attach_cgroup_device(dir.as_fd(), program.as_fd())
-    };
-    attach().map_err(|error| KernelError::new("control the devices of cgroup", cgroup.display(), error))
+    attach(CgroupProgram::Device, cgroup, program(rules))
+        .map_err(|error| KernelError::new("control the devices of cgroup", cgroup.display(), error))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::bpf::{LOAD_WORD, MOVE_REGISTER},
+        *,
+    };
 
     /// A request of the kernel, and what the rules say of it by the definition of the notation.
     fn expected(rules: &[DeviceRule], kind: i32, wanted: i32, major: u32, minor: u32) -> bool {
@@ -238,13 +188,5 @@ mod tests {
             }
             assert!(reached.iter().all(|reached| *reached), "{list:?}: {reached:?}");
         }
-    }
-
-    #[test]
-    fn an_instruction_is_encoded_as_the_kernel_reads_it() {
-        // llvm-objdump: r3 = *(u32 *)(r1 + 0x0); if r4 != 0x88 goto +0x3
-        assert_eq!(Instruction::load(ACCESS, 0).encode(), [0x61, 0x13, 0, 0, 0, 0, 0, 0]);
-        let jump = Instruction { offset: 3, ..Instruction::new(JUMP_IF_NOT, MAJOR, 136) };
-        assert_eq!(jump.encode(), [0x55, 0x04, 3, 0, 0x88, 0, 0, 0]);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     TmpfsUse, Top, Veth,
 };
 use crate::{
-    device::DeviceRule,
+    device::{DeviceRule, Driver},
     ids::UidRange,
     name::TenantName,
     net::LinkName,
@@ -131,7 +131,7 @@ fn process(pid: i32) -> String {
 impl Kernel for Fake {
     type Fd = FakeFd;
     type Change = FakeChange;
-    type LayerNamespace = ();
+    type Staging = FakeFd;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         self.call("create cgroup", dir.display())?;
@@ -170,7 +170,9 @@ impl Kernel for Fake {
     fn cgroup_remove(&self, dir: &Path) -> Result<()> {
         self.call("remove cgroup", dir.display())?;
         self.table.borrow_mut().remove(&format!("cgroup {}", dir.display()));
-        self.table.borrow_mut().remove(&format!("device control of {}", dir.display()));
+        for control in ["device", "sysctl"] {
+            self.table.borrow_mut().remove(&format!("{control} control of {}", dir.display()));
+        }
         Ok(())
     }
 
@@ -178,6 +180,13 @@ impl Kernel for Fake {
         self.call("control the devices of", dir.display())?;
         self.require(&format!("cgroup {}", dir.display()), "control the devices of")?;
         self.table.borrow_mut().insert(format!("device control of {}", dir.display()));
+        Ok(())
+    }
+
+    fn sysctl_control(&self, dir: &Path, _refused: &[&str]) -> Result<()> {
+        self.call("control the sysctls of", dir.display())?;
+        self.require(&format!("cgroup {}", dir.display()), "control the sysctls of")?;
+        self.table.borrow_mut().insert(format!("sysctl control of {}", dir.display()));
         Ok(())
     }
 
@@ -190,17 +199,23 @@ impl Kernel for Fake {
         self.call("mount image", image.file.display())
     }
 
-    fn layer_namespace(&self) -> Result<()> {
-        self.call("make", "a mount namespace for layers")
+    fn staging(&self, _place: &Path) -> Result<FakeFd> {
+        self.call("make", "a mount namespace to put a root together in")?;
+        Ok(self.open("staging"))
     }
 
-    fn layer_attach(&self, _namespace: &(), _tree: &FakeFd) -> Result<()> {
+    fn layer_attach(&self, _staging: &FakeFd, _tree: &FakeFd) -> Result<()> {
         self.call("attach", "a layer")
     }
 
     fn tree_clone(&self, path: &Path, _user: &FakeFd, _access: Access) -> Result<FakeFd> {
         self.call("clone", path.display())?;
         Ok(self.open(format!("mount of {}", path.display())))
+    }
+
+    fn bind_clone(&self, source: &Path, _user: &FakeFd, _access: Access) -> Result<FakeFd> {
+        self.call("bind", source.display())?;
+        Ok(self.open(format!("mount of {}", source.display())))
     }
 
     fn tree_subdir(&self, _tree: &FakeFd, dir: &str) -> Result<FakeFd> {
@@ -236,17 +251,31 @@ impl Kernel for Fake {
         self.call("make", path)
     }
 
+    fn device_open(&self, _tree: &FakeFd, path: &str, _driver: Driver) -> Result<()> {
+        self.call("open device", path)
+    }
+
+    fn driver_try(&self, driver: Driver) -> Result<()> {
+        self.call("try", driver)
+    }
+
     fn seal(&self, _tree: &FakeFd) -> Result<()> {
         self.call("make read-only", "the root")
     }
 
-    fn spawn(&self, _plan: &Plan, _user: &FakeFd, _mounts: Vec<Prepared<FakeFd>>) -> Result<Held<FakeFd>> {
+    fn spawn(
+        &self,
+        _plan: &Plan,
+        _user: &FakeFd,
+        staging: FakeFd,
+        _mounts: Vec<Prepared<FakeFd>>,
+    ) -> Result<Held<FakeFd>> {
         self.call("clone", "init")?;
         let pid = 100 + self.number() as i32;
         if !self.init_dies.get() {
             self.make(process(pid), "clone")?;
         }
-        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate"), handed: Vec::new() })
+        Ok(Held { pid, pidfd: self.open("pidfd"), gate: self.open("gate"), staging, handed: Vec::new() })
     }
 
     fn assembled(&self, held: &mut Held<FakeFd>) -> Result<()> {
@@ -266,7 +295,8 @@ impl Kernel for Fake {
         self.require(&process(held.pid), "execute")?;
         let mut terminals = held.handed;
         let notify = terminals.pop();
-        if notify.is_none() || self.table.borrow().iter().all(|entry| !entry.starts_with("device control")) {
+        let has = |control| self.table.borrow().iter().any(|entry| entry.starts_with(control));
+        if notify.is_none() || !has("device control") || !has("sysctl control") {
             return Err(KernelError::new("execute", &plan.init.argv[0], io::ErrorKind::PermissionDenied));
         }
         Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify, network: None })

@@ -1,5 +1,5 @@
-//! What init does between its clone and its exec: assemble the root it was handed, move into it,
-//! configure its interfaces, give up its powers.
+//! What init does between its clone and its exec: make the filesystems of its own namespaces, move into the root
+//! that the supervisor puts together, configure its interfaces, give up its powers.
 //!
 //! It is a copy of a single-threaded supervisor in new namespaces. It never returns.
 
@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    Access, KernelError, Prepared, Result, confine, mount, netlink, openat2,
+    Access, KernelError, Result, confine, mount, netlink, openat2,
     process::{Message, receive, send},
     pty::{self, Pty},
     raw, reaper,
@@ -29,18 +29,34 @@ use super::{
 use crate::plan::{FirstProcess, NOTIFY_SOCKET, Plan, RootStep};
 
 /// Runs init's side of the start.
-pub(super) fn run(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
-    if let Err(error) = prepare_and_execute(plan, mounts, &gate) {
+pub(super) fn run(plan: &Plan, gate: OwnedFd) -> ! {
+    if let Err(error) = prepare_and_execute(plan, &gate) {
         // Where it cannot be sent, the supervisor hears that the gate has closed.
         let _ = send(&gate, &Message::failure(&error), &[]);
     }
     raw::exit(1)
 }
 
-fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &OwnedFd) -> Result<()> {
-    let root = assemble(plan, mounts)?;
+fn prepare_and_execute(plan: &Plan, gate: &OwnedFd) -> Result<()> {
+    // Of the supervisor, whose copy this is: mounts, sockets, a way back into the host's namespace.
+    raw::close_except(&[gate.as_fd()])
+        .map_err(|error| KernelError::new("close", "the host's descriptors", error))?;
+    let own = own_filesystems(plan)?;
+    send(gate, &Message::Own(Vec::new()), &own)
+        .map_err(|error| KernelError::new("hand over", "the filesystems of init", error))?;
+    drop(own);
+    // Until the pivot an absolute path still leads into the host's tree.
+    let os_release = std::fs::read("/etc/os-release").ok();
+    match receive(gate)? {
+        Message::Attached => {}
+        // The supervisor has given up or is gone; nobody waits for a message.
+        _ => raw::exit(1),
+    }
+    let root = enter_root()?;
+    tell_of_host(plan, root.as_fd(), os_release)
+        .map_err(|error| KernelError::new("write", "/run/host", error))?;
     let terminals = open_terminals(plan, &root)?;
-    enter_root(&root)?;
+    share(&root)?;
     drop(root);
     let (mut fds, console) = hand_over(terminals);
     if plan.init.env.contains_key("NOTIFY_SOCKET") {
@@ -66,93 +82,31 @@ fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &Owned
     }
 }
 
-/// Attaches every mount below the new root, which itself lies over the old one.
-fn assemble(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>) -> Result<OwnedFd> {
-    let mut mounts = mounts.into_iter();
-    let root = mounts.next().ok_or_else(|| KernelError::new("find", "the root", io::ErrorKind::NotFound))?;
-    let root = root.tree;
-    move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(|error| KernelError::new("attach", "/", error))?;
-    for step in plan.root.iter().skip(1) {
-        let own = match step {
-            RootStep::Devpts { max } => {
-                let max = max.to_string();
-                let options = [("gid", "5"), ("mode", "620"), ("ptmxmode", "666"), ("max", &max)];
-                mount::filesystem("devpts", &options, Access::ReadWrite)?
-            }
-            RootStep::Proc => mount::filesystem("proc", &[], Access::ReadWrite)?,
-            RootStep::Sysfs => mount::filesystem("sysfs", &[], Access::ReadOnly)?,
-            RootStep::Cgroup => mount::filesystem("cgroup2", &[], Access::ReadWrite)?,
-            RootStep::RunHost => {
-                tell_of_host(plan, root.as_fd())
-                    .map_err(|error| KernelError::new("write", "/run/host", error))?;
-                continue;
-            }
-            RootStep::Present { .. } => continue,
-            _ => match mounts.next() {
-                Some(prepared) => prepared.tree,
-                None => {
-                    return Err(KernelError::new(
-                        "find",
-                        format!("the mount of {step}"),
-                        io::ErrorKind::NotFound,
-                    ));
-                }
-            },
-        };
-        if let Some(at) = step.at() {
-            let place = match step {
-                // Made with the skeleton: a file or a directory, whatever the image has.
-                RootStep::Path { .. } => open_made(root.as_fd(), at),
-                _ => open_place(root.as_fd(), at),
-            };
-            place
-                .and_then(|place| attach(&place, &own))
-                .map_err(|error| KernelError::new("attach", format!("/{at}"), error))?;
+/// The filesystems that belong to namespaces of init's, in the order of the plan.
+fn own_filesystems(plan: &Plan) -> Result<Vec<OwnedFd>> {
+    let steps = plan.root.iter().filter(|step| step.is_made_inside());
+    let make = |step: &RootStep| match step {
+        RootStep::Devpts { max } => {
+            let max = max.to_string();
+            let options = [("gid", "5"), ("mode", "620"), ("ptmxmode", "666"), ("max", &max)];
+            mount::filesystem("devpts", &options, Access::ReadWrite)
         }
-    }
-    Ok(root)
-}
-
-fn attach(place: &OwnedFd, tree: &OwnedFd) -> io::Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    Ok(move_mount(tree, "", place, "", flags)?)
-}
-
-fn open_made(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    Ok(openat2(root, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
-}
-
-/// A directory below the root to mount on. Missing ones are made; a link on the way is refused, for below
-/// the top level the tenant may have put it there.
-fn open_place(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    match openat2(root, at, flags, Mode::empty(), resolve) {
-        Ok(place) => return Ok(place),
-        Err(rustix::io::Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let (parent, name) = match at.rsplit_once('/') {
-        Some((parent, name)) => (open_place(root, parent)?, name),
-        None => (openat2(root, ".", flags, Mode::empty(), resolve)?, at),
+        RootStep::Proc => mount::filesystem("proc", &[], Access::ReadWrite),
+        RootStep::Sysfs => mount::filesystem("sysfs", &[], Access::ReadOnly),
+        RootStep::Cgroup => mount::filesystem("cgroup2", &[], Access::ReadWrite),
+        _ => Err(KernelError::new("make", step, io::ErrorKind::Unsupported)),
     };
-    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    Ok(openat2(&parent, name, flags, Mode::empty(), resolve)?)
+    steps.map(make).collect()
 }
 
 /// `/run/host` as systemd's container interface describes it.
-fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>) -> io::Result<()> {
-    let host = open_place(root, "run/host")?;
+fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>, os_release: Option<Vec<u8>>) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    // Made for what is mounted below it.
+    let host = openat2(root, "run/host", flags, Mode::empty(), resolve)?;
     // Where nspawn puts mounts that are to come in; nobody sends any here.
     mkdirat(&host, "incoming", Mode::RWXU)?;
-    // Until the pivot an absolute path still leads into the host's tree.
-    let os_release = std::fs::read("/etc/os-release").ok();
     let files = [
         ("container-manager", Some(b"tenantry".to_vec())),
         ("container-uuid", Some(plan.init.uuid.clone().into_bytes())),
@@ -195,19 +149,25 @@ fn hand_over(terminals: Vec<Pty>) -> (Vec<OwnedFd>, OwnedFd) {
     (masters, console.expect("there is always a console"))
 }
 
-/// Makes the assembled tree the root, lets go of the host's, and shares what comes after with the
-/// mount namespaces that services will make.
-fn enter_root(root: &OwnedFd) -> Result<()> {
-    let enter = || -> io::Result<()> {
-        rustix::process::fchdir(root)?;
+/// Makes the tree that has appeared over the root the root itself, and lets go of the host's.
+fn enter_root() -> Result<OwnedFd> {
+    let enter = || -> io::Result<OwnedFd> {
+        let open =
+            |path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        // The parent of the root is the root, but for what lies over it.
+        rustix::process::fchdir(open("/..")?)?;
         rustix::process::pivot_root(".", ".")?;
         unmount(".", UnmountFlags::DETACH)?;
         rustix::process::chdir("/")?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, "/", flags, Mode::empty())?;
-        raw::mount_setattr(root.as_fd(), 0, libc::MS_SHARED, None)
+        Ok(open("/")?)
     };
     enter().map_err(|error| KernelError::new("pivot to", "the root", error))
+}
+
+/// Shares what comes after with the mount namespaces that services will make.
+fn share(root: &OwnedFd) -> Result<()> {
+    raw::mount_setattr(root.as_fd(), 0, libc::MS_SHARED, None)
+        .map_err(|error| KernelError::new("share", "the root", error))
 }
 
 fn notify_socket() -> Result<OwnedFd> {

@@ -4,10 +4,11 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Top, Veth, cgroup, device, image, mount, netlink, nft, process,
+    TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process, staging::Staging,
+    sysctl,
 };
 use crate::{
-    device::DeviceRule,
+    device::{DeviceRule, Driver},
     ids::UidRange,
     name::TenantName,
     net::LinkName,
@@ -48,7 +49,7 @@ impl Linux {
 impl Kernel for Linux {
     type Fd = OwnedFd;
     type Change = nft::Change;
-    type LayerNamespace = mount::LayerNamespace;
+    type Staging = Staging;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
         cgroup::create(dir)
@@ -82,6 +83,10 @@ impl Kernel for Linux {
         device::control(dir, allowed)
     }
 
+    fn sysctl_control(&self, dir: &Path, refused: &[&str]) -> Result<()> {
+        sysctl::control(dir, refused)
+    }
+
     fn user_namespace(&self, uids: UidRange) -> Result<OwnedFd> {
         process::user_namespace(uids)
     }
@@ -90,16 +95,20 @@ impl Kernel for Linux {
         image::mount(image, at)
     }
 
-    fn layer_namespace(&self) -> Result<mount::LayerNamespace> {
-        mount::LayerNamespace::enter()
+    fn staging(&self, place: &Path) -> Result<Staging> {
+        Staging::enter(place)
     }
 
-    fn layer_attach(&self, namespace: &mount::LayerNamespace, tree: &OwnedFd) -> Result<()> {
-        namespace.attach(tree)
+    fn layer_attach(&self, staging: &Staging, tree: &OwnedFd) -> Result<()> {
+        staging.attach_layer(tree)
     }
 
     fn tree_clone(&self, path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
         mount::tree_clone(path, user, access)
+    }
+
+    fn bind_clone(&self, source: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+        mount::bind_clone(source, user, access)
     }
 
     fn tree_subdir(&self, tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
@@ -128,12 +137,26 @@ impl Kernel for Linux {
         mount::tmpfs_entry(tree, path, entry, owner)
     }
 
+    fn device_open(&self, tree: &OwnedFd, path: &str, driver: Driver) -> Result<()> {
+        feature::open_device(tree, path, driver)
+    }
+
+    fn driver_try(&self, driver: Driver) -> Result<()> {
+        feature::try_driver(driver)
+    }
+
     fn seal(&self, tree: &OwnedFd) -> Result<()> {
         mount::seal(tree)
     }
 
-    fn spawn(&self, plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>) -> Result<Held<OwnedFd>> {
-        process::spawn(plan, user, mounts)
+    fn spawn(
+        &self,
+        plan: &Plan,
+        user: &OwnedFd,
+        staging: Staging,
+        mounts: Vec<Prepared<OwnedFd>>,
+    ) -> Result<Held<OwnedFd>> {
+        process::spawn(plan, user, staging, mounts)
     }
 
     fn assembled(&self, held: &mut Held<OwnedFd>) -> Result<()> {

@@ -3,10 +3,12 @@
 //! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
 //! keeps a table of what would exist and can fail at any step. `raw/` holds the only unsafe code.
 
+mod bpf;
 mod cgroup;
 pub mod confine;
 mod device;
 mod fake;
+pub mod feature;
 pub mod image;
 mod inside;
 mod linux;
@@ -20,6 +22,9 @@ pub mod pty;
 pub mod raw;
 mod reaper;
 mod seccomp;
+pub mod source;
+mod staging;
+mod sysctl;
 
 use std::{borrow::Cow, io, net::IpAddr, path::Path};
 
@@ -31,7 +36,7 @@ pub use open::openat2;
 
 use crate::{
     config::MacvlanMode,
-    device::DeviceRule,
+    device::{DeviceRule, Driver},
     ids::UidRange,
     name::TenantName,
     net::{Cidr, LinkName},
@@ -72,6 +77,13 @@ pub enum Access {
     ReadOnly,
     /// Writable as far as the files' modes go.
     ReadWrite,
+}
+
+impl Access {
+    /// Of something that is writable or not.
+    pub fn of(writable: bool) -> Self {
+        if writable { Self::ReadWrite } else { Self::ReadOnly }
+    }
 }
 
 /// What a tmpfs is for.
@@ -162,6 +174,9 @@ pub struct Held<Fd> {
     pub pidfd: Fd,
     /// The socket it waits on.
     pub gate: Fd,
+    /// The mount namespace in which its root was put together. That it is taken down, with the kernel's waiting,
+    /// can come after the exec.
+    pub staging: Fd,
     /// The terminals and the notify socket that it has handed over, see [`Kernel::assembled`].
     pub handed: Vec<Fd>,
 }
@@ -268,9 +283,9 @@ pub trait Kernel {
     type Fd;
     /// A change of the packet filter that is under way. Dropping it waits for its end.
     type Change;
-    /// A mount namespace for layers. Dropping it moves this process back to where it was; what was attached
-    /// lives on in the overlays over it.
-    type LayerNamespace;
+    /// A mount namespace in which a root is put together, with this process in it. Dropping it moves the process
+    /// back to where it was.
+    type Staging;
 
     /// Makes a cgroup v2 directory; one that exists already is fine.
     fn cgroup_create(&self, dir: &Path) -> Result<()>;
@@ -291,6 +306,9 @@ pub trait Kernel {
     /// Lets the processes of a cgroup and below use only the device nodes that the rules allow. Goes with
     /// the cgroup.
     fn device_control(&self, dir: &Path, allowed: &[DeviceRule]) -> Result<()>;
+    /// Refuses to the processes of a cgroup and below every write of these files, relative to `/proc/sys`. Goes with
+    /// the cgroup.
+    fn sysctl_control(&self, dir: &Path, refused: &[&str]) -> Result<()>;
 
     /// Makes a user namespace in which 0 to 65,535 are a range of host ids, owned by the range's first
     /// uid so that its pools (inotify, …) are the tenant's own.
@@ -298,14 +316,18 @@ pub trait Kernel {
 
     /// Mounts an erofs image at a directory unless it is mounted there already.
     fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()>;
-    /// Moves this process into a mount namespace of its own, where trees can be attached: before Linux 6.15
+    /// Moves this process into a mount namespace of its own that belongs to the host's user namespace. `place` is a
+    /// directory that is covered in there once something is attached.
+    fn staging(&self, place: &Path) -> Result<Self::Staging>;
+    /// Attaches a detached tree in there, out of the way; it stays usable by its descriptor. Before Linux 6.15
     /// overlayfs takes no layer that is mounted nowhere, and of no detached tree a part can be copied.
-    fn layer_namespace(&self) -> Result<Self::LayerNamespace>;
-    /// Attaches a detached tree somewhere in there; it stays usable by its descriptor.
-    fn layer_attach(&self, namespace: &Self::LayerNamespace, tree: &Self::Fd) -> Result<()>;
+    fn layer_attach(&self, staging: &Self::Staging, tree: &Self::Fd) -> Result<()>;
     /// A detached copy of the mount at `path`, nodev, its owners shifted by `user`'s map, see
     /// mount_setattr(2).
     fn tree_clone(&self, path: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
+    /// A detached copy of the mount at a directory of the host that a tenant is given: as [`Self::tree_clone`], and
+    /// nosuid. See [`source::open`] for those that are refused.
+    fn bind_clone(&self, source: &Path, user: &Self::Fd, access: Access) -> Result<Self::Fd>;
     /// A detached copy of a directory of a detached tree.
     fn tree_subdir(&self, tree: &Self::Fd, dir: &str) -> Result<Self::Fd>;
     /// A detached copy of a directory or plain file of a detached tree. Links are followed as if the tree
@@ -324,12 +346,23 @@ pub trait Kernel {
     fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<Self::Fd>;
     /// Makes an entry in a detached tmpfs; it belongs to `owner`.
     fn tmpfs_entry(&self, tree: &Self::Fd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()>;
+    /// Opens a device node in a detached tmpfs once: whether there is anything behind it.
+    fn device_open(&self, tree: &Self::Fd, path: &str, driver: Driver) -> Result<()>;
+    /// Uses a driver that no device node is behind once: whether this host has it.
+    fn driver_try(&self, driver: Driver) -> Result<()>;
     /// Makes a detached mount read-only.
     fn seal(&self, tree: &Self::Fd) -> Result<()>;
 
-    /// Clones init with every namespace, in the payload cgroup; it assembles its root and waits.
-    fn spawn(&self, plan: &Plan, user: &Self::Fd, mounts: Vec<Prepared<Self::Fd>>) -> Result<Held<Self::Fd>>;
-    /// Waits until a held init has put its root together, moved into it and handed over its terminals.
+    /// Clones init with every namespace, in the payload cgroup, and puts its root together, so that no flag of a
+    /// mount can be taken off inside; init moves into it and waits.
+    fn spawn(
+        &self,
+        plan: &Plan,
+        user: &Self::Fd,
+        staging: Self::Staging,
+        mounts: Vec<Prepared<Self::Fd>>,
+    ) -> Result<Held<Self::Fd>>;
+    /// Waits until a held init has moved into its root and handed over its terminals.
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// An error if a held init has failed or ended by now, nothing as long as it lives: what failed outside may
     /// have failed because of that. Does not wait.

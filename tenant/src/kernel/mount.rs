@@ -4,32 +4,26 @@
 //! `Documentation/filesystems/overlayfs.rst`.
 
 use std::{
-    cell::Cell,
-    fs::{self, File},
-    io,
+    fs, io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    unistd::{Gid, Uid, setfsgid, setfsuid},
-};
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstat, openat},
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-        fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
-        open_tree,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+        fsconfig_set_string, fsmount, fsopen, open_tree,
     },
 };
 
-use super::{Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, openat2, raw};
+use super::{
+    Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, openat2, raw, source,
+    staging::Staging,
+};
 
-/// Where a [`LayerNamespace`] has its tmpfs: over the root, where no path leads, for a process keeps the root it
-/// had.
-const PLACES: &str = "/";
 /// A tmpfs has an inode for every 4 KiB of its size, at least this many.
 const MIN_INODES: u64 = 4096;
 
@@ -48,7 +42,7 @@ const MOUNTER_CAPABILITIES: [Capability; 8] = [
 
 /// Runs `work` with another filesystem uid and gid: files made meanwhile, and everything an overlay
 /// mounted meanwhile makes later, belong to it.
-fn as_owner<T>(owner: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn as_owner<T>(owner: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = caps::read(None, CapSet::Effective).map_err(io::Error::other)?;
     let (uid, gid) = (setfsuid(Uid::from_raw(owner)), setfsgid(Gid::from_raw(owner)));
     // Leaving uid 0 has dropped the filesystem capabilities from the effective set.
@@ -97,39 +91,55 @@ pub(super) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: A
     new_filesystem(kind, options, attributes).map_err(|error| KernelError::new("mount", kind, error))
 }
 
+/// Of a directory of Tenantry's own. Links lead to it only where root has put them.
 pub(super) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
-    let clone = || -> io::Result<OwnedFd> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-        let tree = open_tree(CWD, path, flags)?;
-        let read_only = if access == Access::ReadOnly { raw::MOUNT_ATTR_RDONLY } else { 0 };
-        let attributes = raw::MOUNT_ATTR_NODEV | read_only;
-        raw::mount_setattr(tree.as_fd(), attributes, libc::MS_PRIVATE, Some(user.as_fd()))?;
-        Ok(tree)
-    };
-    clone().map_err(|error| match error.raw_os_error() {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|dir| clone_shifted(&dir, user, access, raw::MOUNT_ATTR_NODEV))
+        .map_err(|error| explain_clone(path, error))
+}
+
+pub(super) fn bind_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+    let dir = source::open(path, access)
+        .map_err(|error| KernelError::new("bind", path.display(), io::Error::other(error)))?;
+    clone_shifted(&dir, user, access, raw::MOUNT_ATTR_NODEV | raw::MOUNT_ATTR_NOSUID)
+        .map_err(|error| explain_clone(path, error))
+}
+
+fn clone_shifted(dir: &OwnedFd, user: &OwnedFd, access: Access, attributes: u64) -> io::Result<OwnedFd> {
+    let tree = clone_mount(dir)?;
+    let read_only = if access == Access::ReadOnly { raw::MOUNT_ATTR_RDONLY } else { 0 };
+    raw::mount_setattr(tree.as_fd(), attributes | read_only, libc::MS_PRIVATE, Some(user.as_fd()))?;
+    Ok(tree)
+}
+
+fn clone_mount(at: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(open_tree(at, "", flags)?)
+}
+
+fn explain_clone(path: &Path, error: io::Error) -> KernelError {
+    match error.raw_os_error() {
         Some(libc::EINVAL) => {
             let cause = io::Error::other("its filesystem does not support idmapped mounts (EINVAL)");
             KernelError::new("idmap", path.display(), cause)
         }
         _ => KernelError::new("clone the mount at", path.display(), error),
-    })
+    }
 }
 
 fn open_dir(tree: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(tree, dir, flags, Mode::empty())?)
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(tree, dir, flags, Mode::empty(), resolve)?)
 }
 
 pub(super) fn tree_subdir(tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
-    let clone = || -> io::Result<OwnedFd> {
-        let dir = open_dir(tree.as_fd(), dir)?;
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        Ok(open_tree(&dir, "", flags)?)
-    };
-    clone().map_err(|error| KernelError::new("clone directory", dir, error))
+    open_dir(tree.as_fd(), dir)
+        .and_then(|dir| clone_mount(&dir))
+        .map_err(|error| KernelError::new("clone directory", dir, error))
 }
 
 pub(super) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> {
@@ -141,9 +151,7 @@ pub(super) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> 
             FileType::RegularFile => Shape::File,
             _ => return Err(io::Error::other("it is neither a directory nor a plain file")),
         };
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        Ok((open_tree(&found, "", flags)?, shape))
+        Ok((clone_mount(&found)?, shape))
     };
     clone().map_err(|error| KernelError::new("find", format!("/{path}"), error))
 }
@@ -288,50 +296,6 @@ pub(super) fn seal(tree: &OwnedFd) -> Result<()> {
         .map_err(|error| KernelError::new("make read-only", "the root", error))
 }
 
-/// A mount namespace in which layers are attached, see mount_namespaces(7).
-#[derive(Debug)]
-pub struct LayerNamespace {
-    before: File,
-    /// A tmpfs with a directory for each tree.
-    places: OwnedFd,
-    count: Cell<u32>,
-}
-
-impl LayerNamespace {
-    pub(super) fn enter() -> Result<Self> {
-        let enter = || -> io::Result<Self> {
-            let before = File::open("/proc/self/ns/mnt")?;
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let namespace =
-                Self { before, places: tmpfs(TmpfsUse::Files, 1 << 20, 0o700, 0)?, count: Cell::new(0) };
-            // What is attached here is seen nowhere else.
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            mount_change("/", private)?;
-            move_mount(&namespace.places, "", CWD, PLACES, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-            Ok(namespace)
-        };
-        enter().map_err(|error| KernelError::new("make", "a mount namespace for layers", error))
-    }
-
-    pub(super) fn attach(&self, tree: &OwnedFd) -> Result<()> {
-        let attach = || -> io::Result<()> {
-            let name = self.count.replace(self.count.get() + 1).to_string();
-            rustix::fs::mkdirat(&self.places, &name, Mode::RWXU)?;
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-            Ok(move_mount(tree, "", &self.places, &name, flags)?)
-        };
-        attach().map_err(|error| KernelError::new("attach", "a layer", error))
-    }
-}
-
-impl Drop for LayerNamespace {
-    fn drop(&mut self) {
-        // Nothing that this process does from here on would be done where it is meant to be.
-        setns(&self.before, CloneFlags::CLONE_NEWNS)
-            .expect("a mount namespace that is held open can be entered");
-    }
-}
-
 /// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem.
 pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
@@ -340,12 +304,12 @@ pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool
         .and_then(|()| make("store/work"))
         .map_err(|error| KernelError::new("write to", dir.display(), error))
         .and_then(|()| {
+            let staging = attach.then(|| Staging::enter(&probe)).transpose()?;
             let tree = tree_clone(&probe, user, Access::ReadWrite)?;
             let lower = tmpfs(TmpfsUse::Files, 4096, 0o755, owner)
                 .map_err(|error| KernelError::new("mount", "tmpfs", error))?;
-            let namespace = attach.then(LayerNamespace::enter).transpose()?;
             for tree in [&lower, &tree] {
-                namespace.as_ref().map_or(Ok(()), |namespace| namespace.attach(tree))?;
+                staging.as_ref().map_or(Ok(()), |staging| staging.attach_layer(tree))?;
             }
             let upper = Upper { tree: &tree, store: "store" };
             overlay(&lower, None, Top::Upper(upper), owner).map(drop)

@@ -30,6 +30,7 @@ use rustix::{
 use super::{
     Held, KernelError, Payload, Prepared, Result, inside,
     raw::{self, Fork, Parent},
+    staging::Staging,
 };
 use crate::{ids::UidRange, plan::Plan};
 
@@ -154,7 +155,12 @@ fn unshare_time() -> io::Result<()> {
     fs::write("/proc/self/timens_offsets", offsets)
 }
 
-pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>) -> Result<Held<OwnedFd>> {
+pub(super) fn spawn(
+    plan: &Plan,
+    user: &OwnedFd,
+    staging: Staging,
+    mounts: Vec<Prepared<OwnedFd>>,
+) -> Result<Held<OwnedFd>> {
     let failed = |error: io::Error| KernelError::new("clone", "init", error);
     let flags = SocketFlags::CLOEXEC;
     let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -165,34 +171,48 @@ pub(super) fn spawn(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>)
     let entrant = match raw::clone3(0, Parent::Caller, Some(cgroup.as_fd())).map_err(failed)? {
         Fork::Child => {
             drop(gate);
-            enter_and_clone(plan, user, mounts, theirs)
+            enter_and_clone(plan, user, theirs)
         }
         Fork::Parent(entrant) => OwnChild(entrant),
     };
-    drop((theirs, mounts));
-    let first = receive(&gate)?;
+    drop(theirs);
+    let (init, own) = introduction(&gate, entrant)?;
+    let pid = init.0;
+    let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
+    staging.assemble(plan, mounts, own)?;
+    let staging = staging.leave()?;
+    send(&gate, &Message::Attached, &[]).map_err(failed)?;
+    init.keep();
+    Ok(Held { pid, pidfd, gate, staging, handed: Vec::new() })
+}
+
+/// Who init is, from the entrant, and the filesystems that init has made, from init: whichever comes first.
+fn introduction(gate: &OwnedFd, entrant: OwnChild) -> Result<(OwnChild, Vec<OwnedFd>)> {
+    let failed = |error: io::Error| KernelError::new("clone", "init", error);
+    let first = receive(gate)?;
+    if let Message::Pid(pid) = first {
+        let init = OwnChild(pid);
+        entrant.join().map_err(failed)?;
+        return match receive(gate)? {
+            Message::Own(own) => Ok((init, own)),
+            _ => Err(failed(io::ErrorKind::InvalidData.into())),
+        };
+    }
     let ended = entrant.join().map_err(failed)?;
-    // On a busy machine init may be done before the entrant has told who it is.
-    let (message, handed) = match first {
-        Message::Ready(fds) if ended.exit_status() == Some(0) => (receive(&gate)?, fds),
-        Message::Ready(_) => return Err(failed(io::Error::other("who cloned it cannot tell its number"))),
-        message => (message, Vec::new()),
-    };
-    match message {
-        Message::Pid(pid) => {
-            let init = OwnChild(pid);
-            let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
-            let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-            init.keep();
-            Ok(Held { pid, pidfd, gate, handed })
-        }
+    match first {
+        Message::Own(own) if ended.exit_status() == Some(0) => match receive(gate)? {
+            Message::Pid(pid) => Ok((OwnChild(pid), own)),
+            _ => Err(failed(io::ErrorKind::InvalidData.into())),
+        },
+        Message::Own(_) => Err(failed(io::Error::other("who cloned it cannot tell its number"))),
         _ => Err(failed(io::ErrorKind::InvalidData.into())),
     }
 }
 
 /// In the child: enter the tenant's user namespace as its root and clone init from there, so that
 /// every other namespace belongs to it. Init becomes the supervisor's child.
-fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, gate: OwnedFd) -> ! {
+fn enter_and_clone(plan: &Plan, user: &OwnedFd, gate: OwnedFd) -> ! {
     let enter = || -> io::Result<Fork> {
         // Here and not in the supervisor: with another time namespace for its children than its own no program can
         // be started by posix_spawn(3) before Linux 6.2.
@@ -207,7 +227,7 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, 
         raw::clone3(NAMESPACES.bits() as u64, Parent::Grandparent, None)
     };
     match enter() {
-        Ok(Fork::Child) => inside::run(plan, mounts, gate),
+        Ok(Fork::Child) => inside::run(plan, gate),
         Ok(Fork::Parent(pid)) => match send(&gate, &Message::Pid(pid), &[]) {
             Ok(()) => raw::exit(0),
             // The supervisor waits for this end, and takes what has begun down again.
@@ -223,9 +243,6 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, mounts: Vec<Prepared<OwnedFd>>, 
 }
 
 pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
-    if !held.handed.is_empty() {
-        return Ok(());
-    }
     match receive(&held.gate)? {
         Message::Ready(fds) => {
             held.handed = fds;
@@ -301,6 +318,10 @@ pub(super) fn kill(pid: i32) -> Result<()> {
 pub(super) enum Message {
     /// Init's process id.
     Pid(i32),
+    /// The filesystems that init has made, detached.
+    Own(Vec<OwnedFd>),
+    /// Every mount is attached.
+    Attached,
     /// The root is in place; with the masters of the pseudoterminals and the notify socket.
     Ready(Vec<OwnedFd>),
     /// The interfaces are there: configure them and execute.
@@ -325,6 +346,8 @@ impl Message {
         match self {
             Self::Pid(pid) => [b"P".as_slice(), &pid.to_ne_bytes()].concat(),
             Self::Go => b"G".to_vec(),
+            Self::Own(_) => b"O".to_vec(),
+            Self::Attached => b"A".to_vec(),
             Self::Ready(_) => b"R".to_vec(),
             Self::Failed(errno, operation, object) => {
                 let text = format!("{operation}\0{object}");
@@ -343,6 +366,8 @@ impl Message {
             None => Self::Closed,
             Some(b'P') => Self::Pid(number(bytes)?),
             Some(b'G') => Self::Go,
+            Some(b'O') => Self::Own(fds),
+            Some(b'A') => Self::Attached,
             Some(b'R') => Self::Ready(fds),
             Some(b'E') => {
                 let text = String::from_utf8_lossy(&bytes[5.min(bytes.len())..]).into_owned();

@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use crate::device::{DeviceClass, DeviceRule};
+use super::root::feature_nodes;
+use crate::{
+    config::Features,
+    device::{DeviceClass, DeviceRule},
+};
 
 /// The allow list of a tenant; every device that no rule of it allows is refused. Enforced by a program
 /// of type `BPF_PROG_TYPE_CGROUP_DEVICE` on the payload's cgroup, see the kernel's
@@ -13,22 +17,37 @@ pub struct DevicePlan {
     pub allowed: Vec<DeviceRule>,
 }
 
-/// What `/dev` holds, for a tenant that names no list: nodes, terminals, and the multiplexer for more.
-const DEFAULT: [&str; 9] = [
-    "c 1:3 rwm",  // null
-    "c 1:5 rwm",  // zero
-    "c 1:7 rwm",  // full
-    "c 1:8 rwm",  // random
-    "c 1:9 rwm",  // urandom
-    "c 5:0 rwm",  // tty
+/// Without these no system works, and no device of the host is behind them: whatever a list says, they are allowed.
+const NEEDED: [&str; 6] = [
+    "c 1:3 rwm", // null
+    "c 1:5 rwm", // zero
+    "c 1:7 rwm", // full
+    "c 1:8 rwm", // random
+    "c 1:9 rwm", // urandom
+    "c 5:0 rwm", // tty
+];
+
+/// What else `/dev` holds, for a tenant that names no list: terminals, and the multiplexer for more.
+const DEFAULT: [&str; 3] = [
     "c 5:1 rwm",  // console
     "c 5:2 rwm",  // ptmx
     "c 136:* rw", // pts
 ];
 
-pub(super) fn plan(wanted: Option<&[DeviceRule]>) -> DevicePlan {
-    let shipped = || DEFAULT.iter().map(|rule| rule.parse().expect("the default rules are valid")).collect();
-    let rules: Vec<DeviceRule> = wanted.map_or_else(shipped, <[DeviceRule]>::to_vec);
+pub(super) fn plan(wanted: Option<&[DeviceRule]>, features: Features) -> DevicePlan {
+    let shipped = |rules: &[&str]| -> Vec<DeviceRule> {
+        rules.iter().map(|rule| rule.parse().expect("the default rules are valid")).collect()
+    };
+    let mut rules = shipped(&NEEDED);
+    rules.extend(wanted.map_or_else(|| shipped(&DEFAULT), <[DeviceRule]>::to_vec));
+    rules.extend(feature_nodes(features).map(|node| DeviceRule {
+        class: DeviceClass::Char,
+        major: Some(node.major),
+        minor: Some(node.minor),
+        read: true,
+        write: true,
+        mknod: false,
+    }));
     let mut allowed: Vec<DeviceRule> = Vec::new();
     for rule in rules {
         let same = |other: &&mut DeviceRule| {
@@ -61,20 +80,39 @@ mod tests {
 
     fn texts(wanted: &[&str]) -> Vec<String> {
         let rules: Vec<DeviceRule> = wanted.iter().map(|rule| rule.parse().unwrap()).collect();
-        plan(Some(&rules)).allowed.iter().map(ToString::to_string).collect()
+        let allowed = plan(Some(&rules), Features::default()).allowed;
+        allowed.iter().map(ToString::to_string).collect()
+    }
+
+    fn with_needed(more: &[&str]) -> Vec<String> {
+        NEEDED.iter().chain(more).map(ToString::to_string).collect()
     }
 
     #[test]
     fn rules_for_the_same_nodes_become_one() {
-        assert_eq!(texts(&["c 1:3 r", "c 1:5 rw", "c 1:3 w"]), ["c 1:3 rw", "c 1:5 rw"]);
+        let merged = texts(&["c 10:1 r", "c 10:2 rw", "c 10:1 w"]);
+        assert_eq!(merged, with_needed(&["c 10:1 rw", "c 10:2 rw"]));
         assert_eq!(texts(&["c 1:3 r", "a", "b *:* m"]), ["a *:* rwm"]);
-        assert_eq!(texts(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_every_system_needs_is_allowed_whatever_a_list_says() {
+        assert_eq!(texts(&[]), with_needed(&[]));
+        assert_eq!(texts(&["c 1:3 r"]), with_needed(&[]));
+    }
+
+    #[test]
+    fn a_feature_allows_its_device() {
+        let features = Features { tun: true, fuse: true, wireguard: true };
+        let allowed: Vec<String> =
+            plan(Some(&[]), features).allowed.iter().map(ToString::to_string).collect();
+        assert_eq!(allowed, with_needed(&["c 10:200 rw", "c 10:229 rw"]));
     }
 
     #[test]
     fn without_a_list_a_tenant_may_use_what_its_dev_holds() {
-        let allowed = plan(None).allowed;
-        assert_eq!(allowed.len(), DEFAULT.len());
+        let allowed = plan(None, Features::default()).allowed;
+        assert_eq!(allowed.len(), NEEDED.len() + DEFAULT.len());
         for node in super::super::root::DEV_NODES {
             let has = |rule: &DeviceRule| rule.major == Some(node.major) && rule.minor == Some(node.minor);
             assert!(allowed.iter().any(has), "{}", node.name);

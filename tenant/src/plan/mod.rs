@@ -12,6 +12,7 @@ mod paths;
 mod render;
 mod root;
 mod security;
+mod sysctl;
 
 use std::path::PathBuf;
 
@@ -26,11 +27,13 @@ pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
 };
 pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
+pub use sysctl::RefusedSysctl;
 
 use crate::{
     allocation::{Allocation, RecordState},
     config::Tenant,
     credentials::Credential,
+    device::Driver,
     facts::{HostFacts, KernelVersion},
     host::HostConfig,
     ids::{Digest, UidRange},
@@ -52,6 +55,10 @@ pub struct Plan {
     pub cgroup: CgroupPlan,
     /// The device nodes it may use.
     pub devices: DevicePlan,
+    /// What it needs of the host besides the nodes in its `/dev`.
+    pub drivers: Vec<Driver>,
+    /// The sysctls it may not write: the kernel would let it.
+    pub refused_sysctls: Vec<RefusedSysctl>,
     /// The ids of its user namespace.
     pub uids: UidRange,
     /// Where the image is.
@@ -242,7 +249,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         image_name: manifest.image.clone(),
         digest: manifest.digest,
         cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
-        devices: devices::plan(tenant.devices.as_deref()),
+        devices: devices::plan(tenant.devices.as_deref(), tenant.features),
+        drivers: tenant.features.wireguard.then_some(Driver::WireGuard).into_iter().collect(),
+        refused_sysctls: sysctl::plan(),
         uids: allocation.uid_base,
         image: ImageSource::of(layout, manifest),
         dirs: layout.dirs(&tenant.name),

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    CREDENTIALS, FirstProcess, INACCESSIBLE, ImageSource, LinkPlan, NicPlan, Plan, PortPlan, RootStep,
+    CREDENTIALS, FirstProcess, INACCESSIBLE, ImageSource, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl,
+    RootStep,
 };
 
 impl fmt::Display for RootStep {
@@ -134,6 +135,12 @@ impl fmt::Display for Plan {
         writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;
+        }
+        for driver in &self.drivers {
+            writeln!(f, "driver      {driver}")?;
+        }
+        for RefusedSysctl { path, reason } in &self.refused_sysctls {
+            writeln!(f, "sysctl      {path} cannot be written: {reason}")?;
         }
         writeln!(f, "user        0-65535 are {} on the host", self.uids)?;
         let time = if self.time_namespace { " time" } else { "" };

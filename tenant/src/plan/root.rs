@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::PlanError;
 use crate::{
-    config::{Policy, RootMode, Tenant},
+    config::{Features, Policy, RootMode, Tenant},
     credentials::Credential,
+    device::Driver,
     ids::Digest,
     image::{ImageFormat, Manifest, TopEntry},
     layout::Layout,
@@ -81,12 +82,21 @@ pub struct TopDir {
 /// A device node in `/dev`, see the kernel's `Documentation/admin-guide/devices.txt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DevNode {
-    /// File name.
+    /// Path relative to `/dev`.
     pub name: &'static str,
     /// Major number.
     pub major: u32,
     /// Minor number.
     pub minor: u32,
+    /// The driver behind it, where a host may lack it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+}
+
+impl DevNode {
+    const fn of_every_host(name: &'static str, major: u32, minor: u32) -> Self {
+        Self { name, major, minor, driver: None }
+    }
 }
 
 /// One step of putting the root together. The first group is made outside the tenant's namespaces and
@@ -210,14 +220,37 @@ impl RootStep {
     }
 }
 
+impl RootStep {
+    /// Whether init makes the filesystem: it belongs to a namespace that init is born into.
+    pub fn is_made_inside(&self) -> bool {
+        matches!(self, Self::Devpts { .. } | Self::Proc | Self::Sysfs | Self::Cgroup)
+    }
+
+    /// Whether what is mounted can never be unmounted inside. The kernel lets a system in the tenant (a container,
+    /// `ip netns exec`) mount proc(5) and sysfs(5) only where the tenant's own are in full sight.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self, Self::Proc | Self::Sysfs)
+    }
+}
+
 pub(super) const DEV_NODES: [DevNode; 6] = [
-    DevNode { name: "null", major: 1, minor: 3 },
-    DevNode { name: "zero", major: 1, minor: 5 },
-    DevNode { name: "full", major: 1, minor: 7 },
-    DevNode { name: "random", major: 1, minor: 8 },
-    DevNode { name: "urandom", major: 1, minor: 9 },
-    DevNode { name: "tty", major: 5, minor: 0 },
+    DevNode::of_every_host("null", 1, 3),
+    DevNode::of_every_host("zero", 1, 5),
+    DevNode::of_every_host("full", 1, 7),
+    DevNode::of_every_host("random", 1, 8),
+    DevNode::of_every_host("urandom", 1, 9),
+    DevNode::of_every_host("tty", 5, 0),
 ];
+
+/// The nodes of the features that a tenant asks for.
+pub(super) fn feature_nodes(features: Features) -> impl Iterator<Item = DevNode> {
+    let tun = DevNode { name: "net/tun", major: 10, minor: 200, driver: Some(Driver::Tun) };
+    let fuse = DevNode { name: "fuse", major: 10, minor: 229, driver: Some(Driver::Fuse) };
+    [(features.tun, tun), (features.fuse, fuse)]
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, node)| node)
+}
 
 const DEV_LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
@@ -234,9 +267,6 @@ const DEV_DIRS: [&str; 3] = ["pts", "shm", "mqueue"];
 pub const INACCESSIBLE: &str = "run/host/inaccessible";
 /// Where the credentials are, relative to the root.
 pub const CREDENTIALS: &str = "run/host/credentials";
-
-/// Size of `/dev/shm`, see shm_overview(7).
-const SHM_SIZE: ByteSize = ByteSize(256 << 20);
 
 /// Directories every system needs, whatever the image holds.
 pub(super) const ALWAYS: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
@@ -258,6 +288,10 @@ pub(super) fn plan(
         RootMode::Overlay => vec![RootStep::Whole { store: store_name(None) }],
     };
     let mut dirs = tenant.dirs.clone();
+    // Nothing to lay changes over.
+    if !manifest.top.iter().any(|entry| entry.name == "tmp") {
+        dirs.retain(|at, policy| at.as_str() != "/tmp" || *policy != Policy::Overlay);
+    }
     for name in ["/tmp", "/run"] {
         dirs.entry(fixed(name)).or_insert(Policy::Tmpfs { size: Policy::TMPFS_SIZE });
     }
@@ -266,9 +300,9 @@ pub(super) fn plan(
         steps.extend(own_step(at, policy));
     }
     steps.extend([
-        RootStep::Dev { nodes: DEV_NODES.to_vec(), links: dev_links(tenant.ttys), dirs: DEV_DIRS.to_vec() },
+        dev(tenant),
         RootStep::Devpts { max: tenant.pts_max },
-        RootStep::Tmpfs { at: fixed("/dev/shm"), size: SHM_SIZE, mode: 0o1777 },
+        RootStep::Tmpfs { at: fixed("/dev/shm"), size: tenant.shm_max, mode: 0o1777 },
         RootStep::Proc,
         RootStep::Sysfs,
         RootStep::Cgroup,
@@ -283,6 +317,13 @@ pub(super) fn plan(
 
 fn fixed(path: &str) -> TenantPath {
     path.parse().expect("a fixed path is valid")
+}
+
+fn dev(tenant: &Tenant) -> RootStep {
+    let nodes: Vec<DevNode> = DEV_NODES.into_iter().chain(feature_nodes(tenant.features)).collect();
+    let mut dirs = DEV_DIRS.to_vec();
+    dirs.extend(nodes.iter().filter_map(|node| node.name.split_once('/')).map(|(dir, _)| dir));
+    RootStep::Dev { nodes, links: dev_links(tenant.ttys), dirs }
 }
 
 /// The fixed links, and `ttyN` to the pseudoterminal that init opens as number N.
@@ -325,11 +366,13 @@ fn skeleton(tenant: &Tenant, manifest: &Manifest) -> Result<Vec<RootStep>, PlanE
             continue;
         }
         dirs.push(TopDir { path: name.clone(), mode: mode.unwrap_or(0o755) & 0o7777 });
-        if ALWAYS.contains(&name.as_str()) {
+        let policy = tenant.dirs.get(&at).unwrap_or(&Policy::Shared);
+        let is_kept = name == "tmp" && matches!(policy, Policy::Overlay | Policy::Private);
+        if ALWAYS.contains(&name.as_str()) && !is_kept {
             continue;
         }
         let store = store_name(Some(&at));
-        match tenant.dirs.get(&at).unwrap_or(&Policy::Shared) {
+        match policy {
             Policy::Shared => mounts.push(RootStep::Shared { at }),
             Policy::Overlay => mounts.push(RootStep::Overlay { at, store }),
             Policy::Private => mounts.push(RootStep::Private { at, store }),

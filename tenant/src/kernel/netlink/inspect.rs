@@ -34,6 +34,11 @@ pub fn try_kinds() -> Vec<(&'static str, io::Result<()>)> {
     kinds.map(|(name, kind)| (name, make(name, kind))).into()
 }
 
+/// Makes one interface of a type, as [`try_kinds`] does.
+pub(in crate::kernel) fn try_kind(kind: &str) -> io::Result<()> {
+    make("one", InfoKind::Other(kind.to_owned()))
+}
+
 fn make(name: &str, kind: InfoKind) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::IfName(format!("try-{name}"))];

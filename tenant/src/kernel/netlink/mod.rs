@@ -37,6 +37,7 @@ use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
 pub(super) use inside::configure_inside;
+pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};
 pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, nics_home};

@@ -2,10 +2,12 @@
 //!
 //! | file | what it handles |
 //! |---|---|
+//! | `bpf` | programs that the kernel asks for each cgroup |
 //! | `files` | what a file is besides its bytes: projects and their quotas, fs-verity |
-//! | `mod` | processes, mounts, terminals, device programs |
+//! | `mod` | processes, mounts, terminals |
 #![allow(unsafe_code)]
 
+mod bpf;
 mod files;
 
 use std::{
@@ -16,6 +18,7 @@ use std::{
 
 use rustix::pipe::PipeFlags;
 
+pub use bpf::{CgroupProgram, bpf_attach, bpf_load};
 pub use files::{
     ProjectQuota, enable_verity, project, project_quota, set_project, set_project_quota, verity_digest,
 };
@@ -474,71 +477,6 @@ pub fn new_session_keyring() -> io::Result<()> {
         error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         error => Err(error),
     }
-}
-
-/// `union bpf_attr` of bpf(2), as large as any kernel's: what is behind the fields in use is zero, and
-/// some kernels copy the whole of what they know back.
-#[repr(C, align(8))]
-struct BpfAttr([u8; 256]);
-
-impl BpfAttr {
-    fn new() -> Self {
-        Self([0; 256])
-    }
-
-    fn put<const N: usize>(mut self, at: usize, bytes: [u8; N]) -> Self {
-        self.0[at..at + N].copy_from_slice(&bytes);
-        self
-    }
-}
-
-/// `BPF_CGROUP_DEVICE`.
-const BPF_CGROUP_DEVICE: u32 = 6;
-
-fn bpf(command: libc::c_int, attr: &mut BpfAttr) -> io::Result<i32> {
-    // SAFETY: `attr` has the size given and outlives the call; the pointers in it were put there by
-    // callers whose buffers outlive it too, and the kernel only reads through them.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut attr.0, size_of::<BpfAttr>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
-}
-
-/// Loads a program of type `BPF_PROG_TYPE_CGROUP_DEVICE`, one `struct bpf_insn` an element. The
-/// descriptor is close-on-exec.
-///
-/// # Errors
-/// The kernel's; `EINVAL` or `EACCES` for a program that its verifier refuses.
-pub fn bpf_load_cgroup_device(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
-    const BPF_PROG_LOAD: libc::c_int = 5;
-    const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
-    // Only programs that call GPL-only helpers need more; this one calls none.
-    const LICENSE: &CStr = c"";
-    let count = u32::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut attr = BpfAttr::new()
-        .put(0, BPF_PROG_TYPE_CGROUP_DEVICE.to_ne_bytes())
-        .put(4, count.to_ne_bytes())
-        .put(8, (instructions.as_ptr() as u64).to_ne_bytes())
-        .put(16, (LICENSE.as_ptr() as u64).to_ne_bytes())
-        .put(48, *b"tenant_devices\0\0")
-        .put(68, BPF_CGROUP_DEVICE.to_ne_bytes());
-    let fd = bpf(BPF_PROG_LOAD, &mut attr)?;
-    // SAFETY: the kernel has just returned this descriptor, so it is open and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Attaches such a program to a cgroup v2 directory, beside those that are attached there, above or
-/// below: all of them have to allow a request.
-///
-/// # Errors
-/// The kernel's.
-pub fn bpf_attach_cgroup_device(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    const BPF_PROG_ATTACH: libc::c_int = 8;
-    const BPF_F_ALLOW_MULTI: u32 = 2;
-    let mut attr = BpfAttr::new()
-        .put(0, cgroup.as_raw_fd().to_ne_bytes())
-        .put(4, program.as_raw_fd().to_ne_bytes())
-        .put(8, BPF_CGROUP_DEVICE.to_ne_bytes())
-        .put(12, BPF_F_ALLOW_MULTI.to_ne_bytes());
-    bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
 }
 
 /// Waits for any signal; all of them have to be blocked. See sigwaitinfo(2).

@@ -7,8 +7,10 @@
 mod act;
 mod call;
 mod frames;
+mod mounts;
 mod see;
 mod spy;
+mod sysctl;
 mod traffic;
 
 use std::{
@@ -27,6 +29,9 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("fork", &["N"], |args| act::fork(number(&args[0])?)),
     ("breed", &[], |_| act::breed()),
     ("spawns", &["N"], |args| act::spawns(number(&args[0])?)),
+    ("unlock", &[], |_| mounts::unlock()),
+    ("tune", &[], |_| sysctl::tune()),
+    ("keep", &["FILE"], |args| sysctl::keep(&args[0])),
     ("ptys", &["N"], |args| act::ptys(number(&args[0])?)),
     ("tick", &["MILLISECONDS"], |args| act::tick(number(&args[0])?)),
     ("notify", &["MESSAGE"], |args| act::notify(&args[0]).and_then(|()| act::pause())),

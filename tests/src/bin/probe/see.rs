@@ -227,7 +227,7 @@ fn sentinels() -> Value {
 }
 
 /// Files below a directory of `/proc` that can be opened for writing.
-fn writable_below(top: &str) -> Vec<String> {
+pub(super) fn writable_below(top: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut dirs = vec![Path::new(top).to_owned()];
     while let Some(dir) = dirs.pop() {

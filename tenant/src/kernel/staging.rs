@@ -1,0 +1,205 @@
+//! The mount namespace in which a tenant's root is put together.
+//!
+//! It belongs to the host's user namespace, and what is attached in it appears in the tenant's own by propagation.
+//! That is the only way in which the kernel locks what the host has set: `ro`, `nodev`, `nosuid`, `noexec` of a mount
+//! that has crossed into the namespace of a less privileged user cannot be taken off there, see mount_namespaces(7),
+//! "Restrictions on mount namespaces". A tree that crosses as a whole is locked together besides: its root can be
+//! unmounted, the mounts in it cannot.
+
+use std::{
+    cell::{Cell, OnceCell},
+    fs::File,
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat},
+    mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount},
+};
+
+use super::{
+    KernelError, Prepared, Result, TmpfsUse,
+    mount::{as_owner, tmpfs},
+    openat2, raw,
+};
+use crate::plan::{Plan, RootStep};
+
+/// Room for the places: directories only.
+const PLACES: u64 = 1 << 20;
+/// Where the root waits until what is locked in it is there.
+const ROOT: &str = "root";
+
+/// The namespace, with this process in it. Dropping it takes the process back to where it was.
+#[derive(Debug)]
+pub struct Staging {
+    before: Before,
+    /// The directory that is covered by the places.
+    covered: PathBuf,
+    /// A tmpfs with a directory for each tree.
+    places: OnceCell<OwnedFd>,
+    layers: Cell<u32>,
+}
+
+impl Staging {
+    /// Moves this process into a new namespace. `place` is a directory that is covered in there as soon as something
+    /// is attached. A process keeps the root it had: paths that do not lead through `place` are good as before.
+    pub(super) fn enter(place: &Path) -> Result<Self> {
+        let enter = || -> io::Result<Self> {
+            let before = Before::remember()?;
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let staging =
+                Self { before, covered: place.to_owned(), places: OnceCell::new(), layers: Cell::new(0) };
+            // Seen nowhere else, but for what comes to lie over `/`.
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+            mount_change("/", MountPropagationFlags::SHARED)?;
+            Ok(staging)
+        };
+        enter()
+            .map_err(|error| KernelError::new("make", "a mount namespace to put a root together in", error))
+    }
+
+    fn places(&self) -> io::Result<&OwnedFd> {
+        if let Some(places) = self.places.get() {
+            return Ok(places);
+        }
+        let places = tmpfs(TmpfsUse::Files, PLACES, 0o700, 0)?;
+        move_mount(&places, "", CWD, &self.covered, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        // It may lie on the same mount as `/`. What waits here is to be seen nowhere else.
+        raw::mount_setattr(places.as_fd(), 0, libc::MS_PRIVATE, None)?;
+        Ok(self.places.get_or_init(|| places))
+    }
+
+    /// Attaches a tree out of the way, for an overlay to be made of it.
+    pub(super) fn attach_layer(&self, tree: &OwnedFd) -> Result<()> {
+        let name = self.layers.replace(self.layers.get() + 1).to_string();
+        self.attach_apart(&name, tree).map_err(|error| KernelError::new("attach", "a layer", error))
+    }
+
+    fn attach_apart(&self, name: &str, tree: &OwnedFd) -> io::Result<()> {
+        let places = self.places()?;
+        mkdirat(places, name, Mode::RWXU)?;
+        Ok(move_mount(tree, "", places, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    }
+
+    /// Attaches every mount of a plan, in its order: those that were made here, and those that init has made. All of
+    /// them appear over the root of every namespace that was copied from this one, init's.
+    pub(super) fn assemble(
+        &self,
+        plan: &Plan,
+        made_here: Vec<Prepared<OwnedFd>>,
+        made_inside: Vec<OwnedFd>,
+    ) -> Result<()> {
+        let (mut here, mut inside) = (made_here.into_iter(), made_inside.into_iter());
+        let missing =
+            |step| KernelError::new("find", format!("the mount of {step}"), io::ErrorKind::NotFound);
+        let (mut fixed, mut loose) = (Vec::new(), Vec::new());
+        let mut root = None;
+        for step in &plan.root {
+            let tree = match step.at() {
+                _ if step.is_made_inside() => inside.next(),
+                Some(_) => here.next().map(|prepared| prepared.tree),
+                None if root.is_none() => {
+                    root = Some(here.next().ok_or_else(|| missing(step))?.tree);
+                    continue;
+                }
+                None => continue,
+            };
+            let list = if step.is_fixed() { &mut fixed } else { &mut loose };
+            list.push((step, tree.ok_or_else(|| missing(step))?));
+        }
+        let root = root.ok_or_else(|| KernelError::new("find", "the root", io::ErrorKind::NotFound))?;
+        let attach = |(step, tree): (&RootStep, OwnedFd)| place(root.as_fd(), plan.uids.base(), step, &tree);
+        self.attach_apart(ROOT, &root).map_err(|error| KernelError::new("attach", "/", error))?;
+        fixed.into_iter().try_for_each(attach)?;
+        move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|error| KernelError::new("attach", "/", error))?;
+        loose.into_iter().try_for_each(attach)
+    }
+
+    /// Takes this process back. The namespace lives on, with what is in it, for as long as the descriptor is held:
+    /// taking it down waits for the kernel's readers of mounts.
+    pub(super) fn leave(self) -> Result<OwnedFd> {
+        let held = File::open("/proc/self/ns/mnt");
+        let held =
+            held.map_err(|error| KernelError::new("hold", "the mount namespace of the root", error))?;
+        // Not the places: whoever holds the namespace holds them.
+        drop(self.before);
+        Ok(held.into())
+    }
+}
+
+/// What a process is given back when it leaves.
+#[derive(Debug)]
+struct Before {
+    namespace: File,
+    root: OwnedFd,
+    working_directory: OwnedFd,
+}
+
+impl Before {
+    fn remember() -> io::Result<Self> {
+        let dir = |path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        Ok(Self {
+            namespace: File::open("/proc/self/ns/mnt")?,
+            root: dir("/")?,
+            working_directory: dir(".")?,
+        })
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        let back = || -> io::Result<()> {
+            setns(&self.namespace, CloneFlags::CLONE_NEWNS)?;
+            rustix::process::fchdir(&self.root)?;
+            rustix::process::chroot(".")?;
+            Ok(rustix::process::fchdir(&self.working_directory)?)
+        };
+        // Nothing that this process does from here on would be done where it is meant to be.
+        back().expect("a mount namespace that is held open can be entered");
+    }
+}
+
+/// Attaches the mount of one step.
+fn place(root: BorrowedFd<'_>, owner: u32, step: &RootStep, tree: &OwnedFd) -> Result<()> {
+    let Some(at) = step.at() else { return Ok(()) };
+    let place = match step {
+        // Made with the skeleton: a file or a directory, whatever the image has.
+        RootStep::Path { .. } => open_made(root, at),
+        _ => open_place(root, at, owner),
+    };
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    place
+        .and_then(|place| Ok(move_mount(tree, "", &place, "", flags)?))
+        .map_err(|error| KernelError::new("attach", format!("/{at}"), error))
+}
+
+fn open_made(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(root, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+}
+
+/// A directory below the root to mount on. Missing ones are made, and belong to `owner`; a link on the way is
+/// refused, for below the top level the tenant may have put it there.
+pub(super) fn open_place(root: BorrowedFd<'_>, at: &str, owner: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    match openat2(root, at, flags, Mode::empty(), resolve) {
+        Ok(place) => return Ok(place),
+        Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let (parent, name) = match at.rsplit_once('/') {
+        Some((parent, name)) => (open_place(root, parent, owner)?, name),
+        None => (openat2(root, ".", flags, Mode::empty(), resolve)?, at),
+    };
+    match as_owner(owner, || Ok(mkdirat(&parent, name, Mode::from_raw_mode(0o755))?)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(&parent, name, flags, Mode::empty(), resolve)?)
+}
