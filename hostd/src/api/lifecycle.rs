@@ -74,11 +74,12 @@ pub(super) async fn stop(
     Named(name): Named,
     Body(request): Body<StopRequest>,
 ) -> Answer<Done> {
+    let since = Instant::now();
     if request.ask_only {
-        return whole(name, move |name| async move { host.ask_to_stop(&name).await }).await;
+        let change = host.ask_to_stop(&name).await?;
+        return Ok(done(name, change, since));
     }
     let limit = request.timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
-    let since = Instant::now();
     let stopped = host.stop(&name, limit).await?;
     Ok(told(name, stopped, since))
 }

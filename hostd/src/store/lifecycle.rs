@@ -17,6 +17,7 @@ use tenant::{
 use super::{
     Change, NewTenant, Store, StoreError,
     claims::{Claims, Holding},
+    configure,
     create::Creation,
     destroy::{self, Destruction},
     edit, held, images, mounts, now, random_uuid,

@@ -82,7 +82,7 @@ impl Autostart {
             () if self.kill => lxc.post(&name, "/kill", &KillRequest::default())?,
             () if self.shutdown => {
                 let seconds = self.timeout.clamp(1, 3600);
-                lxc.post(&name, "/stop", &StopRequest { timeout_sec: Some(seconds) })?
+                lxc.post(&name, "/stop", &StopRequest { timeout_sec: Some(seconds), ask_only: false })?
             }
             () => lxc.post(&name, "/start", &StartRequest::default())?,
         };
