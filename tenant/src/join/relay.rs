@@ -84,7 +84,7 @@ impl<'a> Port<'a> {
     /// opened when its writers have gone does not say that they have.
     fn callers(fd: BorrowedFd<'a>, is_read: bool) -> Self {
         let kind = fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        let is_pipe = fstatfs(fd).is_ok_and(|stat| stat.f_type as i64 == PIPEFS_MAGIC);
+        let is_pipe = fstatfs(fd).is_ok_and(|stat| stat.f_type == PIPEFS_MAGIC);
         let is_terminal = isatty(fd);
         if (is_pipe || is_terminal && !is_read)
             && let Some(own) = opened_again(fd, is_read)
