@@ -35,6 +35,7 @@ pages! {
     read_logs: "how-to/read-logs.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
     repair_a_host: "how-to/repair-a-host.md";
+    run_a_command: "how-to/run-a-command.md";
     run_a_router: "how-to/run-a-router.md";
     run_an_app: "how-to/run-an-app.md";
     run_an_app_plus: "how-to/run-an-app-plus.md";
