@@ -156,6 +156,18 @@ impl Host {
         self.mounted.push(state);
     }
 
+    /// Puts the runtime directory on a small tmpfs of its own; where it is.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn small_run(&mut self, size: &str) -> PathBuf {
+        let run = self.path("run/tenantry");
+        fs::create_dir_all(&run).expect("the runtime directory can be made");
+        Run::new("mount", ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).args([&run]).ok();
+        self.mounted.push(run.clone());
+        run
+    }
+
     /// The root directory.
     pub fn root(&self) -> &Path {
         self.root.as_ref().expect("it is there until this is dropped").path()
