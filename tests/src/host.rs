@@ -178,6 +178,18 @@ impl Host {
         self.mounted.0.push(state);
     }
 
+    /// Puts the runtime directory on a small tmpfs of its own; where it is.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn small_run(&mut self, size: &str) -> PathBuf {
+        let run = self.path("run/tenantry");
+        fs::create_dir_all(&run).expect("the runtime directory can be made");
+        Run::new("mount", ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).args([&run]).ok();
+        self.mounted.push(run.clone());
+        run
+    }
+
     /// The root directory.
     pub fn root(&self) -> &Path {
         self.root.path()

@@ -499,8 +499,7 @@ fn a_full_disk_and_a_full_run_are_told_as_such() {
     let mut host = Host::bare();
     host.small_disk("64M");
     fs::create_dir_all(host.path("run/tenantry")).expect("a directory");
-    let run = host.path("run/tenantry");
-    Run::new("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).args([&run]).ok();
+    let run = host.small_run("1m");
     host.share_images();
     host.start_hostd();
     let alice = host.create("alice", &["--image", "busybox"]);
@@ -526,7 +525,6 @@ fn a_full_disk_and_a_full_run_are_told_as_such() {
     alice.start();
     alice.ctl("destroy", &["--force", "--yes"]).ok();
     host.end_hostd();
-    Run::new("umount", [&run]).ok();
 }
 
 #[test]

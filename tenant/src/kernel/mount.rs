@@ -211,8 +211,12 @@ pub(super) fn overlay(
             }
             create(context, attributes)
         })?;
-        let flags = rustix::fs::fstatvfs(&tree)?.f_flag;
-        if is_writable && flags.contains(StatVfsMountFlags::RDONLY) {
+        let stat = rustix::fs::fstatvfs(&tree)?;
+        if is_writable && stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            // overlayfs could not make a directory of its own, and does not say why. The figures are those of the disk.
+            if stat.f_bavail == 0 || stat.f_favail == 0 {
+                return Err(rustix::io::Errno::NOSPC.into());
+            }
             let cause =
                 "overlayfs fell back to read-only: the upper directory cannot be written by the tenant";
             return Err(io::Error::other(cause));
