@@ -178,14 +178,7 @@ impl Host {
     /// # Panics
     /// When the namespace cannot be entered, or `act` panics.
     pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let file = fs::File::open(self.network().path()).expect("the namespace is there");
-        thread::scope(|scope| {
-            let enter = scope.spawn(|| {
-                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("it can be entered");
-                act()
-            });
-            enter.join().expect("nothing panics inside")
-        })
+        self.network().inside(act)
     }
 
     /// Whether this machine can weigh block I/O: cgroup v2 with `io.weight`, or v1 with a scheduler for it.

@@ -1,0 +1,1 @@
+//! What tenants reach of the host itself: ping, and what hostd.toml opens.
