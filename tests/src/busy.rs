@@ -130,7 +130,8 @@ impl Surroundings {
         let mac = mac.try_into().expect("six bytes");
         // A router for half an hour.
         let body = [64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
-        let frame = Frame::discovery("the router", (multicast(ALL_NODES), mac), (ALL_NODES, source), 134, &body);
+        let frame =
+            Frame::discovery("the router", (multicast(ALL_NODES), mac), (ALL_NODES, source), 134, &body);
         let probe = host.program("probe").display().to_string();
         poll::until_true("the host has taken its route", || {
             router.run(&probe, &["inject", "up0", "1"]).stdin(frame.hex()).ok();

@@ -83,6 +83,27 @@ impl Host {
         host
     }
 
+    /// A host with images and a running hostd that reads this configuration.
+    ///
+    /// # Panics
+    /// When any of it cannot be had.
+    pub fn start_with(config: &str) -> Self {
+        let mut host = Self::bare();
+        host.share_images();
+        host.configure(config);
+        host.start_hostd();
+        host
+    }
+
+    /// Writes `hostd.toml`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, config: &str) {
+        fs::create_dir_all(self.path("etc/tenantry")).expect("the directory can be made");
+        fs::write(self.path("etc/tenantry/hostd.toml"), config).expect("the configuration can be written");
+    }
+
     /// A root directory and a network namespace, nothing else.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! Tenants on a host that is not empty: its own connections, its firewall and its containers never notice them, and
 //! what its firewall does to them is found out.
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use tenantry_tests::{
     Host, Namespace, Tenant,
@@ -13,8 +13,7 @@ use tenantry_tests::{
 fn busy_host(policy: &str, more: &str) -> (Host, Surroundings) {
     let mut host = Host::bare();
     host.share_images();
-    fs::create_dir_all(host.path("etc/tenantry")).expect("the directory can be made");
-    fs::write(host.path("etc/tenantry/hostd.toml"), format!("nat = true\n{more}")).expect("it can be written");
+    host.configure(&format!("nat = true\n{more}"));
     let around = Surroundings::of(&host, policy);
     (host, around)
 }
@@ -56,8 +55,11 @@ fn elements(host: &Host, table: &str) -> Vec<(String, String)> {
             let words: Vec<&str> = element.split_ascii_whitespace().collect();
             let state = words.iter().position(|word| ["counter", "ct"].contains(word));
             // A map's element goes on behind its state.
-            let value = words.iter().position(|word| *word == ":").filter(|at| state.is_some_and(|s| s < *at));
-            [&words[..state.unwrap_or(words.len())], value.map_or(&[][..], |at| &words[at..])].concat().join(" ")
+            let value =
+                words.iter().position(|word| *word == ":").filter(|at| state.is_some_and(|s| s < *at));
+            [&words[..state.unwrap_or(words.len())], value.map_or(&[][..], |at| &words[at..])]
+                .concat()
+                .join(" ")
         });
         found.push((format!("{table} {name}"), kept.collect::<Vec<_>>().join(", ")));
         rest = after;
@@ -81,7 +83,8 @@ fn tracking_outlives_two_hundred_rounds_of_every_element() {
     for table in tables(&host) {
         let elements = elements(&host, &table);
         sets += elements.len();
-        let command = |verb: &str, (set, list): &(String, String)| format!("{verb} element {set} {{ {list} }}");
+        let command =
+            |verb: &str, (set, list): &(String, String)| format!("{verb} element {set} {{ {list} }}");
         let line = |verb: &str, of: &dyn Fn(&str) -> bool| {
             let commands = elements.iter().filter(|(set, _)| of(set)).map(|element| command(verb, element));
             commands.collect::<Vec<_>>().join("; ") + "\n"

@@ -2,8 +2,6 @@
 //! or the host's stack, while honest frames of the same shape do, and the forged ones do where nobody
 //! stops them.
 
-use std::fs;
-
 use tenantry_tests::{
     Elsewhere, Host, Namespace, Run, Tenant,
     forgery::{Cast, Ears, End, Frames, Free, PORT, beliefs, end, inject, link_mac, mac_of},
@@ -16,13 +14,7 @@ const GROUP: [&str; 4] = ["--image", "debian", "--set", "group=g"];
 /// A host whose hostd reads this configuration. What is forged for the host goes to a service that is open: it is not
 /// stopped because it is for nobody.
 fn host_with(config: &str) -> Host {
-    let mut host = Host::bare();
-    host.share_images();
-    fs::create_dir_all(host.path("etc/tenantry")).expect("the directory can be made");
-    let text = format!("host_services = [\"{PORT}/udp\"]\n{config}");
-    fs::write(host.path("etc/tenantry/hostd.toml"), text).expect("the configuration can be written");
-    host.start_hostd();
-    host
+    Host::start_with(&format!("host_services = [\"{PORT}/udp\"]\n{config}"))
 }
 
 fn from(tenant: &Tenant<'_>) -> Run {

@@ -1,7 +1,6 @@
 //! What tenants reach of the host itself: ping, and the services that hostd.toml opens.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
     thread,
@@ -19,17 +18,11 @@ const SHUT: u16 = 5302;
 /// How long an answer may take that nothing keeps from coming.
 const LIMIT: Duration = Duration::from_millis(400);
 
-fn configure(host: &Host, services: &str) {
-    fs::create_dir_all(host.path("etc/tenantry")).expect("the directory can be made");
-    let text = format!("host_services = [{services}]\n");
-    fs::write(host.path("etc/tenantry/hostd.toml"), text).expect("the configuration can be written");
-}
-
 /// A host with two services, one of them open, an uplink and a bridge.
 fn host() -> Host {
     let mut host = Host::bare();
     host.share_images();
-    configure(&host, &format!("\"{OPEN}/tcp\", \"{OPEN}/udp\""));
+    host.configure(&format!("host_services = [\"{OPEN}/tcp\", \"{OPEN}/udp\"]\n"));
     host.network()
         .shell(
             "ip link add out0 type bridge; ip addr add 192.0.2.1/24 dev out0; ip addr add fd99::1/64 dev out0 nodad
@@ -174,7 +167,8 @@ fn a_bridged_tenant_reaches_of_the_host_what_is_open() {
                 nft add rule inet look c iifname br0 meta mark 0 counter";
     host.network().shell(look).ok();
     for called in ["0", "1"] {
-        let files = "/proc/sys/net/bridge/bridge-nf-call-iptables /proc/sys/net/bridge/bridge-nf-call-ip6tables";
+        let files =
+            "/proc/sys/net/bridge/bridge-nf-call-iptables /proc/sys/net/bridge/bridge-nf-call-ip6tables";
         // Not there where no br_netfilter is.
         host.network()
             .shell(&format!("for file in {files}; do [ ! -e $file ] || echo {called} > $file; done"))
@@ -190,13 +184,20 @@ fn a_bridged_tenant_reaches_of_the_host_what_is_open() {
         }
     }
     let seen = host.run("nft", &["list", "chain", "inet", "look", "c"]).ok().stdout;
-    let counts: Vec<bool> = seen.lines().filter(|line| line.contains("counter")).map(|line| line.contains("packets 0 ")).collect();
+    let counts: Vec<bool> = seen
+        .lines()
+        .filter(|line| line.contains("counter"))
+        .map(|line| line.contains("packets 0 "))
+        .collect();
     assert_eq!(counts, [true, false], "{seen}");
     // Where nothing is filtered all of it is reached: the ways were right.
     host.run("nft", &["flush", "ruleset"]).ok();
     let bob = network(&Tenant::new(&host, "bob1"));
     for address in ["10.9.0.254", "192.0.2.1", "fd09::fe", "fd99::1", &own] {
-        assert!(by_tcp(&bob, address, SHUT) && by_udp(&bob, address, SHUT), "{address} where nothing is filtered");
+        assert!(
+            by_tcp(&bob, address, SHUT) && by_udp(&bob, address, SHUT),
+            "{address} where nothing is filtered"
+        );
     }
     assert!(by_udp(&bob, "255.255.255.255", SHUT), "a broadcast where nothing is filtered");
 }
@@ -208,7 +209,10 @@ fn the_host_reaches_its_tenants_and_published_ports_are_not_services_of_the_host
     let (bob, carol) = (bridged(&host, "bob", 2), host.boot("carol", &["--image", "busybox"]));
     serve(&network(&alice), OPEN);
     serve(&network(&bob), OPEN);
-    for (tenant, addresses) in [(&alice, [alice.field("/ipv4"), alice.field("/ipv6")]), (&bob, ["10.9.0.2".into(), "fd09::2".into()])] {
+    for (tenant, addresses) in [
+        (&alice, [alice.field("/ipv4"), alice.field("/ipv6")]),
+        (&bob, ["10.9.0.2".into(), "fd09::2".into()]),
+    ] {
         for address in addresses {
             assert!(by_tcp(&host.network(), &address, OPEN), "the host reaches {} by TCP", tenant.name());
             assert!(by_udp(&host.network(), &address, OPEN), "the host reaches {} by UDP", tenant.name());
@@ -246,15 +250,19 @@ fn what_is_open_is_shown_and_a_change_counts_when_the_filter_is_repaired() {
     assert!(planned().contains(&line), "{}", planned());
     let said = host.ctl(&["doctor"]).ok().stdout;
     assert!(said.contains(&format!("tenants reach of this host: ping, {OPEN}/tcp, {OPEN}/udp")), "{said}");
-    configure(&host, &format!("\"{SHUT}\""));
-    assert!(planned().contains(&format!("filter      of the host itself: ping, {SHUT}/tcp\n")), "{}", planned());
+    host.configure(&format!("host_services = [\"{SHUT}\"]\n"));
+    assert!(
+        planned().contains(&format!("filter      of the host itself: ping, {SHUT}/tcp\n")),
+        "{}",
+        planned()
+    );
     let said = host.ctl(&["doctor"]).output();
     assert!(said.code() == 1 && said.stdout.contains("services"), "{}", said.stdout);
     assert!(by_tcp(&network(&alice), "169.254.1.1", OPEN), "until it is repaired");
     host.ctl(&["doctor", "--repair"]).ok();
     assert!(by_tcp(&network(&alice), "169.254.1.1", SHUT));
     assert!(!by_tcp(&network(&alice), "169.254.1.1", OPEN));
-    configure(&host, "\"dns\"");
+    host.configure("host_services = [\"dns\"]\n");
     let text = host.ctl(&["create", "x", "--image", "busybox"]).output().refused(2);
     assert!(text.contains("\"dns\" is not a service"), "{text}");
 }

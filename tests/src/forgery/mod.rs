@@ -311,7 +311,8 @@ impl Cast {
         let ask = Frame::udp("a question for an address", (BROADCAST, mac), addresses, (67, 68));
         let asked = [&[0; 4][..], &NOBODY6.octets()].concat();
         let group = multicast(ALL_NODES);
-        let tried = Frame::discovery("whether an address is free", (group, mac), (ALL_NODES, none6), 135, &asked);
+        let tried =
+            Frame::discovery("whether an address is free", (group, mac), (ALL_NODES, none6), 135, &asked);
         let honest = [ask, tried].map(|frame| (frame, Free::Peer)).into();
         // To the neighbour as well: a bridge cares for none of it.
         let mut forged = self.sourceless();
