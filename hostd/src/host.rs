@@ -27,8 +27,9 @@ use tokio::{
 };
 
 use crate::{
-    error::{Code, Failure},
+    error::{Code, Failure, chain},
     filter::{self, PacketFilter, Traffic},
+    forwarding,
     store::{Change, NewTenant, Store, StoreError, edit},
     units::{Start, UnitManager},
 };
@@ -204,6 +205,12 @@ impl Host {
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.leave(&host.store)).await {
             log::warn!("{failure}");
+        }
+        let host = self.clone();
+        match blocking(move || forwarding::leave(host.layout())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("IPv6 forwarding: {}", chain(&error)),
+            Err(failure) => log::warn!("{failure}"),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod filter;
+pub mod forwarding;
 pub mod host;
 pub mod logging;
 pub mod lxc;

@@ -159,3 +159,44 @@ fn two_hundred_starts_and_a_busy_host_do_not_disturb_each_other() {
     assert_eq!(changed, [""; 0], "it is as it was before");
     around.exchange(&host).expect("all is well without Tenantry");
 }
+
+#[test]
+fn ipv6_is_forwarded_while_a_tenant_needs_it_and_the_plan_says_so() {
+    let (host, around) = busy_host("accept", "");
+    // Something of the host's own that must come back as it was.
+    host.network().shell("echo 1 > /proc/sys/net/ipv6/conf/foreign0/forwarding").ok();
+    let before = around.state(&host);
+    let is_on = || around.state(&host).contains("ipv6/conf/all/forwarding:1");
+    let is_as_before = || around.state(&host).symmetric_difference(&before).next().is_none();
+    host.start_hostd();
+    let alice = web(&host, "alice", &[]);
+    let line = "network     the whole host forwards IPv6; what it did before is noted in ";
+    let plan = alice.ctl("plan", &[]).ok().stdout;
+    assert!(plan.contains(line), "{plan}");
+    assert!(!is_on(), "no tenant needs it yet");
+    let bob = web(&host, "bob", &[r#"nic=[{ mode = "bridge", link = "foreign0" }]"#]);
+    let plan = bob.ctl("plan", &[]).ok().stdout;
+    assert!(!plan.contains(line), "{plan}");
+    bob.start();
+    assert!(!is_on(), "a bridge needs no forwarding");
+    alice.start();
+    assert!(is_on() && around.has_learnt_route(&host), "alice needs it");
+    // It stays while she is up, whatever becomes of hostd.
+    host.end_hostd();
+    assert!(is_on());
+    host.start_hostd();
+    host.kill_hostd();
+    assert!(is_on());
+    host.start_hostd();
+    host.ctl(&["destroy", "alice", "bob", "--force", "--yes"]).ok();
+    host.end_hostd();
+    assert!(is_as_before(), "{:?}", around.state(&host).symmetric_difference(&before));
+    assert!(around.has_learnt_route(&host));
+    // What the admin has turned on is the admin's.
+    host.network().shell("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding").ok();
+    host.start_hostd();
+    web(&host, "carol", &[]).start();
+    host.ctl(&["destroy", "carol", "--force", "--yes"]).ok();
+    host.end_hostd();
+    assert!(is_on());
+}

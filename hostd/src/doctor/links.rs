@@ -109,7 +109,7 @@ fn loose(examination: &Examination<'_>, port: &str) -> Option<Finding> {
     let finding = Finding::degraded(text).repairable();
     Some(match examination.repair {
         true => {
-            finding.with_repair(Linux::new().forwarding_enable(port, false).map_err(|error| chain(&error)))
+            finding.with_repair(Linux::new().forwarding_enable(port, None).map_err(|error| chain(&error)))
         }
         false => finding,
     })
@@ -128,7 +128,11 @@ fn forwarding(examination: &Examination<'_>, port: &str, six: bool) -> Option<Fi
     }
     let finding = Finding::fault(format!("{} from {port} is not forwarded", off.join(" and "))).repairable();
     Some(match examination.repair {
-        true => finding.with_repair(Linux::new().forwarding_enable(port, six).map_err(|error| chain(&error))),
+        true => {
+            let note = six.then(|| examination.host.layout().forwarding6());
+            let enabled = Linux::new().forwarding_enable(port, note.as_deref());
+            finding.with_repair(enabled.map_err(|error| chain(&error)))
+        }
         false => finding,
     })
 }

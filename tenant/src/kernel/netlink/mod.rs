@@ -8,13 +8,15 @@
 //! | `nic` | interfaces of the host that move into a tenant and come home |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
-//! | `sysctl` | forwarding |
+//! | `sysctl` | forwarding over a port |
+//! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
 //! | `error` | what a person is told |
 
 mod address;
 mod error;
 mod facts;
+mod forwarding6;
 mod inside;
 mod inspect;
 mod link;
@@ -36,6 +38,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
+pub use forwarding6::{forwarding6_enable, forwarding6_restore};
 pub(super) use inside::configure_inside;
 pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};
