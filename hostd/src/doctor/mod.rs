@@ -6,6 +6,7 @@
 //! | file | what it looks at |
 //! |---|---|
 //! | `filter` | nft(8) and our tables |
+//! | `traffic` | packets over a port that is no tenant's: tracked, forwarded, translated |
 //! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
@@ -24,6 +25,7 @@ mod leftovers;
 mod links;
 pub mod sysctl;
 pub mod systemd;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -143,6 +145,7 @@ type Check = fn(&Examination<'_>) -> Vec<Finding>;
 const CHECKS: &[(&str, Check)] = &[
     ("nft", filter::program),
     ("filter", filter::tables),
+    ("traffic", traffic::check),
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),

@@ -21,7 +21,9 @@ pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
 pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
-pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
+pub use network::{
+    GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group, trial_nic,
+};
 pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
 };

@@ -10,6 +10,7 @@
 //! | `item` | elements, as data and as text |
 //! | `listing` | what nft says is there |
 //! | `program` | running nft |
+//! | `trial` | packets over a port that is no tenant's |
 //! | `repair` | the tables against the records: loading, comparing, restoring |
 //! | `mod` | one tenant: in, out, changed while it runs |
 
@@ -17,6 +18,7 @@ pub mod item;
 pub mod listing;
 mod program;
 pub mod repair;
+pub mod trial;
 
 use std::{
     collections::BTreeSet,

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use super::{
     super::{
         KernelError, Result,
@@ -65,6 +67,27 @@ impl Nft {
             return Ok(());
         }
         wait(self.spawn(text)?).map(drop)
+    }
+
+    /// All chains of this host, as JSON.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn chains(&self) -> Result<Value> {
+        let list = || -> io::Result<Value> {
+            let text = wait(Running::start(&self.0, ["-j", "list", "chains"], &[])?)?;
+            Ok(serde_json::from_slice(&text)?)
+        };
+        list().map_err(|error| KernelError::new("list", "the chains of this host", error))
+    }
+
+    /// The named counters of a table of the family inet, as JSON.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(super) fn counters(&self, table: &str) -> io::Result<Value> {
+        let text = wait(Running::start(&self.0, ["-j", "list", "counters", "table", "inet", table], &[])?)?;
+        Ok(serde_json::from_slice(&text)?)
     }
 
     /// What the tables hold; nothing when one of them is missing.

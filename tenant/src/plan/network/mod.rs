@@ -3,9 +3,11 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `addresses` | which addresses and gateways an interface has, and where they come from |
+//! | `trial` | a port that is no tenant's |
 //! | `mod` | what it is connected to, and the names and hardware addresses that follow from the tenant |
 
 mod addresses;
+mod trial;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,6 +17,7 @@ use std::{
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+pub use trial::trial_nic;
 
 use super::{Inputs, PlanError};
 use crate::{
