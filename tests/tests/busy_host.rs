@@ -203,3 +203,116 @@ fn ipv6_is_forwarded_while_a_tenant_needs_it_and_the_plan_says_so() {
     host.end_hostd();
     assert!(is_on());
 }
+
+/// What `tenantctl doctor` found in one check: each message and its remedy.
+fn findings(host: &Host, check: &str) -> Vec<(String, String)> {
+    let diagnosis = host.ctl(&["--json", "doctor"]).output().json();
+    let all = diagnosis["findings"].as_array().cloned().unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let of_check = all.iter().filter(|finding| finding["check"] == check);
+    of_check.map(|finding| (text(&finding["message"]), text(&finding["help"]))).collect()
+}
+
+#[test]
+fn a_firewall_that_drops_what_is_forwarded_is_found_and_its_remedy_helps() {
+    let (host, mut around) = busy_host("drop", "");
+    host.start_hostd();
+    let alice = web(&host, "alice", &["ports=8080:80/tcp"]);
+    alice.start();
+    around.exchange(&host).expect("the host's own traffic is not forwarded");
+    assert!(busy::ask(&network(&alice), FAR[0]).is_err(), "nobody has let tenants through yet");
+    let found = findings(&host, "traffic");
+    for (family, table) in [("IPv4", "table ip filter"), ("IPv6", "table ip6 filter")] {
+        let says = format!("beyond this host over {family}: chain FORWARD of {table} drops");
+        let (_, help) =
+            found.iter().find(|(text, _)| text.contains(&says)).unwrap_or_else(|| panic!("{found:?}"));
+        // Two commands, and the advice to make them last.
+        let commands: Vec<&str> = help.split("; ").take(2).collect();
+        assert!(commands.iter().all(|command| command.starts_with("nft insert rule ")), "{help}");
+        host.network().shell(&commands.join("\n")).ok();
+    }
+    for address in FAR {
+        busy::ask(&network(&alice), address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+    busy::fetch(&around.router(), OWN, 8080, "/hostname").expect("the world reaches its port");
+    let found = findings(&host, "traffic");
+    let says = "packets to the world are forwarded and translated (IPv4 and IPv6)";
+    assert!(found.len() == 1 && found[0].0.contains(says), "{found:?}");
+    around.exchange(&host).expect("the host's own traffic goes on");
+}
+
+#[test]
+fn dead_tracking_is_found_and_its_remedy_helps() {
+    let (host, mut around) = busy_host("accept", "");
+    host.start_hostd();
+    let alice = web(&host, "alice", &[]);
+    alice.start();
+    host.ctl(&["doctor"]).ok();
+    // Somebody else's rules: each element costs a reference.
+    let harm = "add element inet harm s { lo }\ndelete element inet harm s { lo }\n".repeat(60);
+    let set = "add table inet harm\nadd set inet harm s { type ifname; ct count over 8; }\n";
+    host.run("nft", &["--interactive"]).stdin(format!("{set}{harm}delete table inet harm\n")).ok();
+    if around.exchange(&host).is_ok() {
+        // A kernel on which they cost nothing has nothing to find.
+        host.ctl(&["doctor"]).ok();
+        return;
+    }
+    assert_eq!(host.ctl(&["doctor"]).output().code(), 1);
+    let found = findings(&host, "traffic");
+    let (_, help) = found
+        .iter()
+        .find(|(text, _)| text.contains("connection tracking of this host is dead"))
+        .unwrap_or_else(|| panic!("{found:?}"));
+    let (_, commands) = help.split_once("load all tables anew: ").expect("it says how");
+    let file = host.path("ruleset").display().to_string();
+    let commands = commands.replace("/root/ruleset", &file).replace("; tenantctl doctor --repair", "");
+    host.network().shell(&commands.replace("; ", "\n")).ok();
+    host.ctl(&["doctor", "--repair"]).ok();
+    host.ctl(&["doctor"]).ok();
+    // The connection that was there has been dropped by the dead rules, and is taken up again.
+    busy::ask(&host.network(), FAR[0]).expect("the host's rules work again");
+    busy::ask(&network(&alice), FAR[0]).expect("so does translation");
+}
+
+#[test]
+fn the_admins_rules_go_on_whatever_becomes_of_our_tables() {
+    let (host, mut around) = busy_host("accept", "");
+    host.start_hostd();
+    let alice = web(&host, "alice", &["ports=8080:80/tcp"]);
+    alice.start();
+    let ours = || tables(&host);
+    let each = |verb: &str| ours().iter().fold(String::new(), |text, table| text + verb + " " + table + "\n");
+    for (what, harm) in [("flushed", each("flush table")), ("gone", each("delete table"))] {
+        for round in 0..15 {
+            host.run("nft", &["-f", "-"]).stdin(harm.clone()).ok();
+            around.exchange(&host).unwrap_or_else(|error| panic!("{what} {round}: {error}"));
+            host.ctl(&["doctor", "--repair"]).ok();
+            around.exchange(&host).unwrap_or_else(|error| panic!("loaded again {round}: {error}"));
+            busy::ask(&network(&alice), FAR[0]).unwrap_or_else(|error| panic!("{what} {round}: {error}"));
+        }
+    }
+    alice.ctl("destroy", &["--force", "--yes"]).ok();
+    host.end_hostd();
+    assert!(ours().is_empty());
+    around.exchange(&host).expect("all is well without our tables");
+}
+
+#[test]
+fn large_packets_find_their_way_through_a_narrow_uplink() {
+    let (host, around) = busy_host("accept", "");
+    host.start_hostd();
+    let alice = web(&host, "alice", &["ports=8080:80/tcp"]);
+    alice.start();
+    assert!(alice.says("ip link show dev eth0").contains("mtu 1500"), "wider than the uplink");
+    for address in FAR {
+        busy::exchange_bulk(&network(&alice), address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        busy::exchange_bulk(&host.network(), address)
+            .unwrap_or_else(|error| panic!("host, {address}: {error}"));
+    }
+    // It has been told by the host, and narrower packets came of that.
+    let told = network(&alice).run("ip", &["route", "get", FAR[0]]).ok().stdout;
+    assert!(told.contains(&format!("mtu {}", busy::MTU)), "{told}");
+    alice.says("head -c 300000 /dev/zero | tr '\\0' x > /etc/large");
+    let page = busy::fetch(&around.far(), OWN, 8080, "/large").expect("the far machine reaches its port");
+    assert!(page.len() > 300_000, "{} bytes", page.len());
+}
