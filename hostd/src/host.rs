@@ -29,8 +29,9 @@ use tokio::{
 
 use crate::{
     changes::Changes,
-    error::{Code, Failure},
+    error::{Code, Failure, chain},
     filter::{PacketFilter, Traffic},
+    forwarding,
     live::LiveChange,
     store::{Change, NewTenant, Store, StoreError, edit, trash::Leaving},
     turns::{Turn, Turns},
@@ -258,6 +259,12 @@ impl Host {
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.leave(&host.store)).await {
             log::warn!("{failure}");
+        }
+        let host = self.clone();
+        match blocking(move || forwarding::leave(host.layout())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("IPv6 forwarding: {}", chain(&error)),
+            Err(failure) => log::warn!("{failure}"),
         }
     }
 

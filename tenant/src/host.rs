@@ -6,6 +6,7 @@ pub use crate::pool::{GroupName, InvalidPool, Pool, Pool4, Pool6, PoolFault, Poo
 use crate::{
     config::{ParseError, parse_toml},
     ids::{Index, UidRange},
+    net::Service,
 };
 
 /// Who keeps tenants from forging addresses and from reaching each other.
@@ -37,6 +38,8 @@ pub struct HostConfig {
     pub pool: Vec<Pool>,
     /// Whether tenants that share no group are kept from each other.
     pub isolation: bool,
+    /// Services of the host itself that tenants may reach, besides ping.
+    pub host_services: Vec<Service>,
     /// Who filters tenants' packets.
     pub filter: Filter,
     /// Profile of tenants that name none.
@@ -55,6 +58,7 @@ impl Default for HostConfig {
             nat: false,
             pool: Vec::new(),
             isolation: true,
+            host_services: Vec::new(),
             filter: Filter::Nftables,
             default_profile: "shared-os".to_owned(),
             default_image: "debian".to_owned(),
@@ -130,6 +134,10 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_whole_configuration() {
         assert_eq!(HostConfig::parse("").unwrap(), HostConfig::default());
+        let services = HostConfig::parse("host_services = [\"53/udp\", \"22\"]").unwrap().host_services;
+        assert_eq!(services.iter().map(ToString::to_string).collect::<Vec<_>>(), ["53/udp", "22/tcp"]);
+        let error = HostConfig::parse("host_services = [\"dns\"]").unwrap_err();
+        assert!(error.to_string().contains("\"dns\" is not a service"), "{error}");
         let error = HostConfig::parse("pool_4 = \"10.0.0.0/8\"").unwrap_err();
         assert!(error.to_string().contains("pool4"), "{error}");
     }

@@ -207,6 +207,11 @@ impl Layout {
         self.run().join("turns")
     }
 
+    /// `/run/tenantry/forwarding6.json`: what of the host was different before it forwarded IPv6 for tenants.
+    pub fn forwarding6(&self) -> PathBuf {
+        self.run().join("forwarding6.json")
+    }
+
     /// `/run/tenantry/images/sha256-HEX`: where an erofs version is mounted once.
     pub fn image_mount(&self, digest: &Digest) -> PathBuf {
         self.run().join("images").join(digest.dir_name())

@@ -289,18 +289,10 @@ impl FromStr for Forward {
 
     fn from_str(text: &str) -> Result<Self, InvalidWord> {
         let refuse = |reason| refuse("a port forward", text, reason);
-        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let protocol = match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => return Err(refuse("its protocol is neither tcp nor udp")),
-        };
+        let (ports, protocol) = protocol_of(text).ok_or_else(|| refuse(NO_PROTOCOL))?;
         let (host, tenant) =
             ports.split_once(':').ok_or_else(|| refuse("write HOST:TENANT/tcp, e.g. 2222:22/tcp"))?;
-        let port = |text: &str| match text.parse::<u16>() {
-            Ok(port) if port > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
-            _ => Err(refuse("a port is not a number from 1 to 65535")),
-        };
+        let port = |text: &str| port_number(text).ok_or_else(|| refuse(NO_PORT));
         Ok(Self { protocol, host_port: port(host)?, tenant_port: port(tenant)? })
     }
 }
@@ -309,6 +301,49 @@ impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}/{}", self.host_port, self.tenant_port, self.protocol)
     }
+}
+
+/// A service by its protocol and port: `53/udp`, or `22` for TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Service {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its port, 1 to 65,535.
+    pub port: u16,
+}
+
+impl FromStr for Service {
+    type Err = InvalidWord;
+
+    fn from_str(text: &str) -> Result<Self, InvalidWord> {
+        let refuse = |reason| refuse("a service", text, reason);
+        let (port, protocol) = protocol_of(text).ok_or_else(|| refuse(NO_PROTOCOL))?;
+        Ok(Self { protocol, port: port_number(port).ok_or_else(|| refuse(NO_PORT))? })
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
+}
+
+const NO_PROTOCOL: &str = "its protocol is neither tcp nor udp";
+const NO_PORT: &str = "a port is not a number from 1 to 65535";
+
+/// What stands before `/tcp` or `/udp`, and the protocol; TCP where none is named.
+fn protocol_of(text: &str) -> Option<(&str, Protocol)> {
+    match text.split_once('/').unwrap_or((text, "tcp")) {
+        (rest, "tcp") => Some((rest, Protocol::Tcp)),
+        (rest, "udp") => Some((rest, Protocol::Udp)),
+        _ => None,
+    }
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| *port > 0 && is_plain)
 }
 
 macro_rules! text_form {
@@ -329,7 +364,7 @@ macro_rules! text_form {
     )*};
 }
 
-text_form!(Mac, Cidr, Route, LinkName, BitRate, Forward);
+text_form!(Mac, Cidr, Route, LinkName, BitRate, Forward, Service);
 
 /// A list that may also be written as one string with commas: `ports = "2222:22/tcp,8080:80/tcp"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -367,6 +402,8 @@ mod tests {
         assert_eq!("100M".parse::<BitRate>().unwrap().bits(), 100_000_000);
         assert_eq!("1500K".parse::<BitRate>().unwrap().to_string(), "1500K");
         assert_eq!("2222:22".parse::<Forward>().unwrap().to_string(), "2222:22/tcp");
+        assert_eq!("53/udp".parse::<Service>().unwrap().to_string(), "53/udp");
+        assert_eq!("22".parse::<Service>().unwrap().to_string(), "22/tcp");
     }
 
     #[test]
@@ -382,6 +419,9 @@ mod tests {
         }
         for text in ["22", "0:22", "22:0", "22:22/sctp", "+1:2", "70000:1"] {
             assert!(text.parse::<Forward>().is_err(), "{text:?} was accepted");
+        }
+        for text in ["", "0", "22/", "22/sctp", "+22", "70000/udp", "udp/53", "2222:22/tcp"] {
+            assert!(text.parse::<Service>().is_err(), "{text:?} was accepted");
         }
         assert!("10.0.0.0/8 via fd00::1".parse::<Route>().is_err());
         assert!("1K".parse::<BitRate>().is_err());

@@ -93,6 +93,11 @@ impl Pool4 {
         (1..=self.size()).contains(&number).then_some(number)
     }
 
+    /// The last address, which is never handed out.
+    pub fn last(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network.to_bits() | (u32::MAX >> self.prefix))
+    }
+
     /// Length of its prefix, 8 to 30.
     pub fn prefix(&self) -> u8 {
         self.prefix
@@ -132,6 +137,11 @@ impl Pool6 {
     pub fn number(&self, address: Ipv6Addr) -> Option<u32> {
         let number = address.to_bits().checked_sub(self.network.to_bits())?;
         u32::try_from(number).ok().filter(|number| (1..=self.size()).contains(number))
+    }
+
+    /// The last address, which is never handed out.
+    pub fn last(&self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.network.to_bits() | (u128::MAX >> self.prefix))
     }
 
     /// Length of its prefix, 8 to 120.

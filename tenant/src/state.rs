@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     file_error::FileError,
     ids::Digest,
+    name::TenantName,
     record::{self, Durability},
 };
 
@@ -208,6 +209,19 @@ impl RunState {
     pub fn is_supervised(&self) -> bool {
         !self.phase.is_final() && self.supervisor.is_alive()
     }
+}
+
+/// The tenants that have a supervisor, of those with a directory in [`crate::layout::Layout::runtimes`].
+pub fn supervised(runtimes: &Path) -> Vec<TenantName> {
+    let entries = fs::read_dir(runtimes).into_iter().flatten().flatten();
+    let is_supervised = |dir: &Path| {
+        let state = RunState::read(&dir.join("state.json")).ok().flatten();
+        state.is_some_and(|state| state.is_supervised())
+    };
+    let of = |entry: fs::DirEntry| {
+        entry.file_name().to_str()?.parse().ok().filter(|_| is_supervised(&entry.path()))
+    };
+    entries.filter_map(of).collect()
 }
 
 #[cfg(test)]

@@ -74,6 +74,39 @@ impl Frame {
         Self { what: what.to_owned(), bytes }
     }
 
+    /// An IP packet of any protocol whose content is the mark.
+    ///
+    /// # Panics
+    /// As [`Self::udp`].
+    pub fn packet(
+        what: &str,
+        (to, from): (Mac, Mac),
+        (target, source): (IpAddr, IpAddr),
+        protocol: u8,
+    ) -> Self {
+        let content = [&[0; 8][..], &mark(what)].concat();
+        let (ethertype, head) = ip(target, source, protocol, content.len());
+        let mut bytes = [&to[..], &from[..], &ethertype.to_be_bytes(), &head, &content].concat();
+        bytes.resize(bytes.len().max(60), 0);
+        Self { what: what.to_owned(), bytes }
+    }
+
+    /// The same IPv4 packet as the last part of a longer one.
+    ///
+    /// # Panics
+    /// When it is no IPv4 packet.
+    #[must_use]
+    pub fn last_fragment(&self, what: &str) -> Self {
+        assert_eq!(self.ethertype(), 0x0800, "{}", self.what);
+        let mut bytes = self.bytes_as(what);
+        // Behind the first 8 bytes, which nobody sends.
+        bytes[20..22].copy_from_slice(&1_u16.to_be_bytes());
+        bytes[24..26].copy_from_slice(&[0, 0]);
+        let sum = checksum(&bytes[14..34]);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        Self { what: what.to_owned(), bytes }
+    }
+
     /// An ICMPv6 message of neighbour discovery (RFC 4861): the body behind the checksum, then an option
     /// that nobody knows with the mark in it.
     pub fn discovery(
@@ -239,6 +272,9 @@ mod tests {
         assert_eq!(checksum(&[&pseudo(ends.0, ends.1, 17, 16)[..], datagram].concat()), 0, "UDP's");
         assert_eq!(frame.bytes.len(), 60);
         assert_eq!(frame.mark_at(), 42);
+        let fragment = Frame::packet("p", (B, A), ends, 47).last_fragment("f");
+        assert_eq!(checksum(&fragment.bytes[14..34]), 0, "a fragment's header");
+        assert_eq!((fragment.bytes[21], fragment.mark_at()), (1, 42));
     }
 
     #[test]

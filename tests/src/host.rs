@@ -108,6 +108,27 @@ impl Host {
         host
     }
 
+    /// A host with images and a running hostd that reads this configuration.
+    ///
+    /// # Panics
+    /// When any of it cannot be had.
+    pub fn start_with(config: &str) -> Self {
+        let mut host = Self::bare();
+        host.share_images();
+        host.configure(config);
+        host.start_hostd();
+        host
+    }
+
+    /// Writes `hostd.toml`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, config: &str) {
+        fs::create_dir_all(self.path("etc/tenantry")).expect("the directory can be made");
+        fs::write(self.path("etc/tenantry/hostd.toml"), config).expect("the configuration can be written");
+    }
+
     /// A root directory and a network namespace, nothing else.
     ///
     /// # Panics
@@ -186,7 +207,7 @@ impl Host {
         let run = self.path("run/tenantry");
         fs::create_dir_all(&run).expect("the runtime directory can be made");
         Run::new("mount", ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).args([&run]).ok();
-        self.mounted.push(run.clone());
+        self.mounted.0.push(run.clone());
         run
     }
 
@@ -215,14 +236,7 @@ impl Host {
     /// # Panics
     /// When the namespace cannot be entered, or `act` panics.
     pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let file = fs::File::open(self.network().path()).expect("the namespace is there");
-        thread::scope(|scope| {
-            let enter = scope.spawn(|| {
-                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("it can be entered");
-                act()
-            });
-            enter.join().expect("nothing panics inside")
-        })
+        self.network().inside(act)
     }
 
     /// Whether this machine can weigh block I/O: cgroup v2 with `io.weight`, or v1 with a scheduler for it.

@@ -3,6 +3,7 @@
 //! Everything goes through the command line (`tenantctl --json …`), so that what is tested is what
 //! people use.
 
+pub mod busy;
 pub mod command;
 pub mod disk;
 pub mod forgery;

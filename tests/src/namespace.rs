@@ -1,8 +1,10 @@
 //! Network namespaces: those of hosts and tenants, and others that stand for machines elsewhere.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use crate::Run;
@@ -35,6 +37,21 @@ impl Namespace {
     /// A program in it, with all else of this one.
     pub fn run(&self, program: &str, args: &[&str]) -> Run {
         Run::new("nsenter", [&format!("--net={}", self.path()), "--", program]).args(args)
+    }
+
+    /// Does something in it, on a thread of its own.
+    ///
+    /// # Panics
+    /// When it cannot be entered, or `act` panics.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let file = fs::File::open(self.path()).expect("the namespace is there");
+        thread::scope(|scope| {
+            let enter = scope.spawn(|| {
+                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("it can be entered");
+                act()
+            });
+            enter.join().expect("nothing panics inside")
+        })
     }
 
     /// A shell script in it, which stops at the first command that fails.

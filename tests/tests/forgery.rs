@@ -2,16 +2,20 @@
 //! or the host's stack, while honest frames of the same shape do, and the forged ones do where nobody
 //! stops them.
 
-use std::fs;
-
 use tenantry_tests::{
     Elsewhere, Host, Namespace, Run, Tenant,
-    forgery::{Cast, Ears, End, Frames, Free, beliefs, end, inject, link_mac},
+    forgery::{Cast, Ears, End, Frames, Free, PORT, beliefs, end, inject, link_mac, mac_of},
     frame::Mac,
 };
 
 /// Tenants of one group, so that what stops a frame is not that they are isolated.
 const GROUP: [&str; 4] = ["--image", "debian", "--set", "group=g"];
+
+/// A host whose hostd reads this configuration. What is forged for the host goes to a service that is open: it is not
+/// stopped because it is for nobody.
+fn host_with(config: &str) -> Host {
+    Host::start_with(&format!("host_services = [\"{PORT}/udp\"]\n{config}"))
+}
 
 fn from(tenant: &Tenant<'_>) -> Run {
     tenant.exec(&["/root/probe", "inject", "eth0"])
@@ -44,7 +48,7 @@ fn holds(ears: &Ears, places: &[Namespace], alice: &Tenant<'_>, forged: &Frames,
 
 #[test]
 fn on_a_routed_link_no_forged_frame_arrives() {
-    let host = Host::start();
+    let host = host_with("");
     let tenants = ["alice", "bob", "carol"].map(|name| host.boot(name, &GROUP));
     let [alice, bob, _] = &tenants;
     alice.bring_probe();
@@ -97,7 +101,7 @@ fn boot_bridged<'a>(host: &'a Host, name: &str, number: u8, options: &[&str]) ->
 
 #[test]
 fn on_a_bridge_no_forged_frame_arrives() {
-    let host = Host::start();
+    let host = host_with("");
     let (own, machine) = bridge(&host);
     let tenants = [("alice", 1), ("bob", 2), ("carol", 3)];
     let tenants = tenants.map(|(name, number)| boot_bridged(&host, name, number, &GROUP));
@@ -117,6 +121,24 @@ fn on_a_bridge_no_forged_frame_arrives() {
     assert_eq!(ears.missed(&switched), [""; 0], "a forged frame does not arrive though nobody stops it");
 }
 
+#[test]
+fn a_port_without_addresses_asks_for_one_and_says_nothing_else_before() {
+    let host = host_with("");
+    let (own, _machine) = bridge(&host);
+    let alice = host.create("alice", &GROUP);
+    alice.ctl("set", &[r#"nic=[{ mode = "bridge", link = "br0" }]"#]).ok();
+    alice.start();
+    alice.bring_probe();
+    let bob = boot_bridged(&host, "bob", 2, &GROUP);
+    let peer = end(&bob);
+    let mac = mac_of(&alice);
+    let cast = Cast { own: End { mac, ..peer }, peer, third: peer, host: own, next: peer.mac };
+    let (honest, forged) = cast.before_an_address();
+    let all = [forged.clone(), honest.clone()].concat();
+    let ears = Ears::open(&host, &bob, &all);
+    holds(&ears, &[host.network(), Namespace::of(bob.pids().0)], &alice, &forged, &honest);
+}
+
 /// Honest frames to a neighbour, and whether they arrive.
 fn reaches(host: &Host, alice: &Tenant<'_>, bob: &Tenant<'_>, cast: &Cast) -> bool {
     let honest: Frames = cast.honest().into_iter().filter(|(_, free)| *free != Free::Nobody).collect();
@@ -133,11 +155,7 @@ fn reaches(host: &Host, alice: &Tenant<'_>, bob: &Tenant<'_>, cast: &Cast) -> bo
 
 /// Whether alice reaches bob over each kind of link, on a host with this configuration.
 fn neighbours(config: &str, groups: [&[&str]; 2]) -> [bool; 2] {
-    let mut host = Host::bare();
-    host.share_images();
-    fs::create_dir_all(host.path("etc/tenantry")).expect("the directory can be made");
-    fs::write(host.path("etc/tenantry/hostd.toml"), config).expect("the configuration can be written");
-    host.start_hostd();
+    let host = host_with(config);
     let (own, _machine) = bridge(&host);
     let over = |alice: Tenant<'_>, bob: Tenant<'_>, cast: &dyn Fn(&Tenant<'_>, &Tenant<'_>) -> Cast| {
         alice.bring_probe();

@@ -1,6 +1,10 @@
 //! The routed network: who reaches whom, and who cannot pretend to be another.
 
-use std::{io::Write as _, net::TcpListener, thread};
+use std::{
+    io::Write as _,
+    net::{Ipv6Addr, TcpListener},
+    thread,
+};
 
 use tenantry_tests::{Host, Tenant, poll};
 
@@ -22,10 +26,13 @@ fn greeting(from: &Tenant<'_>, address: &str, port: u16) -> String {
     from.exec(&["timeout", "3", "bash", "-c", &script]).output().stdout
 }
 
+/// Where [`greeter`] listens.
+const GREETER: u16 = 5303;
+
 /// A greeter in the network namespace of a host, on all its addresses.
-fn greeter(host: &Host) -> u16 {
-    let listener: TcpListener = host.in_network(|| TcpListener::bind("[::]:0").expect("a port"));
-    let port = listener.local_addr().expect("an address").port();
+fn greeter(host: &Host) {
+    let all = (Ipv6Addr::UNSPECIFIED, GREETER);
+    let listener: TcpListener = host.in_network(|| TcpListener::bind(all).expect("a port"));
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -33,7 +40,6 @@ fn greeter(host: &Host) -> u16 {
             let _unread = stream.write_all(b"host");
         }
     });
-    port
 }
 
 #[test]
@@ -48,12 +54,12 @@ fn tenants_reach_each_other_by_address() {
 
 #[test]
 fn tenants_reach_the_host_by_address_and_by_name() {
-    let host = Host::start();
+    let host = Host::start_with(&format!("host_services = [\"{GREETER}\"]\n"));
     let alice = host.boot("alice", &[]);
-    let port = greeter(&host);
-    assert_eq!(greeting(&alice, "169.254.1.1", port), "host");
-    assert_eq!(greeting(&alice, "fe80::1%eth0", port), "host");
-    assert_eq!(greeting(&alice, "host.tenantry", port), "host");
+    greeter(&host);
+    for address in ["169.254.1.1", "fe80::1%eth0", "host.tenantry"] {
+        assert_eq!(greeting(&alice, address, GREETER), "host", "{address}");
+    }
 }
 
 #[test]

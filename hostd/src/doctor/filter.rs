@@ -45,11 +45,17 @@ pub(super) fn tables(examination: &Examination<'_>) -> Vec<Finding> {
     let look = if examination.repair { repair::repair } else { repair::inspect };
     match look(&host) {
         Ok(findings) if findings.is_good() => {
-            vec![Finding::ok(format!("the tables {} hold what they should", host.table))]
+            vec![Finding::ok(format!("the tables {} hold what they should", host.table)), reached(&host)]
         }
         Ok(findings) => told(examination, &host, &findings),
         Err(error) => vec![failed(&error)],
     }
+}
+
+/// What tenants reach of the host itself.
+fn reached(host: &HostFilter) -> Finding {
+    let services: String = host.services.iter().map(|service| format!(", {service}")).collect();
+    Finding::ok(format!("tenants reach of this host: ping{services}"))
 }
 
 fn told(examination: &Examination<'_>, host: &HostFilter, findings: &Findings) -> Vec<Finding> {

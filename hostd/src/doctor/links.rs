@@ -61,7 +61,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
 }
 
 /// The interfaces that IPv4 default routes lead over, see proc_net(5), `route`.
-fn uplinks() -> BTreeSet<String> {
+pub(super) fn uplinks() -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let default = table.lines().skip(1).filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -71,6 +71,11 @@ fn uplinks() -> BTreeSet<String> {
         }
     });
     default.collect()
+}
+
+/// Whether this host forwards IPv6.
+pub(super) fn forwards_ipv6() -> bool {
+    is_on("/proc/sys/net/ipv6/conf/all/forwarding")
 }
 
 fn forwards(link: &str) -> bool {
@@ -109,7 +114,7 @@ fn loose(examination: &Examination<'_>, port: &str) -> Option<Finding> {
     let finding = Finding::degraded(text).repairable();
     Some(match examination.repair {
         true => {
-            finding.with_repair(Linux::new().forwarding_enable(port, false).map_err(|error| chain(&error)))
+            finding.with_repair(Linux::new().forwarding_enable(port, None).map_err(|error| chain(&error)))
         }
         false => finding,
     })
@@ -120,7 +125,7 @@ fn forwarding(examination: &Examination<'_>, port: &str, six: bool) -> Option<Fi
     if !forwards(port) {
         off.push("IPv4");
     }
-    if six && !is_on("/proc/sys/net/ipv6/conf/all/forwarding") {
+    if six && !forwards_ipv6() {
         off.push("IPv6");
     }
     if off.is_empty() {
@@ -128,7 +133,11 @@ fn forwarding(examination: &Examination<'_>, port: &str, six: bool) -> Option<Fi
     }
     let finding = Finding::fault(format!("{} from {port} is not forwarded", off.join(" and "))).repairable();
     Some(match examination.repair {
-        true => finding.with_repair(Linux::new().forwarding_enable(port, six).map_err(|error| chain(&error))),
+        true => {
+            let note = six.then(|| examination.host.layout().forwarding6());
+            let enabled = Linux::new().forwarding_enable(port, note.as_deref());
+            finding.with_repair(enabled.map_err(|error| chain(&error)))
+        }
         false => finding,
     })
 }

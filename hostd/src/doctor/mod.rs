@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `filter` | nft(8) and our tables |
 //! | `records` | records of tenants that are damaged, files of removed ones that stay |
+//! | `traffic` | packets over a port that is no tenant's: tracked, forwarded, translated |
 //! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
@@ -27,6 +28,7 @@ mod records;
 pub mod sysctl;
 pub mod systemd;
 mod terminals;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -147,6 +149,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("nft", filter::program),
     ("filter", filter::tables),
     ("records", records::check),
+    ("traffic", traffic::check),
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),

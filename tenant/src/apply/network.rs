@@ -18,7 +18,7 @@ pub(super) fn connect<K: Kernel>(
         match &nic.link {
             LinkPlan::Routed { port } => {
                 veth(kernel, nic, port, pid, journal)?;
-                route(kernel, nic, port)?;
+                route(kernel, plan, nic, port)?;
             }
             LinkPlan::Bridge { port, .. } => veth(kernel, nic, port, pid, journal)?,
             LinkPlan::Macvlan { parent, submode } => {
@@ -57,7 +57,7 @@ fn veth<K: Kernel>(
     })
 }
 
-fn route<K: Kernel>(kernel: &K, nic: &NicPlan, port: &PortPlan) -> Result<()> {
+fn route<K: Kernel>(kernel: &K, plan: &Plan, nic: &NicPlan, port: &PortPlan) -> Result<()> {
     let addresses = &nic.addresses;
     kernel.port_route(&PortRoute {
         link: &port.host_name,
@@ -65,7 +65,8 @@ fn route<K: Kernel>(kernel: &K, nic: &NicPlan, port: &PortPlan) -> Result<()> {
         addresses,
         mac: nic.mac.map(Mac::bytes),
     })?;
-    kernel.forwarding_enable(&port.host_name, addresses.iter().any(|own| own.address.is_ipv6()))
+    let ipv6 = plan.forwarding6.as_deref().filter(|_| nic.has_ipv6());
+    kernel.forwarding_enable(&port.host_name, ipv6)
 }
 
 fn child<'a>(plan: &'a Plan, nic: &'a NicPlan, parent: &'a LinkName, kind: ChildKind, pid: i32) -> Child<'a> {

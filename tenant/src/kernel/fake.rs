@@ -322,7 +322,7 @@ impl Kernel for Fake {
         self.require(&format!("link {}", port.link), "route to")
     }
 
-    fn forwarding_enable(&self, link: &str, _ipv6: bool) -> Result<()> {
+    fn forwarding_enable(&self, link: &str, _ipv6: Option<&Path>) -> Result<()> {
         self.call("enable forwarding on", link)?;
         self.require(&format!("link {link}"), "enable forwarding on")
     }

@@ -13,7 +13,6 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use rustix::{
@@ -25,7 +24,7 @@ use rustix::{
     },
 };
 
-use super::{KernelError, Result, mount::create, program};
+use super::{KernelError, Result, mount::create, program, program::Running};
 use crate::plan::{ErofsImage, HashTree, ImageSource};
 
 /// Where device-mapper has its devices, and the kernel all that are block devices.
@@ -225,11 +224,9 @@ pub fn is_damaged(image: &ErofsImage) -> Result<Option<bool>> {
 fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> io::Result<String> {
     let program = program::find("veritysetup")
         .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, ImageError::NotInstalled))?;
-    let output = Command::new(program).args(args).env("LC_ALL", "C").stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    let done = Running::start(&program, args, &[])?.finish()?;
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
-    Err(io::Error::other(ImageError::Said(first.to_owned())))
+    Err(io::Error::other(ImageError::Said(done.complaint().to_owned())))
 }

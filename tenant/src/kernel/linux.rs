@@ -183,7 +183,7 @@ impl Kernel for Linux {
         netlink::port_route(port)
     }
 
-    fn forwarding_enable(&self, link: &str, ipv6: bool) -> Result<()> {
+    fn forwarding_enable(&self, link: &str, ipv6: Option<&Path>) -> Result<()> {
         netlink::forwarding_enable(link, ipv6)
     }
 

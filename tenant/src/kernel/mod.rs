@@ -31,7 +31,7 @@ use std::{borrow::Cow, io, net::IpAddr, path::Path};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
-pub use netlink::{LinkError, links_of_group, try_kinds};
+pub use netlink::{LinkError, forwarding6_enable, forwarding6_restore, links_of_group, try_kinds};
 pub use open::openat2;
 
 use crate::{
@@ -376,8 +376,9 @@ pub trait Kernel {
     fn veth_create(&self, veth: &Veth<'_>) -> Result<()>;
     /// Routes a tenant's addresses to its port, and gives the host its own on it.
     fn port_route(&self, port: &PortRoute<'_>) -> Result<()>;
-    /// Lets packets that come in on an interface be forwarded.
-    fn forwarding_enable(&self, link: &str, ipv6: bool) -> Result<()>;
+    /// Lets packets that come in on an interface be forwarded. IPv6 is forwarded by the whole host or not at all: what
+    /// it was before is noted in the file `ipv6`, if it is to be.
+    fn forwarding_enable(&self, link: &str, ipv6: Option<&Path>) -> Result<()>;
     /// Makes an interface in a tenant that is the child of a NIC of the host. It goes with the tenant.
     fn child_create(&self, child: &Child<'_>) -> Result<()>;
     /// Removes an interface of an interface group, and what hangs on it; one of another group is let be.

@@ -5,6 +5,7 @@
 //! the tenant's alone, see `docs/reference/filter.md`.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
@@ -18,7 +19,7 @@ use crate::{
     host::{Filter, GroupName, HostConfig},
     layout::Layout,
     name::TenantName,
-    net::{BitRate, Cidr, Forward, LinkName, Mac},
+    net::{BitRate, Cidr, Forward, LinkName, Mac, Service},
 };
 
 /// What is the same for all tenants of a host.
@@ -30,6 +31,8 @@ pub struct HostFilter {
     pub port_group: u32,
     /// Whether tenants that share no group are kept from each other.
     pub isolation: bool,
+    /// Services of the host itself that tenants may reach.
+    pub services: BTreeSet<Service>,
     /// Networks whose packets leave the host under its own address; none lies in another.
     pub nat: Vec<Cidr>,
     /// Directory with one directory for each tenant that runs.
@@ -99,7 +102,8 @@ impl HostFilter {
                 nat.push(net);
             }
         }
-        Some(Self { isolation: config.isolation, nat, ..Self::bare(layout) })
+        let services = config.host_services.iter().copied().collect();
+        Some(Self { isolation: config.isolation, services, nat, ..Self::bare(layout) })
     }
 
     /// Enough of it to find tenants in the tables and to take them out, whatever hostd.toml says.
@@ -108,6 +112,7 @@ impl HostFilter {
             table: layout.instance(),
             port_group: port_group(layout),
             isolation: true,
+            services: BTreeSet::new(),
             nat: Vec::new(),
             runtimes: layout.runtimes(),
             lock: layout.run().join("filter.lock"),
@@ -158,7 +163,7 @@ impl TenantFilter {
     }
 }
 
-/// One line for each port, then the forwards.
+/// One line for each port, one for the host itself, then the forwards.
 impl fmt::Display for FilterPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, tenant } = self;
@@ -179,6 +184,8 @@ impl fmt::Display for FilterPlan {
             }
             writeln!(f)?;
         }
+        let services: String = host.services.iter().map(|service| format!(", {service}")).collect();
+        writeln!(f, "filter      of the host itself: ping{services}")?;
         for forward in &tenant.forwards {
             writeln!(
                 f,

@@ -22,7 +22,9 @@ pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
 pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
-pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
+pub use network::{
+    GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group, trial_nic,
+};
 pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
 };
@@ -74,6 +76,8 @@ pub struct Plan {
     pub time_namespace: bool,
     /// Its interfaces besides loopback.
     pub nics: Vec<NicPlan>,
+    /// Whether the host forwards IPv6 for it, all of the host or nothing; then the file that says what it did before.
+    pub forwarding6: Option<PathBuf>,
     /// What the packet filter holds for it; nothing without a port, or where the admin has another filter.
     pub filter: Option<FilterPlan>,
     /// Where the host's NICs that tenants have are noted.
@@ -258,6 +262,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         root: root::plan(tenant, manifest, credentials)?,
         attach_layers: !facts.kernel.takes_detached_layers(),
         time_namespace: facts.time_namespaces,
+        forwarding6: network::forwarding6(layout, &nics),
         filter: filter::plan(inputs, &nics)?,
         nics,
         claims: layout.nic_claims(),

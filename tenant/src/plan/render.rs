@@ -155,6 +155,10 @@ impl fmt::Display for Plan {
         for nic in &self.nics {
             writeln!(f, "network     {nic}")?;
         }
+        if let Some(note) = &self.forwarding6 {
+            let note = note.display();
+            writeln!(f, "network     the whole host forwards IPv6; what it did before is noted in {note}")?;
+        }
         if let Some(filter) = &self.filter {
             write!(f, "{filter}")?;
         }

@@ -24,10 +24,18 @@ pub fn end(tenant: &Tenant<'_>) -> End {
         tenant.says(&script).split('/').next().unwrap_or_default().to_owned()
     };
     End {
-        mac: mac(&tenant.says("cat /sys/class/net/eth0/address")),
+        mac: mac_of(tenant),
         v4: address("4").parse().expect("an IPv4 address"),
         v6: address("6").parse().expect("an IPv6 address"),
     }
+}
+
+/// The hardware address of a tenant's `eth0`.
+///
+/// # Panics
+/// When it has none.
+pub fn mac_of(tenant: &Tenant<'_>) -> Mac {
+    mac(&tenant.says("cat /sys/class/net/eth0/address"))
 }
 
 /// The hardware address of one of the host's interfaces.

@@ -4,14 +4,15 @@ mod ears;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use ears::{Ears, beliefs, end, inject, link_mac};
+pub use ears::{Ears, beliefs, end, inject, link_mac, mac_of};
 
 use crate::frame::{ALL_NODES, BROADCAST, Frame, Mac, multicast};
 
 /// Frames of each kind.
 pub const COUNT: u64 = 10_000;
 
-const PORT: u16 = 9999;
+/// The UDP port of every frame that a service might take.
+pub const PORT: u16 = 9999;
 
 /// One who has addresses on the link.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +100,36 @@ impl Cast {
             let (to_peer, _) = self.at_peer("source address", self.own.mac, source);
             frames.push((to_peer, Free::Nobody));
         }
+        frames
+    }
+
+    /// Packets from nobody: what a machine sends that has no address yet.
+    fn sourceless(&self) -> Frames {
+        let (own, none4, none6) = (self.own.mac, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        let all_systems = Ipv4Addr::new(224, 0, 0, 1);
+        let mut frames = Frames::new();
+        for (whom, to, target, free) in [
+            ("all systems", [1, 0, 0x5e, 0, 0, 1], all_systems, Free::Host),
+            ("all", BROADCAST, Ipv4Addr::BROADCAST, Free::Host),
+            // No stack takes this in over a wire.
+            ("127.0.0.1", self.host.mac, Ipv4Addr::LOCALHOST, Free::Nobody),
+        ] {
+            let (ends, addresses) = ((to, own), (target.into(), none4.into()));
+            let what = |kind: &str| format!("{kind} from no address to {whom}");
+            let port = if whom == "all" { 67 } else { PORT };
+            frames.push((Frame::udp(&what("UDP"), ends, addresses, (port, 68)), free));
+            for (kind, protocol) in [("GRE", 47), ("IPIP", 4), ("ICMP", 1)] {
+                let packet = Frame::packet(&what(kind), ends, addresses, protocol);
+                // It waits for its other parts, which never come.
+                let fragment = packet.last_fragment(&what(&format!("a fragment of {kind}")));
+                frames.extend([(packet, free), (fragment, Free::Nobody)]);
+            }
+        }
+        let ping = |what: &str, to: Mac, target: Ipv6Addr| {
+            Frame::discovery(what, (to, own), (target, none6), 128, &[0, 1, 0, 1])
+        };
+        frames.push((ping("a ping from no address to the host", self.host.mac, self.host.v6), Free::Host));
+        frames.push((ping("a ping from no address to all", multicast(ALL_NODES), ALL_NODES), Free::Host));
         frames
     }
 
@@ -246,8 +277,8 @@ impl Cast {
 
     /// Every lie.
     pub fn forged(&self) -> Frames {
-        let parts = [self.addresses(), self.hardware(), self.arp(), self.discovery(), self.dhcp()];
-        [parts.concat(), self.protocols()].concat()
+        let parts = [self.addresses(), self.sourceless(), self.hardware(), self.arp(), self.discovery()];
+        [parts.concat(), self.dhcp(), self.protocols()].concat()
     }
 
     /// Whether a frame claims an address by ARP that nobody has.
@@ -260,7 +291,9 @@ impl Cast {
         let switched = frames.iter().map(|(frame, _)| {
             let is_for_all = frame.to()[0] & 1 == 1;
             // A bridge that looks for members of groups takes no options to a group that it does not know.
-            let is_odd = is_for_all && frame.what.ends_with("hop-by-hop options");
+            let is_odd = is_for_all && frame.what.ends_with("hop-by-hop options")
+                // br_netfilter, where there is one, waits for the other parts.
+                || frame.what.starts_with("a fragment of");
             let reaches = (frame.to() == self.peer.mac || is_for_all) && !is_odd;
             // Where the neighbour itself seems to be at that port, nothing for it leaves by another.
             let free = if reaches && frame.from() != self.peer.mac { Free::Peer } else { Free::Nobody };
@@ -268,6 +301,29 @@ impl Cast {
         });
         let (wanted, unwanted): (Frames, Frames) = switched.partition(|(_, free)| *free == Free::Peer);
         [wanted, unwanted].concat()
+    }
+
+    /// What a port without addresses sends to get one, and what it may not send before it has one, nor with one that
+    /// nobody can have.
+    pub fn before_an_address(&self) -> (Frames, Frames) {
+        let (mac, none4, none6) = (self.own.mac, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        let addresses = (Ipv4Addr::BROADCAST.into(), none4.into());
+        let ask = Frame::udp("a question for an address", (BROADCAST, mac), addresses, (67, 68));
+        let asked = [&[0; 4][..], &NOBODY6.octets()].concat();
+        let group = multicast(ALL_NODES);
+        let tried =
+            Frame::discovery("whether an address is free", (group, mac), (ALL_NODES, none6), 135, &asked);
+        let honest = [ask, tried].map(|frame| (frame, Free::Peer)).into();
+        // To the neighbour as well: a bridge cares for none of it.
+        let mut forged = self.sourceless();
+        forged.retain(|(frame, _)| frame.what != "UDP from no address to all");
+        for source in [Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 9)] {
+            forged.push(self.at_peer("impossible source", mac, source));
+        }
+        for source in [none6, Ipv6Addr::LOCALHOST, ALL_NODES] {
+            forged.push(self.at_peer("impossible source", mac, source));
+        }
+        (honest, forged)
     }
 
     /// The same shapes with nothing but the truth in them.

@@ -8,13 +8,15 @@
 //! | `nic` | interfaces of the host that move into a tenant and come home |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
-//! | `sysctl` | forwarding |
+//! | `sysctl` | forwarding over a port |
+//! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
 //! | `error` | what a person is told |
 
 mod address;
 mod error;
 mod facts;
+mod forwarding6;
 mod inside;
 mod inspect;
 mod link;
@@ -28,14 +30,15 @@ use std::{
 };
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
+pub use forwarding6::{forwarding6_enable, forwarding6_restore};
 pub(super) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
@@ -52,6 +55,8 @@ const HEADER: usize = 16;
 const BUFFER: usize = 64 << 10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// How often a dump is asked for again that changes came in between of.
+const DUMPS: usize = 50;
 
 /// A message and the flags it is sent with.
 type Request = (RouteNetlinkMessage, u16);
@@ -66,6 +71,7 @@ struct Connection {
 /// One message of the kernel.
 struct Answer<'a> {
     kind: u16,
+    flags: u16,
     sequence: u32,
     payload: &'a [u8],
 }
@@ -164,24 +170,50 @@ impl Connection {
         Ok(found)
     }
 
-    /// Asks for all of a kind; gives the payloads of the answers.
+    /// Asks for all of a kind; gives the payloads of the answers. All of them are of one moment: a list that
+    /// something changed under may lack what was there all the time.
     fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<Vec<u8>>> {
-        let sequence = self.send(vec![(message, NLM_F_DUMP)], 0)?;
-        let mut found = Vec::new();
-        self.receive(|answer| {
-            if answer.sequence != sequence {
-                return Ok(false);
-            }
-            match answer.kind {
-                NLMSG_DONE => return Ok(true),
-                NLMSG_ERROR => {
-                    return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
-                }
-                _ => found.push(answer.payload.to_vec()),
-            }
-            Ok(false)
-        })?;
-        Ok(found)
+        whole(|| {
+            let sequence = self.send(vec![(message.clone(), NLM_F_DUMP)], 0)?;
+            let mut dump = Dump { sequence, found: Vec::new(), is_interrupted: false };
+            self.receive(|answer| dump.take(&answer))?;
+            Ok((!dump.is_interrupted).then_some(dump.found))
+        })
+    }
+}
+
+/// Tries until there is a whole answer.
+fn whole<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+    for _ in 0..DUMPS {
+        if let Some(answer) = attempt()? {
+            return Ok(answer);
+        }
+    }
+    Err(io::Error::other("the list changed whenever it was read"))
+}
+
+/// The answers to a dump, as they come.
+struct Dump {
+    sequence: u32,
+    found: Vec<Vec<u8>>,
+    /// Whether the kernel says that the list changed meanwhile, see `NLM_F_DUMP_INTR` in
+    /// `Documentation/userspace-api/netlink/intro.rst`.
+    is_interrupted: bool,
+}
+
+impl Dump {
+    /// Takes one answer; says whether it was the last.
+    fn take(&mut self, answer: &Answer<'_>) -> io::Result<bool> {
+        if answer.sequence != self.sequence {
+            return Ok(false);
+        }
+        self.is_interrupted |= answer.flags & NLM_F_DUMP_INTR != 0;
+        match answer.kind {
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
+            _ => self.found.push(answer.payload.to_vec()),
+        }
+        Ok(false)
     }
 }
 
@@ -194,9 +226,9 @@ impl<'a> Answer<'a> {
         let length = number(rest, 0).ok_or_else(short)? as usize;
         let whole = rest.get(..length).filter(|_| length >= HEADER).ok_or_else(short)?;
         *rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        let kind = u16::from_ne_bytes([whole[4], whole[5]]);
+        let [kind, flags] = [[whole[4], whole[5]], [whole[6], whole[7]]].map(u16::from_ne_bytes);
         let sequence = number(whole, 8).ok_or_else(short)?;
-        Ok(Some(Self { kind, sequence, payload: &whole[HEADER..] }))
+        Ok(Some(Self { kind, flags, sequence, payload: &whole[HEADER..] }))
     }
 
     /// What an answer of the kind `NLMSG_ERROR` says; none is success.
@@ -225,4 +257,46 @@ fn index(link: &str) -> io::Result<u32> {
 
 fn has_code(error: &io::Error, code: i32) -> bool {
     error.raw_os_error() == Some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer to the request number 7.
+    fn answer(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(HEADER + payload.len()).unwrap();
+        let head = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes()].concat();
+        [&head[..], &7_u32.to_ne_bytes(), &0_u32.to_ne_bytes(), payload].concat()
+    }
+
+    fn dump(bytes: &[u8]) -> io::Result<(usize, bool)> {
+        let mut dump = Dump { sequence: 7, found: Vec::new(), is_interrupted: false };
+        let mut rest = bytes;
+        while let Some(answer) = Answer::next(&mut rest)? {
+            if dump.take(&answer)? {
+                return Ok((dump.found.len(), dump.is_interrupted));
+            }
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    #[test]
+    fn a_list_that_changed_while_it_was_read_is_read_again() {
+        let one = |flags| answer(libc::RTM_NEWLINK, flags, &[0; 16]);
+        let end = |flags| answer(NLMSG_DONE, flags, &[0; 4]);
+        assert_eq!(dump(&[one(0), one(0), end(0)].concat()).unwrap(), (2, false));
+        for bytes in [[one(NLM_F_DUMP_INTR), one(0), end(0)], [one(0), one(0), end(NLM_F_DUMP_INTR)]] {
+            assert_eq!(dump(&bytes.concat()).unwrap(), (2, true));
+        }
+        let refused = answer(NLMSG_ERROR, 0, &(-libc::EPERM).to_ne_bytes());
+        assert_eq!(dump(&refused).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        let mut left = 3;
+        let attempt = || {
+            left -= 1;
+            Ok((left == 0).then_some("whole"))
+        };
+        assert_eq!(whole(attempt).unwrap(), "whole");
+        whole::<()>(|| Ok(None)).unwrap_err();
+    }
 }

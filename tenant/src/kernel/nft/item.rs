@@ -73,8 +73,11 @@ pub enum Item {
 }
 
 /// Sets whose keys do not begin with the name of a port.
-const WITHOUT_PORT: [&str; 9] =
-    ["forwards4", "forwards6", "loops4", "loops6", "nat4", "nat6", "open", "taken4", "taken6"];
+const WITHOUT_PORT: [&str; 10] =
+    ["forwards4", "forwards6", "loops4", "loops6", "nat4", "nat6", "open", "services", "taken4", "taken6"];
+
+/// Sets whose elements packets add and the kernel removes: they belong to no record.
+pub const OF_PACKETS: [&str; 1] = ["flows"];
 
 impl Item {
     fn element(family: Family, set: &str, key: &[&dyn ToString], value: &[&dyn ToString]) -> Self {
@@ -112,7 +115,7 @@ impl Item {
                 match set.as_str() {
                     "forwards4" | "forwards6" => leads_here(value.first()),
                     "loops4" | "loops6" => leads_here(key.first()),
-                    "nat4" | "nat6" | "open" => false,
+                    "nat4" | "nat6" | "open" | "services" => false,
                     "taken4" | "taken6" => {
                         let routed = tenant.ports.iter().filter(|port| !port.bridged);
                         let mut own = routed.flat_map(|port| &port.addresses).map(taken);
@@ -220,6 +223,9 @@ pub fn of_host(host: &HostFilter) -> BTreeSet<Item> {
         let set = if net.address.is_ipv4() { "nat4" } else { "nat6" };
         items.insert(Item::element(Family::Inet, set, &[net], &[]));
     }
+    for service in &host.services {
+        items.insert(Item::element(Family::Inet, "services", &[&service.protocol, &service.port], &[]));
+    }
     if !host.isolation {
         let families = [Family::Inet, Family::Bridge];
         items.extend(families.map(|family| Item::element(family, "open", &[&host.port_group], &[])));
@@ -283,7 +289,6 @@ fn of_port(port: &FilterPort, is_rated: bool) -> Vec<Item> {
         items.push(Item::element(family, set, &[name], &[]));
     }
     if !port.bridged {
-        items.push(Item::element(family, "flows", &[name], &[]));
         items.push(Item::element(Family::Arp, "macs", &[name, mac], &[]));
         items.push(Item::element(Family::Arp, "refused", &[name], &[]));
         items.extend(port.addresses.iter().map(taken_item));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::item::{Family, Item};
+use super::item::{Family, Item, OF_PACKETS};
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,7 @@ impl Listing {
                     body.remove("handle");
                     let elements = body.remove("elem");
                     let set = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+                    let elements = elements.filter(|_| !OF_PACKETS.contains(&set.as_str()));
                     for element in elements.as_ref().and_then(Value::as_array).into_iter().flatten() {
                         self.element(family, &set, element);
                     }

@@ -10,6 +10,7 @@
 //! | `item` | elements, as data and as text |
 //! | `listing` | what nft says is there |
 //! | `program` | running nft |
+//! | `trial` | packets over a port that is no tenant's |
 //! | `repair` | the tables against the records: loading, comparing, restoring |
 //! | `mod` | one tenant: in, out, changed while it runs |
 
@@ -17,13 +18,13 @@ pub mod item;
 pub mod listing;
 mod program;
 pub mod repair;
+pub mod trial;
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
     io,
     os::unix::fs::OpenOptionsExt as _,
-    process::Child,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -35,7 +36,7 @@ use self::{
     listing::Listing,
     repair::{restore, running},
 };
-use super::{KernelError, Result};
+use super::{KernelError, Result, program::Running};
 use crate::{
     name::TenantName,
     plan::{FilterPlan, HostFilter, TenantFilter},
@@ -120,10 +121,12 @@ impl Lock {
 }
 
 /// A change of a tenant's elements that nft is at work on.
+/// What comes next cannot overtake it: dropping it waits for nft's end.
 #[derive(Debug)]
 pub struct Change {
     state: Option<(HostFilter, Wish)>,
-    child: Option<Child>,
+    // Before the lock: it is let go when nft has ended.
+    running: Option<Running>,
     _lock: Option<Lock>,
 }
 
@@ -131,15 +134,6 @@ pub struct Change {
 enum Wish {
     Add(TenantFilter),
     Remove(TenantName, Vec<TenantFilter>),
-}
-
-impl Drop for Change {
-    fn drop(&mut self) {
-        // What comes next must not overtake it.
-        if let Some(mut child) = self.child.take() {
-            let _ = child.wait();
-        }
-    }
 }
 
 /// Begins to put a tenant into the tables; they are loaded first where they are missing.
@@ -155,7 +149,7 @@ pub fn begin_add(plan: &FilterPlan) -> Result<Change> {
     Ok(Change {
         state: Some((host.clone(), Wish::Add(tenant.clone()))),
         // One that cannot be started now is tried again when the change is due.
-        child: nft.spawn(&text).ok(),
+        running: nft.spawn(&text).ok(),
         _lock: Some(lock),
     })
 }
@@ -171,18 +165,18 @@ pub fn begin_remove(plan: &FilterPlan) -> Result<Change> {
 fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFilter>) -> Result<Change> {
     let known = match read_record(host, name) {
         Ok(Some(known)) => known,
-        Ok(None) => return Ok(Change { state: None, child: None, _lock: None }),
+        Ok(None) => return Ok(Change { state: None, running: None, _lock: None }),
         Err(error) => planned.map(|planned| vec![planned.clone()]).ok_or(error)?,
     };
     let lock = Lock::shared(host)?;
-    let child = match &known[..] {
+    let running = match &known[..] {
         [one] => {
             let text = item::delete_text(&host.table, &item::of_tenant(one));
             Nft::find().ok().and_then(|nft| nft.spawn(&text).ok())
         }
         _ => None,
     };
-    Ok(Change { state: Some((host.clone(), Wish::Remove(name.clone(), known))), child, _lock: Some(lock) })
+    Ok(Change { state: Some((host.clone(), Wish::Remove(name.clone(), known))), running, _lock: Some(lock) })
 }
 
 /// Takes a tenant out of the tables whose plan is not known any more.
@@ -200,7 +194,7 @@ pub fn forget(host: &HostFilter, name: &TenantName) -> Result<()> {
 /// What nft says; `AddrInUse` when a port of the host leads to another tenant.
 pub fn finish(mut change: Change) -> Result<()> {
     let Some((host, wish)) = change.state.take() else { return Ok(()) };
-    let done = change.child.take().is_some_and(|child| program::wait(child).is_ok());
+    let done = change.running.take().is_some_and(|running| program::wait(running).is_ok());
     match wish {
         Wish::Add(tenant) => match done {
             true => Ok(()),

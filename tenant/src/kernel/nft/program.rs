@@ -2,13 +2,16 @@
 
 use std::{
     io,
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
 };
 
+use serde_json::Value;
+
 use super::{
-    super::{KernelError, Result, program},
+    super::{
+        KernelError, Result,
+        program::{self, Running},
+    },
     FilterError,
     item::Family,
     listing::Listing,
@@ -18,21 +21,19 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Nft(PathBuf);
 
-/// Waits for a run of it.
-pub(super) fn wait(child: Child) -> io::Result<Vec<u8>> {
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(output.stdout);
+/// Waits for a run of it; gives what it printed.
+pub(super) fn wait(running: Running) -> io::Result<Vec<u8>> {
+    let done = running.finish()?;
+    if done.status.success() {
+        return Ok(done.stdout);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    // Every further line repeats the input or comes from the first fault.
-    let first = said.lines().find(|line| !line.is_empty()).unwrap_or("it does not say why");
-    let kind = if said.contains("No such file or directory") {
+    let kind = if done.stderr.contains("No such file or directory") {
         io::ErrorKind::NotFound
     } else {
         io::ErrorKind::Other
     };
-    Err(io::Error::new(kind, FilterError::Said(first.to_owned())))
+    // Every further line repeats the input or comes from the first fault.
+    Err(io::Error::new(kind, FilterError::Said(done.complaint().to_owned())))
 }
 
 impl Nft {
@@ -52,24 +53,9 @@ impl Nft {
         &self.0
     }
 
-    fn start(&self, args: &[&str]) -> io::Result<Child> {
-        Command::new(&self.0)
-            .args(args)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-    }
-
     /// Hands it commands that it carries out as one transaction: all or none.
-    pub(super) fn spawn(&self, text: &str) -> io::Result<Child> {
-        let mut child = self.start(&["-f", "-"])?;
-        if let Some(mut input) = child.stdin.take() {
-            // It reads everything before it says anything; one that ended says why by its exit.
-            let _ = input.write_all(text.as_bytes());
-        }
-        Ok(child)
+    pub(super) fn spawn(&self, text: &str) -> io::Result<Running> {
+        Running::start(&self.0, ["-f", "-"], text.as_bytes())
     }
 
     /// Carries out commands as one transaction.
@@ -83,6 +69,27 @@ impl Nft {
         wait(self.spawn(text)?).map(drop)
     }
 
+    /// All chains of this host, as JSON.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn chains(&self) -> Result<Value> {
+        let list = || -> io::Result<Value> {
+            let text = wait(Running::start(&self.0, ["-j", "list", "chains"], &[])?)?;
+            Ok(serde_json::from_slice(&text)?)
+        };
+        list().map_err(|error| KernelError::new("list", "the chains of this host", error))
+    }
+
+    /// The named counters of a table of the family inet, as JSON.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(super) fn counters(&self, table: &str) -> io::Result<Value> {
+        let text = wait(Running::start(&self.0, ["-j", "list", "counters", "table", "inet", table], &[])?)?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
     /// What the tables hold; nothing when one of them is missing.
     ///
     /// # Errors
@@ -92,9 +99,8 @@ impl Nft {
             |error: io::Error| KernelError::new("list the packet filter", format!("{table:?}"), error);
         let mut listing = Listing::default();
         for family in Family::ALL {
-            let mut child = self.start(&["-j", "list", "table", family.word(), table]).map_err(failed)?;
-            drop(child.stdin.take());
-            match wait(child) {
+            let args = ["-j", "list", "table", family.word(), table];
+            match Running::start(&self.0, args, &[]).and_then(wait) {
                 Ok(text) => {
                     let text = String::from_utf8_lossy(&text);
                     listing.read(family, &text).map_err(|error| failed(error.into()))?;

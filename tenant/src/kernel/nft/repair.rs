@@ -19,7 +19,7 @@ use super::{
 use crate::{
     name::TenantName,
     plan::{HostFilter, TenantFilter},
-    state::RunState,
+    state,
 };
 
 /// The rules, with words in place of the names of the tables and of the interface group.
@@ -35,12 +35,7 @@ pub fn rules(host: &HostFilter) -> String {
 /// What is known of every tenant that has a supervisor.
 pub fn running(host: &HostFilter) -> Vec<TenantFilter> {
     let mut all = Vec::new();
-    for entry in fs::read_dir(&host.runtimes).into_iter().flatten().flatten() {
-        let Ok(name) = entry.file_name().to_string_lossy().parse::<TenantName>() else { continue };
-        let state = RunState::read(&entry.path().join("state.json")).ok().flatten();
-        if !state.is_some_and(|state| state.is_supervised()) {
-            continue;
-        }
+    for name in state::supervised(&host.runtimes) {
         // While it is being changed, the last is what it is to become.
         all.extend(read_record(host, &name).ok().flatten().and_then(|mut known| known.pop()));
     }

@@ -16,6 +16,7 @@ fn host() -> HostFilter {
         table: "tenantry-0123abcd".to_owned(),
         port_group: 0x7401_0203,
         isolation: true,
+        services: BTreeSet::new(),
         nat: vec!["10.115.0.0/16".parse().unwrap()],
         runtimes: PathBuf::from("/nonexistent"),
         lock: PathBuf::from("/nonexistent/lock"),
@@ -46,7 +47,6 @@ fn a_tenant_is_elements_and_limits_alone() {
     let text = add_text("T", &of_tenant(&alice()));
     let expected = r#"add limit inet T in-alice-100000000 { rate over 12500000 bytes/second burst 131072 bytes; }
 add limit inet T out-alice-100000000 { rate over 12500000 bytes/second burst 131072 bytes; }
-add element inet T flows { "t1-0" }
 add element inet T forwards4 { tcp . 2222 : 10.115.0.1 . 22 }
 add element inet T forwards6 { tcp . 2222 : fd00::1 . 22 }
 add element inet T groups { "t1-0" : 2375025107 }
@@ -99,7 +99,10 @@ fn the_host_has_its_networks_and_whether_tenants_are_isolated() {
                add element arp T taken4 { 169.254.1.1 }\n";
     let nat = "add element inet T nat4 { 10.115.0.0/16 }\n";
     assert_eq!(add_text("T", &of_host(&host())), format!("{nat}{own}"));
-    let open = add_text("T", &of_host(&HostFilter { isolation: false, nat: Vec::new(), ..host() }));
+    let services = ["53/udp", "22/tcp"].map(|service| service.parse().unwrap()).into();
+    let open = HostFilter { isolation: false, services, nat: Vec::new(), ..host() };
+    let open = add_text("T", &of_host(&open));
+    assert!(open.contains("add element inet T services { tcp . 22, udp . 53 }\n"), "{open}");
     let group = 0x7401_0203;
     let all = open.lines().collect::<BTreeSet<_>>();
     for family in ["inet", "bridge"] {
@@ -150,8 +153,8 @@ fn what_nft_prints_is_read_back_as_what_was_added() {
     let text = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "inet", "name": "T", "handle": 1}},
         {"limit": {"family": "inet", "name": "in-alice-100000000", "table": "T", "handle": 15, "rate": 12500000, "per": "second",
             "inv": true, "rate_unit": "bytes", "burst": 128, "burst_unit": "kbytes"}},
-        {"set": {"family": "inet", "name": "flows", "table": "T", "type": "ifname", "handle": 3,
-            "elem": [{"elem": {"val": "t1-0", "ct count": {"val": 8192, "inv": true}}}], "stmt": [{"ct count": {"val": 8192, "inv": true}}]}},
+        {"set": {"family": "inet", "name": "flows", "table": "T", "type": "ifname", "handle": 3, "size": 65535,
+            "elem": [{"elem": {"val": "t1-0", "ct count": {"val": 8192, "inv": true}}}]}},
         {"set": {"family": "inet", "name": "sent", "table": "T", "type": "ifname", "handle": 4,
             "elem": [{"elem": {"val": "t1-0", "counter": {"packets": 3, "bytes": 252}}}]}},
         {"set": {"family": "inet", "name": "nat4", "table": "T", "type": "ipv4_addr", "handle": 33, "flags": ["interval"],
@@ -165,7 +168,7 @@ fn what_nft_prints_is_read_back_as_what_was_added() {
     let mut listing = Listing::default();
     listing.read(Family::Inet, text).unwrap();
     let wanted: BTreeSet<Item> = of_tenant(&alice()).into_iter().chain(of_host(&host())).collect();
-    assert_eq!(listing.items.len(), 7);
+    assert_eq!(listing.items.len(), 6, "what packets added is nobody's element");
     assert!(listing.items.is_subset(&wanted), "{:?}", listing.items.difference(&wanted));
     let count = listing.counts[&("sent".to_owned(), "t1-0".to_owned())];
     assert_eq!((count.packets, count.bytes), (3, 252));

@@ -3,17 +3,21 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `addresses` | which addresses and gateways an interface has, and where they come from |
+//! | `trial` | a port that is no tenant's |
 //! | `mod` | what it is connected to, and the names and hardware addresses that follow from the tenant |
 
 mod addresses;
+mod trial;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
+    path::PathBuf,
 };
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+pub use trial::trial_nic;
 
 use super::{Inputs, PlanError};
 use crate::{
@@ -126,6 +130,11 @@ impl NicPlan {
         }
     }
 
+    /// Whether it has an IPv6 address.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(|own| own.address.is_ipv6())
+    }
+
     /// The bridge that its host end is a port of.
     pub fn bridge(&self) -> Option<&LinkName> {
         match &self.link {
@@ -184,6 +193,12 @@ fn link(inputs: &Inputs<'_>, number: usize, nic: &Nic) -> LinkPlan {
         }
         Attachment::Vlan { parent, id } => LinkPlan::Vlan { parent: parent.clone(), id: *id },
     }
+}
+
+/// Where it is noted what of the host is changed so that it forwards IPv6; none where no interface needs it.
+pub(super) fn forwarding6(layout: &Layout, nics: &[NicPlan]) -> Option<PathBuf> {
+    let needs = |nic: &NicPlan| matches!(nic.link, LinkPlan::Routed { .. }) && nic.has_ipv6();
+    nics.iter().any(needs).then(|| layout.forwarding6())
 }
 
 pub(super) fn plan(inputs: &Inputs<'_>) -> Result<Vec<NicPlan>, PlanError> {
