@@ -6,7 +6,9 @@ use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, Plan, Tenant, TenantName,
     host::HostConfig,
+    identity::Planned,
     image::Manifest,
+    kernel::etc::Etc,
     load,
     ports::PortTable,
     profile,
@@ -187,6 +189,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         let project = allocation.uid_base.base();
         Ok(quota::enforce(&self.layout.tenant(&tenant.name), project, &tenant.disk, is_running)?)
+    }
+
+    /// The host name that the tenant's admin has set in its own `/etc`, and that counts there instead of the
+    /// one in its file; none where there is no such thing, or it cannot be planned.
+    pub fn hostname_inside(&self, name: &TenantName) -> Option<String> {
+        let (_, plan) = self.plan(name, None).ok()?;
+        let dirs = File::open(&plan.dirs).ok()?;
+        let etc = Etc::open(dirs, &plan.own_etc()?.path()).ok()?;
+        let planned =
+            Planned { tenant: name.as_str(), hostname: &plan.init.hostname, uuid: &plan.init.uuid };
+        etc.names().set_inside(planned).map(str::to_owned)
     }
 
     /// What a tenant has stored; none where nobody counts.

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    Access, KernelError, Prepared, Result, confine, mount, netlink, openat2,
+    Access, KernelError, Prepared, Result, confine, etc, mount, netlink, openat2,
     process::{Message, receive, send},
     pty::{self, Pty},
     raw, reaper,
@@ -45,8 +45,9 @@ fn prepare_and_execute(plan: &Plan, mounts: Vec<Prepared<OwnedFd>>, gate: &Owned
     if plan.init.env.contains_key("NOTIFY_SOCKET") {
         fds.push(notify_socket()?);
     }
-    nix::unistd::sethostname(&plan.init.hostname)
-        .map_err(|error| KernelError::new("set host name", &plan.init.hostname, error))?;
+    let hostname = etc::settle_names(plan);
+    nix::unistd::sethostname(&hostname)
+        .map_err(|error| KernelError::new("set host name", &hostname, error))?;
     send(gate, &Message::Ready(Vec::new()), &fds)
         .map_err(|error| KernelError::new("hand over", "the terminals", error))?;
     drop(fds);

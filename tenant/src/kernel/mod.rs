@@ -6,6 +6,7 @@
 mod cgroup;
 pub mod confine;
 mod device;
+pub mod etc;
 mod fake;
 pub mod image;
 mod inside;

@@ -23,7 +23,7 @@ pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number}
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
 pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
 pub use root::{
-    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
+    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir, store_name,
 };
 pub use security::{Argument, Deny, SecurityPlan};
 
@@ -171,6 +171,11 @@ impl PlanError {
 }
 
 impl Plan {
+    /// Where the tenant's `/etc` is stored; none where it is not the tenant's own.
+    pub fn own_etc(&self) -> Option<OwnEtc<'_>> {
+        OwnEtc::of(&self.root)
+    }
+
     /// Lets go of the contents of its credentials.
     pub fn forget_secrets(&mut self) {
         for step in &mut self.root {
