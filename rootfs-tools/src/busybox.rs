@@ -62,7 +62,7 @@ const FILES: &[(&str, u32, &str)] = &[
     (
         "etc/init.d/rcS",
         0o755,
-        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/utmp\nrm -f /run/reboot\n",
+        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\nrm -f /run/reboot\n: >/run/utmp\n",
     ),
     ("etc/init.d/rcK", 0o755, RC_K),
     ("usr/sbin/reboot", 0o755, REBOOT),

@@ -197,8 +197,7 @@ impl Store {
         let (_, plan) = self.plan(name, None).ok()?;
         let dirs = File::open(&plan.dirs).ok()?;
         let etc = Etc::open(dirs, &plan.own_etc()?.path()).ok()?;
-        let planned =
-            Planned { tenant: name.as_str(), hostname: &plan.init.hostname, uuid: &plan.init.uuid };
+        let planned = Planned { tenant: name.as_str(), hostname: &plan.init.hostname, uuid: &plan.init.uuid };
         etc.names().set_inside(planned).map(str::to_owned)
     }
 

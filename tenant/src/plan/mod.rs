@@ -23,7 +23,8 @@ pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number}
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET};
 pub use network::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group};
 pub use root::{
-    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir, store_name,
+    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir,
+    store_name,
 };
 pub use security::{Argument, Deny, SecurityPlan};
 

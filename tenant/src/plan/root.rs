@@ -225,7 +225,8 @@ impl<'a> OwnEtc<'a> {
     pub(super) fn of(steps: &'a [RootStep]) -> Option<Self> {
         let is_etc = |at: &TenantPath| at.as_str() == "/etc";
         // What is mounted last hides what was there before.
-        let last = steps.iter().rfind(|step| matches!(step, RootStep::Whole { .. }) || step.at() == Some("etc"));
+        let last =
+            steps.iter().rfind(|step| matches!(step, RootStep::Whole { .. }) || step.at() == Some("etc"));
         match last? {
             RootStep::Overlay { at, store } if is_etc(at) => Some(Self::Overlay(store)),
             RootStep::Private { at, store } if is_etc(at) => Some(Self::Private(store)),
