@@ -4,6 +4,7 @@
 //! people use.
 
 pub mod command;
+pub mod debian;
 pub mod disk;
 pub mod forgery;
 pub mod frame;

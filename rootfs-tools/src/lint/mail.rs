@@ -42,7 +42,7 @@ fn postfix_name(line: &str) -> Option<&str> {
 /// `localhost` is what [`crate::debian`] calls the machine for the packages that it installs.
 fn is_of_build(name: &str, machine: &str) -> bool {
     let host = name.split('.').next().unwrap_or_default();
-    name == "localhost" || name == "localhost.localdomain" || (host == machine && !host.is_empty())
+    host == "localhost" || (host == machine && !host.is_empty())
 }
 
 #[cfg(test)]
@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_name_that_somebody_chose_stays() {
-        assert!(is_of_build("localhost", "builder") && is_of_build("builder.internal", "builder"));
+        assert!(is_of_build("localhost", "builder") && is_of_build("localhost.UNKNOWN", "builder"));
+        assert!(is_of_build("builder.internal", "builder"));
         assert!(!is_of_build("mail.example.org", "builder") && !is_of_build("", ""));
     }
 
