@@ -9,6 +9,7 @@ mod table;
 
 use std::{io, path::Path};
 
+use rustix::fs::FileType;
 pub use table::{Action, DROP_IN, Row, Scope, TABLE, USR_IS_OWN};
 
 use crate::{
@@ -157,6 +158,15 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             }
             any(found.iter().map(|path| root.remove(path)))
         }
+        Action::KeepMounts(dirs) => {
+            if !root.is_file("lib/systemd/systemd") {
+                return Ok(false);
+            }
+            any(dirs.iter().filter(|dir| is_dir(root, dir)).map(|dir| {
+                let path = format!("etc/systemd/system/{dir}.mount.d/{DROP_IN}");
+                write(root, &path, "[Unit]\nDefaultDependencies=no\n", 0o644)
+            }))
+        }
         Action::Inittab => match fitted_inittab(root)? {
             Some(text) => write(root, inittab::PATH, &text, 0o644),
             None => Ok(false),
@@ -166,6 +176,12 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             write(root, &format!("{dir}/.updated"), "# This file was made when the image was built.\n", 0o644)
         })),
     }
+}
+
+/// Whether there is a directory, and no link to one.
+fn is_dir(root: &RootDir, path: &str) -> bool {
+    let stat = root.stat(path).ok().flatten();
+    stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 fn mask_generator(root: &RootDir, name: &str) -> io::Result<bool> {
@@ -330,6 +346,17 @@ mod tests {
         root.write("etc/sysctl.conf", b"# comment\n\n", 0o644).unwrap();
         apply(&root).unwrap();
         assert!(!root.has("etc/sysctl.conf"));
+    }
+
+    #[test]
+    fn mounts_that_systemd_needs_to_its_end_are_kept_where_usr_is_not_merged() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = RootDir::open(dir.path()).unwrap();
+        root.write("lib/systemd/systemd", b"", 0o755).unwrap();
+        root.write("lib64/ld-linux-x86-64.so.2", b"", 0o755).unwrap();
+        root.symlink("usr/bin", "bin").unwrap();
+        assert_eq!(apply(&root).unwrap(), ["unmerged-usr"]);
+        assert_eq!(root.list("etc/systemd/system").unwrap(), ["lib.mount.d", "lib64.mount.d"]);
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub enum Action {
     RemoveIfEmpty(&'static str),
     /// Entries that go: those in the directories that match one of these patterns, see [`RootDir::glob`](crate::rootdir::RootDir::glob).
     RemoveMatching(&'static [&'static str]),
+    /// Has systemd leave the mounts of these directories alone until the end, in a tree where they are no links
+    /// into `/usr`.
+    KeepMounts(&'static [&'static str]),
     /// Makes `/etc/inittab` fit, see [`super::inittab`].
     Inittab,
     /// Stamps that tell ConditionNeedsUpdate= that `/etc` and `/var` fit this `/usr`.
@@ -114,6 +117,7 @@ impl Action {
             | Self::Program { .. }
             | Self::Link { .. }
             | Self::RemoveMatching(_)
+            | Self::KeepMounts(_)
             | Self::Inittab => false,
         }
     }
@@ -511,6 +515,12 @@ pub const TABLE: &[Row] = &[
         reason: "without them sysusers, ldconfig and the catalog run at every tenant's first boot",
         scope: Scope::Everywhere,
         action: Action::UpdateStamps,
+    },
+    Row {
+        id: "unmerged-usr",
+        reason: "each is a mount of its own; systemd spares /usr at the end, but not the loader of its own programs",
+        scope: Scope::Everywhere,
+        action: Action::KeepMounts(&["bin", "sbin", "lib", "lib32", "lib64", "libx32"]),
     },
     Row {
         id: "inittab",
