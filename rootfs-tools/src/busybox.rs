@@ -16,8 +16,10 @@ use crate::{
 };
 
 /// Applets that would shadow real tools or have no place in a tenant.
-const SKIPPED: &[&str] =
-    &["busybox", "dpkg", "dpkg-deb", "linuxrc", "nuke", "reboot", "resume", "rpm", "rpm2cpio", "run-init"];
+const SKIPPED: &[&str] = &[
+    "busybox", "dpkg", "dpkg-deb", "linuxrc", "nuke", "poweroff", "reboot", "resume", "rpm", "rpm2cpio",
+    "run-init",
+];
 
 /// Directories and their modes.
 const DIRS: &[(&str, u32)] = &[
@@ -62,14 +64,17 @@ const FILES: &[(&str, u32, &str)] = &[
     (
         "etc/init.d/rcS",
         0o755,
-        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/utmp\nrm -f /run/reboot\n",
+        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/wtmp\n: >/run/utmp\n",
     ),
     ("etc/init.d/rcK", 0o755, RC_K),
     ("usr/sbin/reboot", 0o755, REBOOT),
+    ("usr/sbin/poweroff", 0o755, POWEROFF),
     ("usr/lib/os-release", 0o644, "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=\"BusyBox\"\n"),
 ];
 
-/// Ends what runs and leaves without the two pauses of a second that busybox init makes.
+/// Ends what runs and leaves without the two pauses of a second that busybox init makes, where it is known how:
+/// [`REBOOT`] and [`POWEROFF`] say it. The shell of busybox runs its own applets instead of these two; they leave a
+/// record of a shutdown, and then init alone knows which one it was. Without a record the host asks to power off.
 const RC_K: &str = "#!/bin/sh\n\
 # Runs once at poweroff, halt and reboot.\n\
 kill -TERM -1\n\
@@ -80,10 +85,13 @@ while set -- /proc/[0-9]*; [ $# -gt 2 ] && [ $tries -lt 30 ]; do\n\
 done\n\
 sync\n\
 [ -e /run/reboot ] && exec busybox reboot -f\n\
+if [ ! -e /run/poweroff ] && grep -q shutdown /run/wtmp 2>/dev/null; then exit; fi\n\
 exec busybox poweroff -f\n";
 
 /// Tells [`RC_K`] that it is not the end.
 const REBOOT: &str = "#!/bin/sh\n: >/run/reboot\nexec busybox reboot \"$@\"\n";
+/// Tells [`RC_K`] that it is the end.
+const POWEROFF: &str = "#!/bin/sh\n: >/run/poweroff\nexec busybox poweroff \"$@\"\n";
 
 /// Why the image cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +182,7 @@ fn write(tree: &Path, program: &Path, applets: &[PathBuf]) -> io::Result<()> {
     }
     root.symlink("../usr/lib/os-release", "etc/os-release")?;
     root.symlink("../proc/self/mounts", "etc/mtab")?;
+    root.symlink("../../run/wtmp", "var/log/wtmp")?;
     fs::copy(program, tree.join("usr/bin/busybox"))?;
     fs::set_permissions(tree.join("usr/bin/busybox"), mode(0o755))?;
     for applet in applets {

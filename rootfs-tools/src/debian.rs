@@ -1,13 +1,14 @@
 //! `build debian`: a small Debian server userland by mmdebstrap(1).
 //!
-//! What mmdebstrap made is kept below `/var/cache/tenantry/debian` for a day, as hard links: building
+//! What mmdebstrap made is kept below `/var/cache/tenantry/debian` for a day, `/usr` as hard links: building
 //! another version of it (other tuning, other password) takes seconds and no network.
 
 use std::{
+    ffi::OsStr,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -34,6 +35,7 @@ pub const PACKAGES: &[&str] = &[
     "iproute2",
     "iputils-ping",
     "less",
+    "libnss-myhostname",
     "libpam-systemd",
     "login",
     "nano",
@@ -44,7 +46,9 @@ pub const PACKAGES: &[&str] = &[
     "systemd-sysv",
 ];
 
-/// What tenants do not need of a package: documents and translations, but not the licences.
+/// What an image does not need of a package: documents and translations, but not the licences. It holds while the
+/// image is built, not where a tenant installs. Directories of man pages stay, because packages that offer
+/// alternatives (a Java runtime) link into them.
 const EXCLUDED: &[&str] = &[
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
@@ -52,7 +56,7 @@ const EXCLUDED: &[&str] = &[
     "path-exclude=/usr/share/lintian/*",
     "path-exclude=/usr/share/locale/*",
     "path-include=/usr/share/locale/locale.alias",
-    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/man/*/*",
 ];
 
 /// How root gets in.
@@ -197,7 +201,7 @@ fn mirrors(staging: &Staging, options: &Options) -> Result<Vec<String>, DebianEr
 
 fn key(options: &Options, mirrors: &[String], packages: &[String]) -> Result<String, DebianError> {
     let mut hasher = Sha256::new();
-    for word in [options.suite.as_str(), "1"].into_iter().chain(EXCLUDED.iter().copied()) {
+    for word in [options.suite.as_str(), "2"].into_iter().chain(EXCLUDED.iter().copied()) {
         hasher.update(format!("{word}\n"));
     }
     for mirror in mirrors {
@@ -246,8 +250,9 @@ fn bootstrap(
     })?;
     let failed = FileError::when("change", tree);
     let root = RootDir::open(tree).map_err(failed)?;
-    root.remove("etc/apt/apt.conf.d/99mmdebstrap").map_err(failed)?;
-    root.write("etc/apt/apt.conf.d/90tenantry", b"Acquire::Languages \"none\";\n", 0o644).map_err(failed)?;
+    for options in ["etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap"] {
+        root.remove(options).map_err(failed)?;
+    }
     Ok(())
 }
 
@@ -256,17 +261,31 @@ fn is_recent(cached: &Path) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < CACHE_AGE))
 }
 
-/// Copies a tree: hard links where the filesystem is the same (whatever changes a tree replaces files and
-/// never writes into them), else real copies.
+/// Copies a tree. `/usr` is taken over as hard links where the filesystem is the same (whatever changes a tree
+/// replaces files and never writes into them). The rest is copied: a tenant sees how many links a file has, and
+/// cron, for one, reads no `/etc/crontab` that has two.
 fn copy(from: &Path, to: &Path) -> Result<(), DebianError> {
-    let cp = |how: &str| {
-        CP.run([how.as_ref(), "-a".as_ref(), "--".as_ref(), from.as_os_str(), to.as_os_str()], |_| {})
+    let failed = FileError::when("read", from);
+    let mut rest = Vec::new();
+    for entry in fs::read_dir(from).map_err(failed)? {
+        rest.push(entry.map_err(failed)?.path());
+    }
+    let usr = from.join("usr");
+    rest.retain(|path| *path != usr);
+    fs::create_dir(to).map_err(FileError::when("make", to))?;
+    let mode = fs::metadata(from).map_err(failed)?.permissions();
+    fs::set_permissions(to, mode).map_err(FileError::when("change", to))?;
+    let cp = |how: &str, what: &[PathBuf]| {
+        let options = [how, "--archive", "--target-directory"].map(OsStr::new);
+        let what = what.iter().map(|path| path.as_os_str());
+        CP.run(options.into_iter().chain([to.as_os_str(), OsStr::new("--")]).chain(what), |_| {})
     };
-    if cp("--link").is_ok() {
+    cp("--reflink=auto", &rest)?;
+    if cp("--link", std::slice::from_ref(&usr)).is_ok() {
         return Ok(());
     }
-    let _ = fs::remove_dir_all(to);
-    Ok(cp("--reflink=auto")?)
+    let _ = fs::remove_dir_all(to.join("usr"));
+    Ok(cp("--reflink=auto", &[usr])?)
 }
 
 /// Keeps the base system for the next build; a cache that cannot be written is not an error.
@@ -338,6 +357,29 @@ mod tests {
                 check(&Options { root_password: RootPassword::Hash(hash.to_owned()), ..options() }).is_err()
             );
         }
+    }
+
+    #[test]
+    fn a_copy_shares_no_file_that_a_tenant_may_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let root = {
+            fs::create_dir(&from).unwrap();
+            RootDir::open(&from).unwrap()
+        };
+        root.write("etc/crontab", b"x", 0o640).unwrap();
+        root.write("usr/bin/true", b"x", 0o4755).unwrap();
+        root.symlink("usr/bin", "bin").unwrap();
+        fs::hard_link(from.join("etc/crontab"), from.join("etc/same")).unwrap();
+        fs::set_permissions(&from, Permissions::from_mode(0o711)).unwrap();
+        copy(&from, &to).unwrap();
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = |path: &str| fs::symlink_metadata(to.join(path)).unwrap();
+        assert_eq!((meta("etc/crontab").nlink(), meta("etc/crontab").mode() & 0o7777), (2, 0o640));
+        assert_eq!((meta("usr/bin/true").nlink(), meta("usr/bin/true").mode() & 0o7777), (2, 0o4755));
+        assert_eq!(fs::metadata(from.join("etc/crontab")).unwrap().nlink(), 2, "only its own second name");
+        assert!(meta("bin").is_symlink());
+        assert_eq!(meta("").mode() & 0o7777, 0o711);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod diff;
 pub mod digest;
 pub mod erofs;
 pub mod explain;
+pub mod first_boot;
 pub mod import;
 pub mod inspect;
 pub mod lint;

@@ -142,6 +142,35 @@ impl RootDir {
         Ok(names)
     }
 
+    /// Paths that match a pattern, sorted. `*` stands for any part of one component, as in glob(7); the last
+    /// component may be a link, be it dangling.
+    ///
+    /// # Errors
+    /// As [`RootDir::list`].
+    pub fn glob(&self, pattern: &str) -> io::Result<Vec<PathBuf>> {
+        let mut found = vec![PathBuf::new()];
+        for component in pattern.split('/') {
+            let mut next = Vec::new();
+            for dir in found {
+                match component.split_once('*') {
+                    None => next.push(dir.join(component)),
+                    Some((start, end)) => {
+                        let matches = |name: &OsString| {
+                            let name = name.to_string_lossy();
+                            name.len() >= start.len() + end.len()
+                                && name.starts_with(start)
+                                && name.ends_with(end)
+                        };
+                        next.extend(self.list(&dir)?.into_iter().filter(matches).map(|name| dir.join(name)));
+                    }
+                }
+            }
+            found = next;
+        }
+        found.retain(|path| self.has(path));
+        Ok(found)
+    }
+
     /// Makes the directory `path` and those above it, mode 0755, and returns it.
     ///
     /// # Errors
@@ -252,6 +281,24 @@ mod tests {
         root.remove("etc").unwrap();
         assert_eq!(fs::read_to_string(outside.path().join("file")).unwrap(), "host");
         assert_eq!(root.text("../../../file").unwrap().unwrap(), "ours");
+    }
+
+    #[test]
+    fn a_star_stands_for_a_part_of_one_component() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = RootDir::open(tree.path()).unwrap();
+        for path in ["a/x/key", "a/y/key", "a/y/other", "b/x/key"] {
+            root.write(path, b"", 0o644).unwrap();
+        }
+        root.symlink("/nowhere", "a/z-key").unwrap();
+        let found = |pattern: &str| -> Vec<String> {
+            root.glob(pattern).unwrap().iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(found("a/*/key"), ["a/x/key", "a/y/key"]);
+        assert_eq!(found("*/x/k*y"), ["a/x/key", "b/x/key"]);
+        assert_eq!(found("a/z-*"), ["a/z-key"]);
+        assert_eq!(found("c/*/key"), [""; 0]);
+        assert_eq!(found("b/x/key"), ["b/x/key"]);
     }
 
     #[test]

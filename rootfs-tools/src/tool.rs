@@ -17,22 +17,34 @@ pub struct Tool {
     pub program: &'static str,
     /// Debian package.
     pub package: &'static str,
-    /// Whether it runs in a mount namespace of its own, so that what it mounts is never seen by the host
-    /// and is gone with its last process, however that ends.
-    pub private_mounts: bool,
+    /// Whether it runs in a mount and a UTS namespace of its own. What it mounts is never seen by the host and is
+    /// gone with its last process, however that ends. The machine is called `localhost` there, because packages
+    /// that are installed write its name down.
+    pub is_private: bool,
 }
 
+/// mmdebstrap(1) copies `/etc/hostname` into the tree.
+const CALL_IT_LOCALHOST: &str = r#"
+echo localhost > /proc/sys/kernel/hostname
+if [ -f /etc/hostname ]; then
+    name=$(mktemp)
+    echo localhost > "$name"
+    mount --bind "$name" /etc/hostname
+    rm "$name"
+fi
+exec "$@"
+"#;
+
 /// mmdebstrap(1).
-pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap", private_mounts: true };
+pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap", is_private: true };
 /// mkfs.erofs(1).
-pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils", private_mounts: false };
+pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils", is_private: false };
 /// A statically linked busybox.
-pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static", private_mounts: false };
+pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static", is_private: false };
 /// veritysetup(8).
-pub const VERITYSETUP: Tool =
-    Tool { program: "veritysetup", package: "cryptsetup-bin", private_mounts: false };
+pub const VERITYSETUP: Tool = Tool { program: "veritysetup", package: "cryptsetup-bin", is_private: false };
 /// cp(1) of coreutils.
-pub const CP: Tool = Tool { program: "cp", package: "coreutils", private_mounts: false };
+pub const CP: Tool = Tool { program: "cp", package: "coreutils", is_private: false };
 /// All of them.
 pub const ALL: [Tool; 5] = [MMDEBSTRAP, MKFS_EROFS, BUSYBOX, VERITYSETUP, CP];
 
@@ -102,11 +114,22 @@ impl Tool {
 
     fn command(self) -> Result<Command, ToolError> {
         let program = self.find()?;
-        if !self.private_mounts {
+        if !self.is_private {
             return Ok(Command::new(program));
         }
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "--"]).arg(program);
+        command.args([
+            "--mount",
+            "--uts",
+            "--propagation",
+            "private",
+            "--",
+            "sh",
+            "-ec",
+            CALL_IT_LOCALHOST,
+            "sh",
+        ]);
+        command.arg(program);
         Ok(command)
     }
 
@@ -161,15 +184,14 @@ mod tests {
 
     #[test]
     fn a_missing_tool_names_its_package() {
-        let error = Tool { program: "no-such-tool", package: "some-package", private_mounts: false }
-            .find()
-            .unwrap_err();
+        let error =
+            Tool { program: "no-such-tool", package: "some-package", is_private: false }.find().unwrap_err();
         assert_eq!(error.help().unwrap(), "apt install some-package");
     }
 
     #[test]
     fn a_failure_quotes_the_last_lines() {
-        let tool = Tool { program: "sh", package: "dash", private_mounts: false };
+        let tool = Tool { program: "sh", package: "dash", is_private: false };
         let error = tool.run(["-c", "echo one; printf 'two\\033[0m\\n' >&2; exit 3"], |_| {}).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("one | two[0m") && text.contains("exit status: 3"), "{text}");

@@ -23,6 +23,7 @@ pub mod device;
 pub mod facts;
 pub mod file_error;
 pub mod host;
+pub mod identity;
 pub mod ids;
 pub mod image;
 pub mod join;

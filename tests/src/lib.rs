@@ -5,6 +5,7 @@
 
 pub mod busy;
 pub mod command;
+pub mod debian;
 pub mod disk;
 pub mod forgery;
 pub mod frame;

@@ -300,8 +300,8 @@ fn run_host_has_a_node_of_each_type_that_nobody_may_open() {
     assert_ne!(alice.shell("touch /run/host/inaccessible/x").output().code(), 0);
     assert_eq!(alice.says("readlink -f /run/systemd/inaccessible"), "/run/host/inaccessible");
     // What they are for: a file, a directory and a device of a service are hidden.
-    let service = "systemd-run --quiet --pipe --wait -p InaccessiblePaths='/etc/hostname /srv /dev/zero'";
-    let look = "stat -c '%F %a' /etc/hostname /srv /dev/zero";
+    let service = "systemd-run --quiet --pipe --wait -p InaccessiblePaths='/etc/hosts /srv /dev/zero'";
+    let look = "stat -c '%F %a' /etc/hosts /srv /dev/zero";
     let seen = alice.says(&format!("{service} {look}"));
     assert_eq!(seen, "regular empty file 0\ndirectory 0\ncharacter special file 0");
     assert!(alice.says("stat -c '%F' /dev/zero").contains("character"));

@@ -180,6 +180,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
             .unwrap_or_default(),
         net_rate: tenant.as_ref().and_then(|tenant| tenant.net_rate).map(|rate| rate.to_string()),
         hostname: tenant.map(|tenant| tenant.hostname),
+        hostname_inside: host.store().hostname_inside(&name),
         problem,
         uuid: allocation.uuid,
         index: allocation.index.get(),

@@ -104,9 +104,12 @@ pub struct Detail {
     /// Its profile; absent when its configuration is invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Its host name.
+    /// The host name that its file gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// The host name that it has set itself, in its own `/etc/hostname`, and that it uses instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname_inside: Option<String>,
     /// What is wrong with its configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

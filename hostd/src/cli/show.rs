@@ -35,7 +35,7 @@ fn text(detail: &Detail) -> String {
         ("exit", detail.exit.clone()),
         ("killed", detail.killed.clone()),
         ("status", detail.status.clone()),
-        ("hostname", detail.hostname.clone()),
+        ("hostname", hostname(detail)),
         ("ipv4", Some(summary.ipv4.clone()).filter(|address| !address.is_empty())),
         ("ipv6", Some(summary.ipv6.clone()).filter(|address| !address.is_empty())),
         ("group", detail.group.clone()),
@@ -82,6 +82,15 @@ fn text(detail: &Detail) -> String {
         }
     }
     text
+}
+
+/// `web`, or `box, set inside; its file says web`
+fn hostname(detail: &Detail) -> Option<String> {
+    let planned = detail.hostname.clone()?;
+    Some(match &detail.hostname_inside {
+        Some(inside) => format!("{inside}, set inside; its file says {planned}"),
+        None => planned,
+    })
 }
 
 /// `memory_max 1G by systemctl set-property; the file says 512M`

@@ -3,15 +3,16 @@
 //! What a change takes of the host is decided and reserved first, under the lock of those who decide; then the disk is
 //! written, under none.
 
-use std::{io, os::fd::OwnedFd, path::Path};
+use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
 use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, Plan, Tenant, TenantName,
     allocation::Pinned,
     host::HostConfig,
+    identity::Planned,
     image::Manifest,
-    kernel::{Access, source},
+    kernel::{Access, etc::Etc, source},
     limits::DiskLimits,
     load,
     plan::RootStep,
@@ -223,6 +224,16 @@ impl Store {
             log::warn!("tenant \"{}\" has other limits on its disk than its file says: {error}", tenant.name);
         }
         result
+    }
+
+    /// The host name that the tenant's admin has set in its own `/etc`, and that counts there instead of the
+    /// one in its file; none where there is no such thing, or it cannot be planned.
+    pub fn hostname_inside(&self, name: &TenantName) -> Option<String> {
+        let (_, plan) = self.plan(name, None).ok()?;
+        let dirs = File::open(&plan.dirs).ok()?;
+        let etc = Etc::open(dirs, &plan.own_etc()?.path()).ok()?;
+        let planned = Planned { tenant: name.as_str(), hostname: &plan.init.hostname, uuid: &plan.init.uuid };
+        etc.names().set_inside(planned).map(str::to_owned)
     }
 
     /// What a tenant has stored; none where nobody counts.

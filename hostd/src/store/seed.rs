@@ -11,7 +11,10 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
-use tenant::plan::{GATEWAY4, Plan, RootStep};
+use tenant::{
+    identity,
+    plan::{OwnEtc, Plan, RootStep},
+};
 
 use super::{
     copy::{copy_dir, copy_metadata, make_dir, open_dir},
@@ -153,27 +156,33 @@ pub(super) fn ensure_stores(
     Ok(())
 }
 
-/// The directory below `dirs` into which files of the tenant's `/etc` are written; none when its `/etc`
-/// is the image's.
-fn own_etc(plan: &Plan, image: &OwnedFd, dirs: &OwnedFd) -> io::Result<Option<OwnedFd>> {
-    for step in &plan.root {
-        match step {
-            RootStep::Overlay { at, store } if at.as_str() == "/etc" => {
-                return Ok(Some(open_dir(open_dir(dirs, &c_name(store)?)?, c"upper")?));
-            }
-            RootStep::Private { at, store } if at.as_str() == "/etc" => {
-                return Ok(Some(open_dir(dirs, &c_name(store)?)?));
-            }
-            RootStep::Whole { store } => {
-                let upper = open_dir(open_dir(dirs, &c_name(store)?)?, c"upper")?;
-                let etc = make_dir(&upper, c"etc")?;
-                copy_metadata(open_dir(image, c"etc")?, &etc)?;
-                return Ok(Some(etc));
-            }
-            _ => {}
+/// Opens the directory into which files of the tenant's own `/etc` are written.
+fn open_etc(own: OwnEtc<'_>, image: &OwnedFd, dirs: &OwnedFd) -> io::Result<OwnedFd> {
+    match own {
+        OwnEtc::Overlay(store) => open_dir(open_dir(dirs, &c_name(store)?)?, c"upper"),
+        OwnEtc::Private(store) => open_dir(dirs, &c_name(store)?),
+        OwnEtc::Whole(store) => {
+            let etc = make_dir(open_dir(open_dir(dirs, &c_name(store)?)?, c"upper")?, c"etc")?;
+            copy_metadata(open_dir(image, c"etc")?, &etc)?;
+            Ok(etc)
         }
     }
-    Ok(None)
+}
+
+/// Hides a file of the image's `/etc` from the tenant, which may make its own.
+fn hide(etc: &OwnedFd, own: OwnEtc<'_>, image: &OwnedFd, name: &CStr) -> io::Result<()> {
+    if matches!(own, OwnEtc::Private(_)) {
+        return remove_all(etc, name);
+    }
+    match open_dir(image, c"etc") {
+        // A whiteout, see the kernel's Documentation/filesystems/overlayfs.rst.
+        Ok(lower) if exists(&lower, name)? => {
+            Ok(rustix::fs::mknodat(etc, name, FileType::CharacterDevice, Mode::empty(), 0)?)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the name servers of a tenant are told, seen from its `/etc`.
@@ -215,10 +224,10 @@ fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-/// Writes `hostname`, `hosts` and `machine-id`: what a first boot would otherwise have to make up, or
-/// share with every other tenant. For an image whose `resolv.conf` says nothing, that becomes a link to
-/// what the tenant is told of its name servers at each start, key `dns`; from then on it is the tenant's
-/// own.
+/// Writes `hosts` and `machine-id`: what a first boot would otherwise have to make up, or share with every
+/// other tenant. A `hostname` of the image is hidden, so that the name of the plan counts, see
+/// [`tenant::identity`]. For an image whose `resolv.conf` says nothing, that becomes a link to what the tenant
+/// is told of its name servers at each start, key `dns`; from then on it is the tenant's own.
 ///
 /// # Errors
 /// The first file that cannot be written.
@@ -229,10 +238,10 @@ pub(super) fn write_identity(
     dirs: &OwnedFd,
     unsynced: &mut Unsynced,
 ) -> io::Result<()> {
-    let Some(etc) = own_etc(plan, image, dirs)? else { return Ok(()) };
-    let files = vec![
-        (c"hostname", format!("{}\n", plan.init.hostname), 0o644),
-        (c"hosts", hosts(&plan.init.hostname, identity.host_name), 0o644),
+    let Some(own) = plan.own_etc() else { return Ok(()) };
+    let etc = open_etc(own, image, dirs)?;
+    let files = [
+        (c"hosts", identity::hosts(&plan.init.hostname, identity.host_name), 0o644),
         (c"machine-id", format!("{}\n", plan.init.uuid), 0o444),
     ];
     for (name, text, mode) in files {
@@ -244,6 +253,7 @@ pub(super) fn write_identity(
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         unsynced.push(file.into());
     }
+    hide(&etc, own, image, c"hostname")?;
     if says_nothing(image)? {
         remove_all(&etc, c"resolv.conf")?;
         rustix::fs::symlinkat(RESOLV_CONF, &etc, c"resolv.conf")?;
@@ -252,40 +262,9 @@ pub(super) fn write_identity(
     Ok(())
 }
 
-/// `/etc/hosts`: the tenant itself, and its host by name.
-fn hosts(hostname: &str, host_name: &str) -> String {
-    let short = hostname.split('.').next().unwrap_or(hostname);
-    let own = if short == hostname { hostname.to_owned() } else { format!("{hostname} {short}") };
-    // The host's name comes from uname(2) and could be anything.
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    let valid = !host_name.is_empty() && host_name.chars().all(is_name) && host_name != hostname;
-    let host = if valid && host_name != "localhost" {
-        format!("{host_name} host.tenantry")
-    } else {
-        "host.tenantry".to_owned()
-    };
-    format!(
-        "127.0.0.1\tlocalhost\n\
-         127.0.1.1\t{own}\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n\
-         {GATEWAY4}\t{host}\n"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_names_the_tenant_and_its_host() {
-        let text = hosts("alice", "machine");
-        assert!(text.contains("127.0.1.1\talice\n"), "{text}");
-        assert!(text.contains("169.254.1.1\tmachine host.tenantry\n"), "{text}");
-        assert!(hosts("a.example.org", "x").contains("127.0.1.1\ta.example.org a\n"));
-        assert!(!hosts("alice", "evil\n127.0.0.1 bank").contains("bank"));
-    }
 
     #[test]
     fn a_resolv_conf_of_the_image_that_says_something_stays() {

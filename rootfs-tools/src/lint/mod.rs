@@ -3,7 +3,9 @@
 //! The rules are [`RULES`], one table: what is wrong, why that matters, how it is found and, where there is
 //! one safe way, how it is put right. Builds and imports apply every fix; `rootfsctl lint` only reports.
 
+mod mail;
 mod rules;
+mod secrets;
 
 use std::{io, path::Path};
 
@@ -207,6 +209,68 @@ mod tests {
         found_and_fixed("root-password", |tree| {
             fs::write(tree.join("etc/shadow"), "root::1::::::\n").unwrap()
         });
+    }
+
+    fn with(files: &'static [(&'static str, &'static str)]) -> impl Fn(&Path) {
+        move |tree: &Path| {
+            for (path, text) in files {
+                fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+                fs::write(tree.join(path), text).unwrap();
+            }
+        }
+    }
+
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI\n-----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn what_packages_make_for_one_machine_is_found_and_taken_away() {
+        found_and_fixed(
+            "snakeoil-key",
+            with(&[("usr/sbin/make-ssl-cert", ""), ("etc/ssl/private/ssl-cert-snakeoil.key", PEM)]),
+        );
+        found_and_fixed(
+            "bind-key",
+            with(&[("usr/sbin/rndc-confgen", ""), ("etc/bind/rndc.key", "key \"rndc-key\" {};\n")]),
+        );
+        found_and_fixed(
+            "postgresql-cluster",
+            with(&[("usr/bin/pg_createcluster", ""), ("var/lib/postgresql/15/main/global/pg_control", "x")]),
+        );
+        found_and_fixed("mail-name", with(&[("etc/mailname", "localhost\n")]));
+        found_and_fixed("private-key", with(&[("root/.ssh/id_ed25519", PEM)]));
+        found_and_fixed("private-key", with(&[("etc/munge/munge.key", "0123")]));
+    }
+
+    #[test]
+    fn a_key_that_nothing_would_make_again_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        with(&[
+            ("etc/ssl/private/ssl-cert-snakeoil.key", PEM),
+            ("var/lib/postgresql/15/main/global/pg_control", "x"),
+            ("etc/mailname", "mail.example.org\n"),
+        ])(dir.path());
+        let fixed = fix(dir.path(), &[]).unwrap();
+        let image = open(dir.path()).unwrap();
+        assert!(image.root.has("etc/ssl/private/ssl-cert-snakeoil.key"), "{fixed:?}");
+        assert!(image.root.has("var/lib/postgresql/15/main/global/pg_control"), "{fixed:?}");
+        assert!(image.root.has("etc/mailname"), "{fixed:?}");
+        assert!(check(&image).iter().any(|finding| finding.rule == "postgresql-cluster"));
+    }
+
+    #[test]
+    fn a_link_to_a_file_outside_is_found_and_one_inside_is_none() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(outside.path()).unwrap();
+        with(&[("etc/crontab", ""), ("etc/one", ""), ("usr/bin/x", "")])(dir.path());
+        fs::hard_link(dir.path().join("etc/one"), dir.path().join("etc/two")).unwrap();
+        fs::hard_link(dir.path().join("usr/bin/x"), outside.path().join("x")).unwrap();
+        let found = || -> Vec<String> {
+            let findings = check(&open(dir.path()).unwrap());
+            findings.into_iter().filter(|f| f.rule == "hard-links").map(|f| f.object).collect()
+        };
+        assert_eq!(found(), [""; 0]);
+        fs::hard_link(dir.path().join("etc/crontab"), outside.path().join("crontab")).unwrap();
+        assert_eq!(found(), ["etc/crontab"]);
     }
 
     #[test]

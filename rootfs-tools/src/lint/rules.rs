@@ -4,13 +4,18 @@ use std::{io, path::Path};
 
 use tenant::image::InitKind;
 
-use super::{Image, Severity};
+use super::{Image, Severity, mail, secrets::secrets};
 use crate::{
-    inspect,
+    first_boot, inspect,
     rootdir::RootDir,
     tree::{Entry, Kind},
     tuning,
 };
+
+/// What the package ssl-cert makes: the key, and the certificate with the name of the machine.
+pub(super) const SNAKEOIL: &[&str] =
+    &["etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"];
+pub(super) const BIND_KEY: &str = "etc/bind/rndc.key";
 
 /// One rule.
 #[derive(Clone, Copy, Debug)]
@@ -133,10 +138,82 @@ pub const RULES: &[Rule] = &[
                     "var/lib/systemd/random-seed",
                     "var/lib/systemd/credential.secret",
                     "var/lib/urandom/random-seed",
+                    "var/lib/misc/random-seed",
+                    "var/lib/seedrng/seed.credit",
+                    "var/lib/seedrng/seed.no-credit",
+                    "var/lib/NetworkManager/secret_key",
                 ],
             )
         },
         fix: Some(remove),
+    },
+    Rule {
+        id: "snakeoil-key",
+        severity: Severity::Error,
+        what: "the self-signed certificate of the package ssl-cert is baked in",
+        why: "every tenant would have the same private key; each makes its own",
+        check: |image| {
+            let made = first_boot::makes(&image.root, "snakeoil-key");
+            if made { present(image, SNAKEOIL) } else { Vec::new() }
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "bind-key",
+        severity: Severity::Error,
+        what: "the key that controls the name server BIND is baked in",
+        why: "every tenant would have the same one; each makes its own",
+        check: |image| {
+            let made = first_boot::makes(&image.root, "bind-key");
+            if made { present(image, &[BIND_KEY]) } else { Vec::new() }
+        },
+        fix: Some(remove),
+    },
+    Rule {
+        id: "postgresql-cluster",
+        severity: Severity::Warning,
+        what: "a PostgreSQL cluster is baked in",
+        why: "every tenant would have the same system identifier, by which replicas know their origin",
+        check: |image| {
+            let clusters = image.root.glob("var/lib/postgresql/*/*/global/pg_control").unwrap_or_default();
+            let cluster = |control: &Path| control.ancestors().nth(2).map(|dir| dir.display().to_string());
+            clusters.iter().filter_map(|control| cluster(control)).collect()
+        },
+        fix: Some(
+            |root, path| {
+                if first_boot::makes(root, "postgresql-cluster") { remove(root, path) } else { Ok(()) }
+            },
+        ),
+    },
+    Rule {
+        id: "mail-name",
+        severity: Severity::Error,
+        what: "the name of the build machine is baked in as that of the mail system",
+        why: "every tenant would send its mail in that name; each has its own",
+        check: |image| mail::check(&image.root),
+        fix: Some(mail::fix),
+    },
+    Rule {
+        id: "private-key",
+        severity: Severity::Warning,
+        what: "a private key or another secret of one machine is baked in",
+        why: "every tenant would have the same one",
+        check: |image| secrets(image),
+        fix: None,
+    },
+    Rule {
+        id: "hard-links",
+        severity: Severity::Warning,
+        what: "it has hard links outside the image",
+        why: "a tenant sees how many there are, and cron, logrotate and mail servers refuse such a file",
+        check: |image| {
+            let mut here = std::collections::HashMap::new();
+            image.entries.iter().for_each(|entry| *here.entry(entry.inode).or_insert(0) += 1);
+            matching(image, |entry| {
+                entry.kind == Kind::File && !entry.path.starts_with("usr") && entry.links > here[&entry.inode]
+            })
+        },
+        fix: None,
     },
     Rule {
         id: "device-nodes",

@@ -4,14 +4,17 @@
 //! 0.27 s and 8.8 MiB to multi-user as it comes, 0.07 s and 2.7 MiB tuned; sshd, login, D-Bus and the
 //! journal start when they are used.
 
+pub(crate) mod inittab;
 mod table;
 
 use std::{io, path::Path};
 
-pub use table::{Action, DROP_IN, Row, TABLE};
+use rustix::fs::FileType;
+pub use table::{Action, DROP_IN, Row, Scope, TABLE, USR_IS_OWN};
 
 use crate::{
     explain::{Explain, Outcome},
+    first_boot,
     rootdir::RootDir,
 };
 
@@ -37,38 +40,50 @@ impl Explain for TuningError {
     }
 }
 
-/// Applies the whole table to a tree and returns the ids of the rows that changed something. A tree
-/// without systemd is left as it is.
+/// Applies the whole table to a tree, and puts in what a tenant makes at its first boot. Returns the ids of what
+/// changed something. Rows about systemd are for trees that have it.
 ///
 /// # Errors
 /// The first row that fails.
 pub fn apply(root: &RootDir) -> Result<Vec<&'static str>, TuningError> {
-    if !root.is_file("usr/lib/systemd/systemd") {
-        return Ok(Vec::new());
-    }
     let mut changed = Vec::new();
-    for row in TABLE {
+    for row in TABLE.iter().filter(|row| concerns(root, row)) {
         if apply_row(root, row).map_err(|source| TuningError { row: row.id, source })? {
             changed.push(row.id);
         }
     }
+    let row = "first-boot";
+    if first_boot::install(root).map_err(|source| TuningError { row, source })? {
+        changed.push(row);
+    }
     Ok(changed)
 }
 
-/// Rows of the table that a tree lacks; none for a tree without systemd.
+/// Rows about units and ttys that a tree lacks.
 pub fn missing(root: &RootDir) -> Vec<&'static Row> {
-    if !root.is_file("usr/lib/systemd/systemd") {
-        return Vec::new();
-    }
-    TABLE.iter().filter(|row| matches!(row.action, Action::Mask(_)) && !is_masked(root, row)).collect()
+    TABLE.iter().filter(|row| concerns(root, row) && !is_done(root, row)).collect()
 }
 
-fn is_masked(root: &RootDir, row: &Row) -> bool {
-    let Action::Mask(units) = row.action else { return true };
-    units.iter().all(|unit| {
-        !has_unit(root, unit)
-            || root.link(format!("etc/systemd/system/{unit}")).as_deref() == Some(Path::new("/dev/null"))
-    })
+fn concerns(root: &RootDir, row: &Row) -> bool {
+    !row.action.is_about_systemd() || root.is_file("usr/lib/systemd/systemd")
+}
+
+fn is_done(root: &RootDir, row: &Row) -> bool {
+    match row.action {
+        Action::Mask(units) => units.iter().all(|unit| {
+            !has_unit(root, unit)
+                || root.link(format!("etc/systemd/system/{unit}")).as_deref() == Some(Path::new("/dev/null"))
+        }),
+        Action::Inittab => matches!(fitted_inittab(root), Ok(None)),
+        _ => true,
+    }
+}
+
+/// `/etc/inittab` as it should be; none where there is nothing to change.
+fn fitted_inittab(root: &RootDir) -> io::Result<Option<String>> {
+    let Some(text) = root.text(inittab::PATH)? else { return Ok(None) };
+    let fitted = inittab::fit(&text, root.has(inittab::POWERFAIL));
+    Ok((fitted != text).then_some(fitted))
 }
 
 fn has_unit(root: &RootDir, unit: &str) -> bool {
@@ -85,11 +100,11 @@ fn link(root: &RootDir, target: &str, path: &str) -> io::Result<bool> {
 }
 
 /// Writes a file and says whether that was a change.
-fn write(root: &RootDir, path: &str, text: &str) -> io::Result<bool> {
+fn write(root: &RootDir, path: &str, text: &str, mode: u32) -> io::Result<bool> {
     if root.text(path)?.as_deref() == Some(text) {
         return Ok(false);
     }
-    root.write(path, text.as_bytes(), 0o644)?;
+    root.write(path, text.as_bytes(), mode)?;
     Ok(true)
 }
 
@@ -118,34 +133,55 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             link(root, &format!("/usr/lib/systemd/system/{target}"), "etc/systemd/system/default.target")
         }
         Action::MaskGenerators(generators) => any(generators.iter().map(|name| mask_generator(root, name))),
-        Action::MaskSysvGenerator => {
-            if has_script_without_unit(root)? {
-                return Ok(false);
-            }
-            mask_generator(root, "systemd-sysv-generator")
-        }
         Action::MaskTmpfiles(files) => any(files
             .iter()
             .filter(|file| root.has(format!("usr/lib/tmpfiles.d/{file}")))
             .map(|file| link(root, "/dev/null", &format!("etc/tmpfiles.d/{file}")))),
-        Action::DropIn { unit, text } => {
-            if !has_unit(root, unit) {
+        Action::DropIn { units, text } => any(units
+            .iter()
+            .filter(|unit| has_unit(root, unit))
+            .map(|unit| write(root, &format!("usr/lib/systemd/system/{unit}.d/{DROP_IN}"), text, 0o644))),
+        Action::File { path, text, given } => Ok(root.has(given) && write(root, path, text, 0o644)?),
+        Action::Program { path, text, given } => Ok(root.has(given) && write(root, path, text, 0o755)?),
+        Action::Link { path, target, given } => Ok(root.has(given) && link(root, target, path)?),
+        Action::RemoveIfEmpty(path) => {
+            let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with(['#', ';']);
+            match root.text(path)? {
+                Some(text) if text.lines().all(is_comment) => root.remove(path),
+                _ => Ok(false),
+            }
+        }
+        Action::RemoveMatching(patterns) => {
+            let mut found = Vec::new();
+            for pattern in patterns {
+                found.extend(root.glob(pattern)?);
+            }
+            any(found.iter().map(|path| root.remove(path)))
+        }
+        Action::KeepMounts(dirs) => {
+            if !root.is_file("lib/systemd/systemd") {
                 return Ok(false);
             }
-            write(root, &format!("usr/lib/systemd/system/{unit}.d/{DROP_IN}"), text)
+            any(dirs.iter().filter(|dir| is_dir(root, dir)).map(|dir| {
+                let path = format!("etc/systemd/system/{dir}.mount.d/{DROP_IN}");
+                write(root, &path, "[Unit]\nDefaultDependencies=no\n", 0o644)
+            }))
         }
-        Action::File { path, text, given } => {
-            if !root.has(given) {
-                return Ok(false);
-            }
-            write(root, path, text)
-        }
-        Action::Remove(paths) => any(paths.iter().map(|path| root.remove(path))),
+        Action::Inittab => match fitted_inittab(root)? {
+            Some(text) => write(root, inittab::PATH, &text, 0o644),
+            None => Ok(false),
+        },
         Action::UpdateStamps => any(["etc", "var"].map(|dir| {
             // Its content does not matter, only that it is not older than /usr, see systemd.unit(5).
-            write(root, &format!("{dir}/.updated"), "# This file was made when the image was built.\n")
+            write(root, &format!("{dir}/.updated"), "# This file was made when the image was built.\n", 0o644)
         })),
     }
+}
+
+/// Whether there is a directory, and no link to one.
+fn is_dir(root: &RootDir, path: &str) -> bool {
+    let stat = root.stat(path).ok().flatten();
+    stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 fn mask_generator(root: &RootDir, name: &str) -> io::Result<bool> {
@@ -163,15 +199,6 @@ fn unwant(root: &RootDir, target: &str, unit: &str) -> io::Result<bool> {
         return link(root, "/dev/null", &wants);
     }
     root.remove(&wants)
-}
-
-fn has_script_without_unit(root: &RootDir) -> io::Result<bool> {
-    let ignored = ["README", "functions", "rc", "rcS", "skeleton"];
-    Ok(root.list("etc/init.d")?.iter().any(|script| {
-        let script = script.to_string_lossy();
-        let unit = format!("{}.service", script.strip_suffix(".sh").unwrap_or(&script));
-        !ignored.contains(&&*script) && !has_unit(root, &unit)
-    }))
 }
 
 #[cfg(test)]
@@ -200,9 +227,12 @@ mod tests {
             .flatten()
             .collect();
         for row in TABLE {
-            if let Action::Want { unit, .. } | Action::DropIn { unit, .. } = row.action {
-                assert!(!masked.contains(&unit), "{unit} is masked and used");
-            }
+            let used = match row.action {
+                Action::Want { unit, .. } => vec![unit],
+                Action::DropIn { units, .. } => units.to_vec(),
+                _ => Vec::new(),
+            };
+            assert!(!used.iter().any(|unit| masked.contains(unit)), "{} is masked and used", row.id);
         }
     }
 
@@ -246,10 +276,102 @@ mod tests {
     }
 
     #[test]
-    fn a_script_without_a_unit_keeps_its_generator() {
-        let (_dir, root) = debian_like();
-        root.write("etc/init.d/legacy", b"#!/bin/sh\n", 0o755).unwrap();
+    fn what_holds_for_a_shared_usr_asks_for_it() {
+        for row in TABLE.iter().filter(|row| row.scope == Scope::SharedUsr) {
+            let asks = match row.action {
+                Action::DropIn { text, .. } => text == USR_IS_OWN,
+                Action::File { text, .. } => text.contains("test -w /usr"),
+                // Only the files ask before they run it.
+                Action::Program { text, .. } => text.contains("[ -w /usr ]") || row.id == "package-tools",
+                _ => false,
+            };
+            assert!(asks, "{} holds where packages are installed, too", row.id);
+        }
+    }
+
+    #[test]
+    fn nothing_is_masked_that_a_package_may_bring() {
+        for row in TABLE.iter().filter(|row| row.scope != Scope::Everywhere) {
+            assert!(!matches!(row.action, Action::Mask(_) | Action::Unwant { .. }), "{}", row.id);
+        }
+    }
+
+    /// Runs the generator in a tree with a shell, and says which generators it ran.
+    fn generated(root: &RootDir, dir: &Path) -> String {
+        let tree = dir.display();
+        let text = root.text("usr/lib/systemd/system-generators/tenantry-generators").unwrap().unwrap();
+        // The tree has no shell to change the root to.
+        let text =
+            text.replace("/usr/lib", &format!("{tree}/usr/lib")).replace("/etc", &format!("{tree}/etc"));
+        let output =
+            std::process::Command::new("sh").args(["-c", &text, "sh", "a", "b", "c"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn a_generator_runs_where_it_has_something_to_read() {
+        let (dir, root) = debian_like();
+        for name in ["systemd-sysv-generator", "systemd-fstab-generator"] {
+            let script = format!("#!/bin/sh\necho {name} $*\n");
+            root.write(format!("usr/lib/systemd/system-generators/{name}"), script.as_bytes(), 0o755)
+                .unwrap();
+        }
+        root.write("etc/init.d/dbus", b"#!/bin/sh\n", 0o755).unwrap();
+        root.write("etc/init.d/README", b"text", 0o644).unwrap();
+        root.write("etc/fstab", b"# no mounts\n\n  # none\n", 0o644).unwrap();
         apply(&root).unwrap();
-        assert!(!root.has("etc/systemd/system-generators/systemd-sysv-generator"));
+        let mask = "etc/systemd/system-generators/systemd-sysv-generator";
+        assert_eq!(root.link(mask).unwrap(), Path::new("/dev/null"));
+        assert_eq!(generated(&root, dir.path()), "");
+        root.write("etc/init.d/legacy.sh", b"#!/bin/sh\n", 0o755).unwrap();
+        assert_eq!(generated(&root, dir.path()), "systemd-sysv-generator a b c\n");
+        root.write("etc/fstab", b"# one\ntmpfs /mnt tmpfs", 0o644).unwrap();
+        assert_eq!(
+            generated(&root, dir.path()),
+            "systemd-fstab-generator a b c\nsystemd-sysv-generator a b c\n"
+        );
+        // Masked units count as units; without its mask a generator runs by itself.
+        root.symlink("/dev/null", "etc/systemd/system/legacy.service").unwrap();
+        root.remove("etc/systemd/system-generators/systemd-fstab-generator").unwrap();
+        assert_eq!(generated(&root, dir.path()), "");
+    }
+
+    #[test]
+    fn settings_of_an_imported_system_are_kept() {
+        let (_dir, root) = debian_like();
+        root.write("etc/sysctl.conf", b"# comment\nnet.ipv4.ip_forward=1\n", 0o644).unwrap();
+        apply(&root).unwrap();
+        assert!(root.has("etc/sysctl.conf"));
+        root.write("etc/sysctl.conf", b"# comment\n\n", 0o644).unwrap();
+        apply(&root).unwrap();
+        assert!(!root.has("etc/sysctl.conf"));
+    }
+
+    #[test]
+    fn mounts_that_systemd_needs_to_its_end_are_kept_where_usr_is_not_merged() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = RootDir::open(dir.path()).unwrap();
+        root.write("lib/systemd/systemd", b"", 0o755).unwrap();
+        root.write("lib64/ld-linux-x86-64.so.2", b"", 0o755).unwrap();
+        root.symlink("usr/bin", "bin").unwrap();
+        assert_eq!(apply(&root).unwrap(), ["unmerged-usr"]);
+        assert_eq!(root.list("etc/systemd/system").unwrap(), ["lib.mount.d", "lib64.mount.d"]);
+    }
+
+    #[test]
+    fn a_tree_without_systemd_is_tuned_for_its_own_init() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = RootDir::open(dir.path()).unwrap();
+        root.write("etc/inittab", b"1:2345:respawn:/sbin/getty 38400 tty1\n", 0o644).unwrap();
+        root.symlink("/etc/sv/getty-tty1", "etc/runit/runsvdir/default/getty-tty1").unwrap();
+        root.symlink("/etc/sv/cron", "etc/runit/runsvdir/default/cron").unwrap();
+        root.symlink("/etc/init.d/hostname", "etc/runlevels/boot/hostname").unwrap();
+        assert!(missing(&root).iter().any(|row| row.id == "inittab"));
+        assert_eq!(apply(&root).unwrap(), ["inittab", "runit-gettys", "openrc-hostname"]);
+        assert!(missing(&root).is_empty());
+        assert_eq!(root.list("etc/runit/runsvdir/default").unwrap(), ["cron"]);
+        assert!(!root.has("etc/systemd") && !root.has("etc/.updated"));
+        assert_eq!(apply(&root).unwrap(), Vec::<&str>::new());
     }
 }

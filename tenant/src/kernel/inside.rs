@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    Access, KernelError, Result, confine, mount, netlink, openat2,
+    Access, KernelError, Result, confine, etc, mount, netlink, openat2,
     process::{Message, receive, send},
     pty::{self, Pty},
     raw, reaper,
@@ -62,8 +62,9 @@ fn prepare_and_execute(plan: &Plan, gate: &OwnedFd) -> Result<()> {
     if plan.init.env.contains_key("NOTIFY_SOCKET") {
         fds.push(notify_socket()?);
     }
-    nix::unistd::sethostname(&plan.init.hostname)
-        .map_err(|error| KernelError::new("set host name", &plan.init.hostname, error))?;
+    let hostname = etc::settle_names(plan);
+    nix::unistd::sethostname(&hostname)
+        .map_err(|error| KernelError::new("set host name", &hostname, error))?;
     send(gate, &Message::Ready(Vec::new()), &fds)
         .map_err(|error| KernelError::new("hand over", "the terminals", error))?;
     drop(fds);

@@ -7,6 +7,7 @@ mod bpf;
 mod cgroup;
 pub mod confine;
 mod device;
+pub mod etc;
 mod fake;
 pub mod feature;
 pub mod image;

@@ -26,7 +26,8 @@ pub use network::{
     GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group, trial_nic,
 };
 pub use root::{
-    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, RootStep, TopDir, store_name,
+    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir,
+    store_name,
 };
 pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
 pub use sysctl::RefusedSysctl;
@@ -189,6 +190,11 @@ impl PlanError {
 }
 
 impl Plan {
+    /// Where the tenant's `/etc` is stored; none where it is not the tenant's own.
+    pub fn own_etc(&self) -> Option<OwnEtc<'_>> {
+        OwnEtc::of(&self.root)
+    }
+
     /// Lets go of the contents of its credentials.
     pub fn forget_secrets(&mut self) {
         for step in &mut self.root {

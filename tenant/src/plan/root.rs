@@ -233,6 +233,41 @@ impl RootStep {
     }
 }
 
+/// Where a tenant's own `/etc` is stored: the name of a directory below [`super::Plan::dirs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnEtc<'a> {
+    /// Under the image's `/etc`.
+    Overlay(&'a str),
+    /// In place of it.
+    Private(&'a str),
+    /// In an overlay over the whole image.
+    Whole(&'a str),
+}
+
+impl<'a> OwnEtc<'a> {
+    pub(super) fn of(steps: &'a [RootStep]) -> Option<Self> {
+        let is_etc = |at: &TenantPath| at.as_str() == "/etc";
+        // What is mounted last hides what was there before.
+        let last =
+            steps.iter().rfind(|step| matches!(step, RootStep::Whole { .. }) || step.at() == Some("etc"));
+        match last? {
+            RootStep::Overlay { at, store } if is_etc(at) => Some(Self::Overlay(store)),
+            RootStep::Private { at, store } if is_etc(at) => Some(Self::Private(store)),
+            RootStep::Whole { store } => Some(Self::Whole(store)),
+            _ => None,
+        }
+    }
+
+    /// Where what the tenant has in its `/etc` lies, relative to [`super::Plan::dirs`].
+    pub fn path(self) -> String {
+        match self {
+            Self::Overlay(store) => format!("{store}/upper"),
+            Self::Private(store) => store.to_owned(),
+            Self::Whole(store) => format!("{store}/upper/etc"),
+        }
+    }
+}
+
 pub(super) const DEV_NODES: [DevNode; 6] = [
     DevNode::of_every_host("null", 1, 3),
     DevNode::of_every_host("zero", 1, 5),

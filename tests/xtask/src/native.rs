@@ -13,7 +13,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use serde::Deserialize;
-use tenantry_tests::{guard::World, host};
+use tenantry_tests::{debian, guard::World, host};
 
 use crate::{
     packages, programs, sh,
@@ -35,9 +35,10 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = images(&bin, &["debian", "busybox", "bird", "services"])?;
     let tests = build_tests("native")?;
-    isolate()?;
     let tmp = sh::target().join("tenantry-cache/tmp");
     fs::create_dir_all(&tmp)?;
+    debian::prepare(&host::Place { bin: bin.clone(), images: images.clone(), tmp: tmp.clone() });
+    isolate()?;
     let path = packages::path(packages::Use::Native)?;
     let before = World::now(&tmp);
     for test in &tests {

@@ -1,0 +1,57 @@
+//! Secrets that belong to one machine, wherever a package or an admin put them.
+
+use std::path::Path;
+
+use super::{
+    Image,
+    rules::{BIND_KEY, SNAKEOIL},
+};
+use crate::tree::{Entry, Kind};
+
+/// Where keys lie.
+const PLACES: [&str; 6] = ["etc", "home", "opt", "root", "srv", "var"];
+/// What is of packages and of no machine.
+const NOT_HERE: [&str; 3] = ["var/cache", "var/lib/dpkg", "etc/ssl/certs"];
+/// Largest file that is looked into, bytes.
+const MOST: u64 = 64 << 10;
+/// How a private key in PEM ends its first line, see RFC 7468.
+const MARK: &str = "PRIVATE KEY-----";
+
+/// Secrets that are not in PEM, and numbers that must be one machine's own.
+const KNOWN: &[&str] = &[
+    "etc/hostid",
+    "etc/iscsi/initiatorname.iscsi",
+    "etc/krb5.keytab",
+    "etc/munge/munge.key",
+    "etc/nvme/hostid",
+    "etc/salt/minion_id",
+    "var/lib/cloud/data/instance-id",
+    "var/lib/mysql/auto.cnf",
+    "var/lib/rabbitmq/.erlang.cookie",
+    "var/lib/samba/private/secrets.tdb",
+];
+
+/// Files with one, except those that other rules find.
+pub(super) fn secrets(image: &Image) -> Vec<String> {
+    let elsewhere = |path: &Path| {
+        let is_host_key = path.starts_with("etc/ssh")
+            && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_"));
+        is_host_key || SNAKEOIL.iter().chain([&BIND_KEY]).any(|other| path == Path::new(other))
+    };
+    let is_secret = |entry: &&Entry| {
+        entry.kind == Kind::File
+            && PLACES.iter().any(|place| entry.path.starts_with(place))
+            && !NOT_HERE.iter().any(|place| entry.path.starts_with(place))
+            && !elsewhere(&entry.path)
+            && (KNOWN.iter().any(|known| entry.path == Path::new(known)) || holds_key(image, entry))
+    };
+    image.entries.iter().filter(is_secret).map(|entry| entry.path.display().to_string()).collect()
+}
+
+fn holds_key(image: &Image, entry: &Entry) -> bool {
+    (MARK.len() as u64..=MOST).contains(&entry.size)
+        && image
+            .root
+            .text_up_to(&entry.path, MOST)
+            .is_ok_and(|text| text.is_some_and(|text| text.contains(MARK)))
+}
