@@ -59,7 +59,9 @@ fn own_line(hostname: &str) -> String {
 fn seeded_names(hosts: &str) -> Option<&str> {
     let own = hosts.lines().nth(1)?;
     let host = hosts.lines().nth(5)?.split_once('\t')?.1;
-    (hosts == hosts_with(own, host)).then(|| own.strip_prefix("127.0.1.1\t")).flatten()
+    let names = own.strip_prefix("127.0.1.1\t")?;
+    // What is left where somebody has taken the remark away has the tab before it.
+    (!names.contains('\t') && hosts == hosts_with(own, host)).then_some(names)
 }
 
 /// `/etc/hosts` with the tenant's own line as it should be; none where nothing is to be changed.

@@ -148,15 +148,15 @@ fn a_command_can_open_its_streams_again() {
     let file = host.path("file");
     for user in ["root", "nobody"] {
         let run = || alice.ctl("exec", &["-u", user, "--", "/bin/sh", "-c", script]);
-        let said = run().stdin("in\n").ok();
-        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\nin\n", "err\n"), "{user}, pipes");
+        let said = run().stdin("typed\n").ok();
+        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\ntyped\n", "err\n"), "{user}, pipes");
         // Files of the host, which are opened again with another position: nothing is lost by that.
         let path = file.to_string_lossy();
-        in_bash(&format!(r#"echo in | "$@" > {path} 2>&1"#), &run()).ok();
+        in_bash(&format!(r#"echo typed | "$@" > {path} 2>&1"#), &run()).ok();
         let written = fs::read_to_string(&file).expect("the file");
         let mut lines: Vec<&str> = written.lines().collect();
         lines.sort_unstable();
-        assert_eq!(lines, ["err", "in", "out"], "{user}, a file");
+        assert_eq!(lines, ["err", "out", "typed"], "{user}, a file");
         let terminal = Terminal::open(&run());
         poll::until_true("both are shown", || {
             let shown = terminal.shown();

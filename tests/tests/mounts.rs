@@ -485,3 +485,18 @@ fn a_private_tmp_is_writable_for_all_and_outlives_a_restart() {
         assert!(said.contains("tmpfs"), "{set}: {said}");
     }
 }
+
+/// What isolation is claimed to be, and by which tests.
+const CLAIMS: &str = include_str!("../../docs/explanation/isolation.md");
+
+#[test]
+fn the_tests_that_are_named_for_a_claim_exist() {
+    let (_, tests) = CLAIMS.split_once("## Tests\n").expect("a section for tests");
+    let named: Vec<(&str, &str)> = tests.split('`').filter_map(|word| word.split_once("::")).collect();
+    assert!(named.len() > 30, "only {} are named", named.len());
+    for (program, test) in named {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{program}.rs"));
+        let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(source.contains(&format!("#[test]\nfn {test}()")), "{program} has no test {test}");
+    }
+}
