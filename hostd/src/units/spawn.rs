@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{CString, OsStr},
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom},
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -12,7 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::OFlag;
 use tenant::{
     Layout, TenantName,
     kernel::raw::{Program, end_child, spawn_in_cgroup},
@@ -107,14 +106,13 @@ pub(super) fn spawn(
     notify: &Path,
 ) -> io::Result<Spawned> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let stderr = File::options()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        // NOFOLLOW: nothing of the tenant is in this directory, and this keeps it that way.
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(last_words(layout, name))?;
+    let path = last_words(layout, name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A new one: whatever lay there, a link or a FIFO, is neither followed nor waited for.
+    let stderr = File::options().create_new(true).write(true).mode(0o600).open(&path)?;
     let mut argv = vec![
         c_string("tenant")?,
         c_string("--root")?,
