@@ -19,7 +19,7 @@ use super::{
     tenants::done,
     types::{Changed, Code, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
 };
-use crate::host::Host;
+use crate::{doctor::reach, host::Host};
 
 /// Longest `wait`, seconds.
 const MAX_WAIT: u32 = 86_400;
@@ -50,7 +50,18 @@ pub(super) async fn start(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    whole(name, move |name| async move { host.start(&name, request.allow_unenforced).await }).await
+    let own = host.clone();
+    let answer =
+        whole(name, move |name| async move { host.start(&name, request.allow_unenforced).await }).await?;
+    Ok(with_reach(&own, answer))
+}
+
+/// With what keeps a tenant that has just started from the world.
+fn with_reach(host: &Host, Json(done): Json<Done>) -> Json<Done> {
+    let name = done.name.parse().ok().filter(|_| done.result == Changed::Created);
+    let tenant = name.and_then(|name| host.store().tenant(&name).ok());
+    let warnings = tenant.map(|tenant| reach::warnings(&tenant)).unwrap_or_default();
+    Json(Done { warnings, ..done })
 }
 
 /// Runs an operation on a tenant to its end even if the client hangs up: nothing is left half way.
@@ -95,7 +106,10 @@ pub(super) async fn restart(
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
-    whole(name, move |name| async move { host.restart(&name, request.allow_unenforced).await }).await
+    let own = host.clone();
+    let answer =
+        whole(name, move |name| async move { host.restart(&name, request.allow_unenforced).await }).await?;
+    Ok(with_reach(&own, answer))
 }
 
 /// Kills a tenant, or sends a signal to its init.
