@@ -316,3 +316,26 @@ fn large_packets_find_their_way_through_a_narrow_uplink() {
     let page = busy::fetch(&around.far(), OWN, 8080, "/large").expect("the far machine reaches its port");
     assert!(page.len() > 300_000, "{} bytes", page.len());
 }
+
+#[test]
+fn a_start_says_when_the_uplink_keeps_a_tenant_from_the_world() {
+    let (host, around) = busy_host("accept", "");
+    host.network().shell("echo 0 > /proc/sys/net/ipv4/conf/up0/forwarding").ok();
+    host.start_hostd();
+    let alice = web(&host, "alice", &[]);
+    let says = "sysctl net.ipv4.conf.up0.forwarding=1";
+    let said = alice.ctl("start", &[]).ok().stderr;
+    assert!(said.contains("warning: IPv4 from up0 is not forwarded") && said.contains(says), "{said}");
+    assert!(busy::ask(&network(&alice), FAR[0]).is_err());
+    assert!(findings(&host, "links").iter().any(|(_, help)| help.contains(says)));
+    host.network().shell("echo 1 > /proc/sys/net/ipv4/conf/up0/forwarding").ok();
+    alice.ctl("kill", &[]).ok();
+    let said = alice.ctl("start", &[]).ok().stderr;
+    assert_eq!(said, "");
+    busy::ask(&network(&alice), FAR[0]).expect("now the world is reached");
+    // A tenant that the host does not route for is not warned.
+    host.network().shell("echo 0 > /proc/sys/net/ipv4/conf/up0/forwarding").ok();
+    let bob = web(&host, "bob", &["nic=[]"]);
+    assert_eq!(bob.ctl("start", &[]).ok().stderr, "");
+    drop(around);
+}

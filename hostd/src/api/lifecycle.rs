@@ -19,7 +19,10 @@ use super::{
     tenants::done,
     types::{Changed, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
 };
-use crate::host::{Host, Stopped};
+use crate::{
+    doctor::reach,
+    host::{Host, Stopped},
+};
 
 /// Longest `wait`, seconds.
 const MAX_WAIT: u32 = 86_400;
@@ -52,7 +55,15 @@ pub(super) async fn start(
 ) -> Answer<Done> {
     let since = Instant::now();
     let change = host.start(&name, request.allow_unenforced).await?;
-    Ok(done(name, change, since))
+    Ok(with_reach(&host, done(name, change, since)))
+}
+
+/// With what keeps a tenant that has just started from the world.
+fn with_reach(host: &Host, Json(done): Json<Done>) -> Json<Done> {
+    let name = done.name.parse().ok().filter(|_| done.result == Changed::Created);
+    let tenant = name.and_then(|name| host.store().tenant(&name).ok());
+    let warnings = tenant.map(|tenant| reach::warnings(&tenant)).unwrap_or_default();
+    Json(Done { warnings, ..done })
 }
 
 /// The answer to what stops a tenant on its way.
@@ -99,7 +110,7 @@ pub(super) async fn restart(
 ) -> Answer<Done> {
     let since = Instant::now();
     let stopped = host.restart(&name, request.allow_unenforced).await?;
-    Ok(told(name, stopped, since))
+    Ok(with_reach(&host, told(name, stopped, since)))
 }
 
 /// Kills a tenant, or sends a signal to its init.

@@ -40,7 +40,8 @@ impl Create {
                 let done: Done = client.post("/v1/tenants", &request).await?;
                 if start {
                     let started = super::start::start(&client, &name, false).await?;
-                    return Ok(Done { warnings: done.warnings, ..started });
+                    let warnings = [done.warnings, started.warnings].concat();
+                    return Ok(Done { warnings, ..started });
                 }
                 Ok(done)
             }

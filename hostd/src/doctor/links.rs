@@ -1,18 +1,17 @@
 //! The ports of tenants that run, and forwarding over them.
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use tenant::{
     kernel::{Kernel as _, Linux, links_of_group},
     plan::{LinkPlan, port_group},
 };
 
-use super::{Examination, Finding};
+use super::{
+    Examination, Finding,
+    reach::{self, forwards, forwards_ipv6},
+};
 use crate::error::chain;
-
-fn is_on(path: &str) -> bool {
-    fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
-}
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let host = examination.host;
@@ -51,7 +50,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     }
     if ports > 0 {
         findings.extend(loose_everywhere());
-        findings.extend(uplinks().into_iter().filter(|link| !forwards(link)).map(beyond));
+        findings.extend(reach::shut_uplinks().map(beyond));
     }
     if findings.is_empty() {
         findings
@@ -60,35 +59,9 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The interfaces that IPv4 default routes lead over, see proc_net(5), `route`.
-pub(super) fn uplinks() -> BTreeSet<String> {
-    let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let default = table.lines().skip(1).filter_map(|line| {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        match words[..] {
-            [link, "00000000", ..] => Some(link.to_owned()),
-            _ => None,
-        }
-    });
-    default.collect()
-}
-
-/// Whether this host forwards IPv6.
-pub(super) fn forwards_ipv6() -> bool {
-    is_on("/proc/sys/net/ipv6/conf/all/forwarding")
-}
-
-fn forwards(link: &str) -> bool {
-    is_on(&format!("/proc/sys/net/ipv4/conf/{link}/forwarding"))
-}
-
 /// Not ours to change: it makes a router of the host for everybody on that link.
 fn beyond(link: String) -> Finding {
-    let text = format!(
-        "IPv4 from {link} is not forwarded: routed tenants reach nobody beyond the host, and nobody them"
-    );
-    Finding::degraded(text)
-        .help(format!("sysctl net.ipv4.conf.{link}.forwarding=1, and the same in /etc/sysctl.d"))
+    Finding::degraded(reach::shut(&link)).help(reach::remedy(&link))
 }
 
 fn rp_filter(link: &str) -> Option<u8> {

@@ -9,6 +9,7 @@
 //! | `records` | records of tenants that are damaged, files of removed ones that stay |
 //! | `traffic` | packets over a port that is no tenant's: tracked, forwarded, translated |
 //! | `leftovers` | what dead tenants left: ports, NICs, cgroups, directories |
+//! | `reach` | what decides whether tenants reach the world |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
 //! | `images` | images with hash trees: damaged blocks |
@@ -24,6 +25,7 @@ mod images;
 mod kernel;
 mod leftovers;
 mod links;
+pub mod reach;
 mod records;
 pub mod sysctl;
 pub mod systemd;

@@ -15,7 +15,7 @@ use tenant::{
     plan::{HostFilter, trial_nic},
 };
 
-use super::{Examination, Finding, links};
+use super::{Examination, Finding, reach};
 use crate::filter;
 
 /// There is one such port.
@@ -30,8 +30,8 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let ipv6 = HostFacts::gather().is_ok_and(|facts| facts.ipv6);
     let leaves = |is_ipv4: bool| match is_ipv4 {
-        true => !links::uplinks().is_empty(),
-        false => links::forwards_ipv6() && has_ipv6_uplink(),
+        true => !reach::uplinks().is_empty(),
+        false => reach::forwards_ipv6() && has_ipv6_uplink(),
     };
     let ways = match try_port(&host, &trial_nic(store.layout(), &config, ipv6), leaves) {
         Ok(ways) => ways,

@@ -59,6 +59,7 @@ pub(super) const KERNELS: [Kernel; 2] = [
         stages: &[
             &[
                 native("nics", "a_vlan"),
+                native("busy_host", "tracking_outlives"),
                 FIRST,
                 machine("units"),
                 machine("limits"),
@@ -76,6 +77,7 @@ pub(super) const KERNELS: [Kernel; 2] = [
         series: "6.1.",
         stages: &[&[
             native("isolation", "unseen_by_the_neighbour"),
+            native("busy_host", "tracking_outlives"),
             Program { only: "a_package_installs", ..FIRST },
             machine_only("units", "systemctl"),
             machine_only("integrity", "erofs"),
