@@ -3,18 +3,17 @@
 use std::{
     fs,
     io::{Cursor, Write as _},
-    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, symlink},
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     sync::OnceLock,
-    time::{Duration, Instant},
 };
 
 use proptest::prelude::*;
 use rootfs_tools::{
-    Explain as _, Outcome,
+    Explain as _,
     archive::Reason,
-    import::{self, IdMap, ImportError, Limits, Options, Report},
+    import::{self, ImportError, Limits, Options, Report},
     progress::Progress,
 };
 use tar::{Builder, EntryType, Header};
