@@ -377,6 +377,16 @@ impl Host {
         Ok(leaving)
     }
 
+    /// The limits that this host gives a running tenant by default and cannot enforce, one sentence each.
+    pub fn unprotected(&self, name: &TenantName) -> Vec<String> {
+        let Ok(tenant) = self.store.tenant(name) else { return Vec::new() };
+        let missing = self.units.unenforceable(name, &tenant.limits).into_iter();
+        let by_default = missing.filter(|limit| tenant.limits.by_default.contains(&limit.key));
+        by_default
+            .map(|limit| format!("{limit}: what tenants without settings take of it is not limited here"))
+            .collect()
+    }
+
     /// Starts a tenant and waits until it is ready.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub use crate::pool::{GroupName, InvalidPool, Pool, Pool4, Pool6, PoolFault, Poo
 use crate::{
     config::{ParseError, parse_toml},
     ids::{Index, UidRange},
+    limits::{DefaultMemory, DefaultTasks},
     net::Service,
 };
 
@@ -46,6 +47,10 @@ pub struct HostConfig {
     pub default_profile: String,
     /// Image of tenants that name none.
     pub default_image: String,
+    /// Limit of memory of tenants that have none.
+    pub default_memory_max: DefaultMemory,
+    /// Limit of processes and threads of tenants that have none.
+    pub default_tasks_max: DefaultTasks,
 }
 
 impl Default for HostConfig {
@@ -62,6 +67,8 @@ impl Default for HostConfig {
             filter: Filter::Nftables,
             default_profile: "shared-os".to_owned(),
             default_image: "debian".to_owned(),
+            default_memory_max: DefaultMemory::Share(50),
+            default_tasks_max: DefaultTasks(Some(4096)),
         }
     }
 }

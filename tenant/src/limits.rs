@@ -149,7 +149,90 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(ByteSize, CpuQuota, Weight);
+/// A limit of memory for tenants that have none of their own: a share of the host's, `1%` to `100%`, a size, or `max`
+/// for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultMemory {
+    /// Percent of the host's memory.
+    Share(u8),
+    /// Bytes.
+    Size(ByteSize),
+    /// No limit.
+    Max,
+}
+
+impl DefaultMemory {
+    /// Bytes on a host with `total` bytes of memory; none is no limit.
+    pub fn bytes(self, total: u64) -> Option<ByteSize> {
+        match self {
+            Self::Share(percent) => Some(ByteSize(total / 100 * u64::from(percent))),
+            Self::Size(size) => Some(size),
+            Self::Max => None,
+        }
+    }
+}
+
+impl FromStr for DefaultMemory {
+    type Err = InvalidQuantity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        let refuse = || {
+            invalid(
+                "a default limit of memory",
+                text,
+                "write a share of the host's memory (1% to 100%), a size of 4M and more, or max",
+            )
+        };
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent));
+            return percent.map(Self::Share).ok_or_else(refuse);
+        }
+        text.parse().ok().filter(|size: &ByteSize| size.0 >= 4 << 20).map(Self::Size).ok_or_else(refuse)
+    }
+}
+
+impl fmt::Display for DefaultMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share(percent) => write!(f, "{percent}%"),
+            Self::Size(size) => size.fmt(f),
+            Self::Max => f.write_str("max"),
+        }
+    }
+}
+
+/// A limit of processes and threads for tenants that have none of their own: a number from 8 on, or `max` for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultTasks(pub Option<u32>);
+
+impl FromStr for DefaultTasks {
+    type Err = InvalidQuantity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        let refuse = || invalid("a default limit of tasks", text, "write a number from 8 to 4194304, or max");
+        match text {
+            "max" => Ok(Self(None)),
+            _ => {
+                let number = text.parse().ok().filter(|number| (8..=4_194_304).contains(number));
+                number.map(|number| Self(Some(number))).ok_or_else(refuse)
+            }
+        }
+    }
+}
+
+impl fmt::Display for DefaultTasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("max"),
+        }
+    }
+}
+
+serde_as_text!(ByteSize, CpuQuota, Weight, DefaultMemory, DefaultTasks);
 
 /// The limits of one tenant. What is absent is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +259,25 @@ pub struct Limits {
     /// `IOWeight=`: share of block I/O against other tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<Weight>,
+    /// The keys whose values are this host's defaults and nobody's wish for this tenant: where one cannot be
+    /// enforced, the tenant runs without it.
+    #[serde(skip)]
+    pub by_default: Vec<&'static str>,
+}
+
+impl Limits {
+    /// Sets what protects a host from a tenant for which nobody has set anything; `total` is the host's memory.
+    pub fn fill(&mut self, memory: DefaultMemory, tasks: DefaultTasks, total: u64) {
+        let memory = memory.bytes(total).filter(|max| self.memory_high.is_none_or(|high| high <= *max));
+        if let (None, Some(max)) = (self.memory_max, memory) {
+            self.memory_max = Some(max);
+            self.by_default.push("memory_max");
+        }
+        if let (None, Some(most)) = (self.tasks_max, tasks.0) {
+            self.tasks_max = Some(most);
+            self.by_default.push("tasks_max");
+        }
+    }
 }
 
 /// What a tenant may store in its directories below the state directory, see quota(5). What is absent is unlimited.
@@ -197,6 +299,32 @@ impl DiskLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_tenant_does_not_say_the_host_does() {
+        let fill = |limits: &Limits, memory: &str, tasks: &str| {
+            let mut limits = limits.clone();
+            limits.fill(memory.parse().unwrap(), tasks.parse().unwrap(), 1000 << 20);
+            limits
+        };
+        let none = Limits::default();
+        let filled = fill(&none, "50%", "4096");
+        assert_eq!((filled.memory_max, filled.tasks_max), (Some(ByteSize(500 << 20)), Some(4096)));
+        assert_eq!(filled.by_default, ["memory_max", "tasks_max"]);
+        assert_eq!(fill(&none, "max", "max"), none);
+        let own = Limits { tasks_max: Some(9), memory_high: Some(ByteSize(600 << 20)), ..none };
+        assert_eq!(
+            fill(&own, "50%", "4096"),
+            own,
+            "what is said counts, and no limit lies below memory_high"
+        );
+        for text in ["0%", "101%", "1M", "", "half", "-1"] {
+            assert!(text.parse::<DefaultMemory>().is_err(), "{text}");
+        }
+        for text in ["0", "7", "4194305", "", "many"] {
+            assert!(text.parse::<DefaultTasks>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_exact_and_bounded() {

@@ -62,7 +62,8 @@ pub(super) async fn start(
 fn with_reach(host: &Host, Json(done): Json<Done>) -> Json<Done> {
     let name = done.name.parse().ok().filter(|_| done.result == Changed::Created);
     let tenant = name.and_then(|name| host.store().tenant(&name).ok());
-    let warnings = tenant.map(|tenant| reach::warnings(&tenant)).unwrap_or_default();
+    let mut warnings = tenant.as_ref().map(reach::warnings).unwrap_or_default();
+    warnings.extend(tenant.map(|tenant| host.unprotected(&tenant.name)).unwrap_or_default());
     Json(Done { warnings, ..done })
 }
 

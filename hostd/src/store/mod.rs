@@ -98,6 +98,8 @@ pub struct NewTenant {
 pub struct Store {
     layout: Layout,
     facts: HostFacts,
+    /// The host's memory, bytes.
+    memory: u64,
     records: Mutex<Records>,
     /// What the file of each tenant takes of the host, as it was last read.
     claims: Mutex<AllClaims>,
@@ -151,6 +153,7 @@ impl Store {
         let store = Self {
             layout,
             facts,
+            memory: total_memory(),
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
             trash,
@@ -308,8 +311,17 @@ impl Store {
     fn resolve(&self, name: &TenantName, text: &str, ports: &PortTable) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
-        Ok(profile::resolve_with(&self.layout, name, fragment, ports)?)
+        let mut tenant = profile::resolve_with(&self.layout, name, fragment, ports)?;
+        let config = self.host_config()?;
+        tenant.limits.fill(config.default_memory_max, config.default_tasks_max, self.memory);
+        Ok(tenant)
     }
+}
+
+/// See sysinfo(2).
+fn total_memory() -> u64 {
+    let known = rustix::system::sysinfo();
+    known.totalram.saturating_mul(known.mem_unit.into())
 }
 
 /// Keeps users of the host out of a directory with set-user-ID files of tenants and images, whatever a backup or an

@@ -64,6 +64,16 @@ fn list(missing: &[Unenforceable]) -> String {
     missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// An error for what somebody asked for and cannot have; not for what only the host's defaults ask for.
+pub(super) fn refuse(
+    limits: &Limits,
+    mut missing: Vec<Unenforceable>,
+    allow_unenforced: bool,
+) -> Result<(), LimitError> {
+    missing.retain(|limit| !limits.by_default.contains(&limit.key));
+    if missing.is_empty() || allow_unenforced { Ok(()) } else { Err(LimitError::Unenforceable(missing)) }
+}
+
 /// One value for one file of a controller; `None` is "no limit".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knob {
@@ -275,9 +285,7 @@ pub fn apply(
     allow_unenforced: bool,
 ) -> Result<Applied, LimitError> {
     let (knobs, missing) = knobs(limits, cgroups, schedulers);
-    if !missing.is_empty() && !allow_unenforced {
-        return Err(LimitError::Unenforceable(missing));
-    }
+    refuse(limits, missing, allow_unenforced)?;
     let mut applied = Applied { before: Vec::new() };
     match applied.set_all(knobs) {
         Ok(()) => Ok(applied),

@@ -30,7 +30,7 @@ use tenant::{
 
 use self::{
     cgroups::UnitCgroups,
-    limits::{Applied, IoSchedulers},
+    limits::{Applied, IoSchedulers, Unenforceable},
     standalone::Standalone,
     systemd::{Pending, Systemd, UnitReport, properties::EffectiveLimit},
     usage::Usage,
@@ -241,6 +241,21 @@ impl UnitManager {
                     ::log::warn!("the unit of tenant {:?} runs, and there is no such tenant", name.as_str());
                 }
             }
+        }
+    }
+
+    /// Which of a tenant's limits this host cannot enforce.
+    pub fn unenforceable(&self, name: &TenantName, limits: &Limits) -> Vec<Unenforceable> {
+        match self {
+            Self::Standalone(units) => {
+                let cgroups = units.cgroups(name);
+                // Made at a start; before that its files are not there to be looked at.
+                if !cgroups.v2.exists() {
+                    return Vec::new();
+                }
+                limits::knobs(limits, &cgroups, IoSchedulers::of_host(&cgroups.v2)).1
+            }
+            Self::Systemd(units) => units.unenforceable(limits),
         }
     }
 

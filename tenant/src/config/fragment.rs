@@ -290,6 +290,7 @@ impl Fragment {
             memory_swap_max: self.memory_swap_max,
             tasks_max: self.tasks_max,
             io_weight: self.io_weight,
+            by_default: Vec::new(),
         }
     }
 }

@@ -49,7 +49,7 @@ use super::{
     FailedJob, Start, UnitError,
     cgroups::UnitCgroups,
     gauge::Gauge,
-    limits::{IoSchedulers, LimitError, Unenforceable},
+    limits::{self, IoSchedulers, Unenforceable},
     states::{States, find},
     stop::{self, StopDeadline, StopEnd},
     sweep,
@@ -436,9 +436,7 @@ impl Systemd {
     /// One cannot be enforced, unless `allow_unenforced`.
     pub fn enforceable(&self, limits: &Limits, allow_unenforced: bool) -> Result<Limits, UnitError> {
         let missing = self.unenforceable(limits);
-        if !missing.is_empty() && !allow_unenforced {
-            return Err(LimitError::Unenforceable(missing).into());
-        }
+        limits::refuse(limits, missing.clone(), allow_unenforced)?;
         let keys: Vec<_> = missing.iter().map(|missing| missing.key).collect();
         Ok(properties::without(limits, &keys))
     }

@@ -122,6 +122,7 @@ pub(super) fn without(limits: &Limits, keys: &[&str]) -> Limits {
         memory_swap_max: limits.memory_swap_max.filter(|_| !has("memory_swap_max")),
         tasks_max: limits.tasks_max.filter(|_| !has("tasks_max")),
         io_weight: limits.io_weight.filter(|_| !has("io_weight")),
+        by_default: limits.by_default.clone(),
     }
 }
 
