@@ -29,6 +29,7 @@ pages! {
     limit_a_tenant: "how-to/limit-a-tenant.md";
     limit_the_network: "how-to/limit-the-network.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
+    open_a_service_of_the_host: "how-to/open-a-service-of-the-host.md";
     patch_all_tenants: "how-to/patch-all-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
