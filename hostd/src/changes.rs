@@ -113,7 +113,9 @@ impl Changes {
             let mut events = inotify::Reader::new(inotify.get_ref(), &mut buffer);
             loop {
                 match events.next() {
-                    Ok(event) => self.held().happened(&self.layout, event.wd(), event.events(), event.file_name()),
+                    Ok(event) => {
+                        self.held().happened(&self.layout, event.wd(), event.events(), event.file_name())
+                    }
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => break,
                     Err(errno) => return log::error!("cannot hear of the states of tenants: {errno}"),

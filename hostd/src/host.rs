@@ -425,7 +425,10 @@ impl Host {
         if let Err(failure) = self.stop_in_turn(name, None).await {
             // It may go on running, and then with what it had.
             if let Some(Err(error)) = limits.map(Applied::undo) {
-                log::error!("tenant \"{name}\" keeps some of its new limits: {}", crate::error::chain(&error));
+                log::error!(
+                    "tenant \"{name}\" keeps some of its new limits: {}",
+                    crate::error::chain(&error)
+                );
             }
             return Err(failure);
         }

@@ -36,8 +36,7 @@ impl<'a> LiveChange<'a> {
         allow_unenforced: bool,
     ) -> Result<Self> {
         let is_running = host.units().is_running(name);
-        let mut change =
-            Self { host, name, after, limits: None, filter: None, is_running, is_kept: false };
+        let mut change = Self { host, name, after, limits: None, filter: None, is_running, is_kept: false };
         let limits_differ = before.is_none_or(|before| before.limits != after.limits);
         if limits_differ && (is_running || host.units().starts_with_host()) {
             change.limits = host.units().limit(name, &after.limits, allow_unenforced)?;

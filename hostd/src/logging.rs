@@ -12,9 +12,7 @@ pub fn init(layout: &Layout, level: LevelFilter) {
 
 /// The present time in UTC: `2026-01-02T03:04:05.678Z`, see RFC 3339.
 fn now() -> String {
-    let format = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 

@@ -30,7 +30,8 @@ pub fn listener(path: &Path) -> io::Result<Option<UnixListener>> {
     let listener = UnixListener::from(descriptor);
     let bound = listener.local_addr()?;
     if bound.as_pathname() != Some(path) {
-        let bound = bound.as_pathname().map_or("one without a path".to_owned(), |bound| bound.display().to_string());
+        let bound =
+            bound.as_pathname().map_or("one without a path".to_owned(), |bound| bound.display().to_string());
         let text = format!("the socket of hostd.socket is not {} but {bound}", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }

@@ -186,12 +186,8 @@ fn a_set_that_fails_changes_nothing_of_a_running_tenant() {
     };
     let v2 = |file: &str| fs::read_to_string(Path::new(unit["v2"].as_str()?).join(file)).ok();
     let look = || {
-        let files = [
-            v1("memory", "memory.limit_in_bytes"),
-            v1("pids", "pids.max"),
-            v2("memory.max"),
-            v2("pids.max"),
-        ];
+        let files =
+            [v1("memory", "memory.limit_in_bytes"), v1("pids", "pids.max"), v2("memory.max"), v2("pids.max")];
         (files, fs::read_to_string(host.path("run/tenantry/tenants/alice/filter.json")).expect("filter.json"))
     };
     let before = look();
@@ -202,7 +198,8 @@ fn a_set_that_fails_changes_nothing_of_a_running_tenant() {
     // The same by hand.
     let file = host.path("etc/tenantry/tenants/alice.toml");
     let text = fs::read_to_string(&file).expect("a file");
-    let edited = text.replace("200M", "100M").replace("tasks_max = 100", "tasks_max = 50\nports = \"8080:80\"");
+    let edited =
+        text.replace("200M", "100M").replace("tasks_max = 100", "tasks_max = 50\nports = \"8080:80\"");
     assert_ne!(edited, text);
     fs::write(&file, edited).expect("an admin may edit it");
     alice.ctl("reload", &[]).output().refused(REFUSED);
@@ -471,7 +468,14 @@ fn a_fifo_in_place_of_any_file_wedges_nobody() {
         let was_there = fs::rename(&path, &aside).is_ok();
         fifo(&path);
         let limit = Duration::from_secs(20);
-        for verb in [&["list"][..], &["show", "alice"], &["start", "alice"], &["logs", "alice"], &["stop", "alice"], &["doctor"]] {
+        for verb in [
+            &["list"][..],
+            &["show", "alice"],
+            &["start", "alice"],
+            &["logs", "alice"],
+            &["stop", "alice"],
+            &["doctor"],
+        ] {
             // Whatever it says of alice: it says it.
             host.ctl(verb).limit(limit).output();
         }
@@ -499,7 +503,9 @@ fn a_full_disk_and_a_full_run_are_told_as_such() {
     host.share_images();
     host.start_hostd();
     let alice = host.create("alice", &["--image", "busybox"]);
-    let full = |path: &Path| Run::new("dd", ["if=/dev/zero", "bs=4k"]).args([format!("of={}", path.display())]).output();
+    let full = |path: &Path| {
+        Run::new("dd", ["if=/dev/zero", "bs=4k"]).args([format!("of={}", path.display())]).output()
+    };
     let blob = host.path("var/lib/tenantry/blob");
     full(&blob);
     let said = host.ctl(&["create", "bob", "--image", "busybox"]).output().refused(FAILED);
@@ -543,7 +549,8 @@ fn signals_are_given_as_kill_takes_them() {
     let said = alice.ctl("kill", &["-s", "NOTHING"]).output().refused(2);
     assert!(said.contains("\"NOTHING\" is not a signal") && !said.contains("stop_signal"), "{said}");
     alice.ctl("kill", &["-s", "0"]).output().refused(2);
-    for words in [&["-9", "alice"][..], &["alice", "-s", "KILL"], &["-KILL", "alice"], &["-s", "9", "alice"]] {
+    for words in [&["-9", "alice"][..], &["alice", "-s", "KILL"], &["-KILL", "alice"], &["-s", "9", "alice"]]
+    {
         let boot = alice.boot_id();
         host.ctl(&["kill"]).args(words).ok();
         alice.ctl("wait", &["--for", "stopped"]).ok();

@@ -157,7 +157,8 @@ pub async fn serve(
         tokio::spawn(async move {
             let peer = Peer::of(&stream);
             // The databases of users may be far away.
-            let permitted = tokio::task::spawn_blocking(move || peer.uid.is_root() || peer.may_connect(group()));
+            let permitted =
+                tokio::task::spawn_blocking(move || peer.uid.is_root() || peer.may_connect(group()));
             let service = match permitted.await {
                 Ok(true) => router,
                 _ => {
@@ -224,7 +225,11 @@ impl Impatient {
 }
 
 impl AsyncRead for Impatient {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -252,7 +252,8 @@ async fn whoever_hangs_up_cuts_no_change_in_half() {
     let api = Api::new("exit 0");
     let alice = "alice".parse().unwrap();
     api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;
-    let text = |api: &Api, name: &str| api.host.store().config_text(&name.parse().unwrap()).unwrap_or_default();
+    let text =
+        |api: &Api, name: &str| api.host.store().config_text(&name.parse().unwrap()).unwrap_or_default();
     let base = text(&api, "alice");
     for (method, path, body, name, word) in [
         ("POST", "/v1/tenants", json!({"name": "bob", "set": ["ttys=5"]}), "bob", "ttys = 5"),
@@ -304,7 +305,10 @@ async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");
     assert_eq!(stop.await.unwrap(), 200);
     let host = api.host.clone();
-    let waits = tokio::spawn(async move { host.wait(&"alice".parse().unwrap(), true, Duration::from_secs(60)).await });
+    let waits =
+        tokio::spawn(
+            async move { host.wait(&"alice".parse().unwrap(), true, Duration::from_secs(60)).await },
+        );
     api.call("DELETE", "/v1/tenants/alice", Value::Null).await;
     let error = tokio::time::timeout(Duration::from_secs(10), waits).await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.code, Code::NoTenant);
@@ -345,7 +349,11 @@ async fn a_broken_tenant_is_listed_and_told_by_every_verb() {
         assert!(help.contains("tenantctl doctor --repair") && help.contains("--force"), "{failure}");
     }
     let (status, stopped) = api.call("POST", "/v1/tenants/bob/stop", json!({})).await;
-    assert_eq!((status, &stopped["result"]), (200, &json!("unchanged")), "a broken one can run, and be stopped");
+    assert_eq!(
+        (status, &stopped["result"]),
+        (200, &json!("unchanged")),
+        "a broken one can run, and be stopped"
+    );
     let records = |diagnosis: &Value| -> Vec<Value> {
         let all = diagnosis["findings"].as_array().unwrap().iter();
         all.filter(|finding| finding["check"] == "records").cloned().collect()

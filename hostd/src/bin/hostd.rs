@@ -137,7 +137,8 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     log::info!("units: {}", units.kind());
     let host = Host::new(store, units);
     let socket = layout.hostd_socket();
-    let cannot = |error| Failure::new(Code::Failed, format!("cannot listen at {}: {error}", socket.display()));
+    let cannot =
+        |error| Failure::new(Code::Failed, format!("cannot listen at {}: {error}", socket.display()));
     let given = service::listener(&socket).map_err(cannot)?;
     let is_own = given.is_none();
     let listener = match given {

@@ -120,7 +120,11 @@ impl Client {
             waited.as_secs(),
             self.sign.as_secs()
         );
-        let look = if self.layout.is_default() { "systemctl status hostd" } else { "ps -C hostd -o pid,stat,wchan,args" };
+        let look = if self.layout.is_default() {
+            "systemctl status hostd"
+        } else {
+            "ps -C hostd -o pid,stat,wchan,args"
+        };
         Failure::new(Code::NoHostd, text).help(format!(
             "see whether it is stopped or stuck ({look}), and start it again: tenants are not affected; what was asked \
              for may still be done when it goes on"

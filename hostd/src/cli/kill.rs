@@ -32,7 +32,9 @@ pub(super) fn spelled_out(words: impl Iterator<Item = OsString>) -> Vec<OsString
         if word == "--" {
             break;
         }
-        if let Some(signal) = word.to_str().and_then(|word| word.strip_prefix('-')).filter(|word| is_signal(word)) {
+        if let Some(signal) =
+            word.to_str().and_then(|word| word.strip_prefix('-')).filter(|word| is_signal(word))
+        {
             *word = format!("--signal={signal}").into();
         }
     }
@@ -77,7 +79,9 @@ mod tests {
             ("logs kill -9", "logs kill -9"),
             ("exec alice -- kill -9 1", "exec alice -- kill -9 1"),
         ] {
-            let words = |line: &str| ["tenantctl"].into_iter().chain(line.split(' ')).map(OsString::from).collect::<Vec<_>>();
+            let words = |line: &str| {
+                ["tenantctl"].into_iter().chain(line.split(' ')).map(OsString::from).collect::<Vec<_>>()
+            };
             assert_eq!(spelled_out(words(line).into_iter()), words(expected), "{line}");
         }
     }

@@ -37,7 +37,8 @@ impl List {
         tenants.retain(|tenant| is_named(tenant) && (!self.running || tenant.state.is_up()));
         if !context.output.json && !self.quiet {
             let broken = tenants.iter().filter_map(|tenant| Some((&tenant.name, tenant.broken.as_ref()?)));
-            let broken = broken.map(|(name, reason)| format!("tenant \"{name}\" is broken: {reason}; tenantctl doctor"));
+            let broken = broken
+                .map(|(name, reason)| format!("tenant \"{name}\" is broken: {reason}; tenantctl doctor"));
             output::warnings(&broken.collect::<Vec<_>>());
         }
         context.output.print(&tenants, |tenants| {
@@ -67,7 +68,11 @@ fn table(tenants: &[Summary], wide: bool) -> String {
             uptime.unwrap_or_else(|| "-".to_owned()),
             output::seconds(tenant.ready_us),
             output::size(tenant.memory_bytes),
-            if tenant.image.is_empty() { "-".to_owned() } else { format!("{}@{}", tenant.image, tenant.version) },
+            if tenant.image.is_empty() {
+                "-".to_owned()
+            } else {
+                format!("{}@{}", tenant.image, tenant.version)
+            },
         ];
         if wide {
             row.extend([

@@ -13,7 +13,11 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, broken) in store.broken().iter() {
         let fault = Finding::fault(format!("it is broken: {}", broken.reason)).about(name);
-        findings.push(if broken.is_newer { newer(fault) } else { mend(examination, name, fault.repairable()) });
+        findings.push(if broken.is_newer {
+            newer(fault)
+        } else {
+            mend(examination, name, fault.repairable())
+        });
     }
     for name in store.records().keys() {
         if let Some(problem) = store.record_fault(name) {

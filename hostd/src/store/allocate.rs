@@ -214,6 +214,8 @@ pub(super) mod tests {
         let used = Used::of(&BTreeMap::new(), &held);
         let mut cursor = Cursor::behind(&used);
         assert_eq!(cursor.next(&config, &used, &Taken::new()).unwrap(), at(2));
-        cursor.next(&config, &Used::of(&BTreeMap::from([record("c", at(2))]), &held), &Taken::new()).unwrap_err();
+        cursor
+            .next(&config, &Used::of(&BTreeMap::from([record("c", at(2))]), &held), &Taken::new())
+            .unwrap_err();
     }
 }

@@ -212,7 +212,8 @@ impl<'a> Others<'a> {
 
     /// Whether there is such a tenant: one whose record is damaged is one, too.
     fn is_known(&self, name: &TenantName) -> bool {
-        self.records.contains_key(name) || self.held.iter().any(|held| held.holder == *name && held.why == BROKEN)
+        self.records.contains_key(name)
+            || self.held.iter().any(|held| held.holder == *name && held.why == BROKEN)
     }
 
     /// Why the holder of an address is not to be found in the records, if it is not.

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_that_stands_in_the_file_can_be_removed() {
-        let text = "memorymax = \"1G\"\nttys = 2\ntyts = 3\n[dirs.\"/data\"]\nbnd = \"/x\"\nbind = \"/srv\"\n";
+        let text =
+            "memorymax = \"1G\"\nttys = 2\ntyts = 3\n[dirs.\"/data\"]\nbnd = \"/x\"\nbind = \"/srv\"\n";
         let unset = |keys: &[&str]| {
             let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
             apply(text, &[], &keys)
@@ -178,7 +179,8 @@ mod tests {
         assert!(error.message.contains("bnd") || error.message.contains("tyts"), "{}", error.message);
         let all = unset(&["memorymax", "tyts", "dirs.\"/data\".bnd"]).unwrap();
         assert_eq!(all, "ttys = 2\n[dirs.\"/data\"]\nbind = \"/srv\"\n");
-        let inline = apply("dirs = { \"/d\" = { bnd = 1, tmpfs = \"1M\" } }\n", &[], &["dirs.\"/d\".bnd".to_owned()]);
+        let inline =
+            apply("dirs = { \"/d\" = { bnd = 1, tmpfs = \"1M\" } }\n", &[], &["dirs.\"/d\".bnd".to_owned()]);
         assert!(inline.unwrap().contains("tmpfs"));
     }
 }

@@ -165,9 +165,7 @@ impl Store {
     ) -> Result<Vec<Lease>, StoreError> {
         let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
         let taken = self.taken(writer, name, &config, &ports);
-        let is_free = |lease: &Lease| {
-            leases::addresses(lease).all(|address| !taken.contains_key(&address))
-        };
+        let is_free = |lease: &Lease| leases::addresses(lease).all(|address| !taken.contains_key(&address));
         Ok(known.into_iter().filter(is_free).collect())
     }
 
@@ -183,7 +181,10 @@ impl Store {
             return Ok(Pinned { image, digest: state.digest });
         }
         let pinned = images::resolve(&self.layout, &tenant.image)?;
-        notes.push(format!("it boots {} of image \"{image}\", which its file asks for", pinned.digest.short()));
+        notes.push(format!(
+            "it boots {} of image \"{image}\", which its file asks for",
+            pinned.digest.short()
+        ));
         Ok(pinned)
     }
 
@@ -196,7 +197,8 @@ impl Store {
         notes: &mut Vec<String>,
     ) -> Result<String, StoreError> {
         let records = self.records();
-        let is_free = |uuid: &String| !records.values().any(|record| record.name != *name && record.uuid == *uuid);
+        let is_free =
+            |uuid: &String| !records.values().any(|record| record.name != *name && record.uuid == *uuid);
         if let Some(uuid) = traces.uuid.clone().filter(is_free) {
             return Ok(uuid);
         }

@@ -27,10 +27,10 @@ pub mod recover;
 mod remove;
 mod reserve;
 mod seed;
-pub mod traces;
-pub mod trash;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod traces;
+pub mod trash;
 
 use std::{
     collections::BTreeMap,

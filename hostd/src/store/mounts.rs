@@ -59,7 +59,8 @@ pub fn list(points: &[PathBuf]) -> String {
 /// The command that takes them away: the deepest first.
 pub fn remedy(points: &[PathBuf]) -> String {
     let quote = |point: &PathBuf| {
-        let plain = point.as_os_str().as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:".contains(b));
+        let plain =
+            point.as_os_str().as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:".contains(b));
         if plain { point.display().to_string() } else { format!("{:?}", point.as_os_str()) }
     };
     let words: Vec<_> = points.iter().rev().take(3).map(quote).collect();

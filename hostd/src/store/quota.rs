@@ -304,7 +304,11 @@ mod tests {
         }
         let (mut dirs, mut files, mut highest) = (0, 0, 0);
         walk(record::open_dir(top.path()).unwrap().into(), |file, is_directory| {
-            if is_directory { dirs += 1 } else { files += 1 };
+            if is_directory {
+                dirs += 1
+            } else {
+                files += 1
+            };
             highest = highest.max(std::os::fd::AsRawFd::as_raw_fd(&file));
             Ok(())
         })

@@ -180,7 +180,11 @@ fn keep_copy(layout: &Layout, allocation: &Allocation) {
 pub(super) fn write_copy(layout: &Layout, allocation: &Allocation, durability: Durability) {
     let path = layout.allocation_copy(&allocation.name);
     if let Err(error) = record::write(&path, allocation.render().as_bytes(), durability) {
-        log::warn!("tenant \"{}\" has no copy of its record: {}", allocation.name, crate::error::chain(&error));
+        log::warn!(
+            "tenant \"{}\" has no copy of its record: {}",
+            allocation.name,
+            crate::error::chain(&error)
+        );
     }
 }
 

@@ -126,7 +126,8 @@ impl Store {
         let mut refreshed = Vec::new();
         loop {
             let (name, claims) = (&tenant.name, self.claims());
-            let others = Others { name, records: &records, claims: &claims, held: &held, ports, pools: &pools };
+            let others =
+                Others { name, records: &records, claims: &claims, held: &held, ports, pools: &pools };
             let taken = others.taken();
             match others.check(tenant, &taken) {
                 Ok(()) => return Ok(taken),

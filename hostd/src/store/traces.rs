@@ -204,7 +204,8 @@ impl Broken {
         use tenant::allocation::AllocationError;
         let is_newer = matches!(problem, StoreError::Allocation { source: AllocationError::Version(_), .. });
         let holding = Traces::of(layout, &layout.tenant(name), name).holding();
-        let is_absent = matches!(problem, StoreError::File(error) if error.kind() == std::io::ErrorKind::NotFound);
+        let is_absent =
+            matches!(problem, StoreError::File(error) if error.kind() == std::io::ErrorKind::NotFound);
         let reason = match is_absent {
             true => format!("its record {:?} is missing", layout.allocation(name).as_os_str()),
             // The parser draws the place of a fault over several lines.
@@ -250,6 +251,9 @@ mod tests {
     #[test]
     fn a_port_tells_the_number_of_its_tenant() {
         assert_eq!(number_of_link("t17-0.0c6d").unwrap().get(), 17);
-        assert_eq!((number_of_link("eth0"), number_of_link("tx-1"), number_of_link("t0-1")), (None, None, None));
+        assert_eq!(
+            (number_of_link("eth0"), number_of_link("tx-1"), number_of_link("t0-1")),
+            (None, None, None)
+        );
     }
 }

@@ -17,13 +17,7 @@ use std::{
 use tenant::{TenantName, record};
 use tokio::sync::oneshot;
 
-use super::{
-    StoreError,
-    claims::Holding,
-    held,
-    mounts,
-    remove::Removal,
-};
+use super::{StoreError, claims::Holding, held, mounts, remove::Removal};
 
 /// Prefix of a removed tenant's directory. What follows is `NAME.UUID`, or `NAME` alone by an earlier release.
 pub const GONE: &str = ".gone-";
@@ -293,11 +287,12 @@ impl Shared {
             Some(failure) => {
                 log::error!("removed tenant \"{}\": {}", failure.tenant, failure.reason);
                 let entry = state.entries.get_mut(&id);
-                entry.map(|entry| {
-                    entry.failure = Some(failure.clone());
-                    std::mem::take(&mut entry.waiting)
-                })
-                .unwrap_or_default()
+                entry
+                    .map(|entry| {
+                        entry.failure = Some(failure.clone());
+                        std::mem::take(&mut entry.waiting)
+                    })
+                    .unwrap_or_default()
             }
         };
         drop(state);
@@ -349,7 +344,8 @@ mod tests {
         let large: Vec<_> = (0..4).map(|number| format!(".gone-large{number}")).collect();
         large.iter().for_each(|name| tree(&dir.path().join(name), 20, 500));
         tree(&dir.path().join(".gone-small"), 1, 1);
-        let trash = Trash::begin(dir.path().to_owned(), large.iter().map(|name| item(dir.path(), name)).collect());
+        let trash =
+            Trash::begin(dir.path().to_owned(), large.iter().map(|name| item(dir.path(), name)).collect());
         let trash = trash.unwrap();
         trash.add(item(dir.path(), ".gone-small")).wait().unwrap();
         assert!(!dir.path().join(".gone-small").exists());
@@ -388,7 +384,11 @@ mod tests {
         let immutable = |on: bool| {
             let file = fs::File::open(&inner).unwrap();
             let flags = rustix::fs::ioctl_getflags(&file).unwrap_or(rustix::fs::IFlags::empty());
-            let flags = if on { flags | rustix::fs::IFlags::IMMUTABLE } else { flags - rustix::fs::IFlags::IMMUTABLE };
+            let flags = if on {
+                flags | rustix::fs::IFlags::IMMUTABLE
+            } else {
+                flags - rustix::fs::IFlags::IMMUTABLE
+            };
             rustix::fs::ioctl_setflags(&file, flags)
         };
         if immutable(true).is_err() {

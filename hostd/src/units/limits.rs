@@ -311,7 +311,8 @@ impl Applied {
     /// On v1, memory must stay below memory and swap together at every moment: the sum is lifted before either is set.
     fn lift(&self) -> Result<(), LimitError> {
         let sums = self.before.iter().filter(|(knob, _)| matches!(knob.value, Value::Swap(_)) && !knob.v2);
-        sums.map(|(knob, _)| Knob { value: Value::Swap(None), ..knob.clone() }).try_for_each(|knob| set(&knob))
+        sums.map(|(knob, _)| Knob { value: Value::Swap(None), ..knob.clone() })
+            .try_for_each(|knob| set(&knob))
     }
 
     /// Makes the files say what they said before.
@@ -404,7 +405,12 @@ mod tests {
     #[test]
     fn what_is_taken_back_is_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let files = [("memory", "memory.max"), ("memory", "memory.high"), ("memory", "memory.swap.max"), ("pids", "pids.max")];
+        let files = [
+            ("memory", "memory.max"),
+            ("memory", "memory.high"),
+            ("memory", "memory.swap.max"),
+            ("pids", "pids.max"),
+        ];
         let cgroups = unit(dir.path(), &[], &files);
         let read = || files.map(|(_, file)| fs::read_to_string(cgroups.v2.join(file)).unwrap());
         for (_, file) in files {

@@ -367,8 +367,7 @@ impl Shared {
     /// Writes down where a unit's cgroups are.
     fn note(&self, name: &TenantName, cgroups: &UnitCgroups) -> Result<(), UnitError> {
         let text = serde_json::to_vec(cgroups).unwrap_or_default();
-        record::write(&self.unit_file(name), &text, Durability::Volatile)
-            .map_err(UnitError::File)
+        record::write(&self.unit_file(name), &text, Durability::Volatile).map_err(UnitError::File)
     }
 
     /// Where a unit's cgroups are, as an earlier hostd wrote down.

@@ -47,10 +47,9 @@ impl State {
 impl From<TenantState> for State {
     fn from(state: TenantState) -> Self {
         match state {
-            TenantState::Broken
-            | TenantState::Destroying
-            | TenantState::Stopped
-            | TenantState::Failed => Self::Stopped,
+            TenantState::Broken | TenantState::Destroying | TenantState::Stopped | TenantState::Failed => {
+                Self::Stopped
+            }
             TenantState::Starting => Self::Starting,
             // LXC calls a container running as soon as its init is executed.
             TenantState::Booting | TenantState::Running => Self::Running,

@@ -2,8 +2,10 @@
 
 use super::*;
 
+type Damage = fn(&Path);
+
 /// What may become of a record.
-const DAMAGES: [(&str, fn(&Path)); 9] = [
+const DAMAGES: [(&str, Damage); 9] = [
     ("empty", |path| fs::write(path, "").unwrap()),
     ("text", |path| fs::write(path, "nonsense").unwrap()),
     ("zeros", |path| fs::write(path, vec![0; 4096]).unwrap()),

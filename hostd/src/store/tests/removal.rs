@@ -59,7 +59,10 @@ fn a_number_is_kept_through_a_crash_before_the_last_file_is_gone() {
         destruction.step(destroy::Step::ALL[steps - 1]).unwrap();
         let found = recover::recover(&trial.layout).unwrap();
         let held = found.trash.iter().map(|item| &item.holding);
-        assert!(!Used::of(&found.records, held).leaves(allocation.index, allocation.uid_base), "{steps} steps");
+        assert!(
+            !Used::of(&found.records, held).leaves(allocation.index, allocation.uid_base),
+            "{steps} steps"
+        );
     }
     // The files go in an order that keeps the record to the last.
     let hidden = destroy::hidden(&trial.layout, &alice, &allocation.uuid);
@@ -112,7 +115,9 @@ fn what_two_want_at_once_only_one_gets() {
         .map(|number| {
             let store = store.clone();
             let new = with(&["ports=8080:80"]);
-            thread::spawn(move || store.create(&name(&format!("t{number}")), &new).map_err(|error| error.code()))
+            thread::spawn(move || {
+                store.create(&name(&format!("t{number}")), &new).map_err(|error| error.code())
+            })
         })
         .collect();
     let results: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
