@@ -166,7 +166,10 @@ fn podman_stores_containers_where_it_can_and_its_units_fail_nowhere() {
         assert_eq!(tenant.says("systemctl is-system-running --wait"), "running", "{}", failed(&tenant));
         assert_eq!(active(&tenant, "podman-restart"), "inactive");
         // Nothing of another driver is in the way of the one that the admin chooses.
-        tenant.says("printf '[storage]\\ndriver = \"vfs\"\\n' > /etc/containers/storage.conf");
+        tenant.says(
+            "printf '[storage]\\ndriver = \"vfs\"\\nrunroot = \"/run/containers/storage\"\\n\
+             graphroot = \"/var/lib/containers/storage\"\\n' > /etc/containers/storage.conf",
+        );
         restarted(&tenant);
         assert_eq!(tenant.says(driver), "vfs");
         assert_eq!(active(&tenant, "podman-restart"), "active");
