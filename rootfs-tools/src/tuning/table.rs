@@ -101,7 +101,7 @@ pub enum Action {
     /// Has systemd leave the mounts of these directories alone until the end, in a tree where they are no links
     /// into `/usr`.
     KeepMounts(&'static [&'static str]),
-    /// Makes `/etc/inittab` fit, see [`super::inittab`].
+    /// Makes `/etc/inittab` fit, as `tuning/inittab.rs` says.
     Inittab,
     /// Stamps that tell ConditionNeedsUpdate= that `/etc` and `/var` fit this `/usr`.
     UpdateStamps,
