@@ -51,9 +51,10 @@ pub const SYSTEMS: [System; 5] = [
     System { name: "unmerged", suite: "bullseye", packages: &["systemd-sysv", "dbus", "iproute2", "procps"] },
 ];
 
-/// The prepared image `debian` with more packages: cron, a self-signed certificate, a mail system, a name server.
+/// The prepared image `debian` with more packages: cron, a self-signed certificate, a mail system, a name server,
+/// podman.
 pub const SERVER: (&str, &[&str]) =
-    ("server", &["cron", "ssl-cert", "postfix", "bind9", "locales", "sudo", "logrotate"]);
+    ("server", &["cron", "ssl-cert", "postfix", "bind9", "locales", "sudo", "logrotate", "podman"]);
 
 /// Fetches and makes all of it.
 ///

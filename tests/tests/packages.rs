@@ -151,6 +151,31 @@ fn server() -> Place {
     debian::with_packages(&Place::prepared(), debian::SERVER)
 }
 
+#[test]
+fn podman_stores_containers_where_it_can_and_its_units_fail_nowhere() {
+    let host = Host::start_in(server());
+    let driver = "podman info --format '{{.Store.GraphDriverName}}'";
+    let image = ["--image", "server"];
+    let private = host.boot("private", &[&image[..], &["--set", "dirs.\"/var\"=private"]].concat());
+    assert_eq!(private.says("systemctl is-system-running --wait"), "running", "{}", failed(&private));
+    assert_eq!(private.says(driver), "overlay");
+    assert_eq!(private.says("systemctl show -P Result podman-restart"), "success");
+    assert_eq!(active(&private, "podman-restart"), "active");
+    for (name, profile) in [("shared", "shared-os"), ("own", "os")] {
+        let tenant = host.boot(name, &[&image[..], &["--profile", profile]].concat());
+        assert_eq!(tenant.says("systemctl is-system-running --wait"), "running", "{}", failed(&tenant));
+        assert_eq!(active(&tenant, "podman-restart"), "inactive");
+        // Nothing of another driver is in the way of the one that the admin chooses.
+        tenant.says(
+            "printf '[storage]\\ndriver = \"vfs\"\\nrunroot = \"/run/containers/storage\"\\n\
+             graphroot = \"/var/lib/containers/storage\"\\n' > /etc/containers/storage.conf",
+        );
+        restarted(&tenant);
+        assert_eq!(tenant.says(driver), "vfs");
+        assert_eq!(active(&tenant, "podman-restart"), "active");
+    }
+}
+
 /// What `rootfsctl lint` finds in the only image of a place.
 fn findings(place: &Place, image: &str) -> Vec<Value> {
     let lint = Run::new(place.bin.join("rootfsctl"), ["--json", "lint", image]);

@@ -141,6 +141,9 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             .iter()
             .filter(|unit| has_unit(root, unit))
             .map(|unit| write(root, &format!("usr/lib/systemd/system/{unit}.d/{DROP_IN}"), text, 0o644))),
+        Action::DropInAhead { units, text } => any(units
+            .iter()
+            .map(|unit| write(root, &format!("usr/lib/systemd/system/{unit}.d/{DROP_IN}"), text, 0o644))),
         Action::File { path, text, given } => Ok(root.has(given) && write(root, path, text, 0o644)?),
         Action::Program { path, text, given } => Ok(root.has(given) && write(root, path, text, 0o755)?),
         Action::Link { path, target, given } => Ok(root.has(given) && link(root, target, path)?),

@@ -60,6 +60,13 @@ pub enum Action {
         /// The text of `50-tenantry.conf`.
         text: &'static str,
     },
+    /// A drop-in for units that a tenant may install later, made whether the image has them or not.
+    DropInAhead {
+        /// The units.
+        units: &'static [&'static str],
+        /// The text of `50-tenantry.conf`.
+        text: &'static str,
+    },
     /// A new file, made where the file `given` exists.
     File {
         /// The path.
@@ -94,7 +101,7 @@ pub enum Action {
     /// Has systemd leave the mounts of these directories alone until the end, in a tree where they are no links
     /// into `/usr`.
     KeepMounts(&'static [&'static str]),
-    /// Makes `/etc/inittab` fit, see [`super::inittab`].
+    /// Makes `/etc/inittab` fit, as `tuning/inittab.rs` says.
     Inittab,
     /// Stamps that tell ConditionNeedsUpdate= that `/etc` and `/var` fit this `/usr`.
     UpdateStamps,
@@ -111,6 +118,7 @@ impl Action {
             | Self::MaskGenerators(_)
             | Self::MaskTmpfiles(_)
             | Self::DropIn { .. }
+            | Self::DropInAhead { .. }
             | Self::RemoveIfEmpty(_)
             | Self::UpdateStamps => true,
             Self::File { .. }
@@ -511,6 +519,30 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        id: "podman-storage",
+        reason: "says whether podman can store containers: its overlays cannot lie on the tenant's own",
+        scope: Scope::NothingToDo,
+        action: Action::Program {
+            path: "usr/lib/tenantry/can-store-containers",
+            text: CAN_STORE_CONTAINERS,
+            given: "usr/lib/systemd/systemd",
+        },
+    },
+    Row {
+        id: "podman-units",
+        reason: "podman's units are enabled, fail at every boot without a storage, and leave a database that fits no other one",
+        scope: Scope::NothingToDo,
+        action: Action::DropInAhead {
+            units: &[
+                "podman.service",
+                "podman-auto-update.service",
+                "podman-clean-transient.service",
+                "podman-restart.service",
+            ],
+            text: "[Service]\nExecCondition=/usr/lib/tenantry/can-store-containers\n",
+        },
+    },
+    Row {
         id: "update-stamps",
         reason: "without them sysusers, ldconfig and the catalog run at every tenant's first boot",
         scope: Scope::Everywhere,
@@ -623,4 +655,14 @@ run() {
 
 if has_mounts; then run systemd-fstab-generator "$@"; fi
 if has_scripts; then run systemd-sysv-generator "$@"; fi
+"#;
+
+const CAN_STORE_CONTAINERS: &str = r#"#!/bin/sh
+# A storage.conf says how; without one podman makes overlays below /var/lib/containers.
+[ -e /etc/containers/storage.conf ] && exit 0
+dir=/var/lib/containers
+[ -d "$dir" ] || dir=/var/lib
+[ "$(stat -f -c %T "$dir")" = overlayfs ] || exit 0
+echo "$dir is on an overlay, and podman's own overlays cannot lie on it: write [storage] with driver = \"vfs\", runroot = \"/run/containers/storage\" and graphroot = \"/var/lib/containers/storage\" into /etc/containers/storage.conf, or have the host give this system a private /var." >&2
+exit 1
 "#;
