@@ -122,7 +122,7 @@ fn configurations_of_others_make_nothing() {
     // A number is no name, and that is what is said.
     let conf = write(&host.path("101/config"), "lxc.tty.max = 1\n");
     let said = host.ctl(&["import-lxc", &conf]).output().refused(2);
-    assert!(said.contains("\"101\" is not a tenant name"), "{said}");
+    assert!(said.contains("\"101\" is not a tenant name") && said.contains("--name NAME"), "{said}");
 }
 
 #[test]

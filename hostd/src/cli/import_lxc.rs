@@ -21,7 +21,7 @@ use super::{Client, Context, client, output};
 use crate::{
     api::types::{CreateRequest, Detail, Done},
     error::{Code, Failure, chain},
-    lxc::{self, Fate, Found, Import, ImportError, Row, Source, Wanted},
+    lxc::{self, Fate, Found, Import, Row, Source, Wanted},
 };
 
 /// Make a tenant from a configuration of LXC
@@ -141,11 +141,7 @@ pub(super) fn translate(
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     lxc::import(&absolute.to_string_lossy(), text, wanted).map_err(|error| {
         let failure = Failure::new(Code::Invalid, format!("cannot import {file:?}: {}", chain(&error)));
-        let help = match &error {
-            ImportError::NoName { .. } => tenant::name::InvalidName::HELP,
-            other => other.help(),
-        };
-        failure.help(help)
+        failure.help(error.help())
     })
 }
 
