@@ -260,7 +260,7 @@ fn the_talks_configuration_becomes_a_tenant_with_the_nic() {
         lxc.host.run("busybox", &["ping", "-c", "1", "-W", "1", "10.0.0.2"]).output().status.success()
     });
     let devices = lxc.says("lxc-cgroup -n beta devices.list");
-    assert!(devices.contains("c 136:* rw") && !devices.contains("c 5:0"), "{devices}");
+    assert!(devices.contains("c 136:* rw") && !devices.contains("c 5:1"), "{devices}");
     beta.stop();
     lxc.host.run("ip", &["link", "show", "veth1"]).ok();
 }
