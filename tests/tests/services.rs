@@ -126,7 +126,6 @@ fn sockets_of_32_bit_programs_are_refused_unless_the_tenant_is_allowed_them() {
 }
 
 #[test]
-#[ignore = "needs the keys `tun` and `fuse`"]
 fn a_vpn_over_tun_carries_packets_between_two_tenants() {
     let host = Host::start();
     if !has_services(&host) {
@@ -159,7 +158,6 @@ fn a_vpn_over_tun_carries_packets_between_two_tenants() {
 }
 
 #[test]
-#[ignore = "needs the keys `tun` and `fuse`"]
 fn sshfs_mounts_what_ssh_serves() {
     let host = Host::start();
     if !has_services(&host) {
