@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use rootfs_tools::{
     busybox,
     debian::{self, RootPassword},
+    first_boot::{self, Origin},
     lint::{self, Finding},
     progress::Progress,
     publish::{self, Published, Request},
@@ -101,11 +102,12 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
     let progress = Progress::stderr();
     let make = || -> Result<Built, Failure> {
         let staging = Staging::new(&context.layout)?;
-        let source = match &build {
+        let line = match &build {
             Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
-        finish(context, &staging, target, image.clone(), source, tune, &progress)
+        let source = Source { line, origin: Origin::Packages, tune };
+        finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
     progress.finish();
@@ -139,23 +141,31 @@ impl DebianArgs {
     }
 }
 
+/// What is known of a staged tree.
+pub(crate) struct Source {
+    /// One line for the manifest.
+    pub(crate) line: String,
+    pub(crate) origin: Origin,
+    /// Whether it is to be tuned.
+    pub(crate) tune: bool,
+}
+
 /// Puts the staged tree right, tunes it and publishes it.
 pub(crate) fn finish(
     context: &Context,
     staging: &Staging,
     target: &Target,
     image: ImageName,
-    source: String,
-    tune: bool,
+    source: Source,
     progress: &Progress,
 ) -> Result<Built, Failure> {
+    let Source { line, origin, tune } = source;
     let tree = staging.tree();
     progress.step("checking the rules and tuning");
-    // Whoever leaves the image untuned gets no unit that would make new keys either.
-    let fixed = lint::fix(&tree, if tune { &[] } else { &["ssh-host-keys"] })?.len();
+    let fixed = lint::fix(&tree, &first_boot::kept(origin, tune))?.len();
     let tuned = if tune { tuning::apply(&open(&tree)?)? } else { Vec::new() };
     let findings = lint::check(&lint::open(&tree)?);
-    let request = target.request(image, source, tune);
+    let request = target.request(image, line, tune);
     let published = publish::publish(&context.layout, staging, &request, progress)?;
     Ok(Built { published, fixed, tuned, findings })
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rootfs_tools::{
     Outcome,
+    first_boot::Origin,
     import::{self, Limits},
     lint::{self, Severity},
     progress::Progress,
@@ -13,7 +14,7 @@ use tenant::image::ImageName;
 
 use super::{
     Context, Failure, Refusal,
-    build::{self, Target},
+    build::{self, Source, Target},
 };
 
 #[derive(Debug, clap::Args)]
@@ -48,8 +49,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
             progress
                 .step(&format!("left out {} device nodes, {} attributes", report.devices, report.attributes));
         }
-        let source = format!("import {}", file_name(&args.from));
-        build::finish(context, &staging, &args.target, image.clone(), source, !args.stock, &progress)
+        let line = format!("import {}", file_name(&args.from));
+        let source = Source { line, origin: Origin::System, tune: !args.stock };
+        build::finish(context, &staging, &args.target, image.clone(), source, &progress)
     };
     let built = make();
     progress.finish();
