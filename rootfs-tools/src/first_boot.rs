@@ -54,6 +54,8 @@ pub struct Step {
     pub given: &'static str,
     /// Whether systemd starts it with the service that needs it, and not at boot.
     pub on_demand: bool,
+    /// Whether a system that was in use keeps data in it.
+    pub holds_data: bool,
     /// Makes it where it is missing.
     pub script: &'static str,
 }
@@ -64,6 +66,7 @@ pub const STEPS: &[Step] = &[
         id: "ssh-host-keys",
         given: "usr/sbin/sshd",
         on_demand: true,
+        holds_data: false,
         script: r#"for type in ecdsa ed25519; do
     key=/etc/ssh/ssh_host_${type}_key
     [ -s "$key" ] && continue
@@ -76,6 +79,7 @@ done
         id: "snakeoil-key",
         given: "usr/sbin/make-ssl-cert",
         on_demand: false,
+        holds_data: false,
         script: r#"[ -s /etc/ssl/private/ssl-cert-snakeoil.key ] ||
     make-ssl-cert generate-default-snakeoil --force-overwrite
 "#,
@@ -84,6 +88,7 @@ done
         id: "bind-key",
         given: "usr/sbin/rndc-confgen",
         on_demand: false,
+        holds_data: false,
         script: r#"[ -d /etc/bind ] || exit 0
 [ -s /etc/bind/rndc.key ] && exit 0
 rndc-confgen -a
@@ -95,6 +100,7 @@ chmod 640 /etc/bind/rndc.key
         id: "postgresql-cluster",
         given: "usr/bin/pg_createcluster",
         on_demand: false,
+        holds_data: true,
         script: r#"for conf in /etc/postgresql/*/*/postgresql.conf; do
     [ -r "$conf" ] || continue
     dir=${conf%/*}
@@ -117,6 +123,7 @@ done
         id: "mail-name",
         given: "usr/sbin/sendmail",
         on_demand: false,
+        holds_data: false,
         script: r#"[ -s /etc/mailname ] || hostname --fqdn > /etc/mailname 2> /dev/null || hostname > /etc/mailname
 "#,
     },
@@ -129,6 +136,22 @@ pub fn makes(root: &RootDir, id: &str) -> bool {
 
 fn here(root: &RootDir) -> impl Iterator<Item = &'static Step> {
     STEPS.iter().filter(|step| root.is_file(step.given))
+}
+
+/// Where a tree comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Packages that were installed just now: what they made for the machine is all there is.
+    Packages,
+    /// A system that may have been in use.
+    System,
+}
+
+/// The rules that must not take anything out of a tree: those whose step would not be there to make it again, and
+/// those that would take away what a system has stored.
+pub fn kept(origin: Origin, is_tuned: bool) -> Vec<&'static str> {
+    let is_kept = |step: &&Step| !is_tuned || (origin == Origin::System && step.holds_data);
+    STEPS.iter().filter(is_kept).map(|step| step.id).collect()
 }
 
 /// Puts into a tree the steps that it needs, and says whether there are any that it did not have.
@@ -188,6 +211,15 @@ mod tests {
     fn each_step_makes_what_a_rule_takes_out() {
         for step in STEPS {
             assert!(RULES.iter().any(|rule| rule.id == step.id && rule.fix.is_some()), "{}", step.id);
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_out_that_would_not_come_back() {
+        assert_eq!(kept(Origin::Packages, true), [""; 0]);
+        assert_eq!(kept(Origin::System, true), ["postgresql-cluster"]);
+        for origin in [Origin::Packages, Origin::System] {
+            assert_eq!(kept(origin, false).len(), STEPS.len(), "without tuning there are no steps");
         }
     }
 

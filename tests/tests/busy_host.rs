@@ -142,9 +142,9 @@ fn two_hundred_starts_and_a_busy_host_do_not_disturb_each_other() {
         for address in FAR {
             busy::ask(&network(tenant), address).unwrap_or_else(|error| panic!("{}: {error}", at(address)));
         }
-        let page = busy::fetch(&around.router(), OWN, port(number % TENANTS), "/hostname");
+        let page = busy::fetch(&around.router(), OWN, port(number % TENANTS), "/hosts");
         let page = page.unwrap_or_else(|error| panic!("{}: {error}", at("its port of the host")));
-        assert!(page.ends_with(&format!("\r\n\r\n{}\n", tenant.name())), "{page}");
+        assert!(page.contains(&format!("127.0.1.1\t{}\t", tenant.name())), "{page}");
         assert!(around.has_learnt_route(&host), "{}", at("the learnt route is gone"));
     }
     println!("{STARTS} starts: {:?}", begin.elapsed());
@@ -234,7 +234,7 @@ fn a_firewall_that_drops_what_is_forwarded_is_found_and_its_remedy_helps() {
     for address in FAR {
         busy::ask(&network(&alice), address).unwrap_or_else(|error| panic!("{address}: {error}"));
     }
-    busy::fetch(&around.router(), OWN, 8080, "/hostname").expect("the world reaches its port");
+    busy::fetch(&around.router(), OWN, 8080, "/hosts").expect("the world reaches its port");
     let found = findings(&host, "traffic");
     let says = "packets to the world are forwarded and translated (IPv4 and IPv6)";
     assert!(found.len() == 1 && found[0].0.contains(says), "{found:?}");

@@ -283,7 +283,8 @@ fn a_command_hears_at_once_that_nobody_reads() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     // tail(1) writes once and then waits, for more and for the end of whoever reads.
-    let run = in_bash(r#""$@" | head -1"#, &alice.exec(&["tail", "-f", "/etc/hostname"]));
+    alice.says("hostname > /root/name");
+    let run = in_bash(r#""$@" | head -1"#, &alice.exec(&["tail", "-f", "/root/name"]));
     assert_eq!(run.limit(SOON).ok().text(), "alice");
 }
 

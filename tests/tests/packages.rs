@@ -1,6 +1,6 @@
 //! Packages: installed in a tenant with a system of its own, refused in one that shares it, and what they bring.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Run, Tenant, debian, host::Place, poll};
@@ -174,6 +174,35 @@ fn podman_stores_containers_where_it_can_and_its_units_fail_nowhere() {
         assert_eq!(tenant.says(driver), "vfs");
         assert_eq!(active(&tenant, "podman-restart"), "active");
     }
+}
+
+#[test]
+fn import_takes_nothing_away_that_would_not_come_back() {
+    let host = Host::bare();
+    let tree = host.path("tree");
+    let files = [
+        "usr/bin/pg_createcluster",
+        "usr/sbin/make-ssl-cert",
+        "sbin/init",
+        "var/lib/postgresql/15/main/global/pg_control",
+        "etc/ssl/private/ssl-cert-snakeoil.key",
+    ];
+    for file in files {
+        fs::create_dir_all(tree.join(file).parent().expect("a directory")).expect("it can be made");
+        fs::write(tree.join(file), "what is in it\n").expect("a file");
+    }
+    let is_there = |name: &str, file: &str| -> bool {
+        let versions = host.path(format!("var/lib/tenantry/images/{name}/versions"));
+        let mut trees = fs::read_dir(versions).expect("versions").flatten().map(|entry| entry.path());
+        trees.any(|version| version.join("tree").join(file).exists())
+    };
+    let import = |args: &[&str]| host.tool("rootfsctl", &["import"]).args([&tree]).args(args).ok();
+    import(&["--name", "tuned"]);
+    assert!(is_there("tuned", files[3]), "a database of the system's is gone");
+    assert!(!is_there("tuned", files[4]), "each tenant makes its own");
+    assert!(is_there("tuned", "usr/lib/tenantry/first-boot.d/snakeoil-key"));
+    import(&["--name", "stock", "--stock"]);
+    assert!(is_there("stock", files[3]) && is_there("stock", files[4]), "nothing would make them again");
 }
 
 /// What `rootfsctl lint` finds in the only image of a place.

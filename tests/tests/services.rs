@@ -28,7 +28,7 @@ fn answers(tenant: &Tenant<'_>, question: &str, wanted: &str) {
 /// A server and its client in one program, with files read by the pool of threads.
 const NODE: &str = r#"
 const fs = require("fs"), http = require("http");
-const server = http.createServer(async (_, answer) => answer.end(await fs.promises.readFile("/etc/hostname")));
+const server = http.createServer(async (_, answer) => answer.end(await fs.promises.readFile("/proc/sys/kernel/hostname")));
 server.listen(0, () => http.get({ port: server.address().port }, (answer) => {
     answer.on("data", (text) => { console.log("served " + text); process.exit(0); });
 }));

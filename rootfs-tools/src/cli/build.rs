@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use rootfs_tools::{
     Outcome, busybox,
     debian::{self, RootPassword},
+    first_boot::{self, Origin},
     import::Report,
     lint::{self, Finding, Severity},
     progress::Progress,
@@ -105,11 +106,12 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
     let progress = Progress::stderr();
     let make = || -> Result<Built, Failure> {
         let staging = Staging::new(&context.layout)?;
-        let source = match &build {
+        let line = match &build {
             Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
-        finish(context, &staging, target, image.clone(), source, tune, &progress)
+        let source = Source { line, origin: Origin::Packages, tune };
+        finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
     progress.finish();
@@ -143,28 +145,37 @@ impl DebianArgs {
     }
 }
 
+/// What is known of a staged tree.
+pub(crate) struct Source {
+    /// One line for the manifest.
+    pub(crate) line: String,
+    pub(crate) origin: Origin,
+    /// Whether it is to be tuned.
+    pub(crate) tune: bool,
+}
+
 /// Puts the staged tree right, tunes it and publishes it.
 pub(crate) fn finish(
     context: &Context,
     staging: &Staging,
     target: &Target,
     image: ImageName,
-    source: String,
-    tune: bool,
+    source: Source,
     progress: &Progress,
 ) -> Result<Built, Failure> {
+    let Source { line, origin, tune } = source;
     let tree = staging.tree();
     progress.step("checking the rules and tuning");
-    // Whoever leaves the image untuned gets no unit that would make new keys either.
-    let kept: &[&str] = if tune { &[] } else { &["ssh-host-keys"] };
-    let fixed = lint::fix(&tree, kept)?.len();
+    // Whoever leaves the image untuned gets nothing that would make new keys either.
+    let kept = first_boot::kept(origin, tune);
+    let fixed = lint::fix(&tree, &kept)?.len();
     let tuned = if tune { tuning::apply(&open(&tree)?)? } else { Vec::new() };
     let mut findings = lint::check(&lint::open(&tree)?);
     for finding in findings.iter_mut().filter(|finding| kept.contains(&finding.rule)) {
         finding.severity = Severity::Warning;
     }
     refuse_errors(&findings)?;
-    let request = target.request(image, source, tune);
+    let request = target.request(image, line, tune);
     let published = publish::publish(&context.layout, staging, &request, progress)?;
     Ok(Built { published, left_out: None, fixed, tuned, findings })
 }

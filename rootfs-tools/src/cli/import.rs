@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rootfs_tools::{
     Outcome,
+    first_boot::Origin,
     import::{self, IdMap, IdRange, Options},
     lint::{self, Severity},
     progress::Progress,
@@ -13,7 +14,7 @@ use tenant::image::ImageName;
 
 use super::{
     Context, Failure, Refusal,
-    build::{self, Target},
+    build::{self, Source, Target},
 };
 
 #[derive(Debug, clap::Args)]
@@ -67,9 +68,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let options = args.options()?;
         let staging = Staging::new(&context.layout)?;
         let report = import::import(&args.from, &staging.tree(), &options, &progress)?;
-        let source = format!("import {}", file_name(&args.from));
-        let mut built =
-            build::finish(context, &staging, &args.target, image.clone(), source, !args.stock, &progress)?;
+        let line = format!("import {}", file_name(&args.from));
+        let source = Source { line, origin: Origin::System, tune: !args.stock };
+        let mut built = build::finish(context, &staging, &args.target, image.clone(), source, &progress)?;
         built.left_out = Some(report);
         Ok(built)
     };

@@ -82,6 +82,7 @@ const TABLE: &[Package] = packages! {
     "strace", "strace", [Native], "makes system calls fail in the middle of a start";
     "systemd-container", "systemd-nspawn", [Bench], "is measured against";
     "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";
+    "util-linux-extra", "fincore", [Native], "tells which pages of the image are in memory";
     "xz-utils", "xz", [Vm], "unpacks the virtual machine's modules";
 };
 
