@@ -60,24 +60,8 @@ pub fn init_kind(root: &RootDir) -> io::Result<Option<InitKind>> {
     }
     // The named pipe by which telinit(8) speaks with sysvinit.
     let is_sysvinit = ["/run/initctl", "/dev/initctl"].iter().any(|pipe| program.contains(pipe));
-    Ok(Some(match is_sysvinit {
-        true if runs_openrc(root)? => InitKind::OpenRc,
-        true => InitKind::SysV,
-        false => InitKind::Other,
-    }))
-}
-
-/// Whether what inittab(5) runs at boot is OpenRC, or a script that calls it.
-fn runs_openrc(root: &RootDir) -> io::Result<bool> {
-    let inittab = root.text("etc/inittab")?.unwrap_or_default();
-    for line in inittab.lines().filter(|line| !line.trim_start().starts_with('#')) {
-        let Some(command) = line.split(':').nth(3).filter(|_| line.contains(":sysinit:")) else { continue };
-        let program = command.split_whitespace().next().unwrap_or_default();
-        if program.ends_with("/openrc") || root.text(program)?.unwrap_or_default().contains("/openrc") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    // Whatever it runs at boot, OpenRC for example: what matters is how it is asked to end.
+    Ok(Some(if is_sysvinit { InitKind::SysV } else { InitKind::Other }))
 }
 
 /// How the tree's init is started and stopped. An image without an init has an empty `init`: it can only
@@ -228,11 +212,11 @@ mod tests {
                 root.write("lib/init/rcS", b"#!/bin/sh\nexec /lib/init/rc S\n", 0o755).unwrap();
                 root.symlink("/lib/init/rcS", "etc/init.d/rcS").unwrap();
             }),
-            ("sysvinit-core with openrc", Some(InitKind::OpenRc), |root| {
+            ("sysvinit-core with openrc", Some(InitKind::SysV), |root| {
                 root.write("etc/inittab", b"# openrc\nsi::sysinit:/etc/init.d/rcS\n", 0o644).unwrap();
                 root.write("etc/init.d/rcS", b"#!/bin/sh\nexec /sbin/openrc sysinit\n", 0o755).unwrap();
             }),
-            ("Gentoo", Some(InitKind::OpenRc), |root| {
+            ("Gentoo", Some(InitKind::SysV), |root| {
                 root.write("etc/inittab", b"si::sysinit:/sbin/openrc sysinit\n", 0o644).unwrap();
             }),
             ("a comment is not OpenRC", Some(InitKind::SysV), |root| {

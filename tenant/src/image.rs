@@ -219,10 +219,10 @@ impl std::fmt::Display for Ready {
 pub enum InitKind {
     /// systemd(1).
     Systemd,
-    /// init(8) of sysvinit.
+    /// init(8) of sysvinit, whatever it runs: scripts of its own, or OpenRC.
     #[serde(rename = "sysv")]
     SysV,
-    /// OpenRC: its own init, or sysvinit that runs it.
+    /// openrc-init(8).
     #[serde(rename = "openrc")]
     OpenRc,
     /// runit(8).

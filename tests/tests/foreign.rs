@@ -36,7 +36,7 @@ const EXPECTED: [Expected; 6] = [
     Expected { name: "trixie", init_kind: "systemd", is_up: SYSTEMD, has_sshd: false },
     Expected { name: "unmerged", init_kind: "systemd", is_up: SYSTEMD, has_sshd: false },
     Expected { name: "sysvinit", init_kind: "sysv", is_up: RUNLEVEL, has_sshd: true },
-    Expected { name: "openrc", init_kind: "openrc", is_up: RUNLEVEL, has_sshd: true },
+    Expected { name: "openrc", init_kind: "sysv", is_up: RUNLEVEL, has_sshd: true },
     Expected { name: "runit", init_kind: "runit", is_up: SECOND_STAGE, has_sshd: true },
     Expected { name: "alpine-like", init_kind: "busybox", is_up: "test -e /run/default", has_sshd: false },
 ];
