@@ -77,7 +77,7 @@ fn a_reboot_from_inside_boots_in_the_same_supervisor() {
     let alice = host.boot("alice", &[]);
     let (boot, (_, supervisor)) = (alice.boot_id(), alice.pids());
     // The answer may be lost with the system that gives it.
-    let _answer = alice.exec(&["systemctl", "reboot"]).output();
+    let _answer = alice.exec(&["/usr/bin/systemctl", "reboot"]).output();
     poll::until_true("alice boots again", || {
         let state = alice.run_state();
         state["phase"] == "running" && state["boots"] == 2
