@@ -1,7 +1,7 @@
 //! Directories of removed tenants, and the thread that empties them.
 //!
 //! How long that takes was the tenant's choice, so nobody waits for it but those who asked: no lock is held over it.
-//! All of them advance in turns of [`SLICE`], so that a small one is not behind a large one. What a removed tenant had
+//! All of them advance in turns of `SLICE`, so that a small one is not behind a large one. What a removed tenant had
 //! of the host (its number, its uid range, its addresses) stays its own until its last file is gone.
 
 use std::{
