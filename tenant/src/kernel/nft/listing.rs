@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::item::{Family, Item, OF_PACKETS};
+use crate::net::Protocol;
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,10 @@ impl Listing {
             Some(wrapped) => (wrapped.get("val").unwrap_or(&Value::Null), wrapped.get("counter")),
             None => (key, None),
         };
-        let key = words(key);
+        let mut key = words(key);
+        if let Some(protocol) = key.first_mut().filter(|_| set.starts_with("forwards")) {
+            name_protocol(protocol);
+        }
         if let (Some(count), Some(port)) = (count, key.first()) {
             let number = |what| count.get(what).and_then(Value::as_u64).unwrap_or_default();
             // A routed port has a set of that name in two tables.
@@ -76,6 +80,15 @@ impl Listing {
             count.bytes += number("bytes");
         }
         self.items.insert(Item::Element { family, set: set.to_owned(), key, value });
+    }
+}
+
+/// nft(8) has the names of protocols from protocols(5), which not every host has, and prints numbers without.
+fn name_protocol(word: &mut String) {
+    match word.as_str() {
+        "6" => *word = Protocol::Tcp.to_string(),
+        "17" => *word = Protocol::Udp.to_string(),
+        _ => {}
     }
 }
 
@@ -118,4 +131,25 @@ fn limit(family: Family, body: &Map<String, Value>) -> Option<Item> {
         rate: bytes("rate", "rate_unit"),
         burst: bytes("burst", "burst_unit"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_the_same_by_name_and_by_number() {
+        let read = |tcp: &str, udp: &str| {
+            let element = |protocol: &str| {
+                format!(r#"[{{"concat":[{protocol},8080]}},{{"concat":["10.115.0.1",80]}}]"#)
+            };
+            let elements = format!("{},{}", element(tcp), element(udp));
+            let text = format!(r#"{{"nftables":[{{"map":{{"name":"forwards4","elem":[{elements}]}}}}]}}"#);
+            let mut listing = Listing::default();
+            listing.read(Family::Inet, &text).unwrap();
+            listing.items
+        };
+        assert_eq!(read("\"tcp\"", "\"udp\""), read("6", "17"));
+        assert_eq!(read("6", "17").len(), 2);
+    }
 }
