@@ -1,5 +1,6 @@
 //! Packages: installed in a tenant with a system of its own, refused in one that shares it, and what they bring.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::{fs, time::Duration};
 
 use serde_json::Value;
@@ -190,6 +191,8 @@ fn import_takes_nothing_away_that_would_not_come_back() {
     for file in files {
         fs::create_dir_all(tree.join(file).parent().expect("a directory")).expect("it can be made");
         fs::write(tree.join(file), "what is in it\n").expect("a file");
+        // One that can be executed: what is imported is a system.
+        fs::set_permissions(tree.join(file), fs::Permissions::from_mode(0o755)).expect("its mode");
     }
     let is_there = |name: &str, file: &str| -> bool {
         let versions = host.path(format!("var/lib/tenantry/images/{name}/versions"));
