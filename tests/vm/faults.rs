@@ -88,8 +88,12 @@ fn a_stop_takes_as_long_as_it_is_told_whatever_hangs() {
         run(&["kill", "-STOP", &pid]).ok();
         let stopped = tenantctl(&["--json", "stop", unit.name(), "--timeout", "5"]).ok();
         // Three seconds more for a supervisor that hangs, and some for an emulated processor.
-        assert!((5..14).contains(&stopped.took.as_secs()), "{hangs}: {:?}", stopped.took);
-        assert!(stopped.json()["killed"].is_string(), "{hangs}: {}", stopped.stdout);
+        assert!(stopped.took.as_secs() < 14, "{hangs}: {:?}", stopped.took);
+        // A stopped supervisor goes on: systemd sends SIGCONT after its SIGTERM.
+        if hangs == "init" {
+            assert!(stopped.took.as_secs() >= 5, "{:?}", stopped.took);
+            assert!(stopped.json()["killed"].is_string(), "{}", stopped.stdout);
+        }
         assert_ne!(unit.active_state(), "active", "{hangs}");
         assert!(!run(&["ip", "-o", "link"]).ok().stdout.contains("ve-dora-lee"), "{hangs}");
     }
@@ -157,7 +161,8 @@ fn a_unit_that_waits_for_its_turn_is_up_and_is_stopped_at_once() {
     let stopped = unit.ctl("stop", &[]).ok();
     assert!(stopped.took.as_secs() < 30, "{:?}", stopped.took);
     assert!(!started.join().unwrap().status.success());
-    assert_eq!((unit.state().as_str(), unit.active_state().as_str()), ("stopped", "inactive"));
+    assert_eq!(unit.state(), "stopped");
+    assert!(matches!(unit.active_state().as_str(), "inactive" | "failed"), "{}", unit.active_state());
     let started = wait();
     drop(crowd);
     started.join().unwrap().succeeded();
