@@ -312,8 +312,11 @@ impl Store {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
         let mut tenant = profile::resolve_with(&self.layout, name, fragment, ports)?;
-        let config = self.host_config()?;
-        tenant.limits.fill(config.default_memory_max, config.default_tasks_max, self.memory);
+        // With systemd the limits of tenant@.service are the defaults.
+        if !self.facts.systemd {
+            let config = self.host_config()?;
+            tenant.limits.fill(config.default_memory_max, config.default_tasks_max, self.memory);
+        }
         Ok(tenant)
     }
 }

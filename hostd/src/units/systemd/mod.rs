@@ -437,10 +437,7 @@ impl Systemd {
     pub fn enforceable(&self, limits: &Limits, allow_unenforced: bool) -> Result<Limits, UnitError> {
         let missing = self.unenforceable(limits);
         limits::refuse(limits, missing.clone(), allow_unenforced)?;
-        // Not those that only the host's defaults ask for: a property that is set makes the cgroup of a unit that does
-        // not run, and nobody takes that away. TasksMax= is in tenant@.service.
-        let by_default = limits.by_default.iter().copied();
-        let keys: Vec<_> = missing.iter().map(|missing| missing.key).chain(by_default).collect();
+        let keys: Vec<_> = missing.iter().map(|missing| missing.key).collect();
         Ok(properties::without(limits, &keys))
     }
 
