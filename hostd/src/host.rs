@@ -402,6 +402,12 @@ impl Host {
             help: failure.help.map(|help| help.replace("NAME", name.as_str())),
             ..failure
         };
+        if self.is_starting(name) {
+            // By systemd, for somebody else or once more.
+            let timeout = self.store.tenant(name).map(|tenant| tenant.start_timeout);
+            let timeout = timeout.unwrap_or(Duration::from_secs(90));
+            self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
+        }
         if self.units.is_running(name) {
             return Ok(Change::Unchanged);
         }

@@ -53,6 +53,26 @@ fn tenantctl_and_systemctl_are_the_same_thing() {
 }
 
 #[test]
+fn a_start_of_a_tenant_that_systemd_starts_ends_with_it() {
+    let begun = |unit: &Unit| {
+        systemctl(&["start", "--no-block", &unit.unit()]).ok();
+        until("systemd has begun it", || unit.state() == "booting");
+    };
+    let unit = Unit::create("hilda", &["--image", "debian"]);
+    begun(&unit);
+    unit.ctl("start", &[]).ok();
+    assert_eq!((unit.state(), unit.active_state()), ("running".into(), "active".into()));
+
+    let never = r#"init=["/bin/sleep","1000"]"#;
+    let set = ["--set", never, "--set", r#"ready="notify""#, "--set", "start_timeout_sec=5", "--set", "restart=no"];
+    let unit = Unit::create("ivan", &set);
+    begun(&unit);
+    let refused = unit.ctl("start", &[]).output();
+    assert!(!refused.status.success(), "it never gets ready");
+    assert!(refused.stderr.contains("was not ready within 5 s"), "{}", refused.stderr);
+}
+
+#[test]
 fn freeze_and_thaw_leave_the_supervisor_at_work() {
     let unit = Unit::start("frieda", &[]);
     unit.ctl("freeze", &[]).ok();

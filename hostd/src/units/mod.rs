@@ -83,6 +83,18 @@ impl UnitManager {
         }
     }
 
+    /// Waits until a tenant that somebody else starts is ready; its init has `timeout` for that.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn join_start(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
+        match self {
+            // Nobody else does: whoever starts one has its turn until it is ready. It may be rebooting.
+            Self::Standalone(_) => Ok(()),
+            Self::Systemd(units) => units.join_start(name, timeout).await,
+        }
+    }
+
     /// Asks a tenant to power off, kills it when `deadline` has passed, `limit` from now, and waits until everything
     /// is gone.
     ///

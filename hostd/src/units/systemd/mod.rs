@@ -268,13 +268,29 @@ impl Systemd {
     /// # Errors
     /// What its supervisor says, or systemd.
     pub async fn start(&self, start: Start) -> Result<(), UnitError> {
-        let name = &start.name;
-        let unit = unit(name);
-        let before = self.state(name).map(|state| state.supervisor);
+        let before = self.state(&start.name).map(|state| state.supervisor);
         // So that earlier failures do not count against the limit of starts.
-        self.reset_failed(&unit).await?;
-        let patience = start.timeout + GRACE + TURN;
-        match job::run(Verb::Start, &unit, patience).await? {
+        self.reset_failed(&unit(&start.name)).await?;
+        self.finish_start(&start.name, start.timeout, before).await
+    }
+
+    /// Waits for the end of a start that systemd has begun: another one becomes a part of it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn join_start(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
+        self.finish_start(name, timeout, None).await
+    }
+
+    /// Starts a unit. `before` is the supervisor that had spoken before it began.
+    async fn finish_start(
+        &self,
+        name: &TenantName,
+        timeout: Duration,
+        before: Option<ProcessRef>,
+    ) -> Result<(), UnitError> {
+        let patience = timeout + GRACE + TURN;
+        match job::run(Verb::Start, &unit(name), patience).await? {
             JobEnd::Done => Ok(()),
             JobEnd::Late => {
                 let console = super::last_console_lines(&self.layout, name, 20);
