@@ -95,7 +95,8 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
-    let (staging, mounts) = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
+    let root::Parts { staging, mounts, layers } =
+        root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let mut held = kernel.spawn(plan, &user, staging, mounts).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
@@ -108,7 +109,9 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;
     // The tenant sends nothing before it is filtered.
     filter::finish(kernel, filter).map_err(|error| ("filter", error))?;
-    kernel.release(plan, held).map_err(|error| ("init", error))
+    let mut payload = kernel.release(plan, held).map_err(|error| ("init", error))?;
+    payload.remains.extend(layers);
+    Ok(payload)
 }
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its

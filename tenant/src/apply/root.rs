@@ -28,9 +28,15 @@ const NODES: [(&str, Node); 6] = [
 ];
 const DEV: ByteSize = ByteSize(64 << 10);
 
-/// Every mount that does not belong to the tenant's own namespaces, in the order of the plan, and where they are put
-/// together.
-pub(super) type Parts<K> = (<K as Kernel>::Staging, Vec<Prepared<<K as Kernel>::Fd>>);
+/// What a root is put together from.
+pub(super) struct Parts<K: Kernel> {
+    /// Where that is done.
+    pub(super) staging: K::Staging,
+    /// Every mount that does not belong to the tenant's own namespaces, in the order of the plan.
+    pub(super) mounts: Vec<Prepared<K::Fd>>,
+    /// What the overlays were made of; they have copies of their own.
+    pub(super) layers: Vec<K::Fd>,
+}
 
 /// Makes the parts of the root. Dropping them takes them away.
 pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Result<Parts<K>> {
@@ -73,8 +79,9 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     if let (Some(RootStep::Skeleton { .. }), Some(skeleton)) = (plan.root.first(), mounts.first()) {
         kernel.seal(&skeleton.tree)?;
     }
-    drop(trees);
-    Ok((staging, mounts))
+    let Trees { image, dirs, empty, whole, .. } = trees;
+    let layers = [image, dirs, empty].into_iter().chain(whole.into_inner()).collect();
+    Ok(Parts { staging, mounts, layers })
 }
 
 /// A directory of the host.

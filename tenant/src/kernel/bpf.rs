@@ -15,7 +15,6 @@ pub(super) const STACK_END: u8 = 10;
 
 /// Opcodes: class, source and operation in one byte.
 pub(super) const LOAD_WORD: u8 = 0x61;
-pub(super) const LOAD_BYTE: u8 = 0x71;
 pub(super) const STORE_DOUBLE: u8 = 0x7a;
 pub(super) const ADD: u8 = 0x07;
 pub(super) const MOVE: u8 = 0xb7;

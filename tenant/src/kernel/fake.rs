@@ -299,7 +299,14 @@ impl Kernel for Fake {
         if notify.is_none() || !has("device control") || !has("sysctl control") {
             return Err(KernelError::new("execute", &plan.init.argv[0], io::ErrorKind::PermissionDenied));
         }
-        Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals, notify, network: None })
+        Ok(Payload {
+            pid: held.pid,
+            pidfd: held.pidfd,
+            terminals,
+            notify,
+            network: None,
+            remains: vec![held.staging],
+        })
     }
 
     fn process_kill(&self, pid: i32) -> Result<()> {

@@ -175,8 +175,7 @@ pub struct Held<Fd> {
     pub pidfd: Fd,
     /// The socket it waits on.
     pub gate: Fd,
-    /// The mount namespace in which its root was put together. That it is taken down, with the kernel's waiting,
-    /// can come after the exec.
+    /// The mount namespace in which its root was put together.
     pub staging: Fd,
     /// The terminals and the notify socket that it has handed over, see [`Kernel::assembled`].
     pub handed: Vec<Fd>,
@@ -196,6 +195,9 @@ pub struct Payload<Fd> {
     pub notify: Option<Fd>,
     /// Its network namespace, if NICs of the host are in it.
     pub network: Option<Fd>,
+    /// What its root was put together from. Letting go of it waits for the kernel's readers of mounts, which need not
+    /// be before it runs.
+    pub remains: Vec<Fd>,
 }
 
 /// The host end of a veth pair, and its peer.

@@ -297,7 +297,14 @@ pub(super) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedF
         _ => return Err(failed(io::ErrorKind::InvalidData.into())),
     }
     let notify = (fds.len() > usize::from(plan.ttys) + 1).then(|| fds.pop()).flatten();
-    Ok(Payload { pid: held.pid, pidfd: held.pidfd, terminals: fds, notify, network: None })
+    Ok(Payload {
+        pid: held.pid,
+        pidfd: held.pidfd,
+        terminals: fds,
+        notify,
+        network: None,
+        remains: vec![held.staging],
+    })
 }
 
 pub(super) fn kill(pid: i32) -> Result<()> {

@@ -89,6 +89,8 @@ impl Supervisor {
         plan.forget_secrets();
         let payload = started?;
         self.network = payload.network;
+        // Closed last of all: see its description.
+        let _remains = payload.remains;
         let now = Instant::now();
         self.consoles
             .connect(payload.terminals, &plan.init, now)
