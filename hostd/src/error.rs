@@ -6,6 +6,8 @@ use std::{error::Error, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use tenant::cause::chain;
+
 /// Machine-readable kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -132,38 +134,6 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// An error and its causes in one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = plain(error.to_string());
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // A transparent wrapper says the same as what it wraps.
-        let own = plain(error.to_string());
-        if !text.ends_with(&own) {
-            text.push_str(": ");
-            text.push_str(&own);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Takes away what [`std::io::Error`] adds for programmers: ` (os error 18)`.
-fn plain(mut text: String) -> String {
-    const BEGIN: &str = " (os error ";
-    while let Some(at) = text.find(BEGIN) {
-        let rest = &text[at + BEGIN.len()..];
-        match rest.split_once(')') {
-            Some((number, _)) if number.parse::<u32>().is_ok() => {
-                let end = at + BEGIN.len() + number.len() + 1;
-                text.replace_range(at..end, "");
-            }
-            _ => break,
-        }
-    }
-    text
-}
-
 /// A text of several lines as one: without the picture that the parser of TOML draws of a fault's place.
 pub fn one_line(text: &str) -> String {
     let is_picture = |line: &&str| {
@@ -176,14 +146,6 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errors_are_told_without_their_numbers() {
-        let error = std::io::Error::from_raw_os_error(18);
-        assert_eq!(chain(&error), "Invalid cross-device link");
-        assert_eq!(plain("a (os error 2): b (os error 17) c".to_owned()), "a: b c");
-        assert_eq!(plain("a (os error x)".to_owned()), "a (os error x)");
-    }
 
     #[test]
     fn the_picture_of_a_fault_is_left_out() {

@@ -16,6 +16,7 @@ pub mod allocation;
 pub mod apply;
 pub mod attach;
 pub mod carried;
+pub mod cause;
 pub mod claim;
 pub mod config;
 pub mod credentials;

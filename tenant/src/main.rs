@@ -7,10 +7,11 @@ use log::LevelFilter;
 use tenant::{
     Layout, TenantName,
     attach::{self, AttachEnd, AttachError, AttachOptions},
+    cause::chain,
     join::{self, ExecError, ExecOptions, TtyMode},
     journal,
     supervisor::{
-        self, Failed, RunError, RunOptions, chain,
+        self, Failed, RunError, RunOptions,
         control::{Client, ControlError, Request},
     },
 };

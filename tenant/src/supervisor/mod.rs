@@ -48,7 +48,6 @@ pub mod wire;
 
 use std::{
     env,
-    error::Error,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::{
@@ -67,6 +66,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     apply::{StartError, remedy},
+    cause::chain,
     facts::CgroupFacts,
     file_error::{FileError, full},
     kernel::{KernelError, Linux},
@@ -231,31 +231,6 @@ fn start_help(step: &str) -> &'static str {
         "cgroup" => "start it through its unit manager: tenantctl start NAME",
         _ => "see what was to be done: tenantctl plan NAME",
     }
-}
-
-/// An error with all its causes, joined by `: `, for people.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    without_numbers(&text)
-}
-
-/// Takes out what [`io::Error`] adds for programmers: ` (os error 2)`.
-fn without_numbers(text: &str) -> String {
-    let mut parts = text.split(" (os error ");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once(')').filter(|(number, _)| number.parse::<u32>().is_ok()) {
-            Some((_, rest)) => plain.push_str(rest),
-            None => plain.extend([" (os error ", part]),
-        }
-    }
-    plain
 }
 
 /// A tenant that could not be kept running, with what helps to understand it.
@@ -521,17 +496,5 @@ mod tests {
         assert_eq!(error.exit_code(), 4);
         drop(first);
         lock(&path).unwrap();
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_causes() {
-        let error = RunError::Io {
-            operation: "open",
-            object: "/x".to_owned(),
-            source: io::Error::from_raw_os_error(libc::ENOENT),
-        };
-        assert_eq!(chain(&error), "cannot open /x: No such file or directory");
-        assert_eq!(without_numbers("a (os error 2): b (os error 17) c"), "a: b c");
-        assert_eq!(without_numbers("a (os error x)"), "a (os error x)");
     }
 }

@@ -1,0 +1,49 @@
+//! Errors as people read them.
+
+use std::error::Error;
+
+/// An error with all its causes in one line, joined by `: `.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = without_numbers(&error.to_string());
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // A transparent wrapper says the same as what it wraps.
+        let own = without_numbers(&error.to_string());
+        if !text.ends_with(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Takes out what [`std::io::Error`] adds for programmers: ` (os error 2)`.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')').filter(|(number, _)| number.parse::<u32>().is_ok()) {
+            Some((_, rest)) => plain.push_str(rest),
+            None => plain.extend([" (os error ", part]),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, path::Path};
+
+    use super::*;
+    use crate::file_error::FileError;
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_without_their_numbers() {
+        let error = FileError::when("open", Path::new("/x"))(io::Error::from_raw_os_error(libc::ENOENT));
+        assert_eq!(chain(&error), "cannot open \"/x\": No such file or directory");
+        assert_eq!(chain(&io::Error::other(error)), "cannot open \"/x\": No such file or directory");
+        assert_eq!(without_numbers("a (os error 2): b (os error 17) c"), "a: b c");
+        assert_eq!(without_numbers("a (os error x)"), "a (os error x)");
+    }
+}
