@@ -35,7 +35,10 @@ use crate::{
     live::LiveChange,
     store::{Change, NewTenant, Store, StoreError, edit, trash::Leaving},
     turns::{Turn, Turns},
-    units::{Start, StopDeadline, UnitManager, limits::Applied},
+    units::{
+        Start, StopDeadline, UnitManager,
+        limits::{Applied, Enforce, Unenforceable},
+    },
 };
 
 /// What every operation returns.
@@ -293,7 +296,7 @@ impl Host {
             }
             let host = self.clone();
             starts.spawn(async move {
-                match host.start(&name, false).await {
+                match host.start(&name, Enforce::default()).await {
                     Ok(Change::Unchanged) => {
                         log::info!(TENANT = name.as_str(); "tenant \"{name}\" was running already");
                     }
@@ -324,7 +327,8 @@ impl Host {
         let mut warnings = Vec::new();
         if change == Change::Created {
             // It is made; what its unit lacks the next start carries, or refuses.
-            warnings.extend(self.carry(name, false, &files).await.err().map(|failure| failure.message));
+            warnings
+                .extend(self.carry(name, Enforce::Asked, &files).await.err().map(|failure| failure.message));
             if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| crate::error::chain(&error)));
@@ -381,22 +385,28 @@ impl Host {
     pub fn unprotected(&self, name: &TenantName) -> Vec<String> {
         let Ok(tenant) = self.store.tenant(name) else { return Vec::new() };
         let missing = self.units.unenforceable(name, &tenant.limits).into_iter();
-        let by_default = missing.filter(|limit| tenant.limits.by_default.contains(&limit.key));
-        by_default
-            .map(|limit| format!("{limit}: what tenants without settings take of it is not limited here"))
-            .collect()
+        missing.filter(|limit| limit.by_default).map(|limit| unprotected(&limit)).collect()
+    }
+
+    /// The limits that tenants without settings would have and this host cannot enforce, one sentence each.
+    ///
+    /// # Errors
+    /// `hostd.toml` cannot be used.
+    pub fn default_limits_missing(&self) -> Result<Vec<String>> {
+        let missing = self.units.lacking(&self.store.default_limits()?);
+        Ok(missing.iter().map(unprotected).collect())
     }
 
     /// Starts a tenant and waits until it is ready.
     ///
     /// # Errors
     /// Whatever keeps it from starting, with its last console lines if it has any.
-    pub async fn start(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+    pub async fn start(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Change> {
         let _turn = self.turns.take(name).await;
-        self.start_in_turn(name, allow_unenforced).await
+        self.start_in_turn(name, enforce).await
     }
 
-    async fn start_in_turn(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Change> {
+    async fn start_in_turn(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Change> {
         let named = |failure: Failure| Failure {
             message: format!("cannot start tenant {:?}: {}", name.as_str(), failure.message),
             help: failure.help.map(|help| help.replace("NAME", name.as_str())),
@@ -420,14 +430,14 @@ impl Host {
             StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),
         })?;
-        self.carry(name, allow_unenforced, &files).await.map_err(named)?;
+        self.carry(name, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
         let start = Start {
             name: name.clone(),
             plan: Arc::new(plan),
             limits: tenant.limits,
-            allow_unenforced,
+            enforce,
             timeout: tenant.start_timeout,
         };
         self.units.start(start).await.map_err(|error| named(error.into()))?;
@@ -512,13 +522,13 @@ impl Host {
     ///
     /// # Errors
     /// Those of [`Host::stop`] and [`Host::start`].
-    pub async fn restart(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool) -> Result<Stopped> {
+    pub async fn restart(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Stopped> {
         let _turn = self.turns.take(name).await;
         // A new configuration that cannot work is told before the tenant is down.
         let tenant = self.store.tenant(name)?;
         let mut limits = None;
         if self.units.is_running(name) {
-            limits = self.units.limit(name, &tenant.limits, allow_unenforced)?;
+            limits = self.units.limit(name, &tenant.limits, enforce)?;
         }
         let killed = match self.stop_in_turn(name, None).await {
             Ok(Stopped { killed, .. }) => killed,
@@ -533,7 +543,7 @@ impl Host {
                 return Err(failure);
             }
         };
-        let change = self.start_in_turn(name, allow_unenforced).await?;
+        let change = self.start_in_turn(name, enforce).await?;
         Ok(Stopped { change, killed })
     }
 
@@ -599,11 +609,11 @@ impl Host {
         name: &TenantName,
         set: Vec<String>,
         unset: Vec<String>,
-        allow_unenforced: bool,
+        enforce: Enforce,
     ) -> Result<(Change, bool)> {
         let base = self.store.config_text(name)?;
         let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
-        self.configure(name, base, text, allow_unenforced).await
+        self.configure(name, base, text, enforce).await
     }
 
     /// Replaces a tenant's configuration file, see [`Store::configure`].
@@ -615,7 +625,7 @@ impl Host {
         name: &TenantName,
         base: String,
         text: String,
-        allow_unenforced: bool,
+        enforce: Enforce,
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
         let files = self.files.take(name).await;
@@ -625,7 +635,7 @@ impl Host {
         let is_running = self.units.is_running(name);
         let (change, waits) = blocking(move || -> Result<(Change, bool)> {
             let after = host.store.resolve_text(&own, &text)?;
-            let live = LiveChange::begin(&host, &own, before.as_ref(), &after, allow_unenforced)?;
+            let live = LiveChange::begin(&host, &own, before.as_ref(), &after, enforce)?;
             let change = host.store.configure(&own, &base, &text, is_running)?;
             live.keep();
             let waits = before.is_none_or(|before| !LiveChange::is_all(&before, &after));
@@ -633,7 +643,7 @@ impl Host {
         })
         .await??;
         if change == Change::Changed {
-            self.carry(name, allow_unenforced, &files).await.map_err(|failure| Failure {
+            self.carry(name, enforce, &files).await.map_err(|failure| Failure {
                 message: format!("the file of tenant \"{name}\" is changed, its unit is not: {failure}"),
                 ..failure
             })?;
@@ -647,7 +657,7 @@ impl Host {
 
     /// Carries a tenant's file to its unit, where there is one beyond its life, and writes down what was
     /// carried. Directories have been seen to; `_files` says that nobody else is at them.
-    async fn carry(self: &Arc<Self>, name: &TenantName, allow_unenforced: bool, _files: &Turn) -> Result<()> {
+    async fn carry(self: &Arc<Self>, name: &TenantName, enforce: Enforce, _files: &Turn) -> Result<()> {
         if !self.units.starts_with_host() {
             return Ok(());
         }
@@ -660,7 +670,7 @@ impl Host {
         });
         let (text, tenant, carried) = read.await??;
         let before = carried.as_ref().map(|carried| carried.limits.clone()).unwrap_or_default();
-        let set = self.units.carry(name, &before, &tenant.limits, tenant.restart, allow_unenforced).await?;
+        let set = self.units.carry(name, &before, &tenant.limits, tenant.restart, enforce).await?;
         let Some(limits) = set else { return Ok(()) };
         let now = Carried::new(&text, limits);
         if carried.as_ref() == Some(&now) {
@@ -679,7 +689,7 @@ impl Host {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2)).await??;
-        self.carry(name, false, &files).await?;
+        self.carry(name, Enforce::Asked, &files).await?;
         Ok(Change::Changed)
     }
 
@@ -691,7 +701,7 @@ impl Host {
     pub async fn reload(
         self: &Arc<Self>,
         name: &TenantName,
-        allow_unenforced: bool,
+        enforce: Enforce,
     ) -> Result<(Change, Vec<String>)> {
         let _turn = self.turns.take(name).await;
         let files = self.files.take(name).await;
@@ -700,7 +710,7 @@ impl Host {
         let waiting = blocking(move || -> Result<Vec<String>> {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
-            let live = LiveChange::begin(&host, &own, None, &tenant, allow_unenforced)?;
+            let live = LiveChange::begin(&host, &own, None, &tenant, enforce)?;
             host.store.take_up(&own, is_running)?;
             live.keep();
             if !is_running {
@@ -710,7 +720,7 @@ impl Host {
             Ok(started.map(|started| edit::waiting(&started, &text)).unwrap_or_default())
         });
         let waiting = waiting.await??;
-        self.carry(name, allow_unenforced, &files).await?;
+        self.carry(name, enforce, &files).await?;
         Ok((Change::Changed, waiting))
     }
 
@@ -756,4 +766,8 @@ impl Host {
             }
         }
     }
+}
+
+fn unprotected(limit: &Unenforceable) -> String {
+    format!("{limit}: what tenants without settings take of it is not limited here")
 }

@@ -8,7 +8,7 @@ use tenant::{Tenant, TenantName, plan::TenantFilter};
 use crate::{
     filter,
     host::{Host, Result},
-    units::limits::Applied,
+    units::limits::{Applied, Enforce},
 };
 
 /// A change of a tenant that runs; none of one that does not.
@@ -33,13 +33,13 @@ impl<'a> LiveChange<'a> {
         name: &'a TenantName,
         before: Option<&Tenant>,
         after: &'a Tenant,
-        allow_unenforced: bool,
+        enforce: Enforce,
     ) -> Result<Self> {
         let is_running = host.units().is_running(name);
         let mut change = Self { host, name, after, limits: None, filter: None, is_running, is_kept: false };
         let limits_differ = before.is_none_or(|before| before.limits != after.limits);
         if limits_differ && (is_running || host.units().starts_with_host()) {
-            change.limits = host.units().limit(name, &after.limits, allow_unenforced)?;
+            change.limits = host.units().limit(name, &after.limits, enforce)?;
         }
         if is_running {
             change.filter = host.filter().change(host.store(), name, after)?;

@@ -151,6 +151,12 @@ pub fn has_time_namespaces() -> bool {
     Path::new("/proc/self/ns/time_for_children").exists()
 }
 
+/// The memory of this host, bytes; see sysinfo(2).
+pub fn total_memory() -> u64 {
+    let known = rustix::system::sysinfo();
+    known.totalram.saturating_mul(known.mem_unit.into())
+}
+
 /// Those of resolv.conf(5); where that names a stub of systemd-resolved(8), those behind the stub.
 fn host_name_servers() -> Vec<IpAddr> {
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];

@@ -3,9 +3,10 @@
 use std::{
     env, fs,
     os::unix::fs::PermissionsExt,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -143,7 +144,21 @@ impl Host {
         // Tenants' ids must be able to pass through it, as they can through `/`.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("the mode of the root can be set");
-        Self { place, mounted: Mounts::default(), root, net: Elsewhere::new(), hostd: Mutex::new(None) }
+        let mut host =
+            Self { place, mounted: Mounts::default(), root, net: Elsewhere::new(), hostd: Mutex::new(None) };
+        // As that of every host is: what is put in its place there waits for no disk.
+        let run = host.path("run");
+        fs::create_dir(&run).expect("the runtime directory can be made");
+        nix::mount::mount(
+            Some("tmpfs"),
+            &run,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some("mode=755"),
+        )
+        .expect("tmpfs can be mounted");
+        host.mounted.0.push(run);
+        host
     }
 
     /// Binds the prepared image store into this root.
@@ -280,6 +295,15 @@ impl Host {
         self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, program]);
     }
 
+    /// Starts hostd where a cgroup v1 controller is not mounted.
+    ///
+    /// # Panics
+    /// As [`Self::start_hostd`].
+    pub fn start_hostd_without_controller(&self, name: &str) {
+        let script = "umount /sys/fs/cgroup/\"$0\" && exec \"$@\"";
+        self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, name]);
+    }
+
     fn start_hostd_behind(&self, before: &[&str]) {
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
@@ -295,7 +319,7 @@ impl Host {
             .stderr(log)
             .spawn()
             .expect("hostd can be started");
-        *self.hostd.lock().expect("no test panicked inside") = Some(child);
+        *self.hostd.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || {
             self.ctl(&["--json", "list"]).output().status.success()
         });
@@ -311,7 +335,7 @@ impl Host {
     /// # Panics
     /// When none runs.
     pub fn hostd_pid(&self) -> u32 {
-        self.hostd.lock().expect("no test panicked inside").as_ref().expect("hostd runs").id()
+        self.hostd.lock().unwrap_or_else(PoisonError::into_inner).as_ref().expect("hostd runs").id()
     }
 
     /// Ends hostd with SIGKILL.
@@ -319,7 +343,7 @@ impl Host {
     /// # Panics
     /// When none runs.
     pub fn kill_hostd(&self) {
-        let mut hostd = self.hostd.lock().expect("no test panicked inside").take().expect("hostd runs");
+        let mut hostd = self.hostd.lock().unwrap_or_else(PoisonError::into_inner).take().expect("hostd runs");
         hostd.kill().expect("hostd can be killed");
         hostd.wait().expect("hostd can be waited for");
     }
@@ -329,7 +353,7 @@ impl Host {
     /// # Panics
     /// When none runs, or it does not end.
     pub fn end_hostd(&self) {
-        let hostd = self.hostd.lock().expect("no test panicked inside").take().expect("hostd runs");
+        let hostd = self.hostd.lock().unwrap_or_else(PoisonError::into_inner).take().expect("hostd runs");
         assert!(end(hostd), "hostd did not end on SIGTERM");
     }
 
@@ -363,13 +387,17 @@ impl Host {
     fn clear(&mut self) -> Result<(), String> {
         let mut faults = Vec::new();
         // What a killed hostd left, tenants and empty cgroups, is for the next one to take away.
-        let was_killed = self.hostd.get_mut().expect("no test panicked inside").is_none()
+        let was_killed = self.hostd.get_mut().unwrap_or_else(PoisonError::into_inner).is_none()
             && self.path("hostd.log").exists();
-        if was_killed && !thread::panicking() {
-            self.start_hostd();
+        if was_killed {
+            // Also after a failure: a second panic would hide it.
+            let started = panic::catch_unwind(AssertUnwindSafe(|| self.start_hostd()));
+            if started.is_err() {
+                faults.push("hostd does not start again".to_owned());
+            }
         }
         // A host without a hostd has no tenants that could be asked for.
-        let runs = self.hostd.get_mut().expect("no test panicked inside").is_some();
+        let runs = self.hostd.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
         let listed = runs.then(|| self.ctl(&["--json", "list"]).output());
         if let Some(listed) = listed.filter(|listed| listed.status.success()) {
             for name in names(&listed.json()) {
@@ -379,7 +407,7 @@ impl Host {
                 }
             }
         }
-        if let Some(hostd) = self.hostd.get_mut().expect("no test panicked inside").take()
+        if let Some(hostd) = self.hostd.get_mut().unwrap_or_else(PoisonError::into_inner).take()
             && !end(hostd)
         {
             faults.push("hostd did not end on SIGTERM".to_owned());

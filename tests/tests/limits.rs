@@ -81,6 +81,31 @@ fn a_limit_that_cannot_be_kept_is_refused_by_the_name_of_its_controller() {
 }
 
 #[test]
+fn a_default_limit_that_cannot_be_kept_is_told_and_refused_only_where_that_is_asked_for() {
+    let mut host = Host::bare();
+    host.share_images();
+    host.start_hostd_without_controller("pids");
+    let why = "tasks_max cannot be enforced on this host: there is no pids controller";
+    assert!(host.hostd_log().contains(why), "{}", host.hostd_log());
+    let alice = host.create("alice", &["--image", "busybox"]);
+    let said = alice.ctl("start", &["--strict"]).output().refused(4);
+    assert!(said.contains(why) && !said.contains("memory_max"), "{said}");
+    assert_eq!(alice.phase(), "stopped");
+    let started = alice.ctl("start", &[]).ok();
+    assert!(started.stderr.contains(why), "{}", started.stderr);
+    let doctor = host.ctl(&["--json", "doctor"]).output().json();
+    let findings = doctor["findings"].as_array().expect("a list").iter();
+    let told: Vec<_> = findings.filter(|finding| finding["check"] == "defaults").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["health"], "degraded");
+    assert!(told[0]["message"].as_str().is_some_and(|text| text.contains(why)), "{told:?}");
+
+    let other = Host::start();
+    let bob = other.create("bob", &["--image", "busybox"]);
+    bob.ctl("start", &["--strict"]).ok();
+}
+
+#[test]
 fn a_tenant_makes_no_more_cgroups_than_it_may() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox", "--set", "cgroups_max=10"]);

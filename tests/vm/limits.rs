@@ -1,7 +1,7 @@
 //! Limits are properties of the unit, and what they promise is measured from outside.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,21 @@ fn a_limit_set_by_tenantctl_is_the_unit_s_at_once_and_for_good() {
     assert_eq!(unit.reads("memory.max", ""), 128 << 20);
     let status = systemctl(&["status", "--no-pager", &unit.unit()]).output();
     assert!(!status.stderr.contains("changed on disk"), "{}", status.stderr);
+}
+
+#[test]
+fn a_tenant_without_settings_has_the_limits_of_the_template() {
+    let unit = Unit::start("anton", &[]);
+    let total = fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = total.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    let half = total * 1024 / 2 / 4096 * 4096;
+    assert_eq!((unit.reads("memory.max", ""), unit.reads("pids.max", "")), (half, 16_384));
+    unit.ctl("set", &["memory_max=64M"]).ok();
+    assert_eq!(unit.reads("memory.max", ""), 64 << 20);
+    unit.ctl("set", &["--unset", "memory_max"]).ok();
+    assert_eq!(unit.reads("memory.max", ""), half);
+    let limits = unit.show()["limits"].clone();
+    assert!(!limits.to_string().contains("\"by\""), "nobody else has set any: {limits}");
 }
 
 #[test]

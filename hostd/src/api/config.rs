@@ -9,7 +9,7 @@ use super::{
     tenants::done,
     types::{ConfigChange, ConfigReplace, ConfigText, Done, Failure},
 };
-use crate::host::Host;
+use crate::{host::Host, units::limits::Enforce};
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new().route("/v1/tenants/{name}/config", get(read).put(replace).patch(change))
@@ -41,7 +41,8 @@ pub(super) async fn replace(
 ) -> Answer<Done> {
     let since = Instant::now();
     let ConfigReplace { base, text, allow_unenforced } = request;
-    let (change, needs_restart) = host.configure(&name, base, text, allow_unenforced).await?;
+    let (change, needs_restart) =
+        host.configure(&name, base, text, Enforce::asked_unless(allow_unenforced)).await?;
     let warnings = super::ports::warnings(&host, &name);
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart, warnings, ..answer }))
@@ -62,7 +63,8 @@ pub(super) async fn change(
 ) -> Answer<Done> {
     let since = Instant::now();
     let ConfigChange { set, unset, allow_unenforced } = request;
-    let (change, needs_restart) = host.set(&name, set, unset, allow_unenforced).await?;
+    let (change, needs_restart) =
+        host.set(&name, set, unset, Enforce::asked_unless(allow_unenforced)).await?;
     let warnings = super::ports::warnings(&host, &name);
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart, warnings, ..answer }))

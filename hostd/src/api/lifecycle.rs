@@ -54,7 +54,7 @@ pub(super) async fn start(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let change = host.start(&name, request.allow_unenforced).await?;
+    let change = host.start(&name, request.enforce()?).await?;
     Ok(with_reach(&host, done(name, change, since)))
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn restart(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let stopped = host.restart(&name, request.allow_unenforced).await?;
+    let stopped = host.restart(&name, request.enforce()?).await?;
     Ok(with_reach(&host, told(name, stopped, since)))
 }
 
@@ -172,7 +172,7 @@ pub(super) async fn reload(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let (change, waiting) = host.reload(&name, request.allow_unenforced).await?;
+    let (change, waiting) = host.reload(&name, request.enforce()?).await?;
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart: !waiting.is_empty(), waiting, ..answer }))
 }

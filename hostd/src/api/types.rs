@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::units::limits::Enforce;
 pub use crate::{
     error::{Code, Failure},
     explain::{Explained, Source},
@@ -304,7 +305,27 @@ pub struct CreateRequest {
 #[serde(default, deny_unknown_fields)]
 pub struct StartRequest {
     /// Pass over limits that this host cannot enforce.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_unenforced: bool,
+    /// Refuse it also where a limit that is only this host's default cannot be enforced.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+}
+
+impl StartRequest {
+    /// What becomes of limits that this host cannot enforce.
+    ///
+    /// # Errors
+    /// It asks for both.
+    pub(crate) fn enforce(&self) -> Result<Enforce, Failure> {
+        match (self.strict, self.allow_unenforced) {
+            (true, true) => {
+                Err(Failure::new(Code::Invalid, "`strict` and `allow_unenforced` exclude each other"))
+            }
+            (true, false) => Ok(Enforce::All),
+            (false, allow) => Ok(Enforce::asked_unless(allow)),
+        }
+    }
 }
 
 /// How a tenant is stopped.

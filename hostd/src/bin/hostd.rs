@@ -136,6 +136,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     let units = units(wanted, &layout, &facts).await?;
     log::info!("units: {}", units.kind());
     let host = Host::new(store, units);
+    host.default_limits_missing()?.iter().for_each(|missing| log::warn!("{missing}"));
     let socket = layout.hostd_socket();
     let cannot =
         |error| Failure::new(Code::Failed, format!("cannot listen at {}: {error}", socket.display()));

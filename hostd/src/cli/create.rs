@@ -1,7 +1,7 @@
 use clap::Args;
 
 use super::{Context, many};
-use crate::api::types::{CreateRequest, Done};
+use crate::api::types::{CreateRequest, Done, StartRequest};
 
 /// Make tenants
 ///
@@ -39,7 +39,7 @@ impl Create {
             async move {
                 let done: Done = client.post("/v1/tenants", &request).await?;
                 if start {
-                    let started = super::start::start(&client, &name, false).await?;
+                    let started = super::start::start(&client, &name, &StartRequest::default()).await?;
                     let warnings = [done.warnings, started.warnings].concat();
                     return Ok(Done { warnings, ..started });
                 }

@@ -19,7 +19,7 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let names = self.names.resolve(&context.client).await?;
-        let request = StartRequest { allow_unenforced: self.allow_unenforced };
+        let request = StartRequest { allow_unenforced: self.allow_unenforced, strict: false };
         let reload = move |api: super::Client, name: String| {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/reload"), &request).await }

@@ -21,18 +21,24 @@ pub(super) struct Start {
     /// Start even where a limit cannot be enforced on this host
     #[arg(long)]
     allow_unenforced: bool,
+    /// Refuse to start also where this host cannot enforce a limit that it has by default
+    #[arg(long, conflicts_with = "allow_unenforced")]
+    strict: bool,
 }
 
 /// Starts one tenant.
-pub(super) async fn start(api: &Client, name: &str, allow_unenforced: bool) -> Result<Done, Failure> {
-    api.post(&client::tenant(name, "/start"), &StartRequest { allow_unenforced }).await
+pub(super) async fn start(api: &Client, name: &str, request: &StartRequest) -> Result<Done, Failure> {
+    api.post(&client::tenant(name, "/start"), request).await
 }
 
 impl Start {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let names = self.names.resolve(&context.client).await?;
-        let allow = self.allow_unenforced;
-        let request = move |api: Client, name: String| async move { start(&api, &name, allow).await };
-        many::each(context, names, request, |done| many::sentence(done, "started")).await
+        let request = StartRequest { allow_unenforced: self.allow_unenforced, strict: self.strict };
+        let begin = move |api: Client, name: String| {
+            let request = request.clone();
+            async move { start(&api, &name, &request).await }
+        };
+        many::each(context, names, begin, |done| many::sentence(done, "started")).await
     }
 }

@@ -12,6 +12,8 @@
 //! | `reach` | what decides whether tenants reach the world |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
+//! | `terminals` | the host's pseudoterminals |
+//! | `defaults` | limits of tenants without settings |
 //! | `images` | images with hash trees: damaged blocks |
 //! | `systemd` | systemd as PID 1: controllers, machined, polkit, tenants' units |
 //! | `capacity` | whether this host is large enough for N tenants |
@@ -19,6 +21,7 @@
 //! `sysctl` is not a check: it is what `tenantctl doctor --fix` does.
 
 pub mod capacity;
+mod defaults;
 pub mod feature;
 mod filter;
 mod images;
@@ -156,6 +159,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("links", links::check),
     ("kernel", kernel::check),
     ("terminals", terminals::check),
+    ("defaults", defaults::check),
     ("images", images::check),
     ("systemd", systemd::check),
     ("capacity", enough),

@@ -45,10 +45,12 @@ use tenant::{
     allocation::RecordState,
     config::{self, Fragment},
     credentials::Credential,
+    facts,
     file_error::FileError,
     host::HostConfig,
     image::Manifest,
     kernel::KernelError,
+    limits::Limits,
     load,
     plan::{self, Inputs},
     ports::PortTable,
@@ -153,7 +155,7 @@ impl Store {
         let store = Self {
             layout,
             facts,
-            memory: total_memory(),
+            memory: facts::total_memory(),
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
             trash,
@@ -312,19 +314,28 @@ impl Store {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
         let mut tenant = profile::resolve_with(&self.layout, name, fragment, ports)?;
+        self.fill(&mut tenant.limits)?;
+        Ok(tenant)
+    }
+
+    fn fill(&self, limits: &mut Limits) -> Result<(), StoreError> {
         // With systemd the limits of tenant@.service are the defaults.
         if !self.facts.systemd {
             let config = self.host_config()?;
-            tenant.limits.fill(config.default_memory_max, config.default_tasks_max, self.memory);
+            limits.fill(config.default_memory_max, config.default_tasks_max, self.memory);
         }
-        Ok(tenant)
+        Ok(())
     }
-}
 
-/// See sysinfo(2).
-fn total_memory() -> u64 {
-    let known = rustix::system::sysinfo();
-    known.totalram.saturating_mul(known.mem_unit.into())
+    /// The limits of a tenant for which nobody has set anything; with systemd they are its unit's.
+    ///
+    /// # Errors
+    /// `hostd.toml` cannot be used.
+    pub fn default_limits(&self) -> Result<Limits, StoreError> {
+        let mut limits = Limits::default();
+        self.fill(&mut limits)?;
+        Ok(limits)
+    }
 }
 
 /// Keeps users of the host out of a directory with set-user-ID files of tenants and images, whatever a backup or an

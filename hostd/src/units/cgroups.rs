@@ -96,6 +96,12 @@ impl Cgroups {
         }
     }
 
+    /// The controllers that units have, by their names in cgroup v2.
+    pub fn controllers(&self) -> BTreeSet<&str> {
+        let v1 = self.v1.keys().map(|name| if name == "blkio" { "io" } else { name });
+        self.v2_controllers.iter().map(String::as_str).chain(v1).collect()
+    }
+
     /// Makes the common directories and passes the v2 controllers down to units.
     ///
     /// Controllers that this cgroup cannot pass down (because processes other than hostd sit in it) are

@@ -14,6 +14,7 @@
 //! bfq scheduler, `io.weight` needs one with a cost model (`io.cost.qos`).
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -39,6 +40,71 @@ pub struct Unenforceable {
     pub key: &'static str,
     /// The controller or file that is missing.
     pub reason: String,
+    /// Whether nobody asked for it: it is what this host limits every tenant to.
+    pub by_default: bool,
+}
+
+/// What becomes of limits that this host cannot enforce.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforce {
+    /// None is passed over.
+    All,
+    /// Those that somebody asked for are not; of the host's defaults it is only said.
+    #[default]
+    Asked,
+    /// They are passed over.
+    Possible,
+}
+
+impl Enforce {
+    /// What a request stands for that does not speak of the host's defaults.
+    pub fn asked_unless(allow_unenforced: bool) -> Self {
+        if allow_unenforced { Self::Possible } else { Self::Asked }
+    }
+
+    /// Refuses what is not to be passed over.
+    pub(super) fn judge(self, mut missing: Vec<Unenforceable>) -> Result<(), LimitError> {
+        match self {
+            Self::All => {}
+            Self::Asked => missing.retain(|limit| !limit.by_default),
+            Self::Possible => return Ok(()),
+        }
+        if missing.is_empty() { Ok(()) } else { Err(LimitError::Unenforceable(missing)) }
+    }
+}
+
+/// The controller of cgroup v2 that a limit needs.
+fn controller(key: &str) -> &'static str {
+    match key {
+        "cpu_weight" | "cpu_quota" => "cpu",
+        "tasks_max" => "pids",
+        "io_weight" => "io",
+        _ => "memory",
+    }
+}
+
+/// Which of these limits no unit can have that has these controllers.
+pub(super) fn lacking(limits: &Limits, controllers: &BTreeSet<&str>) -> Vec<Unenforceable> {
+    let set = [
+        ("cpu_weight", limits.cpu_weight.is_some()),
+        ("cpu_quota", limits.cpu_quota.is_some()),
+        ("memory_max", limits.memory_max.is_some()),
+        ("memory_high", limits.memory_high.is_some()),
+        ("memory_swap_max", limits.memory_swap_max.is_some()),
+        ("tasks_max", limits.tasks_max.is_some()),
+        ("io_weight", limits.io_weight.is_some()),
+    ];
+    let lack = |(key, is_set): (&'static str, bool)| {
+        let reason = lack(key, controllers.iter().copied()).filter(|_| is_set)?;
+        Some(Unenforceable { key, reason, by_default: limits.by_default.contains(&key) })
+    };
+    set.into_iter().filter_map(lack).collect()
+}
+
+/// Why a limit cannot be enforced where these are all controllers, if it cannot.
+pub(super) fn lack<'a>(key: &str, mut controllers: impl Iterator<Item = &'a str>) -> Option<String> {
+    let needed = controller(key);
+    (!controllers.any(|name| name == needed)).then(|| format!("there is no {needed} controller"))
 }
 
 /// Why limits were not applied.
@@ -62,16 +128,6 @@ pub enum LimitError {
 
 fn list(missing: &[Unenforceable]) -> String {
     missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// An error for what somebody asked for and cannot have; not for what only the host's defaults ask for.
-pub(super) fn refuse(
-    limits: &Limits,
-    mut missing: Vec<Unenforceable>,
-    allow_unenforced: bool,
-) -> Result<(), LimitError> {
-    missing.retain(|limit| !limits.by_default.contains(&limit.key));
-    if missing.is_empty() || allow_unenforced { Ok(()) } else { Err(LimitError::Unenforceable(missing)) }
 }
 
 /// One value for one file of a controller; `None` is "no limit".
@@ -146,7 +202,7 @@ pub fn knobs(
     cgroups: &UnitCgroups,
     schedulers: IoSchedulers,
 ) -> (Vec<Knob>, Vec<Unenforceable>) {
-    let mut table = Table { knobs: Vec::new(), missing: Vec::new(), cgroups };
+    let mut table = Table { knobs: Vec::new(), missing: Vec::new(), cgroups, by_default: &limits.by_default };
     let cpu = Controller { key: "", v1: "cpu", v2: "cpu" };
     let memory = Controller { key: "", v1: "memory", v2: "memory" };
 
@@ -190,9 +246,14 @@ struct Table<'a> {
     knobs: Vec<Knob>,
     missing: Vec<Unenforceable>,
     cgroups: &'a UnitCgroups,
+    by_default: &'a [&'static str],
 }
 
 impl Table<'_> {
+    fn lacks(&mut self, key: &'static str, reason: String) {
+        self.missing.push(Unenforceable { key, reason, by_default: self.by_default.contains(&key) });
+    }
+
     /// Adds the first of the files that exists; one that must be set and has none is missing.
     fn add<const A: usize, const B: usize>(
         &mut self,
@@ -206,7 +267,7 @@ impl Table<'_> {
         let Some(place) = place(self.cgroups, controller.v1, controller.v2) else {
             if is_set {
                 let name = controller.v2;
-                self.missing.push(Unenforceable { key, reason: format!("there is no {name} controller") });
+                self.lacks(key, format!("there is no {name} controller"));
             }
             return;
         };
@@ -218,7 +279,7 @@ impl Table<'_> {
                 let version = if place.v2 { "v2" } else { "v1" };
                 let needs = names.first().or(v2.first()).copied().unwrap_or_default();
                 let reason = format!("the {name} controller (cgroup {version}) has no {needs}");
-                self.missing.push(Unenforceable { key, reason });
+                self.lacks(key, reason);
             }
             None => {}
         }
@@ -249,7 +310,7 @@ impl Table<'_> {
                 let name =
                     if place.v2 { "io controller (cgroup v2)" } else { "blkio controller (cgroup v1)" };
                 let reason = format!("the {name} has no disk under the bfq scheduler to weigh");
-                self.missing.push(Unenforceable { key: io.key, reason });
+                self.lacks(io.key, reason);
             }
             (_, None) => self.add(io, weight.is_some(), [], [], value),
             (_, Some(_)) => {}
@@ -262,7 +323,7 @@ impl Table<'_> {
         let is_v1 = place(self.cgroups, "memory", "memory").is_some_and(|place| !place.v2);
         if is_v1 && swap.is_some() && max.is_none() {
             let reason = "with the memory controller of cgroup v1 it needs memory_max as well".to_owned();
-            return self.missing.push(Unenforceable { key, reason });
+            return self.lacks(key, reason);
         }
         let memory = Controller { key, v1: "memory", v2: "memory" };
         self.add(memory, swap.is_some(), ["memory.memsw.limit_in_bytes"], ["memory.swap.max"], |v2| {
@@ -277,15 +338,15 @@ impl Table<'_> {
 /// Sets the limits, and lifts those that are not set. What was before is the answer.
 ///
 /// # Errors
-/// With `allow_unenforced` only what the kernel refuses; those that were set before that are as they were.
+/// With [`Enforce::Possible`] only what the kernel refuses; those that were set before that are as they were.
 pub fn apply(
     limits: &Limits,
     cgroups: &UnitCgroups,
     schedulers: IoSchedulers,
-    allow_unenforced: bool,
+    enforce: Enforce,
 ) -> Result<Applied, LimitError> {
     let (knobs, missing) = knobs(limits, cgroups, schedulers);
-    refuse(limits, missing, allow_unenforced)?;
+    enforce.judge(missing)?;
     let mut applied = Applied { before: Vec::new() };
     match applied.set_all(knobs) {
         Ok(()) => Ok(applied),
@@ -424,7 +485,8 @@ mod tests {
         for (_, file) in files {
             fs::write(cgroups.v2.join(file), "12345\n").unwrap();
         }
-        let applied = apply(&limits("memory_max = '1M'\ntasks_max = 10"), &cgroups, NEITHER, false).unwrap();
+        let applied =
+            apply(&limits("memory_max = '1M'\ntasks_max = 10"), &cgroups, NEITHER, Enforce::Asked).unwrap();
         assert_eq!(read()[0], (1 << 20).to_string());
         applied.undo().unwrap();
         assert_eq!(read(), ["12345"; 4]);
@@ -432,7 +494,7 @@ mod tests {
         let pids = cgroups.v2.join("pids.max");
         fs::remove_file(&pids).unwrap();
         fs::create_dir(&pids).unwrap();
-        apply(&limits("memory_max = '1M'\ntasks_max = 10"), &cgroups, NEITHER, false).unwrap_err();
+        apply(&limits("memory_max = '1M'\ntasks_max = 10"), &cgroups, NEITHER, Enforce::Asked).unwrap_err();
         assert_eq!(fs::read_to_string(cgroups.v2.join("memory.max")).unwrap(), "12345");
     }
 
@@ -456,7 +518,7 @@ mod tests {
             "memory_max = '1M'\nmemory_swap_max = '1M'\ntasks_max = 10\ncpu_weight = 200\n\
              cpu_quota = '50%'\nio_weight = 7",
         );
-        apply(&limits, &cgroups, BFQ, false).unwrap();
+        apply(&limits, &cgroups, BFQ, Enforce::Asked).unwrap();
         for (file, value) in [
             ("memory/memory.limit_in_bytes", "1048576"),
             ("memory/memory.memsw.limit_in_bytes", "2097152"),
@@ -468,7 +530,7 @@ mod tests {
         ] {
             assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), value, "{file}");
         }
-        apply(&Limits::default(), &cgroups, BFQ, false).unwrap();
+        apply(&Limits::default(), &cgroups, BFQ, Enforce::Asked).unwrap();
         for (file, value) in [
             ("memory/memory.limit_in_bytes", "-1"),
             ("pids/pids.max", "max"),
@@ -499,7 +561,7 @@ mod tests {
             "memory_max = '2M'\nmemory_high = '1M'\nmemory_swap_max = '1M'\ntasks_max = 10\n\
              cpu_weight = 200\ncpu_quota = '150%'\nio_weight = 7",
         );
-        apply(&limits, &cgroups, COST, false).unwrap();
+        apply(&limits, &cgroups, COST, Enforce::Asked).unwrap();
         for (file, value) in [
             ("memory.max", "2097152"),
             ("memory.high", "1048576"),
@@ -525,10 +587,10 @@ mod tests {
             ("memory_swap_max = '1M'", "memory_max"),
             ("cpu_quota = '10%'", "cpu controller"),
         ] {
-            let error = apply(&limits(text), &cgroups, NEITHER, false).unwrap_err();
+            let error = apply(&limits(text), &cgroups, NEITHER, Enforce::Asked).unwrap_err();
             assert!(error.to_string().contains(names), "{text}: {error}");
-            apply(&limits(text), &cgroups, NEITHER, true).unwrap();
+            apply(&limits(text), &cgroups, NEITHER, Enforce::Possible).unwrap();
         }
-        apply(&Limits::default(), &cgroups, NEITHER, false).unwrap();
+        apply(&Limits::default(), &cgroups, NEITHER, Enforce::Asked).unwrap();
     }
 }

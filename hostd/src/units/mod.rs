@@ -30,7 +30,7 @@ use tenant::{
 
 use self::{
     cgroups::UnitCgroups,
-    limits::{Applied, IoSchedulers, Unenforceable},
+    limits::{Applied, Enforce, IoSchedulers, Unenforceable},
     standalone::Standalone,
     systemd::{Pending, Systemd, UnitReport, properties::EffectiveLimit},
     usage::Usage,
@@ -48,8 +48,8 @@ pub struct Start {
     pub plan: Arc<Plan>,
     /// Its limits.
     pub limits: Limits,
-    /// Whether limits that this host cannot enforce are passed over.
-    pub allow_unenforced: bool,
+    /// What becomes of limits that this host cannot enforce.
+    pub enforce: Enforce,
     /// How long init has until it is ready.
     pub timeout: Duration,
 }
@@ -271,6 +271,14 @@ impl UnitManager {
         }
     }
 
+    /// Which of these limits no tenant of this host can have, for want of a controller.
+    pub fn lacking(&self, limits: &Limits) -> Vec<Unenforceable> {
+        match self {
+            Self::Standalone(units) => limits::lacking(limits, &units.controllers()),
+            Self::Systemd(units) => units.unenforceable(limits),
+        }
+    }
+
     /// Freezes or thaws a running tenant.
     ///
     /// # Errors
@@ -291,15 +299,15 @@ impl UnitManager {
         &self,
         name: &TenantName,
         limits: &Limits,
-        allow_unenforced: bool,
+        enforce: Enforce,
     ) -> Result<Option<Applied>, UnitError> {
         match self {
             Self::Standalone(units) => {
                 let cgroups = units.cgroups(name);
                 let schedulers = IoSchedulers::of_host(&cgroups.v2);
-                Ok(Some(limits::apply(limits, &cgroups, schedulers, allow_unenforced)?))
+                Ok(Some(limits::apply(limits, &cgroups, schedulers, enforce)?))
             }
-            Self::Systemd(units) => units.enforceable(limits, allow_unenforced).map(|_| None),
+            Self::Systemd(units) => units.enforceable(limits, enforce).map(|_| None),
         }
     }
 
@@ -315,10 +323,10 @@ impl UnitManager {
         before: &Limits,
         limits: &Limits,
         restart: Restart,
-        allow_unenforced: bool,
+        enforce: Enforce,
     ) -> Result<Option<Limits>, UnitError> {
         let Self::Systemd(units) = self else { return Ok(None) };
-        let limits = units.enforceable(limits, allow_unenforced)?;
+        let limits = units.enforceable(limits, enforce)?;
         units.set_limits(name, before, &limits).await?;
         units.set_restart(name, restart).await?;
         Ok(Some(limits))

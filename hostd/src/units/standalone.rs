@@ -5,7 +5,7 @@
 //! however it does, what it may have left is swept away.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
@@ -130,6 +130,11 @@ impl Standalone {
             Some(live) => live.cgroups.clone(),
             None => self.shared.cgroups.unit(name),
         }
+    }
+
+    /// The controllers that units have, by their names in cgroup v2.
+    pub fn controllers(&self) -> BTreeSet<&str> {
+        self.shared.cgroups.controllers()
     }
 
     fn live(&self, name: &TenantName) -> Option<Arc<Live>> {
@@ -390,7 +395,7 @@ fn limit(start: &Start, cgroups: &UnitCgroups) -> Result<(), UnitError> {
     let weighs = start.limits.io_weight.is_some();
     let schedulers = if weighs { IoSchedulers::of_host(&cgroups.v2) } else { IoSchedulers::default() };
     // If the start fails, the cgroups go, and the limits with them.
-    limits::apply(&start.limits, cgroups, schedulers, start.allow_unenforced)?;
+    limits::apply(&start.limits, cgroups, schedulers, start.enforce)?;
     Ok(())
 }
 

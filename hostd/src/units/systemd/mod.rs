@@ -32,7 +32,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use tenant::{
-    HostFacts, Layout, Plan, TenantName,
+    HostFacts, Layout, Plan, TenantName, facts,
     limits::Limits,
     state::{Phase, ProcessRef, RunState},
     supervisor::control::{ControlError, Request},
@@ -49,7 +49,7 @@ use super::{
     FailedJob, Start, UnitError,
     cgroups::UnitCgroups,
     gauge::Gauge,
-    limits::{self, IoSchedulers, Unenforceable},
+    limits::{self, Enforce, IoSchedulers, Unenforceable},
     states::{States, find},
     stop::{self, StopDeadline, StopEnd},
     sweep,
@@ -123,6 +123,8 @@ pub struct Systemd {
     states: States,
     live: Mutex<HashMap<TenantName, Arc<Live>>>,
     controllers: BTreeSet<String>,
+    /// The host's memory, bytes.
+    memory: u64,
 }
 
 impl Systemd {
@@ -132,7 +134,13 @@ impl Systemd {
         let root = facts.cgroup.v2_mount.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));
         let all = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
         let controllers = all.split_ascii_whitespace().map(str::to_owned).collect();
-        Self { states: States::new(layout.clone()), layout, live: Mutex::default(), controllers }
+        Self {
+            states: States::new(layout.clone()),
+            layout,
+            live: Mutex::default(),
+            controllers,
+            memory: facts::total_memory(),
+        }
     }
 
     /// Whether systemd is PID 1 here, knows `tenant@.service`, and `layout` is the one that this unit is for.
@@ -350,7 +358,13 @@ impl Systemd {
         let before = self.live(name).map(|live| live.process);
         let (layout, own) = (self.layout.clone(), name.clone());
         // Side by side: the job keeps systemd from starting it again, the request says how long it may take.
-        let told = task::spawn(async move { stop::tell_limit(&layout, &own, limit).await });
+        let told = task::spawn({
+            let unit = unit.clone();
+            async move {
+                leave_activating(&unit).await;
+                stop::tell_limit(&layout, &own, limit).await;
+            }
+        });
         let in_time = tokio::select! {
             end = job::run(Verb::Stop, &unit, STOP) => Some(end),
             () = deadline.passed(stop::TAKEDOWN) => None,
@@ -386,6 +400,7 @@ impl Systemd {
         let unit = unit(name);
         let stop = job::run(Verb::Stop, &unit, GRACE);
         let press = async {
+            leave_activating(&unit).await;
             // The supervisor is told first, so that it takes the death of its init for what was asked.
             let Err(error) = self.ask(name, Request::Kill {}).await else { return Ok(()) };
             log::debug!("tenant {:?}: {error}; killing its unit", name.as_str());
@@ -422,38 +437,33 @@ impl Systemd {
         Ok(self.ask(name, request).await?)
     }
 
-    /// Which limits this host cannot enforce.
+    /// Which limits this host cannot enforce: those that are set, and those of `tenant@.service`.
     pub fn unenforceable(&self, limits: &Limits) -> Vec<Unenforceable> {
-        let needs = |key: &str| match key {
-            "cpu_weight" | "cpu_quota" => "cpu",
-            "tasks_max" => "pids",
-            "io_weight" => "io",
-            _ => "memory",
-        };
         let lack = |limit: &properties::Limit| {
-            let controller = needs(limit.key);
-            let reason = if !self.controllers.contains(controller) {
-                format!("there is no {controller} controller")
-            } else if limit.key == "io_weight"
-                && IoSchedulers::of_host(Path::new(SLICE)) == IoSchedulers::default()
-            {
-                "the io controller (cgroup v2) has no disk under the bfq scheduler to weigh".to_owned()
-            } else {
+            let by_default = !limit.is_set(limits);
+            if by_default && !limit.has_default() {
                 return None;
-            };
-            Some(Unenforceable { key: limit.key, reason })
+            }
+            let controllers = self.controllers.iter().map(String::as_str);
+            let reason = limits::lack(limit.key, controllers).or_else(|| {
+                let weighs = limit.key != "io_weight"
+                    || IoSchedulers::of_host(Path::new(SLICE)) != IoSchedulers::default();
+                let reason = "the io controller (cgroup v2) has no disk under the bfq scheduler to weigh";
+                (!weighs).then(|| reason.to_owned())
+            })?;
+            Some(Unenforceable { key: limit.key, reason, by_default })
         };
-        properties::LIMITS.iter().filter(|limit| limit.is_set(limits)).filter_map(lack).collect()
+        properties::LIMITS.iter().filter_map(lack).collect()
     }
 
     /// Those of a tenant's limits that can be set on its unit.
     ///
     /// # Errors
-    /// One cannot be enforced, unless `allow_unenforced`.
-    pub fn enforceable(&self, limits: &Limits, allow_unenforced: bool) -> Result<Limits, UnitError> {
+    /// One cannot be enforced, unless that is to be passed over.
+    pub fn enforceable(&self, limits: &Limits, enforce: Enforce) -> Result<Limits, UnitError> {
         let missing = self.unenforceable(limits);
-        limits::refuse(limits, missing.clone(), allow_unenforced)?;
         let keys: Vec<_> = missing.iter().map(|missing| missing.key).collect();
+        enforce.judge(missing)?;
         Ok(properties::without(limits, &keys))
     }
 
@@ -467,7 +477,7 @@ impl Systemd {
         carried: &Limits,
         limits: &Limits,
     ) -> Result<(), UnitError> {
-        let changes = properties::changes(carried, limits);
+        let changes = properties::changes(carried, limits, self.memory);
         if changes.is_empty() {
             return Ok(());
         }
@@ -487,7 +497,7 @@ impl Systemd {
         let facts = bus.unit(&unit).await?;
         let service = bus.service(&unit).await?;
         let by_hand = |setting: &str| files::is_set_by_hand(&unit, setting);
-        let limits = properties::effective(&service.numbers, file, by_hand);
+        let limits = properties::effective(&service.numbers, file, self.memory, by_hand);
         let events = fs::read_to_string(self.cgroups(name).v2.join("memory.events")).ok();
         let oom_kills = events.and_then(|text| {
             text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
@@ -524,5 +534,21 @@ impl Systemd {
             pending.insert(name, Pending { starts: listed.3 == "activating", status });
         }
         Ok(pending)
+    }
+}
+
+/// Waits until systemd has begun to stop a unit that is being started: of a supervisor that ends before that systemd
+/// says that its start has failed.
+async fn leave_activating(unit: &str) {
+    let deadline = tokio::time::Instant::now() + GRACE;
+    while tokio::time::Instant::now() < deadline {
+        let active = match Bus::open().await {
+            Ok(bus) => bus.unit(unit).await.map(|facts| facts.active),
+            Err(error) => Err(error),
+        };
+        if !matches!(active.as_deref(), Ok("activating")) {
+            return;
+        }
+        tokio::time::sleep(job::LOOK).await;
     }
 }

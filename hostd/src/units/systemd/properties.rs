@@ -12,8 +12,17 @@ use utoipa::ToSchema;
 /// What systemd takes and gives for "no limit" and "no weight".
 const NONE: u64 = u64::MAX;
 
-/// `TasksMax=` of `tenant@.service`, which counts where a tenant's file says nothing.
-const TASKS_MAX: u64 = 16_384;
+/// What `tenant@.service` says of a limit, which counts where a tenant's file says nothing.
+#[derive(Clone, Copy, Debug)]
+enum Template {
+    Nothing,
+    Number(u64),
+    /// Percent of the host's memory.
+    Share(u64),
+}
+
+const TASKS_MAX: Template = Template::Number(16_384);
+const MEMORY_MAX: Template = Template::Share(50);
 
 /// A key of a tenant's file and the property that stands for it.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +37,8 @@ pub(super) struct Limit {
     of: fn(&Limits) -> Option<u64>,
     /// A value of the property as a tenant's file writes it.
     show: fn(u64) -> String,
+    /// Its value in the template of the units.
+    template: Template,
 }
 
 fn number(value: u64) -> String {
@@ -36,6 +47,12 @@ fn number(value: u64) -> String {
 
 fn size(value: u64) -> String {
     ByteSize(value).to_string()
+}
+
+/// A share of the host's memory as systemd computes it: in whole pages.
+fn share(memory: u64, percent: u64) -> u64 {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    memory / page * percent / 100 * page
 }
 
 /// Microseconds of CPU time in a second, as percent.
@@ -54,6 +71,7 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "CPUWeight",
         of: |limits| limits.cpu_weight.map(|weight| weight.get().into()),
         show: number,
+        template: Template::Nothing,
     },
     Limit {
         key: "cpu_quota",
@@ -61,6 +79,7 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "CPUQuota",
         of: |limits| limits.cpu_quota.map(|quota| u64::from(quota.percent()) * 10_000),
         show: percent,
+        template: Template::Nothing,
     },
     Limit {
         key: "memory_max",
@@ -68,6 +87,7 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "MemoryMax",
         of: |limits| limits.memory_max.map(|size| size.0),
         show: size,
+        template: MEMORY_MAX,
     },
     Limit {
         key: "memory_high",
@@ -75,6 +95,7 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "MemoryHigh",
         of: |limits| limits.memory_high.map(|size| size.0),
         show: size,
+        template: Template::Nothing,
     },
     Limit {
         key: "memory_swap_max",
@@ -82,6 +103,7 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "MemorySwapMax",
         of: |limits| limits.memory_swap_max.map(|size| size.0),
         show: size,
+        template: Template::Nothing,
     },
     Limit {
         key: "tasks_max",
@@ -89,6 +111,7 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "TasksMax",
         of: |limits| limits.tasks_max.map(u64::from),
         show: number,
+        template: TASKS_MAX,
     },
     Limit {
         key: "io_weight",
@@ -96,13 +119,23 @@ pub(super) const LIMITS: [Limit; 7] = [
         setting: "IOWeight",
         of: |limits| limits.io_weight.map(|weight| weight.get().into()),
         show: number,
+        template: Template::Nothing,
     },
 ];
 
 impl Limit {
-    /// What the property is set to for these limits.
-    fn value(&self, limits: &Limits) -> u64 {
-        (self.of)(limits).unwrap_or(if self.key == "tasks_max" { TASKS_MAX } else { NONE })
+    /// What the property is set to for these limits, on a host with `memory` bytes.
+    fn value(&self, limits: &Limits, memory: u64) -> u64 {
+        (self.of)(limits).unwrap_or(match self.template {
+            Template::Nothing => NONE,
+            Template::Number(number) => number,
+            Template::Share(percent) => share(memory, percent),
+        })
+    }
+
+    /// Whether a tenant is limited where its file says nothing.
+    pub(super) fn has_default(&self) -> bool {
+        !matches!(self.template, Template::Nothing)
     }
 
     /// Whether these limits say something of it.
@@ -128,11 +161,11 @@ pub(super) fn without(limits: &Limits, keys: &[&str]) -> Limits {
 
 /// The properties that are to be set: those whose key the file says anew since `carried`. What the unit has
 /// for the others is left alone, whoever set it.
-pub(super) fn changes(carried: &Limits, file: &Limits) -> Vec<(&'static str, u64)> {
+pub(super) fn changes(carried: &Limits, file: &Limits, memory: u64) -> Vec<(&'static str, u64)> {
     LIMITS
         .iter()
         .filter(|limit| (limit.of)(carried) != (limit.of)(file))
-        .map(|limit| (limit.property, limit.value(file)))
+        .map(|limit| (limit.property, limit.value(file, memory)))
         .collect()
 }
 
@@ -156,11 +189,12 @@ pub struct EffectiveLimit {
 pub(super) fn effective(
     unit: &BTreeMap<String, u64>,
     file: &Limits,
+    memory: u64,
     set_by_hand: impl Fn(&str) -> bool,
 ) -> Vec<EffectiveLimit> {
     let describe = |limit: &Limit| {
         let value = *unit.get(limit.property)?;
-        let wanted = limit.value(file);
+        let wanted = limit.value(file, memory);
         let text = |value: u64| if value == NONE { "none".to_owned() } else { (limit.show)(value) };
         if value == wanted && value == NONE {
             return None;
@@ -200,24 +234,25 @@ mod tests {
             ("TasksMax", 100),
             ("IOWeight", 7),
         ];
-        assert_eq!(changes(&Limits::default(), &all), expected);
+        assert_eq!(changes(&Limits::default(), &all, 1000 << 20), expected);
         assert_eq!(without(&all, &LIMITS.map(|limit| limit.key)), Limits::default());
     }
 
     #[test]
     fn only_what_the_file_says_anew_is_set() {
         let carried = limits("memory_max = '512M'\ntasks_max = 100");
-        assert_eq!(changes(&carried, &carried), []);
+        assert_eq!(changes(&carried, &carried, 1000 << 20), []);
         let edited = limits("memory_max = '512M'\ntasks_max = 200\ncpu_weight = 50");
-        assert_eq!(changes(&carried, &edited), [("CPUWeight", 50), ("TasksMax", 200)]);
-        assert_eq!(changes(&carried, &Limits::default()), [("MemoryMax", NONE), ("TasksMax", TASKS_MAX)]);
+        assert_eq!(changes(&carried, &edited, 1000 << 20), [("CPUWeight", 50), ("TasksMax", 200)]);
+        let lifted = changes(&carried, &Limits::default(), 1000 << 20);
+        assert_eq!(lifted, [("MemoryMax", 500 << 20), ("TasksMax", 16_384)], "those of the template");
     }
 
     #[test]
     fn a_limit_that_is_not_the_files_is_told_with_who_set_it() {
         let unit = BTreeMap::from([
             ("MemoryMax".to_owned(), 1 << 30),
-            ("TasksMax".to_owned(), TASKS_MAX),
+            ("TasksMax".to_owned(), 16_384),
             ("CPUQuotaPerSecUSec".to_owned(), 505_000),
             ("CPUWeight".to_owned(), NONE),
         ]);
@@ -229,7 +264,7 @@ mod tests {
             file: file.map(str::to_owned),
         };
         assert_eq!(
-            effective(&unit, &file, |setting| setting == "MemoryMax"),
+            effective(&unit, &file, 1000 << 20, |setting| setting == "MemoryMax"),
             [
                 line("cpu_weight", "none", Some("its unit"), Some("200")),
                 line("cpu_quota", "50.50%", Some("its unit"), Some("nothing")),
@@ -240,8 +275,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_tasks_max_gives_the_unit_files_own() {
+    fn what_the_template_says_is_what_a_file_without_limits_gives() {
         let unit = include_str!("../../../../systemd/tenant@.service");
-        assert!(unit.lines().any(|line| line == format!("TasksMax={TASKS_MAX}")));
+        for Limit { setting, template, .. } in LIMITS {
+            let said = unit.lines().find_map(|line| line.strip_prefix(setting)?.strip_prefix('='));
+            let expected = match template {
+                Template::Nothing => None,
+                Template::Number(number) => Some(number.to_string()),
+                Template::Share(percent) => Some(format!("{percent}%")),
+            };
+            assert_eq!(said, expected.as_deref(), "{setting}");
+        }
     }
 }
