@@ -64,7 +64,8 @@ fn a_start_of_a_tenant_that_systemd_starts_ends_with_it() {
     assert_eq!((unit.state(), unit.active_state()), ("running".into(), "active".into()));
 
     let never = r#"init=["/bin/sleep","1000"]"#;
-    let set = ["--set", never, "--set", r#"ready="notify""#, "--set", "start_timeout_sec=5", "--set", "restart=no"];
+    let set =
+        ["--set", never, "--set", r#"ready="notify""#, "--set", "start_timeout_sec=5", "--set", "restart=no"];
     let unit = Unit::create("ivan", &set);
     begun(&unit);
     let refused = unit.ctl("start", &[]).output();

@@ -48,6 +48,8 @@ pub(crate) struct Options {
 /// A part of the bench that can be had alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// From the start to the exec of the first program.
+    Exec,
     /// Throughput, and what the network adds to a start.
     Network,
 }
@@ -97,10 +99,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let scale = Scale::of(options);
     let mut results = Results::new(Machine::look());
     let mut measured = Ok(());
-    if options.only.is_none() {
-        measured = measure(&bin, &images, &dir, &scale, &mut results);
+    if options.only != Some(Part::Network) {
+        measured = measure(&bin, &images, &dir, &scale, options.only, &mut results);
     }
-    if measured.is_ok() {
+    if measured.is_ok() && options.only != Some(Part::Exec) {
         measured = measure_network(&bin, &images, &dir, &scale, &mut results);
     }
     let cleaned = fs::remove_dir_all(&dir).context("cannot remove the directory of the bench");
@@ -134,7 +136,14 @@ fn measure_network(
     network::run(&host, &tree, dir, scale, results).context("the network part")
 }
 
-fn measure(bin: &Path, images: &Path, dir: &Path, scale: &Scale, results: &mut Results) -> Result<()> {
+fn measure(
+    bin: &Path,
+    images: &Path,
+    dir: &Path,
+    scale: &Scale,
+    only: Option<Part>,
+    results: &mut Results,
+) -> Result<()> {
     let host = tenantry::host(bin, images, &dir.join("hosts"));
     let mut contestants: Vec<Box<dyn Contestant + '_>> = Vec::new();
     for (kind, image) in [("stock", "debian-stock"), ("tuned", "debian")] {
@@ -143,7 +152,10 @@ fn measure(bin: &Path, images: &Path, dir: &Path, scale: &Scale, results: &mut R
         contestants.push(Box::new(nspawn::Nspawn::new(kind, &tree, &dir.join("nspawn").join(kind))?));
         contestants.push(Box::new(tenantry::Tenantry::new(&host, kind, image)));
     }
-    let measured = rounds::run(&contestants, &host, scale, results);
+    let measured = match only {
+        Some(_) => rounds::execs(&contestants, &host, scale, results),
+        None => rounds::run(&contestants, &host, scale, results),
+    };
     if let Err(error) = &measured {
         eprintln!("error: {error:#}");
         contestants.iter().for_each(|contestant| contestant.clear());

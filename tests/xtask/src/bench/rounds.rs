@@ -97,7 +97,12 @@ fn boots(contestants: &Contestants<'_>, scale: &Scale, results: &mut Results) ->
 }
 
 /// `/bin/date` instead of init, then `/bin/true`.
-fn execs(contestants: &Contestants<'_>, host: &Host, scale: &Scale, results: &mut Results) -> Result<()> {
+pub(super) fn execs(
+    contestants: &Contestants<'_>,
+    host: &Host,
+    scale: &Scale,
+    results: &mut Results,
+) -> Result<()> {
     for contestant in contestants {
         contestant.make("exec")?;
         if contestant.who() == "Tenantry" {
