@@ -126,12 +126,16 @@ impl Terminal {
     /// # Panics
     /// When it does not end in time.
     pub fn ended(&mut self) -> i32 {
-        let shown = self.shown();
-        poll::until(&format!("the program on the terminal ends; it showed {shown:?}"), || {
-            self.child.try_wait().expect("a child can be waited for")
-        })
-        .code()
-        .unwrap_or(-1)
+        let child = &mut self.child;
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            poll::until("the program on the terminal ends", || {
+                child.try_wait().expect("a child can be waited for")
+            })
+        }));
+        match ended {
+            Ok(status) => status.code().unwrap_or(-1),
+            Err(_) => panic!("the program on the terminal did not end; it showed:\n{}", self.shown()),
+        }
     }
 }
 
