@@ -34,7 +34,8 @@ fn compare(script: &str, begun: impl Fn(&Tenant<'_>) -> bool, bounded: impl Fn(&
     let quiet = p99(&victim);
     hog.shell(&format!("setsid sh -c '{script}' > /dev/null 2>&1 < /dev/null &")).ok();
     poll::until_true("the neighbour is at it", || begun(&hog));
-    // Other tests may disturb one figure, a hog that is not held back disturbs all of them.
+    // Other tests may disturb one figure, a hog that is not held back disturbs all of them. What is left is the wait for
+    // the slice of whatever runs, some ticks of the kernel's clock: no weight or quota shortens that.
     let loud = (0..5).map(|_| p99(&victim)).min().expect("figures");
     bounded(&hog);
     println!("fork and exec of a neighbour, p99: {quiet} us quiet, {loud} us beside `{script}`");
