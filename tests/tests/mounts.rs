@@ -94,22 +94,22 @@ const APP: &[Expected] = &[
     ("/root", &["nodev"]),
 ];
 
+/// A tenant that is one program.
+const ONE_PROGRAM: [&str; 8] = [
+    "--image",
+    "busybox",
+    "--profile",
+    "app",
+    "--set",
+    "paths=[\"/bin\", \"/lib\"]",
+    "--set",
+    "init=[\"/bin/sleep\", \"1000000\"]",
+];
+
 #[test]
 fn no_flag_that_the_host_sets_can_be_taken_off_inside() {
-    let app = [
-        "--image",
-        "busybox",
-        "--profile",
-        "app",
-        "--set",
-        "paths=[\"/bin\", \"/lib\"]",
-        "--set",
-        "init=[\"/bin/sleep\", \"1000000\"]",
-        "--set",
-        "dirs.\"/root\"=private",
-        "--set",
-        "dirs.\"/etc\"=overlay",
-    ];
+    let app =
+        [&ONE_PROGRAM[..], &["--set", "dirs.\"/root\"=private", "--set", "dirs.\"/etc\"=overlay"]].concat();
     let kinds: [(&[&str], &[Expected]); 3] = [(&[], SHARED_OS), (&["--profile", "os"], OS), (&app, APP)];
     for (options, own) in kinds {
         let host = Host::start();
@@ -448,21 +448,7 @@ fn a_private_tmp_is_writable_for_all_and_outlives_a_restart() {
     for (name, options) in [
         ("alice", vec!["--set", "dirs.\"/tmp\"=private"]),
         ("bob", vec!["--set", "dirs.\"/tmp\"=overlay"]),
-        (
-            "carol",
-            vec![
-                "--image",
-                "busybox",
-                "--profile",
-                "app",
-                "--set",
-                "paths=[\"/bin\", \"/lib\"]",
-                "--set",
-                "init=[\"/bin/sleep\", \"1000000\"]",
-                "--set",
-                "dirs.\"/tmp\"=private",
-            ],
-        ),
+        ("carol", [&ONE_PROGRAM[..], &["--set", "dirs.\"/tmp\"=private"]].concat()),
     ] {
         let tenant = host.boot(name, &options);
         assert_eq!(tenant.says("stat -c %a /tmp"), "1777", "{name}");
