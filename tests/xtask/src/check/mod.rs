@@ -4,6 +4,7 @@ mod dependencies;
 mod generated;
 mod paths;
 mod spelling;
+mod tables;
 
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("dependencies", Box::new(dependencies::check)),
         ("spelling", Box::new(spelling::check)),
         ("paths in the docs", Box::new(paths::check)),
+        ("tables in the docs", Box::new(tables::check)),
         ("package", Box::new(deb::check)),
         ("lints", Box::new(lints)),
         ("documentation", Box::new(documentation)),

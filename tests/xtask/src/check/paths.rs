@@ -25,8 +25,7 @@ const TOP: [&str; 10] = [
 
 pub(super) fn check() -> Result<()> {
     let root = sh::repository();
-    let mut documents = vec![root.join("README.md")];
-    collect(&root.join("docs"), &mut documents)?;
+    let documents = documents(&root)?;
     let mut gone = Vec::new();
     let mut named = 0;
     for document in documents {
@@ -51,6 +50,13 @@ pub(super) fn check() -> Result<()> {
     }
     eprintln!("{named} paths named, all there");
     Ok(())
+}
+
+/// All that is written for people.
+pub(super) fn documents(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut documents = vec![root.join("README.md")];
+    collect(&root.join("docs"), &mut documents)?;
+    Ok(documents)
 }
 
 fn collect(dir: &Path, documents: &mut Vec<PathBuf>) -> Result<()> {
