@@ -43,14 +43,9 @@ impl Explain for ErofsError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Make { source, .. } => source.help(),
-            Self::Mount(source) => Some(
-                ImageError::of(source)
-                    .map_or(
-                        "it needs Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE; publish as --format tree",
-                        ImageError::help,
-                    )
-                    .to_owned(),
-            ),
+            Self::Mount(source) => {
+                Some(ImageError::of(source).unwrap_or(&ImageError::NoFile).help().to_owned())
+            }
             Self::Clean { .. } => None,
         }
     }

@@ -13,7 +13,7 @@ use tenant::{
     Layout,
     ids::Digest,
     image::{ChannelName, ImageFormat, ImageName, ImageRef},
-    kernel::image::Contents,
+    kernel::image::{Contents, ImageError},
     plan::ImageSource,
 };
 
@@ -25,7 +25,8 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // On a disk: of a tmpfs, as /tmp may be one, the kernel mounts no file.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let layout = Layout::new(dir.path());
         Self { store: Store::new(layout.clone()), layout, _dir: dir }
     }
@@ -134,6 +135,19 @@ fn gc_takes_what_nothing_needs_and_keeps_the_newest() {
     assert!(!garbage.contains(&digests[0]) && !garbage.contains(&digests[3]));
     assert_eq!(host.store.garbage(1).unwrap().len(), 1);
     assert!(host.store.garbage(2).unwrap().is_empty());
+}
+
+#[test]
+fn an_erofs_file_on_a_tmpfs_is_refused_with_what_it_needs() {
+    // Shared memory, which is a tmpfs everywhere.
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let layout = Layout::new(dir.path());
+    let host = Host { store: Store::new(layout.clone()), layout, _dir: dir };
+    let erofs = host.publish("same", "erofs", ImageFormat::Erofs);
+    let manifest = host.store.manifest(&image(), &erofs.digest).unwrap();
+    let error = Contents::open(&ImageSource::of(&host.layout, &manifest)).unwrap_err();
+    let help = ImageError::of(&error).map(ImageError::help).unwrap_or_default();
+    assert!(help.contains("tmpfs does not serve"), "{error}: {help}");
 }
 
 #[test]
