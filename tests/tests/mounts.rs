@@ -279,6 +279,12 @@ fn directories_of_tenants_are_closed_to_users_of_the_host() {
     fs::set_permissions(state.join("tenants"), fs::Permissions::from_mode(0o755)).expect("its mode");
     host.start_hostd();
     assert_eq!(mode(&state.join("tenants")), 0o700);
+    // A supervisor sees to it as well: systemd starts tenants without hostd.
+    for dir in ["tenants", "images"] {
+        fs::set_permissions(state.join(dir), fs::Permissions::from_mode(0o755)).expect("its mode");
+        host.ctl(&["restart", "alice"]).ok();
+        assert_eq!(mode(&state.join(dir)), 0o700, "{dir}");
+    }
 }
 
 #[test]

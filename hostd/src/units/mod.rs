@@ -23,6 +23,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tenant::{
     Layout, Plan, TenantName,
     config::Restart,
+    kernel::source::View,
     limits::Limits,
     state::RunState,
     supervisor::{control::Request, escape, log, wire::Tty},
@@ -206,6 +207,15 @@ impl UnitManager {
         match self {
             Self::Standalone(_) => "standalone",
             Self::Systemd(_) => "systemd",
+        }
+    }
+
+    /// Whose view of the host's directories supervisors have. Those of systemd have process 1's: hostd.service has
+    /// mounts of its own.
+    pub fn view(&self) -> View {
+        match self {
+            Self::Standalone(_) => View::Own,
+            Self::Systemd(_) => View::Process(1),
         }
     }
 
