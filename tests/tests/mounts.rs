@@ -506,3 +506,29 @@ fn the_tests_that_are_named_for_a_claim_exist() {
         assert!(source.contains(&format!("#[test]\nfn {test}()")), "{program} has no test {test}");
     }
 }
+
+#[test]
+fn a_bind_without_a_place_in_the_image_is_told_with_its_remedy() {
+    let host = Host::start();
+    let source = shelter(&host, &["in"]).join("in");
+    let create =
+        |name: &str, at: &str| host.create(name, &["--image", "busybox", "--set", &bind(at, &source, false)]);
+    let alice = create("alice", "/opt/in");
+    let said = alice.ctl("start", &[]).output();
+    assert!(!said.status.success());
+    let said = said.stderr;
+    assert!(said.contains("cannot attach /opt/in: the image has no such directory"), "{said}");
+    assert!(said.contains("help: mount it below a directory of the tenant's own"), "{said}");
+    assert!(!said.contains("`init`") && !said.contains("init failed"), "{said}");
+    let bob = create("bob", "/root/in");
+    bob.ctl("start", &[]).ok();
+    assert_eq!(bob.says("cat /root/in/file"), "the host's");
+    bob.says("umount /root/in; rmdir /root/in; ln -s /tmp /root/in");
+    let said = bob.ctl("restart", &[]).output();
+    assert!(
+        said.stderr.contains("a link is on the way") && said.stderr.contains("[dirs]"),
+        "{}",
+        said.stderr
+    );
+    bob.ctl("destroy", &["--force", "--yes"]).output();
+}

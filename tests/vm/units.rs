@@ -144,13 +144,13 @@ fn hostd_looks_at_binds_as_the_supervisors_do_whatever_its_own_mounts_are() {
     let quiet = Mounted::at("/srv/quiet", "mode=0755,nosuid");
     let temporary = Mounted::at("/var/tmp/given", "mode=0755,nosuid");
     let bind = |place: &Mounted, writable: bool| {
-        format!("dirs.\"/opt/in\"={{ bind = \"{}/in\", writable = {writable} }}", place.0)
+        format!("dirs.\"/root/in\"={{ bind = \"{}/in\", writable = {writable} }}", place.0)
     };
     let exposed = bind(&open, true);
     let said = tenantctl(&["create", "konrad", "--image", "busybox", "--set", &exposed]).output().refused(2);
     assert!(said.contains("set-user-ID") && said.contains("nosuid"), "{said}");
     let unit = Unit::start("konrad", &["--set", &bind(&quiet, true)]);
-    unit.says("echo written > /opt/in/new");
+    unit.says("echo written > /root/in/new");
     assert_eq!(fs::read_to_string("/srv/quiet/in/new").unwrap(), "written\n");
     let said = unit.ctl("set", &[&exposed]).output().refused(2);
     assert!(said.contains("set-user-ID"), "{said}");
@@ -166,7 +166,7 @@ fn hostd_looks_at_binds_as_the_supervisors_do_whatever_its_own_mounts_are() {
     for place in [&temporary, &open] {
         unit.ctl("set", &[&bind(place, false)]).ok();
         unit.systemctl("restart").ok();
-        assert_eq!(unit.says("cat /opt/in/file"), "the host's", "{}", place.0);
+        assert_eq!(unit.says("cat /root/in/file"), "the host's", "{}", place.0);
     }
     unit.systemctl("stop").ok();
 }

@@ -42,6 +42,16 @@ struct Draft<'a> {
     _reservation: Reservation<'a>,
 }
 
+/// A text that can become a tenant's file.
+struct Proposal<'a> {
+    before: Allocation,
+    old_disk: Option<DiskLimits>,
+    draft: Draft<'a>,
+    manifest: Manifest,
+    plan: Plan,
+    _images: ImagesLock,
+}
+
 impl Store {
     /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
     /// cannot be started.
@@ -94,6 +104,47 @@ impl Store {
         Ok(Draft { tenant, allocation, fitted, config, ports, _reservation: reservation })
     }
 
+    /// What a new text makes of a tenant; none where it is the text that the file has.
+    fn propose(&self, name: &TenantName, base: &str, text: &str) -> Result<Option<Proposal<'_>>, StoreError> {
+        let before = self.ready(name)?;
+        let old = record::read(&self.layout.tenant_config(name))?;
+        if old != base {
+            return Err(StoreError::Conflict(name.to_string()));
+        }
+        if old == text {
+            return Ok(None);
+        }
+        let _images = ImagesLock::shared(&self.layout)?;
+        let old_tenant = self.resolve_text(name, &old).ok();
+        let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
+            Some(image) if *image == tenant.image => Ok(None),
+            // Whoever mends a file that could not be used asks for no other version by that.
+            None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
+            _ => images::resolve(&self.layout, &tenant.image).map(Some),
+        };
+        let draft = self.draft(&before, text, pin)?;
+        let manifest = load::load_manifest(&self.layout, &draft.allocation)?;
+        let plan = self.plan_of(&draft.tenant, &draft.allocation, &manifest, &draft.config, None)?;
+        self.check_binds(&plan)?;
+        let old_disk = old_tenant.map(|tenant| tenant.disk);
+        Ok(Some(Proposal { before, old_disk, draft, manifest, plan, _images }))
+    }
+
+    /// Whether [`Store::configure`] would take a text, and whether it would change anything.
+    ///
+    /// # Errors
+    /// Those of [`Store::configure`], but for what the disk refuses.
+    pub fn rehearse(&self, name: &TenantName, base: &str, text: &str) -> Result<Change, StoreError> {
+        // What is handed out of pools here is not taken.
+        let cursors = self.decide().cursors.clone();
+        let change = self.propose(name, base, text).map(|proposal| match proposal {
+            Some(_) => Change::Changed,
+            None => Change::Unchanged,
+        });
+        self.decide().cursors = cursors;
+        change
+    }
+
     /// Replaces a tenant's configuration file. `base` is the text that the new one was made from; when
     /// the file says something else meanwhile, nothing is changed.
     ///
@@ -110,28 +161,9 @@ impl Store {
         text: &str,
         is_running: bool,
     ) -> Result<Change, StoreError> {
-        let before = self.ready(name)?;
-        let old = record::read(&self.layout.tenant_config(name))?;
-        if old != base {
-            return Err(StoreError::Conflict(name.to_string()));
-        }
-        if old == text {
-            return Ok(Change::Unchanged);
-        }
-        let _images = ImagesLock::shared(&self.layout)?;
-        let old_tenant = self.resolve_text(name, &old).ok();
-        let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
-            Some(image) if *image == tenant.image => Ok(None),
-            // Whoever mends a file that could not be used asks for no other version by that.
-            None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
-            _ => images::resolve(&self.layout, &tenant.image).map(Some),
-        };
-        let Draft { tenant, mut allocation, fitted, config, ports, _reservation } =
-            self.draft(&before, text, pin)?;
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, &config, None)?;
-        self.check_binds(&plan)?;
-        let old_disk = old_tenant.map(|tenant| tenant.disk);
+        let Some(proposal) = self.propose(name, base, text)? else { return Ok(Change::Unchanged) };
+        let Proposal { before, old_disk, draft, manifest, plan, _images } = proposal;
+        let Draft { tenant, mut allocation, fitted, ports, _reservation, .. } = draft;
         self.with_disk(&tenant, old_disk, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
             self.update(&before, &mut allocation)?;
