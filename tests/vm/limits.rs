@@ -59,7 +59,7 @@ fn a_change_that_does_not_reach_the_unit_changes_nothing() {
     // Where the drop-in of the restart policy would be: it is written after the limits are set.
     let in_the_way = "/etc/systemd/system/tenant@carsten.service.d";
     fs::write(in_the_way, "").unwrap();
-    let refused = unit.ctl("set", &["memory_max=128M", "restart=always", "net_rate=8mbit"]).output();
+    let refused = unit.ctl("set", &["memory_max=128M", "restart=always", "net_rate=8M"]).output();
     fs::remove_file(in_the_way).unwrap();
     assert!(!refused.status.success());
     assert!(refused.stderr.contains("drop-in"), "{}", refused.stderr);
