@@ -125,7 +125,8 @@ pub fn open_in(view: View, source: &Path, access: Access) -> Result<OwnedFd, Sou
     let top = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let flags = top | OFlags::NOFOLLOW;
     // The root of a process is a link of the kernel's own, which leads into the process's mount namespace.
-    let mut dir = openat(CWD, view.root(), top, Mode::empty()).map_err(|error| failed(&path, error))?;
+    let mut dir =
+        openat(CWD, view.root(), top, Mode::empty()).map_err(|error| failed(&view.root(), error))?;
     let mut is_sheltered = false;
     for component in source.components() {
         let Component::Normal(name) = component else { continue };
