@@ -664,7 +664,7 @@ impl Host {
             live.keep();
             Ok(change)
         });
-        let change = match written.await? {
+        let change = match written.await.and_then(|written| written) {
             Ok(change) => change,
             Err(failure) => {
                 if let Some(ahead) = ahead {
