@@ -16,7 +16,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
-    carried::Carried,
     config::{InvalidSignal, Signal as SignalName},
     kernel::raw,
     record::{self, Durability},
@@ -629,55 +628,52 @@ impl Host {
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
         let files = self.files.take(name).await;
-        let before = self.store.tenant(name).ok();
-        let was_enabled = before.as_ref().map(|before| before.autostart);
-        let (host, own) = (self.clone(), name.clone());
+        let (host, own, proposed) = (self.clone(), name.clone(), (base.clone(), text.clone()));
         let is_running = self.units.is_running(name);
-        let (change, waits) = blocking(move || -> Result<(Change, bool)> {
-            let after = host.store.resolve_text(&own, &text)?;
+        let begun = blocking(move || -> Result<(Change, Option<Tenant>, Tenant, LiveChange)> {
+            let before = host.store.tenant(&own).ok();
+            let after = host.store.resolve_text(&own, &proposed.1)?;
+            // What cannot be the tenant's file must not be its unit's for a moment.
+            let change = match host.units.starts_with_host() {
+                true => host.store.rehearse(&own, &proposed.0, &proposed.1)?,
+                false => Change::Changed,
+            };
             let live = LiveChange::begin(&host, &own, before.as_ref(), &after, enforce)?;
+            Ok((change, before, after, live))
+        });
+        let (change, before, after, live) = begun.await??;
+        let waits = is_running && before.as_ref().is_none_or(|before| !LiveChange::is_all(before, &after));
+        if change == Change::Unchanged {
+            blocking(move || live.keep()).await?;
+            return Ok((change, waits));
+        }
+        let carried = self.carry_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
+        let ahead = match carried {
+            Ok(ahead) => ahead,
+            Err(failure) => {
+                blocking(move || drop(live)).await?;
+                return Err(Failure {
+                    message: format!("cannot carry the file of tenant \"{name}\" to its unit: {failure}"),
+                    ..failure
+                });
+            }
+        };
+        let (host, own) = (self.clone(), name.clone());
+        let written = blocking(move || -> Result<Change> {
             let change = host.store.configure(&own, &base, &text, is_running)?;
             live.keep();
-            let waits = before.is_none_or(|before| !LiveChange::is_all(&before, &after));
-            Ok((change, is_running && waits))
-        })
-        .await??;
-        if change == Change::Changed {
-            self.carry(name, enforce, &files).await.map_err(|failure| Failure {
-                message: format!("the file of tenant \"{name}\" is changed, its unit is not: {failure}"),
-                ..failure
-            })?;
-            let autostart = self.store.tenant(name)?.autostart;
-            if was_enabled != Some(autostart) {
-                self.units.enable(name, autostart).await?;
-            }
-        }
-        Ok((change, waits))
-    }
-
-    /// Carries a tenant's file to its unit, where there is one beyond its life, and writes down what was
-    /// carried. Directories have been seen to; `_files` says that nobody else is at them.
-    async fn carry(self: &Arc<Self>, name: &TenantName, enforce: Enforce, _files: &Turn) -> Result<()> {
-        if !self.units.starts_with_host() {
-            return Ok(());
-        }
-        let (host, own) = (self.clone(), name.clone());
-        let read = blocking(move || -> Result<(String, Tenant, Option<Carried>)> {
-            let text = host.store.config_text(&own)?;
-            let tenant = host.store.resolve_text(&own, &text)?;
-            // One that cannot be read is as good as none: everything is set then.
-            Ok((text, tenant, Carried::read(&host.layout().carried(&own)).unwrap_or_default()))
+            Ok(change)
         });
-        let (text, tenant, carried) = read.await??;
-        let before = carried.as_ref().map(|carried| carried.limits.clone()).unwrap_or_default();
-        let set = self.units.carry(name, &before, &tenant.limits, tenant.restart, enforce).await?;
-        let Some(limits) = set else { return Ok(()) };
-        let now = Carried::new(&text, limits);
-        if carried.as_ref() == Some(&now) {
-            return Ok(());
-        }
-        let path = self.layout().carried(name);
-        Ok(blocking(move || now.write(&path)).await?.map_err(StoreError::from)?)
+        let change = match written.await.and_then(|written| written) {
+            Ok(change) => change,
+            Err(failure) => {
+                if let Some(ahead) = ahead {
+                    self.take_back(name, ahead).await;
+                }
+                return Err(failure);
+            }
+        };
+        Ok((change, waits))
     }
 
     /// Makes the directories that a tenant's file asks for and carries the file to its unit, for a supervisor
@@ -707,20 +703,22 @@ impl Host {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         let is_running = self.units.is_running(name);
-        let waiting = blocking(move || -> Result<Vec<String>> {
+        let begun = blocking(move || -> Result<(Vec<String>, LiveChange)> {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
             let live = LiveChange::begin(&host, &own, None, &tenant, enforce)?;
             host.store.take_up(&own, is_running)?;
-            live.keep();
             if !is_running {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), live));
             }
             let started = record::read(&host.layout().started(&own)).ok();
-            Ok(started.map(|started| edit::waiting(&started, &text)).unwrap_or_default())
+            Ok((started.map(|started| edit::waiting(&started, &text)).unwrap_or_default(), live))
         });
-        let waiting = waiting.await??;
-        self.carry(name, enforce, &files).await?;
+        let (waiting, live) = begun.await??;
+        let carried = self.carry(name, enforce, &files).await;
+        let is_carried = carried.is_ok();
+        blocking(move || if is_carried { live.keep() } else { drop(live) }).await?;
+        carried?;
         Ok((Change::Changed, waiting))
     }
 

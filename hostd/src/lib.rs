@@ -9,6 +9,7 @@
 //! puts the two together, one operation on a tenant at a time; [`api`] translates it to HTTP.
 
 pub mod api;
+mod carry;
 mod changes;
 pub mod cli;
 pub mod doctor;

@@ -12,31 +12,40 @@ use crate::{
 };
 
 /// A change of a tenant that runs; none of one that does not.
-pub(crate) struct LiveChange<'a> {
-    host: &'a Arc<Host>,
-    name: &'a TenantName,
-    after: &'a Tenant,
+pub(crate) struct LiveChange {
+    host: Arc<Host>,
+    name: TenantName,
+    after: Tenant,
     limits: Option<Applied>,
     filter: Option<TenantFilter>,
     is_running: bool,
     is_kept: bool,
 }
 
-impl<'a> LiveChange<'a> {
+impl LiveChange {
     /// Looks whether the limits can be enforced, and sets them and what the filter holds where the tenant runs.
     /// `before` is what it has by its file; none where that is not known.
     ///
     /// # Errors
     /// A limit cannot be enforced, or a port of the host leads elsewhere; nothing is changed then.
     pub(crate) fn begin(
-        host: &'a Arc<Host>,
-        name: &'a TenantName,
+        host: &Arc<Host>,
+        name: &TenantName,
         before: Option<&Tenant>,
-        after: &'a Tenant,
+        after: &Tenant,
         enforce: Enforce,
     ) -> Result<Self> {
         let is_running = host.units().is_running(name);
-        let mut change = Self { host, name, after, limits: None, filter: None, is_running, is_kept: false };
+        let (own, named, wanted) = (host.clone(), name.clone(), after.clone());
+        let mut change = Self {
+            host: own,
+            name: named,
+            after: wanted,
+            limits: None,
+            filter: None,
+            is_running,
+            is_kept: false,
+        };
         let limits_differ = before.is_none_or(|before| before.limits != after.limits);
         if limits_differ && (is_running || host.units().starts_with_host()) {
             change.limits = host.units().limit(name, &after.limits, enforce)?;
@@ -52,7 +61,7 @@ impl<'a> LiveChange<'a> {
         self.is_kept = true;
         if self.is_running
             // Once more: it may have rebooted in between, with what its file said then.
-            && let Err(failure) = self.host.filter().change(self.host.store(), self.name, self.after)
+            && let Err(failure) = self.host.filter().change(self.host.store(), &self.name, &self.after)
         {
             log::warn!("tenant \"{}\": {failure}", self.name);
         }
@@ -64,14 +73,14 @@ impl<'a> LiveChange<'a> {
     }
 }
 
-impl Drop for LiveChange<'_> {
+impl Drop for LiveChange {
     fn drop(&mut self) {
         if self.is_kept {
             return;
         }
         // In reverse. The failure that led here is told; one of these is only logged.
         if let Some(before) = self.filter.take()
-            && let Err(failure) = self.host.filter().put_back(self.host.store(), self.name, &before)
+            && let Err(failure) = self.host.filter().put_back(self.host.store(), &self.name, &before)
         {
             log::error!("tenant \"{}\" keeps its new rate, group and ports: {failure}", self.name);
         }

@@ -4,7 +4,8 @@
 //! The rules of [`crate::lint`] take them out of the image, and the steps of [`STEPS`] make them in the tenant, each
 //! where it is missing. The steps are programs in the image, and every init that Debian has runs them before its
 //! services: systemd by a unit, sysvinit and busybox by a line of inittab(5), runit by its first stage, and
-//! openrc-init by a script of its own.
+//! openrc-init by a script of its own. They do so at each boot, and nothing notes that they were run: a later image may
+//! bring another step, or one that finds more to make. A step that has nothing to make looks at a file or two.
 
 use std::io;
 
@@ -29,10 +30,8 @@ const UNIT: &str = "usr/lib/systemd/system/tenantry-first-boot.service";
 
 const UNIT_TEXT: &str = "[Unit]\nDescription=Make what this tenant has of its own\nDefaultDependencies=no\n\
     RequiresMountsFor=/etc /var\nAfter=systemd-tmpfiles-setup.service systemd-sysusers.service\n\
-    Before=sysinit.target shutdown.target\nConflicts=shutdown.target\n\
-    ConditionPathExists=!/var/lib/tenantry/first-boot-done\n\n\
-    [Service]\nType=oneshot\nExecStart=/usr/lib/tenantry/first-boot\n\
-    ExecStartPost=/bin/mkdir -p /var/lib/tenantry\nExecStartPost=/bin/touch /var/lib/tenantry/first-boot-done\n";
+    Before=sysinit.target shutdown.target\nConflicts=shutdown.target\n\n\
+    [Service]\nType=oneshot\nExecStart=/usr/lib/tenantry/first-boot\n";
 
 const WANTED: &str = "etc/systemd/system/sysinit.target.wants/tenantry-first-boot.service";
 
@@ -247,5 +246,18 @@ mod tests {
         assert!(install(&root).unwrap());
         assert!(root.has(UNIT) && root.has(WANTED));
         assert!(!install(&root).unwrap());
+    }
+
+    #[test]
+    fn every_init_runs_the_steps_at_each_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = RootDir::open(dir.path()).unwrap();
+        root.write("usr/lib/systemd/systemd", b"", 0o755).unwrap();
+        root.write("usr/sbin/sendmail", b"", 0o755).unwrap();
+        install(&root).unwrap();
+        let unit = root.text(UNIT).unwrap().unwrap();
+        assert!(unit.contains("ExecStart=/usr/lib/tenantry/first-boot\n"), "{unit}");
+        // A tenant that has booted an image with fewer steps would never run those of the next one.
+        assert!(!unit.contains("Condition") && !unit.contains("touch"), "{unit}");
     }
 }

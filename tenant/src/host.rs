@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::pool::{GroupName, InvalidPool, Pool, Pool4, Pool6, PoolFault, PoolName};
 use crate::{
     config::{ParseError, parse_toml},
+    facts::HostFacts,
     ids::{Index, UidRange},
-    limits::{DefaultMemory, DefaultTasks},
+    limits::{DefaultLimits, DefaultMemory, DefaultTasks},
     net::Service,
 };
 
@@ -69,6 +70,20 @@ impl Default for HostConfig {
             default_image: "debian".to_owned(),
             default_memory_max: DefaultMemory::Share(50),
             default_tasks_max: DefaultTasks(Some(4096)),
+        }
+    }
+}
+
+impl HostConfig {
+    /// The limits of tenants that have none on a host with so many bytes of memory; with systemd they are those of
+    /// `tenant@.service`.
+    pub fn default_limits(&self, facts: &HostFacts, memory: u64) -> DefaultLimits {
+        if facts.systemd {
+            return DefaultLimits::default();
+        }
+        DefaultLimits {
+            memory_max: self.default_memory_max.bytes(memory),
+            tasks_max: self.default_tasks_max.0,
         }
     }
 }

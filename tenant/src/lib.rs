@@ -41,6 +41,7 @@ pub mod pool;
 pub mod ports;
 pub mod profile;
 pub mod record;
+pub mod shelter;
 pub mod state;
 pub mod supervisor;
 pub mod syscall;

@@ -265,15 +265,25 @@ pub struct Limits {
     pub by_default: Vec<&'static str>,
 }
 
+/// The limits that protect a host from a tenant for which nobody has set any. What is absent is unlimited, or limited
+/// by the tenant's unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DefaultLimits {
+    /// Of memory, bytes.
+    pub memory_max: Option<ByteSize>,
+    /// Of processes and threads.
+    pub tasks_max: Option<u32>,
+}
+
 impl Limits {
-    /// Sets what protects a host from a tenant for which nobody has set anything; `total` is the host's memory.
-    pub fn fill(&mut self, memory: DefaultMemory, tasks: DefaultTasks, total: u64) {
-        let memory = memory.bytes(total).filter(|max| self.memory_high.is_none_or(|high| high <= *max));
+    /// Sets the host's defaults where the tenant has no limit of its own.
+    pub fn fill(&mut self, defaults: &DefaultLimits) {
+        let memory = defaults.memory_max.filter(|max| self.memory_high.is_none_or(|high| high <= *max));
         if let (None, Some(max)) = (self.memory_max, memory) {
             self.memory_max = Some(max);
             self.by_default.push("memory_max");
         }
-        if let (None, Some(most)) = (self.tasks_max, tasks.0) {
+        if let (None, Some(most)) = (self.tasks_max, defaults.tasks_max) {
             self.tasks_max = Some(most);
             self.by_default.push("tasks_max");
         }
@@ -304,7 +314,8 @@ mod tests {
     fn what_a_tenant_does_not_say_the_host_does() {
         let fill = |limits: &Limits, memory: &str, tasks: &str| {
             let mut limits = limits.clone();
-            limits.fill(memory.parse().unwrap(), tasks.parse().unwrap(), 1000 << 20);
+            let memory_max = memory.parse::<DefaultMemory>().unwrap().bytes(1000 << 20);
+            limits.fill(&DefaultLimits { memory_max, tasks_max: tasks.parse::<DefaultTasks>().unwrap().0 });
             limits
         };
         let none = Limits::default();

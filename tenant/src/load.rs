@@ -4,9 +4,8 @@ use std::path::Path;
 
 use crate::{
     allocation::{Allocation, AllocationError},
-    config::Tenant,
     credentials::{self, Credential, CredentialError},
-    facts::HostFacts,
+    facts::{HostFacts, total_memory},
     file_error::FileError,
     image::{Manifest, ManifestError},
     layout::Layout,
@@ -149,10 +148,12 @@ pub fn load_plan(
     unit_cgroup: Option<&Path>,
     credentials: &[Credential],
 ) -> Result<Plan, LoadPlanError> {
-    let tenant: Tenant = profile::load_tenant(layout, name)?;
+    let own = profile::load_fragment(layout, name)?;
+    let host = profile::load_host(layout)?;
+    let (ports, defaults) = (profile::load_ports(layout)?, host.default_limits(facts, total_memory()));
+    let tenant = profile::resolve_with(layout, name, own, &host, &ports, &defaults)?;
     let allocation = load_allocation(layout, name)?;
     let manifest = load_manifest(layout, &allocation)?;
-    let host = profile::load_host(layout)?;
     let inputs = Inputs {
         layout,
         tenant: &tenant,

@@ -8,6 +8,7 @@ use crate::{
     host::{HostConfig, HostConfigError},
     image::ProfileName,
     layout::Layout,
+    limits::DefaultLimits,
     name::TenantName,
     ports::{PortTable, PortTableError},
     record,
@@ -123,15 +124,16 @@ pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
     }
 }
 
-/// The valid tenant that a fragment stands for on this host.
+/// The valid tenant that a fragment stands for on this host, without the host's default limits.
 ///
 /// # Errors
 /// See [`LoadError`].
 pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tenant, LoadError> {
-    resolve_with(layout, name, own, &load_ports(layout)?)
+    resolve_with(layout, name, own, &load_host(layout)?, &load_ports(layout)?, &DefaultLimits::default())
 }
 
-/// [`resolve`] with another table of NICs than the host's.
+/// The valid tenant that a fragment stands for, with what the host says of all: its settings, its table of NICs and
+/// its default limits, see [`HostConfig::default_limits`].
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -139,9 +141,10 @@ pub fn resolve_with(
     layout: &Layout,
     name: &TenantName,
     own: Fragment,
+    host: &HostConfig,
     ports: &PortTable,
+    defaults: &DefaultLimits,
 ) -> Result<Tenant, LoadError> {
-    let host = load_host(layout)?;
     let profile_name = match &own.profile {
         Some(profile) => profile.clone(),
         None => {
@@ -159,7 +162,7 @@ pub fn resolve_with(
     if profile.image.is_none() {
         profile.image = host.default_image.parse().ok();
     }
-    Tenant::new(name.clone(), profile_name, profile, own)
+    Tenant::new(name.clone(), profile_name, profile, own, defaults)
         .map_err(|source| LoadError::Invalid { name: name.to_string(), source })
 }
 
@@ -176,7 +179,7 @@ pub fn load_fragment(layout: &Layout, name: &TenantName) -> Result<Fragment, Loa
     parse_toml(&text).map_err(|source| LoadError::Parse { file: path.display().to_string(), source })
 }
 
-/// Reads and validates a tenant.
+/// Reads and validates a tenant, see [`resolve`].
 ///
 /// # Errors
 /// See [`LoadError`].

@@ -1,6 +1,6 @@
 //! Consoles: a prompt, and everything it survives.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use tenantry_tests::{Host, Tenant, Terminal, poll};
 
@@ -137,7 +137,18 @@ fn ctrl_c_is_for_the_editor_and_does_not_leave_it_alone() {
     let alice = host.create("alice", &[]);
     let editor = "#!/bin/sh\ntrap 'echo memory_max = 123456789 >> $1; echo caught; exit 0' INT\necho editing\nwhile :; do sleep 0.1; done\n";
     fs::write(host.path("editor"), editor).expect("the editor can be written");
+    // An env(1) that knows no more than POSIX asks for.
+    let tools = host.path("tools");
+    fs::create_dir(&tools).expect("a directory");
+    fs::write(
+        tools.join("env"),
+        "#!/bin/sh\ncase $1 in -*) echo unknown >&2; exit 125;; esac\nexec \"$@\"\n",
+    )
+    .expect("env can be written");
+    fs::set_permissions(tools.join("env"), fs::Permissions::from_mode(0o755)).expect("its mode");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
     let edit = alice.ctl("edit", &[]).env("EDITOR", format!("sh {}", host.path("editor").display()));
+    let edit = edit.env("PATH", path);
     let mut terminal = Terminal::open(&edit);
     terminal.expect("editing");
     terminal.type_in("\x03");

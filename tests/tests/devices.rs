@@ -112,7 +112,7 @@ fn a_list_of_nothing_leaves_what_every_system_needs() {
 
 #[test]
 fn shared_memory_has_the_size_of_its_key_or_half_of_the_memory() {
-    let host = Host::start();
+    let host = Host::start_with("default_memory_max = \"600M\"\n");
     let size = |tenant: &Tenant<'_>| tenant.says("df -k /dev/shm | tail -n 1 | awk '{ print $2 }'");
     let alice = host.boot("alice", &["--image", "busybox", "--set", "memory_max=128M"]);
     assert_eq!(size(&alice), "65536");
@@ -123,7 +123,11 @@ fn shared_memory_has_the_size_of_its_key_or_half_of_the_memory() {
     let line =
         explained.as_array().expect("lines").iter().find(|line| line["key"] == "shm_max").expect("a line");
     assert_eq!((&line["value"], &line["source"]), (&"300M".into(), &"tenant".into()));
+    // Of the memory that the host gives by default, where it gives any.
     let bob = host.boot("bob", &["--image", "busybox"]);
+    assert_eq!(size(&bob), "307200");
+    host.configure("default_memory_max = \"max\"\n");
+    bob.ctl("restart", &[]).ok();
     assert_eq!(size(&bob), "262144");
 }
 

@@ -279,6 +279,12 @@ fn directories_of_tenants_are_closed_to_users_of_the_host() {
     fs::set_permissions(state.join("tenants"), fs::Permissions::from_mode(0o755)).expect("its mode");
     host.start_hostd();
     assert_eq!(mode(&state.join("tenants")), 0o700);
+    // A supervisor sees to it as well: systemd starts tenants without hostd.
+    for dir in ["tenants", "images"] {
+        fs::set_permissions(state.join(dir), fs::Permissions::from_mode(0o755)).expect("its mode");
+        host.ctl(&["restart", "alice"]).ok();
+        assert_eq!(mode(&state.join(dir)), 0o700, "{dir}");
+    }
 }
 
 #[test]
@@ -485,4 +491,30 @@ fn the_tests_that_are_named_for_a_claim_exist() {
         let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(source.contains(&format!("#[test]\nfn {test}()")), "{program} has no test {test}");
     }
+}
+
+#[test]
+fn a_bind_without_a_place_in_the_image_is_told_with_its_remedy() {
+    let host = Host::start();
+    let source = shelter(&host, &["in"]).join("in");
+    let create =
+        |name: &str, at: &str| host.create(name, &["--image", "busybox", "--set", &bind(at, &source, false)]);
+    let alice = create("alice", "/opt/in");
+    let said = alice.ctl("start", &[]).output();
+    assert!(!said.status.success());
+    let said = said.stderr;
+    assert!(said.contains("cannot attach /opt/in: the image has no such directory"), "{said}");
+    assert!(said.contains("help: mount it below a directory of the tenant's own"), "{said}");
+    assert!(!said.contains("`init`") && !said.contains("init failed"), "{said}");
+    let bob = create("bob", "/root/in");
+    bob.ctl("start", &[]).ok();
+    assert_eq!(bob.says("cat /root/in/file"), "the host's");
+    bob.says("umount /root/in; rmdir /root/in; ln -s /tmp /root/in");
+    let said = bob.ctl("restart", &[]).output();
+    assert!(
+        said.stderr.contains("a link is on the way") && said.stderr.contains("[dirs]"),
+        "{}",
+        said.stderr
+    );
+    bob.ctl("destroy", &["--force", "--yes"]).output();
 }

@@ -295,3 +295,37 @@ fn what_is_the_build_machines_is_in_no_image_and_each_tenant_makes_its_own() {
     let said = carol.shell("hostnamectl set-hostname own && sudo -n true").ok();
     assert_eq!(said.stderr, "");
 }
+
+/// A stand-in for what the package ssl-cert brings.
+const MAKE_SSL_CERT: &str = "#!/bin/sh\nmkdir -p /etc/ssl/private\nhead -c 32 /dev/urandom | od -x > /etc/ssl/private/ssl-cert-snakeoil.key\n";
+
+#[test]
+fn what_a_later_image_leaves_to_each_tenant_is_made_by_those_that_have_booted_before() {
+    let host = Host::bare();
+    host.copy_images();
+    host.start_hostd();
+    let shown = host.tool("rootfsctl", &["--json", "show", "debian"]).ok().json();
+    let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
+    let tree = host.path("tree");
+    let debian = host.path(format!("var/lib/tenantry/images/debian/versions/{digest}/tree"));
+    Run::new("cp", ["--archive", "--link"]).args([&debian, &tree]).ok();
+    let program = |path: &str, text: &str| {
+        fs::write(tree.join(path), text).expect("a program");
+        fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o755)).expect("its mode");
+    };
+    let import =
+        |name: &str| host.tool("rootfsctl", &["import", &tree.to_string_lossy(), "--name", name]).ok();
+    program("usr/sbin/sendmail", "#!/bin/sh\n");
+    import("one");
+    program("usr/sbin/make-ssl-cert", MAKE_SSL_CERT);
+    import("two");
+    let key = "/etc/ssl/private/ssl-cert-snakeoil.key";
+    let alice = host.boot("alice", &["--image", "one"]);
+    assert_eq!(alice.says(&format!("cat /etc/mailname; [ ! -e {key} ]")), "alice");
+    alice.ctl("set", &["image=two"]).ok();
+    restarted(&alice);
+    let own = alice.says(&format!("cat {key}"));
+    assert!(!own.is_empty());
+    restarted(&alice);
+    assert_eq!(alice.says(&format!("cat {key}")), own, "it stays");
+}

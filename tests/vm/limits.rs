@@ -52,6 +52,26 @@ fn set_property_is_shown_and_outlives_a_restart() {
 }
 
 #[test]
+fn a_change_that_does_not_reach_the_unit_changes_nothing() {
+    let unit = Unit::start("carsten", &["--set", "memory_max=256M"]);
+    let file = "/etc/tenantry/tenants/carsten.toml";
+    let before = fs::read_to_string(file).unwrap();
+    // Where the drop-in of the restart policy would be: it is written after the limits are set.
+    let in_the_way = "/etc/systemd/system/tenant@carsten.service.d";
+    fs::write(in_the_way, "").unwrap();
+    let refused = unit.ctl("set", &["memory_max=128M", "restart=always", "net_rate=8M"]).output();
+    fs::remove_file(in_the_way).unwrap();
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("drop-in"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(file).unwrap(), before);
+    let max = (256u64 << 20).to_string();
+    assert_eq!((unit.reads("memory.max", ""), unit.property("MemoryMax")), (256 << 20, max));
+    assert_eq!(unit.property("Restart"), "on-failure");
+    unit.ctl("set", &["memory_max=128M", "restart=always"]).ok();
+    assert_eq!((unit.reads("memory.max", ""), unit.property("Restart")), (128 << 20, "always".to_owned()));
+}
+
+#[test]
 fn a_file_edited_by_hand_is_carried_at_the_next_start_or_reload() {
     let unit = Unit::start("cora", &["--set", "tasks_max=100"]);
     let file = "/etc/tenantry/tenants/cora.toml";

@@ -1,6 +1,6 @@
 //! A tenant is a unit of systemd: its verbs mean what an admin expects.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use tenantry_tests::machine::{Unit, property, run, systemctl, tenantctl, until};
 
@@ -105,12 +105,70 @@ fn poweroff_inside_is_a_stop_and_a_reboot_inside_stays_in_the_unit() {
 fn a_tenant_starts_without_hostd() {
     let unit = Unit::create("dora", &[]);
     systemctl(&["stop", "hostd.socket", "hostd.service"]).ok();
+    // Users of the host could run set-user-ID programs of tenants.
+    let files = Path::new("/var/lib/tenantry/tenants");
+    fs::set_permissions(files, fs::Permissions::from_mode(0o755)).unwrap();
     let started = unit.systemctl("start").output();
+    assert_eq!(fs::metadata(files).unwrap().permissions().mode() & 0o7777, 0o700);
     let state = unit.active_state();
     systemctl(&["start", "hostd.socket", "hostd.service"]).ok();
     started.succeeded();
     assert_eq!(state, "active");
     assert_eq!(unit.state(), "running", "hostd finds what it did not start");
+}
+
+/// A filesystem that the host mounts, until it is dropped.
+struct Mounted(&'static str);
+
+impl Mounted {
+    fn at(dir: &'static str, options: &str) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        run(&["mount", "-t", "tmpfs", "-o", options, "tmpfs", dir]).ok();
+        fs::create_dir(format!("{dir}/in")).unwrap();
+        fs::write(format!("{dir}/in/file"), "the host's\n").unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run(&["umount", "--lazy", self.0]).output();
+        let _ = fs::remove_dir(self.0);
+    }
+}
+
+#[test]
+fn hostd_looks_at_binds_as_the_supervisors_do_whatever_its_own_mounts_are() {
+    // hostd has a /tmp of its own, and in its mount namespace everything is nosuid.
+    let open = Mounted::at("/srv/open", "mode=0755");
+    let quiet = Mounted::at("/srv/quiet", "mode=0755,nosuid");
+    let temporary = Mounted::at("/var/tmp/given", "mode=0755,nosuid");
+    let bind = |place: &Mounted, writable: bool| {
+        format!("dirs.\"/root/in\"={{ bind = \"{}/in\", writable = {writable} }}", place.0)
+    };
+    let exposed = bind(&open, true);
+    let said = tenantctl(&["create", "konrad", "--image", "busybox", "--set", &exposed]).output().refused(2);
+    assert!(said.contains("set-user-ID") && said.contains("nosuid"), "{said}");
+    let unit = Unit::start("konrad", &["--set", &bind(&quiet, true)]);
+    unit.says("echo written > /root/in/new");
+    assert_eq!(fs::read_to_string("/srv/quiet/in/new").unwrap(), "written\n");
+    let said = unit.ctl("set", &[&exposed]).output().refused(2);
+    assert!(said.contains("set-user-ID"), "{said}");
+    unit.shell("reboot").output();
+    until("the second boot", || unit.run_state()["boots"] == 2 && unit.run_state()["phase"] == "running");
+    // By hand, past the check of `set`: `reload` has one of its own.
+    let file = "/etc/tenantry/tenants/konrad.toml";
+    let good = fs::read_to_string(file).unwrap();
+    fs::write(file, good.replace("/srv/quiet/in", "/srv/open/in")).unwrap();
+    let said = unit.ctl("reload", &[]).output().refused(2);
+    assert!(said.contains("set-user-ID"), "{said}");
+    fs::write(file, good).unwrap();
+    for place in [&temporary, &open] {
+        unit.ctl("set", &[&bind(place, false)]).ok();
+        unit.systemctl("restart").ok();
+        assert_eq!(unit.says("cat /root/in/file"), "the host's", "{}", place.0);
+    }
+    unit.systemctl("stop").ok();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     store::tests::Trial,
-    units::{UnitManager, standalone::Standalone},
+    units::{UnitManager, standalone::Standalone, systemd::Systemd},
 };
 
 /// An API over a host in a temporary directory whose supervisor is a shell script.
@@ -25,6 +25,15 @@ impl Api {
         let store = trial.open();
         let units = Standalone::for_tests(trial.layout.clone(), supervisor);
         let host = Host::new(store, UnitManager::Standalone(units));
+        Self { router: router(host.clone()), host, trial }
+    }
+
+    /// One whose tenants are units of a systemd that cannot be reached, with its unit files in a directory.
+    fn without_systemd(unit_files: &std::path::Path) -> Self {
+        let trial = Trial::new();
+        let facts = crate::store::tests::facts();
+        let units = Systemd::for_tests(trial.layout.clone(), &facts, unit_files.to_owned());
+        let host = Host::new(trial.open(), UnitManager::Systemd(units));
         Self { router: router(host.clone()), host, trial }
     }
 
@@ -391,4 +400,34 @@ fn the_document_has_every_route() {
         assert!(document["paths"][path].is_object(), "{path}");
     }
     assert!(document["components"]["schemas"]["Summary"].is_object());
+}
+
+#[tokio::test]
+async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
+    let unit_files = tempfile::tempdir().unwrap();
+    let api = Api::without_systemd(unit_files.path());
+    let alice: TenantName = "alice".parse().unwrap();
+    api.host.store().create(&alice, &crate::store::NewTenant::default()).unwrap();
+    let layout = &api.trial.layout;
+    let state = || {
+        let read = |path| std::fs::read_to_string(path).ok();
+        let drop_ins = std::fs::read_dir(unit_files.path()).unwrap().count();
+        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.carried(&alice)];
+        (files.map(read), drop_ins)
+    };
+    for carried in [None, Some(tenant::carried::Carried::new("", tenant::limits::Limits::default()))] {
+        if let Some(carried) = carried {
+            carried.write(&layout.carried(&alice)).unwrap();
+        }
+        let before = state();
+        // Limits, the drop-in that is written before systemd is told of it, whether it starts with the host.
+        for set in [json!(["memory_max=1G"]), json!(["restart=always", "ttys=2"]), json!(["autostart=true"])]
+        {
+            let change = json!({"set": set});
+            let (status, refused) = api.call("PATCH", "/v1/tenants/alice/config", change).await;
+            let said = refused["message"].as_str().unwrap_or_default();
+            assert!(status >= 400 && said.contains("systemd cannot be reached"), "{set}: {status} {refused}");
+            assert_eq!(state(), before, "{set}");
+        }
+    }
 }

@@ -135,7 +135,7 @@ async fn units(wanted: Units, layout: &Layout, facts: &HostFacts) -> Result<Unit
 async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) -> Result<(), Failure> {
     let units = units(wanted, &layout, &facts).await?;
     log::info!("units: {}", units.kind());
-    let host = Host::new(store, units);
+    let host = Host::new(store.seeing(units.view()), units);
     host.default_limits_missing()?.iter().for_each(|missing| log::warn!("{missing}"));
     let socket = layout.hostd_socket();
     let cannot =

@@ -1,6 +1,7 @@
 //! Files of cgroups: limits and devices.
 
 use tenant::{
+    config::Fragment,
     device::{DeviceClass, DeviceRule},
     limits::{ByteSize, Weight},
 };
@@ -169,6 +170,7 @@ pub(super) fn quota(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, Ve
 pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, Verdict)> {
     let mut found: Vec<(usize, Verdict)> = Vec::new();
     let mut list: Vec<DeviceRule> = Vec::new();
+    let mut given: Vec<Feature> = Vec::new();
     // What cgroups begin with: everything is allowed, and only what is denied is not.
     let mut closed = false;
     let closes = pairs.iter().any(|pair| pair.name.ends_with(".deny") && is_all(pair.value));
@@ -180,6 +182,10 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
             continue;
         };
         let all = rule.class == DeviceClass::All;
+        let feature = Feature::of(&rule);
+        if all || !allow {
+            given.retain(|known| !all && Some(*known) != feature);
+        }
         let verdict = match (allow, all) {
             (false, true) => {
                 closed = true;
@@ -191,16 +197,13 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
                 list.clear();
                 Verdict::warning("no tenant may use every device: list the ones it needs in `devices`")
             }
-            (true, false) if closed || !closes => {
-                merge(&mut list, rule);
-                match has_node(&rule) || !rule.read && !rule.write {
-                    true => Verdict::done("devices", format!("devices: \"{rule}\"")),
-                    false => Verdict::warning(format!(
-                        "devices: \"{rule}\", but {} is not in a tenant's /dev, and a tenant makes no nodes",
-                        node(&rule)
-                    )),
+            (true, false) if closed || !closes => match feature {
+                Some(feature) => {
+                    given.push(feature);
+                    feature.given()
                 }
-            }
+                None => allowed(&mut list, rule),
+            },
             (true, false) => {
                 Verdict::note("everything is allowed at this point, and a later line begins anew")
             }
@@ -212,6 +215,7 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
         };
         found.push((pair.at, verdict));
     }
+    given.into_iter().for_each(|feature| feature.give(&mut draft.fragment));
     if closed {
         draft.fragment.devices = Some(list);
     } else if !list.is_empty() {
@@ -223,6 +227,65 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
         draft.fragment.devices = Some(whole);
     }
     found
+}
+
+/// Adds a rule of the list, and says whether a tenant has a node for it.
+fn allowed(list: &mut Vec<DeviceRule>, rule: DeviceRule) -> Verdict {
+    merge(list, rule);
+    match has_node(&rule) || !rule.read && !rule.write {
+        true => Verdict::done("devices", format!("devices: \"{rule}\"")),
+        false => Verdict::warning(format!(
+            "devices: \"{rule}\", but {} is not in a tenant's /dev, and a tenant makes no nodes",
+            node(&rule)
+        )),
+    }
+}
+
+/// A device that a tenant is given by a key of its own, with its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Feature {
+    Tun,
+    Fuse,
+}
+
+impl Feature {
+    /// The one whose node has this path.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/dev/net/tun" => Some(Self::Tun),
+            "/dev/fuse" => Some(Self::Fuse),
+            _ => None,
+        }
+    }
+
+    /// The one that a rule is about, if it is more than a node to be made.
+    fn of(rule: &DeviceRule) -> Option<Self> {
+        match (rule.class, rule.major, rule.minor) {
+            (DeviceClass::Char, Some(10), Some(200)) if rule.read || rule.write => Some(Self::Tun),
+            (DeviceClass::Char, Some(10), Some(229)) if rule.read || rule.write => Some(Self::Fuse),
+            _ => None,
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::Fuse => "fuse",
+        }
+    }
+
+    /// Sets its key.
+    pub(super) fn give(self, fragment: &mut Fragment) {
+        match self {
+            Self::Tun => fragment.tun = Some(true),
+            Self::Fuse => fragment.fuse = Some(true),
+        }
+    }
+
+    /// What is said of a line that asks for it.
+    pub(super) fn given(self) -> Verdict {
+        Verdict::done(self.key(), format!("{} = true", self.key()))
+    }
 }
 
 /// What a tenant may use that lists nothing: null, zero, full, random, urandom, tty, console, ptmx, pts.
@@ -251,8 +314,6 @@ fn has_node(rule: &DeviceRule) -> bool {
 /// What a device is called.
 fn node(rule: &DeviceRule) -> &'static str {
     match (rule.class, rule.major, rule.minor) {
-        (DeviceClass::Char, Some(10), Some(200)) => "/dev/net/tun",
-        (DeviceClass::Char, Some(10), Some(229)) => "/dev/fuse",
         (DeviceClass::Char, Some(10), Some(228)) => "/dev/hpet",
         (DeviceClass::Char, Some(10), Some(232)) => "/dev/kvm",
         (DeviceClass::Char, Some(226), _) => "/dev/dri",

@@ -5,6 +5,7 @@ use std::{io, path::Path};
 use tenant::{config::Policy, limits::ByteSize, path::TenantPath};
 
 use super::{
+    cgroup::Feature,
     parse::{Content, Found, Line, Source},
     report::Verdict,
     translate::{Draft, Pair},
@@ -242,6 +243,12 @@ fn mount(draft: &mut Draft<'_>, line: &str) -> Verdict {
         Err(verdict) => return verdict,
     };
     let entry = Entry { source: source.clone(), at, kind, options: options.split(',').collect() };
+    if let Some(feature) =
+        Feature::at(&entry.at.to_string()).filter(|_| !(entry.has("optional") && entry.is_absent(draft)))
+    {
+        feature.give(&mut draft.fragment);
+        return feature.given();
+    }
     let (policy, remark) = match policy(draft, &entry) {
         Ok(found) => found,
         Err(verdict) => return verdict,

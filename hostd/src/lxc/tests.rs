@@ -186,7 +186,9 @@ fn each_key_is_translated_or_says_why_not() {
         ("lxc.rootfs = /dev/vg/x", Translated, "image = \"x\""),
         ("lxc.rootfs.path = lvm:/dev/vg/x", Warning, "rootfsctl import"),
         ("lxc.mount.entry = proc proc proc nodev 0 0", Note, "its own"),
-        ("lxc.mount.entry = /dev/net/tun dev/net/tun none bind,create=file", Warning, "devices"),
+        ("lxc.mount.entry = /dev/net/tun dev/net/tun none bind,create=file", Translated, "tun = true"),
+        ("lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0", Translated, "fuse = true"),
+        ("lxc.mount.entry = /dev/kvm dev/kvm none bind,create=file 0 0", Warning, "devices"),
         ("lxc.mount.entry = /sys/kernel/debug sys/kernel/debug none bind,optional 0 0", Note, "own"),
         ("lxc.mount.entry = /dev/sda1 mnt ext4 rw", Warning, "bind the directory"),
         ("lxc.mount.entry = /srv ../x none bind", Warning, "not a path"),
@@ -210,8 +212,9 @@ fn each_key_is_translated_or_says_why_not() {
         ("lxc.cgroup.devices.allow = a", Warning, "every device"),
         ("lxc.cgroup.devices.allow = x", Warning, "not a rule"),
         ("lxc.cgroup.devices.deny = b 8:0 rwm", Note, "only what"),
-        ("lxc.cgroup.devices.allow = c 10:200 rwm", Warning, "/dev/net/tun is not in a tenant's /dev"),
-        ("lxc.cgroup.devices.allow = c 10:229 rw", Warning, "/dev/fuse"),
+        ("lxc.cgroup.devices.allow = c 10:200 rwm", Translated, "tun = true"),
+        ("lxc.cgroup.devices.allow = c 10:229 rw", Translated, "fuse = true"),
+        ("lxc.cgroup.devices.allow = c 10:232 rw", Warning, "/dev/kvm is not in a tenant's /dev"),
         ("lxc.cgroup.devices.allow = c *:* m", Translated, "c *:* m"),
         ("lxc.cgroup.devices.allow = c 4:1 rwm", Translated, "c 4:1 rwm"),
         ("lxc.cgroup.devices.allow = c 1:3 rwm", Translated, "c 1:3 rwm"),
@@ -284,8 +287,28 @@ fn the_devices_are_what_all_rules_make_together() {
     assert_eq!(devices(&text), ["c 1:3 rw", "c 1:5 rw"]);
     assert_eq!(devices(&(allow("c 1:3 rw") + &deny("a") + &allow("c 1:8 r"))), ["c 1:8 r"]);
     assert_eq!(devices(&(deny("a") + &allow("c 1:3 rw") + &allow("a"))), Vec::<String>::new());
-    let open = devices(&allow("c 10:200 rwm"));
-    assert!(open.contains(&"c 1:3 rwm".to_owned()) && open.contains(&"c 10:200 rwm".to_owned()));
+    let open = devices(&allow("c 10:228 rwm"));
+    assert!(open.contains(&"c 1:3 rwm".to_owned()) && open.contains(&"c 10:228 rwm".to_owned()));
+}
+
+#[test]
+fn devices_that_have_a_key_of_their_own_are_given_by_it() {
+    let given = |text: &str| {
+        let fragment = translated(text).fragment;
+        let rules = fragment.devices.map(|rules| rules.iter().map(ToString::to_string).collect::<Vec<_>>());
+        (fragment.tun, fragment.fuse, rules)
+    };
+    let allow = |rule: &str| format!("lxc.cgroup2.devices.allow = {rule}\n");
+    let deny = |rule: &str| format!("lxc.cgroup2.devices.deny = {rule}\n");
+    let yes = Some(true);
+    assert_eq!(given(&allow("c 10:200 rwm")), (yes, None, None), "the profile's list counts besides");
+    let listed = vec!["c 1:3 rw".to_owned()];
+    let text = deny("a") + &allow("c 1:3 rw") + &allow("c 10:229 rw") + &allow("c 10:200 rwm");
+    assert_eq!(given(&text), (yes, yes, Some(listed.clone())));
+    assert_eq!(given(&(text.clone() + &deny("c 10:229 rwm"))), (yes, None, Some(listed)));
+    assert_eq!(given(&(text + &deny("a"))), (None, None, Some(Vec::new())));
+    let file = translated(&(deny("a") + &allow("c 10:200 rwm"))).text();
+    assert!(file.contains("tun = true\n") && !file.contains("10:200"), "{file}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use tenant::{
     TenantName,
     config::{ConfigError, Fragment, Tenant},
     image::ProfileName,
+    limits::DefaultLimits,
 };
 
 use super::{
@@ -278,7 +279,9 @@ pub(super) fn validate(
 ) -> Result<Tenant, ConfigError> {
     loop {
         let own = translated.fragment.clone();
-        let error = match Tenant::new(name.clone(), profile_name.clone(), profile.clone(), own) {
+        let (named, of) = (name.clone(), profile_name.clone());
+        // The host's default limits make no difference to what is valid.
+        let error = match Tenant::new(named, of, profile.clone(), own, &DefaultLimits::default()) {
             Ok(tenant) => return Ok(tenant),
             Err(error) => error,
         };

@@ -37,8 +37,19 @@ struct Draft<'a> {
     tenant: Tenant,
     allocation: Allocation,
     fitted: Fitted,
+    config: HostConfig,
     ports: PortTable,
     _reservation: Reservation<'a>,
+}
+
+/// A text that can become a tenant's file.
+struct Proposal<'a> {
+    before: Allocation,
+    old_disk: Option<DiskLimits>,
+    draft: Draft<'a>,
+    manifest: Manifest,
+    plan: Plan,
+    _images: ImagesLock,
 }
 
 impl Store {
@@ -48,7 +59,7 @@ impl Store {
         let ports = PortTable::default();
         // Not asking for its record: a damaged one takes nothing away.
         let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
-        let tenant = text.and_then(|text| self.resolve(name, &text, &ports));
+        let tenant = text.and_then(|text| self.resolve(name, &text, &self.host_config()?, &ports));
         let claims = tenant.map(|tenant| Claims::of(&tenant, &ports)).unwrap_or_default();
         self.put_claims(name, claims);
     }
@@ -79,9 +90,8 @@ impl Store {
         let name = &allocation.name;
         let mut allocation = allocation.clone();
         let mut writer = self.decide();
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, text, &ports)?;
-        let config = self.host_config()?;
+        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let tenant = self.resolve(name, text, &config, &ports)?;
         let taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         if let Some(pinned) = pin(&tenant)? {
             allocation.pinned = pinned;
@@ -91,7 +101,48 @@ impl Store {
         allocation.leases = fitted.all();
         let reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
         drop(writer);
-        Ok(Draft { tenant, allocation, fitted, ports, _reservation: reservation })
+        Ok(Draft { tenant, allocation, fitted, config, ports, _reservation: reservation })
+    }
+
+    /// What a new text makes of a tenant; none where it is the text that the file has.
+    fn propose(&self, name: &TenantName, base: &str, text: &str) -> Result<Option<Proposal<'_>>, StoreError> {
+        let before = self.ready(name)?;
+        let old = record::read(&self.layout.tenant_config(name))?;
+        if old != base {
+            return Err(StoreError::Conflict(name.to_string()));
+        }
+        if old == text {
+            return Ok(None);
+        }
+        let _images = ImagesLock::shared(&self.layout)?;
+        let old_tenant = self.resolve_text(name, &old).ok();
+        let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
+            Some(image) if *image == tenant.image => Ok(None),
+            // Whoever mends a file that could not be used asks for no other version by that.
+            None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
+            _ => images::resolve(&self.layout, &tenant.image).map(Some),
+        };
+        let draft = self.draft(&before, text, pin)?;
+        let manifest = load::load_manifest(&self.layout, &draft.allocation)?;
+        let plan = self.plan_of(&draft.tenant, &draft.allocation, &manifest, &draft.config, None)?;
+        self.check_binds(&plan)?;
+        let old_disk = old_tenant.map(|tenant| tenant.disk);
+        Ok(Some(Proposal { before, old_disk, draft, manifest, plan, _images }))
+    }
+
+    /// Whether [`Store::configure`] would take a text, and whether it would change anything.
+    ///
+    /// # Errors
+    /// Those of [`Store::configure`], but for what the disk refuses.
+    pub fn rehearse(&self, name: &TenantName, base: &str, text: &str) -> Result<Change, StoreError> {
+        // What is handed out of pools here is not taken.
+        let cursors = self.decide().cursors.clone();
+        let change = self.propose(name, base, text).map(|proposal| match proposal {
+            Some(_) => Change::Changed,
+            None => Change::Unchanged,
+        });
+        self.decide().cursors = cursors;
+        change
     }
 
     /// Replaces a tenant's configuration file. `base` is the text that the new one was made from; when
@@ -110,27 +161,9 @@ impl Store {
         text: &str,
         is_running: bool,
     ) -> Result<Change, StoreError> {
-        let before = self.ready(name)?;
-        let old = record::read(&self.layout.tenant_config(name))?;
-        if old != base {
-            return Err(StoreError::Conflict(name.to_string()));
-        }
-        if old == text {
-            return Ok(Change::Unchanged);
-        }
-        let _images = ImagesLock::shared(&self.layout)?;
-        let old_tenant = self.resolve_text(name, &old).ok();
-        let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
-            Some(image) if *image == tenant.image => Ok(None),
-            // Whoever mends a file that could not be used asks for no other version by that.
-            None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
-            _ => images::resolve(&self.layout, &tenant.image).map(Some),
-        };
-        let Draft { tenant, mut allocation, fitted, ports, _reservation } = self.draft(&before, text, pin)?;
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
-        check_binds(&plan)?;
-        let old_disk = old_tenant.map(|tenant| tenant.disk);
+        let Some(proposal) = self.propose(name, base, text)? else { return Ok(Change::Unchanged) };
+        let Proposal { before, old_disk, draft, manifest, plan, _images } = proposal;
+        let Draft { tenant, mut allocation, fitted, ports, _reservation, .. } = draft;
         self.with_disk(&tenant, old_disk, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
             self.update(&before, &mut allocation)?;
@@ -176,12 +209,12 @@ impl Store {
         let before = self.ready(name)?;
         let text = self.config_text(name)?;
         let _images = ImagesLock::shared(&self.layout)?;
-        let Draft { tenant, mut allocation, fitted, ports, _reservation } =
+        let Draft { tenant, mut allocation, fitted, config, ports, _reservation } =
             self.draft(&before, &text, |_| Ok(None))?;
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
         let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
-        check_binds(&plan)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
+        self.check_binds(&plan)?;
         // What held before the file was edited by hand nobody knows.
         self.with_disk(&tenant, None, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
@@ -241,6 +274,17 @@ impl Store {
         quota::usage(&self.layout.tenant(&allocation.name), allocation.uid_base.base())
     }
 
+    /// Looks whether every directory of the host that a plan names can be given, as the start will.
+    pub(super) fn check_binds(&self, plan: &Plan) -> Result<(), StoreError> {
+        for step in &plan.root {
+            if let RootStep::Bind { at, source, writable } = step {
+                source::open_in(self.view, source, Access::of(*writable))
+                    .map_err(|source| StoreError::Bind { at: at.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the directories that a plan asks for and the tenant does not have yet.
     fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
         let failed = |source| StoreError::Create { tenant: plan.tenant.to_string(), source };
@@ -266,16 +310,15 @@ impl Store {
     /// Whatever keeps it from being started.
     pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
         let mut allocation = self.ready(name)?;
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, &self.config_text(name)?, &ports)?;
-        let config = self.host_config()?;
+        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let tenant = self.resolve(name, &self.config_text(name)?, &config, &ports)?;
         let (mut cursors, taken) = {
             let writer = self.decide();
             (writer.cursors.clone(), self.taken(&writer, name, &config, &ports))
         };
         allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
         let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, unit_cgroup)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         Ok((tenant, plan))
     }
 
@@ -299,15 +342,4 @@ fn asks_for_the_same(one: &str, other: &str) -> bool {
         Some([table.get("image").cloned(), table.get("profile").cloned()])
     };
     named(one).is_some_and(|one| Some(one) == named(other))
-}
-
-/// Looks whether every directory of the host that a plan names can be given, as the start will.
-pub(super) fn check_binds(plan: &Plan) -> Result<(), StoreError> {
-    for step in &plan.root {
-        if let RootStep::Bind { at, source, writable } = step {
-            let at = at.clone();
-            source::open(source, Access::of(*writable)).map_err(|source| StoreError::Bind { at, source })?;
-        }
-    }
-    Ok(())
 }

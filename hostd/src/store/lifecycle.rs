@@ -17,7 +17,6 @@ use tenant::{
 use super::{
     Change, NewTenant, Store, StoreError,
     claims::{Claims, Holding},
-    configure,
     create::Creation,
     destroy::{self, Destruction},
     edit, held, images, mounts, now, random_uuid,
@@ -47,9 +46,8 @@ impl Store {
         // Before anybody is kept waiting: rootfsctl may have it for a while.
         let _images = ImagesLock::shared(&self.layout)?;
         let mut writer = self.decide();
-        let ports = profile::load_ports(&self.layout)?;
-        let tenant = self.resolve(name, &text, &ports)?;
-        let config = self.host_config()?;
+        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let tenant = self.resolve(name, &text, &config, &ports)?;
         let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         let pinned = images::resolve(&self.layout, &tenant.image)?;
         let used = self.used(&writer, name);
@@ -74,8 +72,8 @@ impl Store {
         let _reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
         drop(writer);
         let manifest = load::load_manifest(&self.layout, &allocation)?;
-        let plan = self.plan_of(&tenant, &allocation, &manifest, None)?;
-        configure::check_binds(&plan)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, &config, None)?;
+        self.check_binds(&plan)?;
         Creation {
             layout: &self.layout,
             allocation: &allocation,

@@ -34,8 +34,7 @@ pub mod trash;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    fs,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -49,12 +48,12 @@ use tenant::{
     file_error::FileError,
     host::HostConfig,
     image::Manifest,
-    kernel::KernelError,
+    kernel::{KernelError, source::View},
     limits::Limits,
     load,
     plan::{self, Inputs},
     ports::PortTable,
-    profile, record,
+    profile, record, shelter,
 };
 
 use self::{
@@ -100,6 +99,8 @@ pub struct NewTenant {
 pub struct Store {
     layout: Layout,
     facts: HostFacts,
+    /// Whose view of the host's directories counts for what tenants are given.
+    view: View,
     /// The host's memory, bytes.
     memory: u64,
     records: Mutex<Records>,
@@ -140,9 +141,7 @@ impl Store {
         storage: Result<(), KernelError>,
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
-        for dir in [layout.tenants(), layout.images()] {
-            close_to_users(&dir)?;
-        }
+        shelter::close_state(&layout)?;
         let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when somebody needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
@@ -155,6 +154,7 @@ impl Store {
         let store = Self {
             layout,
             facts,
+            view: View::Own,
             memory: facts::total_memory(),
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
@@ -168,6 +168,13 @@ impl Store {
         let names: Vec<_> = store.records().keys().chain(store.broken().keys()).cloned().collect();
         names.iter().for_each(|name| store.read_claims(name));
         Ok((store, findings))
+    }
+
+    /// Looks at what tenants are given of the host as another process sees it: whoever starts their supervisors.
+    #[must_use]
+    pub fn seeing(mut self, view: View) -> Self {
+        self.view = view;
+        self
     }
 
     /// Where things lie.
@@ -281,11 +288,11 @@ impl Store {
         tenant: &Tenant,
         allocation: &Allocation,
         manifest: &Manifest,
+        config: &HostConfig,
         unit_cgroup: Option<&Path>,
     ) -> Result<Plan, StoreError> {
         // What is planned without a unit needs none: its directories are looked at, or it is printed.
         let nowhere = Path::new("/").join(self.layout.instance()).join(tenant.name.as_str());
-        let host = self.host_config()?;
         // Not what hostd's own unit was given: that is not for tenants.
         let mut credentials = load::load_credentials(&self.layout, &tenant.name, None)?;
         credentials.iter_mut().for_each(Credential::forget);
@@ -294,7 +301,7 @@ impl Store {
             tenant,
             allocation,
             manifest,
-            host: &host,
+            host: config,
             facts: &self.facts,
             unit_cgroup: unit_cgroup.or(Some(&nowhere)),
             credentials: &credentials,
@@ -307,24 +314,21 @@ impl Store {
     /// # Errors
     /// The text is malformed or makes no sense.
     pub fn resolve_text(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
-        self.resolve(name, text, &profile::load_ports(&self.layout)?)
+        self.resolve(name, text, &self.host_config()?, &profile::load_ports(&self.layout)?)
     }
 
-    fn resolve(&self, name: &TenantName, text: &str, ports: &PortTable) -> Result<Tenant, StoreError> {
+    /// [`Store::resolve_text`] with the host's files as they were read before.
+    fn resolve(
+        &self,
+        name: &TenantName,
+        text: &str,
+        config: &HostConfig,
+        ports: &PortTable,
+    ) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
-        let mut tenant = profile::resolve_with(&self.layout, name, fragment, ports)?;
-        self.fill(&mut tenant.limits)?;
-        Ok(tenant)
-    }
-
-    fn fill(&self, limits: &mut Limits) -> Result<(), StoreError> {
-        // With systemd the limits of tenant@.service are the defaults.
-        if !self.facts.systemd {
-            let config = self.host_config()?;
-            limits.fill(config.default_memory_max, config.default_tasks_max, self.memory);
-        }
-        Ok(())
+        let defaults = config.default_limits(&self.facts, self.memory);
+        Ok(profile::resolve_with(&self.layout, name, fragment, config, ports, &defaults)?)
     }
 
     /// The limits of a tenant for which nobody has set anything; with systemd they are its unit's.
@@ -333,25 +337,9 @@ impl Store {
     /// `hostd.toml` cannot be used.
     pub fn default_limits(&self) -> Result<Limits, StoreError> {
         let mut limits = Limits::default();
-        self.fill(&mut limits)?;
+        limits.fill(&self.host_config()?.default_limits(&self.facts, self.memory));
         Ok(limits)
     }
-}
-
-/// Keeps users of the host out of a directory with set-user-ID files of tenants and images, whatever a backup or an
-/// admin has made of its mode. One that is not there yet is made so.
-fn close_to_users(dir: &Path) -> Result<(), StoreError> {
-    let found = match fs::metadata(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found.map_err(FileError::when("look at", dir))?,
-    };
-    if found.uid() == 0 && found.mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    log::warn!("{dir:?} was open to users of the host; it is root's alone again, mode 0700");
-    std::os::unix::fs::chown(dir, Some(0), Some(0)).map_err(FileError::when("change the owner of", dir))?;
-    Ok(fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-        .map_err(FileError::when("change the mode of", dir))?)
 }
 
 /// 128 random bits as a version 4 UUID without its dashes, as machine-id(5) wants it.

@@ -237,7 +237,7 @@ impl Store {
                 return Err(StoreError::NoTenant(row.tenant.to_string()));
             }
             let text = self.config_text(&row.tenant)?;
-            let tenant = self.resolve(&row.tenant, &text, &table)?;
+            let tenant = self.resolve(&row.tenant, &text, &config, &table)?;
             self.check_claims(&writer, &tenant, &config, &table)?;
         }
         record::write(&path, new.as_bytes(), Durability::Durable)?;

@@ -214,7 +214,7 @@ fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Conten
     let (_, mut allocation) = allocate::tests::record(name.as_str(), at);
     allocation.pinned = pinned;
     let manifest = load::load_manifest(&store.layout, &allocation).unwrap();
-    let plan = store.plan_of(&tenant, &allocation, &manifest, None).unwrap();
+    let plan = store.plan_of(&tenant, &allocation, &manifest, &HostConfig::default(), None).unwrap();
     let image = images::contents(&store.layout, &manifest).unwrap();
     (allocation, plan, image, text)
 }
@@ -417,4 +417,78 @@ fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
     nix::unistd::mkfifo(&layout.allocation(&bob), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let store = trial.open();
     assert!(store.broken()[&bob].reason.contains("FIFO"), "{}", store.broken()[&bob].reason);
+}
+
+/// A process in a mount namespace of its own, until it is dropped.
+struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    /// With an empty filesystem of these options on a directory, and a directory `in` there.
+    fn mounted(dir: &Path, options: &str) -> Self {
+        let script =
+            format!("mount -t tmpfs -o {options} none \"$0\"; mkdir -m 755 \"$0/in\"; echo; exec cat");
+        let mut child = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+            .arg(dir)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn binds_are_judged_as_those_see_them_who_start_tenants() {
+    let top = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let source = top.path().canonicalize().unwrap();
+    let bind = |writable: bool| {
+        let source = source.join("in");
+        with(&[&format!("dirs.\"/opt/in\"={{ bind = {source:?}, writable = {writable} }}")])
+    };
+    let quiet = Elsewhere::mounted(&source, "mode=755,nosuid");
+    let open = Elsewhere::mounted(&source, "mode=755");
+    let trial = Trial::new();
+    let error = trial.open().create(&name("alice"), &bind(false)).unwrap_err();
+    assert!(crate::error::chain(&error).contains("does not exist"), "{error}");
+    let store = trial.open().seeing(View::Process(open.0.id()));
+    store.create(&name("alice"), &bind(false)).unwrap();
+    let error = crate::error::chain(&store.create(&name("bob"), &bind(true)).unwrap_err());
+    assert!(error.contains("set-user-ID"), "{error}");
+    let base = store.config_text(&name("alice")).unwrap();
+    let text = edit::apply(&base, &bind(true).set, &[]).unwrap();
+    let refused = store.configure(&name("alice"), &base, &text, true).unwrap_err();
+    assert!(crate::error::chain(&refused).contains("set-user-ID"), "{refused}");
+    assert_eq!(store.config_text(&name("alice")).unwrap(), base);
+    drop(store);
+    let store = trial.open().seeing(View::Process(quiet.0.id()));
+    store.create(&name("bob"), &bind(true)).unwrap();
+}
+
+#[test]
+fn shared_memory_follows_the_default_limit_of_the_host() {
+    let trial = Trial::new();
+    fs::create_dir_all(trial.layout.etc()).unwrap();
+    let shm = |settings: &str, systemd: bool, text: &str| {
+        fs::write(trial.layout.host_config(), settings).unwrap();
+        let facts = HostFacts { systemd, ..facts() };
+        let (store, _) = Store::open(trial.layout.clone(), facts, Ok(())).unwrap();
+        let tenant = store.resolve_text(&name("alice"), text).unwrap();
+        (tenant.shm_max.to_string(), tenant.limits.memory_max.map(|max| max.to_string()))
+    };
+    let limit = "default_memory_max = \"600M\"\n";
+    assert_eq!(shm(limit, false, ""), ("300M".to_owned(), Some("600M".to_owned())));
+    assert_eq!(shm(limit, false, "memory_max = \"1G\"\n").0, "512M");
+    assert_eq!(shm(limit, false, "shm_max = \"64M\"\n").0, "64M");
+    assert_eq!(shm("default_memory_max = \"max\"\n", false, ""), ("256M".to_owned(), None));
+    assert_eq!(shm(limit, true, ""), ("256M".to_owned(), None), "with systemd its unit has the default");
 }

@@ -23,6 +23,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tenant::{
     Layout, Plan, TenantName,
     config::Restart,
+    kernel::source::View,
     limits::Limits,
     state::RunState,
     supervisor::{control::Request, escape, log, wire::Tty},
@@ -32,7 +33,7 @@ use self::{
     cgroups::UnitCgroups,
     limits::{Applied, Enforce, IoSchedulers, Unenforceable},
     standalone::Standalone,
-    systemd::{Pending, Systemd, UnitReport, properties::EffectiveLimit},
+    systemd::{Had, Pending, Systemd, UnitReport, properties::EffectiveLimit},
     usage::Usage,
 };
 pub use error::{FailedJob, UnitError};
@@ -209,6 +210,15 @@ impl UnitManager {
         }
     }
 
+    /// Whose view of the host's directories supervisors have. Those of systemd have process 1's: hostd.service has
+    /// mounts of its own.
+    pub fn view(&self) -> View {
+        match self {
+            Self::Standalone(_) => View::Own,
+            Self::Systemd(_) => View::Process(1),
+        }
+    }
+
     /// Whether it starts the tenants that are to start with the host, without being asked by hostd.
     pub fn starts_with_host(&self) -> bool {
         matches!(self, Self::Systemd(_))
@@ -311,25 +321,41 @@ impl UnitManager {
         }
     }
 
-    /// Carries limits and restart policy of a tenant's file to its unit, whether it runs or not. `before` are
-    /// the limits that were carried last. Returns those that the unit has of the file now; none where there is
-    /// nothing to carry them to.
+    /// Those of a tenant's limits that its unit can have; none where there is no unit beyond its life.
     ///
     /// # Errors
-    /// A limit cannot be enforced, or systemd refuses.
+    /// One cannot be enforced, unless that is to be passed over.
+    pub fn enforceable(&self, limits: &Limits, enforce: Enforce) -> Result<Option<Limits>, UnitError> {
+        match self {
+            Self::Standalone(_) => Ok(None),
+            Self::Systemd(units) => units.enforceable(limits, enforce).map(Some),
+        }
+    }
+
+    /// Carries limits that can be enforced and the restart policy to a tenant's unit, whether it runs or not. `before`
+    /// are the limits that were carried last. What the unit had is the answer; none where there is nothing to carry
+    /// them to.
+    ///
+    /// # Errors
+    /// systemd refuses; the unit has then what it had.
     pub async fn carry(
         &self,
         name: &TenantName,
         before: &Limits,
         limits: &Limits,
         restart: Restart,
-        enforce: Enforce,
-    ) -> Result<Option<Limits>, UnitError> {
-        let Self::Systemd(units) = self else { return Ok(None) };
-        let limits = units.enforceable(limits, enforce)?;
-        units.set_limits(name, before, &limits).await?;
-        units.set_restart(name, restart).await?;
-        Ok(Some(limits))
+    ) -> Result<Option<Had>, UnitError> {
+        match self {
+            Self::Standalone(_) => Ok(None),
+            Self::Systemd(units) => units.carry(name, before, limits, restart).await.map(Some),
+        }
+    }
+
+    /// Gives a tenant's unit what it had before these limits were carried to it. A failure is only logged.
+    pub async fn give_back(&self, name: &TenantName, limits: &Limits, had: &Had) {
+        if let Self::Systemd(units) = self {
+            units.give_back(name, limits, had).await;
+        }
     }
 
     /// Makes a tenant's unit start with the host, or not.

@@ -17,7 +17,7 @@ use crate::{
     file_error::full,
     kernel::{
         Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError, nft::FilterError,
-        source::SourceError,
+        source::SourceError, staging::PlaceError,
     },
     name::TenantName,
     plan::Plan,
@@ -44,13 +44,14 @@ impl StartError {
 }
 
 /// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
-/// blocks cannot be checked, for a directory of the host that cannot be given, for a driver that it lacks, and for a
-/// filesystem without room.
+/// blocks cannot be checked, for a directory of the host that cannot be given, for one that has no place in the tenant,
+/// for a driver that the host lacks, and for a filesystem without room.
 pub fn remedy(error: &KernelError) -> Option<String> {
     let filter = FilterError::of(error).map(FilterError::help);
     let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
     let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
     let known = known.or_else(|| MissingDriver::of(error).map(MissingDriver::help));
+    let known = known.or_else(|| PlaceError::of(error).map(|error| error.help().to_owned()));
     known
         .or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
         .or_else(|| full(error.source.kind()).map(str::to_owned))
@@ -97,7 +98,12 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let root::Parts { staging, mounts, layers } =
         root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    let mut held = kernel.spawn(plan, &user, staging, mounts).map_err(|error| ("init", error))?;
+    let mut held =
+        kernel.spawn(plan, &user, staging, mounts).map_err(|error| match PlaceError::of(&error) {
+            // The root is put together while init waits.
+            Some(_) => ("root", error),
+            None => ("init", error),
+        })?;
     journal.done.push(Undo::Process(held.pid));
     network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
         // Without an init there is no network namespace to connect: that is init's failure, not the network's.

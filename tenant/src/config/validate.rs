@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{Attachment, Features, Fragment, Nic, Policy, RootMode, Tenant};
 use crate::{
     image::ProfileName,
-    limits::{ByteSize, DiskLimits},
+    limits::{ByteSize, DefaultLimits, DiskLimits},
     name::TenantName,
     net::Forward,
     path::TenantPath,
@@ -315,7 +315,7 @@ fn disk(max: Option<ByteSize>, inodes: Option<u64>) -> Result<DiskLimits, Config
 }
 
 impl Tenant {
-    /// A tenant from its profile and its own file.
+    /// A tenant from its profile, its own file, and the limits that the host gives where neither has one.
     ///
     /// # Errors
     /// The first key whose value is out of range, missing or at odds with another.
@@ -324,12 +324,13 @@ impl Tenant {
         profile_name: ProfileName,
         profile: Fragment,
         own: Fragment,
+        defaults: &DefaultLimits,
     ) -> Result<Self, ConfigError> {
         if own.kind.is_some() {
             return Err(ConfigError::new("kind", "only a profile has it; choose another `profile`"));
         }
         let merged = profile.overlaid(own);
-        let limits = merged.limits();
+        let mut limits = merged.limits();
         let image =
             merged.image.ok_or_else(|| ConfigError::new("image", "neither tenant nor profile has it"))?;
         let kind = merged.kind.ok_or_else(|| ConfigError::new("kind", "the profile does not say it"))?;
@@ -356,6 +357,7 @@ impl Tenant {
         if let Some(max) = limits.memory_max {
             in_range("memory_max", max, ByteSize(4 << 20), ByteSize(1 << 50))?;
         }
+        limits.fill(defaults);
         sysctl(&merged.sysctl)?;
         in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
         let nics = super::nic::nics(merged.nic.unwrap_or_default())?;
@@ -434,7 +436,8 @@ mod tests {
     fn tenant(own: &str) -> Result<Tenant, ConfigError> {
         let profile = parse_toml("kind = \"shared-os\"\nimage = \"debian\"\n").unwrap();
         let name = "alice".parse().unwrap();
-        Tenant::new(name, "shared-os".parse().unwrap(), profile, parse_toml(own).unwrap())
+        let own = parse_toml(own).unwrap();
+        Tenant::new(name, "shared-os".parse().unwrap(), profile, own, &DefaultLimits::default())
     }
 
     #[test]
@@ -524,6 +527,15 @@ mod tests {
             ("memory_max = \"1G\"\nshm_max = \"2G\"", 2 << 30),
         ] {
             assert_eq!(tenant(text).unwrap().shm_max, ByteSize(size), "{text}");
+        }
+        let defaults = DefaultLimits { memory_max: Some(ByteSize(1 << 30)), tasks_max: None };
+        for (text, size) in
+            [("", 512 << 20), ("memory_max = \"4M\"", 2 << 20), ("memory_high = \"2G\"", 256 << 20)]
+        {
+            let (name, profile) = ("alice".parse().unwrap(), "kind = \"shared-os\"\nimage = \"debian\"\n");
+            let (profile, own) = (parse_toml(profile).unwrap(), parse_toml(text).unwrap());
+            let tenant = Tenant::new(name, "shared-os".parse().unwrap(), profile, own, &defaults).unwrap();
+            assert_eq!(tenant.shm_max, ByteSize(size), "{text} on a host with a default limit");
         }
     }
 }

@@ -24,7 +24,7 @@ pub mod raw;
 mod reaper;
 mod seccomp;
 pub mod source;
-mod staging;
+pub mod staging;
 mod sysctl;
 
 use std::{borrow::Cow, io, net::IpAddr, path::Path};

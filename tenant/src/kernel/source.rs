@@ -82,6 +82,35 @@ impl SourceError {
     }
 }
 
+/// Whose directories are meant. A service of its own has mounts of its own: other flags, and directories that no other
+/// process has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// Those that this process sees.
+    #[default]
+    Own,
+    /// Those that the process of this number sees, see proc_pid_root(5). It takes `CAP_SYS_PTRACE` over it.
+    Process(u32),
+}
+
+impl View {
+    /// Where the view begins.
+    fn root(self) -> PathBuf {
+        match self {
+            Self::Own => PathBuf::from("/"),
+            Self::Process(pid) => PathBuf::from(format!("/proc/{pid}/root")),
+        }
+    }
+}
+
+/// [`open_in`] what this process sees.
+///
+/// # Errors
+/// See [`SourceError`].
+pub fn open(source: &Path, access: Access) -> Result<OwnedFd, SourceError> {
+    open_in(View::Own, source, access)
+}
+
 /// Opens a directory of the host, by its absolute and normalized path, for a tenant that has this access to it. No
 /// link is followed. One that can be written must lie below a directory that only root can enter, or on a mount
 /// where set-user-ID programs and file capabilities do not count (`nosuid`): root of the tenant is root of the files
@@ -89,12 +118,15 @@ impl SourceError {
 ///
 /// # Errors
 /// See [`SourceError`].
-pub fn open(source: &Path, access: Access) -> Result<OwnedFd, SourceError> {
+pub fn open_in(view: View, source: &Path, access: Access) -> Result<OwnedFd, SourceError> {
     let mut path = PathBuf::from("/");
     let failed =
         |path: &Path, error: Errno| SourceError::Open { path: path.to_owned(), source: error.into() };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut dir = openat(CWD, "/", flags, Mode::empty()).map_err(|error| failed(&path, error))?;
+    let top = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = top | OFlags::NOFOLLOW;
+    // The root of a process is a link of the kernel's own, which leads into the process's mount namespace.
+    let mut dir =
+        openat(CWD, view.root(), top, Mode::empty()).map_err(|error| failed(&view.root(), error))?;
     let mut is_sheltered = false;
     for component in source.components() {
         let Component::Normal(name) = component else { continue };
@@ -156,6 +188,68 @@ mod tests {
             let error = open(&top.join(path), Access::ReadOnly).unwrap_err();
             assert!(error.to_string().contains(text), "{path}: {error}");
         }
+    }
+
+    /// A process in a mount namespace of its own, until it is dropped.
+    struct Elsewhere(std::process::Child);
+
+    impl Elsewhere {
+        /// Its namespace is made ready by a script.
+        fn with(script: &str) -> Self {
+            use std::io::Read as _;
+            let script = format!("{script}\necho; exec cat");
+            let mut child = std::process::Command::new("unshare")
+                .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut ready = [0];
+            child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+            Self(child)
+        }
+    }
+
+    impl Drop for Elsewhere {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn what_another_process_sees_is_judged_by_its_own_mounts() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        for dir in ["plain", "quiet", "over"] {
+            fs::create_dir(top.join(dir)).unwrap();
+        }
+        let elsewhere = Elsewhere::with(&format!(
+            "cd {}; mount -t tmpfs -o mode=755 none plain; mount -t tmpfs -o mode=755,nosuid none quiet\n\
+             mount -t tmpfs -o mode=755 none over; mkdir over/in; ln -s in over/link",
+            top.display()
+        ));
+        let view = View::Process(elsewhere.0.id());
+        let look = |path: &str, access| open_in(view, &top.join(path), access);
+        assert!(look("over/in", Access::ReadOnly).is_ok());
+        assert!(open(&top.join("over/in"), Access::ReadOnly).is_err(), "it is not there for this process");
+        let error = look("over/link", Access::ReadOnly).unwrap_err();
+        assert!(matches!(error, SourceError::Link { .. }), "{error}");
+        assert!(look("quiet", Access::ReadWrite).is_ok());
+        // Unless somebody keeps the whole directory for temporary files from other users.
+        if open(&top, Access::ReadOnly).is_ok() && !is_below_a_closed_one(&top) {
+            let error = look("plain", Access::ReadWrite).unwrap_err();
+            assert!(matches!(error, SourceError::Exposed { .. }), "{error}");
+            assert!(!error.to_string().contains("/proc/"), "{error}");
+        }
+    }
+
+    fn is_below_a_closed_one(dir: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        dir.ancestors().any(|above| fs::metadata(above).unwrap().mode() & 0o011 == 0)
     }
 
     #[test]

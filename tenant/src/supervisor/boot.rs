@@ -25,6 +25,7 @@ use crate::{
     load::{load_credentials, load_plan},
     plan::FirstProcess,
     record::{self, Durability},
+    shelter,
     state::{Failure, Phase, ProcessRef, RunState},
 };
 
@@ -52,6 +53,8 @@ impl Supervisor {
         if self.is_called_off {
             return Ok(false);
         }
+        // What hostd does when it starts may be long ago, or never have been.
+        shelter::close_state(&self.layout)?;
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
         let credentials = load_credentials(&self.layout, &self.name, self.credentials.as_deref())?;
         let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;

@@ -16,7 +16,7 @@ use super::{
 /// Where `systemctl set-property` writes, see systemd.unit(5).
 const CONTROL: [&str; 2] = ["/etc/systemd/system.control", "/run/systemd/system.control"];
 /// Where an admin's and our own unit files are.
-const SYSTEM: &str = "/etc/systemd/system";
+pub(super) const SYSTEM: &str = "/etc/systemd/system";
 const DROP_IN: &str = "50-tenantry.conf";
 
 /// Whether a setting of a unit has a drop-in of `systemctl set-property`.
@@ -55,18 +55,34 @@ impl Systemd {
         Ok(())
     }
 
+    /// The directory of a unit's drop-ins.
+    fn drop_ins(&self, name: &TenantName) -> PathBuf {
+        self.unit_files.join(format!("{}.d", unit(name)))
+    }
+
+    /// A tenant's drop-in as it is.
+    pub(super) fn drop_in(&self, name: &TenantName) -> Option<String> {
+        record::read(&self.drop_ins(name).join(DROP_IN)).ok()
+    }
+
     /// Makes a tenant's drop-in what its restart policy asks for.
     ///
     /// # Errors
     /// It cannot be written, or systemd does not read it.
-    pub async fn set_restart(&self, name: &TenantName, restart: Restart) -> Result<(), UnitError> {
-        let dir = PathBuf::from(format!("{SYSTEM}/{}.d", unit(name)));
-        let path = dir.join(DROP_IN);
-        let wanted = drop_in(name, restart);
-        let present = record::read(&path).ok();
-        if wanted == present {
+    pub(super) async fn set_restart(&self, name: &TenantName, restart: Restart) -> Result<(), UnitError> {
+        self.put_drop_in(name, drop_in(name, restart).as_deref()).await
+    }
+
+    /// Makes a tenant's drop-in this text, or takes it away.
+    ///
+    /// # Errors
+    /// It cannot be written, or systemd does not read it.
+    pub(super) async fn put_drop_in(&self, name: &TenantName, wanted: Option<&str>) -> Result<(), UnitError> {
+        if wanted == self.drop_in(name).as_deref() {
             return Ok(());
         }
+        let dir = self.drop_ins(name);
+        let path = dir.join(DROP_IN);
         let io = |error| UnitError::Io("write the drop-in of its unit", error);
         match wanted {
             Some(text) => {
@@ -101,7 +117,7 @@ impl Systemd {
         }
         let units = [unit.as_str()];
         bus.manager("disable a unit", "DisableUnitFiles", &(units.as_slice(), false)).await?;
-        let own = fs::exists(format!("{SYSTEM}/{unit}.d/{DROP_IN}")).unwrap_or(false);
+        let own = self.drop_in(name).is_some();
         for result in [
             bus.manager("revert a unit", "RevertUnitFiles", &(units.as_slice(),)).await,
             bus.manager("forget that a unit failed", "ResetFailedUnit", &(unit.as_str(),)).await,

@@ -32,7 +32,9 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use tenant::{
-    HostFacts, Layout, Plan, TenantName, facts,
+    HostFacts, Layout, Plan, TenantName,
+    config::Restart,
+    facts,
     limits::Limits,
     state::{Phase, ProcessRef, RunState},
     supervisor::control::{ControlError, Request},
@@ -116,9 +118,19 @@ pub struct Pending {
     pub status: Option<String>,
 }
 
+/// What a tenant's unit had of its file.
+#[derive(Clone, Debug)]
+pub struct Had {
+    limits: Limits,
+    /// Of its restart policy.
+    drop_in: Option<String>,
+}
+
 /// The unit manager that asks systemd.
 #[derive(Debug)]
 pub struct Systemd {
+    /// Where our own unit files are.
+    unit_files: PathBuf,
     layout: Layout,
     states: States,
     live: Mutex<HashMap<TenantName, Arc<Live>>>,
@@ -135,12 +147,20 @@ impl Systemd {
         let all = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
         let controllers = all.split_ascii_whitespace().map(str::to_owned).collect();
         Self {
+            unit_files: PathBuf::from(files::SYSTEM),
             states: States::new(layout.clone()),
             layout,
             live: Mutex::default(),
             controllers,
             memory: facts::total_memory(),
         }
+    }
+
+    /// One that reaches no systemd, with its unit files in a directory of a test.
+    #[cfg(test)]
+    pub(crate) fn for_tests(layout: Layout, facts: &HostFacts, unit_files: PathBuf) -> Self {
+        let controllers = ["cpu", "io", "memory", "pids"].map(str::to_owned).into();
+        Self { unit_files, controllers, ..Self::new(layout, facts) }
     }
 
     /// Whether systemd is PID 1 here, knows `tenant@.service`, and `layout` is the one that this unit is for.
@@ -467,11 +487,47 @@ impl Systemd {
         Ok(properties::without(limits, &keys))
     }
 
+    /// Carries limits and restart policy to a tenant's unit, which need not run; `before` are the limits that it has of
+    /// an earlier file.
+    ///
+    /// # Errors
+    /// systemd refuses; the unit has then what it had.
+    pub async fn carry(
+        &self,
+        name: &TenantName,
+        before: &Limits,
+        limits: &Limits,
+        restart: Restart,
+    ) -> Result<Had, UnitError> {
+        let had = Had { limits: before.clone(), drop_in: self.drop_in(name) };
+        let carried = async {
+            self.set_limits(name, before, limits).await?;
+            self.set_restart(name, restart).await
+        };
+        if let Err(error) = carried.await {
+            self.give_back(name, limits, &had).await;
+            return Err(error);
+        }
+        Ok(had)
+    }
+
+    /// Gives a tenant's unit what it had before these limits were carried. A failure is only logged: another is told.
+    pub async fn give_back(&self, name: &TenantName, limits: &Limits, had: &Had) {
+        let limits = self.set_limits(name, limits, &had.limits).await;
+        let drop_in = self.put_drop_in(name, had.drop_in.as_deref()).await;
+        for error in [limits, drop_in].into_iter().filter_map(Result::err) {
+            log::error!(
+                "the unit of tenant \"{name}\" keeps what it was given: {}",
+                crate::error::chain(&error)
+            );
+        }
+    }
+
     /// Sets on a tenant's unit what its file says anew since `carried`; it need not run.
     ///
     /// # Errors
     /// systemd refuses.
-    pub async fn set_limits(
+    async fn set_limits(
         &self,
         name: &TenantName,
         carried: &Limits,

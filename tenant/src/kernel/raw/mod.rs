@@ -231,17 +231,19 @@ pub fn default_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
     dispose(signals, nix::sys::signal::SigHandler::SigDfl)
 }
 
-/// Ignores signals; programs that are executed ignore them, too. See signal(7).
+/// Catches signals and does nothing about them. Programs that are executed have them at their default, as they have
+/// not where they are ignored; see execve(2).
 ///
 /// # Errors
 /// The kernel's.
-pub fn ignore_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
-    dispose(signals, nix::sys::signal::SigHandler::SigIgn)
+pub fn shrug_off_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
+    extern "C" fn shrug(_: libc::c_int) {}
+    dispose(signals, nix::sys::signal::SigHandler::Handler(shrug))
 }
 
 fn dispose(signals: &[nix::sys::signal::Signal], action: nix::sys::signal::SigHandler) -> io::Result<()> {
     for number in signals {
-        // SAFETY: both callers pass SIG_DFL or SIG_IGN: no handler can run in a wrong context.
+        // SAFETY: the callers pass SIG_DFL, or a handler that does nothing: none can do harm in any context.
         unsafe { nix::sys::signal::signal(*number, action) }?;
     }
     Ok(())
