@@ -44,8 +44,11 @@ impl Supervisor {
         self.boot_began = Instant::now();
         self.wish = Wish::Run;
         self.ending = None;
-        // Its own deadlines are shorter than these, whatever the unit's are.
-        self.manager.tell(&extension(GRACE));
+        // Its own deadlines are shorter than these, whatever the unit's are. Once for a start: a tenant that reboots
+        // before it is ready gets no more time by that, and one that has been ready is not being started any more.
+        if self.start_limit.deadline().is_none() {
+            self.manager.tell(&extension(GRACE));
+        }
         if !self.is_standalone {
             self.prepare()?;
         }
@@ -80,7 +83,9 @@ impl Supervisor {
         drop(context);
         self.tell_status();
         let plan = self.plan.insert(plan);
-        self.manager.tell(&extension(plan.init.start_timeout + GRACE));
+        if self.start_limit.boots(self.boot_began, plan.init.start_timeout) {
+            self.manager.tell(&extension(plan.init.start_timeout + GRACE));
+        }
         if let Some(error) = apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next() {
             return Err(RunError::Sweep(error));
         }
@@ -139,6 +144,7 @@ impl Supervisor {
             state.ready_us = Some(micros(now - self.boot_began));
         }
         self.consoles.booted(now);
+        self.start_limit.ready();
         self.turn = None;
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1");
@@ -198,6 +204,9 @@ impl Supervisor {
                 // A reboot that somebody asked for is not a loop.
                 if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
+                }
+                if let Some(limit) = self.start_limit.spent(now) {
+                    return Err(RunError::NotReady(limit.as_secs()));
                 }
                 self.report_reboot(wish);
                 self.sweep()?;
