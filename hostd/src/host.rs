@@ -510,7 +510,7 @@ impl Host {
         // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
         let own = self.store.tenant(name).map(|tenant| tenant.stop_timeout);
         let limit = limit.or(own.ok()).unwrap_or(Duration::from_secs(90));
-        let deadline = StopDeadline::after(limit);
+        let deadline = StopDeadline::after(limit, self.units.supervisor(name));
         let stopping = || self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
         stopping().insert(name.clone(), deadline.clone());
         let end = self.units.stop(name, limit, &deadline).await;

@@ -286,6 +286,36 @@ async fn whoever_hangs_up_while_a_tenant_is_killed_has_it_removed_all_the_same()
 }
 
 #[tokio::test]
+async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
+    use std::io::{BufRead as _, Write as _};
+    let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
+    api.start("alice").await;
+    // Somebody else serves the socket by now: the next supervisor, say.
+    let socket = api.host.layout().control_socket(&"alice".parse().unwrap());
+    let next = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (tell, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in next.incoming() {
+            let mut client = client.unwrap();
+            let mut line = String::new();
+            std::io::BufReader::new(client.try_clone().unwrap()).read_line(&mut line).unwrap();
+            // Whoever asked for nothing has gone.
+            let _ = client.write_all(b"{\"ok\":true}\n");
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let heard = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    let (status, failure) = api.call("POST", "/v1/tenants/alice/stop", json!({"ask_only": true})).await;
+    assert_eq!((status, heard().as_str()), (500, ""), "{failure}");
+    assert!(failure["message"].as_str().unwrap().ends_with("has ended"), "{failure}");
+    let (status, stopped) = api.call("POST", "/v1/tenants/alice/stop", json!({"timeout_sec": 5})).await;
+    assert_eq!((status, &stopped["result"]), (200, &json!("changed")), "{stopped}");
+    assert_eq!(heard(), "");
+}
+
+#[tokio::test]
 async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let api = Api::new("trap 'sleep 0.3; exit 0' TERM; sleep 60 & wait");
     api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;

@@ -69,7 +69,7 @@ impl Awaited<'_> {
     }
 
     async fn answers_ready(&self) -> bool {
-        let answer = stop::ask(self.layout, self.name, Request::Status {}).await;
+        let answer = stop::ask(self.layout, self.name, self.process, Request::Status {}).await;
         answer.is_ok_and(|reply| reply.status.is_some_and(|status| self.says_ready(&status.state)))
     }
 }
