@@ -61,7 +61,7 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let response = answer(&self.router, request.body(body).unwrap()).await;
+        let response = answer(&self.router, &UnderWay::default(), request.body(body).unwrap()).await;
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
@@ -329,7 +329,7 @@ async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let stop = tokio::spawn(async move {
         let stop = Request::builder().method("POST").uri("/v1/tenants/alice/stop");
         let stop = stop.header("content-type", "application/json").body(Body::from("{}")).unwrap();
-        answer(&router, stop).await.status().as_u16()
+        answer(&router, &UnderWay::default(), stop).await.status().as_u16()
     });
     let (status, waited) = api.get("/v1/tenants/alice/wait?for=stopped").await;
     assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");

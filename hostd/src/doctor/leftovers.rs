@@ -12,7 +12,7 @@ use tenant::{
     plan::{HostFilter, port_group},
 };
 
-use super::{Examination, Finding};
+use super::{Examination, Finding, traffic};
 use crate::{error::chain, host::Host, store::traces::number_of_link};
 
 /// Things by the tenant they bear the name or the number of.
@@ -54,7 +54,11 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
             remains.entry(name).or_default().insert(what);
         }
     };
-    match links_of_group(port_group(layout)) {
+    let links = {
+        let _turn = traffic::nobody_tries();
+        links_of_group(port_group(layout))
+    };
+    match links {
         Ok(links) => {
             for link in links {
                 note(owner(host, &link), format!("interface {link}"));
@@ -134,8 +138,11 @@ fn repair(
         }
     }
     let group = port_group(host.layout());
-    for link in things.iter().filter_map(|thing| thing.strip_prefix("interface ")) {
-        Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
+    {
+        let _turn = traffic::nobody_tries();
+        for link in things.iter().filter_map(|thing| thing.strip_prefix("interface ")) {
+            Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
+        }
     }
     drop(turn);
     let left = remains(examination, &mut Vec::new()).remove(&name.cloned());
