@@ -178,28 +178,6 @@ fn a_tenant_takes_what_the_table_says_and_at_least_a_third_of_it() {
 }
 
 #[test]
-fn examinations_at_the_same_time_do_not_take_each_others_trial_for_a_fault() {
-    let host = Host::start();
-    let examine = || {
-        for round in 0..4 {
-            let diagnosis = host.ctl(&["--json", "doctor", "--repair"]).output().json();
-            let all = diagnosis["findings"].as_array().expect("findings").iter();
-            let faults = all.filter(|finding| {
-                let check = finding["check"].as_str().expect("a check");
-                ["filter", "traffic", "leftovers", "links"].contains(&check) && finding["health"] != "ok"
-            });
-            let faults: Vec<&Value> = faults.collect();
-            assert!(faults.is_empty(), "round {round}: {faults:#?}");
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(examine);
-        }
-    });
-}
-
-#[test]
 fn too_many_tenants_are_refused_by_name_of_what_is_short() {
     let host = Host::start();
     host.ctl(&["doctor"]).ok();
