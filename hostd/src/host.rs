@@ -18,7 +18,8 @@ use tenant::{
     allocation::RecordState,
     carried::Carried,
     config::{InvalidSignal, Signal as SignalName},
-    kernel::raw,
+    kernel::{forwarding6_release, raw},
+    plan::port_group,
     record::{self, Durability},
     state::{Phase, RunState},
 };
@@ -31,7 +32,6 @@ use crate::{
     changes::Changes,
     error::{Code, Failure, chain},
     filter::{PacketFilter, Traffic},
-    forwarding,
     live::LiveChange,
     store::{Change, NewTenant, Store, StoreError, edit, trash::Leaving},
     turns::{Turn, Turns},
@@ -264,7 +264,9 @@ impl Host {
             log::warn!("{failure}");
         }
         let host = self.clone();
-        match blocking(move || forwarding::leave(host.layout())).await {
+        match blocking(move || forwarding6_release(&host.layout().forwarding6(), port_group(host.layout())))
+            .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::warn!("IPv6 forwarding: {}", chain(&error)),
             Err(failure) => log::warn!("{failure}"),

@@ -22,8 +22,9 @@ use crate::{
     facts::HostFacts,
     image::Ready,
     join::ExecContext,
+    kernel::forwarding6_release,
     load::{load_credentials, load_plan},
-    plan::FirstProcess,
+    plan::{FirstProcess, port_group},
     record::{self, Durability},
     state::{Failure, Phase, ProcessRef, RunState},
 };
@@ -239,6 +240,11 @@ impl Supervisor {
         self.consoles.disconnect(Instant::now());
         let exit = self.state.as_ref().and_then(|state| state.exit);
         let result = result.map_err(|error| self.fail(error));
+        let released = forwarding6_release(&self.layout.forwarding6(), port_group(&self.layout));
+        if let Err(error) = released {
+            // The next tenant that ends tries again, and so does hostd.
+            log::warn!("this host forwards IPv6 although no tenant needs it: {}", chain(&error));
+        }
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();
         // Not every host's process 1 takes what others leave.

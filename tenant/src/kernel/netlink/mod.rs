@@ -38,7 +38,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
-pub use forwarding6::{forwarding6_enable, forwarding6_restore};
+pub use forwarding6::forwarding6_release;
 pub(super) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
