@@ -198,6 +198,11 @@ impl Host {
         self.turns.try_take(name)
     }
 
+    /// The files of a tenant, unless somebody works on them. After its turn, where both are wanted.
+    pub(crate) fn try_files(&self, name: &TenantName) -> Option<Turn> {
+        self.files.try_take(name)
+    }
+
     /// Whether somebody works on a tenant at this moment.
     pub(crate) fn is_busy(&self, name: &TenantName) -> bool {
         self.turns.is_taken(name)
@@ -613,9 +618,12 @@ impl Host {
         unset: Vec<String>,
         enforce: Enforce,
     ) -> Result<(Change, bool)> {
+        let _turn = self.turns.take(name).await;
+        // Not sooner: somebody else may have changed another key before it was this one's turn.
+        let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
         let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
-        self.configure(name, base, text, enforce).await
+        self.configure_in_turn(name, base, text, enforce, files).await
     }
 
     /// Replaces a tenant's configuration file, see [`Store::configure`].
@@ -631,6 +639,17 @@ impl Host {
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
         let files = self.files.take(name).await;
+        self.configure_in_turn(name, base, text, enforce, files).await
+    }
+
+    async fn configure_in_turn(
+        self: &Arc<Self>,
+        name: &TenantName,
+        base: String,
+        text: String,
+        enforce: Enforce,
+        files: Turn,
+    ) -> Result<(Change, bool)> {
         let before = self.store.tenant(name).ok();
         let was_enabled = before.as_ref().map(|before| before.autostart);
         let (host, own) = (self.clone(), name.clone());

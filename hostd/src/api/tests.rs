@@ -286,6 +286,27 @@ async fn whoever_hangs_up_while_a_tenant_is_killed_has_it_removed_all_the_same()
 }
 
 #[tokio::test]
+async fn keys_that_are_set_at_the_same_time_are_all_set() {
+    let api = Api::new("exit 0");
+    api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;
+    let alice = "alice".parse().unwrap();
+    let turn = api.host.try_turn(&alice).unwrap();
+    let set = |key: &str| api.call("PATCH", "/v1/tenants/alice/config", json!({"set": [key]}));
+    let both_have_begun = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+    };
+    let (one, other, ()) = tokio::join!(set("ttys=2"), set("memory_max=1G"), both_have_begun);
+    for (status, done) in [one, other] {
+        assert_eq!((status, &done["result"]), (200, &json!("changed")), "{done}");
+    }
+    let text = api.host.store().config_text(&alice).unwrap();
+    assert!(text.contains("ttys = 2") && text.contains("memory_max = \"1G\""), "{text}");
+}
+
+#[tokio::test]
 async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
     use std::io::{BufRead as _, Write as _};
     let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");

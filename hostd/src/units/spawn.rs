@@ -140,16 +140,50 @@ pub(super) fn spawn(
     };
     let cgroup = File::open(cgroups.supervisor())?;
     let (pid, pidfd) = spawn_in_cgroup(&program, cgroup.as_fd())?;
-    match ProcessRef::of(pid) {
+    identified(pidfd, ProcessRef::of(pid))
+}
+
+/// A child with what it is found by later. One that cannot be found again is not left running.
+fn identified(pidfd: OwnedFd, process: io::Result<ProcessRef>) -> io::Result<Spawned> {
+    match process {
         Ok(process) => Ok(Spawned { process, pidfd }),
-        // One that cannot be found again is not left running.
         Err(error) => Err(end_child(&pidfd, error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+
     use super::*;
+
+    #[test]
+    fn a_child_that_cannot_be_found_again_is_ended_and_taken() {
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let error = identified(pidfd, Err(io::ErrorKind::OutOfMemory.into())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        // Not even a zombie is left: there is nothing to wait for.
+        let left = waitpid(Some(pid), WaitOptions::NOHANG);
+        let is_taken = matches!(left, Err(rustix::io::Errno::CHILD));
+        if !is_taken {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(is_taken, "{left:?}");
+        // One that can be found is left alone.
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let spawned = identified(pidfd, ProcessRef::of(pid.as_raw_nonzero().get())).unwrap();
+        let is_alive = spawned.process.is_alive() && matches!(child.try_wait(), Ok(None));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is_alive);
+    }
 
     #[test]
     fn a_program_is_taken_from_the_first_directory_that_has_it() {
