@@ -159,30 +159,29 @@ mod tests {
 
     use super::*;
 
+    /// What becomes of a child whose process can be read, or not: the answer, and whether it is still this process's.
+    fn identify(read: impl FnOnce(i32) -> io::Result<ProcessRef>) -> (io::Result<Spawned>, bool) {
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let spawned = identified(pidfd, read(pid.as_raw_nonzero().get()));
+        // Not even a zombie is left where there is nothing to wait for.
+        let is_there = !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD));
+        if is_there {
+            child.kill().unwrap();
+        }
+        // It fails for one that has been taken already.
+        let _ = child.wait();
+        (spawned, is_there)
+    }
+
     #[test]
     fn a_child_that_cannot_be_found_again_is_ended_and_taken() {
-        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-        let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        let error = identified(pidfd, Err(io::ErrorKind::OutOfMemory.into())).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
-        // Not even a zombie is left: there is nothing to wait for.
-        let left = waitpid(Some(pid), WaitOptions::NOHANG);
-        let is_taken = matches!(left, Err(rustix::io::Errno::CHILD));
-        if !is_taken {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        assert!(is_taken, "{left:?}");
-        // One that can be found is left alone.
-        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-        let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        let spawned = identified(pidfd, ProcessRef::of(pid.as_raw_nonzero().get())).unwrap();
-        let is_alive = spawned.process.is_alive() && matches!(child.try_wait(), Ok(None));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(is_alive);
+        let (refused, is_there) = identify(|_| Err(io::ErrorKind::OutOfMemory.into()));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert!(!is_there, "it has been left to itself");
+        let (spawned, is_there) = identify(ProcessRef::of);
+        assert!(spawned.is_ok() && is_there);
     }
 
     #[test]
