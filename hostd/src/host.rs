@@ -17,7 +17,8 @@ use tenant::{
     Layout, Plan, Tenant, TenantName,
     allocation::RecordState,
     config::{InvalidSignal, Signal as SignalName},
-    kernel::raw,
+    kernel::{forwarding6_release, raw},
+    plan::port_group,
     record::{self, Durability},
     state::{Phase, RunState},
 };
@@ -30,7 +31,6 @@ use crate::{
     changes::Changes,
     error::{Code, Failure, chain},
     filter::{PacketFilter, Traffic},
-    forwarding,
     live::LiveChange,
     store::{Change, NewTenant, Store, StoreError, edit, trash::Leaving},
     turns::{Turn, Turns},
@@ -197,6 +197,11 @@ impl Host {
         self.turns.try_take(name)
     }
 
+    /// The files of a tenant, unless somebody works on them. After its turn, where both are wanted.
+    pub(crate) fn try_files(&self, name: &TenantName) -> Option<Turn> {
+        self.files.try_take(name)
+    }
+
     /// Whether somebody works on a tenant at this moment.
     pub(crate) fn is_busy(&self, name: &TenantName) -> bool {
         self.turns.is_taken(name)
@@ -263,7 +268,9 @@ impl Host {
             log::warn!("{failure}");
         }
         let host = self.clone();
-        match blocking(move || forwarding::leave(host.layout())).await {
+        match blocking(move || forwarding6_release(&host.layout().forwarding6(), port_group(host.layout())))
+            .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::warn!("IPv6 forwarding: {}", chain(&error)),
             Err(failure) => log::warn!("{failure}"),
@@ -509,7 +516,7 @@ impl Host {
         // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
         let own = self.store.tenant(name).map(|tenant| tenant.stop_timeout);
         let limit = limit.or(own.ok()).unwrap_or(Duration::from_secs(90));
-        let deadline = StopDeadline::after(limit);
+        let deadline = StopDeadline::after(limit, self.units.supervisor(name));
         let stopping = || self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
         stopping().insert(name.clone(), deadline.clone());
         let end = self.units.stop(name, limit, &deadline).await;
@@ -610,9 +617,12 @@ impl Host {
         unset: Vec<String>,
         enforce: Enforce,
     ) -> Result<(Change, bool)> {
+        let _turn = self.turns.take(name).await;
+        // Not sooner: somebody else may have changed another key before it was this one's turn.
+        let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
         let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
-        self.configure(name, base, text, enforce).await
+        self.configure_in_turn(name, base, text, enforce, files).await
     }
 
     /// Replaces a tenant's configuration file, see [`Store::configure`].
@@ -628,6 +638,17 @@ impl Host {
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
         let files = self.files.take(name).await;
+        self.configure_in_turn(name, base, text, enforce, files).await
+    }
+
+    async fn configure_in_turn(
+        self: &Arc<Self>,
+        name: &TenantName,
+        base: String,
+        text: String,
+        enforce: Enforce,
+        files: Turn,
+    ) -> Result<(Change, bool)> {
         let (host, own, proposed) = (self.clone(), name.clone(), (base.clone(), text.clone()));
         let is_running = self.units.is_running(name);
         let begun = blocking(move || -> Result<(Change, Option<Tenant>, Tenant, LiveChange)> {

@@ -16,7 +16,6 @@ pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod filter;
-pub mod forwarding;
 pub mod host;
 mod live;
 pub mod logging;

@@ -268,7 +268,7 @@ fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, Trouble> {
             let (help, code) = match &error {
                 ControlError::NotRunning => (Some(format!("start it: tenantctl start {name}")), 4),
                 ControlError::Refused { help, .. } => (help.clone(), 4),
-                ControlError::Io(_) | ControlError::Malformed(_) => (None, 1),
+                ControlError::Ended(_) | ControlError::Io(_) | ControlError::Malformed(_) => (None, 1),
             };
             let what = format!("{op:?}").to_lowercase();
             Trouble::new(format!("cannot {what} tenant {:?}: {}", name.as_str(), chain(&error)), help, code)

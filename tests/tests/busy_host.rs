@@ -3,9 +3,14 @@
 
 use std::time::Instant;
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tenantry_tests::{
     Host, Namespace, Tenant,
     busy::{self, FAR, OWN, Surroundings},
+    poll,
 };
 
 /// A host whose tenants leave it under its address, with `more` in its configuration, among surroundings that drop
@@ -184,6 +189,34 @@ fn ipv6_is_forwarded_while_a_tenant_needs_it_and_the_plan_says_so() {
     alice.start();
     assert!(is_on(), "alice needs it");
     assert!(around.has_learnt_route(&host), "the host's own route is still there");
+    // It goes with the last one that needs it, not with the last tenant, and comes again.
+    let is_given_back = || {
+        let now = around.state(&host);
+        // Of all interfaces but tenants' ports.
+        let is_hosts = |line: &&String| line.contains("ipv6/conf/") && !line.contains("/t");
+        now.iter().filter(is_hosts).eq(before.iter().filter(is_hosts))
+    };
+    alice.ctl("kill", &[]).ok();
+    assert!(!is_on() && is_given_back(), "bob does not need it");
+    let carol = web(&host, "carol", &[]);
+    carol.start();
+    alice.start();
+    assert!(is_on());
+    carol.ctl("kill", &[]).ok();
+    assert!(is_on(), "alice needs it");
+    carol.ctl("destroy", &["--yes"]).ok();
+    // Whoever sweeps gives it back for a supervisor that was killed; without hostd the supervisor does.
+    kill(Pid::from_raw(alice.pids().1), Signal::SIGKILL).expect("her supervisor runs");
+    poll::until_true("it is given back", || !is_on() && is_given_back());
+    alice.start();
+    assert!(is_on());
+    host.kill_hostd();
+    host.tool("tenant", &["control", "alice", "kill"]).ok();
+    poll::until_true("it is given back without hostd", || !is_on() && is_given_back());
+    host.start_hostd();
+    poll::until_true("she is down", || alice.field("/state") == "stopped");
+    alice.start();
+    assert!(is_on());
     // It stays while she is up, whatever becomes of hostd.
     host.end_hostd();
     assert!(is_on());

@@ -98,6 +98,32 @@ fn a_client_that_hangs_up_cuts_no_change_in_half() {
 }
 
 #[test]
+fn a_hostd_that_ends_finishes_a_change_whose_client_has_hung_up() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    // Nothing of her ends while her supervisor sleeps.
+    let (init, supervisor) = alice.pids();
+    let supervisor = Pid::from_raw(supervisor);
+    kill(supervisor, Signal::SIGSTOP).expect("the supervisor runs");
+    hang_up(&host, "DELETE", "/v1/tenants/alice?force=true", "");
+    let status = || fs::read_to_string(format!("/proc/{init}/status")).unwrap_or_default();
+    poll::until_true("she is being killed", || status().contains("State:\tZ"));
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| host.end_hostd());
+        poll::until_true("hostd ends", || host.hostd_log().contains("ending; tenants keep running"));
+        kill(supervisor, Signal::SIGCONT).expect("the supervisor is there");
+        ending.join().expect("hostd ends in time");
+    });
+    let log = host.hostd_log();
+    assert!(!log.contains("cut short"), "{log}");
+    assert!(!host.path("etc/tenantry/tenants/alice.toml").exists(), "her file is gone: {log}");
+    assert!(!host.path("var/lib/tenantry/tenants/alice").exists(), "she is gone: {log}");
+    assert_eq!(trash(&host), [""; 0], "and her files are");
+    host.start_hostd();
+    assert!(host.names().is_empty());
+}
+
+#[test]
 fn a_large_tenant_that_is_removed_keeps_nobody_waiting() {
     let host = Host::start();
     let big = host.create("big", &["--image", "busybox"]);

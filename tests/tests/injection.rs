@@ -245,6 +245,10 @@ impl<'a> Victim<'a> {
                 started.stderr
             );
             assert_ne!(self.tenant.phase(), "running", "{what}");
+            assert!(!started.stderr.contains("panicked"), "{what}: {}", started.stderr);
+            // No other error of the kernel has part in it.
+            let is_named = call != "setns" || started.stderr.contains("Operation not permitted");
+            assert!(is_named, "{what}: {}", started.stderr);
             // An init that cannot put its root together has no network either: that is not the fault.
             let is_root = matches!(call, "move_mount" | "pivot_root");
             assert!(!is_root || started.stderr.contains("init failed: "), "{what}: {}", started.stderr);

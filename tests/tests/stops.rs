@@ -85,6 +85,22 @@ fn a_stop_does_not_wait_for_a_boot_that_never_ends() {
 }
 
 #[test]
+fn reboots_do_not_stretch_a_start() {
+    let host = Host::start();
+    let restless = r#"init=["/bin/sh","-c","sleep 1; exec reboot -f"]"#;
+    let set =
+        ["--image", "busybox", "--set", restless, "--set", "ready=notify", "--set", "start_timeout_sec=4"];
+    let alice = host.create("alice", &set);
+    let refused = alice.ctl("start", &[]).limit(SOON).output();
+    assert!(refused.took >= Duration::from_secs(4), "{:?}", refused.took);
+    let said = refused.refused(1);
+    assert!(said.contains("was not ready within 4 s"), "{said}");
+    assert_eq!(alice.phase(), "failed");
+    let boots = alice.run_state()["boots"].as_u64().expect("a number");
+    assert!((2..=4).contains(&boots), "it rebooted: {boots} boots");
+}
+
+#[test]
 fn a_longer_stop_than_the_files_is_given_its_time() {
     let host = Host::start();
     let slow = r#"init=["/bin/sh","-c","trap 'sleep 4; exit 0' USR2; while :; do sleep 0.1; done"]"#;

@@ -27,7 +27,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
 use tenant::{TenantName, name::InvalidName};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use utoipa::OpenApi;
 
 use crate::{
@@ -148,6 +148,32 @@ pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
     text.parse().map_err(|error: InvalidName| Failure::of(Code::Invalid, &error).help(InvalidName::HELP))
 }
 
+/// The changes that are under way, those whose client has hung up among them: hostd waits for them when it ends.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(watch::Sender<usize>);
+
+/// A change that is under way, until this is dropped.
+struct OneUnderWay(watch::Sender<usize>);
+
+impl Drop for OneUnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl UnderWay {
+    fn begin(&self) -> OneUnderWay {
+        self.0.send_modify(|count| *count += 1);
+        OneUnderWay(self.0.clone())
+    }
+
+    /// Waits until there is none.
+    pub async fn ended(&self) {
+        // The other end is here: it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
 /// An answer that is being made.
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -156,7 +182,7 @@ pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 /// One that only looks ends with its connection.
 ///
 /// This is the one way to all routes: none can be registered that goes by another.
-pub fn answer(router: &Router, request: Request) -> Answering {
+pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answering {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answering = TowerToHyperService::new(router.clone()).call(request);
     let answering = async move { answering.await.unwrap_or_else(|never| match never {}) };
@@ -164,6 +190,7 @@ pub fn answer(router: &Router, request: Request) -> Answering {
         return Box::pin(answering);
     }
     let (tell, told) = oneshot::channel();
+    let change = under_way.begin();
     // Now, not when the answer is first asked for: hyper does not come to that where the client has gone already.
     tokio::spawn(async move {
         let response = answering.await;
@@ -173,6 +200,7 @@ pub fn answer(router: &Router, request: Request) -> Answering {
         {
             log::warn!("{method} {path}: {message}; whoever asked for it has hung up");
         }
+        drop(change);
     });
     Box::pin(async move {
         told.await.unwrap_or_else(|_| {

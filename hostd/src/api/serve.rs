@@ -30,6 +30,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::UnderWay;
 use crate::{
     error::{Code, Failure},
     host::Host,
@@ -126,7 +127,8 @@ async fn when_ready(State(host): State<Arc<Host>>, request: Request, next: Next)
     next.run(request).await
 }
 
-/// Serves until `shutdown` is done; requests in progress are answered first.
+/// Serves until `shutdown` is done; requests in progress are answered first, and changes are made to their end whose
+/// client has hung up.
 ///
 /// # Errors
 /// The socket fails.
@@ -137,7 +139,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready));
     let refusal = Router::new().fallback(refuse);
-    let connections = GracefulShutdown::new();
+    let (connections, under_way) = (GracefulShutdown::new(), UnderWay::default());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
@@ -154,6 +156,7 @@ pub async fn serve(
             },
         };
         let (router, refusal, watcher) = (router.clone(), refusal.clone(), connections.watcher());
+        let under_way = under_way.clone();
         tokio::spawn(async move {
             let peer = Peer::of(&stream);
             // The databases of users may be far away.
@@ -167,7 +170,7 @@ pub async fn serve(
                 }
             };
             let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let answering = super::answer(&service, request.map(Body::new));
+                let answering = super::answer(&service, &under_way, request.map(Body::new));
                 async move { Ok::<_, Infallible>(answering.await) }
             });
             let connection = http1::Builder::new()
@@ -181,6 +184,8 @@ pub async fn serve(
     }
     drop(listener);
     connections.shutdown().await;
+    // No connection is left that could begin another one.
+    under_way.ended().await;
     Ok(())
 }
 

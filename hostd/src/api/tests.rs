@@ -72,7 +72,7 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let response = answer(&self.router, request.body(body).unwrap()).await;
+        let response = answer(&self.router, &UnderWay::default(), request.body(body).unwrap()).await;
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
@@ -297,6 +297,57 @@ async fn whoever_hangs_up_while_a_tenant_is_killed_has_it_removed_all_the_same()
 }
 
 #[tokio::test]
+async fn keys_that_are_set_at_the_same_time_are_all_set() {
+    let api = Api::new("exit 0");
+    api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;
+    let alice = "alice".parse().unwrap();
+    let turn = api.host.try_turn(&alice).unwrap();
+    let set = |key: &str| api.call("PATCH", "/v1/tenants/alice/config", json!({"set": [key]}));
+    let both_have_begun = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+    };
+    let (one, other, ()) = tokio::join!(set("ttys=2"), set("memory_max=1G"), both_have_begun);
+    for (status, done) in [one, other] {
+        assert_eq!((status, &done["result"]), (200, &json!("changed")), "{done}");
+    }
+    let text = api.host.store().config_text(&alice).unwrap();
+    assert!(text.contains("ttys = 2") && text.contains("memory_max = \"1G\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
+    use std::io::{BufRead as _, Write as _};
+    let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
+    api.start("alice").await;
+    // Somebody else serves the socket by now: the next supervisor, say.
+    let socket = api.host.layout().control_socket(&"alice".parse().unwrap());
+    let next = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (tell, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in next.incoming() {
+            let mut client = client.unwrap();
+            let mut line = String::new();
+            std::io::BufReader::new(client.try_clone().unwrap()).read_line(&mut line).unwrap();
+            // Whoever asked for nothing has gone.
+            let _ = client.write_all(b"{\"ok\":true}\n");
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let heard = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    let (status, failure) = api.call("POST", "/v1/tenants/alice/stop", json!({"ask_only": true})).await;
+    assert_eq!((status, heard().as_str()), (500, ""), "{failure}");
+    assert!(failure["message"].as_str().unwrap().ends_with("has ended"), "{failure}");
+    let (status, stopped) = api.call("POST", "/v1/tenants/alice/stop", json!({"timeout_sec": 5})).await;
+    assert_eq!((status, &stopped["result"]), (200, &json!("changed")), "{stopped}");
+    assert_eq!(heard(), "");
+}
+
+#[tokio::test]
 async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let api = Api::new("trap 'sleep 0.3; exit 0' TERM; sleep 60 & wait");
     api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
@@ -310,7 +361,7 @@ async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let stop = tokio::spawn(async move {
         let stop = Request::builder().method("POST").uri("/v1/tenants/alice/stop");
         let stop = stop.header("content-type", "application/json").body(Body::from("{}")).unwrap();
-        answer(&router, stop).await.status().as_u16()
+        answer(&router, &UnderWay::default(), stop).await.status().as_u16()
     });
     let (status, waited) = api.get("/v1/tenants/alice/wait?for=stopped").await;
     assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");

@@ -16,7 +16,7 @@ use tenant::{HostFacts, Layout, journal, kernel::Linux};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::OpenApi as _;
 
-/// How long requests in progress may take when hostd ends.
+/// How long requests in progress, and changes whose client has hung up, may take when hostd ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the tenants of this host

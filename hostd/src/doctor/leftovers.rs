@@ -12,7 +12,7 @@ use tenant::{
     plan::{HostFilter, port_group},
 };
 
-use super::{Examination, Finding};
+use super::{Examination, Finding, traffic};
 use crate::{error::chain, host::Host, store::traces::number_of_link};
 
 /// Things by the tenant they bear the name or the number of.
@@ -54,7 +54,11 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
             remains.entry(name).or_default().insert(what);
         }
     };
-    match links_of_group(port_group(layout)) {
+    let links = {
+        let _turn = traffic::nobody_tries();
+        links_of_group(port_group(layout))
+    };
+    match links {
         Ok(links) => {
             for link in links {
                 note(owner(host, &link), format!("interface {link}"));
@@ -134,13 +138,68 @@ fn repair(
         }
     }
     let group = port_group(host.layout());
-    for link in things.iter().filter_map(|thing| thing.strip_prefix("interface ")) {
-        Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
+    {
+        let _turn = traffic::nobody_tries();
+        for link in things.iter().filter_map(|thing| thing.strip_prefix("interface ")) {
+            Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
+        }
     }
     drop(turn);
     let left = remains(examination, &mut Vec::new()).remove(&name.cloned());
     match left {
         None => Ok(()),
         Some(left) => Err(format!("there is still {}", left.into_iter().collect::<Vec<_>>().join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, sync::mpsc, thread, time::Duration};
+
+    use nix::sched::{CloneFlags, unshare};
+    use tenant::{host::HostConfig, plan::trial_nic};
+
+    use super::*;
+    use crate::{
+        doctor::{Health, capacity::Capacity},
+        store::tests::Trial,
+        units::{UnitManager, standalone::Standalone},
+    };
+
+    #[test]
+    fn the_port_of_a_trial_that_goes_on_is_no_leftover_and_that_of_one_that_was_cut_short_is() {
+        let dir = Trial::new();
+        let units = Standalone::for_tests(dir.layout.clone(), "exit 0");
+        let host = Host::new(dir.open(), UnitManager::Standalone(units));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let capacity = Capacity { tenants: 1, rows: Vec::new() };
+        let nic = trial_nic(&dir.layout, &HostConfig::default(), false);
+        let port = nic.port().unwrap();
+        let ip = |words: &[&str]| assert!(Command::new("ip").args(words).status().unwrap().success());
+        let make = || {
+            ip(&["link", "add", &port.host_name, "group", &port.group.to_string(), "type", "veth"]);
+        };
+        let look = |repair| {
+            let runtime = runtime.handle().clone();
+            check(&Examination { host: &host, repair, runtime, capacity: &capacity })
+        };
+        // This thread's network, and that of the threads it makes.
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            let trial = traffic::nobody_tries();
+            make();
+            scope.spawn(|| tell.send(look(true)).unwrap());
+            let early = told.recv_timeout(Duration::from_millis(500));
+            assert!(early.is_err(), "it was looked at in the middle of a trial: {early:?}");
+            ip(&["link", "delete", &port.host_name]);
+            drop(trial);
+            let findings = told.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert!(findings.iter().all(|finding| finding.health == Health::Ok), "{findings:?}");
+        });
+        make();
+        let findings = look(true);
+        assert!(findings.iter().any(|finding| finding.repaired), "{findings:?}");
+        assert!(look(false).iter().all(|finding| finding.health == Health::Ok));
     }
 }

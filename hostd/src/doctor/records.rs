@@ -21,7 +21,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     }
     for name in store.records().keys() {
         if let Some(problem) = store.record_fault(name) {
-            findings.push(rewrite(examination, name, &problem));
+            findings.extend(rewrite(examination, name, &problem));
         }
     }
     findings.extend(store.trash().remains().into_iter().map(|remains| remove(examination, remains)));
@@ -62,17 +62,20 @@ fn mend(examination: &Examination<'_>, name: &TenantName, fault: Finding) -> Fin
     }
 }
 
-/// A record that was damaged while hostd was running: it knows what it said.
-fn rewrite(examination: &Examination<'_>, name: &TenantName, problem: &StoreError) -> Finding {
+/// A record that was damaged while hostd was running: it knows what it said. Nothing where it has been written meanwhile.
+fn rewrite(examination: &Examination<'_>, name: &TenantName, problem: &StoreError) -> Option<Finding> {
     let text = format!("its record is damaged, and hostd still knows what it said: {}", reason(problem));
     let fault = Finding::fault(text).about(name).repairable();
     if !examination.repair {
-        return fault;
+        return Some(fault);
     }
     let host = examination.host;
-    let Some(_turn) = host.try_turn(name) else { return fault.with_repair(Err(BUSY.to_owned())) };
-    let rewritten = host.store().rewrite(name).map_err(|error| reason(&error));
-    fault.with_repair(rewritten)
+    // Who prepares a start writes the record as well, and has not the tenant's turn.
+    let (Some(_turn), Some(_files)) = (host.try_turn(name), host.try_files(name)) else {
+        return Some(fault.with_repair(Err(BUSY.to_owned())));
+    };
+    host.store().record_fault(name)?;
+    Some(fault.with_repair(host.store().rewrite(name).map_err(|error| reason(&error))))
 }
 
 fn remove(examination: &Examination<'_>, remains: Remains) -> Finding {

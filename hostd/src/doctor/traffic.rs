@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::Value;
@@ -21,13 +21,19 @@ use crate::filter;
 /// There is one such port.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Keeps everybody from trying: while this is held, a port of that name is there because a trial was cut short. Others
+/// are examined at the same time.
+pub(super) fn nobody_tries() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let store = examination.host.store();
     let (Ok(Some(host)), Ok(config)) = (filter::of(store), store.host_config()) else { return Vec::new() };
     if Nft::find().is_err() {
         return Vec::new();
     }
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = nobody_tries();
     let ipv6 = HostFacts::gather().is_ok_and(|facts| facts.ipv6);
     let leaves = |is_ipv4: bool| match is_ipv4 {
         true => !reach::uplinks().is_empty(),

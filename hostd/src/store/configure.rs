@@ -230,6 +230,7 @@ impl Store {
             return Ok(());
         }
         allocation.generation += 1;
+        let _writing = self.writing(&allocation.name);
         let path = self.layout.allocation(&allocation.name);
         record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
         recover::write_copy(&self.layout, allocation, Durability::Durable);

@@ -125,6 +125,7 @@ impl Store {
     pub fn destroy(&self, name: &TenantName) -> Result<Leaving, StoreError> {
         let mut allocation = self.record(name)?;
         self.refuse_mounts(name)?;
+        let _writing = self.writing(name);
         let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
         match result {
             Ok(path) => Ok(self.bury(name, path, Holding::of(&allocation))),

@@ -81,6 +81,7 @@ impl Store {
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::default())?;
         drop(writer);
+        let _writing = self.writing(name);
         self.clear_record(name)?;
         record::write(&self.layout.allocation(name), allocation.render().as_bytes(), Durability::Durable)?;
         recover::write_copy(&self.layout, &allocation, Durability::Durable);
@@ -110,6 +111,7 @@ impl Store {
     pub fn rewrite(&self, name: &TenantName) -> Result<(), StoreError> {
         let mut allocation = self.record(name)?;
         allocation.generation += 1;
+        let _writing = self.writing(name);
         self.clear_record(name)?;
         record::write(&self.layout.allocation(name), allocation.render().as_bytes(), Durability::Durable)?;
         recover::write_copy(&self.layout, &allocation, Durability::Durable);
@@ -117,22 +119,22 @@ impl Store {
         Ok(())
     }
 
-    /// What is wrong with the record of a tenant on the disk; hostd itself has read it before.
+    /// What is wrong with the record of a tenant on the disk; hostd itself has read it before. Nothing where it is being
+    /// written at this moment.
     pub fn record_fault(&self, name: &TenantName) -> Option<StoreError> {
         let known = self.record(name).ok()?;
-        match recover::parse(&self.layout.allocation(name)) {
-            Err(error) => Some(error),
+        let path = self.layout.allocation(name);
+        let fault = match recover::parse(&path) {
+            Err(error) => error,
             Ok(found) if found.name != *name => {
-                let path = self.layout.tenant(name);
-                Some(StoreError::Misplaced { path, name: found.name.to_string() })
+                StoreError::Misplaced { path: self.layout.tenant(name), name: found.name.to_string() }
             }
-            // One that was changed while this looked is the newer one.
-            Ok(found) if found != known && self.record(name).ok().as_ref() == Some(&known) => {
-                let path = self.layout.allocation(name);
-                (recover::parse(&path).ok().as_ref() != Some(&known)).then_some(StoreError::Altered { path })
-            }
-            Ok(_) => None,
-        }
+            Ok(found) if found != known => StoreError::Altered { path },
+            Ok(_) => return None,
+        };
+        // In this order: what was written before this look is known by the second one.
+        let is_changed = self.is_being_written(name) || self.record(name).ok().as_ref() != Some(&known);
+        (!is_changed).then_some(fault)
     }
 
     /// The numbers of a tenant as far as they are known and nobody else's; none where one is missing.

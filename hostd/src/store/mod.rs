@@ -112,6 +112,8 @@ pub struct Store {
     broken: Mutex<AllBroken>,
     /// Held by whoever decides what a tenant may have.
     writer: Mutex<Writer>,
+    /// Tenants whose records are being written, and by how many.
+    writing: Mutex<BTreeMap<TenantName, usize>>,
     /// What is left of removed tenants.
     trash: Trash,
     storage: Option<Arc<KernelError>>,
@@ -121,6 +123,26 @@ pub struct Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+/// Kept by who writes a record, until hostd knows it as it is on the disk.
+#[must_use]
+struct Writing<'a> {
+    store: &'a Store,
+    name: TenantName,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut writing = held(&self.store.writing);
+        let left = writing.get_mut(&self.name).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            writing.remove(&self.name);
+        }
     }
 }
 
@@ -162,6 +184,7 @@ impl Store {
             claims: Mutex::default(),
             started: Mutex::default(),
             writer: Mutex::new(writer),
+            writing: Mutex::default(),
             storage: storage.err().map(Arc::new),
             _lock: lock,
         };
@@ -242,8 +265,19 @@ impl Store {
         Arc::make_mut(&mut held(&self.claims)).insert(name.clone(), Arc::new(claims));
     }
 
+    /// Takes up a record that is on the disk. From before it is written until then [`Store::writing`] is held.
     fn put(&self, allocation: Allocation) {
         Arc::make_mut(&mut held(&self.records)).insert(allocation.name.clone(), allocation);
+    }
+
+    /// Says, as long as that is kept, that a tenant's record on the disk may be another one than hostd knows.
+    fn writing(&self, name: &TenantName) -> Writing<'_> {
+        *held(&self.writing).entry(name.clone()).or_default() += 1;
+        Writing { store: self, name: name.clone() }
+    }
+
+    fn is_being_written(&self, name: &TenantName) -> bool {
+        held(&self.writing).contains_key(name)
     }
 
     /// Whether the state directory can hold tenants.

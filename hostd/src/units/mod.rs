@@ -25,8 +25,12 @@ use tenant::{
     config::Restart,
     kernel::source::View,
     limits::Limits,
-    state::RunState,
-    supervisor::{control::Request, escape, log, wire::Tty},
+    state::{ProcessRef, RunState},
+    supervisor::{
+        control::{ControlError, Request},
+        escape, log,
+        wire::Tty,
+    },
 };
 
 use self::{
@@ -116,7 +120,9 @@ impl UnitManager {
     /// A tenant that is being stopped may take no longer than this from now on.
     pub async fn hasten(&self, name: &TenantName, limit: Duration, deadline: &StopDeadline) {
         deadline.shorten(limit);
-        stop::tell_limit(self.layout(), name, limit).await;
+        if let Some(supervisor) = deadline.supervisor() {
+            stop::tell_limit(self.layout(), name, supervisor, limit).await;
+        }
     }
 
     /// Asks a tenant to power off. However long that takes, it is not killed.
@@ -125,7 +131,8 @@ impl UnitManager {
     /// Its supervisor does not answer.
     pub async fn ask_to_stop(&self, name: &TenantName) -> Result<(), UnitError> {
         let request = Request::Stop { timeout_sec: Some(u32::MAX) };
-        Ok(stop::ask(self.layout(), name, request).await.map(drop)?)
+        let supervisor = self.supervisor(name).ok_or(ControlError::NotRunning)?;
+        Ok(stop::ask(self.layout(), name, supervisor, request).await.map(drop)?)
     }
 
     fn layout(&self) -> &Layout {
@@ -167,6 +174,14 @@ impl UnitManager {
         match self {
             Self::Standalone(units) => units.is_running(name),
             Self::Systemd(units) => units.is_running(name),
+        }
+    }
+
+    /// The supervisor that a tenant has now.
+    pub fn supervisor(&self, name: &TenantName) -> Option<ProcessRef> {
+        match self {
+            Self::Standalone(units) => units.supervisor(name),
+            Self::Systemd(units) => units.supervisor(name),
         }
     }
 

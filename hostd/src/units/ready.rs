@@ -33,7 +33,8 @@ pub(super) struct Awaited<'a> {
 
 impl Awaited<'_> {
     /// Waits until the tenant is ready, at most for `patience`, or until the supervisor's own demand for more time
-    /// is over, see `EXTEND_TIMEOUT_USEC=` in sd_notify(3). Whether it is ready.
+    /// is over, see `EXTEND_TIMEOUT_USEC=` in sd_notify(3): it asks for its turn to boot and once for the start, however
+    /// often its tenant reboots meanwhile. Whether it is ready.
     pub(super) async fn is_ready(&self, patience: Duration) -> bool {
         let mut deadline = Instant::now() + patience;
         let mut listens = true;
@@ -68,7 +69,7 @@ impl Awaited<'_> {
     }
 
     async fn answers_ready(&self) -> bool {
-        let answer = stop::ask(self.layout, self.name, Request::Status {}).await;
+        let answer = stop::ask(self.layout, self.name, self.process, Request::Status {}).await;
         answer.is_ok_and(|reply| reply.status.is_some_and(|status| self.says_ready(&status.state)))
     }
 }

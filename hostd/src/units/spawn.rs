@@ -140,16 +140,49 @@ pub(super) fn spawn(
     };
     let cgroup = File::open(cgroups.supervisor())?;
     let (pid, pidfd) = spawn_in_cgroup(&program, cgroup.as_fd())?;
-    match ProcessRef::of(pid) {
+    identified(pidfd, ProcessRef::of(pid))
+}
+
+/// A child with what it is found by later. One that cannot be found again is not left running.
+fn identified(pidfd: OwnedFd, process: io::Result<ProcessRef>) -> io::Result<Spawned> {
+    match process {
         Ok(process) => Ok(Spawned { process, pidfd }),
-        // One that cannot be found again is not left running.
         Err(error) => Err(end_child(&pidfd, error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+
     use super::*;
+
+    /// What becomes of a child whose process can be read, or not: the answer, and whether it is still this process's.
+    fn identify(read: impl FnOnce(i32) -> io::Result<ProcessRef>) -> (io::Result<Spawned>, bool) {
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let spawned = identified(pidfd, read(pid.as_raw_nonzero().get()));
+        // Not even a zombie is left where there is nothing to wait for.
+        let is_there = !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD));
+        if is_there {
+            child.kill().unwrap();
+        }
+        // It fails for one that has been taken already.
+        let _ = child.wait();
+        (spawned, is_there)
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_found_again_is_ended_and_taken() {
+        let (refused, is_there) = identify(|_| Err(io::ErrorKind::OutOfMemory.into()));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert!(!is_there, "it has been left to itself");
+        let (spawned, is_there) = identify(ProcessRef::of);
+        assert!(spawned.is_ok() && is_there);
+    }
 
     #[test]
     fn a_program_is_taken_from_the_first_directory_that_has_it() {

@@ -166,6 +166,11 @@ impl Standalone {
         held(&self.shared.live).contains_key(name)
     }
 
+    /// The supervisor that a tenant has now.
+    pub fn supervisor(&self, name: &TenantName) -> Option<ProcessRef> {
+        self.live(name).map(|live| live.process)
+    }
+
     /// Waits until the supervisor that a tenant has now is gone; for ever where it has none.
     pub async fn ended(&self, name: &TenantName) {
         match self.live(name) {
@@ -289,8 +294,8 @@ impl Standalone {
             log::warn!(TENANT = name.as_str(); "{}", crate::error::chain(&error));
         }
         let asked = signal(&live.pidfd, Signal::TERM);
-        let (layout, own) = (self.shared.layout.clone(), name.clone());
-        let told = task::spawn(async move { stop::tell_limit(&layout, &own, limit).await });
+        let (layout, own, process) = (self.shared.layout.clone(), name.clone(), live.process);
+        let told = task::spawn(async move { stop::tell_limit(&layout, &own, process, limit).await });
         let in_time = tokio::select! {
             left = gone(live.ended.clone()) => Some(left),
             () = deadline.passed(stop::TAKEDOWN) => None,
@@ -314,8 +319,7 @@ impl Standalone {
         // The supervisor is told first, so that it takes the death of its init for what was asked. Whatever comes of
         // that, everything is killed.
         let asked = signal(&live.pidfd, Signal::TERM);
-        let payload = live.cgroups.payload();
-        let killed = task::spawn_blocking(move || Linux::new().cgroup_kill(&payload)).await;
+        let killed = kill_all(&live, live.cgroups.payload()).await;
         let killed = killed.map_err(|error| UnitError::Io("kill the tenant", error.into()))?;
         if asked.is_ok()
             && killed.is_ok()
@@ -333,15 +337,22 @@ impl Standalone {
     async fn end(&self, live: &Live) -> Result<(), UnitError> {
         if let Err(error) = signal(&live.pidfd, Signal::KILL) {
             log::warn!("{}", crate::error::chain(&error));
-            let unit = live.cgroups.v2.clone();
-            let killed = task::spawn_blocking(move || Linux::new().cgroup_kill(&unit)).await;
-            killed
+            kill_all(live, live.cgroups.v2.clone())
+                .await
                 .map_err(|error| UnitError::Io("kill the unit", error.into()))?
                 .map_err(|error| UnitError::Leftovers(Arc::new(vec![error])))?;
         }
         let ended = timeout(KILLED, gone(live.ended.clone())).await;
         ended.unwrap_or(Err(UnitError::Stuck(live.process.pid)))
     }
+}
+
+/// Kills what is in a cgroup of a unit, unless its supervisor has ended: what is left of it is swept then, and a
+/// cgroup of that name may be the next one's.
+async fn kill_all(live: &Live, dir: PathBuf) -> Result<Result<(), KernelError>, task::JoinError> {
+    let pidfd = live.pidfd.clone();
+    task::spawn_blocking(move || if has_ended(&pidfd) { Ok(()) } else { Linux::new().cgroup_kill(&dir) })
+        .await
 }
 
 /// Waits for the end of a unit.

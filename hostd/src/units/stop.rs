@@ -51,18 +51,26 @@ impl StopEnd {
 
 /// When the time of a stop is over: a later request may bring that nearer for everybody who waits.
 #[derive(Clone, Debug)]
-pub struct StopDeadline(watch::Sender<Instant>);
+pub struct StopDeadline {
+    at: watch::Sender<Instant>,
+    supervisor: Option<ProcessRef>,
+}
 
 impl StopDeadline {
-    /// A stop that begins now and has this long.
-    pub fn after(limit: Duration) -> Self {
-        Self(watch::Sender::new(Instant::now() + limit))
+    /// A stop of this supervisor that begins now and has this long.
+    pub fn after(limit: Duration, supervisor: Option<ProcessRef>) -> Self {
+        Self { at: watch::Sender::new(Instant::now() + limit), supervisor }
+    }
+
+    /// The supervisor that is stopped; none where the tenant had none when that began.
+    pub(super) fn supervisor(&self) -> Option<ProcessRef> {
+        self.supervisor
     }
 
     /// It is over after this long, unless that is later than before.
     pub fn shorten(&self, limit: Duration) {
         let at = Instant::now() + limit;
-        self.0.send_if_modified(|present| {
+        self.at.send_if_modified(|present| {
             let is_sooner = at < *present;
             *present = at.min(*present);
             is_sooner
@@ -71,7 +79,7 @@ impl StopDeadline {
 
     /// Waits until it has been over for `more`.
     pub(super) async fn passed(&self, more: Duration) {
-        let mut at = self.0.subscribe();
+        let mut at = self.at.subscribe();
         loop {
             let end = *at.borrow_and_update() + more;
             tokio::select! {
@@ -83,19 +91,26 @@ impl StopDeadline {
     }
 }
 
-/// Asks the supervisor of a tenant for something.
-pub(super) async fn ask(layout: &Layout, name: &TenantName, request: Request) -> Result<Reply, ControlError> {
+/// Asks a supervisor of a tenant for something. It goes to that one or to none: the request is on its way for a while,
+/// goes on when nobody waits for its answer any more, and the tenant may have been started again meanwhile.
+pub(super) async fn ask(
+    layout: &Layout,
+    name: &TenantName,
+    supervisor: ProcessRef,
+    request: Request,
+) -> Result<Reply, ControlError> {
     let socket = layout.control_socket(name);
-    let asked = task::spawn_blocking(move || Client::connect(&socket, ANSWER)?.ask(request)).await;
+    let asked = move || Client::connect_to(&socket, supervisor, ANSWER)?.ask(request);
+    let asked = task::spawn_blocking(asked).await;
     asked.map_err(|error| ControlError::Io(error.into()))?
 }
 
-/// Tells the supervisor of a tenant how long that may take to end, beside what makes it end: whatever comes first,
+/// Tells a supervisor of a tenant how long that may take to end, beside what makes it end: whatever comes first,
 /// it keeps to this. One of an earlier release knows no limit but that of the tenant's file.
-pub(super) async fn tell_limit(layout: &Layout, name: &TenantName, limit: Duration) {
+pub(super) async fn tell_limit(layout: &Layout, name: &TenantName, supervisor: ProcessRef, limit: Duration) {
     let seconds = u32::try_from(limit.as_secs()).unwrap_or(u32::MAX);
-    match ask(layout, name, Request::Stop { timeout_sec: Some(seconds) }).await {
-        Ok(_) | Err(ControlError::NotRunning) => {}
+    match ask(layout, name, supervisor, Request::Stop { timeout_sec: Some(seconds) }).await {
+        Ok(_) | Err(ControlError::NotRunning | ControlError::Ended(_)) => {}
         Err(error) => {
             let error = crate::error::chain(&error);
             log::warn!(TENANT = name.as_str(); "tenant {:?} is not told how long it may take to end: {error}", name.as_str());
@@ -110,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_deadline_comes_nearer_and_never_goes_away() {
         let (begin, hour) = (Instant::now(), Duration::from_secs(3600));
-        let deadline = StopDeadline::after(hour);
+        let deadline = StopDeadline::after(hour, None);
         let waiting = tokio::spawn({
             let deadline = deadline.clone();
             async move { deadline.passed(Duration::from_millis(20)).await }

@@ -32,7 +32,7 @@ use std::{borrow::Cow, io, net::IpAddr, path::Path};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
-pub use netlink::{LinkError, forwarding6_enable, forwarding6_restore, links_of_group, try_kinds};
+pub use netlink::{LinkError, forwarding6_release, links_of_group, try_kinds};
 pub use open::openat2;
 
 use crate::{

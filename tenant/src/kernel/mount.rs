@@ -7,6 +7,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
+    thread,
 };
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -300,7 +301,8 @@ pub(super) fn seal(tree: &OwnedFd) -> Result<()> {
         .map_err(|error| KernelError::new("make read-only", "the root", error))
 }
 
-/// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem.
+/// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem. In a thread of its
+/// own: one that could not leave the namespace in which that is done does nothing else there.
 pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
     let make = |name: &str| fs::create_dir_all(probe.join(name));
@@ -308,16 +310,24 @@ pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool
         .and_then(|()| make("store/work"))
         .map_err(|error| KernelError::new("write to", dir.display(), error))
         .and_then(|()| {
-            let staging = attach.then(|| Staging::enter(&probe)).transpose()?;
-            let tree = tree_clone(&probe, user, Access::ReadWrite)?;
-            let lower = tmpfs(TmpfsUse::Files, 4096, 0o755, owner)
-                .map_err(|error| KernelError::new("mount", "tmpfs", error))?;
-            for tree in [&lower, &tree] {
-                staging.as_ref().map_or(Ok(()), |staging| staging.attach_layer(tree))?;
-            }
-            let upper = Upper { tree: &tree, store: "store" };
-            overlay(&lower, None, Top::Upper(upper), owner).map(drop)
+            let failed = |error| KernelError::new("check", dir.display(), error);
+            let work = || try_overlay(&probe, user, owner, attach);
+            let tried = thread::scope(|scope| Ok(thread::Builder::new().spawn_scoped(scope, work)?.join()));
+            let cut_short = || Err(failed(io::Error::other("the trial was cut short")));
+            tried.map_err(failed)?.unwrap_or_else(|_| cut_short())
         });
     let _ = fs::remove_dir_all(&probe);
     result
+}
+
+fn try_overlay(probe: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
+    let staging = attach.then(|| Staging::enter(probe)).transpose()?;
+    let tree = tree_clone(probe, user, Access::ReadWrite)?;
+    let lower = tmpfs(TmpfsUse::Files, 4096, 0o755, owner)
+        .map_err(|error| KernelError::new("mount", "tmpfs", error))?;
+    for tree in [&lower, &tree] {
+        staging.as_ref().map_or(Ok(()), |staging| staging.attach_layer(tree))?;
+    }
+    let upper = Upper { tree: &tree, store: "store" };
+    overlay(&lower, None, Top::Upper(upper), owner).map(drop)
 }

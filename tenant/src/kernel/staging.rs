@@ -29,10 +29,14 @@ use crate::plan::{Plan, RootStep};
 
 /// Room for the places: directories only.
 const PLACES: u64 = 1 << 20;
+/// The mount namespace of this thread.
+const NAMESPACE: &str = "/proc/thread-self/ns/mnt";
 /// Where the root waits until what is locked in it is there.
 const ROOT: &str = "root";
 
-/// The namespace, with this process in it. Dropping it takes the process back to where it was.
+/// The namespace, with this thread in it. Dropping it takes the thread back to where it was, as [`Staging::leave`] does,
+/// but cannot say that this failed: whoever drops it has failed already, and does nothing more than to take down what
+/// there is. All files and directories of the host are the same in there.
 #[derive(Debug)]
 pub struct Staging {
     before: Before,
@@ -119,14 +123,17 @@ impl Staging {
         loose.into_iter().try_for_each(attach)
     }
 
-    /// Takes this process back. The namespace lives on, with what is in it, for as long as the descriptor is held:
+    /// Takes this thread back. The namespace lives on, with what is in it, for as long as the descriptor is held:
     /// taking it down waits for the kernel's readers of mounts.
+    ///
+    /// # Errors
+    /// The thread is still in there, and must do nothing more than to take down what there is.
     pub(super) fn leave(self) -> Result<OwnedFd> {
-        let held = File::open("/proc/self/ns/mnt");
+        let held = File::open(NAMESPACE);
         let held =
             held.map_err(|error| KernelError::new("hold", "the mount namespace of the root", error))?;
-        // Not the places: whoever holds the namespace holds them.
-        drop(self.before);
+        let back = self.before.go_back();
+        back.map_err(|error| KernelError::new("return to", "the mount namespace of the host", error))?;
         Ok(held.into())
     }
 }
@@ -177,35 +184,43 @@ impl PlaceError {
     }
 }
 
-/// What a process is given back when it leaves.
+/// What a thread is given back when it leaves.
 #[derive(Debug)]
 struct Before {
     namespace: File,
     root: OwnedFd,
     working_directory: OwnedFd,
+    is_back: Cell<bool>,
 }
 
 impl Before {
     fn remember() -> io::Result<Self> {
         let dir = |path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         Ok(Self {
-            namespace: File::open("/proc/self/ns/mnt")?,
+            namespace: File::open(NAMESPACE)?,
             root: dir("/")?,
             working_directory: dir(".")?,
+            is_back: Cell::new(false),
         })
+    }
+
+    fn go_back(&self) -> io::Result<()> {
+        setns(&self.namespace, CloneFlags::CLONE_NEWNS)?;
+        rustix::process::fchdir(&self.root)?;
+        rustix::process::chroot(".")?;
+        rustix::process::fchdir(&self.working_directory)?;
+        self.is_back.set(true);
+        Ok(())
     }
 }
 
 impl Drop for Before {
     fn drop(&mut self) {
-        let back = || -> io::Result<()> {
-            setns(&self.namespace, CloneFlags::CLONE_NEWNS)?;
-            rustix::process::fchdir(&self.root)?;
-            rustix::process::chroot(".")?;
-            Ok(rustix::process::fchdir(&self.working_directory)?)
-        };
-        // Nothing that this process does from here on would be done where it is meant to be.
-        back().expect("a mount namespace that is held open can be entered");
+        if !self.is_back.get()
+            && let Err(error) = self.go_back()
+        {
+            log::error!("cannot return to the mount namespace of the host: {error}");
+        }
     }
 }
 

@@ -23,7 +23,8 @@ pub use devices::DevicePlan;
 pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
 pub use network::{
-    GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, port_group, trial_nic,
+    GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, is_trial_port, port_group,
+    trial_nic,
 };
 pub use root::{
     CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir,

@@ -22,8 +22,9 @@ use crate::{
     facts::HostFacts,
     image::Ready,
     join::ExecContext,
+    kernel::forwarding6_release,
     load::{load_credentials, load_plan},
-    plan::FirstProcess,
+    plan::{FirstProcess, port_group},
     record::{self, Durability},
     shelter,
     state::{Failure, Phase, ProcessRef, RunState},
@@ -45,8 +46,11 @@ impl Supervisor {
         self.boot_began = Instant::now();
         self.wish = Wish::Run;
         self.ending = None;
-        // Its own deadlines are shorter than these, whatever the unit's are.
-        self.manager.tell(&extension(GRACE));
+        // Its own deadlines are shorter than these, whatever the unit's are. Once for a start: a tenant that reboots
+        // before it is ready gets no more time by that, and one that has been ready is not being started any more.
+        if self.start_limit.deadline().is_none() {
+            self.manager.tell(&extension(GRACE));
+        }
         if !self.is_standalone {
             self.prepare()?;
         }
@@ -83,7 +87,9 @@ impl Supervisor {
         drop(context);
         self.tell_status();
         let plan = self.plan.insert(plan);
-        self.manager.tell(&extension(plan.init.start_timeout + GRACE));
+        if self.start_limit.boots(self.boot_began, plan.init.start_timeout) {
+            self.manager.tell(&extension(plan.init.start_timeout + GRACE));
+        }
         if let Some(error) = apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next() {
             return Err(RunError::Sweep(error));
         }
@@ -142,6 +148,7 @@ impl Supervisor {
             state.ready_us = Some(micros(now - self.boot_began));
         }
         self.consoles.booted(now);
+        self.start_limit.ready();
         self.turn = None;
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1");
@@ -202,6 +209,9 @@ impl Supervisor {
                 if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
                 }
+                if let Some(limit) = self.start_limit.spent(now) {
+                    return Err(RunError::NotReady(limit.as_secs()));
+                }
                 self.report_reboot(wish);
                 self.sweep()?;
                 self.unregister(now);
@@ -233,6 +243,11 @@ impl Supervisor {
         self.consoles.disconnect(Instant::now());
         let exit = self.state.as_ref().and_then(|state| state.exit);
         let result = result.map_err(|error| self.fail(error));
+        let released = forwarding6_release(&self.layout.forwarding6(), port_group(&self.layout));
+        if let Err(error) = released {
+            // The next tenant that ends tries again, and so does hostd.
+            log::warn!("this host forwards IPv6 although no tenant needs it: {}", chain(&error));
+        }
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();
         // Not every host's process 1 takes what others leave.

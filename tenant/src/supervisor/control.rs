@@ -19,7 +19,7 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{SendFlags, send},
+    net::{SendFlags, send, sockopt::socket_peercred},
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ use super::{
     socket,
     wire::{self, MAX_LINE, Tty},
 };
-use crate::state::RunState;
+use crate::state::{ProcessRef, RunState};
 
 /// Most connections at a time.
 const MAX_CLIENTS: usize = 16;
@@ -112,6 +112,9 @@ pub enum ControlError {
     /// Nobody serves the socket.
     #[error("no supervisor is running")]
     NotRunning,
+    /// The one that was to be asked has ended; another one may serve the socket now.
+    #[error("its supervisor, process {0}, has ended")]
+    Ended(i32),
     /// It does not answer.
     #[error("the supervisor does not answer")]
     Io(#[source] io::Error),
@@ -151,6 +154,25 @@ impl Client {
         };
         limit(&stream).map_err(ControlError::Io)?;
         Ok(Self { stream })
+    }
+
+    /// [`Self::connect`] to this very supervisor: who serves the socket by now may be the next one of the same tenant,
+    /// for which nothing was meant.
+    ///
+    /// # Errors
+    /// [`ControlError::Ended`] when somebody else is there, [`ControlError::NotRunning`] when nobody is.
+    pub fn connect_to(
+        socket: &Path,
+        supervisor: ProcessRef,
+        timeout: Duration,
+    ) -> Result<Self, ControlError> {
+        let client = Self::connect(socket, timeout)?;
+        // Of the process that called listen(2), see unix(7). Its number alone could be another one's by now.
+        let peer = socket_peercred(&client.stream).map_err(|error| ControlError::Io(error.into()))?;
+        match ProcessRef::of(peer.pid.as_raw_nonzero().get()) {
+            Ok(peer) if peer == supervisor => Ok(client),
+            _ => Err(ControlError::Ended(supervisor.pid)),
+        }
     }
 
     /// Asks, and waits for the answer.
@@ -314,6 +336,29 @@ mod tests {
         assert!(wire::parse::<Request>(b"{\"op\":\"stop\",\"now\":true}").is_err());
         assert!(wire::parse::<Request>(b"{\"op\":\"explode\"}").is_err());
         assert_eq!(wire::line(&Reply::done()), b"{\"ok\":true}\n");
+    }
+
+    #[test]
+    fn one_supervisor_is_not_taken_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let timeout = Duration::from_secs(10);
+        let me = ProcessRef::of(std::process::id() as i32).unwrap();
+        let nobody = Client::connect_to(&path, me, timeout).unwrap_err();
+        assert!(matches!(nobody, ControlError::NotRunning), "{nobody}");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        Client::connect_to(&path, me, timeout).unwrap();
+        drop(listener.accept().unwrap());
+        // Of the same number, but an earlier one; and one that has another.
+        let earlier = ProcessRef { start_ticks: me.start_ticks - 1, ..me };
+        let other = ProcessRef { pid: 1, start_ticks: 0 };
+        for other in [earlier, other] {
+            let error = Client::connect_to(&path, other, timeout).unwrap_err();
+            assert!(matches!(error, ControlError::Ended(pid) if pid == other.pid), "{error}");
+            let mut heard = String::new();
+            listener.accept().unwrap().0.read_to_string(&mut heard).unwrap();
+            assert_eq!(heard, "", "it is asked for nothing");
+        }
     }
 
     #[test]

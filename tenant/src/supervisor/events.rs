@@ -131,11 +131,8 @@ impl Supervisor {
     /// Does what is due.
     fn tick(&mut self, now: Instant) -> Result<(), RunError> {
         self.press(now);
-        if let (Some(due), Phase::Booting) = (self.start_deadline(), self.phase())
-            && now >= due
-        {
-            let limit = self.plan.as_ref().map_or(0, |plan| plan.init.start_timeout.as_secs());
-            return Err(RunError::NotReady(limit));
+        if let (Some(limit), Phase::Booting) = (self.start_limit.exceeded(now), self.phase()) {
+            return Err(RunError::NotReady(limit.as_secs()));
         }
         if let Some(init) = &mut self.init {
             init.muted = init.budget.closed_until(now).is_some();
@@ -161,8 +158,7 @@ impl Supervisor {
     }
 
     fn start_deadline(&self) -> Option<Instant> {
-        let limit = self.plan.as_ref().map(|plan| plan.init.start_timeout)?;
-        (self.phase() == Phase::Booting).then_some(self.boot_began + limit)
+        self.start_limit.deadline().filter(|_| self.phase() == Phase::Booting)
     }
 
     /// When something is due without any event.

@@ -1,7 +1,7 @@
 //! The life of a supervised tenant: which phase follows which, and what the end of its init means.
 //! Pure: no I/O, and time is a parameter.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     plan::FirstProcess,
@@ -146,6 +146,47 @@ impl RebootGuard {
     }
 }
 
+/// Until when a boot may take. All boots before the tenant is ready for the first time are one start and share one
+/// deadline: an init chooses how often it reboots. Every boot after that has the whole time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartLimit {
+    /// When the boot, or the start, is to be over, and how long it was given.
+    until: Option<(Instant, Duration)>,
+    has_been_ready: bool,
+}
+
+impl StartLimit {
+    /// A boot that began at `began` and may take `limit`. Returns whether that is a new start: its unit manager is to be
+    /// told how long that may take.
+    pub fn boots(&mut self, began: Instant, limit: Duration) -> bool {
+        let is_start = !self.has_been_ready && self.until.is_none();
+        if is_start || self.has_been_ready {
+            self.until = Some((began + limit, limit));
+        }
+        is_start
+    }
+
+    /// The tenant is ready.
+    pub fn ready(&mut self) {
+        self.has_been_ready = true;
+    }
+
+    /// When a tenant that boots is to be given up.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.until.map(|(deadline, _)| deadline)
+    }
+
+    /// How long the boot, or the start, was given, if that is over.
+    pub fn exceeded(&self, now: Instant) -> Option<Duration> {
+        self.until.filter(|(deadline, _)| now >= *deadline).map(|(_, limit)| limit)
+    }
+
+    /// How long a start was given whose boots have used it up: it is not built again.
+    pub fn spent(&self, now: Instant) -> Option<Duration> {
+        if self.has_been_ready { None } else { self.exceeded(now) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,5 +301,32 @@ mod tests {
             assert!(guard.admits(Duration::from_secs(1)));
         }
         assert!(!guard.admits(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn reboots_before_the_first_readiness_share_one_deadline() {
+        let (began, limit) = (Instant::now(), Duration::from_secs(90));
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut start = StartLimit::default();
+        assert_eq!((start.deadline(), start.exceeded(at(1000))), (None, None));
+        assert!(start.boots(began, limit));
+        for boot in (11..=88).step_by(11) {
+            assert!(!start.boots(at(boot), limit), "nobody is told of more time");
+            assert_eq!((start.deadline(), start.spent(at(boot))), (Some(at(90)), None));
+        }
+        assert_eq!((start.exceeded(at(90)), start.spent(at(90))), (Some(limit), Some(limit)));
+    }
+
+    #[test]
+    fn every_boot_after_the_first_readiness_has_the_whole_time() {
+        let (began, limit) = (Instant::now(), Duration::from_secs(90));
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut start = StartLimit::default();
+        assert!(start.boots(began, limit));
+        start.ready();
+        assert_eq!(start.spent(at(1000)), None, "it may reboot whenever it likes");
+        assert!(!start.boots(at(1000), limit), "the unit is up");
+        assert_eq!((start.deadline(), start.exceeded(at(1089))), (Some(at(1090)), None));
+        assert_eq!(start.exceeded(at(1090)), Some(limit));
     }
 }

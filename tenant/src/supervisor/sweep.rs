@@ -13,17 +13,18 @@ use crate::{
     apply,
     claim::NicClaim,
     facts::HostFacts,
-    kernel::{Kernel, KernelError, Linux, nft},
+    kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
     layout::Layout,
     load::load_plan,
     name::TenantName,
-    plan::{HostFilter, Plan},
+    plan::{HostFilter, Plan, port_group},
     state::RunState,
 };
 
 /// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its
-/// interfaces, its place in the packet filter, and its place among those that wait to boot. Its supervisor has ended. `plan` is what it would be started
-/// with now, if there is such a thing.
+/// interfaces, its place in the packet filter, its place among those that wait to boot, and, if it was the last one that
+/// needed it, IPv6 forwarding of the host. Its supervisor has ended. `plan` is what it would be started with now, if
+/// there is such a thing.
 ///
 /// # Errors
 /// Everything that could not be removed; what could is gone.
@@ -40,6 +41,7 @@ pub fn sweep(layout: &Layout, name: &TenantName, unit: &Path, plan: Option<&Plan
     // The plan may be of another configuration; the record says what is in the filter.
     failures.extend(nft::forget(&HostFilter::bare(layout), name).err());
     failures.extend(turn::forget(layout, name).err());
+    failures.extend(forwarding6_release(&layout.forwarding6(), port_group(layout)).err());
     // The plan may be of another configuration, the directories are the ones that were made.
     for dir in [payload, supervisor] {
         failures.extend(kernel.cgroup_kill(&dir).and_then(|()| kernel.cgroup_remove(&dir)).err());

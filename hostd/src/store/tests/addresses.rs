@@ -1,6 +1,14 @@
 //! Addresses, ports, hardware addresses and NICs: each is one tenant's, whatever the order of things.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Barrier, thread};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use super::*;
 use crate::store::{claims::Part, leases};
@@ -381,4 +389,26 @@ fn the_table_is_changed_row_by_row() {
         .unwrap();
     start(&store, "edge").unwrap();
     assert!(store.given().unwrap().iter().any(|given| !given.is_known));
+}
+
+#[test]
+fn a_record_that_is_being_changed_is_not_taken_for_a_damaged_one() {
+    let trial = trial();
+    let store = trial.open();
+    made(&store, "alice", &[LAN]);
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20 {
+                set(&store, "alice", &["nic=[]"], false).unwrap();
+                set(&store, "alice", &[LAN], false).unwrap();
+            }
+            store.destroy(&name("alice")).unwrap().wait().unwrap();
+            is_done.store(true, Ordering::Release);
+        });
+        while !is_done.load(Ordering::Acquire) {
+            let fault = store.record_fault(&name("alice"));
+            assert!(fault.is_none(), "{fault:?}");
+        }
+    });
 }

@@ -25,6 +25,7 @@ use std::{
     fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -230,6 +231,11 @@ impl Systemd {
         self.live(name).is_some()
     }
 
+    /// The supervisor that a tenant has now.
+    pub fn supervisor(&self, name: &TenantName) -> Option<ProcessRef> {
+        self.live(name).map(|live| live.process)
+    }
+
     /// Waits until the supervisor that a tenant has now has ended; for ever where it has none, or cannot be watched.
     pub async fn ended(&self, name: &TenantName) {
         let pidfd = self.live(name).and_then(|live| live.pidfd.try_clone().ok());
@@ -358,9 +364,15 @@ impl Systemd {
         UnitError::Job(Box::new(FailedJob { unit, word, result, status }))
     }
 
-    /// Asks a supervisor for something.
-    async fn ask(&self, name: &TenantName, request: Request) -> Result<(), ControlError> {
-        stop::ask(&self.layout, name, request).await.map(drop)
+    /// Asks a supervisor for something, if there is one.
+    async fn ask(
+        &self,
+        name: &TenantName,
+        supervisor: Option<ProcessRef>,
+        request: Request,
+    ) -> Result<(), ControlError> {
+        let supervisor = supervisor.ok_or(ControlError::NotRunning)?;
+        stop::ask(&self.layout, name, supervisor, request).await.map(drop)
     }
 
     /// Asks a tenant to power off, kills it when `deadline` has passed, and waits until its unit is down. `limit` is
@@ -375,14 +387,17 @@ impl Systemd {
         deadline: &StopDeadline,
     ) -> Result<StopEnd, UnitError> {
         let unit = unit(name);
-        let before = self.live(name).map(|live| live.process);
+        let before = self.supervisor(name);
         let (layout, own) = (self.layout.clone(), name.clone());
         // Side by side: the job keeps systemd from starting it again, the request says how long it may take.
         let told = task::spawn({
             let unit = unit.clone();
             async move {
                 leave_activating(&unit).await;
-                stop::tell_limit(&layout, &own, limit).await;
+                // One that has written nothing yet has no tenant that could take time to end.
+                if let Some(supervisor) = before {
+                    stop::tell_limit(&layout, &own, supervisor, limit).await;
+                }
             }
         });
         let in_time = tokio::select! {
@@ -417,18 +432,25 @@ impl Systemd {
     /// # Errors
     /// systemd does not get it down.
     pub async fn kill(&self, name: &TenantName) -> Result<(), UnitError> {
-        let unit = unit(name);
-        let stop = job::run(Verb::Stop, &unit, GRACE);
+        let (unit, supervisor) = (unit(name), self.supervisor(name));
         let press = async {
             leave_activating(&unit).await;
             // The supervisor is told first, so that it takes the death of its init for what was asked.
-            let Err(error) = self.ask(name, Request::Kill {}).await else { return Ok(()) };
+            let Err(error) = self.ask(name, supervisor, Request::Kill {}).await else { return Ok(()) };
             log::debug!("tenant {:?}: {error}; killing its unit", name.as_str());
             self.kill_unit(&unit).await
         };
-        // Side by side: the job keeps systemd from starting it again.
-        let (end, pressed) = tokio::join!(stop, press);
-        pressed?;
+        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is somebody else's
+        // next start.
+        let mut stop = pin!(job::run(Verb::Stop, &unit, GRACE));
+        let end = tokio::select! {
+            biased;
+            end = &mut stop => end,
+            pressed = press => {
+                pressed?;
+                stop.await
+            }
+        };
         match end? {
             JobEnd::Late => {
                 log::warn!("{unit} does not stop; killing it");
@@ -454,7 +476,7 @@ impl Systemd {
     /// It does not answer, or cannot.
     pub async fn freeze(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
         let request = if on { Request::Freeze {} } else { Request::Thaw {} };
-        Ok(self.ask(name, request).await?)
+        Ok(self.ask(name, self.supervisor(name), request).await?)
     }
 
     /// Which limits this host cannot enforce: those that are set, and those of `tenant@.service`.

@@ -1,23 +1,35 @@
 //! IPv6 forwarding, which is one switch for the whole host: what it was is noted before it is turned on, and comes
-//! back when no tenant needs it any more.
+//! back when the last tenant is gone that needs it.
+//!
+//! Who needs it is read from the kernel: a port of ours over which an IPv6 route leads to a tenant. A start makes the
+//! route before it looks whether the host forwards, and who gives back looks for routes again afterwards: one of both
+//! sees the other.
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io::{self, BufRead as _, BufReader},
     path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::sysctl::{is_set, set};
+use super::{
+    Connection,
+    sysctl::{is_set, set},
+};
 use crate::{
     kernel::{KernelError, Result},
+    plan::is_trial_port,
     record::{self, Durability},
 };
 
 const CONF: &str = "/proc/sys/net/ipv6/conf";
+/// The routes of this thread's network namespace.
+const ROUTES: &str = "/proc/thread-self/net/ipv6_route";
+/// Flags of routes to the host's own addresses, `linux/ipv6_route.h`.
+const OWN: u32 = 0x8000_0000 | 0x0010_0000;
 
 /// What was there before, by the names of directories below [`CONF`].
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -72,7 +84,7 @@ fn read(note: &Path) -> Result<Option<Former>> {
 ///
 /// # Errors
 /// The note cannot be written, or a value.
-pub fn forwarding6_enable(note: &Path) -> Result<()> {
+pub(super) fn forwarding6_enable(note: &Path) -> Result<()> {
     if is_on() {
         return Ok(());
     }
@@ -95,12 +107,53 @@ pub fn forwarding6_enable(note: &Path) -> Result<()> {
     set(file("all", "forwarding"), "1")
 }
 
-/// Gives the host back what [`forwarding6_enable`] changed; says whether there was anything. What somebody has changed since is
-/// left as it is.
+/// Gives the host back what [`forwarding6_enable`] changed, unless a port of `group` still needs it. What somebody has
+/// changed since is left as it is. For every tenant that has ended, whatever it was: it is cheap where there is nothing
+/// to give back.
 ///
 /// # Errors
-/// The note cannot be read, or a value cannot be written.
-pub fn forwarding6_restore(note: &Path) -> Result<bool> {
+/// The note or the routes cannot be read, or a value cannot be written; the note stays.
+pub fn forwarding6_release(note: &Path, group: u32) -> Result<()> {
+    let is_needed =
+        || is_needed(group).map_err(|error| KernelError::new("look for", "ports with IPv6", error));
+    if !note.exists() || is_needed()? || !restore(note)? {
+        return Ok(());
+    }
+    // A start may have found it on before that.
+    if is_needed()? { forwarding6_enable(note) } else { Ok(()) }
+}
+
+/// Whether an IPv6 route leads over a port of `group`.
+fn is_needed(group: u32) -> io::Result<bool> {
+    let routes = match File::open(ROUTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        routes => BufReader::new(routes?),
+    };
+    let (mut links, mut foreign) = (Connection::open()?, BTreeSet::new());
+    for line in routes.lines() {
+        let line = line?;
+        let Some(link) = host_route(&line).filter(|link| !is_trial_port(link) && !foreign.contains(*link))
+        else {
+            continue;
+        };
+        if links.link(link)?.is_some_and(|facts| facts.group == group) {
+            return Ok(true);
+        }
+        foreign.insert(link.to_owned());
+    }
+    Ok(false)
+}
+
+/// The interface over which a line of `ipv6_route` leads to one address that is not the host's own, see proc(5).
+fn host_route(line: &str) -> Option<&str> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, length, _, _, _, _, _, _, flags, link] = words.as_slice() else { return None };
+    let flags = u32::from_str_radix(flags, 16).ok()?;
+    (*length == "80" && flags & OWN == 0).then_some(link)
+}
+
+/// Says whether there was anything to give back.
+fn restore(note: &Path) -> Result<bool> {
     if !note.exists() {
         return Ok(false);
     }
@@ -120,4 +173,21 @@ pub fn forwarding6_restore(note: &Path) -> Result<bool> {
 fn give_back(links: &BTreeSet<String>, name: &str, (now, before): (&str, &str)) -> Result<()> {
     let files = links.iter().map(|link| file(link, name));
     files.filter(|file| is_set(file, now)).try_for_each(|file| set(file, before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_route_to_somebody_elses_address_counts() {
+        let line = |length: &str, flags: &str| {
+            let (to, any) = ("fd74656e616e74000000000000000001", "0".repeat(32));
+            format!("{to} {length} {any} 00 {any} 00000400 00000001 00000000 {flags}     t1-0")
+        };
+        assert_eq!(host_route(&line("80", "00000001")), Some("t1-0"));
+        for other in [line("40", "00000001"), line("80", "80200001"), line("80", "00100001"), String::new()] {
+            assert_eq!(host_route(&other), None, "{other}");
+        }
+    }
 }

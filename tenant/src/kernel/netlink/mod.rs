@@ -26,7 +26,8 @@ mod sysctl;
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
+    thread,
 };
 
 use netlink_packet_core::{
@@ -38,7 +39,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
-pub use forwarding6::{forwarding6_enable, forwarding6_restore};
+pub use forwarding6::forwarding6_release;
 pub(super) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
@@ -84,16 +85,14 @@ impl Connection {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// A socket in another network namespace. This thread is in it for as long as that takes.
+    /// A socket in another network namespace. It is opened by a thread that ends in there: none has to come back.
     fn open_in(namespace: BorrowedFd<'_>) -> io::Result<Self> {
-        let home = own_namespace()?;
-        setns(namespace, CloneFlags::CLONE_NEWNET)?;
-        let connection = Self::open();
-        if setns(home.as_fd(), CloneFlags::CLONE_NEWNET).is_err() {
-            // Everything after this would happen in the tenant's namespace.
-            std::process::abort();
-        }
-        connection
+        let open = || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            Self::open()
+        };
+        let opened = thread::scope(|scope| Ok(thread::Builder::new().spawn_scoped(scope, open)?.join()));
+        opened.and_then(|opened| opened.unwrap_or_else(|_| Err(io::Error::other("its thread was cut short"))))
     }
 
     fn send(&mut self, requests: Vec<Request>, also: u16) -> io::Result<u32> {

@@ -49,8 +49,9 @@ impl Listing {
                     let elements = body.remove("elem");
                     let set = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
                     let elements = elements.filter(|_| !OF_PACKETS.contains(&set.as_str()));
+                    let types = body.get("type").map(words).unwrap_or_default();
                     for element in elements.as_ref().and_then(Value::as_array).into_iter().flatten() {
-                        self.element(family, &set, element);
+                        self.element(family, &set, &types, element);
                     }
                     self.rules.push(Value::Object(Map::from_iter([(kind.clone(), Value::Object(body))])));
                 }
@@ -59,7 +60,8 @@ impl Listing {
         Ok(())
     }
 
-    fn element(&mut self, family: Family, set: &str, element: &Value) {
+    /// One element of a set or map whose key has parts of these types.
+    fn element(&mut self, family: Family, set: &str, types: &[String], element: &Value) {
         let (key, value) = match element.as_array().map(Vec::as_slice) {
             Some([key, value]) => (key, words(value)),
             _ => (element, Vec::new()),
@@ -69,9 +71,8 @@ impl Listing {
             None => (key, None),
         };
         let mut key = words(key);
-        if let Some(protocol) = key.first_mut().filter(|_| set.starts_with("forwards")) {
-            name_protocol(protocol);
-        }
+        let protocols = key.iter_mut().zip(types).filter(|(_, of)| *of == "inet_proto");
+        protocols.for_each(|(word, _)| name_protocol(word));
         if let (Some(count), Some(port)) = (count, key.first()) {
             let number = |what| count.get(what).and_then(Value::as_u64).unwrap_or_default();
             // A routed port has a set of that name in two tables.
@@ -92,12 +93,12 @@ fn name_protocol(word: &mut String) {
     }
 }
 
-/// The parts of a key or value.
+/// The parts of a key, of a value, or of the type of one.
 fn words(value: &Value) -> Vec<String> {
-    if let Some(parts) = value.get("concat").and_then(Value::as_array) {
-        return parts.iter().map(word).collect();
+    match value.get("concat").unwrap_or(value).as_array() {
+        Some(parts) => parts.iter().map(word).collect(),
+        None => vec![word(value)],
     }
-    vec![word(value)]
 }
 
 fn word(value: &Value) -> String {
@@ -137,19 +138,40 @@ fn limit(family: Family, body: &Map<String, Value>) -> Option<Item> {
 mod tests {
     use super::*;
 
+    /// The items of one set or map, as nft prints them.
+    fn read(text: &str) -> BTreeSet<Item> {
+        let mut listing = Listing::default();
+        listing.read(Family::Inet, &format!(r#"{{"nftables":[{text}]}}"#)).unwrap();
+        listing.items
+    }
+
     #[test]
     fn a_protocol_is_the_same_by_name_and_by_number() {
-        let read = |tcp: &str, udp: &str| {
+        const TYPE: &str = r#""type":["inet_proto","inet_service"]"#;
+        let forwards = |tcp: &str, udp: &str| {
             let element = |protocol: &str| {
                 format!(r#"[{{"concat":[{protocol},8080]}},{{"concat":["10.115.0.1",80]}}]"#)
             };
             let elements = format!("{},{}", element(tcp), element(udp));
-            let text = format!(r#"{{"nftables":[{{"map":{{"name":"forwards4","elem":[{elements}]}}}}]}}"#);
-            let mut listing = Listing::default();
-            listing.read(Family::Inet, &text).unwrap();
-            listing.items
+            read(&format!(r#"{{"map":{{"name":"forwards4",{TYPE},"elem":[{elements}]}}}}"#))
         };
-        assert_eq!(read("\"tcp\"", "\"udp\""), read("6", "17"));
-        assert_eq!(read("6", "17").len(), 2);
+        let services = |tcp: &str, udp: &str| {
+            let elements = format!(r#"{{"concat":[{tcp},22]}},{{"concat":[{udp},53]}}"#);
+            read(&format!(r#"{{"set":{{"name":"services",{TYPE},"elem":[{elements}]}}}}"#))
+        };
+        let alone = |tcp: &str, udp: &str| {
+            read(&format!(r#"{{"set":{{"name":"any","type":"inet_proto","elem":[{tcp},{udp}]}}}}"#))
+        };
+        for read in [&forwards as &dyn Fn(&str, &str) -> BTreeSet<Item>, &services, &alone] {
+            assert_eq!(read("\"tcp\"", "\"udp\""), read("6", "17"));
+            assert_eq!(read("6", "17").len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_no_protocol_stays_one() {
+        let key = read(r#"{"set":{"name":"x","type":["inet_service","mark"],"elem":[{"concat":[6,17]}]}}"#);
+        let Some(Item::Element { key, .. }) = key.first() else { panic!("{key:?}") };
+        assert_eq!(key, &["6", "17"]);
     }
 }

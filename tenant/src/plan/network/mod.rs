@@ -17,7 +17,7 @@ use std::{
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-pub use trial::trial_nic;
+pub use trial::{is_trial_port, trial_nic};
 
 use super::{Inputs, PlanError};
 use crate::{

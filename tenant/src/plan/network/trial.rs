@@ -3,6 +3,14 @@
 use super::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PortPlan, mac, port_group, suffix};
 use crate::{host::HostConfig, layout::Layout, net::Cidr};
 
+/// Whether a port is the one of [`trial_nic`]: it comes and goes with nobody.
+pub fn is_trial_port(name: &str) -> bool {
+    name.starts_with(NAME)
+}
+
+/// Of tenant number 0, which no tenant is.
+const NAME: &str = "t0-";
+
 /// A routed interface of tenant number 0, which no tenant is, with the last addresses of the default pools, which no
 /// tenant's number leads to.
 pub fn trial_nic(layout: &Layout, config: &HostConfig, ipv6: bool) -> NicPlan {
@@ -14,7 +22,7 @@ pub fn trial_nic(layout: &Layout, config: &HostConfig, ipv6: bool) -> NicPlan {
         gateways.push(GATEWAY6.into());
     }
     let port = PortPlan {
-        host_name: format!("t0-0{}", suffix(layout)),
+        host_name: format!("{NAME}0{}", suffix(layout)),
         // No tenant's name begins with a dot.
         altname: format!("ve-.trial{}", suffix(layout)),
         host_mac: mac(&instance, 0, "host"),
@@ -47,6 +55,7 @@ mod tests {
         assert_ne!(Some(config.pool4.last()), config.pool4.address(last));
         assert_ne!(Some(config.pool6.last()), config.pool6.address(last));
         assert_eq!(nic.port().unwrap().host_name, "t0-0");
+        assert!(is_trial_port("t0-0.00a7") && !is_trial_port("t10-0") && !is_trial_port("t1-0"));
         assert_eq!(trial_nic(&Layout::default(), &config, false).addresses.len(), 1);
     }
 }
