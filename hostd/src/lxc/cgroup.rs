@@ -198,6 +198,8 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
                 Verdict::warning("no tenant may use every device: list the ones it needs in `devices`")
             }
             (true, false) if closed || !closes => match feature {
+                // LXC's own common.conf allows fuse to every container.
+                Some(feature) if pair.is_shared => feature.allowed_to_all(),
                 Some(feature) => {
                     given.push(feature);
                     feature.given()
@@ -280,6 +282,14 @@ impl Feature {
             Self::Tun => fragment.tun = Some(true),
             Self::Fuse => fragment.fuse = Some(true),
         }
+    }
+
+    /// What is said of a line that allows it to whatever includes its file.
+    fn allowed_to_all(self) -> Verdict {
+        let key = self.key();
+        Verdict::note(format!(
+            "containers may use it, whether they do or not; `{key} = true` gives it to a tenant"
+        ))
     }
 
     /// What is said of a line that asks for it.

@@ -312,6 +312,26 @@ fn devices_that_have_a_key_of_their_own_are_given_by_it() {
 }
 
 #[test]
+fn what_a_shared_file_allows_to_every_container_is_not_given_to_each() {
+    let common = "lxc.cgroup2.devices.deny = a\nlxc.cgroup2.devices.allow = c 10:229 rwm\n";
+    let look = |path: &str| match path {
+        "/usr/share/lxc/config/common.conf" => Ok(Found::File(common.to_owned())),
+        _ => nothing(path),
+    };
+    let include = "lxc.include = /usr/share/lxc/config/common.conf\n";
+    let imported = |own: &str| {
+        let text = include.to_owned() + own;
+        import("/var/lib/lxc/web/config", &text, wanted(None, &look)).unwrap()
+    };
+    let plain = imported("");
+    assert_eq!(plain.fragment.fuse, None);
+    assert!(plain.rows.iter().any(|row| row.fate == Fate::Note && row.text.contains("fuse = true")));
+    let mount = "lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0\n";
+    assert_eq!(imported(mount).fragment.fuse, Some(true));
+    assert_eq!(imported("lxc.cgroup2.devices.allow = c 10:229 rwm\n").fragment.fuse, Some(true));
+}
+
+#[test]
 fn an_fstab_is_read_line_by_line() {
     let fstab = "# x\nproc proc proc defaults 0 0\n/srv\\040a srv none bind 0 0\nnonsense\n";
     let look = |path: &str| match path {

@@ -49,6 +49,8 @@ pub(super) struct Pair<'a> {
     pub(super) name: &'a str,
     /// Its value, never blank.
     pub(super) value: &'a str,
+    /// Whether it stands in a file that others include as well.
+    pub(super) is_shared: bool,
 }
 
 /// Where a configuration stands.
@@ -115,7 +117,7 @@ pub(super) fn translate(lines: Vec<Line>, host: &Host<'_>) -> Translated {
     let mut groups = Groups::default();
     for (at, line) in lines.iter().enumerate() {
         let (None, Some(name)) = (&verdicts[at], &names[at]) else { continue };
-        let pair = Pair { at, name, value: &line.value };
+        let pair = Pair { at, name, value: &line.value, is_shared: line.file != host.file };
         let Some(key) = keys::find(name) else { continue };
         match key.rule {
             Rule::Each(rule) => verdicts[at] = Some(rule(&mut draft, &pair)),
