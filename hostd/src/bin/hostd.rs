@@ -136,7 +136,11 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     let units = units(wanted, &layout, &facts).await?;
     log::info!("units: {}", units.kind());
     let host = Host::new(store.seeing(units.view()), units);
-    host.default_limits_missing()?.iter().for_each(|missing| log::warn!("{missing}"));
+    match host.default_limits_missing() {
+        Ok(missing) => missing.iter().for_each(|missing| log::warn!("{missing}")),
+        // Whoever needs a setting is told; what runs is kept all the same.
+        Err(failure) => log::error!("{failure}"),
+    }
     let socket = layout.hostd_socket();
     let cannot =
         |error| Failure::new(Code::Failed, format!("cannot listen at {}: {error}", socket.display()));
