@@ -107,9 +107,9 @@ pub(super) fn forwarding6_enable(note: &Path) -> Result<()> {
     set(file("all", "forwarding"), "1")
 }
 
-/// Gives the host back what [`forwarding6_enable`] changed, unless a port of `group` still needs it. What somebody has
-/// changed since is left as it is. For every tenant that has ended, whatever it was: it is cheap where there is nothing
-/// to give back.
+/// Gives the host back what was changed so that it forwards IPv6, unless a port of `group` still needs it. What somebody
+/// has changed since is left as it is. For every tenant that has ended, whatever it was: it is cheap where there is
+/// nothing to give back.
 ///
 /// # Errors
 /// The note or the routes cannot be read, or a value cannot be written; the note stays.
