@@ -154,10 +154,13 @@ fn repair(
 
 #[cfg(test)]
 mod tests {
-    use std::{process::Command, sync::mpsc, thread, time::Duration};
+    use std::{sync::mpsc, thread, time::Duration};
 
-    use nix::sched::{CloneFlags, unshare};
-    use tenant::{host::HostConfig, plan::trial_nic};
+    use nix::{
+        sched::{CloneFlags, unshare},
+        unistd::gettid,
+    };
+    use tenant::{host::HostConfig, kernel::Veth, plan::trial_nic};
 
     use super::*;
     use crate::{
@@ -175,9 +178,25 @@ mod tests {
         let capacity = Capacity { tenants: 1, rows: Vec::new() };
         let nic = trial_nic(&dir.layout, &HostConfig::default(), false);
         let port = nic.port().unwrap();
-        let ip = |words: &[&str]| assert!(Command::new("ip").args(words).status().unwrap().success());
+        // Both ends in the network of this thread.
+        let thread = gettid().as_raw();
         let make = || {
-            ip(&["link", "add", &port.host_name, "group", &port.group.to_string(), "type", "veth"]);
+            let (host_name, altname) = (port.host_name.as_str(), port.altname.as_str());
+            let (host_mac, mac) = (port.host_mac.bytes(), [2, 0, 0, 0, 0, 1]);
+            let (group, name) = (port.group, "peer");
+            Linux::new()
+                .veth_create(&Veth {
+                    host_name,
+                    altname,
+                    host_mac,
+                    group,
+                    bridge: None,
+                    name,
+                    mac,
+                    mtu: None,
+                    pid: thread,
+                })
+                .unwrap();
         };
         let look = |repair| {
             let runtime = runtime.handle().clone();
@@ -192,7 +211,7 @@ mod tests {
             scope.spawn(|| tell.send(look(true)).unwrap());
             let early = told.recv_timeout(Duration::from_millis(500));
             assert!(early.is_err(), "it was looked at in the middle of a trial: {early:?}");
-            ip(&["link", "delete", &port.host_name]);
+            Linux::new().link_delete(&port.host_name, port.group).unwrap();
             drop(trial);
             let findings = told.recv_timeout(Duration::from_secs(30)).unwrap();
             assert!(findings.iter().all(|finding| finding.health == Health::Ok), "{findings:?}");
