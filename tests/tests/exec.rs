@@ -419,10 +419,10 @@ fn a_record_that_is_gone_keeps_everybody_out() {
         std::os::unix::fs::MetadataExt::mode(&fs::metadata(&record).expect("a record")) & 0o777,
         0o600
     );
-    fs::rename(&record, host.path("aside")).expect("it can be moved");
+    fs::rename(&record, host.path("run/aside")).expect("it can be moved");
     let said = alice.shell("true").output().refused(1);
     assert!(said.contains("record"), "{said}");
-    fs::rename(host.path("aside"), &record).expect("it can be moved back");
+    fs::rename(host.path("run/aside"), &record).expect("it can be moved back");
     alice.shell("true").ok();
     alice.stop();
     assert!(!record.exists());
