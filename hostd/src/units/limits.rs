@@ -1,4 +1,4 @@
-//! Limits to controllers, through cgroups-rs.
+//! Limits to controllers: what each key writes into which file of a unit's cgroups.
 //!
 //! | key               | v1                              | v2                 |
 //! |-------------------|---------------------------------|--------------------|
@@ -15,13 +15,11 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use cgroups_rs::fs::{
-    MaxValue, cpu::CpuController, memory::MemController, memory::SetMemory, pid::PidController,
-};
 use serde::Serialize;
 use tenant::limits::Limits;
 
@@ -122,7 +120,7 @@ pub enum LimitError {
         file: PathBuf,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: io::Error,
     },
 }
 
@@ -395,7 +393,7 @@ impl Applied {
                 first.get_or_insert(LimitError::Refused {
                     key: knob.key,
                     file: knob.file.clone(),
-                    source: error.into(),
+                    source: error,
                 });
             }
         }
@@ -403,41 +401,36 @@ impl Applied {
     }
 }
 
-fn bytes(limit: Option<u64>) -> i64 {
-    limit.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+impl Knob {
+    /// What its file takes, see cgroups(7) and the kernel's cgroup-v1 and cgroup-v2 documents.
+    fn text(&self) -> String {
+        let unlimited = if self.v2 { "max" } else { "-1" };
+        let number = |limit: Option<u64>, none: &str| limit.map_or(none.to_owned(), |limit| limit.to_string());
+        match self.value {
+            Value::Memory(limit) | Value::MemoryHigh(limit) | Value::Swap(limit) => number(limit, unlimited),
+            Value::Tasks(limit) => number(limit.map(u64::from), "max"),
+            Value::CpuWeight(weight) | Value::IoWeight(weight) => weight.to_string(),
+            Value::CpuQuota(quota) if self.v2 => format!("{} {PERIOD_US}", number(quota, unlimited)),
+            Value::CpuQuota(quota) => number(quota, unlimited),
+        }
+    }
 }
 
 fn set(knob: &Knob) -> Result<(), LimitError> {
-    let dir = knob.file.parent().map(PathBuf::from).unwrap_or_default();
-    let memory = || MemController::new(dir.clone(), dir.clone(), knob.v2);
-    let cpu = || CpuController::new(dir.clone(), dir.clone(), knob.v2);
-    let max = |limit: Option<i64>| limit.map_or(MaxValue::Max, MaxValue::Value);
-    let result = match knob.value {
-        Value::Memory(limit) => memory().set_limit(bytes(limit)).map_err(Into::into),
-        Value::Swap(limit) => memory().set_memswap_limit(bytes(limit)).map_err(Into::into),
-        Value::MemoryHigh(limit) => memory()
-            .set_mem(SetMemory { high: Some(max(limit.map(|l| bytes(Some(l))))), ..SetMemory::default() })
-            .map_err(Into::into),
-        Value::Tasks(limit) => PidController::new(dir.clone(), dir.clone(), knob.v2)
-            .set_pid_max(max(limit.map(i64::from)))
-            .map_err(Into::into),
-        Value::CpuWeight(weight) => cpu().set_shares(weight).map_err(Into::into),
-        Value::CpuQuota(quota) => {
-            let quota = quota.map_or(-1, |us| i64::try_from(us).unwrap_or(i64::MAX));
-            cpu().set_cfs_quota_and_period(Some(quota), Some(PERIOD_US)).map_err(Into::into)
+    let written = match knob.value {
+        // On v1 the period has a file of its own.
+        Value::CpuQuota(_) if !knob.v2 => {
+            let period = knob.file.with_file_name("cpu.cfs_period_us");
+            fs::write(period, PERIOD_US.to_string()).and_then(|()| write(knob, &knob.text()))
         }
-        // cgroups-rs knows only one of the names that this file has had.
-        Value::IoWeight(weight) => write(knob, &weight.to_string()).map_err(Into::into),
+        _ => write(knob, &knob.text()),
     };
-    result.map_err(|source: Box<dyn std::error::Error + Send + Sync>| LimitError::Refused {
-        key: knob.key,
-        file: knob.file.clone(),
-        source,
-    })
+    written.map_err(|source| LimitError::Refused { key: knob.key, file: knob.file.clone(), source })
 }
 
 fn write(knob: &Knob, value: &str) -> io::Result<()> {
-    fs::write(&knob.file, value)
+    // Not made where it is missing: a cgroup has the files that it has.
+    fs::File::options().write(true).truncate(true).open(&knob.file)?.write_all(value.as_bytes())
 }
 
 #[cfg(test)]
