@@ -9,20 +9,16 @@
 //! puts the two together, one operation on a tenant at a time; [`api`] translates it to HTTP.
 
 pub mod api;
-mod carry;
-mod changes;
 pub mod cli;
 pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod filter;
 pub mod host;
-mod live;
 pub mod logging;
 pub mod lxc;
 pub mod service;
 pub mod store;
-mod turns;
 pub mod units;
 
 use std::path::PathBuf;

@@ -5,11 +5,11 @@ use std::{fs, io, path::Path, sync::Arc};
 
 use tenant::{Tenant, TenantName, carried::Carried, file_error::FileError};
 
+use super::turns::Turn;
 use crate::{
     error::chain,
     host::{Host, Result, blocking},
     store::StoreError,
-    turns::Turn,
     units::{limits::Enforce, systemd::Had},
 };
 

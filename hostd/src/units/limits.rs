@@ -405,7 +405,8 @@ impl Knob {
     /// What its file takes, see cgroups(7) and the kernel's cgroup-v1 and cgroup-v2 documents.
     fn text(&self) -> String {
         let unlimited = if self.v2 { "max" } else { "-1" };
-        let number = |limit: Option<u64>, none: &str| limit.map_or(none.to_owned(), |limit| limit.to_string());
+        let number =
+            |limit: Option<u64>, none: &str| limit.map_or(none.to_owned(), |limit| limit.to_string());
         match self.value {
             Value::Memory(limit) | Value::MemoryHigh(limit) | Value::Swap(limit) => number(limit, unlimited),
             Value::Tasks(limit) => number(limit.map(u64::from), "max"),

@@ -1,0 +1,98 @@
+//! hostd comes and goes: what it finds of tenants, what starts with the host, what is put back at its end.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use tenant::{
+    TenantName,
+    allocation::RecordState,
+    kernel::forwarding6_release,
+    plan::port_group,
+    record::{self, Durability},
+};
+use tokio::task::JoinSet;
+
+use super::{Host, blocking};
+use crate::{error::chain, store::Change, units::limits::Enforce};
+
+/// So many of the tenants that start with the host are asked for at once.
+const AUTOSTARTS_AT_ONCE: usize = 16;
+
+impl Host {
+    /// Takes over what an earlier hostd left: running supervisors, and what dead ones left in the kernel. Requests are
+    /// answered from then on. Then goes on with removals that had begun.
+    pub async fn take_over(self: &Arc<Self>) {
+        let (records, broken) = (self.store.records(), self.store.broken());
+        for name in records.keys().chain(broken.keys()) {
+            self.units.take_over(name, || self.present_plan(name)).await;
+        }
+        self.units.sweep_strangers(|name| self.store.has(name)).await;
+        let host = self.clone();
+        if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
+            log::error!("{failure}");
+        }
+        self.is_ready.send_replace(true);
+        for (name, _) in records.iter().filter(|(_, record)| record.state != RecordState::Ready) {
+            // What is left of it is told by who removes it.
+            if let Err(error) = self.remove(name, true).await {
+                log::error!("{error}");
+            }
+        }
+    }
+
+    /// Takes away what no tenant that runs needs: hostd ends.
+    pub async fn leave(self: &Arc<Self>) {
+        self.units.close();
+        let host = self.clone();
+        if let Err(failure) = blocking(move || host.filter.leave(&host.store)).await {
+            log::warn!("{failure}");
+        }
+        let host = self.clone();
+        match blocking(move || forwarding6_release(&host.layout().forwarding6(), port_group(host.layout())))
+            .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("IPv6 forwarding: {}", chain(&error)),
+            Err(failure) => log::warn!("{failure}"),
+        }
+    }
+
+    /// Starts the tenants that are to start with the host; does so once after each boot of the machine.
+    pub async fn autostart(self: &Arc<Self>) {
+        if self.units.starts_with_host() {
+            return;
+        }
+        let marker = self.layout().run().join("autostarted");
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        if record::read(&marker).is_ok_and(|text| text == boot) {
+            return;
+        }
+        let mut due: Vec<(Reverse<u16>, TenantName)> = Vec::new();
+        for name in self.store.records().keys() {
+            if let Some(tenant) = self.store.tenant(name).ok().filter(|tenant| tenant.autostart) {
+                due.push((Reverse(tenant.start_priority), name.clone()));
+            }
+        }
+        due.sort();
+        // How many boot at a time is their supervisors' affair, see decision 16.
+        let mut starts = JoinSet::new();
+        for (_, name) in due {
+            while starts.len() >= AUTOSTARTS_AT_ONCE {
+                starts.join_next().await;
+            }
+            let host = self.clone();
+            starts.spawn(async move {
+                match host.start(&name, Enforce::default()).await {
+                    Ok(Change::Unchanged) => {
+                        log::info!(TENANT = name.as_str(); "tenant \"{name}\" was running already");
+                    }
+                    Ok(_) => log::info!(TENANT = name.as_str(); "tenant \"{name}\" is running"),
+                    Err(failure) => log::error!("{failure}"),
+                }
+            });
+        }
+        while starts.join_next().await.is_some() {}
+        if let Err(error) = record::write(&marker, boot.as_bytes(), Durability::Volatile) {
+            log::warn!("cannot note that tenants were started: {error}");
+        }
+    }
+}
