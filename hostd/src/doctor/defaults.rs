@@ -11,7 +11,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
 
 fn judge(missing: Vec<String>) -> Vec<Finding> {
     if missing.is_empty() {
-        return vec![Finding::ok("the limits of tenants without settings can be enforced")];
+        return vec![Finding::ok("the limits of tenants without settings can all be enforced")];
     }
     let degraded = |text| Finding::degraded(text).help(HELP);
     missing.into_iter().map(degraded).collect()

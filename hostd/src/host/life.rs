@@ -239,5 +239,5 @@ impl Host {
 }
 
 fn unprotected(limit: &Unenforceable) -> String {
-    format!("{limit}: what tenants without settings take of it is not limited here")
+    format!("{limit}; a tenant without a limit of its own has none")
 }

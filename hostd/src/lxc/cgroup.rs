@@ -288,7 +288,7 @@ impl Feature {
     fn allowed_to_all(self) -> Verdict {
         let key = self.key();
         Verdict::note(format!(
-            "containers may use it, whether they do or not; `{key} = true` gives it to a tenant"
+            "the included file allows it to every container; set `{key} = true` if this tenant needs it"
         ))
     }
 

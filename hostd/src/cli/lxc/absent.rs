@@ -55,18 +55,18 @@ pub(super) const ABSENT: &[Absent] = &[
     absent("lxc-unpriv-start", "every tenant is unprivileged", "lxc-start -n NAME"),
     absent(
         "lxc-unshare",
-        "a program in namespaces of its own is no tenant",
-        "for one in a tenant: lxc-execute -n NAME -- COMMAND; for namespaces alone: unshare COMMAND",
+        "a program in namespaces of its own is not a tenant",
+        "to run it in a tenant: lxc-execute -n NAME -- COMMAND; for namespaces only: unshare COMMAND",
     ),
     absent(
         "lxc-update-config",
-        "old spellings of LXC's keys are read as they are",
+        "configurations with old key names are read as they are",
         "tenantctl import-lxc FILE",
     ),
     absent(
         "lxc-usernsexec",
-        "each tenant's ids are the host's to give, and the host's own files keep their owners",
-        "in a tenant: lxc-attach -n NAME -- COMMAND; for a user namespace alone: unshare --user COMMAND",
+        "hostd assigns the ids of tenants",
+        "in a tenant: lxc-attach -n NAME -- COMMAND; for a user namespace only: unshare --user COMMAND",
     ),
     absent("lxc-top", "what tenants use is shown by a command of its own", "tenantctl top"),
 ];
