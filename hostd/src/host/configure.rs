@@ -33,10 +33,10 @@ impl Host {
         self.configure_in_turn(name, base, text, enforce, files).await
     }
 
-    /// Replaces a tenant's configuration file, see [`Store::configure`].
+    /// Replaces a tenant's configuration file, see [`crate::store::Store::configure`].
     ///
     /// # Errors
-    /// Those of [`Host::set`], and [`Code::Conflict`].
+    /// Those of [`Host::set`], and [`crate::Code::Conflict`].
     pub async fn configure(
         self: &Arc<Self>,
         name: &TenantName,

@@ -43,7 +43,7 @@ impl Host {
     /// then is told.
     ///
     /// # Errors
-    /// [`Code::Running`], or what [`Store::destroy`] says.
+    /// [`Code::Running`], or what [`crate::store::Store::destroy`] says.
     pub async fn destroy(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<()> {
         Ok(self.remove(name, force).await?.gone().await?)
     }
