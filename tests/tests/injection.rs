@@ -142,6 +142,8 @@ impl Strace {
 
 impl<'a> Victim<'a> {
     fn on(host: &'a Host) -> Self {
+        // Every start makes the same calls then: what is turned on for IPv6 depends on the links that there are.
+        host.network().shell("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding").ok();
         let tenant = host.boot("victim", &["--image", "busybox", "--set", "start_timeout_sec=20"]);
         let cgroup = PathBuf::from(tenant.field("/cgroup"));
         let instance = cgroup.parent().and_then(Path::file_name).expect("a cgroup of this host");
