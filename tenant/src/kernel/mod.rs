@@ -3,6 +3,7 @@
 //! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
 //! keeps a table of what would exist and can fail at any step. `raw/` holds the only unsafe code.
 
+mod apart;
 mod bpf;
 mod cgroup;
 pub mod confine;

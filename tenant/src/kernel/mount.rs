@@ -7,7 +7,6 @@ use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
-    thread,
 };
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -21,8 +20,8 @@ use rustix::{
 };
 
 use super::{
-    Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, openat2, raw, source,
-    staging::Staging,
+    Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, apart::apart, openat2, raw,
+    source, staging::Staging,
 };
 
 /// A tmpfs has an inode for every 4 KiB of its size, at least this many.
@@ -310,11 +309,8 @@ pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool
         .and_then(|()| make("store/work"))
         .map_err(|error| KernelError::new("write to", dir.display(), error))
         .and_then(|()| {
-            let failed = |error| KernelError::new("check", dir.display(), error);
-            let work = || try_overlay(&probe, user, owner, attach);
-            let tried = thread::scope(|scope| Ok(thread::Builder::new().spawn_scoped(scope, work)?.join()));
-            let cut_short = || Err(failed(io::Error::other("the trial was cut short")));
-            tried.map_err(failed)?.unwrap_or_else(|_| cut_short())
+            let tried = apart(|| try_overlay(&probe, user, owner, attach));
+            tried.map_err(|error| KernelError::new("check", dir.display(), error))?
         });
     let _ = fs::remove_dir_all(&probe);
     result

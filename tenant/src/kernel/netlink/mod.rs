@@ -27,7 +27,6 @@ use std::{
     fs::File,
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    thread,
 };
 
 use netlink_packet_core::{
@@ -46,6 +45,8 @@ pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};
 pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, nics_home};
 pub(super) use sysctl::forwarding_enable;
+
+use super::apart::apart;
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const REPLACE: u16 = NLM_F_CREATE | NLM_F_REPLACE;
@@ -85,14 +86,12 @@ impl Connection {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// A socket in another network namespace. It is opened by a thread that ends in there: none has to come back.
+    /// A socket in another network namespace.
     fn open_in(namespace: BorrowedFd<'_>) -> io::Result<Self> {
-        let open = || {
+        apart(|| {
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
             Self::open()
-        };
-        let opened = thread::scope(|scope| Ok(thread::Builder::new().spawn_scoped(scope, open)?.join()));
-        opened.and_then(|opened| opened.unwrap_or_else(|_| Err(io::Error::other("its thread was cut short"))))
+        })?
     }
 
     fn send(&mut self, requests: Vec<Request>, also: u16) -> io::Result<u32> {

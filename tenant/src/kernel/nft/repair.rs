@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io, thread,
+    fs, io,
 };
 
 use nix::sched::{CloneFlags, unshare};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    super::{KernelError, Result},
+    super::{KernelError, Result, apart::apart},
     Lock, Nft, failed,
     item::{self, Family, Item},
     listing::{Count, Listing},
@@ -197,9 +197,7 @@ fn reference(nft: &Nft, host: &HostFilter) -> Result<Listing> {
         nft.run(&rules(host)).map_err(|error| failed(&host.table, error))?;
         nft.list(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound.into()))
     };
-    // The namespace is this thread's alone and goes with it.
-    let loaded = thread::scope(|scope| scope.spawn(load).join());
-    loaded.unwrap_or_else(|_| Err(failed(&host.table, io::Error::other("the comparison was cut short"))))
+    apart(load).map_err(|error| failed(&host.table, error))?
 }
 
 fn first_difference(now: &[Value], loaded: &[Value]) -> Option<String> {
