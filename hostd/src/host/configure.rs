@@ -49,7 +49,7 @@ impl Host {
         self.configure_in_turn(name, base, text, enforce, files).await
     }
 
-    pub(super) async fn configure_in_turn(
+    async fn configure_in_turn(
         self: &Arc<Self>,
         name: &TenantName,
         base: String,

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// How long a start and a stop may take of a tenant whose file cannot be read: as long as where it says nothing.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
 impl Host {
     /// The limits that this host gives a running tenant by default and cannot enforce, one sentence each.
     pub fn unprotected(&self, name: &TenantName) -> Vec<String> {
@@ -63,7 +66,7 @@ impl Host {
         if self.is_starting(name) {
             // By systemd, for somebody else or once more.
             let timeout = self.store.tenant(name).map(|tenant| tenant.start_timeout);
-            let timeout = timeout.unwrap_or(Duration::from_secs(90));
+            let timeout = timeout.unwrap_or(TIMEOUT);
             self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
         }
         if self.units.is_running(name) {
@@ -157,7 +160,7 @@ impl Host {
     pub(super) async fn stop_now(&self, name: &TenantName, limit: Option<Duration>) -> Result<Stopped> {
         // A configuration that was spoilt meanwhile does not keep a tenant from being stopped.
         let own = self.store.tenant(name).map(|tenant| tenant.stop_timeout);
-        let limit = limit.or(own.ok()).unwrap_or(Duration::from_secs(90));
+        let limit = limit.or(own.ok()).unwrap_or(TIMEOUT);
         let deadline = StopDeadline::after(limit, self.units.supervisor(name));
         let stopping = || self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
         stopping().insert(name.clone(), deadline.clone());

@@ -81,22 +81,13 @@ fn controller(key: &str) -> &'static str {
     }
 }
 
-/// Which of these limits no unit can have that has these controllers.
-pub(super) fn lacking(limits: &Limits, controllers: &BTreeSet<&str>) -> Vec<Unenforceable> {
-    let set = [
-        ("cpu_weight", limits.cpu_weight.is_some()),
-        ("cpu_quota", limits.cpu_quota.is_some()),
-        ("memory_max", limits.memory_max.is_some()),
-        ("memory_high", limits.memory_high.is_some()),
-        ("memory_swap_max", limits.memory_swap_max.is_some()),
-        ("tasks_max", limits.tasks_max.is_some()),
-        ("io_weight", limits.io_weight.is_some()),
-    ];
-    let lack = |(key, is_set): (&'static str, bool)| {
-        let reason = lack(key, controllers.iter().copied()).filter(|_| is_set)?;
-        Some(Unenforceable { key, reason, by_default: limits.by_default.contains(&key) })
+/// Which of the host's default limits no unit can have that has these controllers.
+pub(super) fn lacking(defaults: &Limits, controllers: &BTreeSet<&str>) -> Vec<Unenforceable> {
+    let lack = |&key: &&'static str| {
+        let reason = lack(key, controllers.iter().copied())?;
+        Some(Unenforceable { key, reason, by_default: true })
     };
-    set.into_iter().filter_map(lack).collect()
+    defaults.by_default.iter().filter_map(lack).collect()
 }
 
 /// Why a limit cannot be enforced where these are all controllers, if it cannot.

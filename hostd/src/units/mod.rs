@@ -296,11 +296,11 @@ impl UnitManager {
         }
     }
 
-    /// Which of these limits no tenant of this host can have, for want of a controller.
-    pub fn lacking(&self, limits: &Limits) -> Vec<Unenforceable> {
+    /// Which of the host's default limits no tenant can have, for want of a controller.
+    pub fn lacking(&self, defaults: &Limits) -> Vec<Unenforceable> {
         match self {
-            Self::Standalone(units) => limits::lacking(limits, &units.controllers()),
-            Self::Systemd(units) => units.unenforceable(limits),
+            Self::Standalone(units) => limits::lacking(defaults, &units.controllers()),
+            Self::Systemd(units) => units.unenforceable(defaults),
         }
     }
 
