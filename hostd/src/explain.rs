@@ -1,52 +1,15 @@
 //! Where each value of a tenant comes from: its own file, its profile, the image or a default.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tenant::{
     Allocation, HostFacts, Plan, Tenant,
     config::{Fragment, Policy, RootMode},
     image::{Manifest, TopEntry},
     plan::{RootStep, StopProcedure},
 };
-use utoipa::ToSchema;
+use wire::{Explained, Source, UnitCgroups};
 
-use crate::units::{
-    cgroups::UnitCgroups,
-    limits::{IoSchedulers, Knob, Unenforceable, knobs},
-};
-
-/// Who decided a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The tenant's own file.
-    Tenant,
-    /// Its profile.
-    Profile,
-    /// The image.
-    Image,
-    /// Nobody: the default.
-    Default,
-    /// The host's own settings.
-    Host,
-    /// The host's table of NICs, `ports.toml`.
-    Ports,
-    /// hostd, when it made the tenant.
-    Allocation,
-}
-
-/// One value of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Explained {
-    /// The key, e.g. `memory_max` or `dirs."/etc"`.
-    pub key: String,
-    /// Its value, as it would be written in a file.
-    pub value: String,
-    /// Who decided it.
-    pub source: Source,
-    /// What becomes of it on this host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
+use crate::units::limits::{IoSchedulers, Knob, Unenforceable, knobs};
 
 /// What an explanation is made from.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use tenant::{
     kernel::image::is_damaged,
     plan::{ErofsImage, ImageSource},
 };
+use wire::{chain, doctor::Finding};
 
-use super::{Examination, Finding};
-use crate::error::chain;
+use super::Examination;
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let layout = examination.host.store().layout();

@@ -14,8 +14,9 @@ use tenant::{
     },
     plan::{HostFilter, trial_nic},
 };
+use wire::doctor::Finding;
 
-use super::{Examination, Finding, reach};
+use super::{Examination, reach};
 use crate::filter;
 
 /// There is one such port.

@@ -4,12 +4,12 @@
 use std::{fs, io, path::Path, sync::Arc};
 
 use tenant::{Tenant, TenantName, carried::Carried, file_error::FileError};
+use wire::chain;
 
 use super::turns::Turn;
 use crate::{
-    error::chain,
     host::{Host, Result, blocking},
-    store::StoreError,
+    records::StoreError,
     units::{limits::Enforce, systemd::Had},
 };
 

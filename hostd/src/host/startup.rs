@@ -10,9 +10,10 @@ use tenant::{
     record::{self, Durability},
 };
 use tokio::task::JoinSet;
+use wire::chain;
 
 use super::{Host, blocking};
-use crate::{error::chain, store::Change, units::limits::Enforce};
+use crate::{records::Change, units::limits::Enforce};
 
 /// So many of the tenants that start with the host are asked for at once.
 const AUTOSTARTS_AT_ONCE: usize = 16;

@@ -9,7 +9,7 @@ use tenant::{
     ids::Index,
 };
 
-use crate::{host::Host, store::leases};
+use crate::{assign::leases, host::Host};
 
 /// A pool and how many of it are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
