@@ -5,9 +5,8 @@ use std::{fs, io, io::Read as _, os::unix::fs::MetadataExt as _, path::Path, pro
 use client::Client;
 use tenant::{
     Layout,
-    config::Fragment,
-    image::{ImageRef, ProfileName, VersionRef},
-    profile,
+    config::{Fragment, profile},
+    model::image::{ImageRef, ProfileName, VersionRef},
 };
 use wire::{Code, CreateRequest, Detail, Done, Failure, chain};
 

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tenant::state::Exit;
+use tenant::files::state::Exit;
 use wire::{Changed, Code, Done, Failure, Goal, KillRequest, StartRequest, StopRequest, Waited};
 
 use super::{Answer, Body, Named, Parameters, tenants::done};

@@ -25,9 +25,9 @@ use rustix::{
     io::Errno,
 };
 use tenant::{
+    files::record,
     kernel::raw::{self, ProjectQuota},
-    limits::{ByteSize, DiskLimits},
-    record,
+    model::limits::{ByteSize, DiskLimits},
 };
 use wire::DiskUsage;
 

@@ -7,7 +7,7 @@ use std::{
 
 use tenant::{
     TenantName, apply,
-    claim::NicClaim,
+    files::claim::NicClaim,
     kernel::{Kernel as _, Linux, links_of_group, nft},
     plan::{HostFilter, port_group},
 };
@@ -165,7 +165,7 @@ mod tests {
         unistd::gettid,
     };
     use std::{sync::mpsc, thread, time::Duration};
-    use tenant::{host::HostConfig, kernel::Veth, plan::trial_nic};
+    use tenant::{kernel::Veth, model::host::HostConfig, plan::trial_nic};
     use wire::doctor::{Capacity, Health};
 
     #[test]

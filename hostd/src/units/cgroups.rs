@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenant::{Layout, TenantName, facts::CgroupFacts};
+use tenant::{Layout, TenantName, model::facts::CgroupFacts};
 use wire::UnitCgroups;
 
 /// v1 controllers that a unit gets a directory of, where the host has them.

@@ -21,7 +21,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tenant::limits::Limits;
+use tenant::model::limits::Limits;
 use wire::UnitCgroups;
 
 /// Length of the period that a CPU quota is given in, microseconds.

@@ -25,14 +25,15 @@ pub use stop::{StopDeadline, StopEnd};
 use tenant::{
     Layout, Plan, TenantName,
     config::Restart,
+    files::state::{ProcessRef, RunState},
     kernel::source::View,
-    limits::Limits,
-    state::{ProcessRef, RunState},
-    supervisor::{
+    model::limits::Limits,
+    protocol::{
         control::{ControlError, Request},
-        escape, log,
+        escape,
         wire::Tty,
     },
+    supervisor::terminals::log,
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 pub use tenant::cause::chain;
-use tenant::{TenantName, name::InvalidName};
+use tenant::{TenantName, model::name::InvalidName};
 
 /// Machine-readable kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,10 +32,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     config::Restart,
-    facts,
-    limits::Limits,
-    state::{Phase, ProcessRef, RunState},
-    supervisor::control::{ControlError, Request},
+    files::state::{Phase, ProcessRef, RunState},
+    model::{facts, limits::Limits},
+    protocol::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
 use wire::{EffectiveLimit, UnitCgroups, UnitReport};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tenant::limits::{ByteSize, Limits};
+use tenant::model::limits::{ByteSize, Limits};
 use wire::EffectiveLimit;
 
 /// What systemd takes and gives for "no limit" and "no weight".
