@@ -24,6 +24,7 @@
 mod boot;
 mod console;
 pub mod control;
+mod conversation;
 pub mod escape;
 mod events;
 mod forward;
@@ -80,7 +81,7 @@ use crate::{
 
 use self::{
     console::Consoles,
-    control::Conversations,
+    conversation::Conversations,
     forward::Forward,
     lifecycle::{RebootGuard, StartLimit, Wish},
     machine::Machine,
