@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tenant::{
     Allocation, HostFacts, Plan, Tenant,
     config::{Fragment, Policy, RootMode},
-    image::{Manifest, TopEntry},
+    model::image::{Manifest, TopEntry},
     plan::{RootStep, StopProcedure},
 };
 use utoipa::ToSchema;
@@ -147,7 +147,11 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("ttys", tenant.ttys, source!(ttys, Default)),
         line("pts_max", tenant.pts_max, source!(pts_max, Default)),
         line("getty", words(&plan.init.getty), source!(getty, Image)),
-        line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
+        line(
+            "console_log",
+            tenant::model::limits::ByteSize(tenant.console_log),
+            source!(console_log, Default),
+        ),
         line("console_journal", tenant.console_journal, source!(console_journal, Default)),
         line("root", word(&tenant.root), source!(root, Default)),
         line("disk_max", or_none(tenant.disk.max), source!(disk_max, Default)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
-use tenant::ids::Index;
+use tenant::model::ids::Index;
 use utoipa::IntoParams;
 
 use super::{Answer, Parameters, types::Failure};

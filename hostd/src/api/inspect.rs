@@ -12,9 +12,10 @@ use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
 use tenant::{
     TenantName,
-    config::{Fragment, parse_toml},
-    load, profile,
-    supervisor::{escape, log, wire::Tty},
+    config::{Fragment, parse_toml, profile},
+    files::sources,
+    protocol::{escape, wire::Tty},
+    supervisor::terminals::log,
 };
 use utoipa::IntoParams;
 
@@ -68,7 +69,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
     let (tenant, plan) = store.plan(&name, Some(&cgroups.v2))?;
     let own: Fragment = parse_toml(&store.config_text(&name)?).map_err(StoreError::Setting)?;
     let profile = profile::load_profile(store.layout(), &tenant.profile).map_err(StoreError::from)?;
-    let manifest = load::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
+    let manifest = sources::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
     Ok(Json(explain_all(&Inputs {
         own: &own,
         profile: &profile,

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tenant::state::Exit;
+use tenant::files::state::Exit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{

@@ -26,7 +26,7 @@ use axum::{
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
-use tenant::{TenantName, name::InvalidName};
+use tenant::{TenantName, model::name::InvalidName};
 use tokio::sync::{oneshot, watch};
 use utoipa::OpenApi;
 

@@ -6,11 +6,13 @@ use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
 use tenant::{
     TenantName,
-    claim::NicClaim,
     config::Fragment,
-    net::{InvalidWord, LinkName},
+    files::claim::NicClaim,
+    model::{
+        net::{InvalidWord, LinkName},
+        ports::PortRow,
+    },
     plan::LinkPlan,
-    ports::PortRow,
 };
 use utoipa::IntoParams;
 

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
-use tenant::{Allocation, TenantName, state::Exit};
+use tenant::{Allocation, TenantName, files::state::Exit};
 use utoipa::IntoParams;
 
 use super::{

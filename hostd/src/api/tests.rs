@@ -469,7 +469,9 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
         let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.carried(&alice)];
         (files.map(read), drop_ins)
     };
-    for carried in [None, Some(tenant::carried::Carried::new("", tenant::limits::Limits::default()))] {
+    for carried in
+        [None, Some(tenant::files::carried::Carried::new("", tenant::model::limits::Limits::default()))]
+    {
         if let Some(carried) = carried {
             carried.write(&layout.carried(&alice)).unwrap();
         }

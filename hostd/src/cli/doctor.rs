@@ -2,7 +2,7 @@ use std::{path::Path, process::ExitCode};
 
 use clap::{Args, value_parser};
 use serde::Serialize;
-use tenant::ids::Index;
+use tenant::model::ids::Index;
 
 use super::{Context, output};
 use crate::{

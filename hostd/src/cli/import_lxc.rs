@@ -12,9 +12,8 @@ use clap::Args;
 use serde::Serialize;
 use tenant::{
     Layout,
-    config::Fragment,
-    image::{ImageRef, ProfileName, VersionRef},
-    profile,
+    config::{Fragment, profile},
+    model::image::{ImageRef, ProfileName, VersionRef},
 };
 
 use super::{Client, Context, client, output};

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use tenant::{TenantName, state::RunState};
+use tenant::{TenantName, files::state::RunState};
 
 use super::{Context, logs::Logs, output};
 use crate::{

@@ -2,8 +2,8 @@
 
 use rootfs_tools::{Store, store::StoreError};
 use tenant::{
-    image::Manifest,
     kernel::image::is_damaged,
+    model::image::Manifest,
     plan::{ErofsImage, ImageSource},
 };
 

@@ -7,7 +7,7 @@ use std::{
 
 use tenant::{
     TenantName, apply,
-    claim::NicClaim,
+    files::claim::NicClaim,
     kernel::{Kernel as _, Linux, links_of_group, nft},
     plan::{HostFilter, port_group},
 };
@@ -160,7 +160,7 @@ mod tests {
         sched::{CloneFlags, unshare},
         unistd::gettid,
     };
-    use tenant::{host::HostConfig, kernel::Veth, plan::trial_nic};
+    use tenant::{kernel::Veth, model::host::HostConfig, plan::trial_nic};
 
     use super::*;
     use crate::{

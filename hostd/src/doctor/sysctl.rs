@@ -13,8 +13,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tenant::{
     Layout,
-    file_error::FileError,
-    record::{self, Durability},
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+    },
 };
 
 use super::capacity::{Capacity, Setting, limits};

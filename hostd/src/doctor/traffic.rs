@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::Value;
 use tenant::{
-    facts::HostFacts,
     kernel::nft::{
         Nft,
         trial::{Answer, Exit, Way, try_port},
     },
+    model::facts::HostFacts,
     plan::{HostFilter, trial_nic},
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenant::{Tenant, TenantName, record};
+use tenant::{Tenant, TenantName, files::record};
 
 use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
 use crate::{

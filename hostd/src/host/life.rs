@@ -10,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Plan, Tenant, TenantName,
     config::{InvalidSignal, Signal as SignalName},
+    files::state::Phase,
     kernel::raw,
-    state::Phase,
 };
 
 use super::{Host, Result, Stopped, blocking};

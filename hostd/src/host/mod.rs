@@ -31,8 +31,8 @@ use std::{
 
 use tenant::{
     Layout, Plan, TenantName,
-    allocation::RecordState,
-    state::{Phase, RunState},
+    files::state::{Phase, RunState},
+    model::allocation::RecordState,
 };
 use tokio::{sync::watch, task};
 

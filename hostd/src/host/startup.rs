@@ -4,10 +4,10 @@ use std::{cmp::Reverse, sync::Arc};
 
 use tenant::{
     TenantName,
-    allocation::RecordState,
+    files::record::{self, Durability},
     kernel::forwarding6_release,
+    model::allocation::RecordState,
     plan::port_group,
-    record::{self, Durability},
 };
 use tokio::task::JoinSet;
 

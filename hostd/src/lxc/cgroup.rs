@@ -2,8 +2,10 @@
 
 use tenant::{
     config::Fragment,
-    device::{DeviceClass, DeviceRule},
-    limits::{ByteSize, Weight},
+    model::{
+        device::{DeviceClass, DeviceRule},
+        limits::{ByteSize, Weight},
+    },
 };
 
 use super::{

@@ -1,6 +1,6 @@
 //! Names, init, terminals, start and stop.
 
-use tenant::limits::ByteSize;
+use tenant::model::limits::ByteSize;
 
 use super::{
     report::Verdict,

@@ -22,8 +22,10 @@ mod translate;
 use tenant::{
     TenantName,
     config::{ConfigError, Fragment},
-    image::{ImageRef, ProfileName},
-    name::InvalidName,
+    model::{
+        image::{ImageRef, ProfileName},
+        name::InvalidName,
+    },
 };
 
 pub use foreign::Foreign;

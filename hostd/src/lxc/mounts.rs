@@ -2,7 +2,10 @@
 
 use std::{io, path::Path};
 
-use tenant::{config::Policy, limits::ByteSize, path::TenantPath};
+use tenant::{
+    config::Policy,
+    model::{limits::ByteSize, path::TenantPath},
+};
 
 use super::{
     cgroup::Feature,
@@ -396,7 +399,7 @@ mod tests {
             ("/srv/.hidden", "hidden"),
         ] {
             assert_eq!(image_name(path), name);
-            assert!(name.parse::<tenant::image::ImageName>().is_ok());
+            assert!(name.parse::<tenant::model::image::ImageName>().is_ok());
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use tenant::{
     config::{MacvlanMode, NicFragment, NicMode},
-    net::{Cidr, LinkName, Mac, Route},
+    model::net::{Cidr, LinkName, Mac, Route},
 };
 
 use super::{

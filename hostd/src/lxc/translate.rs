@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tenant::{
     TenantName,
     config::{ConfigError, Fragment, Tenant},
-    image::ProfileName,
-    limits::DefaultLimits,
+    model::{image::ProfileName, limits::DefaultLimits},
 };
 
 use super::{

@@ -7,8 +7,10 @@ use std::{
 
 use tenant::{
     Allocation, TenantName,
-    host::HostConfig,
-    ids::{Index, UidRange},
+    model::{
+        host::HostConfig,
+        ids::{Index, UidRange},
+    },
 };
 
 use super::{StoreError, claims::Holding, leases::Taken};
@@ -115,7 +117,7 @@ impl Cursor {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use tenant::allocation::{Pinned, RecordState};
+    use tenant::model::allocation::{Pinned, RecordState};
 
     use super::*;
 
@@ -134,7 +136,7 @@ pub(super) mod tests {
             created: "2026-01-02T03:04:05Z".to_owned(),
             pinned: Pinned {
                 image: "debian".parse().unwrap(),
-                digest: tenant::ids::Digest::from_bytes([0; 32]),
+                digest: tenant::model::ids::Digest::from_bytes([0; 32]),
             },
             leases: Vec::new(),
         };

@@ -8,10 +8,12 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use tenant::{
     Allocation, Tenant, TenantName,
     config::{Attachment, Nic},
-    host::Pool,
-    ids::{Index, UidRange},
-    net::{Cidr, Forward, LinkName, Mac},
-    ports::PortTable,
+    model::{
+        host::Pool,
+        ids::{Index, UidRange},
+        net::{Cidr, Forward, LinkName, Mac},
+        ports::PortTable,
+    },
 };
 
 use super::{StoreError, leases::Taken};
@@ -249,7 +251,7 @@ impl<'a> Others<'a> {
     }
 
     /// Rows of the table that count: those of other tenants that exist.
-    fn rows(&self) -> impl Iterator<Item = &'a tenant::ports::PortRow> + use<'a> {
+    fn rows(&self) -> impl Iterator<Item = &'a tenant::model::ports::PortRow> + use<'a> {
         let own = *self;
         self.ports.port.iter().filter(move |row| row.tenant != *own.name && own.is_known(&row.tenant))
     }

@@ -8,17 +8,17 @@ use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, Plan, Tenant, TenantName,
-    allocation::Pinned,
-    host::HostConfig,
-    identity::Planned,
-    image::Manifest,
+    config::profile,
+    files::{
+        record::{self, Durability},
+        sources,
+    },
     kernel::{Access, etc::Etc, source},
-    limits::DiskLimits,
-    load,
+    model::{
+        allocation::Pinned, host::HostConfig, identity::Planned, image::Manifest, limits::DiskLimits,
+        ports::PortTable,
+    },
     plan::RootStep,
-    ports::PortTable,
-    profile,
-    record::{self, Durability},
 };
 
 use super::{
@@ -123,7 +123,7 @@ impl Store {
             _ => images::resolve(&self.layout, &tenant.image).map(Some),
         };
         let draft = self.draft(&before, text, pin)?;
-        let manifest = load::load_manifest(&self.layout, &draft.allocation)?;
+        let manifest = sources::load_manifest(&self.layout, &draft.allocation)?;
         let plan = self.plan_of(&draft.tenant, &draft.allocation, &manifest, &draft.config, None)?;
         self.check_binds(&plan)?;
         let old_disk = old_tenant.map(|tenant| tenant.disk);
@@ -212,7 +212,7 @@ impl Store {
         let Draft { tenant, mut allocation, fitted, config, ports, _reservation } =
             self.draft(&before, &text, |_| Ok(None))?;
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let manifest = sources::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         self.check_binds(&plan)?;
         // What held before the file was edited by hand nobody knows.
@@ -318,7 +318,7 @@ impl Store {
             (writer.cursors.clone(), self.taken(&writer, name, &config, &ports))
         };
         allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let manifest = sources::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         Ok((tenant, plan))
     }

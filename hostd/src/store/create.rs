@@ -17,9 +17,9 @@ use std::{
 
 use tenant::{
     Allocation, Layout, Plan,
+    files::record::{self, Durability},
     kernel::image::Contents,
-    limits::DiskLimits,
-    record::{self, Durability},
+    model::limits::DiskLimits,
 };
 
 use super::{

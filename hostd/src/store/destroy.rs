@@ -8,8 +8,8 @@ use std::{
 
 use tenant::{
     Allocation, Layout, TenantName,
-    allocation::RecordEvent,
-    record::{self, Durability},
+    files::record::{self, Durability},
+    model::allocation::RecordEvent,
 };
 
 use super::{StoreError, create::remove_below, quota, trash::GONE};

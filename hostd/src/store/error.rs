@@ -5,16 +5,16 @@ use std::{io, path::PathBuf, sync::Arc};
 use rootfs_tools::{Explain as _, Outcome};
 use tenant::{
     TenantName,
-    allocation::{AllocationError, Illegal},
     apply::remedy,
-    config::ParseError,
-    file_error::FileError,
-    image::ManifestError,
+    config::{ParseError, profile::LoadError},
+    files::{file_error::FileError, sources::LoadPlanError},
     kernel::{KernelError, source::SourceError},
-    load::LoadPlanError,
-    path::TenantPath,
+    model::{
+        allocation::{AllocationError, Illegal},
+        image::ManifestError,
+        path::TenantPath,
+    },
     plan::PlanError,
-    profile::LoadError,
 };
 
 use super::{mounts, quota::QuotaError, traces::Broken, trash::Remains};

@@ -3,9 +3,11 @@
 use rootfs_tools::Store as ImageStore;
 use tenant::{
     Layout,
-    allocation::Pinned,
-    image::{ImageRef, Manifest},
     kernel::image::Contents,
+    model::{
+        allocation::Pinned,
+        image::{ImageRef, Manifest},
+    },
     plan::ImageSource,
 };
 

@@ -10,9 +10,11 @@ use std::{
 
 use tenant::{
     Allocation, TenantName,
-    allocation::Lease,
     config::{Attachment, Nic},
-    host::{HostConfig, Pool, PoolName},
+    model::{
+        allocation::Lease,
+        host::{HostConfig, Pool, PoolName},
+    },
 };
 
 use super::StoreError;
@@ -209,7 +211,7 @@ mod tests {
     fn nics(text: &str) -> Vec<Nic> {
         let own = tenant::config::parse_toml(text).unwrap();
         let layout = tenant::Layout::new("/nonexistent");
-        tenant::profile::resolve(&layout, &"alice".parse().unwrap(), own).unwrap().nics
+        tenant::config::profile::resolve(&layout, &"alice".parse().unwrap(), own).unwrap().nics
     }
 
     fn config() -> HostConfig {

@@ -8,10 +8,9 @@ use std::{path::PathBuf, sync::Arc};
 use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, TenantName,
-    allocation::RecordState,
-    config::{self, Fragment},
-    file_error::FileError,
-    load, profile,
+    config::{self, Fragment, profile},
+    files::{file_error::FileError, sources},
+    model::allocation::RecordState,
 };
 
 use super::{
@@ -71,7 +70,7 @@ impl Store {
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
         drop(writer);
-        let manifest = load::load_manifest(&self.layout, &allocation)?;
+        let manifest = sources::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, None)?;
         self.check_binds(&plan)?;
         Creation {

@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use tenant::file_error::FileError;
+use tenant::files::file_error::FileError;
 
 use super::StoreError;
 

@@ -9,11 +9,13 @@ use std::{
 use rootfs_tools::{Store as ImageStore, store::Lock as ImagesLock};
 use tenant::{
     Allocation, TenantName,
-    allocation::{Lease, Pinned, RecordState},
-    file_error::FileError,
-    profile,
-    record::{self, Durability},
-    state::RunState,
+    config::profile,
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+        state::RunState,
+    },
+    model::allocation::{Lease, Pinned, RecordState},
 };
 
 use super::{

@@ -41,19 +41,13 @@ use std::{
 
 use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
-    allocation::RecordState,
-    config::{self, Fragment},
-    credentials::Credential,
-    facts,
-    file_error::FileError,
-    host::HostConfig,
-    image::Manifest,
+    config::{self, Fragment, profile},
+    files::{credentials::Credential, file_error::FileError, record, shelter, sources},
     kernel::{KernelError, source::View},
-    limits::Limits,
-    load,
+    model::{
+        allocation::RecordState, facts, host::HostConfig, image::Manifest, limits::Limits, ports::PortTable,
+    },
     plan::{self, Inputs},
-    ports::PortTable,
-    profile, record, shelter,
 };
 
 use self::{
@@ -328,7 +322,7 @@ impl Store {
         // What is planned without a unit needs none: its directories are looked at, or it is printed.
         let nowhere = Path::new("/").join(self.layout.instance()).join(tenant.name.as_str());
         // Not what hostd's own unit was given: that is not for tenants.
-        let mut credentials = load::load_credentials(&self.layout, &tenant.name, None)?;
+        let mut credentials = sources::load_credentials(&self.layout, &tenant.name, None)?;
         credentials.iter_mut().for_each(Credential::forget);
         let inputs = Inputs {
             layout: &self.layout,

@@ -2,10 +2,12 @@
 
 use tenant::{
     TenantName,
-    net::{Cidr, LinkName},
-    ports::{PortRow, PortTable, PortTableError},
-    profile::{self, LoadError},
-    record::{self, Durability},
+    config::profile::{self, LoadError},
+    files::record::{self, Durability},
+    model::{
+        net::{Cidr, LinkName},
+        ports::{PortRow, PortTable, PortTableError},
+    },
 };
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 

@@ -26,9 +26,9 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use tenant::{
+    files::record,
     kernel::raw::{self, ProjectQuota},
-    limits::{ByteSize, DiskLimits},
-    record,
+    model::limits::{ByteSize, DiskLimits},
 };
 use utoipa::ToSchema;
 

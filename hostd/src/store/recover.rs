@@ -9,9 +9,11 @@ use std::{
 
 use tenant::{
     Allocation, Layout, TenantName,
-    allocation::RecordState,
-    file_error::FileError,
-    record::{self, Durability},
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+    },
+    model::allocation::RecordState,
 };
 
 use super::{

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
-use tenant::{Allocation, Tenant, TenantName, host::HostConfig, ports::PortTable};
+use tenant::{
+    Allocation, Tenant, TenantName,
+    model::{host::HostConfig, ports::PortTable},
+};
 
 use super::{
     Store, StoreError,

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 use tenant::{
-    identity,
+    model::identity,
     plan::{OwnEtc, Plan, RootStep},
 };
 
@@ -226,7 +226,7 @@ fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
 
 /// Writes `hosts` and `machine-id`: what a first boot would otherwise have to make up, or share with every
 /// other tenant. A `hostname` of the image is hidden, so that the name of the plan counts, see
-/// [`tenant::identity`]. For an image whose `resolv.conf` says nothing, that becomes a link to what the tenant
+/// [`tenant::model::identity`]. For an image whose `resolv.conf` says nothing, that becomes a link to what the tenant
 /// is told of its name servers at each start, key `dns`; from then on it is the tenant's own.
 ///
 /// # Errors

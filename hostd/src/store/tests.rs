@@ -9,9 +9,11 @@ use std::{
 };
 
 use tenant::{
-    ids::Digest,
-    image::{Boot, ImageFormat, Ready, TopEntry},
     kernel::image::Contents,
+    model::{
+        ids::Digest,
+        image::{Boot, ImageFormat, Ready, TopEntry},
+    },
 };
 
 use super::{
@@ -83,7 +85,7 @@ impl Trial {
             top: ["etc", "home", "opt", "root", "srv", "usr", "var"].map(entry).to_vec(),
         };
         fs::write(self.layout.manifest(&image, &digest), manifest.render()).unwrap();
-        let channel = self.layout.channel(&image, &tenant::image::ChannelName::stable());
+        let channel = self.layout.channel(&image, &tenant::model::image::ChannelName::stable());
         fs::create_dir_all(channel.parent().unwrap()).unwrap();
         fs::write(channel, format!("{digest}\n")).unwrap();
     }
@@ -213,7 +215,7 @@ fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Conten
     let at = cursor.next(&HostConfig::default(), &used, &leases::Taken::new()).unwrap();
     let (_, mut allocation) = allocate::tests::record(name.as_str(), at);
     allocation.pinned = pinned;
-    let manifest = load::load_manifest(&store.layout, &allocation).unwrap();
+    let manifest = sources::load_manifest(&store.layout, &allocation).unwrap();
     let plan = store.plan_of(&tenant, &allocation, &manifest, &HostConfig::default(), None).unwrap();
     let image = images::contents(&store.layout, &manifest).unwrap();
     (allocation, plan, image, text)
@@ -388,7 +390,7 @@ fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
     store.create(&bob, &NewTenant::default()).unwrap();
     let layout = &trial.layout;
     let image = "debian".parse().unwrap();
-    let channel = layout.channel(&image, &tenant::image::ChannelName::stable());
+    let channel = layout.channel(&image, &tenant::model::image::ChannelName::stable());
     let plan = |store: &Store| store.plan(&alice, None).map(drop);
     let create = |store: &Store| store.create(&name("carol"), &NewTenant::default()).map(drop);
     type Attempt<'a> = &'a dyn Fn(&Store) -> Result<(), StoreError>;

@@ -9,13 +9,17 @@ use std::{
 
 use tenant::{
     Allocation, Layout, TenantName,
-    allocation::{Lease, Pinned},
-    ids::{Digest, Index, UidRange},
-    image::ImageName,
+    files::{
+        record,
+        state::{ProcessRef, RunState},
+    },
     kernel::nft,
+    model::{
+        allocation::{Lease, Pinned},
+        ids::{Digest, Index, UidRange},
+        image::ImageName,
+    },
     plan::HostFilter,
-    record,
-    state::{ProcessRef, RunState},
 };
 
 use super::{StoreError, claims::Holding};
@@ -201,7 +205,7 @@ pub struct Broken {
 impl Broken {
     /// The tenant whose record cannot be used for this reason.
     pub fn because(layout: &Layout, name: &TenantName, problem: &StoreError) -> Self {
-        use tenant::allocation::AllocationError;
+        use tenant::model::allocation::AllocationError;
         let is_newer = matches!(problem, StoreError::Allocation { source: AllocationError::Version(_), .. });
         let holding = Traces::of(layout, &layout.tenant(name), name).holding();
         let is_absent =

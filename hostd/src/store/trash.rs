@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenant::{TenantName, record};
+use tenant::{TenantName, files::record};
 use tokio::sync::oneshot;
 
 use super::{StoreError, claims::Holding, held, mounts, remove::Removal};

@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tenant::{Layout, TenantName, facts::CgroupFacts};
+use tenant::{Layout, TenantName, model::facts::CgroupFacts};
 
 /// v1 controllers that a unit gets a directory of, where the host has them.
 const V1: [&str; 5] = ["memory", "pids", "cpu", "cpuacct", "blkio"];

@@ -3,10 +3,12 @@
 use std::{io, sync::Arc};
 
 use tenant::{
-    file_error::{FileError, full},
+    files::{
+        file_error::{FileError, full},
+        state::Failure as TenantFailure,
+    },
     kernel::KernelError,
-    state::Failure as TenantFailure,
-    supervisor::control::ControlError,
+    protocol::control::ControlError,
 };
 
 use super::{

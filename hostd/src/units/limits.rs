@@ -21,7 +21,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tenant::limits::Limits;
+use tenant::model::limits::Limits;
 
 use super::cgroups::UnitCgroups;
 

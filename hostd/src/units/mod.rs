@@ -23,14 +23,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tenant::{
     Layout, Plan, TenantName,
     config::Restart,
+    files::state::{ProcessRef, RunState},
     kernel::source::View,
-    limits::Limits,
-    state::{ProcessRef, RunState},
-    supervisor::{
+    model::limits::Limits,
+    protocol::{
         control::{ControlError, Request},
-        escape, log,
+        escape,
         wire::Tty,
     },
+    supervisor::terminals::log,
 };
 
 use self::{

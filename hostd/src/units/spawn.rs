@@ -14,9 +14,8 @@ use std::{
 
 use tenant::{
     Layout, TenantName,
+    files::{record, state::ProcessRef},
     kernel::raw::{Program, end_child, spawn_in_cgroup},
-    record,
-    state::ProcessRef,
 };
 
 use super::{UnitError, cgroups::UnitCgroups};

@@ -19,10 +19,12 @@ use rustix::{
 };
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
+    files::{
+        record::{self, Durability},
+        state::{Exit, Phase, ProcessRef, RunState},
+    },
     kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
-    record::{self, Durability},
-    state::{Exit, Phase, ProcessRef, RunState},
 };
 use tokio::{
     io::unix::AsyncFd,

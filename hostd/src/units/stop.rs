@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenant::{
     Layout, TenantName,
-    state::{ProcessRef, RunState},
-    supervisor::control::{Client, ControlError, Reply, Request},
+    files::state::{ProcessRef, RunState},
+    protocol::control::{Client, ControlError, Reply, Request},
 };
 use tokio::{
     sync::watch,

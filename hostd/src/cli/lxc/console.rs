@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tenant::{
     attach::{self, AttachEnd, AttachOptions, DetachKey},
-    supervisor::wire::Tty,
+    protocol::wire::Tty,
 };
 
 use super::{Applet, Common, Lxc, Named, Result};

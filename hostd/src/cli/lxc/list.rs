@@ -124,7 +124,7 @@ struct Row {
 
 fn row(lxc: &Lxc, name: &str) -> Result<Row> {
     let name: TenantName =
-        name.parse().map_err(|error: tenant::name::InvalidName| Failure::of(Code::Failed, &error))?;
+        name.parse().map_err(|error: tenant::model::name::InvalidName| Failure::of(Code::Failed, &error))?;
     let ConfigText { text } = lxc.get(&name, "/config")?;
     let own: Fragment = parse_toml(&text).unwrap_or_default();
     let detail = lxc.get(&name, "")?;

@@ -37,7 +37,7 @@ fn set(store: &Store, tenant: &str, pairs: &[&str], is_running: bool) -> Result<
 
 fn leased(store: &Store, tenant: &str) -> Vec<String> {
     let record = store.record(&name(tenant)).unwrap();
-    let of = |lease: &tenant::allocation::Lease| {
+    let of = |lease: &tenant::model::allocation::Lease| {
         leases::addresses(lease).map(|address| address.to_string()).collect::<Vec<_>>()
     };
     record.leases.iter().flat_map(of).collect()
@@ -331,15 +331,15 @@ fn the_table_is_changed_row_by_row() {
     let store = trial.open();
     made(&store, "edge", &["nic=[{mode=\"phys\",link=\"x9\"}]"]);
     made(&store, "core", &["nic=[]"]);
-    let row = |link: &str, vlan, tenant: &str| tenant::ports::PortRow {
+    let row = |link: &str, vlan, tenant: &str| tenant::model::ports::PortRow {
         link: link.parse().unwrap(),
         vlan,
         tenant: name(tenant),
         name: None,
         addresses: Vec::new(),
     };
-    let nobody = |_: &TenantName, _: &tenant::net::LinkName, _| false;
-    let edge = |tenant: &TenantName, _: &tenant::net::LinkName, _| tenant.as_str() == "edge";
+    let nobody = |_: &TenantName, _: &tenant::model::net::LinkName, _| false;
+    let edge = |tenant: &TenantName, _: &tenant::model::net::LinkName, _| tenant.as_str() == "edge";
     assert_eq!(store.set_port(&row("x1", None, "edge"), nobody).unwrap(), Change::Changed);
     assert_eq!(store.set_port(&row("x1", None, "edge"), edge).unwrap(), Change::Unchanged);
     for (asked, code, says) in [
@@ -376,7 +376,7 @@ fn the_table_is_changed_row_by_row() {
     );
     assert_eq!(start(&store, "edge").unwrap().nics.len(), 2);
     // Who is asked whether a tenant has it may well look into the store.
-    let runs = |tenant: &TenantName, link: &tenant::net::LinkName, part| {
+    let runs = |tenant: &TenantName, link: &tenant::model::net::LinkName, part| {
         store.started_with(tenant).iter().any(|own| own.link == *link && own.part == part)
     };
     let failure = store.unset_port(&"x2".parse().unwrap(), Some(5), runs).unwrap_err();

@@ -35,10 +35,9 @@ use serde::{Deserialize, Serialize};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     config::Restart,
-    facts,
-    limits::Limits,
-    state::{Phase, ProcessRef, RunState},
-    supervisor::control::{ControlError, Request},
+    files::state::{Phase, ProcessRef, RunState},
+    model::{facts, limits::Limits},
+    protocol::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
 use utoipa::ToSchema;

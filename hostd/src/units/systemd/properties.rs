@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tenant::limits::{ByteSize, Limits};
+use tenant::model::limits::{ByteSize, Limits};
 use utoipa::ToSchema;
 
 /// What systemd takes and gives for "no limit" and "no weight".
