@@ -5,16 +5,16 @@ use hyper::Method;
 use wire::{Code, Done, Failure};
 
 use super::{
-    Context,
-    many::{self, Names},
+    Context, many, output,
+    select::{Chosen, Selection},
 };
 
 /// Remove tenants and everything they stored
 #[derive(Debug, Args)]
 pub(super) struct Destroy {
     #[command(flatten)]
-    names: Names,
-    /// Kill those that run first, and remove those whose records are damaged
+    selection: Selection,
+    /// Kill those that are running first, and remove those whose records are damaged
     #[arg(long)]
     force: bool,
     /// Do not ask
@@ -24,29 +24,38 @@ pub(super) struct Destroy {
 
 impl Destroy {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
+        let chosen = self.selection.resolve(&context.client).await?;
         if !self.yes {
-            confirm(&names)?;
+            if self.selection.is_open() {
+                eprint!("{}", taken(&chosen));
+            }
+            confirm(&chosen.names)?;
         }
         let force = self.force;
         let destroy = move |api: client::Client, name: String| async move {
             let path = client::tenant(&name, if force { "?force=true" } else { "" });
             api.request::<Done>(Method::DELETE, &path, &()).await
         };
-        many::each(context, names, destroy, |done| many::sentence(done, "destroyed")).await
+        many::each(context, &chosen, ("destroyed", None), destroy, |done| many::sentence(done, "destroyed")).await
     }
+}
+
+/// What a pattern or a filter selects, for the question that follows.
+fn taken(chosen: &Chosen) -> String {
+    let names: String = chosen.names.iter().map(|name| format!("  {}\n", output::clean(name))).collect();
+    format!("These tenants and everything stored in them would be removed:\n{names}")
 }
 
 fn confirm(names: &[String]) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Code::Invalid, "nobody is there to be asked whether to destroy tenants")
-            .help("pass --yes"));
+        let text = "cannot ask whether to remove tenants: standard input is no terminal";
+        return Err(Failure::new(Code::Invalid, text).help("pass --yes"));
     }
-    let what = match names {
-        [one] => format!("tenant {one}"),
-        many => format!("{} tenants", many.len()),
+    let question = match names {
+        [one] => format!("Remove tenant {one} and everything stored in it?"),
+        many => format!("Remove {} tenants and everything stored in them?", many.len()),
     };
-    eprint!("Remove {} and everything stored in it? [y/N] ", client::output::clean(&what));
+    eprint!("{} [y/N] ", output::clean(&question));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);

@@ -8,14 +8,14 @@ use wire::{
     doctor::{Capacity, Diagnosis, Health, Row, Unit, Verdict},
 };
 
-use super::{Context, output};
+use super::{Context, absent, output};
 use crate::sysctl::{Fixed, Kernel, fix};
 
 /// Check whether this host is as tenants need it
 ///
 /// Looks at the packet filter, at what tenants that do not run have left behind, at the interfaces of those
 /// that do, at the kernel, at systemd, and whether the host is large enough. Ends with 1 while something is at
-/// fault.
+/// fault. While hostd is not running it says so, and looks at what it can look at itself.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// Show what this host has for so many tenants in all
@@ -48,9 +48,13 @@ impl Doctor {
             Some(tenants) => format!("/v1/doctor?tenants={tenants}"),
             None => "/v1/doctor".to_owned(),
         };
-        let mut diagnosis: Diagnosis = match self.repair {
-            true => context.client.post(&path, &()).await?,
-            false => context.client.get(&path).await?,
+        let examined: std::result::Result<Diagnosis, Failure> = match self.repair {
+            true => context.client.post(&path, &()).await,
+            false => context.client.get(&path).await,
+        };
+        let mut diagnosis = match examined {
+            Err(failure) if failure.code == Code::NoHostd => return Ok(without_hostd(context, &failure)),
+            examined => examined?,
         };
         let mut fixed = None;
         if self.fix {
@@ -80,6 +84,13 @@ impl Doctor {
         });
         Ok(ExitCode::from(u8::from(diagnosis.health == Health::Fault)))
     }
+}
+
+/// Prints what can be found out without hostd.
+fn without_hostd(context: &Context, failure: &Failure) -> ExitCode {
+    let diagnosis = absent::diagnose(&context.layout, failure);
+    context.output.print(&Answer { diagnosis: &diagnosis, fixed: None }, |answer| text(answer.diagnosis, false));
+    ExitCode::from(failure.code.exit_code())
 }
 
 /// A line for each finding; those of the capacity only where no table shows them.

@@ -1,29 +1,38 @@
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::Args;
-use wire::LogLines;
+use wire::{Code, Failure};
 
-use super::{Context, journal, output};
+use super::{
+    Context,
+    console_log::{Log, Printed},
+    journal, many, output,
+    select::Selection,
+};
 
 /// How often a followed log is looked at.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Print what a tenant's console printed, or what a journal has of it
+/// Print what the consoles of tenants printed, or what a journal has of them
 ///
-/// The console's log without an option. With --journal the tenant's own journal, read by its own journalctl
-/// inside; with --host what the host's journal says about it.
+/// The console's log without an option; root reads it also while hostd is not running. With --journal the tenant's own
+/// journal, read by its own journalctl inside; with --host what the host's journal says about it. Of several tenants
+/// each line begins with the name.
 #[derive(Debug, Args)]
 pub(super) struct Logs {
-    /// Name of the tenant
-    pub(super) name: String,
-    /// Go on with what it prints from now on
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    /// Go on with what is printed from now on
     #[arg(long, short)]
     pub(super) follow: bool,
     /// So many of the last lines
-    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100)]
+    #[arg(long, short = 'n', visible_alias = "tail", value_name = "LINES", default_value_t = 100)]
     pub(super) lines: usize,
+    /// Only what is newer, e.g. 10min, 2h, today or '2026-01-31 12:00'; of the tenant's own journal, for the log of a console has no times
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
     /// Terminal: console, tty1 or a number
-    #[arg(long, short, default_value = "console", conflicts_with = "source")]
+    #[arg(long, short, default_value = "console", conflicts_with_all = ["source", "since"])]
     tty: String,
     /// The tenant's own journal; it must be running
     #[arg(long, short, group = "source")]
@@ -41,32 +50,46 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        if self.journal {
-            return journal::inside(self, context);
-        }
+        let chosen = self.selection.resolve_or_read(&context.client, &context.layout).await?;
         if self.host {
-            return journal::of_host(self, context);
+            return journal::of_host(self, &chosen.names, context);
         }
-        let query = format!("/logs?tty={}", client::segment(&self.tty));
-        let path = client::tenant(&self.name, &query);
-        let mut answer: LogLines = context.client.get(&format!("{path}&lines={}", self.lines)).await?;
-        print(context, &answer, !self.follow);
-        if !self.follow {
-            return Ok(ExitCode::SUCCESS);
+        if self.journal || self.since.is_some() {
+            return journal::inside(self, &chosen, context);
         }
-        loop {
+        let mut failures: Vec<Failure> = Vec::new();
+        let mut logs: Vec<Log> = Vec::new();
+        let mut printed: Vec<Printed> = Vec::new();
+        for name in &chosen.names {
+            let mut log = Log::new(context, name, &self.tty);
+            match log.last(self.lines).await {
+                Ok(lines) => {
+                    printed.push(lines);
+                    logs.push(log);
+                }
+                Err(failure) if chosen.is_one => return Err(failure),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        match (&printed[..], context.output.json) {
+            ([one], true) if chosen.is_one => context.output.value(one),
+            (printed, true) => context.output.value(&printed),
+            (printed, false) => printed.iter().for_each(|one| output::write(&one.text(!chosen.is_one))),
+        }
+        failures.iter().for_each(|failure| context.output.failure(failure));
+        while self.follow && !logs.is_empty() {
             tokio::time::sleep(INTERVAL).await;
-            answer = context.client.get(&format!("{path}&after={}", answer.position)).await?;
-            print(context, &answer, false);
+            for log in &mut logs {
+                let more = match log.more().await {
+                    // A tenant that is removed while many are followed has said everything.
+                    Err(failure) if failure.code == Code::NoTenant && !chosen.is_one => continue,
+                    more => more?,
+                };
+                if !more.is_empty() {
+                    context.output.print(&more, |more| more.text(!chosen.is_one));
+                }
+            }
         }
+        Ok(if failures.is_empty() { ExitCode::SUCCESS } else { many::worst(failures.iter()) })
     }
-}
-
-fn print(context: &Context, answer: &LogLines, even_if_empty: bool) {
-    if answer.lines.is_empty() && !even_if_empty {
-        return;
-    }
-    context.output.print(answer, |answer| {
-        answer.lines.iter().map(|line| format!("{}\n", output::clean(line))).collect()
-    });
 }
