@@ -56,8 +56,9 @@ fn a_pattern_and_filters_choose_for_every_verb() {
     assert_eq!(last(&host.ctl(&["disable", "web*", "big"]).ok()), "3 disabled, 1 unchanged");
     assert_eq!(last(&host.ctl(&["reboot", "web1", "web2"]).ok()), "2 restarted");
     assert_eq!(last(&host.ctl(&["kill", "web1", "-9"]).args(["web2"]).ok()), "2 signalled");
-    assert_eq!(last(&host.ctl(&["poweroff", "web*", "--timeout", "5"]).output()).split_once(' ').map(|x| x.0), Some("1"));
-    assert_eq!(last(&host.ctl(&["rm", "--state", "stopped", "--yes"]).ok()), "5 destroyed");
+    assert_eq!(last(&host.ctl(&["wait", "web1", "web2", "--for", "stopped"]).ok()), "2 stopped");
+    assert_eq!(last(&host.ctl(&["poweroff", "web*", "--timeout", "5"]).ok()), "1 stopped, 2 unchanged");
+    assert_eq!(last(&host.ctl(&["rm", "--image", "busybox", "--image", "debian", "--yes"]).ok()), "5 destroyed");
     assert_eq!(host.names(), Vec::<String>::new());
 }
 
@@ -76,6 +77,9 @@ fn a_selection_without_tenants_is_said_and_changes_nothing() {
         host.ctl(args).output().refused(NOT_FOUND);
     }
     assert_eq!(in_state(&host, "stopped"), ["web1"]);
+    for args in [&["start"][..], &["set", "web1"], &["set", "ttys=2"], &["start", "--all", "web1"]] {
+        assert_eq!(host.ctl(args).output().code(), 2, "{args:?}");
+    }
     // A filter that lets no tenant pass is an answer of a list.
     assert_eq!(host.ctl(&["list", "-q", "--running"]).ok().stdout, "");
     host.ctl(&["rm", "web1", "-y"]).ok();
@@ -131,7 +135,7 @@ fn a_question_before_a_removal_lists_what_it_would_take() {
     let mut terminal = Terminal::open(&host.ctl(&["destroy", "web*"]));
     terminal.expect("web1");
     terminal.expect("web2");
-    terminal.expect("Remove 2 tenants and everything stored in them? [y/N]");
+    terminal.expect("Destroy 2 tenants and all data? [y/N]");
     terminal.type_in("n\r");
     assert_eq!(terminal.ended(), 1);
     assert_eq!(host.names(), ["db", "web1", "web2"]);

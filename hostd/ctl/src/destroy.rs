@@ -43,24 +43,27 @@ impl Destroy {
 /// What a pattern or a filter selects, for the question that follows.
 fn taken(chosen: &Chosen) -> String {
     let names: String = chosen.names.iter().map(|name| format!("  {}\n", output::clean(name))).collect();
-    format!("These tenants and everything stored in them would be removed:\n{names}")
+    format!("These tenants and all their data would be destroyed:\n{names}")
 }
 
 fn confirm(names: &[String]) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        let text = "cannot ask whether to remove tenants: standard input is no terminal";
-        return Err(Failure::new(Code::Invalid, text).help("pass --yes"));
+        return Err(Failure::new(
+            Code::Invalid,
+            "cannot ask for confirmation: standard input is not a terminal",
+        )
+        .help("confirm with --yes"));
     }
-    let question = match names {
-        [one] => format!("Remove tenant {one} and everything stored in it?"),
-        many => format!("Remove {} tenants and everything stored in them?", many.len()),
+    let what = match names {
+        [one] => format!("tenant {one}"),
+        many => format!("{} tenants", many.len()),
     };
-    eprint!("{} [y/N] ", output::clean(&question));
+    eprint!("Destroy {} and all data? [y/N] ", output::clean(&what));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Code::Failed, "nothing was removed")),
+        _ => Err(Failure::new(Code::Failed, "nothing was destroyed")),
     }
 }
