@@ -36,7 +36,7 @@ pub const MAX_BODY: usize = 3 << 20;
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
 
-/// The API as a document of OpenAPI, as [`Document`] makes it.
+/// The API as a document of OpenAPI, as `examples/openapi.rs` makes it from the types.
 pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// The API as a document, made from the types.

@@ -546,7 +546,7 @@ impl Shared {
     /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
     fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
         let failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
-        if let Err(error) = cgroups::remove_v1(&cgroups) {
+        if let Err(error) = cgroups::remove_v1(cgroups) {
             log::error!("{}", wire::chain(&error));
         }
         // Where it stays, it says where cgroups were that are gone; the next start writes it anew.

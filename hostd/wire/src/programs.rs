@@ -69,7 +69,7 @@ pub fn rootfsctl() -> Result<PathBuf, NoProgram> {
 
 /// The directory of this program.
 fn here() -> Result<PathBuf, NoProgram> {
-    let here = env::current_exe().map_err(|error| NoProgram::Here(error))?;
+    let here = env::current_exe().map_err(NoProgram::Here)?;
     Ok(here.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
