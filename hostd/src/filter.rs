@@ -19,7 +19,7 @@ use tenant::{
             repair::{self, Findings},
         },
     },
-    plan::{HostFilter, TenantFilter},
+    model::filter::{HostFilter, TenantFilter},
 };
 use utoipa::ToSchema;
 
