@@ -18,7 +18,7 @@ use tenant::{
             repair::{self, Findings},
         },
     },
-    plan::{HostFilter, TenantFilter},
+    model::filter::{HostFilter, TenantFilter},
 };
 use wire::{Code, Failure, Traffic};
 

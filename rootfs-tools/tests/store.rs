@@ -14,9 +14,8 @@ use tenant::{
     kernel::image::{Contents, ImageError},
     model::{
         ids::Digest,
-        image::{ChannelName, ImageFormat, ImageName, ImageRef},
+        image::{ChannelName, ImageFormat, ImageName, ImageRef, ImageSource},
     },
-    plan::ImageSource,
 };
 
 struct Host {

@@ -4,8 +4,8 @@ mod common;
 
 use tenant::{
     Allocation, Plan,
-    model::{allocation::Lease, host::HostConfig},
-    plan::{LinkPlan, NicPlan, PORT_GROUPS, PlanError},
+    model::{allocation::Lease, host::HostConfig, port::PORT_GROUPS},
+    plan::{LinkPlan, NicPlan, PlanError},
 };
 
 const HOST: &str = r#"

@@ -8,7 +8,7 @@ use tenant::{
             repair::{self, Findings, Rules},
         },
     },
-    plan::HostFilter,
+    model::filter::HostFilter,
 };
 use wire::{chain, doctor::Finding};
 

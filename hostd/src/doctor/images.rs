@@ -3,8 +3,7 @@
 use rootfs_tools::{Store, store::StoreError};
 use tenant::{
     kernel::image::is_damaged,
-    model::image::Manifest,
-    plan::{ErofsImage, ImageSource},
+    model::image::{ErofsImage, ImageSource, Manifest},
 };
 use wire::{chain, doctor::Finding};
 

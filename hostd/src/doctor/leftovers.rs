@@ -9,7 +9,8 @@ use tenant::{
     TenantName, apply,
     files::claim::NicClaim,
     kernel::{Kernel as _, Linux, links_of_group, nft},
-    plan::{HostFilter, port_group},
+    model::filter::HostFilter,
+    plan::port_group,
 };
 use wire::{chain, doctor::Finding};
 

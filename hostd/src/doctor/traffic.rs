@@ -7,12 +7,13 @@ use std::{
 
 use serde_json::Value;
 use tenant::{
+    apply::try_port,
     kernel::nft::{
         Nft,
-        trial::{Answer, Exit, Way, try_port},
+        trial::{Answer, Exit, Way},
     },
-    model::facts::HostFacts,
-    plan::{HostFilter, trial_nic},
+    model::{facts::HostFacts, filter::HostFilter},
+    plan::trial_nic,
 };
 use wire::doctor::Finding;
 

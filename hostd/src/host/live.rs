@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tenant::{Tenant, TenantName, plan::TenantFilter};
+use tenant::{Tenant, TenantName, model::filter::TenantFilter};
 
 use crate::{
     filter,

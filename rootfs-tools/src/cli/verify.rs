@@ -9,9 +9,8 @@ use tenant::{
     kernel::image::{Contents, ImageError},
     model::{
         ids::Digest,
-        image::{ImageFormat, ImageName, ImageRef},
+        image::{ImageFormat, ImageName, ImageRef, ImageSource},
     },
-    plan::ImageSource,
 };
 
 use super::{Context, Failure, Refusal, printable};

@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use super::{KernelError, Result, mount::create, program, program::Running};
-use crate::plan::{ErofsImage, HashTree, ImageSource};
+use crate::model::image::{ErofsImage, HashTree, ImageSource};
 
 /// Where device-mapper has its devices, and the kernel all that are block devices.
 const DEVICES: &str = "/dev/mapper";

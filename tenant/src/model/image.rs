@@ -2,7 +2,7 @@
 //!
 //! `rootfs-tools` writes them; this crate only reads.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -332,6 +332,41 @@ pub enum ManifestError {
     /// Written by a newer release.
     #[error("the manifest has format_version {0}, this release reads 1")]
     Version(u32),
+}
+
+/// Where the image's tree comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageSource {
+    /// A directory.
+    Tree(PathBuf),
+    /// A file with an erofs filesystem, mounted once for all tenants.
+    Erofs {
+        /// The file.
+        #[serde(flatten)]
+        image: ErofsImage,
+        /// Where it is mounted.
+        mount: PathBuf,
+    },
+}
+
+/// A file with an erofs filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErofsImage {
+    /// The file.
+    pub file: PathBuf,
+    /// What each block of it is checked against when it is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verity: Option<HashTree>,
+}
+
+/// The hash tree of a file, see veritysetup(8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HashTree {
+    /// The file that it is in.
+    pub file: PathBuf,
+    /// The hash at its root, which stands for every bit of the image.
+    pub root_hash: Digest,
 }
 
 #[cfg(test)]

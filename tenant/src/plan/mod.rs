@@ -20,16 +20,10 @@ use serde::Serialize;
 
 pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
-pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
+pub use filter::FilterPlan;
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
-pub use network::{
-    GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, is_trial_port, port_group,
-    trial_nic,
-};
-pub use root::{
-    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir,
-    store_name,
-};
+pub use network::{LinkPlan, NicPlan, PortPlan, host_link, port_group, trial_nic};
+pub use root::{CREDENTIALS, DevNode, INACCESSIBLE, OwnEtc, RootStep, TopDir, store_name};
 pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
 pub use sysctl::RefusedSysctl;
 
@@ -42,7 +36,7 @@ use crate::{
         facts::{HostFacts, KernelVersion},
         host::HostConfig,
         ids::{Digest, UidRange},
-        image::{ImageFormat, ImageName, Manifest},
+        image::{ImageFormat, ImageName, ImageSource, Manifest},
         name::TenantName,
     },
 };

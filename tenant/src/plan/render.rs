@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{
-    CREDENTIALS, FirstProcess, INACCESSIBLE, ImageSource, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl,
-    RootStep,
+    CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl, RootStep,
 };
+use crate::model::image::ImageSource;
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,8 +25,8 @@ use crate::{
     model::{
         name::TenantName,
         net::{LinkName, Mac},
+        port::PORT_GROUPS,
     },
-    plan::PORT_GROUPS,
 };
 
 /// What a tenant can change of the flags and the host wants back: up, promiscuous and the like.

@@ -39,8 +39,10 @@ use self::{
 use super::{KernelError, Result, program::Running};
 use crate::{
     files::record::{self, Durability},
-    model::name::TenantName,
-    plan::{FilterPlan, HostFilter, TenantFilter},
+    model::{
+        filter::{HostFilter, TenantFilter},
+        name::TenantName,
+    },
 };
 
 impl Drop for Lock {
@@ -140,8 +142,7 @@ enum Wish {
 ///
 /// # Errors
 /// Its record cannot be written, or there is no nft(8).
-pub fn begin_add(plan: &FilterPlan) -> Result<Change> {
-    let FilterPlan { host, tenant } = plan;
+pub fn begin_add(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
     let nft = Nft::find()?;
     let lock = Lock::shared(host)?;
     write_record(host, std::slice::from_ref(tenant))?;
@@ -158,8 +159,8 @@ pub fn begin_add(plan: &FilterPlan) -> Result<Change> {
 ///
 /// # Errors
 /// Its record cannot be read.
-pub fn begin_remove(plan: &FilterPlan) -> Result<Change> {
-    begin_forget(&plan.host, &plan.tenant.tenant, Some(&plan.tenant))
+pub fn begin_remove(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
+    begin_forget(host, &tenant.tenant, Some(tenant))
 }
 
 fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFilter>) -> Result<Change> {

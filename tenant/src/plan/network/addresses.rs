@@ -3,10 +3,13 @@
 
 use std::net::IpAddr;
 
-use super::{GATEWAY4, GATEWAY6};
 use crate::{
     config::{Attachment, Nic},
-    model::{host::PoolName, net::Cidr},
+    model::{
+        host::PoolName,
+        net::Cidr,
+        port::{GATEWAY4, GATEWAY6},
+    },
     plan::{Inputs, PlanError},
 };
 
