@@ -2,12 +2,19 @@
 //! `cargo run --package sources -- circles`.
 
 mod circles;
+mod layers;
+mod phrases;
 mod resolve;
+mod sizes;
 mod tree;
 mod uses;
 mod workspace;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -26,10 +33,25 @@ struct Cli {
 enum Check {
     /// No two files of a crate use each other, directly or through others.
     Circles {
-        /// These crates alone.
-        crates: Vec<String>,
+        /// These packages alone.
+        packages: Vec<String>,
+    },
+    /// No file of code has more than 450 lines.
+    Sizes,
+    /// No part of a crate names another that it must not know of.
+    Layers,
+    /// No phrase of `tests/sources/phrases.toml` is used.
+    Phrases {
+        /// Files whose paths begin with this alone.
+        below: Vec<PathBuf>,
+        /// Print only how often each row of the table was found.
+        #[arg(long)]
+        counts: bool,
     },
 }
+
+/// Where the table of phrases is.
+const PHRASES: &str = "tests/sources/phrases.toml";
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -49,15 +71,40 @@ fn run(cli: &Cli) -> Result<usize> {
         None => workspace::top()?,
     };
     match &cli.check {
-        Check::Circles { crates } => all_circles(&top, crates),
+        Check::Circles { packages } => circles(&top, packages),
+        Check::Sizes => Ok(show(&sizes::faults(texts(&top, &[])?.iter()), "files are too long")),
+        Check::Layers => {
+            Ok(show(&layers::faults(texts(&top, &[])?.iter()), "lines name what they must not know of"))
+        }
+        Check::Phrases { below, counts } => phrases(&top, below, *counts),
     }
 }
 
-fn all_circles(top: &std::path::Path, crates: &[String]) -> Result<usize> {
-    let read = |path: &std::path::Path| std::fs::read_to_string(top.join(path)).ok();
+/// Prints faults; how many there are.
+fn show(faults: &[String], what: &str) -> usize {
+    faults.iter().for_each(|fault| println!("{fault}"));
+    println!("{} {what}", faults.len());
+    faults.len()
+}
+
+/// Every text of the repository below these paths, or all.
+fn texts(top: &Path, below: &[PathBuf]) -> Result<Vec<(PathBuf, String)>> {
+    let mut texts = Vec::new();
+    for path in workspace::files(top)? {
+        if !below.is_empty() && !below.iter().any(|below| path.starts_with(below)) {
+            continue;
+        }
+        let bytes = fs::read(top.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
+        texts.extend(String::from_utf8(bytes).ok().map(|text| (path, text)));
+    }
+    Ok(texts)
+}
+
+fn circles(top: &Path, packages: &[String]) -> Result<usize> {
+    let read = |path: &Path| fs::read_to_string(top.join(path)).ok();
     let (mut count, mut files) = (0, 0);
     for target in workspace::targets(top)? {
-        if !crates.is_empty() && !crates.contains(&target.package) {
+        if !packages.is_empty() && !packages.contains(&target.package) {
             continue;
         }
         let circles = circles::of_target(&target.root, &read)?;
@@ -69,4 +116,15 @@ fn all_circles(top: &std::path::Path, crates: &[String]) -> Result<usize> {
     }
     println!("{count} circles between files, {files} files in them");
     Ok(count)
+}
+
+fn phrases(top: &Path, below: &[PathBuf], only_counts: bool) -> Result<usize> {
+    let table = fs::read_to_string(top.join(PHRASES)).with_context(|| format!("cannot read {PHRASES}"))?;
+    let (hits, counts) = phrases::faults(&phrases::Table::parse(&table)?, &texts(top, below)?)?;
+    if !only_counts {
+        hits.iter().for_each(|hit| println!("{hit}"));
+    }
+    counts.iter().for_each(|count| println!("{count}"));
+    println!("{} phrases that may not come back", hits.len());
+    Ok(hits.len())
 }

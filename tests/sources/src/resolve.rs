@@ -60,8 +60,7 @@ impl<'a> Resolver<'a> {
     /// The type that an `impl` is for: its file and name.
     pub(crate) fn self_type(&self, module: Id, of: &Type) -> Option<(PathBuf, String)> {
         let Type::Path(path) = of else { return None };
-        let path: Vec<String> =
-            path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let path: Vec<String> = path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         self.resolve(module, &path).into_iter().find_map(|target| match target {
             Target::Item { file, name, .. } => Some((file, name)),
             _ => None,

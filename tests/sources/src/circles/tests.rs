@@ -48,7 +48,8 @@ fn uses_in_one_direction_are_no_circle() {
 
 #[test]
 fn every_form_of_a_use_makes_a_circle() {
-    let b = ("b.rs", "use crate::a::A; pub struct B(A); pub fn b() {} pub mod inside { pub const C: u8 = 1; }");
+    let b =
+        ("b.rs", "use crate::a::A; pub struct B(A); pub fn b() {} pub mod inside { pub const C: u8 = 1; }");
     for a in [
         "use crate::b::B; pub struct A(B);",
         "use super::b::{self, B as Other}; pub struct A(Other);",
@@ -136,7 +137,8 @@ fn all_ways_around_are_told_and_each_use_with_its_line() {
         ("d.rs", "use crate::a::A;"),
     ];
     assert_eq!(rounds(&files), ["b.rs c.rs", "a.rs b.rs c.rs"]);
-    let read = |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, t)| (*t).to_owned());
+    let read =
+        |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, t)| (*t).to_owned());
     let circles = of_target(Path::new("lib.rs"), &read).unwrap();
     assert_eq!(circles.len(), 1);
     let text = circles[0].show();
