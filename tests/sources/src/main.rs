@@ -47,6 +47,9 @@ enum Check {
         /// Print only how often each row of the table was found.
         #[arg(long)]
         counts: bool,
+        /// Another table.
+        #[arg(long)]
+        table: Option<PathBuf>,
     },
 }
 
@@ -76,7 +79,10 @@ fn run(cli: &Cli) -> Result<usize> {
         Check::Layers => {
             Ok(show(&layers::faults(texts(&top, &[])?.iter()), "lines name what they must not know of"))
         }
-        Check::Phrases { below, counts } => phrases(&top, below, *counts),
+        Check::Phrases { below, counts, table } => {
+            let table = table.clone().unwrap_or_else(|| top.join(PHRASES));
+            phrases(&top, &table, below, *counts)
+        }
     }
 }
 
@@ -118,8 +124,8 @@ fn circles(top: &Path, packages: &[String]) -> Result<usize> {
     Ok(count)
 }
 
-fn phrases(top: &Path, below: &[PathBuf], only_counts: bool) -> Result<usize> {
-    let table = fs::read_to_string(top.join(PHRASES)).with_context(|| format!("cannot read {PHRASES}"))?;
+fn phrases(top: &Path, table: &Path, below: &[PathBuf], only_counts: bool) -> Result<usize> {
+    let table = fs::read_to_string(table).with_context(|| format!("cannot read {}", table.display()))?;
     let (hits, counts) = phrases::faults(&phrases::Table::parse(&table)?, &texts(top, below)?)?;
     if !only_counts {
         hits.iter().for_each(|hit| println!("{hit}"));

@@ -32,7 +32,7 @@ struct Hit<'a> {
 /// What is wrong with these files, by path and text; then a line for each row of the table that was found.
 pub(crate) fn faults(table: &Table, files: &[(PathBuf, String)]) -> Result<(Vec<String>, Vec<String>)> {
     let mut hits = Vec::new();
-    for (path, text) in files {
+    for (path, text) in files.iter().filter(|(path, _)| !table.skips(path)) {
         let is_code = path.extension().is_some_and(|kind| kind == "rs");
         let texts = match (is_code, prose::is_read(path)) {
             (true, _) if code::is_of_a_test(path) => Vec::new(),

@@ -30,8 +30,11 @@ fn is_changelog(path: &Path) -> bool {
 }
 
 /// The paragraphs of a file: lines that are read as one. An empty line, a heading, a row of a table and an
-/// item of a list begin another.
+/// item of a list begin another; in a file of values each line does.
 pub(super) fn texts(path: &Path, text: &str) -> Vec<Text> {
+    let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+    let (is_markdown, is_json) = (kind == "md", kind == "json");
+    let marks: &[&str] = if is_markdown { &["#", "|", "- ", "* ", "```", "<"] } else { &["- ", "* "] };
     let mut found: Vec<Text> = Vec::new();
     let mut is_open = false;
     let mut is_read = !is_changelog(path);
@@ -39,8 +42,9 @@ pub(super) fn texts(path: &Path, text: &str) -> Vec<Text> {
         if is_changelog(path) && line.starts_with("## ") {
             is_read = UNRELEASED.iter().any(|heading| line.starts_with(heading));
         }
-        let begins =
-            ["#", "|", "- ", "* ", "```", "- [", "<"].iter().any(|mark| line.trim_start().starts_with(mark));
+        // Elsewhere a comment goes over several lines.
+        let line = if is_markdown { line } else { line.trim_start().trim_start_matches(['#', '/']) };
+        let begins = is_json || marks.iter().any(|mark| line.trim_start().starts_with(mark));
         if line.trim().is_empty() || !is_read {
             is_open = false;
             continue;
@@ -53,7 +57,7 @@ pub(super) fn texts(path: &Path, text: &str) -> Vec<Text> {
             }
             _ => found.push(Text { line: number + 1, text: line }),
         }
-        is_open = !["#", "|"].iter().any(|mark| text_of(found.last()).starts_with(mark));
+        is_open = !is_markdown || !["#", "|"].iter().any(|mark| text_of(found.last()).starts_with(mark));
     }
     found
 }

@@ -1,5 +1,7 @@
 //! The table of phrases, and how a row is found in a text.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
@@ -17,6 +19,9 @@ pub(crate) enum Place {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Table {
+    /// Files and directories that are not looked at.
+    #[serde(default)]
+    skip: Vec<PathBuf>,
     /// Words in a text.
     #[serde(default)]
     phrase: Vec<Row>,
@@ -85,6 +90,10 @@ impl Table {
             }
         }
         Ok(table)
+    }
+
+    pub(super) fn skips(&self, path: &Path) -> bool {
+        self.skip.iter().any(|skipped| path.starts_with(skipped))
     }
 
     /// The rows that a text holds: each with the byte at which it begins, and what stands there.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 const TABLE: &str = r#"
+    skip = ["docs/adr"]
+
     [[phrase]]
     find = "for|through want of"
     instead = "because there is no"
@@ -143,11 +145,13 @@ fn documents_are_read_by_paragraphs_and_the_changelog_as_far_as_it_is_written() 
             "# C\n## Unreleased\n- for want of\n## 0.1.0\n- for want of\n".to_owned(),
         ),
         (PathBuf::from("tests/golden/a.txt"), "for want of".to_owned()),
+        (PathBuf::from("docs/adr/1.md"), "for want of".to_owned()),
+        (PathBuf::from("profiles/a.toml"), "# for\n# want of\n\nx = 1\n".to_owned()),
     ];
     let (hits, _) = faults(&Table::parse(TABLE).unwrap(), &files).unwrap();
     let places: Vec<String> =
         hits.iter().map(|hit| hit.split(": ").next().unwrap_or_default().to_owned()).collect();
-    assert_eq!(places, ["docs/a.md:2", "docs/a.md:9", "CHANGELOG.md:3"], "{hits:#?}");
+    assert_eq!(places, ["docs/a.md:2", "docs/a.md:9", "CHANGELOG.md:3", "profiles/a.toml:1"], "{hits:#?}");
 }
 
 #[test]
