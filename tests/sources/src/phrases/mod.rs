@@ -59,7 +59,7 @@ pub(crate) fn faults(table: &Table, files: &[(PathBuf, String)]) -> Result<(Vec<
         *counts.entry((hit.row.kind(), &hit.row.find)).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|one, other| other.1.cmp(&one.1));
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let counts = counts.iter().map(|((kind, find), count)| format!("{count:5}  {kind} {find:?}")).collect();
     Ok((hits.iter().map(Hit::show).collect(), counts))
 }

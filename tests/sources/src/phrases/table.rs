@@ -229,7 +229,7 @@ fn raw_around(longer: &str, find: &str, text: &str, at: usize) -> bool {
 
 /// What was found, with a few words around it.
 fn quote(text: &str, words: &[Word], at: usize, length: usize) -> String {
-    let first = words[..at].iter().rev().take(4).last().map_or(words[at].at, |word| word.at);
+    let first = words[at.saturating_sub(4)].at;
     let last = (at + length + 3).min(words.len()) - 1;
     text[first..words[last].end].split_whitespace().collect::<Vec<_>>().join(" ")
 }
