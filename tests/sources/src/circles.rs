@@ -28,10 +28,41 @@ pub(crate) struct Circle {
     uses: Uses,
 }
 
+/// What circles are looked for between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Between {
+    Files,
+    /// A file below the root of a crate, or a directory with all that is in it.
+    Rooms,
+}
+
 /// The circles of a target, by its root file.
-pub(crate) fn of_target(root: &Path, read: Read<'_>) -> Result<Vec<Circle>> {
+pub(crate) fn of_target(root: &Path, between: Between, read: Read<'_>) -> Result<Vec<Circle>> {
     let uses = uses(&Tree::load(root, read)?);
-    Ok(circles(&uses))
+    Ok(circles(&match between {
+        Between::Files => uses,
+        Between::Rooms => of_rooms(root, uses),
+    }))
+}
+
+/// Uses between files as uses between the rooms that they are in. The root file is in none: it names all.
+fn of_rooms(root: &Path, uses: Uses) -> Uses {
+    let room = |file: &Path| -> Option<PathBuf> {
+        let below = file.strip_prefix(root.parent()?).ok().filter(|_| file != root)?;
+        Some(root.with_file_name(below.iter().next()?).with_extension(""))
+    };
+    let mut found = Uses::new();
+    for ((user, used), places) in uses {
+        let (Some(one), Some(other)) = (room(&user), room(&used)) else { continue };
+        if one != other {
+            let places = places.into_iter().map(|place| {
+                let what = format!("{} in {}", place.what, user.display());
+                Place { what, ..place }
+            });
+            found.entry((one, other)).or_default().extend(places);
+        }
+    }
+    found
 }
 
 type Graph<'a> = BTreeMap<&'a Path, BTreeSet<&'a Path>>;
@@ -120,12 +151,12 @@ fn around(graph: &Graph<'_>, files: &BTreeSet<&Path>, user: &Path, used: &Path) 
 impl Circle {
     /// For people: the files, then each way around with a line for each use.
     pub(crate) fn show(&self) -> String {
-        let mut text = format!("circle of {} files:\n", self.files.len());
+        let mut text = format!("circle of {}:\n", self.files.len());
         for file in &self.files {
             writeln!(text, "    {}", file.display()).expect("a string can be written to");
         }
         for round in &self.rounds {
-            writeln!(text, "  {} files around:", round.len()).expect("a string can be written to");
+            writeln!(text, "  {} around:", round.len()).expect("a string can be written to");
             for (user, used) in steps(round) {
                 let places = &self.uses[&(user.clone(), used.clone())];
                 writeln!(text, "    {}", step(user, used, places)).expect("a string can be written to");

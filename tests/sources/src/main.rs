@@ -19,6 +19,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
+use circles::Between;
+
 /// What the sources must keep to.
 #[derive(Parser)]
 struct Cli {
@@ -35,6 +37,9 @@ enum Check {
     Circles {
         /// These packages alone.
         packages: Vec<String>,
+        /// Between what is directly below the root of a crate: a file, or a directory as one.
+        #[arg(long)]
+        rooms: bool,
     },
     /// No file of code has more than 450 lines.
     Sizes,
@@ -74,7 +79,10 @@ fn run(cli: &Cli) -> Result<usize> {
         None => workspace::top()?,
     };
     match &cli.check {
-        Check::Circles { packages } => circles(&top, packages),
+        Check::Circles { packages, rooms } => {
+            let between = if *rooms { Between::Rooms } else { Between::Files };
+            circles(&top, packages, between)
+        }
         Check::Sizes => Ok(show(&sizes::faults(texts(&top, &[])?.iter()), "files are too long")),
         Check::Layers => {
             Ok(show(&layers::faults(texts(&top, &[])?.iter()), "lines name what they must not know of"))
@@ -106,21 +114,22 @@ fn texts(top: &Path, below: &[PathBuf]) -> Result<Vec<(PathBuf, String)>> {
     Ok(texts)
 }
 
-fn circles(top: &Path, packages: &[String]) -> Result<usize> {
+fn circles(top: &Path, packages: &[String], between: Between) -> Result<usize> {
     let read = |path: &Path| fs::read_to_string(top.join(path)).ok();
     let (mut count, mut files) = (0, 0);
     for target in workspace::targets(top)? {
         if !packages.is_empty() && !packages.contains(&target.package) {
             continue;
         }
-        let circles = circles::of_target(&target.root, &read)?;
+        let circles = circles::of_target(&target.root, between, &read)?;
         for circle in &circles {
             print!("{} {}: {}", target.kind, target.name, circle.show());
             files += circle.files.len();
         }
         count += circles.len();
     }
-    println!("{count} circles between files, {files} files in them");
+    let of = if between == Between::Files { "files" } else { "rooms" };
+    println!("{count} circles between {of}, {files} {of} in them");
     Ok(count)
 }
 

@@ -8,7 +8,7 @@ use super::*;
 fn rounds(files: &[(&str, &str)]) -> Vec<String> {
     let files: BTreeMap<&str, &str> = files.iter().copied().collect();
     let read = |path: &Path| files.get(path.to_str()?).map(|text| (*text).to_owned());
-    let circles = of_target(Path::new("lib.rs"), &read).unwrap();
+    let circles = of_target(Path::new("lib.rs"), Between::Files, &read).unwrap();
     let rounds = circles.iter().flat_map(|circle| &circle.rounds);
     let words = |round: &Vec<PathBuf>| {
         // A round begins anywhere: here with the file that sorts first.
@@ -139,10 +139,10 @@ fn all_ways_around_are_told_and_each_use_with_its_line() {
     assert_eq!(rounds(&files), ["b.rs c.rs", "a.rs b.rs c.rs"]);
     let read =
         |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, t)| (*t).to_owned());
-    let circles = of_target(Path::new("lib.rs"), &read).unwrap();
+    let circles = of_target(Path::new("lib.rs"), Between::Files, &read).unwrap();
     assert_eq!(circles.len(), 1);
     let text = circles[0].show();
-    assert!(text.starts_with("circle of 3 files:\n    a.rs\n    b.rs\n    c.rs\n"), "{text}");
+    assert!(text.starts_with("circle of 3:\n    a.rs\n    b.rs\n    c.rs\n"), "{text}");
     assert!(text.contains("a.rs:1 uses b.rs: crate::b::B (lines 2 as well)"), "{text}");
     assert!(text.contains("b.rs:2 uses c.rs: crate::c::C\n"), "{text}");
 }
@@ -150,6 +150,24 @@ fn all_ways_around_are_told_and_each_use_with_its_line() {
 #[test]
 fn a_missing_file_is_an_error() {
     let read = |path: &Path| (path == Path::new("lib.rs")).then(|| "mod gone;".to_owned());
-    let error = of_target(Path::new("lib.rs"), &read).unwrap_err();
+    let error = of_target(Path::new("lib.rs"), Between::Files, &read).unwrap_err();
     assert!(format!("{error:#}").contains("gone/mod.rs"), "{error:#}");
+}
+
+#[test]
+fn rooms_are_what_is_directly_below_the_root() {
+    let files = [
+        ("lib.rs", "mod a; mod b; fn f() { a::one::f() }"),
+        ("a/mod.rs", "pub mod one; pub mod two;"),
+        ("a/one.rs", "pub fn f() { crate::b::f(); super::two::g() }"),
+        ("a/two.rs", "pub fn g() {}"),
+        ("b.rs", "pub fn f() { crate::a::two::g() }"),
+    ];
+    let none: [&str; 0] = [];
+    assert_eq!(rounds(&files), none);
+    let read =
+        |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, t)| (*t).to_owned());
+    let circles = of_target(Path::new("lib.rs"), Between::Rooms, &read).unwrap();
+    assert_eq!(circles.len(), 1);
+    assert!(circles[0].show().contains("a:1 uses b: crate::b::f in a/one.rs\n"), "{}", circles[0].show());
 }
