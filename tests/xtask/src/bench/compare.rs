@@ -1,9 +1,11 @@
 //! `cargo xtask bench --compare`: whether Tenantry has become slower or bigger than it was published to be.
 //!
 //! What is compared is no time but a ratio: a figure of Tenantry to that of a peer in the same round, so that
-//! another machine, or other work on this one, moves both. Of three rounds the middle one counts. A round that
-//! was disturbed while Tenantry had its turn, or while its peer had, neither fails the comparison nor hides a
-//! regression: for either, two rounds have to be off in the same direction.
+//! another machine, or other work on this one, moves both. A ratio of one round moves by up to 30 % without any
+//! change of the code, when the machine does something else while only one of the two has its turn. So three
+//! rounds are measured, and a regression is what two of them show fully and the third at least in part: one
+//! disturbed round cannot fail the comparison, and a round that is as good as published acquits, since other
+//! work makes a ratio worse by chance, but seldom better. A change of the code is in all rounds alike.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs};
 
@@ -16,8 +18,11 @@ use crate::sh;
 /// How often everything is measured.
 pub(super) const ROUNDS: usize = 3;
 
-/// A ratio that is worse by this part of itself is a regression.
+/// A ratio that is worse by this part of itself in the middle round is a regression …
 const WORSE: f64 = 0.15;
+
+/// … when it is worse by this in the best round too.
+const WORSE_AT_BEST: f64 = 0.05;
 
 const OWN: &str = "Tenantry";
 
@@ -41,11 +46,11 @@ struct Entry {
     median: f64,
 }
 
-/// A figure of Tenantry, and what it is divided by.
+/// A figure of Tenantry, and what it is divided by: nothing when no machine makes it larger.
 #[derive(Debug, PartialEq)]
 struct Ratio {
     own: [String; 3],
-    peer: [String; 3],
+    peer: Option<[String; 3]>,
 }
 
 /// A ratio as it was published and as it is now.
@@ -55,14 +60,15 @@ struct Row {
     published: f64,
     /// One of each round.
     now: Vec<f64>,
-    /// By which part it is worse in the middle round; better below zero.
+    /// By which part it is worse in the middle round and in the best; better below zero.
     worse: f64,
+    worse_at_best: f64,
 }
 
 impl Row {
     fn is_regression(&self) -> bool {
         // What is printed as 15.0 % is 15 %.
-        self.worse > WORSE - 1e-9
+        self.worse > WORSE - 1e-9 && self.worse_at_best > WORSE_AT_BEST - 1e-9
     }
 }
 
@@ -73,6 +79,10 @@ pub(super) fn run(rounds: &[Results]) -> Result<()> {
         fs::read_to_string(sh::repository().join(file)).with_context(|| format!("cannot read {file}"))?;
     let published: Published = serde_json::from_str(&text).with_context(|| format!("{file} is malformed"))?;
     let published = medians(published.figures.into_iter().map(|entry| (entry.figure, entry.median)));
+    let kept = sh::target().join("tenantry-cache/bench-rounds.json");
+    fs::write(&kept, serde_json::to_string_pretty(rounds)?)
+        .with_context(|| format!("cannot write {}", kept.display()))?;
+    eprintln!("the figures of each round are in {}", kept.display());
     let rounds: Vec<Medians> = rounds.iter().map(|results| medians(results.medians())).collect();
     let rows = compare(&published, &rounds)?;
     println!("{}", table(&rows));
@@ -87,7 +97,7 @@ fn medians(figures: impl Iterator<Item = (Figure, f64)>) -> Medians {
 fn compare(published: &Medians, rounds: &[Medians]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (own, (unit, _)) in published.iter().filter(|([_, who, _], _)| who.starts_with(OWN)) {
-        let peer = peer(published, own);
+        let peer = (*unit != Unit::Kibibytes).then(|| peer(published, own));
         let ratio = Ratio { own: own.clone(), peer };
         let Some(before) = value(published, &ratio) else { continue };
         let now: Vec<f64> = rounds.iter().filter_map(|round| value(round, &ratio)).collect();
@@ -97,9 +107,10 @@ fn compare(published: &Medians, rounds: &[Medians]) -> Result<Vec<Row>> {
             count if count < rounds.len() => bail!("{} was not measured in every round", own.join(", ")),
             _ => {}
         }
-        let middle = median(&now);
-        let worse = if unit.is_rate() { before / middle } else { middle / before } - 1.0;
-        rows.push(Row { ratio, published: before, now, worse });
+        let worse = |now: f64| if unit.is_rate() { before / now } else { now / before } - 1.0;
+        let worse_at_best = now.iter().copied().map(worse).fold(f64::INFINITY, f64::min);
+        let worse = worse(median(&now));
+        rows.push(Row { ratio, published: before, now, worse, worse_at_best });
     }
     if rows.is_empty() {
         bail!("nothing that was measured is published: there is nothing to compare");
@@ -112,7 +123,7 @@ fn compare(published: &Medians, rounds: &[Medians]) -> Result<Vec<Row>> {
 fn peer(published: &Medians, [what, who, image]: &[String; 3]) -> [String; 3] {
     let peers = [
         ("LXC", image.as_str()),
-        ("plain veth pair", "IPv4"),
+        ("LXC, bridge", "IPv4"),
         (if image == "routed" { who.as_str() } else { "" }, "without a network"),
     ];
     let candidates = peers.map(|(who, image)| [what.as_str(), who, image].map(str::to_owned));
@@ -122,7 +133,8 @@ fn peer(published: &Medians, [what, who, image]: &[String; 3]) -> [String; 3] {
 
 fn value(medians: &Medians, ratio: &Ratio) -> Option<f64> {
     let (_, own) = medians.get(&ratio.own)?;
-    let (_, peer) = medians.get(&ratio.peer)?;
+    let Some(peer) = &ratio.peer else { return Some(*own) };
+    let (_, peer) = medians.get(peer)?;
     (*peer > 0.0).then(|| own / peer)
 }
 
@@ -134,8 +146,11 @@ fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let [what, who, image] = &row.ratio.own;
-        let [other, peer, of] = &row.ratio.peer;
-        let other = if other == what { String::new() } else { format!(": {other}") };
+        let peer = match &row.ratio.peer {
+            None => "–".to_owned(),
+            Some([other, peer, of]) if other == what => format!("{peer}, {of}"),
+            Some([other, peer, of]) => format!("{peer}, {of}: {other}"),
+        };
         let rounds: Vec<String> = row.now.iter().map(|ratio| format!("{ratio:.2}")).collect();
         let change = match row.worse {
             worse if worse < 0.0 => format!("{:.1} % better", -100.0 * worse),
@@ -144,7 +159,7 @@ fn table(rows: &[Row]) -> String {
         let verdict = if row.is_regression() { "**regression**" } else { "ok" };
         writeln!(
             text,
-            "| {what} | {who}, {image} | {peer}, {of}{other} | {:.2} | {:.2} | {} | {change} | {verdict} |",
+            "| {what} | {who}, {image} | {peer} | {:.2} | {:.2} | {} | {change} | {verdict} |",
             row.published,
             median(&row.now),
             rounds.join(" ")
@@ -214,10 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn one_disturbed_round_neither_fails_nor_hides_a_regression() {
+    fn a_disturbed_round_neither_fails_nor_hides_a_regression() {
         let (good, bad) = (round(1.0, 1.0), round(1.4, 1.4));
         assert!(verdicts(&[good.clone(), bad.clone(), good.clone()]).iter().all(|(_, worse)| !worse));
-        assert!(verdicts(&[bad.clone(), good, bad]).iter().all(|(_, worse)| *worse));
+        // Two rounds, of which nothing is to be seen in the third.
+        assert!(verdicts(&[bad.clone(), good, bad.clone()]).iter().all(|(_, worse)| !worse));
+        assert!(verdicts(&[bad.clone(), round(1.06, 1.06), bad]).iter().all(|(_, worse)| *worse));
     }
 
     #[test]
@@ -235,16 +252,28 @@ mod tests {
     fn every_figure_has_something_to_be_divided_by() {
         let medians = of(&[
             ("start", "LXC", "tuned", Unit::Milliseconds, 1.0),
-            ("TCP", "plain veth pair", "IPv4", Unit::Gigabits, 1.0),
+            ("TCP", "LXC, bridge", "IPv4", Unit::Gigabits, 1.0),
             ("exec", "Tenantry", "without a network", Unit::Milliseconds, 1.0),
         ]);
         let peer = |own: [&str; 3]| peer(&medians, &own.map(str::to_owned)).join("/");
         assert_eq!(peer(["start", "Tenantry", "tuned"]), "start/LXC/tuned");
-        assert_eq!(peer(["TCP", "Tenantry, routed", "IPv6"]), "TCP/plain veth pair/IPv4");
+        assert_eq!(peer(["TCP", "Tenantry, routed", "IPv6"]), "TCP/LXC, bridge/IPv4");
         assert_eq!(peer(["exec", "Tenantry", "routed"]), "exec/Tenantry/without a network");
         for own in [["exec", "Tenantry", "without a network"], ["list", "Tenantry", "stock"]] {
             assert_eq!(peer(own), YARDSTICK.join("/"));
         }
+    }
+
+    #[test]
+    fn what_no_machine_makes_larger_is_compared_as_it_is() {
+        let disk = |size| of(&[("disk", "Tenantry", "tuned", Unit::Kibibytes, size)]);
+        let rows = compare(&disk(100.0), &vec![disk(116.0); 3]).unwrap();
+        assert!(rows[0].is_regression());
+        assert!(
+            table(&rows).contains("| disk | Tenantry, tuned | – | 100.00 | 116.00 |"),
+            "{}",
+            table(&rows)
+        );
     }
 
     #[test]
