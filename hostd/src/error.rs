@@ -6,7 +6,7 @@ use std::{error::Error, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use tenant::cause::chain;
+pub use tenant::cause::{chain, without_numbers};
 
 /// Machine-readable kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -110,7 +110,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with a message and no remedy.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None, console: Vec::new() }
+        Self { code, message: without_numbers(&message.into()), help: None, console: Vec::new() }
     }
 
     /// Adds the remedy.

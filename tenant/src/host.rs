@@ -103,7 +103,7 @@ impl HostConfigError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Parse(_) => "correct the file; its keys are described in hostd.toml(5)",
+            Self::Parse(_) => "correct the file, see hostd.toml(5)",
             Self::Pool(fault) => fault.help(),
         }
     }

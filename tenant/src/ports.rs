@@ -45,7 +45,7 @@ pub enum PortTableError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// Two rows for the same NIC or VLAN, or a VLAN of a NIC that is given away whole.
-    #[error("{link} is given to {first:?} and to {second:?}")]
+    #[error("{link} is assigned to both {first:?} and {second:?}")]
     Twice {
         /// NIC or NIC and tag.
         link: String,
@@ -63,11 +63,11 @@ impl PortTableError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Parse(_) => "correct the file; its keys are described in ports.toml(5)",
+            Self::Parse(_) => "correct the file, see ports.toml(5)",
             Self::Twice { .. } => {
-                "remove one of the two rows: a NIC, or a VLAN of it, is given to one tenant"
+                "remove one of the two rows: a NIC or VLAN can be assigned to one tenant only"
             }
-            Self::Vlan(_) => "correct the row; without `vlan` it gives the whole NIC",
+            Self::Vlan(_) => "correct the row; without `vlan` it assigns the whole NIC",
         }
     }
 }

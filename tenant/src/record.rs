@@ -99,7 +99,7 @@ fn replace(
     if durability == Durability::Durable
         && let Err(error) = sync_dir(parent)
     {
-        log::warn!("{} is written; a power cut now could undo that: {error}", path.display());
+        log::warn!("cannot sync {}, and a power failure could undo the change: {error}", path.display());
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// fails, so a failure is logged and told to nobody as a failure of what was asked for.
 pub fn settle_dir(dir: &Path) {
     if let Err(error) = sync_dir(dir) {
-        log::warn!("cannot sync {}: a power cut now could undo what was done there: {error}", dir.display());
+        log::warn!("cannot sync {}, and a power failure could undo the change: {error}", dir.display());
     }
 }
 
@@ -161,7 +161,7 @@ fn regular(file: File) -> io::Result<File> {
         _ if kind.is_socket() => "a socket",
         _ => "a device",
     };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a file")))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file")))
 }
 
 /// Reads a text file of at most [`MAX_FILE`] bytes.

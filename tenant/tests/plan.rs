@@ -81,7 +81,7 @@ fn what_cannot_be_started_has_no_plan() {
     // One with a hash tree is read through a block device.
     erofs.verity = Some(Digest::from_bytes([5; 32]));
     let plan = common::plan_with("", &allocation, &erofs, &old).unwrap();
-    assert!(plan.to_string().contains("each block checked against sha256:0505"), "{plan}");
+    assert!(plan.to_string().contains("verified against sha256:0505"), "{plan}");
     let plan = common::plan_with("", &allocation, &manifest, &facts).unwrap();
     assert!(!plan.attach_layers);
 

@@ -177,7 +177,7 @@ fn ipv6_is_forwarded_while_a_tenant_needs_it_and_the_plan_says_so() {
     let is_as_before = || around.state(&host).symmetric_difference(&before).next().is_none();
     host.start_hostd();
     let alice = web(&host, "alice", &[]);
-    let line = "network     the whole host forwards IPv6; what it did before is noted in ";
+    let line = "network     IPv6 forwarding enabled on the whole host; previous value saved in ";
     let plan = alice.ctl("plan", &[]).ok().stdout;
     assert!(plan.contains(line), "{plan}");
     assert!(!is_on(), "no tenant needs it yet");

@@ -235,7 +235,7 @@ fn a_nic_that_the_host_needs_is_not_given_away() {
         ("port0", "it is a port of \"br0\""),
         ("w1", "default route leads over it"),
         ("v0", "default route leads over it"),
-        (port.as_str(), "it is the port of a tenant"),
+        (port.as_str(), "it is the host's end of a tenant's link"),
         ("enp7s0", "no interface \"enp7s0\""),
     ]
     .into_iter()

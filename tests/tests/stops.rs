@@ -181,9 +181,9 @@ fn each_init_is_asked_in_its_own_way() {
     host.copy_images();
     host.start_hostd();
     for (kind, script, how, heard) in [
-        ("sysv", SYSV, "stop        by `/sbin/init 0`", "runlevel 0"),
-        ("runit", RUNIT, "stop        by `/sbin/init 0`", "stage 3"),
-        ("openrc", OPENRC, "stop        by SIGTERM", "shutdown"),
+        ("sysv", SYSV, "stop        with `/sbin/init 0`", "runlevel 0"),
+        ("runit", RUNIT, "stop        with `/sbin/init 0`", "stage 3"),
+        ("openrc", OPENRC, "stop        with SIGTERM", "shutdown"),
     ] {
         image(&host, kind, kind, script);
         let tenant = host.boot(kind, &["--image", kind]);

@@ -39,7 +39,7 @@ struct Terminal {
     /// Give it a terminal of the tenant, whatever this command's own input and output are
     #[arg(long, short, conflicts_with = "no_tty")]
     tty: bool,
-    /// Give it pipes, also on a terminal
+    /// Use pipes, even on a terminal
     #[arg(long)]
     no_tty: bool,
     /// Run it as this user

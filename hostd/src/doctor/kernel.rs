@@ -71,5 +71,5 @@ fn kinds() -> io::Result<BTreeMap<&'static str, io::Result<()>>> {
         Ok(try_kinds().into_iter().collect())
     };
     // The namespace is this thread's alone and goes with it, and the interfaces with the namespace.
-    thread::spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("the attempt was cut short")))
+    thread::spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("the attempt panicked")))
 }

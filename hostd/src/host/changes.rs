@@ -118,7 +118,7 @@ impl Changes {
                     }
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => break,
-                    Err(errno) => return log::error!("cannot hear of the states of tenants: {errno}"),
+                    Err(errno) => return log::error!("cannot watch the states of tenants: {errno}"),
                 }
             }
             ready.clear_ready();

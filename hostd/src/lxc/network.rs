@@ -261,7 +261,7 @@ impl Interface<'_> {
             return Verdict::warning("it is of the other family");
         }
         if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-            return Verdict::warning("it cannot be the address of an interface");
+            return Verdict::warning("it cannot be used as the address of an interface");
         }
         let longest = if v4 { 32 } else { 128 };
         let default = match address {

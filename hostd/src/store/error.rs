@@ -310,7 +310,7 @@ impl StoreError {
             Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
             Self::StrayConfig { .. } => "move the file away; tenantctl create --set takes its settings",
             Self::Conflict(_) => "read it again and repeat the change",
-            Self::Load(LoadError::NoProfile(_)) => "profiles lie in /etc/tenantry/profiles",
+            Self::Load(LoadError::NoProfile(_)) => "list the profiles: ls /etc/tenantry/profiles",
             Self::Load(LoadError::Host { source, .. }) => source.help(),
             Self::Load(LoadError::Ports { source, .. }) => source.help(),
             Self::Bind { source, .. } => return Some(source.help()),

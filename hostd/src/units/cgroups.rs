@@ -59,7 +59,7 @@ pub struct CgroupError {
 
 /// No cgroup v2 hierarchy is mounted.
 #[derive(Debug, thiserror::Error)]
-#[error("this host has no cgroup v2 hierarchy mounted")]
+#[error("the cgroup v2 hierarchy is not mounted on this host")]
 pub struct NoCgroup2;
 
 impl Cgroups {
