@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use crate::plan::GATEWAY4;
 
 /// Marks the line of `/etc/hosts` that follows the host name.
-const REMARK: &str = "# follows the host name; remove this comment to keep the line as it is";
+const REMARK: &str = "# follows the host name; without this remark it stays as it is";
 
 /// The text of a new tenant's `/etc/hosts`: the tenant itself, and its host by name. `host_name` comes from
 /// uname(2) and may be anything.

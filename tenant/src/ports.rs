@@ -149,7 +149,7 @@ mod tests {
                 "[[port]]\nlink = \"eth2\"\nvlan = 100\ntenant = \"a\"\n[[port]]\nlink = \"eth2\"\n{second}tenant = \"b\"\n"
             );
             let error = PortTable::parse(&text).unwrap_err();
-            assert!(error.to_string().contains("is given to \"a\" and to \"b\""), "{error}");
+            assert!(error.to_string().contains("is assigned to both \"a\" and \"b\""), "{error}");
         }
         assert!(PortTable::parse("[[port]]\nlink = \"e\"\nvlan = 0\ntenant = \"a\"\n").is_err());
     }

@@ -265,10 +265,10 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         std::os::unix::fs::symlink(&fifo, &link).unwrap();
         for (path, says) in [
-            (fifo.as_path(), "it is a FIFO, not a file"),
-            (&link, "it is a FIFO, not a file"),
-            (dir.path(), "it is a directory, not a file"),
-            (Path::new("/dev/null"), "it is a device, not a file"),
+            (fifo.as_path(), "it is a FIFO, not a regular file"),
+            (&link, "it is a FIFO, not a regular file"),
+            (dir.path(), "it is a directory, not a regular file"),
+            (Path::new("/dev/null"), "it is a device, not a regular file"),
         ] {
             let error = read(path).unwrap_err();
             assert_eq!(std::error::Error::source(&error).unwrap().to_string(), says);

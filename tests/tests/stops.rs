@@ -27,12 +27,12 @@ fn a_stop_takes_as_long_as_it_is_told_and_says_that_it_killed() {
     let killed = stopped.json()["killed"].as_str().unwrap_or_default().to_owned();
     assert!(killed.contains("within 2 s") && killed.contains("SIGUSR2"), "{}", stopped.stdout);
     assert_eq!((alice.phase().as_str(), alice.field("/killed")), ("stopped", killed));
-    assert!(alice.ctl("show", &[]).ok().stdout.contains("killed        it did not end within 2 s"));
+    assert!(alice.ctl("show", &[]).ok().stdout.contains("killed        it did not stop within 2 s"));
     // The next boot knows nothing of it, and people are told as well.
     alice.start();
     assert_eq!(alice.show().get("killed"), None);
     let said = alice.ctl("stop", &["--timeout", "1"]).ok().stdout;
-    assert!(said.starts_with("alice: stopped (") && said.contains("; killed: it did not end"), "{said}");
+    assert!(said.starts_with("alice: stopped (") && said.contains("; killed: it did not stop"), "{said}");
 }
 
 #[test]

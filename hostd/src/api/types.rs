@@ -313,7 +313,7 @@ pub struct StartRequest {
 }
 
 impl StartRequest {
-    /// What becomes of limits that this host cannot enforce.
+    /// Handling of limits that this host cannot enforce.
     ///
     /// # Errors
     /// It asks for both.

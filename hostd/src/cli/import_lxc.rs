@@ -24,10 +24,10 @@ use crate::{
     lxc::{self, Fate, Found, Import, Row, Source, Wanted},
 };
 
-/// Make a tenant from a configuration of LXC
+/// Create a tenant from an LXC configuration
 ///
-/// Every line is translated, or listed with the reason why it is not. Where the image does not exist and
-/// the container's root filesystem is a directory of this host, the image is made from it first.
+/// Every line is translated, or listed with the reason why it is not. If the image does not exist and
+/// the container's root filesystem is a directory on this host, the image is imported from it first.
 #[derive(Debug, Args)]
 pub(super) struct ImportLxc {
     /// The configuration: an lxc.conf, or /var/lib/lxc/NAME/config
@@ -41,7 +41,7 @@ pub(super) struct ImportLxc {
     /// Profile; default: os where the container has a root filesystem
     #[arg(long)]
     profile: Option<String>,
-    /// Print the tenant's file and the report, change nothing
+    /// Print the tenant's file and the report, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -154,7 +154,7 @@ fn look(path: &str) -> io::Result<Found> {
     }
     // A FIFO or a device would never end.
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut text = String::new();
     fs::File::open(path)?.take(lxc::MAX_FILE as u64 + 1).read_to_string(&mut text)?;
@@ -201,7 +201,7 @@ pub(super) fn report(import: &Import) -> String {
         [place, row.key.clone(), fate.to_owned(), row.text.clone()].map(|cell| output::clean(&cell)).to_vec()
     };
     let rows = import.rows.iter().map(row).collect();
-    let mut text = output::table(&["LINE", "KEY", "", "WHAT BECAME OF IT"], rows, &[]);
+    let mut text = output::table(&["LINE", "KEY", "", "RESULT"], rows, &[]);
     text.push_str(&format!(
         "{} translated, {} notes, {} warnings\n",
         import.count(Fate::Translated),
@@ -234,18 +234,17 @@ fn no_image(import: &Import, image: &ImageRef) -> Failure {
         Some(rootfs) => {
             let ranges: String = import.idmap.iter().map(|range| format!(" --idmap {range}")).collect();
             format!(
-                "on the container's host: rootfsctl import {rootfs} --name {}{ranges}; or choose another with --image \
-                 IMAGE",
+                "import it on the container's host: rootfsctl import {rootfs} --name {}{ranges}; or select another \
+                 image with --image IMAGE",
                 image.image
             )
         }
         None => format!(
-            "make it: rootfsctl import DIRECTORY --name {}; or choose another with --image IMAGE",
+            "import it: rootfsctl import DIRECTORY --name {}; or select another image with --image IMAGE",
             image.image
         ),
     };
-    let text =
-        format!("cannot create tenant \"{}\": there is no image \"{image}\"; nothing was made", import.name);
+    let text = format!("cannot create tenant \"{}\": there is no image \"{image}\"", import.name);
     Failure::new(Code::Failed, text).help(help)
 }
 
@@ -266,18 +265,15 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
     if is_shifted(rootfs) {
         words.extend(import.idmap.iter().flat_map(|range| ["--idmap", range]));
     }
-    eprintln!("making the image: rootfsctl {}", words.join(" "));
+    eprintln!("importing the image: rootfsctl {}", words.join(" "));
     let command =
         Command::new(&program).arg("--root").arg(layout.root()).args(&words).stdout(io::stderr()).status();
     match command {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(Failure::new(
-            Code::Failed,
-            format!("the image \"{image}\" could not be made from {rootfs:?}"),
-        )
-        .help("nothing was created; choose another image with --image IMAGE")),
+        Ok(_) => Err(Failure::new(Code::Failed, format!("cannot import image \"{image}\" from {rootfs:?}"))
+            .help("nothing was created; select another image with --image IMAGE")),
         Err(error) => Err(Failure::new(Code::Failed, format!("cannot run {}: {error}", program.display()))
-            .help(format!("make the image: rootfsctl {}", words.join(" ")))),
+            .help(format!("import the image: rootfsctl {}", words.join(" ")))),
     }
 }
 

@@ -52,14 +52,14 @@ impl Output {
     }
 }
 
-/// Prints what is not as it should be on standard error.
+/// Prints a warning to standard error.
 pub(super) fn warnings(warnings: &[String]) {
     for warning in warnings {
         let _ = writeln!(io::stderr(), "warning: {}", clean(warning));
     }
 }
 
-/// Text that cannot act on a terminal: tenants have a say in messages and lines.
+/// Text without control characters: tenants influence messages and lines.
 pub(super) fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }

@@ -3,7 +3,7 @@ use clap::Args;
 use super::{Context, client, many, many::Names, start::Unenforced};
 use crate::api::types::Done;
 
-/// Stop tenants if they run, and start them
+/// Stop tenants if they are running, and start them
 #[derive(Debug, Args)]
 pub(super) struct Restart {
     #[command(flatten)]

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Context, client, many::Names, output};
 use crate::{api::types::Stat as Answer, error::Failure};
 
-/// Show what tenants use, against their limits
+/// Show the resource usage of tenants and their limits
 #[derive(Debug, Args)]
 pub(super) struct Stat {
     #[command(flatten)]

@@ -134,7 +134,7 @@ impl Finding {
         match result {
             Ok(()) => Self { repaired: true, help: None, ..self },
             Err(reason) => {
-                Self { message: format!("{}, and it cannot be put right: {reason}", self.message), ..self }
+                Self { message: format!("{}, and the repair failed: {reason}", self.message), ..self }
             }
         }
     }
@@ -181,7 +181,7 @@ fn count(tenants: u32) -> String {
 
 fn short(row: &Row, tenants: u32) -> Finding {
     let have = row.have.unwrap_or(0);
-    let text = format!("{} for {}: {} are needed, {have} are there", row.resource, count(tenants), row.need);
+    let text = format!("{} for {}: {} needed, {have} available", row.resource, count(tenants), row.need);
     let help = match row.sysctl {
         Some(_) => Some(format!("tenantctl doctor --tenants {tenants} --fix")),
         None => row.remedy.clone(),
@@ -212,7 +212,7 @@ pub async fn examine(host: &Arc<Host>, repair: bool, tenants: Option<u32>) -> Re
     };
     task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(Code::Failed, format!("the examination was cut short: {error}")))
+        .map_err(|error| Failure::new(Code::Failed, format!("the examination panicked: {error}")))
 }
 
 #[cfg(test)]
@@ -226,7 +226,7 @@ mod tests {
         assert!(repaired.repaired && repaired.help.is_none());
         let failed = finding.with_repair(Err("nft is not there".to_owned()));
         assert!(!failed.repaired && failed.help.is_some());
-        assert_eq!(failed.message, "the rules are missing, and it cannot be put right: nft is not there");
+        assert_eq!(failed.message, "the rules are missing, and the repair failed: nft is not there");
     }
 
     #[test]

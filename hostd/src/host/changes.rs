@@ -85,7 +85,7 @@ impl Changes {
         let mut watched = self.held();
         let started = watched.start(self);
         if let Err(error) = &started {
-            log::debug!("states of tenants cannot be watched: {error}");
+            log::debug!("cannot watch the states of tenants: {error}");
         }
         let waiting = watched.waiting.entry(name.clone()).or_insert_with(|| Waiting {
             tell: watch::Sender::new(()),

@@ -187,7 +187,7 @@ impl Host {
                 // It may go on running, and then with what it had.
                 if let Some(Err(error)) = limits.map(Applied::undo) {
                     log::error!(
-                        "tenant \"{name}\" keeps some of its new limits: {}",
+                        "cannot restore some limits of tenant \"{name}\": {}",
                         crate::error::chain(&error)
                     );
                 }
@@ -242,5 +242,5 @@ impl Host {
 }
 
 fn unprotected(limit: &Unenforceable) -> String {
-    format!("{limit}; a tenant without a limit of its own has none")
+    format!("{limit}; tenants without a limit of their own are unlimited")
 }

@@ -123,7 +123,7 @@ fn staged(layout: &Layout, path: &Path, found: &mut Recovered) {
     };
     match hide() {
         Ok(hidden) => {
-            log::info!("undoing the creation in {}", path.display());
+            log::info!("rolling back the creation in {}", path.display());
             let holding = record.as_ref().map(Holding::of).unwrap_or_default();
             found.trash.push(Item { path: hidden, tenant: name, holding });
         }
@@ -181,7 +181,7 @@ pub(super) fn write_copy(layout: &Layout, allocation: &Allocation, durability: D
     let path = layout.allocation_copy(&allocation.name);
     if let Err(error) = record::write(&path, allocation.render().as_bytes(), durability) {
         log::warn!(
-            "tenant \"{}\" has no copy of its record: {}",
+            "cannot copy the record of tenant \"{}\": {}",
             allocation.name,
             crate::error::chain(&error)
         );

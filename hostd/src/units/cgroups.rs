@@ -117,7 +117,7 @@ impl Cgroups {
             return Ok(());
         }
         if let Err(error) = self.pass_down() {
-            log::warn!("the controllers of {} cannot be passed down: {error}", self.v2_own.display());
+            log::warn!("cannot delegate the controllers of {}: {error}", self.v2_own.display());
             self.v2_controllers.clear();
         }
         Ok(())

@@ -64,7 +64,7 @@ pub fn image_program() -> Result<PathBuf, UnitError> {
 
 /// The directory of this program.
 fn here() -> Result<PathBuf, UnitError> {
-    let here = env::current_exe().map_err(|error| UnitError::Io("find this program", error))?;
+    let here = env::current_exe().map_err(|error| UnitError::Io("find the path of this program", error))?;
     Ok(here.parent().unwrap_or(Path::new("/")).to_owned())
 }
 

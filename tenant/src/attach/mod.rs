@@ -191,7 +191,9 @@ impl AttachError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
-            Self::Forbidden(_) => Some(format!("run it as root or as a member of the group {}", socket::GROUP)),
+            Self::Forbidden(_) => {
+                Some(format!("run it as root or as a member of the group {}", socket::GROUP))
+            }
             Self::Refused { help, .. } => help.clone(),
             Self::Io(..) => None,
         }
@@ -260,8 +262,9 @@ fn greet(stream: &UnixStream, options: &AttachOptions) -> Result<Vec<u8>, Attach
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     (&mut reader).take(wire::MAX_LINE as u64).read_until(b'\n', &mut line).map_err(&io)?;
-    let answer: Answer = wire::parse(&line)
-        .map_err(|_| io(io::Error::new(io::ErrorKind::InvalidData, "the supervisor sent a malformed answer")))?;
+    let answer: Answer = wire::parse(&line).map_err(|_| {
+        io(io::Error::new(io::ErrorKind::InvalidData, "the supervisor sent a malformed answer"))
+    })?;
     if !answer.ok {
         let error = answer.error.unwrap_or_else(|| "the supervisor refused".to_owned());
         return Err(AttachError::Refused { error, help: answer.help });

@@ -188,10 +188,7 @@ fn nic(key: &str, fallback: &str, fragment: NicFragment) -> Result<Option<Nic>, 
         && !addresses.is_empty()
         && !matches!(attachment, Attachment::Routed { .. })
     {
-        return Err(error(
-            "addresses",
-            "`pool` and `addresses` exclude each other".to_owned(),
-        ));
+        return Err(error("addresses", "`pool` and `addresses` exclude each other".to_owned()));
     }
     let gateways = fragment.gateways.unwrap_or_default();
     let routes = fragment.routes.unwrap_or_default();
@@ -242,9 +239,9 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
         }
         NicMode::Phys => Attachment::Phys { nic: link()? },
         NicMode::Vlan => {
-            let id = fragment
-                .vlan
-                .ok_or_else(|| ConfigError::new(format!("{key}.vlan"), "it is required: the VLAN tag, 1 to 4094"))?;
+            let id = fragment.vlan.ok_or_else(|| {
+                ConfigError::new(format!("{key}.vlan"), "it is required: the VLAN tag, 1 to 4094")
+            })?;
             Attachment::Vlan { parent: link()?, id: in_range(&format!("{key}.vlan"), id, 1, 4094)? }
         }
         NicMode::None => return Ok(None),

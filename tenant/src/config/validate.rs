@@ -220,10 +220,7 @@ fn forwards(merged: Option<crate::net::Forwards>, nics: &[Nic]) -> Result<Vec<Fo
         }
     }
     if !forwards.is_empty() && !nics.iter().any(|nic| matches!(nic.attachment, Attachment::Routed { .. })) {
-        return Err(ConfigError::new(
-            "ports",
-            "port forwards need a routed interface",
-        ));
+        return Err(ConfigError::new("ports", "port forwards need a routed interface"));
     }
     Ok(forwards)
 }
@@ -244,7 +241,10 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
     for (path, policy) in &tenant.dirs {
         let key = || format!("dirs.\"{path}\"");
         if matches!(path.top(), "proc" | "sys" | "dev") {
-            return Err(ConfigError::new(key(), "it is inside a directory that is set up anew for every tenant"));
+            return Err(ConfigError::new(
+                key(),
+                "it is inside a directory that is set up anew for every tenant",
+            ));
         }
         let unfit = match (path.as_str(), policy) {
             ("/run", Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty) => {
@@ -277,18 +277,12 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
                 clean_text(&key(), &text, 4096)?;
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty if path.depth() > 1 => {
-                return Err(ConfigError::new(
-                    key(),
-                    "below the top level use tmpfs or a bind",
-                ));
+                return Err(ConfigError::new(key(), "below the top level use tmpfs or a bind"));
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty
                 if tenant.root == RootMode::Overlay =>
             {
-                return Err(ConfigError::new(
-                    key(),
-                    "with root = \"overlay\" use tmpfs or a bind",
-                ));
+                return Err(ConfigError::new(key(), "with root = \"overlay\" use tmpfs or a bind"));
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty => {}
         }
@@ -327,12 +321,16 @@ impl Tenant {
         defaults: &DefaultLimits,
     ) -> Result<Self, ConfigError> {
         if own.kind.is_some() {
-            return Err(ConfigError::new("kind", "it can be set only in a profile; select another `profile`"));
+            return Err(ConfigError::new(
+                "kind",
+                "it can be set only in a profile; select another `profile`",
+            ));
         }
         let merged = profile.overlaid(own);
         let mut limits = merged.limits();
-        let image =
-            merged.image.ok_or_else(|| ConfigError::new("image", "it is set neither by the tenant nor by its profile"))?;
+        let image = merged
+            .image
+            .ok_or_else(|| ConfigError::new("image", "it is set neither by the tenant nor by its profile"))?;
         let kind = merged.kind.ok_or_else(|| ConfigError::new("kind", "the profile does not set it"))?;
         let host = merged.hostname.unwrap_or_else(|| name.as_str().to_owned());
         hostname(&host)?;

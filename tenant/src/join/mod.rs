@@ -217,7 +217,8 @@ impl Joining {
                     self.channel.send_held()?;
                     Ok(pidfd)
                 };
-                let pidfd = Some(hold().map_err(|error| JoinError::Host("open a pidfd of the new process", error))?);
+                let pidfd =
+                    Some(hold().map_err(|error| JoinError::Host("open a pidfd of the new process", error))?);
                 Ok(Progress::Born { pid, pidfd, near: Vec::new() })
             }
             channel::Message::Closed => match self.pid {

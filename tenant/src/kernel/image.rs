@@ -53,9 +53,7 @@ impl ImageError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotInstalled => "install it: apt-get install cryptsetup-bin",
-            Self::Said(_) => {
-                "load dm-verity: modprobe dm-verity; or publish the image without --verity"
-            }
+            Self::Said(_) => "load dm-verity: modprobe dm-verity; or publish the image without --verity",
             Self::NoFile => {
                 "use Linux 6.12 or newer with CONFIG_EROFS_FS_BACKED_BY_FILE, and an image store on ext4, xfs or btrfs \
                  (not tmpfs); or publish the image with --format tree"

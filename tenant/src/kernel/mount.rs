@@ -217,8 +217,7 @@ pub(super) fn overlay(
             if stat.f_bavail == 0 || stat.f_favail == 0 {
                 return Err(rustix::io::Errno::NOSPC.into());
             }
-            let cause =
-                "overlayfs fell back to read-only: the tenant cannot write to the upper directory";
+            let cause = "overlayfs fell back to read-only: the tenant cannot write to the upper directory";
             return Err(io::Error::other(cause));
         }
         Ok(tree)

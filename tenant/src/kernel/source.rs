@@ -179,8 +179,8 @@ mod tests {
         symlink("real", top.join("link")).unwrap();
         assert!(open(&top.join("real/in"), Access::ReadOnly).is_ok());
         for (path, text) in [
-            ("link/in", "is a link to \"real\""),
-            ("link", "is a link to \"real\""),
+            ("link/in", "is a symbolic link to \"real\""),
+            ("link", "is a symbolic link to \"real\""),
             ("file", "is not a directory"),
             ("file/in", "is not a directory"),
             ("real/absent/in", "real/absent\" does not exist"),

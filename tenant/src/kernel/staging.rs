@@ -61,8 +61,7 @@ impl Staging {
             mount_change("/", MountPropagationFlags::SHARED)?;
             Ok(staging)
         };
-        enter()
-            .map_err(|error| KernelError::new("make", "a mount namespace for the root filesystem", error))
+        enter().map_err(|error| KernelError::new("make", "a mount namespace for the root filesystem", error))
     }
 
     fn places(&self) -> io::Result<&OwnedFd> {
@@ -166,9 +165,7 @@ impl PlaceError {
                  plan NAME"
             }
             Self::Link => "use the path without links in the [dirs] table: tenantctl edit NAME",
-            Self::NotDirectory => {
-                "a mount needs a directory; correct the [dirs] table: tenantctl edit NAME"
-            }
+            Self::NotDirectory => "a mount needs a directory; correct the [dirs] table: tenantctl edit NAME",
         }
     }
 

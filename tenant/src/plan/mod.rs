@@ -180,7 +180,9 @@ impl PlanError {
             }
             Self::Filter { .. } => "remove the key, or change its [[nic]] tables: tenantctl edit NAME",
             Self::Path { .. } => "correct its paths: tenantctl edit NAME",
-            Self::NoProgram => "set the program and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'",
+            Self::NoProgram => {
+                "set the program and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'"
+            }
             Self::NoInit(_) => {
                 "run a single program: tenantctl create NAME --profile app --set 'init=[\"/bin/program\"]'; or choose another \
                  image: rootfsctl list"

@@ -157,7 +157,10 @@ impl fmt::Display for Plan {
         }
         if let Some(note) = &self.forwarding6 {
             let note = note.display();
-            writeln!(f, "network     IPv6 forwarding enabled on the whole host; previous value saved in {note}")?;
+            writeln!(
+                f,
+                "network     IPv6 forwarding enabled on the whole host; previous value saved in {note}"
+            )?;
         }
         if let Some(filter) = &self.filter {
             write!(f, "{filter}")?;
@@ -189,6 +192,11 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
         writeln!(f, "ready       {} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
-        writeln!(f, "stop        with {}, killed after {} s", self.init.stop, self.init.stop_timeout.as_secs())
+        writeln!(
+            f,
+            "stop        with {}, killed after {} s",
+            self.init.stop,
+            self.init.stop_timeout.as_secs()
+        )
     }
 }

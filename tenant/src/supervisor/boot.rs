@@ -138,7 +138,11 @@ impl Supervisor {
             record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
         });
         if let Err(error) = written {
-            log::warn!("cannot save the file that tenant {:?} was started with, so later edits are not detected: {}", self.name.as_str(), chain(&error));
+            log::warn!(
+                "cannot save the file that tenant {:?} was started with, so later edits are not detected: {}",
+                self.name.as_str(),
+                chain(&error)
+            );
         }
     }
 
@@ -246,7 +250,10 @@ impl Supervisor {
         let released = forwarding6_release(&self.layout.forwarding6(), port_group(&self.layout));
         if let Err(error) = released {
             // The next tenant that ends tries again, and so does hostd.
-            log::warn!("cannot reset IPv6 forwarding of this host, which no tenant needs any more: {}", chain(&error));
+            log::warn!(
+                "cannot reset IPv6 forwarding of this host, which no tenant needs any more: {}",
+                chain(&error)
+            );
         }
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();

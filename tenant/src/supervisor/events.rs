@@ -287,10 +287,7 @@ impl Supervisor {
             }
             Err(error) => {
                 if self.deaf.failed(now) {
-                    log::warn!(
-                        "tenant {:?}: cannot accept connections for now: {error}",
-                        self.name.as_str()
-                    );
+                    log::warn!("tenant {:?}: cannot accept connections for now: {error}", self.name.as_str());
                 }
                 None
             }

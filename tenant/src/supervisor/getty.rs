@@ -185,7 +185,8 @@ impl Getty {
         let target = Target::of_child(inside.pid, inside.pidfd, inside.v2_mount);
         let target = target.map_err(host("open the tenant's cgroup"))?;
         let slave: OwnedFd = terminal.slave().map_err(host("open the tty"))?;
-        let context = ExecContext::of(inside.plan).map_err(host("read the resource limits of this process"))?;
+        let context =
+            ExecContext::of(inside.plan).map_err(host("read the resource limits of this process"))?;
         let mut env: Vec<(String, String)> = context.env.clone().into_iter().collect();
         env.retain(|(key, _)| key != "NOTIFY_SOCKET");
         // A terminal that every system knows and every emulator can stand in for.

@@ -184,11 +184,10 @@ impl RunError {
             Self::NotRoot => Some("run it as root".to_owned()),
             Self::Busy(_) => Some("stop it first: tenantctl stop NAME".to_owned()),
             Self::Load(error) => error.help().map(str::to_owned),
-            Self::Sweep(error) => {
-                Some(remedy(error).unwrap_or_else(|| {
-                    "end the processes listed in cgroup.procs of that cgroup".to_owned()
-                }))
-            }
+            Self::Sweep(error) => Some(
+                remedy(error)
+                    .unwrap_or_else(|| "end the processes listed in cgroup.procs of that cgroup".to_owned()),
+            ),
             Self::Unit(_) => Some("start it through its unit manager: tenantctl start NAME".to_owned()),
             Self::Died(_) | Self::ProgramFailed(_) | Self::NotReady(_) | Self::RebootLoop => {
                 Some("read its console log: tenantctl logs NAME".to_owned())
@@ -223,9 +222,7 @@ fn start_help(step: &str) -> &'static str {
     match step {
         "init" => "check its `init` and its image: tenantctl plan NAME",
         "root" => "check its image and its directories: tenantctl plan NAME",
-        "network" => {
-            "compare its interfaces with those of the host: tenantctl plan NAME; ip link"
-        }
+        "network" => "compare its interfaces with those of the host: tenantctl plan NAME; ip link",
         "filter" => "check and repair the packet filter: tenantctl doctor --repair",
         "devices" => "check that the kernel has CONFIG_CGROUP_BPF, and the devices: tenantctl plan NAME",
         "cgroup" => "start it through its unit manager: tenantctl start NAME",

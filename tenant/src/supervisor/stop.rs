@@ -331,12 +331,12 @@ mod tests {
         let mut ending = Ending::new(Instant::now(), 5 * SECOND, true);
         let signal = StopProcedure::Signal("SIGUSR2".parse().unwrap());
         let command = StopProcedure::Command(vec!["/sbin/init".to_owned(), "0".to_owned()]);
-        assert_eq!(ending.reason(&signal), "it did not end within 5 s of SIGUSR2");
-        assert_eq!(ending.reason(&command), "it did not end within 5 s of `/sbin/init 0`");
+        assert_eq!(ending.reason(&signal), "it did not stop within 5 s of SIGUSR2");
+        assert_eq!(ending.reason(&command), "it did not stop within 5 s of `/sbin/init 0`");
         ending.fault = Some(format!("{command}: it exited with code 1"));
         assert_eq!(
             ending.reason(&command),
-            "it did not end within 5 s: `/sbin/init 0`: it exited with code 1"
+            "it did not stop within 5 s: `/sbin/init 0`: it exited with code 1"
         );
     }
 }

@@ -306,7 +306,9 @@ impl Supervisor {
                 Decision::Go | Decision::Wait(_) => {
                     match turn.begin() {
                         Ok(()) => self.turn = Some(turn),
-                        Err(error) => log::warn!("cannot mark this tenant as booting in the boot queue: {error}"),
+                        Err(error) => {
+                            log::warn!("cannot mark this tenant as booting in the boot queue: {error}")
+                        }
                     }
                     return Ok(true);
                 }

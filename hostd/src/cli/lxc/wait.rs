@@ -8,7 +8,7 @@ use clap::Parser;
 use super::{Applet, Common, Lxc, Named, Result, state::State};
 use crate::error::{Code, Failure};
 
-/// How often a tenant is looked at.
+/// Polling interval of a tenant's state.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Wait until a tenant is in one of some states

@@ -97,9 +97,7 @@ impl LinkError {
                 "use another mode, or a kernel that supports it: tenantctl edit NAME".to_owned()
             }
             Self::VlanTaken { parent, id } => {
-                format!(
-                    "find VLAN {id} of {parent} and use another tag: ip -d link show type vlan"
-                )
+                format!("find VLAN {id} of {parent} and use another tag: ip -d link show type vlan")
             }
             Self::NameTaken { nic, now } => {
                 format!("rename or remove the other one, then: ip link set {now} name {nic}")

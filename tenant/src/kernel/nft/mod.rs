@@ -288,7 +288,7 @@ fn refuse_conflict(
     };
     let holder = running(host).into_iter().find(|other| other.tenant != tenant.tenant && leads(other));
     let holder =
-        holder.map_or_else(|| "another program".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
+        holder.map_or_else(|| "another target".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
     let reason = io::Error::new(io::ErrorKind::AddrInUse, FilterError::Taken(holder));
     Err(KernelError::new("forward", format!("port {port}/{protocol} of the host"), reason))
 }
