@@ -92,7 +92,7 @@ fn owners_that_are_shifted_are_refused_with_the_way_back_and_shifted_back() {
     );
 }
 
-fn digest(tree: &Path) -> tenant::ids::Digest {
+fn digest(tree: &Path) -> tenant::model::ids::Digest {
     rootfs_tools::digest::digest(tree, &rootfs_tools::tree::walk(tree).unwrap()).unwrap()
 }
 

@@ -85,7 +85,7 @@ impl Drop for LiveChange {
             log::error!("cannot restore rate, group and ports of tenant \"{}\": {failure}", self.name);
         }
         if let Some(Err(error)) = self.limits.take().map(Applied::undo) {
-            let reason = crate::error::chain(&error);
+            let reason = wire::chain(&error);
             log::error!("cannot restore some limits of tenant \"{}\": {reason}", self.name);
         }
     }
