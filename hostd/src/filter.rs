@@ -163,7 +163,7 @@ pub fn summary(findings: &Findings) -> String {
         }
     }
     if let Some(first) = findings.foreign.first() {
-        parts.push(format!("{} elements belong to nobody who runs, e.g. {first}", findings.foreign.len()));
+        parts.push(format!("{} elements belong to no running tenant, e.g. {first}", findings.foreign.len()));
     }
     parts.join("; ")
 }

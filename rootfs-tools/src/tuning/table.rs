@@ -1,30 +1,30 @@
-//! The tuning, as data: each row says what it does to the image, where that holds, and why.
+//! The tuning, as data: each row says what it changes in the image, where the change applies, and why.
 //!
-//! Everything is undone by a tenant in its own `/etc`: a mask by `systemctl unmask`, a drop-in by one of
-//! the same name below `/etc/systemd/system`, a dependency mask and a generator mask by `rm`.
+//! A tenant can undo each row in its own `/etc`: a mask with `systemctl unmask`, a drop-in with one of the same
+//! name below `/etc/systemd/system`, a dependency mask and a generator mask with `rm`.
 
-/// One thing that is done to an image.
+/// One change of an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Short unique name.
     pub id: &'static str,
-    /// Why a tenant is better off with it.
+    /// Why it improves a tenant.
     pub reason: &'static str,
-    /// In which tenants of the image it holds.
+    /// The tenants of the image that it applies to.
     pub scope: Scope,
     /// What is done.
     pub action: Action,
 }
 
-/// Where a [`Row`] holds. An image serves tenants that share its `/usr` and tenants that install packages; what
-/// is right for the first alone carries its own condition, so that nothing is to be undone in the second.
+/// Where a [`Row`] applies. An image serves tenants that share its `/usr` and tenants that install packages; a
+/// row for the former alone has its own condition, so that nothing needs to be undone in the latter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everywhere: it takes away what is the host's business, or what somebody starts when it is needed.
+    /// Everywhere: it removes what the host does, or what is started on demand.
     Everywhere,
-    /// Where `/usr` is read-only: it asks for that each time, by [`USR_IS_OWN`] or by `test -w /usr`.
+    /// Where `/usr` is read-only: it checks that each time, with [`USR_IS_OWN`] or by `test -w /usr`.
     SharedUsr,
-    /// As long as there is nothing to do: a file in the tenant's `/etc` brings it back.
+    /// As long as there is nothing to do: a file in the tenant's `/etc` reactivates it.
     NothingToDo,
 }
 
@@ -33,21 +33,21 @@ pub enum Scope {
 pub enum Action {
     /// Links these units to `/dev/null` in `/etc/systemd/system`, where the image has them.
     Mask(&'static [&'static str]),
-    /// Takes a unit out of a target that wants it; D-Bus, a socket or a person can still start it.
+    /// Removes a unit from a target that wants it; D-Bus, a socket or an admin can still start it.
     Unwant {
         /// The target that wants them.
         target: &'static str,
         /// The units.
         units: &'static [&'static str],
     },
-    /// Makes a target want a unit, where the image has the unit.
+    /// Adds a unit to a target, where the image has the unit.
     Want {
         /// The target.
         target: &'static str,
         /// The unit.
         unit: &'static str,
     },
-    /// The target that is booted.
+    /// The default target.
     DefaultTarget(&'static str),
     /// Masks these generators, see systemd.generator(7).
     MaskGenerators(&'static [&'static str]),
@@ -73,7 +73,7 @@ pub enum Action {
         path: &'static str,
         /// Its text.
         text: &'static str,
-        /// What must be there for it to make sense.
+        /// The file that must exist.
         given: &'static str,
     },
     /// A new program, made where the file `given` exists.
@@ -82,33 +82,33 @@ pub enum Action {
         path: &'static str,
         /// Its text.
         text: &'static str,
-        /// What must be there for it to make sense.
+        /// The file that must exist.
         given: &'static str,
     },
     /// A link, made where the file `given` exists.
     Link {
         /// The path.
         path: &'static str,
-        /// Where it leads.
+        /// Its target.
         target: &'static str,
-        /// What must be there for it to make sense.
+        /// The file that must exist.
         given: &'static str,
     },
-    /// A file that goes if it holds nothing but comments.
+    /// Removes a file that contains only comments.
     RemoveIfEmpty(&'static str),
-    /// Entries that go: those in the directories that match one of these patterns, see [`RootDir::glob`](crate::rootdir::RootDir::glob).
+    /// Removes entries: those that match one of these patterns, see [`RootDir::glob`](crate::rootdir::RootDir::glob).
     RemoveMatching(&'static [&'static str]),
-    /// Has systemd leave the mounts of these directories alone until the end, in a tree where they are no links
+    /// Makes systemd keep the mounts of these directories until the end, in a tree where they are not links
     /// into `/usr`.
     KeepMounts(&'static [&'static str]),
-    /// Makes `/etc/inittab` fit, as `tuning/inittab.rs` says.
+    /// Adapts `/etc/inittab`, see `tuning/inittab.rs`.
     Inittab,
-    /// Stamps that tell ConditionNeedsUpdate= that `/etc` and `/var` fit this `/usr`.
+    /// Creates the stamps by which ConditionNeedsUpdate= sees that `/etc` and `/var` match this `/usr`.
     UpdateStamps,
 }
 
 impl Action {
-    /// Whether it makes sense only where systemd is.
+    /// Whether it applies to systemd only.
     pub(super) fn is_about_systemd(&self) -> bool {
         match self {
             Self::Mask(_)
@@ -144,7 +144,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "kernel-modules",
-        reason: "the host loads kernel modules; a tenant may not",
+        reason: "the host loads kernel modules; a tenant must not",
         scope: Scope::Everywhere,
         action: Action::Mask(&[
             "modprobe@.service",
@@ -154,7 +154,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "kernel-filesystems",
-        reason: "these filesystems belong to the host; what a tenant may have of them is mounted before init",
+        reason: "these filesystems belong to the host; those allowed to a tenant are mounted before init",
         scope: Scope::Everywhere,
         action: Action::Mask(&[
             "sys-kernel-config.mount",
@@ -184,7 +184,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "block-devices",
-        reason: "disks, their scrubbing, trimming, encryption and partitions are the host's",
+        reason: "the host handles disks, scrubbing, trimming, encryption and partitions",
         scope: Scope::Everywhere,
         action: Action::Mask(&[
             "e2scrub_all.timer",
@@ -213,13 +213,13 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "first-boot",
-        reason: "machine-id and host name are given from outside before init runs",
+        reason: "machine-id and host name are set by the host before init runs",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-firstboot.service", "systemd-machine-id-commit.service"]),
     },
     Row {
         id: "utmp-records",
-        reason: "a record of each boot costs two processes; logins are still recorded by login itself",
+        reason: "a record of each boot costs two processes; login itself still records logins",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"]),
     },
@@ -231,19 +231,19 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "passwords-at-boot",
-        reason: "nobody is asked for a disk password",
+        reason: "no disk password is ever asked for",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-ask-password-console.path", "systemd-ask-password-wall.path"]),
     },
     Row {
         id: "initctl",
-        reason: "the FIFO of SysV init has no user left",
+        reason: "nothing uses the FIFO of SysV init",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-initctl.socket"]),
     },
     Row {
         id: "gettys",
-        reason: "the supervisor starts a login on a tty when somebody attaches to it; an idle one costs nothing",
+        reason: "the supervisor starts a login on a tty when a client attaches; an idle tty costs nothing",
         scope: Scope::Everywhere,
         action: Action::Mask(&["getty.target", "getty-static.service", "console-getty.service"]),
     },
@@ -259,13 +259,13 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "clock",
-        reason: "the clock is the host's",
+        reason: "the host keeps the clock",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-timesyncd.service", "systemd-time-wait-sync.service"]),
     },
     Row {
         id: "package-jobs",
-        reason: "a /usr that is the host's to patch needs no daily jobs of packages, and a thousand tenants must not all ask the mirror at six",
+        reason: "the host patches a shared /usr, so packages need no daily jobs, and a thousand tenants must not query the mirror at six",
         scope: Scope::SharedUsr,
         action: Action::DropIn {
             units: &["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"],
@@ -274,7 +274,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "package-tools",
-        reason: "dpkg would fail half way, at the first file in a /usr that is shared",
+        reason: "dpkg would fail halfway, at the first file in a shared /usr",
         scope: Scope::SharedUsr,
         action: Action::Program {
             path: "usr/lib/tenantry/refuse-packages",
@@ -284,22 +284,22 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "package-tools-dpkg",
-        reason: "dpkg asks before it changes anything",
+        reason: "dpkg runs it before it changes anything",
         scope: Scope::SharedUsr,
         action: Action::File {
             path: "etc/dpkg/dpkg.cfg.d/50-tenantry",
-            text: "# Says that nothing can be installed where /usr is shared.\n\
+            text: "# Refuses to install packages where /usr is shared.\n\
                    pre-invoke=test -w /usr || /usr/lib/tenantry/refuse-packages\n",
             given: "usr/bin/dpkg",
         },
     },
     Row {
         id: "package-tools-apt",
-        reason: "apt asks before it downloads, and whatever uses its library before it runs dpkg",
+        reason: "apt runs it before it downloads, and other users of its library before they run dpkg",
         scope: Scope::SharedUsr,
         action: Action::File {
             path: "etc/apt/apt.conf.d/50-tenantry",
-            text: "// Says that nothing can be installed where /usr is shared.\n\
+            text: "// Refuses to install packages where /usr is shared.\n\
                    AptCli::Hooks::Install { \"test -w /usr || /usr/lib/tenantry/refuse-packages\"; };\n\
                    DPkg::Pre-Invoke { \"test -w /usr || /usr/lib/tenantry/refuse-packages\"; };\n",
             given: "usr/bin/apt-get",
@@ -307,7 +307,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "locale-gen",
-        reason: "it says that it is done even where it could write nothing",
+        reason: "it reports success even where it could write nothing",
         scope: Scope::SharedUsr,
         action: Action::Program {
             path: "usr/local/sbin/locale-gen",
@@ -335,19 +335,19 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "journal-audit",
-        reason: "the kernel's audit log is the host's",
+        reason: "the kernel's audit log belongs to the host",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-journald-audit.socket"]),
     },
     Row {
         id: "journal-flush",
-        reason: "/var is there from the start, so journald writes to it at once and nothing is to flush",
+        reason: "/var is mounted from the start, so journald writes to it at once and has nothing to flush",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-journal-flush.service"]),
     },
     Row {
         id: "journal-flushed",
-        reason: "this flag tells journald that /var is there, see systemd-journal-flush.service",
+        reason: "this flag tells journald that /var is mounted, see systemd-journal-flush.service",
         scope: Scope::Everywhere,
         action: Action::DropIn {
             units: &["systemd-journald.service"],
@@ -379,7 +379,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "ssh-host-keys",
-        reason: "each tenant makes its own host keys before sshd first runs",
+        reason: "each tenant generates its own host keys before sshd first starts",
         scope: Scope::Everywhere,
         action: Action::File {
             path: "usr/lib/systemd/system/tenantry-ssh-hostkeys.service",
@@ -400,7 +400,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "generators",
-        reason: "each generator costs a process at every boot and has nothing to generate in a tenant",
+        reason: "each generator costs a process at every boot and generates nothing in a tenant",
         scope: Scope::Everywhere,
         action: Action::MaskGenerators(&[
             "systemd-bless-boot-generator",
@@ -419,13 +419,13 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "rc-local",
-        reason: "its generator costs a process at every boot and says what this link says: run /etc/rc.local if there is one",
+        reason: "its generator costs a process at every boot; this link does the same: run /etc/rc.local if it exists",
         scope: Scope::NothingToDo,
         action: Action::Want { target: "multi-user.target", unit: "rc-local.service" },
     },
     Row {
         id: "generators-idle",
-        reason: "for an /etc/fstab without mounts and init scripts that have units, each costs 10 ms of a boot",
+        reason: "with an /etc/fstab without mounts and init scripts that have units, each costs 10 ms per boot",
         scope: Scope::NothingToDo,
         action: Action::MaskGenerators(&[
             "systemd-fstab-generator",
@@ -435,7 +435,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "generators-needed",
-        reason: "one small program looks whether they have anything to do, and runs those that have",
+        reason: "one small program checks whether they have anything to do, and runs those that have",
         scope: Scope::NothingToDo,
         action: Action::Program {
             path: "usr/lib/systemd/system-generators/tenantry-generators",
@@ -456,7 +456,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "tmpfiles-quiet",
-        reason: "no credentials mount, and no journald only to hear that nothing happened",
+        reason: "no mount of credentials, and no journald started for an empty log",
         scope: Scope::Everywhere,
         action: Action::DropIn { units: &["systemd-tmpfiles-setup.service"], text: QUIET },
     },
@@ -471,13 +471,13 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "sysusers-quiet",
-        reason: "no credentials mount, and no journald only to hear that nothing happened",
+        reason: "no mount of credentials, and no journald started for an empty log",
         scope: Scope::Everywhere,
         action: Action::DropIn { units: &["systemd-sysusers.service"], text: QUIET },
     },
     Row {
         id: "sysctl-if-any",
-        reason: "the kernel's settings are the host's; a tenant's own files below /etc/sysctl.d are applied",
+        reason: "kernel settings belong to the host; a tenant's own files below /etc/sysctl.d are applied",
         scope: Scope::Everywhere,
         action: Action::DropIn {
             units: &["systemd-sysctl.service"],
@@ -487,19 +487,19 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "sysctl-comments",
-        reason: "Debian's /etc/sysctl.conf holds only comments and would have them read at every boot",
+        reason: "Debian's /etc/sysctl.conf contains only comments, which would be read at every boot",
         scope: Scope::NothingToDo,
         action: Action::RemoveIfEmpty("etc/sysctl.conf"),
     },
     Row {
         id: "sysctl-link",
-        reason: "a link in /etc/sysctl.d would have it read at every boot, be there a file or not",
+        reason: "a link in /etc/sysctl.d would cause a read at every boot, whether the file exists or not",
         scope: Scope::NothingToDo,
         action: Action::RemoveMatching(&["etc/sysctl.d/99-sysctl.conf"]),
     },
     Row {
         id: "sysctl-conf",
-        reason: "an /etc/sysctl.conf of the tenant's is applied, after all others",
+        reason: "the tenant's /etc/sysctl.conf is applied after all others",
         scope: Scope::NothingToDo,
         action: Action::Link {
             path: "usr/lib/sysctl.d/99-tenantry-sysctl.conf",
@@ -520,7 +520,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "podman-storage",
-        reason: "says whether podman can store containers: its overlays cannot lie on the tenant's own",
+        reason: "checks whether podman can store containers: its overlays cannot be on the tenant's own overlay",
         scope: Scope::NothingToDo,
         action: Action::Program {
             path: "usr/lib/tenantry/can-store-containers",
@@ -530,7 +530,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "podman-units",
-        reason: "podman's units are enabled, fail at every boot without a storage, and leave a database that fits no other one",
+        reason: "podman's units are enabled, fail at every boot without storage, and leave a database that matches no other storage",
         scope: Scope::NothingToDo,
         action: Action::DropInAhead {
             units: &[
@@ -550,25 +550,25 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         id: "unmerged-usr",
-        reason: "each is a mount of its own; systemd spares /usr at the end, but not the loader of its own programs",
+        reason: "each is a separate mount; at shutdown systemd keeps /usr mounted, but not the loader of its own programs",
         scope: Scope::Everywhere,
         action: Action::KeepMounts(&["bin", "sbin", "lib", "lib32", "lib64", "libx32"]),
     },
     Row {
         id: "inittab",
-        reason: "the signal of a failing power supply asks to power off, and a login is started when somebody attaches",
+        reason: "the power-fail signal means power off, and a login is started when a client attaches",
         scope: Scope::Everywhere,
         action: Action::Inittab,
     },
     Row {
         id: "runit-gettys",
-        reason: "the supervisor starts a login on a tty when somebody attaches to it",
+        reason: "the supervisor starts a login on a tty when a client attaches",
         scope: Scope::Everywhere,
         action: Action::RemoveMatching(&["etc/runit/runsvdir/*/getty-*", "etc/runit/runsvdir/*/agetty-*"]),
     },
     Row {
         id: "openrc-gettys",
-        reason: "the supervisor starts a login on a tty when somebody attaches to it",
+        reason: "the supervisor starts a login on a tty when a client attaches",
         scope: Scope::Everywhere,
         action: Action::RemoveMatching(&["etc/runlevels/*/agetty.*"]),
     },
@@ -586,10 +586,10 @@ pub const USR_IS_OWN: &str = "[Unit]\nConditionPathIsReadWrite=/usr\n";
 const QUIET: &str = "[Service]\nLoadCredential=\nStandardOutput=null\nStandardError=null\n";
 
 const REFUSE_PACKAGES: &str = r#"#!/bin/sh
-# Run by apt and dpkg before they change anything, where /usr cannot be written to.
+# Run by apt and dpkg before they change anything, where /usr is read-only.
 case ${APT_HOOK_SOCKET-} in
 [0-9])
-    # The protocol of apt's hooks. Of what apt says only a change of packages is refused.
+    # The protocol of apt's hooks. Only a change of packages is refused.
     read -r _ <&"$APT_HOOK_SOCKET"
     read -r _ <&"$APT_HOOK_SOCKET"
     printf '{"jsonrpc":"2.0","id":0,"result":{"version":"0.2"}}\n\n' >&"$APT_HOOK_SOCKET"
@@ -599,7 +599,7 @@ case ${APT_HOOK_SOCKET-} in
     *install.pre-prompt*) ;;
     *) exit 0 ;;
     esac
-    # Neither is a simulation or a download: the options of apt, which is the parent or the parent's parent.
+    # A simulation or a download is not refused: see the options of apt, which is the parent or grandparent.
     read -r _ _ _ above _ < /proc/$PPID/stat
     for process in "$PPID" "$above"; do
         tr '\0' '\n' < "/proc/$process/cmdline" |
@@ -608,21 +608,22 @@ case ${APT_HOOK_SOCKET-} in
     done
     ;;
 esac
-echo 'This system shares /usr with others and cannot change it, so no package can be installed, upgraded or removed here: ask the admin of the host for an image that has it, or for a tenant of the profile "os".' >&2
+echo 'This system shares a read-only /usr, so packages cannot be installed, upgraded or removed here: ask the admin of the host for an image with the package, or for a tenant with the profile "os".' >&2
 exit 1
 "#;
 
 const LOCALE_GEN: &str = r#"#!/bin/sh
 if ! [ -w /usr ]; then
-    echo 'This system shares /usr with others and cannot change it, so no locale can be generated here: ask the admin of the host for an image that has it. C.UTF-8 is always there.' >&2
+    echo 'This system shares a read-only /usr, so locales cannot be generated here: ask the admin of the host for an image with the locale. C.UTF-8 is always available.' >&2
     exit 1
 fi
 exec /usr/sbin/locale-gen "$@"
 "#;
 
 const GENERATORS: &str = r#"#!/bin/sh
-# The generators for /etc/fstab and for init scripts are masked, because each takes 10 ms of every boot. This one
-# runs them where there is something for them to read. Without their mask they run by themselves.
+# The generators for /etc/fstab and for init scripts are masked, because each takes 10 ms of every boot. This
+# one
+# runs them if they have something to read. Without their mask systemd runs them directly.
 masks=/etc/systemd/system-generators
 generators=/usr/lib/systemd/system-generators
 
@@ -658,11 +659,11 @@ if has_scripts; then run systemd-sysv-generator "$@"; fi
 "#;
 
 const CAN_STORE_CONTAINERS: &str = r#"#!/bin/sh
-# A storage.conf says how; without one podman makes overlays below /var/lib/containers.
+# Without a storage.conf podman makes overlays below /var/lib/containers.
 [ -e /etc/containers/storage.conf ] && exit 0
 dir=/var/lib/containers
 [ -d "$dir" ] || dir=/var/lib
 [ "$(stat -f -c %T "$dir")" = overlayfs ] || exit 0
-echo "$dir is on an overlay, and podman's own overlays cannot lie on it: write [storage] with driver = \"vfs\", runroot = \"/run/containers/storage\" and graphroot = \"/var/lib/containers/storage\" into /etc/containers/storage.conf, or have the host give this system a private /var." >&2
+echo "$dir is on an overlay, and podman's own overlays cannot lie on it: write [storage] with driver = \"vfs\", runroot = \"/run/containers/storage\" and graphroot = \"/var/lib/containers/storage\" into /etc/containers/storage.conf, or ask the admin of the host for a private /var." >&2
 exit 1
 "#;
