@@ -146,6 +146,9 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             .map(|unit| write(root, &format!("usr/lib/systemd/system/{unit}.d/{DROP_IN}"), text, 0o644))),
         Action::File { path, text, given } => Ok(root.has(given) && write(root, path, text, 0o644)?),
         Action::Program { path, text, given } => Ok(root.has(given) && write(root, path, text, 0o755)?),
+        Action::Default { path, text, given } => {
+            Ok(root.has(given) && !root.has(path) && write(root, path, text, 0o644)?)
+        }
         Action::Link { path, target, given } => Ok(root.has(given) && link(root, target, path)?),
         Action::RemoveIfEmpty(path) => {
             let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with(['#', ';']);
@@ -338,6 +341,19 @@ mod tests {
         root.symlink("/dev/null", "etc/systemd/system/legacy.service").unwrap();
         root.remove("etc/systemd/system-generators/systemd-fstab-generator").unwrap();
         assert_eq!(generated(&root, dir.path()), "");
+    }
+
+    #[test]
+    fn a_system_that_has_a_locale_keeps_it() {
+        let (_dir, root) = debian_like();
+        apply(&root).unwrap();
+        assert!(!root.has("etc/default/locale"), "this one has no such locale");
+        root.write("usr/lib/locale/C.utf8/LC_CTYPE", b"", 0o644).unwrap();
+        apply(&root).unwrap();
+        assert_eq!(root.text("etc/default/locale").unwrap().unwrap(), "LANG=C.UTF-8\n");
+        root.write("etc/default/locale", b"LANG=de_DE.UTF-8\n", 0o644).unwrap();
+        assert_eq!(apply(&root).unwrap(), [""; 0]);
+        assert_eq!(root.text("etc/default/locale").unwrap().unwrap(), "LANG=de_DE.UTF-8\n");
     }
 
     #[test]

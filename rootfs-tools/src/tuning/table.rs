@@ -85,6 +85,15 @@ pub enum Action {
         /// What must be there for it to make sense.
         given: &'static str,
     },
+    /// A file that the system may have already, and then keeps; made where the file `given` exists.
+    Default {
+        /// The path.
+        path: &'static str,
+        /// Its text.
+        text: &'static str,
+        /// What must be there for it to make sense.
+        given: &'static str,
+    },
     /// A link, made where the file `given` exists.
     Link {
         /// The path.
@@ -123,6 +132,7 @@ impl Action {
             | Self::UpdateStamps => true,
             Self::File { .. }
             | Self::Program { .. }
+            | Self::Default { .. }
             | Self::Link { .. }
             | Self::RemoveMatching(_)
             | Self::KeepMounts(_)
@@ -268,7 +278,7 @@ pub const TABLE: &[Row] = &[
         reason: "a /usr that is the host's to patch needs no daily jobs of packages, and a thousand tenants must not all ask the mirror at six",
         scope: Scope::SharedUsr,
         action: Action::DropIn {
-            units: &["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"],
+            units: &["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "man-db.timer"],
             text: USR_IS_OWN,
         },
     },
@@ -313,6 +323,16 @@ pub const TABLE: &[Row] = &[
             path: "usr/local/sbin/locale-gen",
             text: LOCALE_GEN,
             given: "usr/sbin/locale-gen",
+        },
+    },
+    Row {
+        id: "locale",
+        reason: "systemd, pam_env, cron and `tenantctl exec` read it; without it sessions over ssh are in ASCII",
+        scope: Scope::NothingToDo,
+        action: Action::Default {
+            path: "etc/default/locale",
+            text: "LANG=C.UTF-8\n",
+            given: "usr/lib/locale/C.utf8",
         },
     },
     Row {
@@ -595,6 +615,8 @@ case ${APT_HOOK_SOCKET-} in
     printf '{"jsonrpc":"2.0","id":0,"result":{"version":"0.2"}}\n\n' >&"$APT_HOOK_SOCKET"
     read -r call <&"$APT_HOOK_SOCKET"
     case $call in
+    # A package is not known: the lists were never fetched. It could not be installed if it were.
+    *install.fail*'"unknown-packages":["'*) ;;
     *'"packages":[]'*) exit 0 ;;
     *install.pre-prompt*) ;;
     *) exit 0 ;;
@@ -608,13 +630,19 @@ case ${APT_HOOK_SOCKET-} in
     done
     ;;
 esac
-echo 'This system shares /usr with others and cannot change it, so no package can be installed, upgraded or removed here: ask the admin of the host for an image that has it, or for a tenant of the profile "os".' >&2
+cat >&2 << 'END'
+error: cannot install, upgrade or remove packages here: /usr is read-only, this system shares it with other tenants
+help: ask the admin of the host to add the package to the image (rootfsctl build debian --include PACKAGE), or for a tenant with a system of its own (tenantctl create NAME --profile os)
+END
 exit 1
 "#;
 
 const LOCALE_GEN: &str = r#"#!/bin/sh
 if ! [ -w /usr ]; then
-    echo 'This system shares /usr with others and cannot change it, so no locale can be generated here: ask the admin of the host for an image that has it. C.UTF-8 is always there.' >&2
+    cat >&2 << 'END'
+error: cannot generate a locale here: /usr is read-only, this system shares it with other tenants
+help: C.UTF-8 is always there; ask the admin of the host to add others to the image (rootfsctl build debian --include locales-all)
+END
     exit 1
 fi
 exec /usr/sbin/locale-gen "$@"
