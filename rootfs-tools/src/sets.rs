@@ -1,7 +1,7 @@
 //! What goes into a Debian image: the packages that every one has, and named sets of more (`--with SET`).
 //!
-//! The default is small, because every tenant of an image pays for what runs in it, and every build for what is
-//! fetched. A set is chosen by who makes the image; the manifest of the version records it.
+//! The default is small: each daemon in an image costs memory in every tenant, and each package costs time in every build.
+//! The manifest of a version records its sets.
 
 /// Packages on top of Debian's minimal base (apt and what is essential).
 pub const BASE: &[&str] = &[
@@ -51,7 +51,7 @@ pub struct PackageSet {
 pub const SETS: &[PackageSet] = &[
     PackageSet {
         name: "admin",
-        purpose: "what somebody who works in a tenant expects to find",
+        purpose: "tools for an admin who works in a tenant",
         packages: &[
             "bash-completion",
             "bzip2",
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn manual_pages_are_kept_for_who_wants_to_read_them() {
+    fn manual_pages_are_kept_with_the_set_man() {
         let options = |sets: &[&PackageSet]| dpkg_options(sets).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(options(&[]), EXCLUDED);
         let man = find("man").unwrap();

@@ -6,25 +6,25 @@ use super::row::{Action, Row, Scope};
 pub(super) const ROWS: &[Row] = &[
     Row {
         id: "unmerged-usr",
-        reason: "each is a mount of its own; systemd spares /usr at the end, but not the loader of its own programs",
+        reason: "each is a separate mount; at shutdown systemd keeps /usr mounted, but not the loader of its own programs",
         scope: Scope::Everywhere,
         action: Action::KeepMounts(&["bin", "sbin", "lib", "lib32", "lib64", "libx32"]),
     },
     Row {
         id: "inittab",
-        reason: "the signal of a failing power supply asks to power off, and a login is started when somebody attaches",
+        reason: "the power-fail signal means power off, and a login is started when a client attaches",
         scope: Scope::Everywhere,
         action: Action::Inittab,
     },
     Row {
         id: "runit-gettys",
-        reason: "the supervisor starts a login on a tty when somebody attaches to it",
+        reason: "the supervisor starts a login on a tty when a client attaches",
         scope: Scope::Everywhere,
         action: Action::RemoveMatching(&["etc/runit/runsvdir/*/getty-*", "etc/runit/runsvdir/*/agetty-*"]),
     },
     Row {
         id: "openrc-gettys",
-        reason: "the supervisor starts a login on a tty when somebody attaches to it",
+        reason: "the supervisor starts a login on a tty when a client attaches",
         scope: Scope::Everywhere,
         action: Action::RemoveMatching(&["etc/runlevels/*/agetty.*"]),
     },

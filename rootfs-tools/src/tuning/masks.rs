@@ -12,7 +12,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "kernel-modules",
-        reason: "the host loads kernel modules; a tenant may not",
+        reason: "the host loads kernel modules; a tenant must not",
         scope: Scope::Everywhere,
         action: Action::Mask(&[
             "modprobe@.service",
@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "kernel-filesystems",
-        reason: "these filesystems belong to the host; what a tenant may have of them is mounted before init",
+        reason: "these filesystems belong to the host; those allowed to a tenant are mounted before init",
         scope: Scope::Everywhere,
         action: Action::Mask(&[
             "sys-kernel-config.mount",
@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "block-devices",
-        reason: "disks, their scrubbing, trimming, encryption and partitions are the host's",
+        reason: "the host handles disks, scrubbing, trimming, encryption and partitions",
         scope: Scope::Everywhere,
         action: Action::Mask(&[
             "e2scrub_all.timer",
@@ -81,13 +81,13 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "first-boot",
-        reason: "machine-id and host name are given from outside before init runs",
+        reason: "machine-id and host name are set by the host before init runs",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-firstboot.service", "systemd-machine-id-commit.service"]),
     },
     Row {
         id: "utmp-records",
-        reason: "a record of each boot costs two processes; logins are still recorded by login itself",
+        reason: "a record of each boot costs two processes; login itself still records logins",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"]),
     },
@@ -99,19 +99,19 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "passwords-at-boot",
-        reason: "nobody is asked for a disk password",
+        reason: "no disk password is ever asked for",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-ask-password-console.path", "systemd-ask-password-wall.path"]),
     },
     Row {
         id: "initctl",
-        reason: "the FIFO of SysV init has no user left",
+        reason: "nothing uses the FIFO of SysV init",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-initctl.socket"]),
     },
     Row {
         id: "gettys",
-        reason: "the supervisor starts a login on a tty when somebody attaches to it; an idle one costs nothing",
+        reason: "the supervisor starts a login on a tty when a client attaches; an idle tty costs nothing",
         scope: Scope::Everywhere,
         action: Action::Mask(&["getty.target", "getty-static.service", "console-getty.service"]),
     },
@@ -127,7 +127,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "clock",
-        reason: "the clock is the host's",
+        reason: "the host keeps the clock",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-timesyncd.service", "systemd-time-wait-sync.service"]),
     },

@@ -6,7 +6,7 @@ use super::row::{Action, Row, Scope, USR_IS_OWN};
 pub(super) const ROWS: &[Row] = &[
     Row {
         id: "package-jobs",
-        reason: "a /usr that is the host's to patch needs no daily jobs of packages, and a thousand tenants must not all ask the mirror at six",
+        reason: "the host patches a shared /usr, so packages need no daily jobs, and a thousand tenants must not query the mirror at six",
         scope: Scope::SharedUsr,
         action: Action::DropIn {
             units: &["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "man-db.timer"],
@@ -15,7 +15,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "package-tools",
-        reason: "dpkg would fail half way, at the first file in a /usr that is shared",
+        reason: "dpkg would fail halfway, at the first file in a shared /usr",
         scope: Scope::SharedUsr,
         action: Action::Program {
             path: "usr/lib/tenantry/refuse-packages",
@@ -25,22 +25,22 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "package-tools-dpkg",
-        reason: "dpkg asks before it changes anything",
+        reason: "dpkg runs it before it changes anything",
         scope: Scope::SharedUsr,
         action: Action::File {
             path: "etc/dpkg/dpkg.cfg.d/50-tenantry",
-            text: "# Says that nothing can be installed where /usr is shared.\n\
+            text: "# Refuses to install packages where /usr is shared.\n\
                    pre-invoke=test -w /usr || /usr/lib/tenantry/refuse-packages\n",
             given: "usr/bin/dpkg",
         },
     },
     Row {
         id: "package-tools-apt",
-        reason: "apt asks before it downloads, and whatever uses its library before it runs dpkg",
+        reason: "apt runs it before it downloads, and other users of its library before they run dpkg",
         scope: Scope::SharedUsr,
         action: Action::File {
             path: "etc/apt/apt.conf.d/50-tenantry",
-            text: "// Says that nothing can be installed where /usr is shared.\n\
+            text: "// Refuses to install packages where /usr is shared.\n\
                    AptCli::Hooks::Install { \"test -w /usr || /usr/lib/tenantry/refuse-packages\"; };\n\
                    DPkg::Pre-Invoke { \"test -w /usr || /usr/lib/tenantry/refuse-packages\"; };\n",
             given: "usr/bin/apt-get",
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "locale-gen",
-        reason: "it says that it is done even where it could write nothing",
+        reason: "it reports success even where it could write nothing",
         scope: Scope::SharedUsr,
         action: Action::Program {
             path: "usr/local/sbin/locale-gen",

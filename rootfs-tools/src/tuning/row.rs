@@ -1,30 +1,30 @@
-//! A row of the tuning: what it does to the image, where that holds, and why.
+//! A row of the tuning: what it changes in the image, where the change applies, and why.
 //!
-//! Everything is undone by a tenant in its own `/etc`: a mask by `systemctl unmask`, a drop-in by one of
-//! the same name below `/etc/systemd/system`, a dependency mask and a generator mask by `rm`.
+//! A tenant can undo each row in its own `/etc`: a mask with `systemctl unmask`, a drop-in with one of the same
+//! name below `/etc/systemd/system`, a dependency mask and a generator mask with `rm`.
 
-/// One thing that is done to an image.
+/// One change of an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Short unique name.
     pub id: &'static str,
-    /// Why a tenant is better off with it.
+    /// Why it improves a tenant.
     pub reason: &'static str,
-    /// In which tenants of the image it holds.
+    /// The tenants of the image that it applies to.
     pub scope: Scope,
     /// What is done.
     pub action: Action,
 }
 
-/// Where a [`Row`] holds. An image serves tenants that share its `/usr` and tenants that install packages; what
-/// is right for the first alone carries its own condition, so that nothing is to be undone in the second.
+/// Where a [`Row`] applies. An image serves tenants that share its `/usr` and tenants that install packages; a
+/// row for the former alone has its own condition, so that nothing needs to be undone in the latter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everywhere: it takes away what is the host's business, or what somebody starts when it is needed.
+    /// Everywhere: it removes what the host does, or what is started on demand.
     Everywhere,
-    /// Where `/usr` is read-only: it asks for that each time, by [`USR_IS_OWN`] or by `test -w /usr`.
+    /// Where `/usr` is read-only: it checks that each time, with [`USR_IS_OWN`] or by `test -w /usr`.
     SharedUsr,
-    /// As long as there is nothing to do: a file in the tenant's `/etc` brings it back.
+    /// As long as there is nothing to do: a file in the tenant's `/etc` reactivates it.
     NothingToDo,
 }
 
@@ -33,21 +33,21 @@ pub enum Scope {
 pub enum Action {
     /// Links these units to `/dev/null` in `/etc/systemd/system`, where the image has them.
     Mask(&'static [&'static str]),
-    /// Takes a unit out of a target that wants it; D-Bus, a socket or a person can still start it.
+    /// Removes a unit from a target that wants it; D-Bus, a socket or an admin can still start it.
     Unwant {
         /// The target that wants them.
         target: &'static str,
         /// The units.
         units: &'static [&'static str],
     },
-    /// Makes a target want a unit, where the image has the unit.
+    /// Adds a unit to a target, where the image has the unit.
     Want {
         /// The target.
         target: &'static str,
         /// The unit.
         unit: &'static str,
     },
-    /// The target that is booted.
+    /// The default target.
     DefaultTarget(&'static str),
     /// Masks these generators, see systemd.generator(7).
     MaskGenerators(&'static [&'static str]),
@@ -73,7 +73,7 @@ pub enum Action {
         path: &'static str,
         /// Its text.
         text: &'static str,
-        /// What must be there for it to make sense.
+        /// The file that must exist.
         given: &'static str,
     },
     /// A new program, made where the file `given` exists.
@@ -82,35 +82,35 @@ pub enum Action {
         path: &'static str,
         /// Its text.
         text: &'static str,
-        /// What must be there for it to make sense.
+        /// The file that must exist.
         given: &'static str,
     },
     /// A link, made where the file `given` exists.
     Link {
         /// The path.
         path: &'static str,
-        /// Where it leads.
+        /// Its target.
         target: &'static str,
-        /// What must be there for it to make sense.
+        /// The file that must exist.
         given: &'static str,
     },
-    /// A file that goes if it holds nothing but comments.
+    /// Removes a file that contains only comments.
     RemoveIfEmpty(&'static str),
-    /// Entries that go: those in the directories that match one of these patterns, see [`RootDir::glob`](crate::rootdir::RootDir::glob).
+    /// Removes entries: those that match one of these patterns, see [`RootDir::glob`](crate::rootdir::RootDir::glob).
     RemoveMatching(&'static [&'static str]),
-    /// Has systemd leave the mounts of these directories alone until the end, in a tree where they are no links
+    /// Makes systemd keep the mounts of these directories until the end, in a tree where they are not links
     /// into `/usr`.
     KeepMounts(&'static [&'static str]),
     /// Sets the locale C.UTF-8 in a system that has it and sets none, see `tuning/locale.rs`.
     Locale,
-    /// Makes `/etc/inittab` fit, as `tuning/inittab.rs` says.
+    /// Adapts `/etc/inittab`, see `tuning/inittab.rs`.
     Inittab,
-    /// Stamps that tell ConditionNeedsUpdate= that `/etc` and `/var` fit this `/usr`.
+    /// Creates the stamps by which ConditionNeedsUpdate= sees that `/etc` and `/var` match this `/usr`.
     UpdateStamps,
 }
 
 impl Action {
-    /// Whether it makes sense only where systemd is.
+    /// Whether it applies to systemd only.
     pub(super) fn is_about_systemd(&self) -> bool {
         match self {
             Self::Mask(_)

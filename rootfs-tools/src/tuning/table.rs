@@ -32,19 +32,19 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "journal-audit",
-        reason: "the kernel's audit log is the host's",
+        reason: "the kernel's audit log belongs to the host",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-journald-audit.socket"]),
     },
     Row {
         id: "journal-flush",
-        reason: "/var is there from the start, so journald writes to it at once and nothing is to flush",
+        reason: "/var is mounted from the start, so journald writes to it at once and has nothing to flush",
         scope: Scope::Everywhere,
         action: Action::Mask(&["systemd-journal-flush.service"]),
     },
     Row {
         id: "journal-flushed",
-        reason: "this flag tells journald that /var is there, see systemd-journal-flush.service",
+        reason: "this flag tells journald that /var is mounted, see systemd-journal-flush.service",
         scope: Scope::Everywhere,
         action: Action::DropIn {
             units: &["systemd-journald.service"],
@@ -76,7 +76,7 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "ssh-host-keys",
-        reason: "each tenant makes its own host keys before sshd first runs",
+        reason: "each tenant generates its own host keys before sshd first starts",
         scope: Scope::Everywhere,
         action: Action::File {
             path: "usr/lib/systemd/system/tenantry-ssh-hostkeys.service",
@@ -97,7 +97,7 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "generators",
-        reason: "each generator costs a process at every boot and has nothing to generate in a tenant",
+        reason: "each generator costs a process at every boot and generates nothing in a tenant",
         scope: Scope::Everywhere,
         action: Action::MaskGenerators(&[
             "systemd-bless-boot-generator",
@@ -116,13 +116,13 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "rc-local",
-        reason: "its generator costs a process at every boot and says what this link says: run /etc/rc.local if there is one",
+        reason: "its generator costs a process at every boot; this link does the same: run /etc/rc.local if it exists",
         scope: Scope::NothingToDo,
         action: Action::Want { target: "multi-user.target", unit: "rc-local.service" },
     },
     Row {
         id: "generators-idle",
-        reason: "for an /etc/fstab without mounts and init scripts that have units, each costs 10 ms of a boot",
+        reason: "with an /etc/fstab without mounts and init scripts that have units, each costs 10 ms per boot",
         scope: Scope::NothingToDo,
         action: Action::MaskGenerators(&[
             "systemd-fstab-generator",
@@ -132,7 +132,7 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "generators-needed",
-        reason: "one small program looks whether they have anything to do, and runs those that have",
+        reason: "one small program checks whether they have anything to do, and runs those that have",
         scope: Scope::NothingToDo,
         action: Action::Program {
             path: "usr/lib/systemd/system-generators/tenantry-generators",
@@ -153,7 +153,7 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "tmpfiles-quiet",
-        reason: "no credentials mount, and no journald only to hear that nothing happened",
+        reason: "no mount of credentials, and no journald started for an empty log",
         scope: Scope::Everywhere,
         action: Action::DropIn { units: &["systemd-tmpfiles-setup.service"], text: QUIET },
     },
@@ -168,13 +168,13 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "sysusers-quiet",
-        reason: "no credentials mount, and no journald only to hear that nothing happened",
+        reason: "no mount of credentials, and no journald started for an empty log",
         scope: Scope::Everywhere,
         action: Action::DropIn { units: &["systemd-sysusers.service"], text: QUIET },
     },
     Row {
         id: "sysctl-if-any",
-        reason: "the kernel's settings are the host's; a tenant's own files below /etc/sysctl.d are applied",
+        reason: "kernel settings belong to the host; a tenant's own files below /etc/sysctl.d are applied",
         scope: Scope::Everywhere,
         action: Action::DropIn {
             units: &["systemd-sysctl.service"],
@@ -184,19 +184,19 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "sysctl-comments",
-        reason: "Debian's /etc/sysctl.conf holds only comments and would have them read at every boot",
+        reason: "Debian's /etc/sysctl.conf contains only comments, which would be read at every boot",
         scope: Scope::NothingToDo,
         action: Action::RemoveIfEmpty("etc/sysctl.conf"),
     },
     Row {
         id: "sysctl-link",
-        reason: "a link in /etc/sysctl.d would have it read at every boot, be there a file or not",
+        reason: "a link in /etc/sysctl.d would cause a read at every boot, whether the file exists or not",
         scope: Scope::NothingToDo,
         action: Action::RemoveMatching(&["etc/sysctl.d/99-sysctl.conf"]),
     },
     Row {
         id: "sysctl-conf",
-        reason: "an /etc/sysctl.conf of the tenant's is applied, after all others",
+        reason: "the tenant's /etc/sysctl.conf is applied after all others",
         scope: Scope::NothingToDo,
         action: Action::Link {
             path: "usr/lib/sysctl.d/99-tenantry-sysctl.conf",
@@ -217,7 +217,7 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "podman-storage",
-        reason: "says whether podman can store containers: its overlays cannot lie on the tenant's own",
+        reason: "checks whether podman can store containers: its overlays cannot be on the tenant's own overlay",
         scope: Scope::NothingToDo,
         action: Action::Program {
             path: "usr/lib/tenantry/can-store-containers",
@@ -227,7 +227,7 @@ const SERVICES: &[Row] = &[
     },
     Row {
         id: "podman-units",
-        reason: "podman's units are enabled, fail at every boot without a storage, and leave a database that fits no other one",
+        reason: "podman's units are enabled, fail at every boot without storage, and leave a database that matches no other storage",
         scope: Scope::NothingToDo,
         action: Action::DropInAhead {
             units: &[

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The generators for /etc/fstab and for init scripts are masked, because each takes 10 ms of every boot. This one
-# runs them where there is something for them to read. Without their mask they run by themselves.
+# runs them if they have something to read. Without their mask systemd runs them directly.
 masks=/etc/systemd/system-generators
 generators=/usr/lib/systemd/system-generators
 

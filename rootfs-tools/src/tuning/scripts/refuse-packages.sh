@@ -1,8 +1,8 @@
 #!/bin/sh
-# Run by apt and dpkg before they change anything, where /usr cannot be written to.
+# Run by apt and dpkg before they change anything, where /usr is read-only.
 case ${APT_HOOK_SOCKET-} in
 [0-9])
-    # The protocol of apt's hooks. Of what apt says only a change of packages is refused.
+    # The protocol of apt's hooks. Only a change of packages is refused.
     read -r _ <&"$APT_HOOK_SOCKET"
     read -r _ <&"$APT_HOOK_SOCKET"
     printf '{"jsonrpc":"2.0","id":0,"result":{"version":"0.2"}}\n\n' >&"$APT_HOOK_SOCKET"
@@ -14,7 +14,7 @@ case ${APT_HOOK_SOCKET-} in
     *install.pre-prompt*) ;;
     *) exit 0 ;;
     esac
-    # Neither is a simulation or a download: the options of apt, which is the parent or the parent's parent.
+    # A simulation or a download is not refused: see the options of apt, which is the parent or grandparent.
     read -r _ _ _ above _ < /proc/$PPID/stat
     for process in "$PPID" "$above"; do
         tr '\0' '\n' < "/proc/$process/cmdline" |
