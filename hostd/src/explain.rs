@@ -1,52 +1,15 @@
 //! Where each value of a tenant comes from: its own file, its profile, the image or a default.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tenant::{
     Allocation, HostFacts, Plan, Tenant,
     config::{Fragment, Policy, RootMode},
-    image::{Manifest, TopEntry},
+    model::image::{Manifest, TopEntry},
     plan::{RootStep, StopProcedure},
 };
-use utoipa::ToSchema;
+use wire::{Explained, Source, UnitCgroups};
 
-use crate::units::{
-    cgroups::UnitCgroups,
-    limits::{IoSchedulers, Knob, Unenforceable, knobs},
-};
-
-/// Who decided a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The tenant's own file.
-    Tenant,
-    /// Its profile.
-    Profile,
-    /// The image.
-    Image,
-    /// Nobody: the default.
-    Default,
-    /// The host's own settings.
-    Host,
-    /// The host's table of NICs, `ports.toml`.
-    Ports,
-    /// hostd, when it made the tenant.
-    Allocation,
-}
-
-/// One value of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Explained {
-    /// The key, e.g. `memory_max` or `dirs."/etc"`.
-    pub key: String,
-    /// Its value, as it would be written in a file.
-    pub value: String,
-    /// Who decided it.
-    pub source: Source,
-    /// What becomes of it on this host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
+use crate::units::limits::{IoSchedulers, Knob, Unenforceable, knobs};
 
 /// What an explanation is made from.
 #[derive(Debug)]
@@ -147,7 +110,11 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("ttys", tenant.ttys, source!(ttys, Default)),
         line("pts_max", tenant.pts_max, source!(pts_max, Default)),
         line("getty", words(&plan.init.getty), source!(getty, Image)),
-        line("console_log", tenant::limits::ByteSize(tenant.console_log), source!(console_log, Default)),
+        line(
+            "console_log",
+            tenant::model::limits::ByteSize(tenant.console_log),
+            source!(console_log, Default),
+        ),
         line("console_journal", tenant.console_journal, source!(console_journal, Default)),
         line("root", word(&tenant.root), source!(root, Default)),
         line("disk_max", or_none(tenant.disk.max), source!(disk_max, Default)),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tenant::{Layout, file_error::FileError, ids::Digest};
+use tenant::{Layout, files::file_error::FileError, model::ids::Digest};
 
 use crate::{
     explain::{Explain, Outcome},

@@ -14,7 +14,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tenant::{ids::Digest, image::ImageFormat};
+use tenant::model::{ids::Digest, image::ImageFormat};
 
 use crate::tree::{Entry, Kind, TreeError};
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use tenant::image::{Boot, InitKind, Ready, TopEntry};
+use tenant::model::image::{Boot, InitKind, Ready, TopEntry};
 
 use crate::{
     rootdir::RootDir,

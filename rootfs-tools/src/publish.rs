@@ -13,10 +13,14 @@ use std::{
 use serde::Serialize;
 use tenant::{
     Layout,
-    file_error::FileError,
-    ids::Digest,
-    image::{ChannelName, ImageFormat, ImageName, Manifest},
-    record::{self, Durability},
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+    },
+    model::{
+        ids::Digest,
+        image::{ChannelName, ImageFormat, ImageName, Manifest},
+    },
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 

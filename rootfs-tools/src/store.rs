@@ -20,11 +20,15 @@ use rustix::{
 use serde::Serialize;
 use tenant::{
     Allocation, Layout, TenantName,
-    file_error::FileError,
-    ids::Digest,
-    image::{ChannelName, ImageName, ImageRef, Manifest, ManifestError, VersionRef},
-    record::{self, Durability},
-    state::RunState,
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+        state::RunState,
+    },
+    model::{
+        ids::Digest,
+        image::{ChannelName, ImageName, ImageRef, Manifest, ManifestError, VersionRef},
+    },
 };
 
 use crate::explain::{Explain, Outcome};

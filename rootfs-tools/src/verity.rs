@@ -17,7 +17,10 @@ use std::{
 
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
-use tenant::{ids::Digest, image::ImageFormat, kernel::raw};
+use tenant::{
+    kernel::raw,
+    model::{ids::Digest, image::ImageFormat},
+};
 
 use crate::{
     digest::field,

@@ -89,7 +89,7 @@ fn owners_that_are_shifted_are_refused_with_the_way_back_and_shifted_back() {
     assert!(error.to_string().contains("\"/su\" belongs to the user or group 7,"), "{error}");
 }
 
-fn digest(tree: &Path) -> tenant::ids::Digest {
+fn digest(tree: &Path) -> tenant::model::ids::Digest {
     rootfs_tools::digest::digest(tree, &rootfs_tools::tree::walk(tree).unwrap()).unwrap()
 }
 

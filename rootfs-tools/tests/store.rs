@@ -11,9 +11,11 @@ use rootfs_tools::{
 };
 use tenant::{
     Layout,
-    ids::Digest,
-    image::{ChannelName, ImageFormat, ImageName, ImageRef},
     kernel::image::{Contents, ImageError},
+    model::{
+        ids::Digest,
+        image::{ChannelName, ImageFormat, ImageName, ImageRef},
+    },
     plan::ImageSource,
 };
 

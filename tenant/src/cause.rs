@@ -36,7 +36,7 @@ mod tests {
     use std::{io, path::Path};
 
     use super::*;
-    use crate::file_error::FileError;
+    use crate::files::file_error::FileError;
 
     #[test]
     fn an_error_is_told_with_its_causes_and_without_their_numbers() {

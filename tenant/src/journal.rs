@@ -15,7 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
-use crate::{layout::Layout, name::TenantName};
+use crate::{files::layout::Layout, model::name::TenantName};
 
 /// The journal's socket, see the document `JOURNAL_NATIVE_PROTOCOL` of systemd.
 const SOCKET: &str = "/run/systemd/journal/socket";

@@ -12,43 +12,21 @@
 //! [`plan`] decides and does no I/O, [`apply`] obeys and decides nothing, [`supervisor`] keeps the
 //! result alive. Every system call goes through [`kernel`].
 
-pub mod allocation;
 pub mod apply;
 pub mod attach;
-pub mod carried;
 pub mod cause;
-pub mod claim;
 pub mod config;
-pub mod credentials;
-pub mod device;
-pub mod facts;
-pub mod file_error;
-pub mod host;
-pub mod identity;
-pub mod ids;
-pub mod image;
-pub mod join;
+pub mod enter;
+pub mod files;
+pub mod init;
 pub mod journal;
 pub mod kernel;
-pub mod layout;
-pub mod limits;
-pub mod load;
-pub mod name;
-pub mod net;
-pub mod path;
+pub mod model;
 pub mod plan;
-pub mod pool;
-pub mod ports;
-pub mod profile;
-pub mod record;
-pub mod shelter;
-pub mod state;
+pub mod protocol;
 pub mod supervisor;
-pub mod syscall;
 
-pub use allocation::Allocation;
 pub use config::Tenant;
-pub use facts::HostFacts;
-pub use layout::Layout;
-pub use name::TenantName;
+pub use files::layout::Layout;
+pub use model::{allocation::Allocation, facts::HostFacts, name::TenantName};
 pub use plan::Plan;

@@ -8,12 +8,10 @@ use tenant::{
     Layout, TenantName,
     attach::{self, AttachEnd, AttachError, AttachOptions},
     cause::chain,
-    join::{self, ExecError, ExecOptions, TtyMode},
+    enter::{self, ExecError, ExecOptions, TtyMode},
     journal,
-    supervisor::{
-        self, Failed, RunError, RunOptions,
-        control::{Client, ControlError, Request},
-    },
+    protocol::control::{Client, ControlError, Request},
+    supervisor::{self, Failed, RunError, RunOptions},
 };
 
 /// Runs one tenant, and gets into one that runs.
@@ -177,7 +175,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_tenant(layout, run),
         Command::Sweep(Sweep { name }) => sweep_tenant(&layout, &name),
         Command::Exec(exec) => exec_command(&layout, exec),
-        Command::Shell(Shell { name, tty, user }) => join::shell(&layout, &name, user, tty.mode())
+        Command::Shell(Shell { name, tty, user }) => enter::shell(&layout, &name, user, tty.mode())
             .map_err(|error| exec_trouble("a shell", &name, &error)),
         Command::Console(console) => attach_console(&layout, console),
         Command::Control(Control { name, op }) => ask(&layout, &name, op),
@@ -218,7 +216,7 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
 }
 
 fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
-    let swept = supervisor::sweep::after(layout, name).map_err(|Failed { error, .. }| {
+    let swept = supervisor::host::sweep::after(layout, name).map_err(|Failed { error, .. }| {
         let text = format!("cannot take down what tenant {:?} left: {}", name.as_str(), chain(&*error));
         Trouble::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
     })?;
@@ -237,7 +235,7 @@ fn exec_trouble(what: &str, name: &TenantName, error: &ExecError) -> Trouble {
 fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, Trouble> {
     let Exec { name, tty, user, workdir, env, command } = exec;
     let options = ExecOptions { argv: command, tty: tty.mode(), user, dir: workdir, env };
-    join::exec(layout, &name, &options).map_err(|error| exec_trouble("a command", &name, &error))
+    enter::exec(layout, &name, &options).map_err(|error| exec_trouble("a command", &name, &error))
 }
 
 fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {

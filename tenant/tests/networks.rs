@@ -4,8 +4,7 @@ mod common;
 
 use tenant::{
     Allocation, Plan,
-    allocation::Lease,
-    host::HostConfig,
+    model::{allocation::Lease, host::HostConfig},
     plan::{LinkPlan, NicPlan, PORT_GROUPS, PlanError},
 };
 

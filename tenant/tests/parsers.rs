@@ -4,12 +4,14 @@ use proptest::prelude::*;
 use tenant::{
     TenantName,
     config::{Fragment, parse_toml, set},
-    facts::{CgroupFacts, KernelVersion},
-    host::{HostConfig, Pool4, Pool6},
-    ids::{Digest, Index},
-    image::{ImageRef, Manifest},
-    limits::{ByteSize, CpuQuota, Weight},
-    path::TenantPath,
+    model::{
+        facts::{CgroupFacts, KernelVersion},
+        host::{HostConfig, Pool4, Pool6},
+        ids::{Digest, Index},
+        image::{ImageRef, Manifest},
+        limits::{ByteSize, CpuQuota, Weight},
+        path::TenantPath,
+    },
 };
 
 proptest! {

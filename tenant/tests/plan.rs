@@ -5,10 +5,7 @@ mod common;
 use std::path::PathBuf;
 
 use tenant::{
-    allocation::RecordState,
-    facts::KernelVersion,
-    ids::Digest,
-    image::ImageFormat,
+    model::{allocation::RecordState, facts::KernelVersion, ids::Digest, image::ImageFormat},
     plan::{PlanError, RootStep},
 };
 

@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
-use tenant::ids::Index;
-use utoipa::IntoParams;
+use tenant::model::ids::Index;
+use wire::{Code, Failure, doctor::Diagnosis};
 
-use super::{Answer, Parameters, types::Failure};
-use crate::{
-    doctor::{Diagnosis, examine},
-    error::Code,
-    host::Host,
-};
+use super::{Answer, Parameters};
+use crate::{doctor::examine, host::Host};
 
 /// What is to be looked at.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DoctorParameters {
     /// For how many tenants in all, 1 to 65533; those that exist if absent.
@@ -39,12 +36,12 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 }
 
 /// Looks, and changes nothing.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/doctor",
     params(DoctorParameters),
     responses((status = 200, body = Diagnosis), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn look(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<DoctorParameters>,
@@ -53,12 +50,12 @@ pub(super) async fn look(
 }
 
 /// Puts right what is ours, without touching tenants.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/doctor",
     params(DoctorParameters),
     responses((status = 200, body = Diagnosis), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn repair(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<DoctorParameters>,

@@ -29,12 +29,10 @@ use tokio::{
     net::{UnixListener, UnixStream},
     time::{Sleep, sleep},
 };
+use wire::{Code, Failure};
 
-use super::UnderWay;
-use crate::{
-    error::{Code, Failure},
-    host::Host,
-};
+use super::{Refusal, UnderWay};
+use crate::host::Host;
 
 /// The group that may do what root may, through this socket.
 pub const GROUP: &str = "tenantry";
@@ -114,9 +112,12 @@ fn group() -> Option<Gid> {
 }
 
 /// The answer to everything that a stranger asks.
-async fn refuse() -> Failure {
-    Failure::new(Code::Forbidden, "only root and members of the group \"tenantry\" may do this")
-        .help("run it as root, or: usermod --append --groups tenantry USER")
+async fn refuse() -> Refusal {
+    let text = "only root and members of the group \"tenantry\" may do this";
+    Refusal(
+        Failure::new(Code::Forbidden, text)
+            .help("run it as root, or: usermod --append --groups tenantry USER"),
+    )
 }
 
 /// Holds requests back until hostd knows what runs.
@@ -270,9 +271,8 @@ impl AsyncWrite for Impatient {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
     fn strangers_are_refused() {

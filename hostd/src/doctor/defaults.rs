@@ -1,6 +1,8 @@
 //! What protects the host and the neighbours from a tenant for which nobody has set anything.
 
-use super::{Examination, Finding};
+use wire::doctor::Finding;
+
+use super::Examination;
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     match examination.host.default_limits_missing() {
@@ -22,7 +24,8 @@ const HELP: &str = "enable the controller (cgroup_enable=memory on the kernel's 
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Health, *};
+    use super::*;
+    use wire::doctor::Health;
 
     #[test]
     fn what_is_not_limited_is_told_by_itself() {

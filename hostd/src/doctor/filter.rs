@@ -10,9 +10,10 @@ use tenant::{
     },
     plan::HostFilter,
 };
+use wire::{chain, doctor::Finding};
 
-use super::{Examination, Finding};
-use crate::{error::chain, filter};
+use super::Examination;
+use crate::filter;
 
 fn failed(error: &KernelError) -> Finding {
     let finding = Finding::failed(error);

@@ -2,13 +2,13 @@
 
 use rootfs_tools::{Store, store::StoreError};
 use tenant::{
-    image::Manifest,
     kernel::image::is_damaged,
+    model::image::Manifest,
     plan::{ErofsImage, ImageSource},
 };
+use wire::{chain, doctor::Finding};
 
-use super::{Examination, Finding};
-use crate::error::chain;
+use super::Examination;
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let layout = examination.host.store().layout();

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, io, thread};
 
 use nix::sched::{CloneFlags, unshare};
 use tenant::kernel::{raw, try_kinds};
-
-use super::{
-    Examination, Finding,
+use wire::{
+    doctor::Finding,
     feature::{Feature, MISC, NAMESPACES, Probe},
 };
+
+use super::Examination;
 
 /// `r0 = 1; exit`: a device program that allows everything.
 const ALLOW: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];

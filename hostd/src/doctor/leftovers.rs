@@ -7,13 +7,14 @@ use std::{
 
 use tenant::{
     TenantName, apply,
-    claim::NicClaim,
+    files::claim::NicClaim,
     kernel::{Kernel as _, Linux, links_of_group, nft},
     plan::{HostFilter, port_group},
 };
+use wire::{chain, doctor::Finding};
 
-use super::{Examination, Finding, traffic};
-use crate::{error::chain, host::Host, store::traces::number_of_link};
+use super::{Examination, traffic};
+use crate::{host::Host, records::traces::number_of_link};
 
 /// Things by the tenant they bear the name or the number of.
 type Remains = BTreeMap<Option<TenantName>, BTreeSet<String>>;
@@ -154,20 +155,18 @@ fn repair(
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread, time::Duration};
-
+    use super::*;
+    use crate::{
+        records::tests::Trial,
+        units::{UnitManager, standalone::Standalone},
+    };
     use nix::{
         sched::{CloneFlags, unshare},
         unistd::gettid,
     };
-    use tenant::{host::HostConfig, kernel::Veth, plan::trial_nic};
-
-    use super::*;
-    use crate::{
-        doctor::{Health, capacity::Capacity},
-        store::tests::Trial,
-        units::{UnitManager, standalone::Standalone},
-    };
+    use std::{sync::mpsc, thread, time::Duration};
+    use tenant::{kernel::Veth, model::host::HostConfig, plan::trial_nic};
+    use wire::doctor::{Capacity, Health};
 
     #[test]
     fn the_port_of_a_trial_that_goes_on_is_no_leftover_and_that_of_one_that_was_cut_short_is() {

@@ -6,12 +6,12 @@ use tenant::{
     kernel::{Kernel as _, Linux, links_of_group},
     plan::{LinkPlan, port_group},
 };
+use wire::{chain, doctor::Finding};
 
 use super::{
-    Examination, Finding,
+    Examination,
     reach::{self, forwards, forwards_ipv6},
 };
-use crate::error::chain;
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let host = examination.host;

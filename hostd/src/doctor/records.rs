@@ -1,12 +1,10 @@
 //! Records that are damaged, and files of removed tenants that cannot be removed.
 
 use tenant::TenantName;
+use wire::{chain, doctor::Finding, one_line};
 
-use super::{Examination, Finding};
-use crate::{
-    error::{chain, one_line},
-    store::{StoreError, trash::Remains},
-};
+use super::Examination;
+use crate::{dirs::trash::Remains, records::StoreError};
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let store = examination.host.store();

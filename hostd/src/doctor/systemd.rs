@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use tenant::{HostFacts, Layout, TenantName};
+use wire::doctor::Finding;
 
-use super::{Examination, Finding};
+use super::Examination;
 
 /// The oldest release that the units were tried with.
 const OLDEST: u32 = 252;

@@ -4,7 +4,9 @@
 
 use std::fs;
 
-use super::{Examination, Finding};
+use wire::doctor::Finding;
+
+use super::Examination;
 
 /// Logins, and what else of the host needs a terminal while tenants have all others.
 const ENOUGH: u64 = 64;
@@ -41,7 +43,8 @@ fn judge(max: u64, reserve: u64, used: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Health, *};
+    use super::*;
+    use wire::doctor::Health;
 
     #[test]
     fn a_host_that_keeps_no_terminals_for_itself_is_told_of() {

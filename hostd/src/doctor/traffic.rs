@@ -7,15 +7,16 @@ use std::{
 
 use serde_json::Value;
 use tenant::{
-    facts::HostFacts,
     kernel::nft::{
         Nft,
         trial::{Answer, Exit, Way, try_port},
     },
+    model::facts::HostFacts,
     plan::{HostFilter, trial_nic},
 };
+use wire::doctor::Finding;
 
-use super::{Examination, Finding, reach};
+use super::{Examination, reach};
 use crate::filter;
 
 /// There is one such port.

@@ -1,15 +1,18 @@
 //! Carrying a tenant's file to its unit, where there is one beyond its life: limits, restart policy, whether it starts
-//! with the host. What was carried is written down, see [`tenant::carried`]. A change that fails changes nothing.
+//! with the host. What was carried is written down, see [`tenant::files::carried`]. A change that fails changes nothing.
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use tenant::{Tenant, TenantName, carried::Carried, file_error::FileError};
+use tenant::{
+    Tenant, TenantName,
+    files::{carried::Carried, file_error::FileError},
+};
+use wire::chain;
 
 use super::turns::Turn;
 use crate::{
-    error::chain,
     host::{Host, Result, blocking},
-    store::StoreError,
+    records::StoreError,
     units::{limits::Enforce, systemd::Had},
 };
 

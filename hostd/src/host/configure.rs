@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tenant::{Tenant, TenantName, record};
+use tenant::{Tenant, TenantName, files::record};
+use wire::Failure;
 
 use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
 use crate::{
-    error::Failure,
-    store::{Change, StoreError, edit},
+    records::{Change, StoreError, edit},
     units::limits::Enforce,
 };
 
@@ -33,10 +33,10 @@ impl Host {
         self.configure_in_turn(name, base, text, enforce, files).await
     }
 
-    /// Replaces a tenant's configuration file, see [`crate::store::Store::configure`].
+    /// Replaces a tenant's configuration file, see [`crate::records::Store::configure`].
     ///
     /// # Errors
-    /// Those of [`Host::set`], and [`crate::Code::Conflict`].
+    /// Those of [`Host::set`], and [`wire::Code::Conflict`].
     pub async fn configure(
         self: &Arc<Self>,
         name: &TenantName,

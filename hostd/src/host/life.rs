@@ -10,14 +10,14 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Plan, Tenant, TenantName,
     config::{InvalidSignal, Signal as SignalName},
+    files::state::Phase,
     kernel::raw,
-    state::Phase,
 };
+use wire::{Code, Failure};
 
 use super::{Host, Result, Stopped, blocking};
 use crate::{
-    error::{Code, Failure},
-    store::{Change, StoreError},
+    records::{Change, StoreError},
     units::{
         Start, StopDeadline,
         limits::{Applied, Enforce, Unenforceable},
@@ -186,10 +186,7 @@ impl Host {
             Err(failure) => {
                 // It may go on running, and then with what it had.
                 if let Some(Err(error)) = limits.map(Applied::undo) {
-                    log::error!(
-                        "tenant \"{name}\" keeps some of its new limits: {}",
-                        crate::error::chain(&error)
-                    );
+                    log::error!("tenant \"{name}\" keeps some of its new limits: {}", wire::chain(&error));
                 }
                 return Err(failure);
             }

@@ -85,7 +85,7 @@ impl Drop for LiveChange {
             log::error!("tenant \"{}\" keeps its new rate, group and ports: {failure}", self.name);
         }
         if let Some(Err(error)) = self.limits.take().map(Applied::undo) {
-            let reason = crate::error::chain(&error);
+            let reason = wire::chain(&error);
             log::error!("tenant \"{}\" keeps some of its new limits: {reason}", self.name);
         }
     }

@@ -4,15 +4,16 @@ use std::{cmp::Reverse, sync::Arc};
 
 use tenant::{
     TenantName,
-    allocation::RecordState,
+    files::record::{self, Durability},
     kernel::forwarding6_release,
+    model::allocation::RecordState,
     plan::port_group,
-    record::{self, Durability},
 };
 use tokio::task::JoinSet;
+use wire::chain;
 
 use super::{Host, blocking};
-use crate::{error::chain, store::Change, units::limits::Enforce};
+use crate::{records::Change, units::limits::Enforce};
 
 /// So many of the tenants that start with the host are asked for at once.
 const AUTOSTARTS_AT_ONCE: usize = 16;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tenant::TenantName;
+use wire::{Code, Failure, TenantState};
 
-use super::{Host, Result, TenantState};
-use crate::error::{Code, Failure};
+use super::{Host, Result};
 
 /// How often `wait` looks at a tenant that nothing is told of.
 const LOOK: Duration = Duration::from_secs(1);

@@ -3,18 +3,20 @@
 use std::{io, sync::Arc};
 
 use tenant::{
-    file_error::{FileError, full},
+    files::{
+        file_error::{FileError, full},
+        state::Failure as TenantFailure,
+    },
     kernel::KernelError,
-    state::Failure as TenantFailure,
-    supervisor::control::ControlError,
+    protocol::control::ControlError,
 };
+use wire::{Code, Failure, chain, programs::NoProgram};
 
 use super::{
     cgroups::{CgroupError, NoCgroup2},
     limits::LimitError,
     systemd::BusError,
 };
-use crate::error::{Code, Failure, chain};
 
 /// A job of systemd that did not end well.
 #[derive(Debug)]
@@ -48,8 +50,8 @@ pub enum UnitError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// The program is missing.
-    #[error("cannot find the program `{0}` in any of {1:?}")]
-    NoProgram(&'static str, Vec<std::path::PathBuf>),
+    #[error(transparent)]
+    NoProgram(#[from] NoProgram),
     /// A step of starting the supervisor.
     #[error("cannot {0}")]
     Io(&'static str, #[source] io::Error),
@@ -132,10 +134,7 @@ impl From<UnitError> for Failure {
                 let help = "remove the limit, enable the controller, or pass --allow-unenforced";
                 (Code::Unenforceable, Some(help.to_owned()), Vec::new())
             }
-            UnitError::NoProgram(..) => {
-                let help = "install it, or name its directory in TENANTRY_LIBEXEC";
-                (Code::Failed, Some(help.to_owned()), Vec::new())
-            }
+            UnitError::NoProgram(missing) => (Code::Failed, missing.help().map(str::to_owned), Vec::new()),
             UnitError::Tenant(failure) => (Code::StartFailed, failure.help, failure.console),
             UnitError::CalledOff => {
                 (Code::StartFailed, Some("start it again: tenantctl start NAME".to_owned()), Vec::new())

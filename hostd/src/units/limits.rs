@@ -21,9 +21,8 @@ use std::{
 };
 
 use serde::Serialize;
-use tenant::limits::Limits;
-
-use super::cgroups::UnitCgroups;
+use tenant::model::limits::Limits;
+use wire::UnitCgroups;
 
 /// Length of the period that a CPU quota is given in, microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -341,7 +340,7 @@ pub fn apply(
         Ok(()) => Ok(applied),
         Err(error) => {
             if let Err(left) = applied.undo() {
-                log::error!("{}", crate::error::chain(&left));
+                log::error!("{}", wire::chain(&left));
             }
             Err(error)
         }
@@ -427,9 +426,8 @@ fn write(knob: &Knob, value: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use std::path::Path;
 
     /// A directory that looks like the cgroups of a unit on a host with these v1 and v2 files.
     fn unit(base: &Path, v1: &[(&str, &str)], v2: &[(&str, &str)]) -> UnitCgroups {

@@ -20,29 +20,28 @@ pub mod usage;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use error::{FailedJob, UnitError};
+pub use stop::{StopDeadline, StopEnd};
 use tenant::{
     Layout, Plan, TenantName,
     config::Restart,
+    files::state::{ProcessRef, RunState},
     kernel::source::View,
-    limits::Limits,
-    state::{ProcessRef, RunState},
-    supervisor::{
+    model::limits::Limits,
+    protocol::{
         control::{ControlError, Request},
-        escape, log,
+        escape,
         wire::Tty,
     },
+    supervisor::terminals::log,
 };
+use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 
 use self::{
-    cgroups::UnitCgroups,
     limits::{Applied, Enforce, IoSchedulers, Unenforceable},
     standalone::Standalone,
-    systemd::{Had, Pending, Systemd, UnitReport, properties::EffectiveLimit},
-    usage::Usage,
+    systemd::{Had, Pending, Systemd},
 };
-pub use error::{FailedJob, UnitError};
-pub use spawn::{image_program, program};
-pub use stop::{StopDeadline, StopEnd};
 
 /// What a unit manager is told of a tenant that is to be started.
 #[derive(Clone, Debug)]
@@ -310,7 +309,7 @@ impl UnitManager {
     /// The kernel refuses, or its supervisor does not answer.
     pub async fn freeze(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
         match self {
-            Self::Standalone(units) => Ok(units.cgroups(name).freeze(on)?),
+            Self::Standalone(units) => Ok(cgroups::freeze(&units.cgroups(name), on)?),
             Self::Systemd(units) => units.freeze(name, on).await,
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tenant::{
     Layout, TenantName,
-    state::{Phase, ProcessRef, RunState},
-    supervisor::control::Request,
+    files::state::{Phase, ProcessRef, RunState},
+    protocol::control::Request,
 };
 use tokio::time::{Instant, sleep_until};
 

@@ -19,10 +19,12 @@ use rustix::{
 };
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
+    files::{
+        record::{self, Durability},
+        state::{Exit, Phase, ProcessRef, RunState},
+    },
     kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
-    record::{self, Durability},
-    state::{Exit, Phase, ProcessRef, RunState},
 };
 use tokio::{
     io::unix::AsyncFd,
@@ -30,10 +32,11 @@ use tokio::{
     task,
     time::{sleep, timeout},
 };
+use wire::UnitCgroups;
 
 use super::{
     Start, UnitError,
-    cgroups::{Cgroups, UnitCgroups},
+    cgroups::{self, Cgroups},
     gauge::Gauge,
     limits::{self, IoSchedulers},
     notify::{self, NotifySocket},
@@ -93,7 +96,7 @@ impl Standalone {
     /// # Errors
     /// There is no cgroup v2, a cgroup cannot be made, or the supervisor's program is missing.
     pub fn new(layout: Layout, facts: &HostFacts) -> Result<Self, UnitError> {
-        Self::with_program(layout, facts, spawn::program()?)
+        Self::with_program(layout, facts, wire::programs::tenant()?)
     }
 
     /// A unit manager in real v2 cgroups, without v1 ones, whose supervisor is a shell script.
@@ -289,9 +292,9 @@ impl Standalone {
         let Some(live) = self.live(name) else { return Ok(StopEnd::Ended) };
         // The supervisor thaws as well; this serves one that is of an earlier release.
         if live.frozen.read() == Some(1)
-            && let Err(error) = live.cgroups.freeze(false)
+            && let Err(error) = cgroups::freeze(&live.cgroups, false)
         {
-            log::warn!(TENANT = name.as_str(); "{}", crate::error::chain(&error));
+            log::warn!(TENANT = name.as_str(); "{}", wire::chain(&error));
         }
         let asked = signal(&live.pidfd, Signal::TERM);
         let (layout, own, process) = (self.shared.layout.clone(), name.clone(), live.process);
@@ -336,7 +339,7 @@ impl Standalone {
     /// Kills a supervisor that does not end, with everything in its unit, and waits until that is gone.
     async fn end(&self, live: &Live) -> Result<(), UnitError> {
         if let Err(error) = signal(&live.pidfd, Signal::KILL) {
-            log::warn!("{}", crate::error::chain(&error));
+            log::warn!("{}", wire::chain(&error));
             kill_all(live, live.cgroups.v2.clone())
                 .await
                 .map_err(|error| UnitError::Io("kill the unit", error.into()))?
@@ -443,7 +446,7 @@ fn or_none(swept: Result<Vec<KernelError>, task::JoinError>) -> Vec<KernelError>
 
 fn report(failures: Vec<KernelError>) {
     for failure in failures {
-        log::error!("{}", crate::error::chain(&failure));
+        log::error!("{}", wire::chain(&failure));
     }
 }
 
@@ -460,8 +463,10 @@ impl Shared {
         let cgroups = self.cgroups.unit(name);
         fs::create_dir_all(self.layout.runtime(name)).map_err(io("make the runtime directory"))?;
         self.note(name, &cgroups)?;
-        let spawned =
-            cgroups.make().map_err(UnitError::from).and_then(|()| limit(start, &cgroups)).and_then(|()| {
+        let spawned = cgroups::make_unit(&cgroups)
+            .map_err(UnitError::from)
+            .and_then(|()| limit(start, &cgroups))
+            .and_then(|()| {
                 spawn::spawn(program, &self.layout, name, &cgroups, notify)
                     .map_err(io("start the supervisor"))
             });
@@ -541,8 +546,8 @@ impl Shared {
     /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
     fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
         let failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
-        if let Err(error) = cgroups.remove_v1() {
-            log::error!("{}", crate::error::chain(&error));
+        if let Err(error) = cgroups::remove_v1(&cgroups) {
+            log::error!("{}", wire::chain(&error));
         }
         // Where it stays, it says where cgroups were that are gone; the next start writes it anew.
         let _ = fs::remove_file(self.unit_file(name));

@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
     Layout, TenantName,
-    state::{ProcessRef, RunState},
+    files::state::{ProcessRef, RunState},
 };
 
 /// `state.json` as it was when it was read.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenant::{
     Layout, TenantName,
-    state::{ProcessRef, RunState},
-    supervisor::control::{Client, ControlError, Reply, Request},
+    files::state::{ProcessRef, RunState},
+    protocol::control::{Client, ControlError, Reply, Request},
 };
 use tokio::{
     sync::watch,
@@ -112,7 +112,7 @@ pub(super) async fn tell_limit(layout: &Layout, name: &TenantName, supervisor: P
     match ask(layout, name, supervisor, Request::Stop { timeout_sec: Some(seconds) }).await {
         Ok(_) | Err(ControlError::NotRunning | ControlError::Ended(_)) => {}
         Err(error) => {
-            let error = crate::error::chain(&error);
+            let error = wire::chain(&error);
             log::warn!(TENANT = name.as_str(); "tenant {:?} is not told how long it may take to end: {error}", name.as_str());
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn sweep(
     plan: Option<&Plan>,
 ) -> Vec<KernelError> {
     let kernel = Linux::new();
-    let mut failures = supervisor::sweep::sweep(layout, name, cgroup, plan);
+    let mut failures = supervisor::host::sweep::sweep(layout, name, cgroup, plan);
     failures.extend(kernel.cgroup_kill(cgroup).err());
     failures.extend(kernel.cgroup_remove(cgroup).err());
     failures

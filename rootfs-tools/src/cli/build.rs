@@ -20,7 +20,7 @@ use rootfs_tools::{
     tuning,
 };
 use serde::Serialize;
-use tenant::image::{ChannelName, ImageFormat, ImageName};
+use tenant::model::image::{ChannelName, ImageFormat, ImageName};
 
 use super::{Context, Failure, Refusal, bytes, printable};
 

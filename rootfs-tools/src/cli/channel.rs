@@ -2,7 +2,7 @@
 
 use rootfs_tools::Outcome;
 use serde::Serialize;
-use tenant::{
+use tenant::model::{
     ids::Digest,
     image::{ChannelName, ImageName, ImageRef},
 };

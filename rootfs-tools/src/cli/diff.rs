@@ -5,7 +5,7 @@ use rootfs_tools::{
     rootdir::RootDir,
 };
 use serde::Serialize;
-use tenant::{image::ImageRef, kernel::image::Contents};
+use tenant::{kernel::image::Contents, model::image::ImageRef};
 
 use super::{Context, Failure, printable, verify};
 

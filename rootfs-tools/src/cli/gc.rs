@@ -2,7 +2,7 @@
 
 use rootfs_tools::{Explain as _, Outcome, staging};
 use serde::Serialize;
-use tenant::{ids::Digest, image::ImageName};
+use tenant::model::{ids::Digest, image::ImageName};
 
 use super::{Context, Failure};
 

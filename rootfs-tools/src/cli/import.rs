@@ -10,7 +10,7 @@ use rootfs_tools::{
     progress::Progress,
     staging::Staging,
 };
-use tenant::image::ImageName;
+use tenant::model::image::ImageName;
 
 use super::{
     Context, Failure, Refusal,

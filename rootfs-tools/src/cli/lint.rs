@@ -6,7 +6,7 @@ use rootfs_tools::{
     Outcome,
     lint::{self, Severity},
 };
-use tenant::image::ImageRef;
+use tenant::model::image::ImageRef;
 
 use super::{Context, Failure, Refusal, printable, table};
 

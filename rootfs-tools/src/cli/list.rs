@@ -1,6 +1,6 @@
 //! `rootfsctl list`.
 
-use tenant::image::{ImageName, Manifest};
+use tenant::model::image::{ImageName, Manifest};
 
 use super::{Context, Failure, bytes, table};
 

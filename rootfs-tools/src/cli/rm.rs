@@ -1,7 +1,7 @@
 //! `rootfsctl rm`.
 
 use serde::Serialize;
-use tenant::{
+use tenant::model::{
     ids::Digest,
     image::{ImageName, ImageRef},
 };

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tenant::{
-    image::{ChannelName, ImageRef, Manifest},
+    model::image::{ChannelName, ImageRef, Manifest},
     plan::ImageSource,
 };
 

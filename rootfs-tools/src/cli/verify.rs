@@ -6,9 +6,11 @@ use rootfs_tools::{Outcome, digest, erofs::ErofsError, progress::Progress, tree,
 use rustix::io::Errno;
 use serde::Serialize;
 use tenant::{
-    ids::Digest,
-    image::{ImageFormat, ImageName, ImageRef},
     kernel::image::{Contents, ImageError},
+    model::{
+        ids::Digest,
+        image::{ImageFormat, ImageName, ImageRef},
+    },
     plan::ImageSource,
 };
 

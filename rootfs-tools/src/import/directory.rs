@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
-use tenant::file_error::FileError;
+use tenant::files::file_error::FileError;
 
 use super::{
     IdMap, ImportError, Report,

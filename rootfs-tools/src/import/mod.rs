@@ -25,7 +25,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tenant::file_error::FileError;
+use tenant::files::file_error::FileError;
 
 pub use directory::copy;
 pub use foreign::Foreign;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use tenant::file_error::FileError;
+use tenant::files::file_error::FileError;
 
 use super::ImportError;
 use crate::archive::{BLOCK, Header};

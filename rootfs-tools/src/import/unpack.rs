@@ -16,7 +16,7 @@ use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
-use tenant::file_error::FileError;
+use tenant::files::file_error::FileError;
 
 use super::{
     IdMap, ImportError, Options, Report,

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use tenant::image::InitKind;
+use tenant::model::image::InitKind;
 
 use super::{Image, Severity, mail, secrets::secrets};
 use crate::{

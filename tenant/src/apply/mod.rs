@@ -14,12 +14,12 @@ pub use undo::{Undo, everything};
 use std::path::Path;
 
 use crate::{
-    file_error::full,
+    files::file_error::full,
     kernel::{
         Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError, nft::FilterError,
         source::SourceError, staging::PlaceError,
     },
-    name::TenantName,
+    model::name::TenantName,
     plan::Plan,
 };
 

@@ -4,7 +4,7 @@
 use super::{Journal, Undo};
 use crate::{
     kernel::{Child, ChildKind, Kernel, MovedNic, PortRoute, Result, Veth},
-    net::{LinkName, Mac},
+    model::net::{LinkName, Mac},
     plan::{LinkPlan, NicPlan, Plan, PortPlan},
 };
 

@@ -6,10 +6,8 @@ use std::{
 };
 
 use crate::{
-    ids::UidRange,
     kernel::{Access, Entry, Kernel, KernelError, Node, Prepared, Result, Shape, TmpfsUse, Top, Upper},
-    limits::ByteSize,
-    path::TenantPath,
+    model::{ids::UidRange, limits::ByteSize, path::TenantPath},
     plan::{ImageSource, Plan, RootStep},
 };
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::filter;
 use crate::{
     kernel::{Kernel, KernelError},
-    name::TenantName,
+    model::name::TenantName,
     plan::{FilterPlan, Plan, PortPlan},
 };
 

@@ -30,10 +30,9 @@ use self::visit::Visit;
 pub use screen::{RawMode, Screen, window_size};
 
 use crate::{
-    layout::Layout,
-    name::TenantName,
-    state::Exit,
-    supervisor::{
+    files::{layout::Layout, state::Exit},
+    model::name::TenantName,
+    protocol::{
         socket,
         wire::{self, Answer, Hello, Mode, Tty},
     },

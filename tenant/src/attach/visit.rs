@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{AttachEnd, AttachError, AttachOptions, Screen, failed, say, window_size};
-use crate::supervisor::{
+use crate::protocol::{
     escape::one_line,
     wire::{self, Decoder, Event, Item},
 };

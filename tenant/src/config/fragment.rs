@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, MacvlanMode, NicMode, Policy, Restart, RootMode};
-use crate::{
+use crate::model::{
     device::DeviceRule,
     host::{GroupName, PoolName},
     image::{ImageRef, ProfileName, Ready},

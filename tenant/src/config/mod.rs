@@ -5,6 +5,7 @@ mod fragment;
 mod nic;
 mod parse;
 mod policy;
+pub mod profile;
 mod validate;
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -15,7 +16,7 @@ pub use parse::{ParseError, parse_toml, set};
 pub use policy::Policy;
 pub use validate::{ConfigError, DEFAULT_START_PRIORITY, HOST_SYSCTLS, InvalidSignal, Signal};
 
-use crate::{
+use crate::model::{
     device::DeviceRule,
     host::GroupName,
     image::{ImageRef, ProfileName, Ready},

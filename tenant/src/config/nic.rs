@@ -8,7 +8,7 @@ use super::{
     NicFragment,
     validate::{ConfigError, in_range},
 };
-use crate::{
+use crate::model::{
     host::PoolName,
     net::{Cidr, LinkName, Mac, Route},
 };
@@ -160,7 +160,9 @@ fn nic(key: &str, fallback: &str, fragment: NicFragment) -> Result<Option<Nic>, 
     let error = |part: &str, reason: String| ConfigError::new(format!("{key}.{part}"), reason);
     let Some(attachment) = attachment(key, &fragment)? else { return Ok(None) };
     let name = match &fragment.name {
-        Some(name) => name.parse().map_err(|bad: crate::net::InvalidWord| error("name", bad.to_string()))?,
+        Some(name) => {
+            name.parse().map_err(|bad: crate::model::net::InvalidWord| error("name", bad.to_string()))?
+        }
         None => fallback.parse().expect("a numbered name is valid"),
     };
     let mtu = fragment.mtu.map(|mtu| in_range(&format!("{key}.mtu"), mtu, 1280, 65_535)).transpose()?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::limits::ByteSize;
+use crate::model::limits::ByteSize;
 
 /// The policy of one directory.
 ///

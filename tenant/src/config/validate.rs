@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Serialize, Serializer};
 
 use super::{Attachment, Features, Fragment, Nic, Policy, RootMode, Tenant};
-use crate::{
+use crate::model::{
     image::ProfileName,
     limits::{ByteSize, DefaultLimits, DiskLimits},
     name::TenantName,
@@ -208,7 +208,7 @@ fn capabilities(names: Vec<String>) -> Result<Vec<String>, ConfigError> {
     Ok(names)
 }
 
-fn forwards(merged: Option<crate::net::Forwards>, nics: &[Nic]) -> Result<Vec<Forward>, ConfigError> {
+fn forwards(merged: Option<crate::model::net::Forwards>, nics: &[Nic]) -> Result<Vec<Forward>, ConfigError> {
     let forwards = merged.map(|list| list.0).unwrap_or_default();
     for (number, forward) in forwards.iter().enumerate() {
         let port =

@@ -10,7 +10,7 @@ use super::{
     bpf::{AND, CONTEXT, EXIT, Instruction, JUMP_IF_NOT, MOVE, RESULT, SHIFT_RIGHT, attach, skip_to_end},
     raw::CgroupProgram,
 };
-use crate::device::{DeviceClass, DeviceRule};
+use crate::model::device::{DeviceClass, DeviceRule};
 
 /// `BPF_DEVCG_DEV_BLOCK`, `BPF_DEVCG_DEV_CHAR`.
 const TYPE_BLOCK: i32 = 1;

@@ -14,7 +14,7 @@ use rustix::fs::{
 
 use super::openat2;
 use crate::{
-    identity::{self, EtcFile, OwnNames, Planned},
+    model::identity::{self, EtcFile, OwnNames, Planned},
     plan::Plan,
 };
 
@@ -98,7 +98,7 @@ impl Etc {
 ///
 /// What cannot be read or written (a full disk, a directory in place of a file) stays as it is: a tenant boots
 /// with a stale `/etc/hosts` rather than not at all.
-pub(super) fn settle_names(plan: &Plan) -> String {
+pub(crate) fn settle_names(plan: &Plan) -> String {
     let planned = plan.init.hostname.clone();
     if plan.own_etc().is_none() {
         return planned;

@@ -14,10 +14,12 @@ use super::{
     TmpfsUse, Top, Veth,
 };
 use crate::{
-    device::{DeviceRule, Driver},
-    ids::UidRange,
-    name::TenantName,
-    net::LinkName,
+    model::{
+        device::{DeviceRule, Driver},
+        ids::UidRange,
+        name::TenantName,
+        net::LinkName,
+    },
     plan::{ErofsImage, FilterPlan, Plan},
 };
 

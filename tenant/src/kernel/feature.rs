@@ -13,7 +13,7 @@ use super::{
     KernelError, Result, netlink,
     raw::{self, Fork, Parent},
 };
-use crate::device::Driver;
+use crate::model::device::Driver;
 
 /// A driver that this host lacks.
 #[derive(Debug, thiserror::Error)]

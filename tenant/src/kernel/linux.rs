@@ -8,10 +8,12 @@ use super::{
     sysctl,
 };
 use crate::{
-    device::{DeviceRule, Driver},
-    ids::UidRange,
-    name::TenantName,
-    net::LinkName,
+    model::{
+        device::{DeviceRule, Driver},
+        ids::UidRange,
+        name::TenantName,
+        net::LinkName,
+    },
     plan::{ErofsImage, FilterPlan, Plan},
 };
 

@@ -6,24 +6,21 @@
 mod apart;
 mod bpf;
 mod cgroup;
-pub mod confine;
 mod device;
 pub mod etc;
 mod fake;
 pub mod feature;
 pub mod image;
-mod inside;
 mod linux;
-mod mount;
-mod netlink;
+pub(crate) mod mount;
+pub(crate) mod netlink;
 pub mod nft;
 mod open;
-mod process;
+pub(crate) mod process;
 mod program;
 pub mod pty;
 pub mod raw;
-mod reaper;
-mod seccomp;
+pub(crate) mod seccomp;
 pub mod source;
 pub mod staging;
 mod sysctl;
@@ -38,10 +35,12 @@ pub use open::openat2;
 
 use crate::{
     config::MacvlanMode,
-    device::{DeviceRule, Driver},
-    ids::UidRange,
-    name::TenantName,
-    net::{Cidr, LinkName},
+    model::{
+        device::{DeviceRule, Driver},
+        ids::UidRange,
+        name::TenantName,
+        net::{Cidr, LinkName},
+    },
     plan::{ErofsImage, FilterPlan, Plan},
 };
 
@@ -391,7 +390,7 @@ pub trait Kernel {
     /// Opens the network namespace of a process. A virtual NIC that has moved there outlives the processes
     /// in it for as long as this is open.
     fn network_namespace(&self, pid: i32) -> Result<Self::Fd>;
-    /// Claims a NIC of the host for a tenant, see [`crate::claim`]; `index` is the one it will have inside.
+    /// Claims a NIC of the host for a tenant, see [`crate::files::claim`]; `index` is the one it will have inside.
     fn nic_claim(&self, claims: &Path, tenant: &TenantName, nic: &LinkName, index: u32) -> Result<()>;
     /// Moves a claimed NIC into a network namespace.
     fn nic_move(&self, claims: &Path, nic: &MovedNic<'_>, namespace: &Self::Fd) -> Result<()>;

@@ -42,7 +42,7 @@ const MOUNTER_CAPABILITIES: [Capability; 8] = [
 
 /// Runs `work` with another filesystem uid and gid: files made meanwhile, and everything an overlay
 /// mounted meanwhile makes later, belong to it.
-pub(super) fn as_owner<T>(owner: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn as_owner<T>(owner: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = caps::read(None, CapSet::Effective).map_err(io::Error::other)?;
     let (uid, gid) = (setfsuid(Uid::from_raw(owner)), setfsgid(Gid::from_raw(owner)));
     // Leaving uid 0 has dropped the filesystem capabilities from the effective set.
@@ -62,7 +62,7 @@ fn new_filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFla
     create(context, attributes)
 }
 
-pub(super) fn create(context: OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+pub(crate) fn create(context: OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     fsconfig_create(context.as_fd()).map_err(|error| explain(&context, error))?;
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
@@ -80,7 +80,7 @@ fn explain(context: &OwnedFd, error: rustix::io::Errno) -> io::Error {
 }
 
 /// A filesystem that init mounts itself: proc, sysfs, cgroup2, devpts.
-pub(super) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: Access) -> Result<OwnedFd> {
+pub(crate) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: Access) -> Result<OwnedFd> {
     let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     if kind != "devpts" {
         attributes |= MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -92,7 +92,7 @@ pub(super) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: A
 }
 
 /// Of a directory of Tenantry's own. Links lead to it only where root has put them.
-pub(super) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+pub(crate) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(CWD, path, flags, Mode::empty())
         .map_err(io::Error::from)
@@ -100,7 +100,7 @@ pub(super) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<
         .map_err(|error| explain_clone(path, error))
 }
 
-pub(super) fn bind_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
+pub(crate) fn bind_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
     let dir = source::open(path, access)
         .map_err(|error| KernelError::new("bind", path.display(), io::Error::other(error)))?;
     clone_shifted(&dir, user, access, raw::MOUNT_ATTR_NODEV | raw::MOUNT_ATTR_NOSUID)
@@ -136,13 +136,13 @@ fn open_dir(tree: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
     Ok(openat2(tree, dir, flags, Mode::empty(), resolve)?)
 }
 
-pub(super) fn tree_subdir(tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
+pub(crate) fn tree_subdir(tree: &OwnedFd, dir: &str) -> Result<OwnedFd> {
     open_dir(tree.as_fd(), dir)
         .and_then(|dir| clone_mount(&dir))
         .map_err(|error| KernelError::new("clone directory", dir, error))
 }
 
-pub(super) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> {
+pub(crate) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> {
     let clone = || -> io::Result<(OwnedFd, Shape)> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let found = openat2(tree, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
@@ -178,7 +178,7 @@ fn set_layers(context: BorrowedFd<'_>, layers: &[Layer]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn overlay(
+pub(crate) fn overlay(
     lower: &OwnedFd,
     dir: Option<&str>,
     top: Top<'_, OwnedFd>,
@@ -226,7 +226,7 @@ pub(super) fn overlay(
     mount().map_err(|error| KernelError::new("mount overlay over", object, error))
 }
 
-pub(super) fn tmpfs(usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> io::Result<OwnedFd> {
+pub(crate) fn tmpfs(usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> io::Result<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | match usage {
             TmpfsUse::Files => MountAttrFlags::MOUNT_ATTR_NODEV,
@@ -245,7 +245,7 @@ pub(super) fn tmpfs(usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> io::Re
     new_filesystem("tmpfs", &options, attributes)
 }
 
-pub(super) fn tmpfs_entry(tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()> {
+pub(crate) fn tmpfs_entry(tree: &OwnedFd, path: &str, entry: Entry<'_>, owner: u32) -> Result<()> {
     let make = || -> io::Result<()> {
         let umask = rustix::process::umask(Mode::empty());
         let made = match entry {
@@ -295,14 +295,14 @@ fn file_type(node: Node) -> FileType {
     }
 }
 
-pub(super) fn seal(tree: &OwnedFd) -> Result<()> {
+pub(crate) fn seal(tree: &OwnedFd) -> Result<()> {
     raw::mount_setattr(tree.as_fd(), raw::MOUNT_ATTR_RDONLY, 0, None)
         .map_err(|error| KernelError::new("make read-only", "the root", error))
 }
 
 /// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem. In a thread of its
 /// own: one that could not leave the namespace in which that is done does nothing else there.
-pub(super) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
+pub(crate) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
     let make = |name: &str| fs::create_dir_all(probe.join(name));
     let result = make("store/upper")

@@ -28,11 +28,11 @@ use rustix::{
 };
 
 use super::{
-    Held, KernelError, Payload, Prepared, Result, inside,
+    Held, KernelError, Payload, Prepared, Result,
     raw::{self, Fork, Parent},
     staging::Staging,
 };
-use crate::{ids::UidRange, plan::Plan};
+use crate::{init::assemble, model::ids::UidRange, plan::Plan};
 
 /// Init has this long for its mounts and interfaces; it waits for nothing but the kernel.
 const INSIDE_DEADLINE: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ fn wait_for(pid: i32) -> io::Result<WaitStatus> {
 
 /// Makes the user namespace under the range's first uid: pools like inotify are counted against the
 /// uid that made it, see user_namespaces(7).
-pub(super) fn user_namespace(uids: UidRange) -> Result<OwnedFd> {
+pub(crate) fn user_namespace(uids: UidRange) -> Result<OwnedFd> {
     let make = || -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -155,7 +155,7 @@ fn unshare_time() -> io::Result<()> {
     fs::write("/proc/self/timens_offsets", offsets)
 }
 
-pub(super) fn spawn(
+pub(crate) fn spawn(
     plan: &Plan,
     user: &OwnedFd,
     staging: Staging,
@@ -227,7 +227,7 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, gate: OwnedFd) -> ! {
         raw::clone3(NAMESPACES.bits() as u64, Parent::Grandparent, None)
     };
     match enter() {
-        Ok(Fork::Child) => inside::run(plan, gate),
+        Ok(Fork::Child) => assemble::run(plan, gate),
         Ok(Fork::Parent(pid)) => match send(&gate, &Message::Pid(pid), &[]) {
             Ok(()) => raw::exit(0),
             // The supervisor waits for this end, and takes what has begun down again.
@@ -242,7 +242,7 @@ fn enter_and_clone(plan: &Plan, user: &OwnedFd, gate: OwnedFd) -> ! {
     }
 }
 
-pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
+pub(crate) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
     match receive(&held.gate)? {
         Message::Ready(fds) => {
             held.handed = fds;
@@ -253,7 +253,7 @@ pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
     }
 }
 
-pub(super) fn speaks(held: &mut Held<OwnedFd>) -> Result<()> {
+pub(crate) fn speaks(held: &mut Held<OwnedFd>) -> Result<()> {
     let mut gate = [PollFd::new(&held.gate, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut gate, Some(&now)) {
@@ -287,7 +287,7 @@ fn how(status: &WaitIdStatus) -> String {
     }
 }
 
-pub(super) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
+pub(crate) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
     let failed = |error: io::Error| KernelError::new("execute", &plan.init.argv[0], error);
     let mut fds = held.handed;
     send(&held.gate, &Message::Go, &[]).map_err(failed)?;
@@ -307,7 +307,7 @@ pub(super) fn release(plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedF
     })
 }
 
-pub(super) fn kill(pid: i32) -> Result<()> {
+pub(crate) fn kill(pid: i32) -> Result<()> {
     let Some(process) = Pid::from_raw(pid) else { return Ok(()) };
     let kill = || -> rustix::io::Result<()> {
         kill_process(process, Signal::KILL)?;
@@ -322,7 +322,7 @@ pub(super) fn kill(pid: i32) -> Result<()> {
 
 /// What passes over the gate, one packet each.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Init's process id.
     Pid(i32),
     /// The filesystems that init has made, detached.
@@ -340,7 +340,7 @@ pub(super) enum Message {
 }
 
 impl Message {
-    pub(super) fn failure(error: &KernelError) -> Self {
+    pub(crate) fn failure(error: &KernelError) -> Self {
         let errno = error.source.raw_os_error().unwrap_or(0);
         let object = match errno {
             0 => format!("{}: {}", error.object, error.source),
@@ -387,7 +387,7 @@ impl Message {
 }
 
 /// Sends a message with descriptors.
-pub(super) fn send(gate: &OwnedFd, message: &Message, fds: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn send(gate: &OwnedFd, message: &Message, fds: &[OwnedFd]) -> io::Result<()> {
     let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -408,7 +408,7 @@ fn in_time(error: io::Error) -> io::Error {
 }
 
 /// Receives a message; a failure of the other side comes back as the error it is.
-pub(super) fn receive(gate: &OwnedFd) -> Result<Message> {
+pub(crate) fn receive(gate: &OwnedFd) -> Result<Message> {
     let receive = || -> io::Result<Message> {
         let mut bytes = vec![0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::PlanError;
-use crate::{allocation::Allocation, config::Tenant, facts::HostFacts};
+use crate::{
+    config::Tenant,
+    model::{allocation::Allocation, facts::HostFacts},
+};
 
 /// The cgroup v2 directories of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::root::feature_nodes;
 use crate::{
     config::Features,
-    device::{DeviceClass, DeviceRule},
+    model::device::{DeviceClass, DeviceRule},
 };
 
 /// The allow list of a tenant; every device that no rule of it allows is refused. Enforced by a program

@@ -16,10 +16,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Inputs, LinkPlan, NicPlan, PlanError, port_group};
 use crate::{
-    host::{Filter, GroupName, HostConfig},
-    layout::Layout,
-    name::TenantName,
-    net::{BitRate, Cidr, Forward, LinkName, Mac, Service},
+    files::layout::Layout,
+    model::{
+        host::{Filter, GroupName, HostConfig},
+        name::TenantName,
+        net::{BitRate, Cidr, Forward, LinkName, Mac, Service},
+    },
 };
 
 /// What is the same for all tenants of a host.

@@ -7,8 +7,10 @@ use serde::Serialize;
 use super::{CREDENTIALS, Inputs, PlanError};
 use crate::{
     config::{Kind, Signal, Tenant},
-    facts::HostFacts,
-    image::{InitKind, Manifest, Ready},
+    model::{
+        facts::HostFacts,
+        image::{InitKind, Manifest, Ready},
+    },
 };
 
 /// Path, inside the tenant, of the datagram socket that its init reports to, see sd_notify(3).

@@ -34,16 +34,17 @@ pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
 pub use sysctl::RefusedSysctl;
 
 use crate::{
-    allocation::{Allocation, RecordState},
     config::Tenant,
-    credentials::Credential,
-    device::Driver,
-    facts::{HostFacts, KernelVersion},
-    host::HostConfig,
-    ids::{Digest, UidRange},
-    image::{ImageFormat, ImageName, Manifest},
-    layout::Layout,
-    name::TenantName,
+    files::{credentials::Credential, layout::Layout},
+    model::{
+        allocation::{Allocation, RecordState},
+        device::Driver,
+        facts::{HostFacts, KernelVersion},
+        host::HostConfig,
+        ids::{Digest, UidRange},
+        image::{ImageFormat, ImageName, Manifest},
+        name::TenantName,
+    },
 };
 
 /// Everything that will be done to start one tenant.

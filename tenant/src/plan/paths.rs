@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{
     config::{Policy, Tenant},
-    image::{Manifest, TopEntry},
-    path::TenantPath,
+    model::{
+        image::{Manifest, TopEntry},
+        path::TenantPath,
+    },
 };
 
 /// Links of the top level that lead to one another: more of them go in circles.

@@ -7,13 +7,14 @@ use serde::Serialize;
 use super::PlanError;
 use crate::{
     config::{Features, Policy, RootMode, Tenant},
-    credentials::Credential,
-    device::Driver,
-    ids::Digest,
-    image::{ImageFormat, Manifest, TopEntry},
-    layout::Layout,
-    limits::ByteSize,
-    path::TenantPath,
+    files::{credentials::Credential, layout::Layout},
+    model::{
+        device::Driver,
+        ids::Digest,
+        image::{ImageFormat, Manifest, TopEntry},
+        limits::ByteSize,
+        path::TenantPath,
+    },
 };
 
 /// Where the image's tree comes from.
@@ -190,7 +191,7 @@ pub enum RootStep {
     /// A read-only tmpfs with a node of each type that nobody may open: what systemd hides files behind, see
     /// `InaccessiblePaths=` in systemd.exec(5).
     Inaccessible,
-    /// A read-only tmpfs with files that only root may read, see [`crate::credentials`].
+    /// A read-only tmpfs with files that only root may read, see [`crate::files::credentials`].
     Credentials {
         /// The files.
         files: Vec<Credential>,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
-use crate::{config::Tenant, syscall::AllowedCall};
+use crate::{config::Tenant, model::syscall::AllowedCall};
 
 /// What a refused system call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -4,47 +4,17 @@
 //! its init, answers on two sockets, and takes everything down at the end. It keeps nothing that
 //! another process would need to know but `state.json`.
 //!
-//! | file | what it handles |
+//! | room | what it handles |
 //! |---|---|
-//! | `lifecycle` | which phase follows which; pure |
-//! | `boot` | building a tenant and taking it down |
-//! | `stop` | asking it to end, and what follows when it does not |
-//! | `events` | the loop |
-//! | `console`, `tty`, `viewer`, `log`, `getty` | terminals, who looks at them, what they printed, logins |
-//! | `control` | requests |
-//! | `notify` | sd_notify(3) from init and to the unit manager |
-//! | `turn` | which tenant boots first, of many |
-//! | `machine` | systemd-machined(8) |
-//! | `memory` | processes killed because the tenant's memory was used up |
-//! | `prepare` | asking hostd to carry an edited file first |
-//! | `sweep` | what a killed supervisor left |
-//! | `report`, `forward` | what the host's journal is told: events, console lines |
-//! | `wire`, `socket`, `escape`, `rate`, `retry`, `signals` | what those rest on |
+//! | [`mod@run`] | its life: boot, the loop, requests, how it ends |
+//! | [`terminals`] | terminals, who looks at them, what they printed, logins |
+//! | [`host`] | the unit manager, machined, hostd, the journal, whose turn it is to boot, killed processes |
+//!
+//! What others speak with it is in [`crate::protocol`].
 
-mod boot;
-mod console;
-pub mod control;
-pub mod escape;
-mod events;
-mod forward;
-mod getty;
-pub mod lifecycle;
-pub mod log;
-mod machine;
-mod memory;
-mod notify;
-mod prepare;
-mod rate;
-mod report;
-mod retry;
-mod signals;
-pub mod socket;
-mod stop;
-pub mod sweep;
-mod tty;
-mod turn;
-mod viewer;
-pub mod wire;
+pub mod host;
+pub mod run;
+pub mod terminals;
 
 use std::{
     env,
@@ -67,30 +37,34 @@ use rustix::fs::{FlockOperation, flock};
 use crate::{
     apply::{StartError, remedy},
     cause::chain,
-    facts::CgroupFacts,
-    file_error::{FileError, full},
+    config::profile::{LoadError, load_fragment},
+    files::{
+        file_error::{FileError, full},
+        layout::Layout,
+        sources::LoadPlanError,
+        state::{Exit, Phase, ProcessRef, RunState},
+    },
     kernel::{KernelError, Linux},
-    layout::Layout,
-    load::LoadPlanError,
-    name::TenantName,
+    model::{facts::CgroupFacts, name::TenantName},
     plan::{OpenFiles, Plan},
-    profile::{LoadError, load_fragment},
-    state::{Exit, Phase, ProcessRef, RunState},
-};
-
-use self::{
-    console::Consoles,
-    control::Conversations,
-    forward::Forward,
-    lifecycle::{RebootGuard, StartLimit, Wish},
-    machine::Machine,
-    memory::MemoryEvents,
-    notify::Manager,
-    rate::Budget,
-    retry::Retry,
-    signals::Signals,
-    stop::Ending,
-    turn::Turn,
+    protocol::socket,
+    supervisor::{
+        host::{
+            machine::Machine,
+            memory::{self, MemoryEvents},
+            notify::{self, Manager},
+            queue::Turn,
+            report,
+        },
+        run::{
+            conversation::Conversations,
+            lifecycle::{self, RebootGuard, StartLimit, Wish},
+            retry::Retry,
+            signals::Signals,
+            stop::Ending,
+        },
+        terminals::{console::Consoles, forward::Forward, rate::Budget},
+    },
 };
 
 /// What `tenant run` is given.

@@ -3,14 +3,15 @@
 
 use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant,
-    allocation::{Pinned, RecordState},
-    config::{Fragment, parse_toml},
-    facts::{CgroupFacts, KernelVersion},
-    host::HostConfig,
-    ids::Digest,
-    image::{Boot, ImageFormat, Manifest, Ready, TopEntry},
+    config::{Fragment, parse_toml, profile},
+    model::{
+        allocation::{Pinned, RecordState},
+        facts::{CgroupFacts, KernelVersion},
+        host::HostConfig,
+        ids::Digest,
+        image::{Boot, ImageFormat, Manifest, Ready, TopEntry},
+    },
     plan::{Inputs, PlanError, plan},
-    profile,
 };
 
 /// A tenant with an interface of every mode.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use tenant::{
     Tenant,
     config::{Attachment, Nic},
-    host::{Filter, HostConfig},
-    ids::Index,
+    model::{
+        host::{Filter, HostConfig},
+        ids::Index,
+    },
 };
 
-use crate::{host::Host, store::leases};
+use crate::{assign::leases, host::Host};
 
 /// A pool and how many of it are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +189,7 @@ mod tests {
     fn tenant(text: &str) -> Tenant {
         let own = tenant::config::parse_toml(text).unwrap();
         let layout = tenant::Layout::new("/nonexistent");
-        tenant::profile::resolve(&layout, &"alice".parse().unwrap(), own).unwrap()
+        tenant::config::profile::resolve(&layout, &"alice".parse().unwrap(), own).unwrap()
     }
 
     #[test]

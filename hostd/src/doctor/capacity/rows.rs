@@ -1,7 +1,9 @@
 //! The table: one function for each kind of resource.
 
+use wire::doctor::{Health, Row, Setting, Unit, Verdict};
+
 use super::{
-    Demand, Limits, Row, Setting, Unit, Verdict,
+    Demand, Limits,
     figures::{
         BRIDGE_PORTS, CGROUPS, DISK, FILES, FLOWS, HOSTD_DESCRIPTORS, HOSTD_FILES, INODES, LOGINS, MEMORY,
         MEMORY_CGROUPS, NEIGHBOURS_LAN, NEIGHBOURS_PERMANENT, NEIGHBOURS6, OWN, RUN, RUN_INODES, TASKS,
@@ -9,7 +11,6 @@ use super::{
     },
     limits::Space,
 };
-use crate::doctor::Health;
 
 /// Process ids below this are never given again, `RESERVED_PIDS` in `kernel/pid.c`.
 const RESERVED_PIDS: u64 = 300;
@@ -44,8 +45,28 @@ fn row(resource: impl Into<String>, each: u64, need: u64, have: Option<u64>) -> 
     }
 }
 
-impl Row {
+/// What a row says where it is short, or where nothing is known.
+trait Remedy: Sized {
     /// With what to do where it is short.
+    fn or(self, remedy: impl Into<String>) -> Self;
+
+    /// With what is to be said where nothing is known.
+    fn unless_told(self, why: &str) -> Self;
+
+    /// Raised by sysctl(8), to the next power of two, so that a few tenants more need no change.
+    fn by(self, key: &str, ceiling: u64) -> Self;
+
+    /// Counted in bytes.
+    fn bytes(self) -> Self;
+
+    /// Short of it, tenants run all the same, only slower.
+    fn mild(self) -> Self;
+
+    /// [`Self::by`], but what is not known stays with its own reason.
+    fn by_known(self, key: &str) -> Self;
+}
+
+impl Remedy for Row {
     fn or(self, remedy: impl Into<String>) -> Self {
         match self.verdict {
             Verdict::Short => Self { remedy: Some(remedy.into()), ..self },
@@ -53,7 +74,6 @@ impl Row {
         }
     }
 
-    /// With what is to be said where nothing is known.
     fn unless_told(self, why: &str) -> Self {
         match self.verdict {
             Verdict::Unknown => Self { remedy: Some(why.to_owned()), ..self },
@@ -61,7 +81,6 @@ impl Row {
         }
     }
 
-    /// Raised by sysctl(8), to the next power of two, so that a few tenants more need no change.
     fn by(self, key: &str, ceiling: u64) -> Self {
         if self.need > ceiling {
             return self
@@ -83,12 +102,15 @@ impl Row {
         Self { unit: Unit::Bytes, ..self }
     }
 
-    /// Short of it, tenants run all the same, only slower.
     fn mild(self) -> Self {
         match self.health {
             Health::Fault => Self { health: Health::Degraded, ..self },
             _ => self,
         }
+    }
+
+    fn by_known(self, key: &str) -> Self {
+        if self.verdict == Verdict::Unknown { self } else { self.by(key, i32::MAX as u64) }
     }
 }
 
@@ -181,13 +203,6 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
         );
     }
     rows
-}
-
-impl Row {
-    /// [`Self::by`], but what is not known stays with its own reason.
-    fn by_known(self, key: &str) -> Self {
-        if self.verdict == Verdict::Unknown { self } else { self.by(key, i32::MAX as u64) }
-    }
 }
 
 fn pools(demand: &Demand, _: &Limits) -> Vec<Row> {

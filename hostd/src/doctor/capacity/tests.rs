@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Demand, Limits, Row, Verdict, demand::Wanted, figures::OWN, limits::Space, table};
-use crate::doctor::{Health, systemd::Slice};
+use wire::doctor::{Health, Row, Verdict};
+
+use super::{Demand, Limits, demand::Wanted, figures::OWN, limits::Space, table};
+use crate::doctor::systemd::Slice;
 
 /// 100 tenants of which 10 exist and 5 run.
 fn demand() -> Demand {

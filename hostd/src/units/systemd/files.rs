@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 use tenant::{
     TenantName,
     config::Restart,
-    record::{self, Durability},
+    files::record::{self, Durability},
 };
 
 use super::{

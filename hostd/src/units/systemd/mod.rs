@@ -18,8 +18,6 @@ mod job;
 mod private;
 pub mod properties;
 
-pub use self::bus::BusError;
-
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
@@ -31,26 +29,23 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::{Deserialize, Serialize};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     config::Restart,
-    facts,
-    limits::Limits,
-    state::{Phase, ProcessRef, RunState},
-    supervisor::control::{ControlError, Request},
+    files::state::{Phase, ProcessRef, RunState},
+    model::{facts, limits::Limits},
+    protocol::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
-use utoipa::ToSchema;
+use wire::{EffectiveLimit, UnitCgroups, UnitReport};
 
+pub use self::bus::BusError;
 use self::{
     bus::{Bus, unit},
     job::{JobEnd, Verb},
-    properties::EffectiveLimit,
 };
 use super::{
     FailedJob, Start, UnitError,
-    cgroups::UnitCgroups,
     gauge::Gauge,
     limits::{self, Enforce, IoSchedulers, Unenforceable},
     states::{States, find},
@@ -85,29 +80,6 @@ impl Live {
         // A pidfd is readable once its process has ended, see pidfd_open(2).
         !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
     }
-}
-
-/// What systemd says of a tenant's unit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct UnitReport {
-    /// Its name.
-    pub name: String,
-    /// `active`, `activating`, `deactivating`, `inactive`, `failed`, …, see systemctl(1).
-    pub active: String,
-    /// `running`, `dead`, `auto-restart`, ….
-    pub sub: String,
-    /// How its service ended last: `success`, `exit-code`, `timeout`, `oom-kill`, ….
-    pub result: String,
-    /// The status line of its supervisor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// How often systemd has restarted it since it was last started by somebody.
-    pub restarts: u32,
-    /// Whether it starts with the host: `enabled` or `disabled`.
-    pub enabled: String,
-    /// How often the kernel killed a process of it for want of memory, since it was started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oom_kills: Option<u64>,
 }
 
 /// What a unit is doing that its tenant's state does not tell.
@@ -285,13 +257,13 @@ impl Systemd {
         match self.is_down(name).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) => return log::error!("{}", crate::error::chain(&error)),
+            Err(error) => return log::error!("{}", wire::chain(&error)),
         }
         let (layout, name, dir) = (self.layout.clone(), name.clone(), self.cgroups(name).v2);
         let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, plan.as_deref())).await;
         match swept {
             Ok(failures) => {
-                failures.iter().for_each(|failure| log::error!("{}", crate::error::chain(failure)));
+                failures.iter().for_each(|failure| log::error!("{}", wire::chain(failure)));
             }
             Err(error) => log::error!("what a tenant left was not removed: {error}"),
         }
@@ -538,10 +510,7 @@ impl Systemd {
         let limits = self.set_limits(name, limits, &had.limits).await;
         let drop_in = self.put_drop_in(name, had.drop_in.as_deref()).await;
         for error in [limits, drop_in].into_iter().filter_map(Result::err) {
-            log::error!(
-                "the unit of tenant \"{name}\" keeps what it was given: {}",
-                crate::error::chain(&error)
-            );
+            log::error!("the unit of tenant \"{name}\" keeps what it was given: {}", wire::chain(&error));
         }
     }
 

@@ -14,7 +14,7 @@ use netlink_packet_route::{
 };
 
 use super::{CREATE, REPLACE, Request};
-use crate::net::Cidr;
+use crate::model::net::Cidr;
 
 /// A route of a table over an interface.
 #[derive(Clone, Copy, Debug)]

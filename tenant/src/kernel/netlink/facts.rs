@@ -11,7 +11,7 @@ use netlink_packet_route::{
 };
 
 use super::{Connection, address::family, has_code, number};
-use crate::net::Mac;
+use crate::model::net::Mac;
 
 /// Length of struct ifinfomsg and struct rtmsg, rtnetlink(7), bytes.
 const IFINFOMSG: usize = 16;

@@ -20,9 +20,9 @@ use super::{
     sysctl::{is_set, set},
 };
 use crate::{
+    files::record::{self, Durability},
     kernel::{KernelError, Result},
     plan::is_trial_port,
-    record::{self, Durability},
 };
 
 const CONF: &str = "/proc/sys/net/ipv6/conf";

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kernel::{KernelError, Result},
-    net::{Cidr, Mac},
+    model::net::{Cidr, Mac},
     plan::{LinkPlan, NicPlan},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 const LOOPBACK: u32 = 1;
 
 /// Configures every interface of this process's namespace.
-pub(in crate::kernel) fn configure_inside(nics: &[NicPlan]) -> Result<()> {
+pub(crate) fn configure_inside(nics: &[NicPlan]) -> Result<()> {
     let failed = |error| KernelError::new("set up link", "lo", error);
     let mut connection = Connection::open().map_err(failed)?;
     set_up(&mut connection, LOOPBACK).map_err(failed)?;
@@ -92,7 +92,7 @@ fn switched(index: u32, nic: &NicPlan) -> Vec<Request> {
 }
 
 fn more_routes(index: u32, nic: &NicPlan) -> Vec<Request> {
-    let hop = |to: &crate::net::Route| {
+    let hop = |to: &crate::model::net::Route| {
         let onlink = to.via.is_some_and(|via| !is_near(nic, via));
         route(index, Hop { via: to.via, onlink, ..Hop::direct(to.to) })
     };

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::MacvlanMode,
     kernel::{Child, ChildKind, KernelError, PortRoute, Result, Veth},
-    net::Cidr,
+    model::net::Cidr,
 };
 
 /// An interface without link-local addresses of the kernel's making.

@@ -39,7 +39,7 @@ use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
 pub use forwarding6::forwarding6_release;
-pub(super) use inside::configure_inside;
+pub(crate) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};

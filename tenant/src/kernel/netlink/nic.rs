@@ -1,6 +1,6 @@
 //! NICs of the host: into a tenant, and home again.
 //!
-//! A NIC is claimed first, see [`crate::claim`]. It is given an index of ours inside, which a tenant
+//! A NIC is claimed first, see [`crate::files::claim`]. It is given an index of ours inside, which a tenant
 //! cannot change, whatever it renames. On the way home it gets back everything that the claim knows.
 
 use std::{
@@ -20,10 +20,12 @@ use netlink_packet_route::{
 
 use super::{Connection, LinkError, facts::LinkFacts, has_code, own_namespace};
 use crate::{
-    claim::NicClaim,
+    files::claim::NicClaim,
     kernel::{KernelError, MovedNic, Result},
-    name::TenantName,
-    net::{LinkName, Mac},
+    model::{
+        name::TenantName,
+        net::{LinkName, Mac},
+    },
     plan::PORT_GROUPS,
 };
 
@@ -302,7 +304,7 @@ fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::tests::claim;
+    use crate::files::claim::tests::claim;
 
     fn hardware(index: u32, name: &str, device: &str) -> LinkFacts {
         let mac = Some("52:54:00:00:00:01".parse().unwrap());

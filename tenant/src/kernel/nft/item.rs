@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    net::{BitRate, Protocol},
+    model::net::{BitRate, Protocol},
     plan::{FilterPort, GATEWAY4, GATEWAY6, HostFilter, TenantFilter, group_number},
 };
 

@@ -38,9 +38,9 @@ use self::{
 };
 use super::{KernelError, Result, program::Running};
 use crate::{
-    name::TenantName,
+    files::record::{self, Durability},
+    model::name::TenantName,
     plan::{FilterPlan, HostFilter, TenantFilter},
-    record::{self, Durability},
 };
 
 impl Drop for Lock {

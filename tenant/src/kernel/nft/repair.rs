@@ -17,9 +17,9 @@ use super::{
     read_record,
 };
 use crate::{
-    name::TenantName,
+    files::state,
+    model::name::TenantName,
     plan::{HostFilter, TenantFilter},
-    state,
 };
 
 /// The rules, with words in place of the names of the tables and of the interface group.

@@ -145,7 +145,7 @@ fn a_port_of_the_host_that_leads_elsewhere_is_a_contradiction() {
     let pairs = of_alice.iter().flat_map(|item| of_bob.iter().map(move |other| (item, other)));
     let against: Vec<_> = pairs.filter(|(item, other)| item.contradicts(other)).collect();
     assert_eq!(against.len(), 1);
-    assert_eq!(forwarded_port(against[0].0), Some((crate::net::Protocol::Tcp, 2222)));
+    assert_eq!(forwarded_port(against[0].0), Some((crate::model::net::Protocol::Tcp, 2222)));
 }
 
 #[test]
@@ -212,7 +212,7 @@ proptest! {
 
     #[test]
     fn names_that_are_valid_are_printed_in_quotes(name in "[a-zA-Z0-9._-]{1,15}") {
-        let Ok(link) = name.parse::<crate::net::LinkName>() else { return Ok(()) };
+        let Ok(link) = name.parse::<crate::model::net::LinkName>() else { return Ok(()) };
         let tenant = TenantFilter { ports: vec![FilterPort { name: link, ..port("x", false, &[]) }], forwards: Vec::new(), group: None, rate: None, ..alice() };
         let text = add_text("T", &of_tenant(&tenant));
         let quoted = format!("{{ \"{name}\" }}");

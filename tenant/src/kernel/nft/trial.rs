@@ -23,7 +23,7 @@ use super::{
     Lock, Nft, failed, item,
 };
 use crate::{
-    net::Mac,
+    model::net::Mac,
     plan::{FilterPort, HostFilter, NicPlan, TenantFilter},
 };
 
@@ -152,7 +152,7 @@ fn connect(nic: &NicPlan, mac: Mac) -> Result<Vec<UdpSocket>> {
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
-        let bind = |own: &crate::net::Cidr| {
+        let bind = |own: &crate::model::net::Cidr| {
             bind(own.address).map_err(|error| KernelError::new("bind", own.address, error))
         };
         nic.addresses.iter().map(bind).collect()

@@ -7,7 +7,7 @@ use super::{
     bpf::{Is, Piece},
     *,
 };
-use crate::syscall::AllowedCall;
+use crate::model::syscall::AllowedCall;
 
 /// `struct seccomp_data`.
 #[derive(Clone, Copy, Default)]

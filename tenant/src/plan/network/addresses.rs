@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use super::{GATEWAY4, GATEWAY6};
 use crate::{
     config::{Attachment, Nic},
-    host::PoolName,
-    net::Cidr,
+    model::{host::PoolName, net::Cidr},
     plan::{Inputs, PlanError},
 };
 

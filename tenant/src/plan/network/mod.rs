@@ -22,9 +22,11 @@ pub use trial::{is_trial_port, trial_nic};
 use super::{Inputs, PlanError};
 use crate::{
     config::{Attachment, MacvlanMode, Nic},
-    ids::Index,
-    layout::Layout,
-    net::{Cidr, LinkName, Mac, Route},
+    files::layout::Layout,
+    model::{
+        ids::Index,
+        net::{Cidr, LinkName, Mac, Route},
+    },
 };
 
 /// The IPv4 address of the host on every routed link: link-local, so it takes nothing from a pool.

@@ -1,7 +1,10 @@
 //! A port that is no tenant's, by which a host is tried with packets.
 
 use super::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PortPlan, mac, port_group, suffix};
-use crate::{host::HostConfig, layout::Layout, net::Cidr};
+use crate::{
+    files::layout::Layout,
+    model::{host::HostConfig, net::Cidr},
+};
 
 /// Whether a port is the one of [`trial_nic`]: it comes and goes with nobody.
 pub fn is_trial_port(name: &str) -> bool {
@@ -51,7 +54,7 @@ mod tests {
         let nic = trial_nic(&Layout::default(), &config, true);
         let addresses: Vec<String> = nic.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["10.115.255.255/32", "fd74:656e:616e:7400:ffff:ffff:ffff:ffff/128"]);
-        let last = crate::ids::Index::try_from(65_533).unwrap();
+        let last = crate::model::ids::Index::try_from(65_533).unwrap();
         assert_ne!(Some(config.pool4.last()), config.pool4.address(last));
         assert_ne!(Some(config.pool6.last()), config.pool6.address(last));
         assert_eq!(nic.port().unwrap().host_name, "t0-0");

@@ -64,7 +64,13 @@ fn format() -> Result<()> {
 
 fn lints() -> Result<()> {
     let mut cargo = sh::cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
-    cargo.args(["--features", "tenantry-tests/native,tenantry-tests/vm", "--", "-D", "warnings"]);
+    cargo.args([
+        "--features",
+        "tenantry-tests/native,tenantry-tests/vm,hostd/openapi",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     sh::show(cargo)
 }
 

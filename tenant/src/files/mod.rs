@@ -1,0 +1,11 @@
+//! What is read from the host's disk and written to it: where each file lies, how it is replaced, what is in it.
+
+pub mod carried;
+pub mod claim;
+pub mod credentials;
+pub mod file_error;
+pub mod layout;
+pub mod record;
+pub mod shelter;
+pub mod sources;
+pub mod state;

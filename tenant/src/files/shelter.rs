@@ -1,0 +1,35 @@
+//! Directories that users of the host must not enter: set-user-ID files of tenants and of images lie in them, and some
+//! of those are the host's root's.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    path::Path,
+};
+
+use crate::files::{file_error::FileError, layout::Layout};
+
+/// Closes the directories with the files of all tenants and of all images. Whoever is about to use them does so first,
+/// hostd and every supervisor: a tenant may start without hostd.
+///
+/// # Errors
+/// One cannot be looked at or changed.
+pub fn close_state(layout: &Layout) -> Result<(), FileError> {
+    [layout.tenants(), layout.images()].iter().try_for_each(|dir| close(dir))
+}
+
+/// Keeps users out of a directory, whatever a backup or an admin has made of its mode. One that is not there yet is
+/// made so.
+fn close(dir: &Path) -> Result<(), FileError> {
+    let found = match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(FileError::when("look at", dir))?,
+    };
+    if found.uid() == 0 && found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    log::warn!("{dir:?} was open to users of the host; it is root's alone again, mode 0700");
+    chown(dir, Some(0), Some(0)).map_err(FileError::when("change the owner of", dir))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+        .map_err(FileError::when("change the mode of", dir))
+}

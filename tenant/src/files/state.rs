@@ -1,0 +1,238 @@
+//! `state.json`: what a supervisor says about its tenant while it runs, and how it ended.
+//!
+//! The supervisor is its only writer. A reader must hold it against the world with
+//! [`ProcessRef::is_alive`]: a supervisor killed with SIGKILL leaves its last words behind.
+
+use std::{fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+    },
+    model::{ids::Digest, name::TenantName},
+};
+
+/// A process named so that a reused pid is not taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessRef {
+    /// Process id in the host's pid namespace.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks between boot and the process's start, see proc(5).
+    pub start_ticks: u64,
+}
+
+impl ProcessRef {
+    /// A reference to a process that runs now.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process, `InvalidData` when `/proc` has another form.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The second field is a file name in parentheses and may itself hold spaces and parentheses.
+        let start_ticks = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19))
+            .and_then(|field| field.parse().ok())
+            .ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { pid, start_ticks })
+    }
+
+    /// Whether the very process still exists (it may be a zombie).
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid).is_ok_and(|now| now == *self)
+    }
+}
+
+/// What a supervised tenant does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It waits for its turn to boot; nothing of it is made yet.
+    Queued,
+    /// The plan is being applied.
+    Starting,
+    /// init runs and has not reported ready.
+    Booting,
+    /// init reported ready (or was executed, for an init that does not report).
+    Running,
+    /// init was asked to power off.
+    Stopping,
+    /// init ended and everything was taken down, `exit` says how; or it was stopped before there was an init.
+    Stopped,
+    /// The start failed, or the one program of an application did; `failure` says why, and `exit` how it
+    /// ended if it had begun.
+    Failed,
+}
+
+impl Phase {
+    /// Whether the supervisor is done.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed)
+    }
+}
+
+/// How init ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// It called exit with this status, 0 to 255.
+    Code(i32),
+    /// It powered off or halted.
+    Poweroff,
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The code that stands for it, as in a shell: 128 and the number of the signal that killed it.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Poweroff => 0,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Why a start failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// The whole error, causes joined by `: `.
+    pub message: String,
+    /// The remedy, if one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// The last console lines, escaped, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub console: Vec<String>,
+}
+
+/// The contents of `state.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// Version of this format, now 1.
+    pub format_version: u32,
+    /// What the tenant does.
+    pub phase: Phase,
+    /// The supervisor.
+    pub supervisor: ProcessRef,
+    /// The tenant's init, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<ProcessRef>,
+    /// The version it booted; absent before its first plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// How often init was started by this supervisor: 1 plus the reboots from inside, 0 before the first boot.
+    pub boots: u32,
+    /// When the present boot, or the wait for it, began, milliseconds since 1970 UTC.
+    pub started_ms: u64,
+    /// From the beginning of the boot until init was executed, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec_us: Option<u64>,
+    /// From the beginning of the boot until init was ready, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_us: Option<u64>,
+    /// The cgroup v2 directory of the unit; the payload is below it.
+    pub cgroup: String,
+    /// The last `STATUS=` that init sent, at most 256 bytes, control characters removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// How many of its processes the kernel has killed since this boot because its memory was used up; absent
+    /// where it has killed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+    /// How init ended, in the phases `stopped` and `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Why it was killed: it did not end when it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<String>,
+    /// Why the start, or the program, failed, in the phase `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+impl RunState {
+    /// The format this release reads and writes.
+    pub const FORMAT_VERSION: u32 = 1;
+
+    /// Reads `state.json`; none when there is no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Self>, FileError> {
+        match record::read(path) {
+            // A file this release cannot parse says nothing about a process of this release.
+            Ok(text) => Ok(serde_json::from_str(&text).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a supervisor says before it has planned anything: that this process has the tenant. `cgroup` is
+    /// the unit's, `started_ms` as in the field.
+    pub fn queued(supervisor: ProcessRef, cgroup: &Path, started_ms: u64) -> Self {
+        Self {
+            format_version: Self::FORMAT_VERSION,
+            phase: Phase::Queued,
+            supervisor,
+            init: None,
+            digest: None,
+            boots: 0,
+            started_ms,
+            exec_us: None,
+            ready_us: None,
+            cgroup: cgroup.display().to_string(),
+            status: None,
+            oom_kills: None,
+            exit: None,
+            killed: None,
+            failure: None,
+        }
+    }
+
+    /// Replaces `state.json`.
+    ///
+    /// # Errors
+    /// What [`record::write`] says.
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        let text = serde_json::to_vec(self).expect("a state has only types that JSON can hold");
+        record::write(path, &text, Durability::Volatile)
+    }
+
+    /// Whether the supervisor that wrote this still supervises.
+    pub fn is_supervised(&self) -> bool {
+        !self.phase.is_final() && self.supervisor.is_alive()
+    }
+}
+
+/// The tenants that have a supervisor, of those with a directory in [`crate::files::layout::Layout::runtimes`].
+pub fn supervised(runtimes: &Path) -> Vec<TenantName> {
+    let entries = fs::read_dir(runtimes).into_iter().flatten().flatten();
+    let is_supervised = |dir: &Path| {
+        let state = RunState::read(&dir.join("state.json")).ok().flatten();
+        state.is_some_and(|state| state.is_supervised())
+    };
+    let of = |entry: fs::DirEntry| {
+        entry.file_name().to_str()?.parse().ok().filter(|_| is_supervised(&entry.path()))
+    };
+    entries.filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_reference_tells_a_reused_pid() {
+        let me = ProcessRef::of(std::process::id() as i32).unwrap();
+        assert!(me.is_alive());
+        assert!(!ProcessRef { start_ticks: me.start_ticks + 1, ..me }.is_alive());
+    }
+}

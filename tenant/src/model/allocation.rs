@@ -1,0 +1,199 @@
+//! What the host assigned to a tenant: `allocation.toml`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    host::PoolName,
+    ids::{Digest, Index, UidRange},
+    image::ImageName,
+    name::TenantName,
+    net::LinkName,
+};
+
+/// Where a record is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordState {
+    /// The record is committed, the directories are being made.
+    Creating,
+    /// The tenant can be started.
+    Ready,
+    /// The directories are being removed.
+    Destroying,
+}
+
+/// What happens to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordEvent {
+    /// The directories are complete.
+    Created,
+    /// Somebody asked for the tenant to be destroyed, or its creation failed.
+    Destroy,
+}
+
+/// An event that a state does not admit.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a record in state {state:?} cannot take the event {event:?}")]
+pub struct Illegal {
+    state: RecordState,
+    event: RecordEvent,
+}
+
+impl RecordState {
+    /// The only way a record changes its state.
+    ///
+    /// # Errors
+    /// [`Illegal`] for every pair the life of a record does not have.
+    pub fn next(self, event: RecordEvent) -> Result<Self, Illegal> {
+        match (self, event) {
+            (Self::Creating, RecordEvent::Created) => Ok(Self::Ready),
+            (Self::Creating | Self::Ready | Self::Destroying, RecordEvent::Destroy) => Ok(Self::Destroying),
+            (Self::Ready | Self::Destroying, RecordEvent::Created) => Err(Illegal { state: self, event }),
+        }
+    }
+}
+
+/// The image version a tenant boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub digest: Digest,
+}
+
+/// Addresses that one interface has from a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The interface's name inside.
+    pub nic: LinkName,
+    /// The pool; none is the host's default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// Its IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// The allocation of one tenant, written by hostd alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allocation {
+    /// Version of this format, now 1.
+    pub format_version: u32,
+    /// Counts the writes of this record.
+    pub generation: u64,
+    /// The tenant.
+    pub name: TenantName,
+    /// Where the record is in its life.
+    pub state: RecordState,
+    /// 128 bits as 32 lower-case hex digits: the tenant's machine-id(5), MAC addresses and
+    /// `container_uuid` follow from it.
+    pub uuid: String,
+    /// The tenant's number on this host.
+    pub index: Index,
+    /// First of the 65,536 host uids.
+    pub uid_base: UidRange,
+    /// Address of the first routed interface.
+    pub ipv4: Ipv4Addr,
+    /// Address of the first routed interface.
+    pub ipv6: Ipv6Addr,
+    /// When it was created, RFC 3339 in UTC.
+    pub created: String,
+    /// The version it boots.
+    pub pinned: Pinned,
+    /// Addresses from pools, besides the two above: those of the first routed interface that names no pool.
+    #[serde(default, rename = "lease", skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<Lease>,
+}
+
+/// Why an allocation cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AllocationError {
+    /// Not an allocation.
+    #[error("the allocation is malformed")]
+    Malformed(#[from] toml::de::Error),
+    /// Written by a newer release.
+    #[error("the allocation has format_version {0}, this release reads 1")]
+    Version(u32),
+}
+
+impl Allocation {
+    /// The format this release reads and writes.
+    pub const FORMAT_VERSION: u32 = 1;
+
+    /// Parses `allocation.toml`.
+    ///
+    /// # Errors
+    /// Text that is not TOML, has unknown keys or another `format_version`.
+    pub fn parse(text: &str) -> Result<Self, AllocationError> {
+        let allocation: Self = toml::from_str(text)?;
+        if allocation.format_version != Self::FORMAT_VERSION {
+            return Err(AllocationError::Version(allocation.format_version));
+        }
+        Ok(allocation)
+    }
+
+    /// The text of `allocation.toml`.
+    pub fn render(&self) -> String {
+        toml::to_string(self).expect("an allocation has only types that TOML can hold")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What release 0.1 wrote must be readable for ever.
+    const GOLDEN_V1: &str = r#"format_version = 1
+generation = 2
+name = "alice"
+state = "ready"
+uuid = "0123456789abcdef0123456789abcdef"
+index = 1
+uid_base = 524288
+ipv4 = "10.115.0.1"
+ipv6 = "fd74:656e:616e:7400::1"
+created = "2026-01-02T03:04:05Z"
+
+[pinned]
+image = "debian"
+digest = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+"#;
+
+    #[test]
+    fn the_first_format_is_read_and_written_back_unchanged() {
+        assert_eq!(Allocation::parse(GOLDEN_V1).unwrap().render(), GOLDEN_V1);
+    }
+
+    #[test]
+    fn leases_stand_behind_what_every_record_has() {
+        let with_leases = format!(
+            "{GOLDEN_V1}\n[[lease]]\nnic = \"lan0\"\npool = \"lan\"\nipv4 = \"192.168.7.2\"\n\
+             \n[[lease]]\nnic = \"eth1\"\nipv4 = \"10.115.32.1\"\nipv6 = \"fd74:656e:616e:7400::2001\"\n"
+        );
+        let allocation = Allocation::parse(&with_leases).unwrap();
+        assert_eq!(allocation.leases.len(), 2);
+        assert_eq!(allocation.render(), with_leases);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let newer = GOLDEN_V1.replace("format_version = 1", "format_version = 2");
+        assert!(matches!(Allocation::parse(&newer), Err(AllocationError::Version(2))));
+    }
+
+    #[test]
+    fn a_ready_record_is_never_created_again() {
+        assert_eq!(RecordState::Creating.next(RecordEvent::Created), Ok(RecordState::Ready));
+        assert!(RecordState::Ready.next(RecordEvent::Created).is_err());
+        assert_eq!(RecordState::Destroying.next(RecordEvent::Destroy), Ok(RecordState::Destroying));
+    }
+}

@@ -1,0 +1,366 @@
+//! Images as a tenant sees them: names, references and the manifest of a version.
+//!
+//! `rootfs-tools` writes them; this crate only reads.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ids::Digest;
+
+/// Why a string is not an image name, channel or reference.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is not {what}: {reason}")]
+pub struct InvalidImageRef {
+    what: &'static str,
+    text: String,
+    reason: &'static str,
+}
+
+pub(crate) fn check_label(what: &'static str, text: &str) -> Result<(), InvalidImageRef> {
+    let refuse = |reason| {
+        let text = text.chars().take(64).collect();
+        Err(InvalidImageRef { what, text, reason })
+    };
+    if text.is_empty() || text.len() > 64 {
+        return refuse("it is not 1 to 64 bytes long");
+    }
+    if !text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) {
+        return refuse("it does not start with a-z or 0-9");
+    }
+    if !text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_')) {
+        return refuse("it has a character other than a-z, 0-9, '-', '.' and '_'");
+    }
+    Ok(())
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::model::image::InvalidImageRef;
+
+            fn from_str(text: &str) -> Result<Self, $crate::model::image::InvalidImageRef> {
+                $crate::model::image::check_label($what, text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::model::image::InvalidImageRef;
+
+            fn try_from(text: String) -> Result<Self, $crate::model::image::InvalidImageRef> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+pub(crate) use label;
+
+label!(
+    /// The name of an image, e.g. `debian`: 1 to 64 of a-z, 0-9, `-`, `.`, `_`.
+    ImageName,
+    "an image name"
+);
+label!(
+    /// A movable name of a version in an image, e.g. `stable`.
+    ChannelName,
+    "a channel name"
+);
+label!(
+    /// The name of a profile, e.g. `shared-os`.
+    ProfileName,
+    "a profile name"
+);
+
+impl ChannelName {
+    /// The channel that a reference without one means.
+    pub fn stable() -> Self {
+        Self("stable".to_owned())
+    }
+}
+
+/// Which version of an image is wanted: `NAME`, `NAME:CHANNEL` or `NAME@sha256:PREFIX`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageRef {
+    /// The image.
+    pub image: ImageName,
+    /// The version in it.
+    pub version: VersionRef,
+}
+
+/// The part of an [`ImageRef`] behind the name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum VersionRef {
+    /// What the channel points at when the tenant is created or upgraded.
+    Channel(ChannelName),
+    /// The version whose digest starts with these hex digits (6 to 64 of them).
+    Prefix(String),
+}
+
+impl FromStr for ImageRef {
+    type Err = InvalidImageRef;
+
+    fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
+        if let Some((image, digest)) = text.split_once('@') {
+            let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+            let is_hex = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if !(6..=64).contains(&hex.len()) || !is_hex {
+                return Err(InvalidImageRef {
+                    what: "an image reference",
+                    text: text.chars().take(160).collect(),
+                    reason: "behind '@' it needs 6 to 64 lower-case hex digits of a version",
+                });
+            }
+            return Ok(Self { image: image.parse()?, version: VersionRef::Prefix(hex.to_owned()) });
+        }
+        let (image, channel) = match text.split_once(':') {
+            Some((image, channel)) => (image, channel.parse()?),
+            None => (text, ChannelName::stable()),
+        };
+        Ok(Self { image: image.parse()?, version: VersionRef::Channel(channel) })
+    }
+}
+
+impl TryFrom<String> for ImageRef {
+    type Error = InvalidImageRef;
+
+    fn try_from(text: String) -> Result<Self, InvalidImageRef> {
+        text.parse()
+    }
+}
+
+impl From<ImageRef> for String {
+    fn from(reference: ImageRef) -> Self {
+        reference.to_string()
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            VersionRef::Channel(channel) if channel.as_str() == "stable" => self.image.fmt(f),
+            VersionRef::Channel(channel) => write!(f, "{}:{channel}", self.image),
+            VersionRef::Prefix(hex) => write!(f, "{}@sha256:{hex}", self.image),
+        }
+    }
+}
+
+/// How a version is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageFormat {
+    /// A directory `tree/`.
+    Tree,
+    /// One file `image.erofs`, mounted once and cloned for every tenant.
+    Erofs,
+}
+
+/// One entry of the image's top level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub struct TopEntry {
+    /// File name, e.g. `usr`.
+    pub name: String,
+    /// For a directory its mode bits (0o755 = 493), for a symlink none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// For a symlink its target, e.g. `usr/bin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// When a tenant counts as started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ready {
+    /// When its init sends `READY=1` to `$NOTIFY_SOCKET`, see sd_notify(3).
+    Notify,
+    /// When its init has been executed.
+    Exec,
+}
+
+impl std::fmt::Display for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Notify => "when init says READY=1,",
+            Self::Exec => "when init has been executed,",
+        })
+    }
+}
+
+/// Which init an image boots: how it is asked to power off depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitKind {
+    /// systemd(1).
+    Systemd,
+    /// init(8) of sysvinit, whatever it runs: scripts of its own, or OpenRC.
+    #[serde(rename = "sysv")]
+    SysV,
+    /// openrc-init(8).
+    #[serde(rename = "openrc")]
+    OpenRc,
+    /// runit(8).
+    Runit,
+    /// busybox's, and those that take its signals, such as finit(8).
+    Busybox,
+    /// Another one; the manifest's `stop_signal` is what it takes.
+    Other,
+}
+
+impl InitKind {
+    /// The kind of an init whose program's name tells it. `/sbin/init` tells nothing: every kind has that name.
+    pub fn of_program(path: &str) -> Option<Self> {
+        match path.rsplit('/').next()? {
+            "systemd" => Some(Self::Systemd),
+            "openrc-init" => Some(Self::OpenRc),
+            "runit" | "runit-init" => Some(Self::Runit),
+            "busybox" | "finit" => Some(Self::Busybox),
+            _ => None,
+        }
+    }
+}
+
+/// How the image's operating system is booted and stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// Argument vector of init, an absolute path first.
+    pub init: Vec<String>,
+    /// Name of the signal that asks init to power off, e.g. `SIGRTMIN+3`.
+    pub stop_signal: String,
+    /// When a boot counts as done.
+    pub ready: Ready,
+    /// Argument vector of the login program for a tty that somebody attaches to; standard input,
+    /// output and error are the tty. Empty where the image has none.
+    #[serde(default)]
+    pub getty: Vec<String>,
+}
+
+/// `manifest.toml` of a version: what it is and how to boot it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format, now 1.
+    pub format_version: u32,
+    /// The image this version belongs to.
+    pub image: ImageName,
+    /// Content digest, also the version's name.
+    pub digest: Digest,
+    /// How it is stored.
+    pub format: ImageFormat,
+    /// When it was published, RFC 3339 in UTC.
+    pub created: String,
+    /// `PRETTY_NAME` of os-release(5), or the image's name.
+    pub os: String,
+    /// Architecture as `uname -m` prints it.
+    pub arch: String,
+    /// Where it came from, e.g. `mmdebstrap bookworm`.
+    pub source: String,
+    /// Whether the tuning table was applied.
+    pub tuned: bool,
+    /// Apparent size of all files, bytes.
+    pub size_bytes: u64,
+    /// Number of files, directories and links.
+    pub files: u64,
+    /// What its blocks are checked against when they are read, if they are: for erofs the root hash of its
+    /// dm-verity tree, for a tree the digest of the fs-verity digests of all its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Digest>,
+    /// Which init it has; none if it has no init, or was published before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_kind: Option<InitKind>,
+    /// How to boot it.
+    pub boot: Boot,
+    /// Every entry of the top level, sorted by name.
+    pub top: Vec<TopEntry>,
+}
+
+impl Manifest {
+    /// The format this crate reads and writes.
+    pub const FORMAT_VERSION: u32 = 1;
+
+    /// Parses `manifest.toml`.
+    ///
+    /// # Errors
+    /// Text that is not TOML, has unknown keys or another `format_version`.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self = toml::from_str(text)?;
+        if manifest.format_version != Self::FORMAT_VERSION {
+            return Err(ManifestError::Version(manifest.format_version));
+        }
+        Ok(manifest)
+    }
+
+    /// The text of `manifest.toml`.
+    pub fn render(&self) -> String {
+        toml::to_string(self).expect("a manifest has only types that TOML can hold")
+    }
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not a manifest.
+    #[error("the manifest is malformed")]
+    Malformed(#[from] toml::de::Error),
+    /// Written by a newer release.
+    #[error("the manifest has format_version {0}, this release reads 1")]
+    Version(u32),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_tells_its_kind_unless_it_is_called_init() {
+        for (path, kind) in [
+            ("/lib/systemd/systemd", Some(InitKind::Systemd)),
+            ("/sbin/openrc-init", Some(InitKind::OpenRc)),
+            ("/usr/bin/runit-init", Some(InitKind::Runit)),
+            ("/sbin/finit", Some(InitKind::Busybox)),
+            ("/sbin/init", None),
+        ] {
+            assert_eq!(InitKind::of_program(path), kind, "{path}");
+        }
+        assert_eq!(serde_json::to_string(&InitKind::OpenRc).unwrap(), "\"openrc\"");
+        assert_eq!(serde_json::to_string(&InitKind::SysV).unwrap(), "\"sysv\"");
+    }
+
+    #[test]
+    fn a_reference_round_trips() {
+        for text in ["debian", "debian:candidate", "debian@sha256:0123ab"] {
+            assert_eq!(text.parse::<ImageRef>().unwrap().to_string(), text);
+        }
+        assert_eq!("debian:stable".parse::<ImageRef>().unwrap().to_string(), "debian");
+        for bad in ["", "Debian", "a b", "a@", "a@xyz", "a:", "../x", "a@sha256:01"] {
+            assert!(bad.parse::<ImageRef>().is_err(), "{bad:?} was accepted");
+        }
+    }
+}

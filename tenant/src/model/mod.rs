@@ -1,0 +1,17 @@
+//! The words of a tenant and of its host: parsed once into types that hold only what is valid, and never checked
+//! again.
+
+pub mod allocation;
+pub mod device;
+pub mod facts;
+pub mod host;
+pub mod identity;
+pub mod ids;
+pub mod image;
+pub mod limits;
+pub mod name;
+pub mod net;
+pub mod path;
+pub mod pool;
+pub mod ports;
+pub mod syscall;

@@ -1,0 +1,107 @@
+//! What a supervisor that was killed left in the kernel, and how it goes.
+//!
+//! `tenant sweep NAME` is the `ExecStopPost=` of `tenant@NAME.service`, see systemd.service(5); where hostd
+//! starts supervisors itself, it calls [`sweep`] when one has ended.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    apply,
+    files::{claim::NicClaim, layout::Layout, sources::load_plan, state::RunState},
+    kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
+    model::{facts::HostFacts, name::TenantName},
+    plan::{HostFilter, Plan, port_group},
+    supervisor::{Failed, RunError, host::queue, lock},
+};
+
+/// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its
+/// interfaces, its place in the packet filter, its place among those that wait to boot, and, if it was the last one that
+/// needed it, IPv6 forwarding of the host. Its supervisor has ended. `plan` is what it would be started with now, if
+/// there is such a thing.
+///
+/// # Errors
+/// Everything that could not be removed; what could is gone.
+pub fn sweep(layout: &Layout, name: &TenantName, unit: &Path, plan: Option<&Plan>) -> Vec<KernelError> {
+    let kernel = Linux::new();
+    let (supervisor, payload) = (unit.join("supervisor"), unit.join("payload"));
+    // An nft that a killed supervisor began may still be at work. Not yet the payload: its processes
+    // keep the NICs that are to come home.
+    let mut failures: Vec<KernelError> = kernel.cgroup_kill(&supervisor).err().into_iter().collect();
+    failures.extend(match plan {
+        Some(plan) => apply::stop(&kernel, plan, None),
+        None => apply::release(&kernel, &layout.nic_claims(), name, &payload),
+    });
+    // The plan may be of another configuration; the record says what is in the filter.
+    failures.extend(nft::forget(&HostFilter::bare(layout), name).err());
+    failures.extend(queue::forget(layout, name).err());
+    failures.extend(forwarding6_release(&layout.forwarding6(), port_group(layout)).err());
+    // The plan may be of another configuration, the directories are the ones that were made.
+    for dir in [payload, supervisor] {
+        failures.extend(kernel.cgroup_kill(&dir).and_then(|()| kernel.cgroup_remove(&dir)).err());
+    }
+    failures
+}
+
+/// After the end of a unit's main process: does nothing where that was orderly, else [`sweep`]s and removes the
+/// sockets. Whether anything was left.
+///
+/// # Errors
+/// The first thing that could not be removed; what could is gone.
+pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
+    let runtime = layout.runtime(name);
+    if !runtime.is_dir() {
+        return Ok(false);
+    }
+    // One that somebody supervises is not ours to sweep.
+    let _lock = match lock(&runtime.join("lock")) {
+        Err(RunError::Busy(_)) => return Ok(false),
+        lock => lock?,
+    };
+    let state = RunState::read(&layout.run_state(name)).map_err(RunError::from)?;
+    let said = state.as_ref().map(|state| PathBuf::from(&state.cgroup));
+    let unit = said.or_else(own_unit);
+    let sockets = [layout.console_socket(name), layout.control_socket(name)];
+    if !sockets.iter().any(|socket| socket.exists())
+        && !unit.as_ref().is_some_and(|unit| unit.join("payload").exists())
+        && !is_noted(layout, name)
+    {
+        return Ok(false);
+    }
+    let mut failures = Vec::new();
+    if let Some(unit) = unit {
+        // A configuration that was spoilt meanwhile keeps nobody from being swept.
+        let plan =
+            HostFacts::gather().ok().and_then(|facts| load_plan(layout, name, &facts, Some(&unit), &[]).ok());
+        failures = sweep(layout, name, &unit, plan.as_ref());
+    }
+    for path in sockets.into_iter().chain([layout.exec_context(name)]) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                failures.push(KernelError::new("remove", path.display(), error));
+            }
+            _ => {}
+        }
+    }
+    match failures.into_iter().next() {
+        Some(error) => Err(RunError::Sweep(error).into()),
+        None => Ok(true),
+    }
+}
+
+/// Whether something of a tenant is written down that a stop would have taken back.
+fn is_noted(layout: &Layout, name: &TenantName) -> bool {
+    let claims = NicClaim::read_all(&layout.nic_claims()).unwrap_or_default();
+    claims.iter().any(|claim| claim.tenant == *name)
+        || HostFilter::bare(layout).record(name).exists()
+        || !queue::left(layout, name).is_empty()
+}
+
+/// The unit that this process belongs to: systemd puts what it runs for a delegated unit besides the main
+/// process into a cgroup `.control` below the unit's.
+fn own_unit() -> Option<PathBuf> {
+    let own = HostFacts::gather().ok()?.cgroup.v2_own;
+    (own.file_name()? == ".control").then(|| own.parent().map(Path::to_owned))?
+}
