@@ -60,7 +60,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     demo.image(&mut record)?;
     demo.hostd(&mut record)?;
     demo.tenants(&mut record)?;
-    table::print(&demo)
+    let list = demo.json("tenantctl", &["list"])?;
+    table::print(&list, &TENANTS, &demo.bin, &demo.root);
+    Ok(())
 }
 
 impl Demo {
