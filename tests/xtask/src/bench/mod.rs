@@ -77,6 +77,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rounds = if options.compare { compare::ROUNDS } else { 1 };
     let (mut all, mut measured) = (Vec::new(), Ok(()));
     while measured.is_ok() && all.len() < rounds {
+        if options.compare {
+            machine::wait_until_idle();
+        }
         let mut results = Results::new(Machine::look());
         measured = round(&bin, &images, &dir, &scale, options.only, &mut results);
         all.push(results);
