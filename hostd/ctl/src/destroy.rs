@@ -9,15 +9,15 @@ use super::{
     select::{Chosen, Selection},
 };
 
-/// Remove tenants and everything they stored
+/// Destroy tenants and all their data
 #[derive(Debug, Args)]
 pub(super) struct Destroy {
     #[command(flatten)]
     selection: Selection,
-    /// Kill those that are running first, and remove those whose records are damaged
+    /// Kill running tenants first, and also remove tenants with damaged records
     #[arg(long)]
     force: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }

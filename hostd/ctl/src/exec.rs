@@ -7,7 +7,7 @@ use super::{Context, candidates};
 
 /// Run a command in a tenant
 ///
-/// It gets a terminal of the tenant if this command has one. The exit code is the command's.
+/// The command gets a terminal of the tenant if tenantctl has one. The exit code is the command's.
 #[derive(Debug, Args)]
 pub(super) struct Exec {
     /// Name of the tenant, or USER@NAME
@@ -41,10 +41,10 @@ pub(super) struct Shell {
 
 #[derive(Debug, Args)]
 struct Terminal {
-    /// Give it a terminal of the tenant, whatever this command's own input and output are
+    /// Allocate a terminal of the tenant, even if input and output are not a terminal
     #[arg(long, short, conflicts_with = "no_tty")]
     tty: bool,
-    /// Give it pipes, also on a terminal
+    /// Use pipes, even on a terminal
     #[arg(long)]
     no_tty: bool,
     /// Hand it standard input, as is always done: for those who type -it

@@ -10,7 +10,7 @@ pub(super) struct Freeze {
     selection: Selection,
 }
 
-/// Let the processes of frozen tenants go on
+/// Resume the processes of frozen tenants
 #[derive(Debug, Args)]
 pub(super) struct Thaw {
     #[command(flatten)]

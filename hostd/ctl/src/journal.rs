@@ -49,7 +49,7 @@ fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
 pub(super) fn of_host(logs: &Logs, names: &[String], context: &Context) -> super::Result {
     let names = names.iter().map(|name| parse(name)).collect::<Result<Vec<TenantName>, Failure>>()?;
     if !context.layout.is_default() {
-        let text = format!("tenants below {} write to no journal", context.layout.root().display());
+        let text = format!("tenants below {} do not write to the journal", context.layout.root().display());
         return Err(Failure::new(Code::Failed, text).help("read their consoles: tenantctl logs NAME"));
     }
     let mut command = Command::new("journalctl");
@@ -99,7 +99,7 @@ fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, F
     if context.layout.tenant_config(&name).exists() && !runs {
         let text = format!("cannot read the journal of tenant {:?}: it is not running", name.as_str());
         let help = format!(
-            "its journal is read by its own journalctl: tenantctl start {name}; its console: tenantctl logs {name}"
+            "its own journalctl reads its journal: tenantctl start {name}; its console: tenantctl logs {name}"
         );
         return Err(Failure::new(Code::NotRunning, text).help(help));
     }
@@ -134,7 +134,7 @@ fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, F
     }
     if status == NOT_FOUND {
         // What is missing has been said.
-        let help = "a tenant without journalctl has no journal; see its console";
+        let help = "a tenant without journalctl has no journal; read its console";
         let _ = writeln!(io::stderr(), "help: {help}: tenantctl logs {name}");
         return Ok(Code::NotFound.exit_code());
     }

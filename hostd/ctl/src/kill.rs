@@ -10,7 +10,7 @@ use super::{Context, candidates, many, select::Selection};
 pub(super) struct Kill {
     #[command(flatten)]
     selection: Selection,
-    /// Send only this signal, and only to init: a name or a number. -9 and -HUP are understood, too
+    /// Send only this signal, a name or number, and only to init; -9 and -HUP are also accepted
     #[arg(long, short, value_name = "SIGNAL", add = candidates::of(candidates::signals))]
     signal: Option<String>,
 }

@@ -18,17 +18,17 @@ pub(super) struct List {
     /// Print names only
     #[arg(long, short)]
     quiet: bool,
-    /// More columns
+    /// Show more columns
     #[arg(long, short, conflicts_with_all = ["columns", "quiet"])]
     wide: bool,
     /// These columns, in this order
     #[arg(long = "columns", short = 'o', value_name = "COLUMN,…", value_delimiter = ',',
           value_parser = PossibleValuesParser::new(columns::names()), hide_possible_values = true)]
     columns: Vec<String>,
-    /// Order by this column: names and words from A, amounts from the largest
+    /// Sort by this column: names and words from A, amounts from the largest
     #[arg(long, value_name = "COLUMN", value_parser = PossibleValuesParser::new(columns::names()))]
     sort: Option<String>,
-    /// The other way round
+    /// Reverse the order
     #[arg(long, short)]
     reverse: bool,
     /// Leave out the line with the names of the columns

@@ -10,37 +10,38 @@ use super::{
     select::Selection,
 };
 
-/// How often a followed log is looked at.
+/// Polling interval of a followed log.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Print what the consoles of tenants printed, or what a journal has of them
+/// Print the console logs of tenants, or their journals
 ///
-/// The console's log without an option; root reads it also while hostd is not running. With --journal the tenant's own
-/// journal, read by its own journalctl inside; with --host what the host's journal says about it. Of several tenants
-/// each line begins with the name.
+/// Without an option, the log of the console, for root also if hostd is not running. With --journal, the tenant's
+/// own journal, read by its own journalctl inside; with --host, the messages about it in the host's journal. With
+/// several tenants, each line begins with the name.
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     #[command(flatten)]
     pub(super) selection: Selection,
-    /// Go on with what is printed from now on
+    /// Follow new output
     #[arg(long, short)]
     pub(super) follow: bool,
-    /// So many of the last lines
+    /// Number of lines to print, counted from the end
     #[arg(long, short = 'n', visible_alias = "tail", value_name = "LINES", default_value_t = 100)]
     pub(super) lines: usize,
-    /// Only what is newer, e.g. 10min, 2h, today or '2026-01-31 12:00'; of the tenant's own journal, for the log of a console has no times
+    /// Only newer entries, e.g. 10min, 2h, today or '2026-01-31 12:00'; reads the journal, because the log of a console
+    /// has no times
     #[arg(long, value_name = "TIME")]
     pub(super) since: Option<String>,
     /// Terminal: console, tty1 or a number
     #[arg(long, short, default_value = "console", conflicts_with_all = ["source", "since"])]
     tty: String,
-    /// The tenant's own journal; it must be running
+    /// Show the tenant's own journal; it must be running
     #[arg(long, short, group = "source")]
     pub(super) journal: bool,
-    /// What the host's journal says about the tenant, its console included
+    /// Show the messages about the tenant in the host's journal, with its console
     #[arg(long, group = "source")]
     pub(super) host: bool,
-    /// With --journal: entries of this unit of the tenant
+    /// With --journal: only entries of this unit of the tenant
     #[arg(long, short, value_name = "UNIT", requires = "journal", conflicts_with = "host")]
     pub(super) unit: Option<String>,
     /// More arguments for journalctl, after --

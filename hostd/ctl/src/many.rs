@@ -9,11 +9,11 @@ use wire::{Changed, Done, Failure};
 
 use super::{Context, output, select::Chosen};
 
-/// So many tenants are worked on at once.
+/// Maximum number of requests in parallel.
 const AT_ONCE: usize = 4;
-/// So many requests that change nothing, or only wait, are made at once.
+/// Maximum number of parallel requests that change nothing, or only wait.
 pub(super) const LOOKS_AT_ONCE: usize = 64;
-/// So many names are told of those that failed.
+/// Maximum number of names of failed tenants that are printed.
 const NAMED: usize = 10;
 
 /// What is answered for one tenant.

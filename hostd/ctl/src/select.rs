@@ -23,22 +23,22 @@ pub(super) struct Selection {
 /// What a tenant must be like to be selected
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Filter {
-    /// Every tenant
+    /// All tenants
     #[arg(long)]
     pub(super) all: bool,
-    /// Those that are up, in any state
+    /// Only tenants that are up, in any state
     #[arg(long)]
     running: bool,
-    /// Those in this state (repeatable)
+    /// Only tenants in this state (repeatable)
     #[arg(long, value_name = "STATE")]
     state: Vec<TenantState>,
-    /// Those of this image, or of this version of it (repeatable)
+    /// Only tenants of this image, IMAGE or IMAGE@VERSION (repeatable)
     #[arg(long, value_name = "IMAGE[@VERSION]", add = candidates::of(candidates::images))]
     image: Vec<String>,
-    /// Those of this kind: shared-os, os, app, app-plus or router (repeatable)
+    /// Only tenants of this kind: shared-os, os, app, app-plus or router (repeatable)
     #[arg(long, value_name = "KIND", value_parser = kind, add = candidates::of(candidates::kinds))]
     kind: Vec<String>,
-    /// Those with this label; KEY!=VALUE: without it, or with another value (repeatable: those with all of them)
+    /// Only tenants with this label; KEY!=VALUE: without it, or with another value (repeatable: all must match)
     #[arg(long, value_name = "KEY[=VALUE]", add = candidates::of(candidates::labels))]
     label: Vec<String>,
 }
@@ -150,7 +150,7 @@ impl Selection {
         let text = if self.filter.is_empty() && self.names.is_empty() || self.filter.all && self.filter.is_wide() {
             "there are no tenants"
         } else {
-            "no tenant is like that"
+            "no tenant matches the filters"
         };
         Failure::new(Code::NoTenant, text).help("list all tenants: tenantctl list")
     }

@@ -5,9 +5,9 @@ use wire::{Failure, Stat as Answer};
 
 use super::{Context, many, output, select::Selection};
 
-/// Show what tenants use, against their limits
+/// Show the resource usage of tenants and their limits
 ///
-/// All tenants where none is selected.
+/// Without a selection, of all tenants.
 #[derive(Debug, Args)]
 pub(super) struct Stat {
     #[command(flatten)]

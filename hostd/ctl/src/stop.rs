@@ -3,12 +3,12 @@ use wire::{Done, StopRequest};
 
 use super::{Context, many, select::Selection};
 
-/// Ask tenants to power off and wait until nothing of them is left
+/// Ask tenants to power off and wait until they are down
 #[derive(Debug, Args)]
 pub(super) struct Stop {
     #[command(flatten)]
     selection: Selection,
-    /// Kill after this many seconds; default: the tenant's stop_timeout_sec
+    /// Kill after this many seconds; default: stop_timeout_sec of the tenant
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
 }

@@ -21,26 +21,27 @@ use super::{Context, output, select::Selection};
 /// How long after the first look the second one comes, from which rates are known.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// Show what tenants that are up use, the busiest first, live
+/// Show the resource usage of running tenants, the busiest first, updated continuously
 ///
 /// Keys: c, m, t, n, i and d order by CPU, memory, tasks, name, network and disk; q or Ctrl-C ends.
 #[derive(Debug, Args)]
 pub(super) struct Top {
     #[command(flatten)]
     selection: Selection,
-    /// Seconds between two looks
+    /// Seconds between updates
     #[arg(long, short, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     delay: Duration,
-    /// Order by this
+    /// Sort by this key
     #[arg(long, value_enum, default_value = "cpu")]
     sort: Key,
-    /// End after so many looks
+    /// Exit after COUNT updates
     #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     iterations: Option<u32>,
-    /// Print tables one after the other; so it is where input or output is no terminal, then once unless -n is given
+    /// Print tables without controlling the terminal; the default if input or output is not a terminal, then once
+    /// unless -n is given
     #[arg(long, short)]
     batch: bool,
-    /// The same as --batch -n 1
+    /// Print one sample and exit: the same as --batch -n 1
     #[arg(long, conflicts_with_all = ["iterations", "batch"])]
     once: bool,
 }

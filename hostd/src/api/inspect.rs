@@ -146,7 +146,7 @@ fn read_log(
     }
     let wanted = match &parameters.after {
         Some(after) => Wanted::After(after.parse().map_err(|error| {
-            Failure::of(Code::Invalid, &error).help("pass the \"position\" of an earlier answer as it is")
+            Failure::of(Code::Invalid, &error).help("pass the \"position\" of an earlier answer unchanged")
         })?),
         None => Wanted::Last(parameters.lines.unwrap_or(100)),
     };
@@ -157,7 +157,7 @@ fn read_log(
 
 fn no_such_tty(name: &TenantName, tty: Tty, ttys: u8) -> Failure {
     let have = match ttys {
-        0 => "it has a console alone".to_owned(),
+        0 => "it has only a console".to_owned(),
         1 => "it has console and tty1".to_owned(),
         most => format!("it has console and tty1 to tty{most}"),
     };
