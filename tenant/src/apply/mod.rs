@@ -14,13 +14,12 @@ pub use undo::{Undo, everything};
 
 use std::path::Path;
 
+use self::undo::Journal;
+
 use crate::{
     files::file_error::full,
     init::Program,
-    kernel::{
-        InitClone, Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError,
-        nft::FilterError, source::SourceError, staging::PlaceError,
-    },
+    kernel::{InitClone, Kernel, KernelError, Payload},
     model::name::TenantName,
     plan::Plan,
 };
@@ -45,18 +44,10 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
-/// blocks cannot be checked, for a directory of the host that cannot be given, for one that has no place in the tenant,
-/// for a driver that the host lacks, and for a filesystem without room.
+/// The remedy: that of the fault itself, where it is one of which more is known, or that for a filesystem without
+/// room.
 pub fn remedy(error: &KernelError) -> Option<String> {
-    let filter = FilterError::of(error).map(FilterError::help);
-    let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
-    let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
-    let known = known.or_else(|| MissingDriver::of(error).map(MissingDriver::help));
-    let known = known.or_else(|| PlaceError::of(error).map(|error| error.help().to_owned()));
-    known
-        .or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
-        .or_else(|| full(error.source.kind()).map(str::to_owned))
+    error.source.help().or_else(|| full(error.source.kind()).map(str::to_owned))
 }
 
 fn leftovers(cleanup: &[KernelError]) -> String {
@@ -80,13 +71,6 @@ pub fn start<K: Kernel>(kernel: &K, plan: &Plan) -> Result<Payload<K::Fd>, Start
             Err(StartError { step, source, cleanup })
         }
     }
-}
-
-/// What a start has done so far.
-struct Journal<Fd> {
-    done: Vec<Undo>,
-    /// The tenant's network namespace, once NICs of the host are to move there.
-    network: Option<Fd>,
 }
 
 type Step<T> = Result<T, (&'static str, KernelError)>;
