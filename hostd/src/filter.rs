@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use tenant::{
     Tenant, TenantName,
     journal::id,
@@ -21,32 +20,12 @@ use tenant::{
     },
     model::filter::{HostFilter, TenantFilter},
 };
-use utoipa::ToSchema;
+use wire::{Code, Failure, Traffic};
 
-use crate::{
-    error::{Code, Failure},
-    store::Store,
-};
+use crate::records::Store;
 
 /// For how long a look at the counters counts.
 const FRESH: Duration = Duration::from_millis(500);
-
-/// What went over a tenant's ports since it started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Traffic {
-    /// Packets it sent that were let through.
-    pub sent_packets: u64,
-    /// Their bytes, without Ethernet headers.
-    pub sent_bytes: u64,
-    /// Packets that were delivered to it.
-    pub received_packets: u64,
-    /// Their bytes, without Ethernet headers.
-    pub received_bytes: u64,
-    /// Packets it sent that were refused: forged, for a tenant of another group, too many connections.
-    pub refused_packets: u64,
-    /// Packets above its rate, in either direction.
-    pub limited_packets: u64,
-}
 
 type Counts = BTreeMap<(String, String), Count>;
 
@@ -184,7 +163,7 @@ pub fn summary(findings: &Findings) -> String {
         }
     }
     if let Some(first) = findings.foreign.first() {
-        parts.push(format!("{} elements belong to nobody who runs, e.g. {first}", findings.foreign.len()));
+        parts.push(format!("{} elements belong to no running tenant, e.g. {first}", findings.foreign.len()));
     }
     parts.join("; ")
 }

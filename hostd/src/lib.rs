@@ -1,36 +1,22 @@
-//! The host's side of Tenantry: the daemon `hostd` and its client `tenantctl`.
+//! The daemon of a Tenantry host.
 //!
 //! ```text
-//! cli ──HTTP/JSON over a Unix socket──▶ api ──▶ Host ──┬─▶ store   records and directories on disk
-//!                                                      └─▶ units   supervisors, cgroups, limits
+//! tenantctl ──HTTP/JSON over a Unix socket──▶ api ──▶ Host ──┬─▶ records  files of tenants ── assign, dirs
+//!                                                            └─▶ units    supervisors, cgroups, limits
 //! ```
 //!
-//! [`store`] is the only writer of records, [`units`] the only one that starts processes. [`host::Host`]
-//! puts the two together, one operation on a tenant at a time; [`api`] translates it to HTTP.
+//! [`records`] is the only writer of records, [`units`] the only one that starts processes. [`host::Host`]
+//! puts the two together, one operation on a tenant at a time; [`api`] translates it to HTTP. What goes over the
+//! socket is the crate `wire`.
 
 pub mod api;
-pub mod cli;
+pub mod assign;
+pub mod dirs;
 pub mod doctor;
-pub mod error;
 pub mod explain;
 pub mod filter;
 pub mod host;
 pub mod logging;
-pub mod lxc;
+pub mod records;
 pub mod service;
-pub mod store;
 pub mod units;
-
-use std::path::PathBuf;
-
-use tenant::Layout;
-
-pub use error::{Code, Failure};
-
-/// The layout below the root that was asked for, else below the one that [`Layout::ENV`] names, else that of the
-/// machine. Not by clap, which would repeat the variable's value in every usage line.
-pub fn layout(root: Option<PathBuf>) -> Layout {
-    let named = std::env::var_os(Layout::ENV).filter(|root| !root.is_empty()).map(PathBuf::from);
-    let root = root.or(named).unwrap_or_else(|| PathBuf::from("/"));
-    Layout::new(std::path::absolute(&root).unwrap_or(root))
-}

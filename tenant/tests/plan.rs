@@ -56,7 +56,7 @@ fn what_cannot_be_started_has_no_plan() {
     let mut old = facts.clone();
     old.kernel = KernelVersion { major: 5, minor: 10 };
     let error = common::plan_with("", &allocation, &manifest, &old).unwrap_err();
-    assert_eq!(error.to_string(), "this kernel is 5.10; an overlay over idmapped mounts needs Linux 6.1");
+    assert_eq!(error.to_string(), "an overlay over idmapped mounts needs Linux 6.1, but this kernel is 5.10");
 
     old.kernel = KernelVersion { major: 6, minor: 1 };
     let plan = common::plan_with("", &allocation, &manifest, &old).unwrap();
@@ -65,11 +65,11 @@ fn what_cannot_be_started_has_no_plan() {
     let mut erofs = manifest.clone();
     erofs.format = ImageFormat::Erofs;
     let error = common::plan_with("", &allocation, &erofs, &old).unwrap_err();
-    assert_eq!(error.to_string(), "this kernel is 6.1; an erofs image needs Linux 6.12");
+    assert_eq!(error.to_string(), "an erofs image needs Linux 6.12, but this kernel is 6.1");
     // One with a hash tree is read through a block device.
     erofs.verity = Some(Digest::from_bytes([5; 32]));
     let plan = common::plan_with("", &allocation, &erofs, &old).unwrap();
-    assert!(plan.to_string().contains("each block checked against sha256:0505"), "{plan}");
+    assert!(plan.to_string().contains("verified against sha256:0505"), "{plan}");
     let plan = common::plan_with("", &allocation, &manifest, &facts).unwrap();
     assert!(!plan.attach_layers);
 

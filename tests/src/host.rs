@@ -138,7 +138,11 @@ impl Host {
         Self::bare_in(Place::prepared())
     }
 
-    fn bare_in(place: Place) -> Self {
+    /// [`Self::bare`] somewhere else.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub fn bare_in(place: Place) -> Self {
         fs::create_dir_all(&place.tmp).expect("the directory for temporary roots can be made");
         let root = tempfile::Builder::new().prefix("h").tempdir_in(&place.tmp).expect("a temporary root");
         // Tenants' ids must be able to pass through it, as they can through `/`.

@@ -3,12 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{Json, Router, extract::State, routing::get};
+use wire::{ConfigChange, ConfigReplace, ConfigText, Done, Failure};
 
-use super::{
-    Answer, Body, Named,
-    tenants::done,
-    types::{ConfigChange, ConfigReplace, ConfigText, Done, Failure},
-};
+use super::{Answer, Body, Named, tenants::done};
 use crate::{host::Host, units::limits::Enforce};
 
 pub(super) fn routes() -> Router<Arc<Host>> {
@@ -16,24 +13,24 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 }
 
 /// The text of the file.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/config",
     params(("name" = String, Path)),
     responses((status = 200, body = ConfigText), (status = 404, body = Failure))
-)]
+))]
 pub(super) async fn read(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<ConfigText> {
     Ok(Json(ConfigText { text: host.store().config_text(&name)? }))
 }
 
 /// Replaces the file, unless it was changed since the caller read it.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     put,
     path = "/v1/tenants/{name}/config",
     params(("name" = String, Path)),
     request_body = ConfigReplace,
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn replace(
     State(host): State<Arc<Host>>,
     Named(name): Named,
@@ -49,13 +46,13 @@ pub(super) async fn replace(
 }
 
 /// Sets and removes keys; comments in the file stay.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     patch,
     path = "/v1/tenants/{name}/config",
     params(("name" = String, Path)),
     request_body = ConfigChange,
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn change(
     State(host): State<Arc<Host>>,
     Named(name): Named,

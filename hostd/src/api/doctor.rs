@@ -5,17 +5,14 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
 use tenant::model::ids::Index;
-use utoipa::IntoParams;
+use wire::{Code, Failure, doctor::Diagnosis};
 
-use super::{Answer, Parameters, types::Failure};
-use crate::{
-    doctor::{Diagnosis, examine},
-    error::Code,
-    host::Host,
-};
+use super::{Answer, Parameters};
+use crate::{doctor::examine, host::Host};
 
 /// What is to be looked at.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DoctorParameters {
     /// For how many tenants in all, 1 to 65533; those that exist if absent.
@@ -26,8 +23,8 @@ impl DoctorParameters {
     fn check(self) -> Result<Option<u32>, Failure> {
         match self.tenants {
             Some(tenants) if !(1..=Index::MAX).contains(&tenants) => {
-                let text = format!("{tenants} tenants are outside 1 to {}", Index::MAX);
-                Err(Failure::new(Code::Invalid, text).help("no host has more"))
+                let text = format!("{tenants} tenants is outside 1 to {}", Index::MAX);
+                Err(Failure::new(Code::Invalid, text).help("use a number in that range"))
             }
             tenants => Ok(tenants),
         }
@@ -39,12 +36,12 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 }
 
 /// Looks, and changes nothing.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/doctor",
     params(DoctorParameters),
     responses((status = 200, body = Diagnosis), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn look(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<DoctorParameters>,
@@ -53,12 +50,12 @@ pub(super) async fn look(
 }
 
 /// Puts right what is ours, without touching tenants.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/doctor",
     params(DoctorParameters),
     responses((status = 200, body = Diagnosis), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn repair(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<DoctorParameters>,

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::get};
-use utoipa::OpenApi as _;
+use axum::{Json, Router, extract::State, http::header::CONTENT_TYPE, routing::get};
+use wire::HostAnswer;
 
-use super::{Answer, Document, types::HostAnswer};
+use super::{Answer, OPENAPI};
 use crate::host::Host;
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/v1/host", get(host))
-        .route("/v1/openapi.json", get(async || Json(Document::openapi())))
+        .route("/v1/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
 }
 
 /// What this hostd is.
-#[utoipa::path(get, path = "/v1/host", responses((status = 200, body = HostAnswer)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/host", responses((status = 200, body = HostAnswer))))]
 pub(super) async fn host(State(host): State<Arc<Host>>) -> Answer<HostAnswer> {
     let records = host.store().records();
     Ok(Json(HostAnswer {
@@ -27,6 +27,6 @@ pub(super) async fn host(State(host): State<Arc<Host>>) -> Answer<HostAnswer> {
         tenants: records.len(),
         running: records.keys().filter(|name| host.units().is_running(name)).count(),
         removing: host.store().trash().len(),
-        problem: host.store().check_storage().err().map(|error| crate::error::chain(&error)),
+        problem: host.store().check_storage().err().map(|error| wire::chain(&error)),
     }))
 }

@@ -17,16 +17,13 @@ use tenant::{
     protocol::{escape, wire::Tty},
     supervisor::terminals::log,
 };
-use utoipa::IntoParams;
+use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatLimits, Usage};
 
-use super::{
-    Answer, Named, Parameters,
-    types::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatLimits, Usage},
-};
+use super::{Answer, Named, Parameters};
 use crate::{
     explain::{Inputs, explain as explain_all},
     host::Host,
-    store::StoreError,
+    records::StoreError,
 };
 
 /// Most bytes of a console log that one answer is made from.
@@ -41,12 +38,12 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 }
 
 /// Every kernel step of the tenant's next start.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/plan",
     params(("name" = String, Path)),
     responses((status = 200, body = PlanAnswer), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn plan(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<PlanAnswer> {
     let cgroup = host.units().cgroups(&name).v2;
     let (_, plan) = host.store().plan(&name, Some(&cgroup))?;
@@ -56,12 +53,12 @@ pub(super) async fn plan(State(host): State<Arc<Host>>, Named(name): Named) -> A
 }
 
 /// Where each value of a tenant comes from.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/explain",
     params(("name" = String, Path)),
     responses((status = 200, body = Vec<Explained>), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Vec<Explained>> {
     let store = host.store();
     let cgroups = host.units().cgroups(&name);
@@ -84,12 +81,12 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
 }
 
 /// What a tenant uses, against its limits.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/stat",
     params(("name" = String, Path)),
     responses((status = 200, body = Stat), (status = 404, body = Failure))
-)]
+))]
 pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Stat> {
     let record = host.store().record(&name)?;
     let (state, _) = host.state(&name, record.state);
@@ -109,7 +106,8 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
 }
 
 /// Which lines of a log are wanted.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogParameters {
     /// `console`, `tty1` or a number.
@@ -121,12 +119,12 @@ pub(super) struct LogParameters {
 }
 
 /// The end of what a tty printed.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/logs",
     params(("name" = String, Path), LogParameters),
     responses((status = 200, body = LogLines), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn logs(
     State(host): State<Arc<Host>>,
     Named(name): Named,
@@ -139,7 +137,7 @@ pub(super) async fn logs(
     };
     let ttys = host.store().tenant(&name).map_or(Tty::MOST, |tenant| tenant.ttys);
     let read = move || read_log(&host, &name, tty, ttys, &parameters);
-    tokio::task::spawn_blocking(read).await.map_err(|error| Failure::of(Code::Failed, &error))?.map(Json)
+    Ok(Json(tokio::task::spawn_blocking(read).await.map_err(|error| Failure::of(Code::Failed, &error))??))
 }
 
 /// How far a log was read: the file and its length. A log that was rotated meanwhile is another file.
@@ -166,7 +164,7 @@ impl FromStr for Position {
         let parsed = parts.and_then(|(inode, length)| Some((inode.parse().ok()?, length.parse().ok()?)));
         let (inode, length) = parsed.ok_or_else(|| {
             Failure::new(Code::Invalid, format!("{text:?} is not a position in a log"))
-                .help("pass the \"position\" of an earlier answer as it is")
+                .help("pass the \"position\" of an earlier answer unchanged")
         })?;
         Ok(Self { inode, length })
     }
@@ -205,7 +203,7 @@ fn read_log(
 
 fn no_such_tty(name: &TenantName, tty: Tty, ttys: u8) -> Failure {
     let have = match ttys {
-        0 => "it has a console alone".to_owned(),
+        0 => "it has only a console".to_owned(),
         1 => "it has console and tty1".to_owned(),
         most => format!("it has console and tty1 to tty{most}"),
     };

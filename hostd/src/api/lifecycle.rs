@@ -10,18 +10,15 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tenant::files::state::Exit;
-use utoipa::{IntoParams, ToSchema};
+use wire::{Changed, Code, Done, Failure, Goal, KillRequest, StartRequest, StopRequest, Waited};
 
-use super::{
-    Answer, Body, Named, Parameters,
-    tenants::done,
-    types::{Changed, Done, Failure, KillRequest, StartRequest, StopRequest, TenantState},
-};
+use super::{Answer, Body, Named, Parameters, tenants::done};
 use crate::{
     doctor::reach,
     host::{Host, Stopped},
+    units::limits::Enforce,
 };
 
 /// Longest `wait`, seconds.
@@ -40,21 +37,32 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/prepare", post(prepare))
 }
 
+/// Handling of limits that this host cannot enforce.
+fn enforce(request: &StartRequest) -> Result<Enforce, Failure> {
+    match (request.strict, request.allow_unenforced) {
+        (true, true) => {
+            Err(Failure::new(Code::Invalid, "`strict` and `allow_unenforced` exclude each other"))
+        }
+        (true, false) => Ok(Enforce::All),
+        (false, allow) => Ok(Enforce::asked_unless(allow)),
+    }
+}
+
 /// Starts a tenant and answers when it is ready; one that runs is left alone.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/start",
     params(("name" = String, Path)),
     request_body = StartRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn start(
     State(host): State<Arc<Host>>,
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let change = host.start(&name, request.enforce()?).await?;
+    let change = host.start(&name, enforce(&request)?).await?;
     Ok(with_reach(&host, done(name, change, since)))
 }
 
@@ -74,13 +82,13 @@ fn told(name: impl ToString, Stopped { change, killed }: Stopped, since: Instant
 }
 
 /// Stops a tenant and answers when nothing of it is left, unless it is only to be asked.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/stop",
     params(("name" = String, Path)),
     request_body = StopRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn stop(
     State(host): State<Arc<Host>>,
     Named(name): Named,
@@ -97,31 +105,31 @@ pub(super) async fn stop(
 }
 
 /// Stops a tenant if it runs, then starts it.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/restart",
     params(("name" = String, Path)),
     request_body = StartRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn restart(
     State(host): State<Arc<Host>>,
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let stopped = host.restart(&name, request.enforce()?).await?;
+    let stopped = host.restart(&name, enforce(&request)?).await?;
     Ok(with_reach(&host, told(name, stopped, since)))
 }
 
 /// Kills a tenant, or sends a signal to its init.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/kill",
     params(("name" = String, Path)),
     request_body = KillRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn kill(
     State(host): State<Arc<Host>>,
     Named(name): Named,
@@ -133,12 +141,12 @@ pub(super) async fn kill(
 }
 
 /// Freezes all processes of a tenant.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/freeze",
     params(("name" = String, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
     let since = Instant::now();
     let change = host.freeze(&name, true).await?;
@@ -146,12 +154,12 @@ pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) ->
 }
 
 /// Lets the processes of a frozen tenant go on.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/thaw",
     params(("name" = String, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
     let since = Instant::now();
     let change = host.freeze(&name, false).await?;
@@ -159,50 +167,40 @@ pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> A
 }
 
 /// Carries a tenant's file, as it is now, to the tenant that runs.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/reload",
     params(("name" = String, Path)),
     request_body = StartRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn reload(
     State(host): State<Arc<Host>>,
     Named(name): Named,
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let (change, waiting) = host.reload(&name, request.enforce()?).await?;
+    let (change, waiting) = host.reload(&name, enforce(&request)?).await?;
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart: !waiting.is_empty(), waiting, ..answer }))
 }
 
 /// Makes ready what a tenant's start needs besides its supervisor, which asks for this.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/prepare",
     params(("name" = String, Path)),
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn prepare(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
     let since = Instant::now();
     let change = host.prepare(&name).await?;
     Ok(done(name, change, since))
 }
 
-/// What a tenant is waited for to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Goal {
-    /// Ready.
-    #[default]
-    Running,
-    /// Down, however that came.
-    Stopped,
-}
-
 /// How a tenant is waited for.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitParameters {
     /// What it is waited for to be.
@@ -212,23 +210,13 @@ pub(super) struct WaitParameters {
     timeout_sec: Option<u32>,
 }
 
-/// The state that ended a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Waited {
-    /// What the tenant does.
-    pub state: TenantState,
-    /// The code that its init, or its one program, ended with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i32>,
-}
-
 /// Answers when a tenant is up, or down.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/wait",
     params(("name" = String, Path), WaitParameters),
     responses((status = 200, body = Waited), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn wait(
     State(host): State<Arc<Host>>,
     Named(name): Named,

@@ -13,7 +13,6 @@ pub mod serve;
 mod tenants;
 #[cfg(test)]
 mod tests;
-pub mod types;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -26,22 +25,23 @@ use axum::{
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde::de::DeserializeOwned;
-use tenant::{TenantName, model::name::InvalidName};
+use tenant::TenantName;
 use tokio::sync::{oneshot, watch};
-use utoipa::OpenApi;
+use wire::{Code, Failure, tenant_name};
 
-use crate::{
-    error::{Code, Failure},
-    host::Host,
-};
+use crate::{host::Host, records::StoreError};
 
 /// Largest request body: a configuration file and its predecessor, bytes.
 pub const MAX_BODY: usize = 3 << 20;
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
 
-/// The API as a document.
-#[derive(Debug, OpenApi)]
+/// The API as a document of OpenAPI, as `examples/openapi.rs` makes it from the types.
+pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
+
+/// The API as a document, made from the types.
+#[cfg(feature = "openapi")]
+#[derive(Debug, utoipa::OpenApi)]
 #[openapi(
     info(title = "hostd", description = "Tenants of one host", license(name = "Apache-2.0 OR MIT")),
     paths(
@@ -77,13 +77,29 @@ const BODY: Duration = Duration::from_secs(30);
 pub struct Document;
 
 /// What every handler returns.
-type Answer<T> = Result<Json<T>, Failure>;
+type Answer<T> = Result<Json<T>, Refusal>;
 
-impl IntoResponse for Failure {
+/// A failure as an answer.
+#[derive(Debug)]
+struct Refusal(Failure);
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let message = Message(self.message.clone());
-        let mut response = (status, Json(self)).into_response();
+        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let message = Message(self.0.message.clone());
+        let mut response = (status, Json(self.0)).into_response();
         response.extensions_mut().insert(message);
         response
     }
@@ -97,33 +113,33 @@ struct Message(String);
 struct Body<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Failure;
+    type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         match tokio::time::timeout(BODY, Json::from_request(request, state)).await {
             Ok(read) => Ok(Self(read.map(|Json(body)| body)?)),
             Err(_) => {
                 let text = format!("the body of the request did not arrive within {} s", BODY.as_secs());
-                Err(Failure::new(Code::Timeout, text))
+                Err(Failure::new(Code::Timeout, text).into())
             }
         }
     }
 }
 
-impl From<rejection::JsonRejection> for Failure {
+impl From<rejection::JsonRejection> for Refusal {
     fn from(rejection: rejection::JsonRejection) -> Self {
-        Self::new(Code::Invalid, rejection.body_text())
+        Self(Failure::new(Code::Invalid, rejection.body_text()))
     }
 }
 
 /// Query parameters whose faults are told as a [`Failure`].
 #[derive(FromRequestParts)]
-#[from_request(via(Query), rejection(Failure))]
+#[from_request(via(Query), rejection(Refusal))]
 struct Parameters<T>(T);
 
-impl From<rejection::QueryRejection> for Failure {
+impl From<rejection::QueryRejection> for Refusal {
     fn from(rejection: rejection::QueryRejection) -> Self {
-        Self::new(Code::Invalid, rejection.body_text())
+        Self(Failure::new(Code::Invalid, rejection.body_text()))
     }
 }
 
@@ -131,21 +147,13 @@ impl From<rejection::QueryRejection> for Failure {
 struct Named(TenantName);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Failure;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(name) = path.map_err(|rejection| Failure::new(Code::Invalid, rejection.body_text()))?;
-        tenant_name(&name).map(Self)
+        Ok(Self(tenant_name(&name)?))
     }
-}
-
-/// Parses a tenant's name.
-///
-/// # Errors
-/// [`Code::Invalid`] with what a name looks like.
-pub fn tenant_name(text: &str) -> Result<TenantName, Failure> {
-    text.parse().map_err(|error: InvalidName| Failure::of(Code::Invalid, &error).help(InvalidName::HELP))
 }
 
 /// The changes that are under way, those whose client has hung up among them: hostd waits for them when it ends.
@@ -198,14 +206,14 @@ pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answer
         if let Err(response) = tell.send(response)
             && let Some(Message(message)) = response.extensions().get()
         {
-            log::warn!("{method} {path}: {message}; whoever asked for it has hung up");
+            log::warn!("{method} {path}: {message}; the client has disconnected");
         }
         drop(change);
     });
     Box::pin(async move {
         told.await.unwrap_or_else(|_| {
-            let text = "the request was cut short: its task panicked, or hostd ends";
-            Failure::new(Code::Failed, text).into_response()
+            let text = "the request was aborted: its task panicked, or hostd is shutting down";
+            Refusal(Failure::new(Code::Failed, text)).into_response()
         })
     })
 }
@@ -220,9 +228,9 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(config::routes())
         .merge(inspect::routes())
         .merge(ports::routes())
-        .fallback(async || Failure::new(Code::NotFound, "there is no such resource"))
+        .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
-            Failure::new(Code::Invalid, "the resource does not have this method")
+            Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(host)

@@ -14,20 +14,16 @@ use tenant::{
     },
     plan::LinkPlan,
 };
-use utoipa::IntoParams;
+use wire::{Code, Done, Failure, Interface, Port, PortSet, PortState, Ports, Source, tenant_name};
 
-use super::{
-    Answer, Body, Parameters, tenant_name,
-    tenants::done,
-    types::{Code, Done, Failure, Interface, Port, PortSet, PortState, Ports, Source},
-};
+use super::{Answer, Body, Parameters, tenants::done};
 use crate::{
-    host::{Host, blocking},
-    store::{
-        StoreError,
+    assign::{
         claims::{Part, uses},
         ports::Given,
     },
+    host::{Host, blocking},
+    records::StoreError,
 };
 
 pub(super) fn routes() -> Router<Arc<Host>> {
@@ -35,21 +31,22 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 }
 
 /// What is listed.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParameters {
-    /// NICs that nobody has, too.
+    /// Also show unassigned NICs.
     #[serde(default)]
     all: bool,
 }
 
 /// NICs and VLANs of the host that tenants have.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/ports",
     params(ListParameters),
     responses((status = 200, body = Ports), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn list(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<ListParameters>,
@@ -62,7 +59,7 @@ pub(super) async fn list(
             if !one.is_known {
                 let what = port_text(one.link.as_str(), one.part);
                 answer.warnings.push(format!(
-                    "ports.toml gives {what} to {:?}, and there is no such tenant",
+                    "ports.toml assigns {what} to {:?}, but there is no such tenant",
                     one.tenant.as_str()
                 ));
             }
@@ -84,16 +81,16 @@ pub(super) async fn list(
         }
         Ok(answer)
     };
-    blocking(look).await?.map(Json)
+    Ok(Json(blocking(look).await??))
 }
 
 /// Gives a NIC, or a VLAN of one, to a tenant.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     put,
     path = "/v1/ports",
     request_body = PortSet,
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<PortSet>) -> Answer<Done> {
     let since = Instant::now();
     let word = |error: InvalidWord| Failure::of(Code::Invalid, &error);
@@ -118,11 +115,12 @@ pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<Port
         let needs_restart = waits && host.units().is_running(&row.tenant);
         Ok(Done { needs_restart, warnings: warnings(&host, &row.tenant), ..answer })
     };
-    blocking(work).await?.map(Json)
+    Ok(Json(blocking(work).await??))
 }
 
 /// Which NIC is meant.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct PortParameters {
     /// The NIC.
@@ -132,12 +130,12 @@ pub(super) struct PortParameters {
 }
 
 /// Takes a NIC, or a VLAN of one, away from its tenant.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     delete,
     path = "/v1/ports",
     params(PortParameters),
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
-)]
+))]
 pub(super) async fn take(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<PortParameters>,
@@ -152,7 +150,7 @@ pub(super) async fn take(
         let change = host.store().unset_port(&link, vlan, has)?;
         Ok(done(what, change, since).0)
     };
-    blocking(work).await?.map(Json)
+    Ok(Json(blocking(work).await??))
 }
 
 /// `eth1`, or `eth1.100` for its VLAN 100.
@@ -230,8 +228,8 @@ pub(super) fn warnings(host: &Host, name: &TenantName) -> Vec<String> {
     let absent = |link: &LinkName| !exists(link) && claim(host, link).is_none();
     let needed = uses(&tenant.nics);
     let missing = needed.iter().filter(|one| absent(&one.link));
-    let text = |one: &crate::store::claims::Use| {
-        format!("interface \"{}\" needs \"{}\", which this host does not have now", one.name, one.link)
+    let text = |one: &crate::assign::claims::Use| {
+        format!("interface \"{}\" needs \"{}\", which does not exist on this host now", one.name, one.link)
     };
     missing.map(text).collect()
 }

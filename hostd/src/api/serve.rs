@@ -29,12 +29,10 @@ use tokio::{
     net::{UnixListener, UnixStream},
     time::{Sleep, sleep},
 };
+use wire::{Code, Failure};
 
-use super::UnderWay;
-use crate::{
-    error::{Code, Failure},
-    host::Host,
-};
+use super::{Refusal, UnderWay};
+use crate::host::Host;
 
 /// The group that may do what root may, through this socket.
 pub const GROUP: &str = "tenantry";
@@ -90,7 +88,8 @@ impl Peer {
 /// The path is too long for a socket, or the socket cannot be made.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_SOCKET_PATH {
-        let text = format!("a socket's path has at most {MAX_SOCKET_PATH} bytes: choose a shorter --root");
+        let text =
+            format!("the path of a socket is limited to {MAX_SOCKET_PATH} bytes: choose a shorter --root");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     match fs::remove_file(path) {
@@ -114,9 +113,12 @@ fn group() -> Option<Gid> {
 }
 
 /// The answer to everything that a stranger asks.
-async fn refuse() -> Failure {
-    Failure::new(Code::Forbidden, "only root and members of the group \"tenantry\" may do this")
-        .help("run it as root, or: usermod --append --groups tenantry USER")
+async fn refuse() -> Refusal {
+    let text = "only root and members of the group \"tenantry\" may do this";
+    Refusal(
+        Failure::new(Code::Forbidden, text)
+            .help("run it as root, or: usermod --append --groups tenantry USER"),
+    )
 }
 
 /// Holds requests back until hostd knows what runs.
@@ -148,7 +150,7 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) if passes(&error) => {
-                    log::warn!("cannot take a connection now: {error}");
+                    log::warn!("cannot accept connections for now: {error}");
                     sleep(RETRY).await;
                     continue;
                 }
@@ -270,9 +272,8 @@ impl AsyncWrite for Impatient {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
     fn strangers_are_refused() {

@@ -8,15 +8,12 @@ use std::{
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
 use tenant::{Allocation, TenantName, files::state::Exit};
-use utoipa::IntoParams;
+use wire::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState, tenant_name};
 
-use super::{
-    Answer, Body, Named, Parameters, tenant_name,
-    types::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState},
-};
+use super::{Answer, Body, Named, Parameters};
 use crate::{
     host::Host,
-    store::{NewTenant, traces::Broken},
+    records::{Change, NewTenant, traces::Broken},
 };
 
 /// How long a list waits for what units are doing.
@@ -26,6 +23,16 @@ pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/v1/tenants", get(list).post(create))
         .route("/v1/tenants/{name}", get(show).delete(destroy))
+}
+
+impl From<Change> for Changed {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Created => Self::Created,
+            Change::Changed => Self::Changed,
+            Change::Unchanged => Self::Unchanged,
+        }
+    }
 }
 
 /// The answer to a request that was made at `since`.
@@ -86,7 +93,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
 }
 
 /// All tenants, sorted by name.
-#[utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>))))]
 pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> {
     let (records, broken) = (host.store().records(), host.store().broken());
     // Whoever only looks does not wait for systemd.
@@ -110,12 +117,12 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> 
 }
 
 /// Makes a tenant; the same request again changes nothing.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants",
     request_body = CreateRequest,
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn create(
     State(host): State<Arc<Host>>,
     Body(request): Body<CreateRequest>,
@@ -133,12 +140,12 @@ pub(super) async fn create(
 }
 
 /// One tenant.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}",
     params(("name" = String, Path)),
     responses((status = 200, body = Detail), (status = 404, body = Failure))
-)]
+))]
 pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Detail> {
     let allocation = host.store().record(&name)?;
     let summary = summary(&host, &allocation);
@@ -147,7 +154,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     let now = said.as_ref().filter(|_| is_up);
     let (tenant, problem) = match host.store().tenant(&name) {
         Ok(tenant) => (Some(tenant), None),
-        Err(error) => (None, Some(crate::error::chain(&error))),
+        Err(error) => (None, Some(wire::chain(&error))),
     };
     let digest = allocation.pinned.digest;
     let disk = host.store().disk_usage(&allocation);
@@ -163,7 +170,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Ok(Some((unit, limits))) => (Some(unit), limits),
         Ok(None) => (None, Vec::new()),
         Err(error) => {
-            log::warn!("tenant {:?}: {}", name.as_str(), crate::error::chain(&error));
+            log::warn!("tenant {:?}: {}", name.as_str(), wire::chain(&error));
             (None, Vec::new())
         }
     };
@@ -212,22 +219,23 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
 }
 
 /// How a tenant is removed.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestroyParameters {
-    /// Kill it first if it runs, and remove it even if its record is damaged.
+    /// Kill it first if it is running, and remove it even if its record is damaged.
     #[serde(default)]
     force: bool,
 }
 
 /// Removes a tenant and everything it stored; answers when its last file is gone. Its name is free before that, and
 /// nobody else waits.
-#[utoipa::path(
+#[cfg_attr(feature = "openapi", utoipa::path(
     delete,
     path = "/v1/tenants/{name}",
     params(("name" = String, Path), DestroyParameters),
     responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
-)]
+))]
 pub(super) async fn destroy(
     State(host): State<Arc<Host>>,
     Named(name): Named,

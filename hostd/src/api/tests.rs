@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    store::tests::Trial,
+    records::tests::Trial,
     units::{UnitManager, standalone::Standalone, systemd::Systemd},
 };
 
@@ -31,7 +31,7 @@ impl Api {
     /// One whose tenants are units of a systemd that cannot be reached, with its unit files in a directory.
     fn without_systemd(unit_files: &std::path::Path) -> Self {
         let trial = Trial::new();
-        let facts = crate::store::tests::facts();
+        let facts = crate::records::tests::facts();
         let units = Systemd::for_tests(trial.layout.clone(), &facts, unit_files.to_owned());
         let host = Host::new(trial.open(), UnitManager::Systemd(units));
         Self { router: router(host.clone()), host, trial }
@@ -167,7 +167,7 @@ async fn the_table_of_ports_is_shown_and_changed() {
     let (_, done) = api.call("POST", "/v1/tenants", json!({"name": "edge", "set": set})).await;
     assert_eq!(
         done["warnings"],
-        json!(["interface \"eth1\" needs \"no-such-bridge\", which this host does not have now"])
+        json!(["interface \"eth1\" needs \"no-such-bridge\", which does not exist on this host now"])
     );
     let row = json!({"link": "no-such-nic", "vlan": 7, "tenant": "edge", "name": "wan", "addresses": ["fd00::1/64"]});
     let (status, done) = api.call("PUT", "/v1/ports", row.clone()).await;
@@ -384,8 +384,8 @@ async fn a_broken_tenant_is_listed_and_told_by_every_verb() {
     let trial = Trial::new();
     let store = trial.open();
     let [alice, bob]: [TenantName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
-    store.create(&alice, &crate::store::NewTenant::default()).unwrap();
-    store.create(&bob, &crate::store::NewTenant::default()).unwrap();
+    store.create(&alice, &crate::records::NewTenant::default()).unwrap();
+    store.create(&bob, &crate::records::NewTenant::default()).unwrap();
     drop(store);
     std::fs::write(trial.layout.allocation(&bob), "nonsense").unwrap();
     let units = Standalone::for_tests(trial.layout.clone(), "exit 0");
@@ -442,7 +442,7 @@ async fn a_broken_tenant_is_listed_and_told_by_every_verb() {
 
 #[test]
 fn the_document_has_every_route() {
-    let document = serde_json::to_value(Document::openapi()).unwrap();
+    let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
     for path in [
         "/v1/host",
         "/v1/tenants",
@@ -461,7 +461,7 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
     let unit_files = tempfile::tempdir().unwrap();
     let api = Api::without_systemd(unit_files.path());
     let alice: TenantName = "alice".parse().unwrap();
-    api.host.store().create(&alice, &crate::store::NewTenant::default()).unwrap();
+    api.host.store().create(&alice, &crate::records::NewTenant::default()).unwrap();
     let layout = &api.trial.layout;
     let state = || {
         let read = |path| std::fs::read_to_string(path).ok();
@@ -482,7 +482,7 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
             let change = json!({"set": set});
             let (status, refused) = api.call("PATCH", "/v1/tenants/alice/config", change).await;
             let said = refused["message"].as_str().unwrap_or_default();
-            assert!(status >= 400 && said.contains("systemd cannot be reached"), "{set}: {status} {refused}");
+            assert!(status >= 400 && said.contains("cannot connect to systemd"), "{set}: {status} {refused}");
             assert_eq!(state(), before, "{set}");
         }
     }

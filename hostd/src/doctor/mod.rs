@@ -22,7 +22,7 @@
 
 pub mod capacity;
 mod defaults;
-pub mod feature;
+
 mod filter;
 mod images;
 mod kernel;
@@ -30,115 +30,21 @@ mod leftovers;
 mod links;
 pub mod reach;
 mod records;
-pub mod sysctl;
+
 pub mod systemd;
 mod terminals;
 mod traffic;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tenant::kernel::KernelError;
 use tokio::{runtime::Handle, task};
-use utoipa::ToSchema;
-
-use self::capacity::{Capacity, Demand, Limits, Row};
-use crate::{
-    error::{Code, Failure, chain},
-    host::Host,
+use wire::{
+    Code, Failure,
+    doctor::{Capacity, Diagnosis, Finding, Health, Row},
 };
 
-/// How something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Health {
-    /// As it should be.
-    Ok,
-    /// Something cannot be had, and tenants that do not need it are not affected.
-    Degraded,
-    /// Tenants are affected.
-    Fault,
-}
-
-/// What one check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Finding {
-    /// The check.
-    pub check: String,
-    /// How it is; after a repair, how it was.
-    pub health: Health,
-    /// The tenant it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-    /// Whether it has been put right.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub repaired: bool,
-}
-
-/// Everything that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Diagnosis {
-    /// The worst of what has not been put right.
-    pub health: Health,
-    /// What each check found, in the order of the checks.
-    pub findings: Vec<Finding>,
-    /// Whether this host is large enough, resource by resource.
-    pub capacity: Capacity,
-}
-
-impl Finding {
-    fn ok(message: impl Into<String>) -> Self {
-        Self {
-            check: String::new(),
-            health: Health::Ok,
-            tenant: None,
-            message: message.into(),
-            help: None,
-            repaired: false,
-        }
-    }
-
-    fn fault(message: impl Into<String>) -> Self {
-        Self { health: Health::Fault, ..Self::ok(message) }
-    }
-
-    fn degraded(message: impl Into<String>) -> Self {
-        Self { health: Health::Degraded, ..Self::ok(message) }
-    }
-
-    /// A check that could not look.
-    fn failed(error: &KernelError) -> Self {
-        Self::fault(chain(error))
-    }
-
-    fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
-    }
-
-    /// The remedy of most findings.
-    fn repairable(self) -> Self {
-        self.help("tenantctl doctor --repair")
-    }
-
-    fn about(self, tenant: impl ToString) -> Self {
-        Self { tenant: Some(tenant.to_string()), ..self }
-    }
-
-    /// With what came of its repair; one that failed says why.
-    fn with_repair(self, result: Result<(), String>) -> Self {
-        match result {
-            Ok(()) => Self { repaired: true, help: None, ..self },
-            Err(reason) => {
-                Self { message: format!("{}, and it cannot be put right: {reason}", self.message), ..self }
-            }
-        }
-    }
-}
+use self::capacity::{Demand, Limits};
+use crate::host::Host;
 
 /// What a check works with.
 struct Examination<'a> {
@@ -181,7 +87,7 @@ fn count(tenants: u32) -> String {
 
 fn short(row: &Row, tenants: u32) -> Finding {
     let have = row.have.unwrap_or(0);
-    let text = format!("{} for {}: {} are needed, {have} are there", row.resource, count(tenants), row.need);
+    let text = format!("{} for {}: {} needed, {have} available", row.resource, count(tenants), row.need);
     let help = match row.sysctl {
         Some(_) => Some(format!("tenantctl doctor --tenants {tenants} --fix")),
         None => row.remedy.clone(),
@@ -212,25 +118,5 @@ pub async fn examine(host: &Arc<Host>, repair: bool, tenants: Option<u32>) -> Re
     };
     task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(Code::Failed, format!("the examination was cut short: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repair_that_failed_says_why_and_keeps_its_remedy() {
-        let finding = Finding::fault("the rules are missing").repairable();
-        let repaired = finding.clone().with_repair(Ok(()));
-        assert!(repaired.repaired && repaired.help.is_none());
-        let failed = finding.with_repair(Err("nft is not there".to_owned()));
-        assert!(!failed.repaired && failed.help.is_some());
-        assert_eq!(failed.message, "the rules are missing, and it cannot be put right: nft is not there");
-    }
-
-    #[test]
-    fn the_worst_comes_last() {
-        assert!(Health::Ok < Health::Degraded && Health::Degraded < Health::Fault);
-    }
+        .map_err(|error| Failure::new(Code::Failed, format!("the examination panicked: {error}")))
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use tenant::{Tenant, TenantName, files::record};
+use wire::Failure;
 
 use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
 use crate::{
-    error::Failure,
-    store::{Change, StoreError, edit},
+    records::{Change, StoreError, edit},
     units::limits::Enforce,
 };
 
@@ -33,10 +33,10 @@ impl Host {
         self.configure_in_turn(name, base, text, enforce, files).await
     }
 
-    /// Replaces a tenant's configuration file, see [`crate::store::Store::configure`].
+    /// Replaces a tenant's configuration file, see [`crate::records::Store::configure`].
     ///
     /// # Errors
-    /// Those of [`Host::set`], and [`crate::Code::Conflict`].
+    /// Those of [`Host::set`], and [`wire::Code::Conflict`].
     pub async fn configure(
         self: &Arc<Self>,
         name: &TenantName,
@@ -82,7 +82,7 @@ impl Host {
             Err(failure) => {
                 blocking(move || drop(live)).await?;
                 return Err(Failure {
-                    message: format!("cannot carry the file of tenant \"{name}\" to its unit: {failure}"),
+                    message: format!("cannot apply the file of tenant \"{name}\" to its unit: {failure}"),
                     ..failure
                 });
             }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use tenant::TenantName;
+use wire::{Code, Failure};
 
 use super::{Host, Result, blocking};
 use crate::{
-    error::{Code, Failure},
-    store::{Change, NewTenant, StoreError, trash::Leaving},
+    dirs::trash::Leaving,
+    records::{Change, NewTenant, StoreError},
     units::limits::Enforce,
 };
 
@@ -32,7 +33,7 @@ impl Host {
                 .extend(self.carry(name, Enforce::Asked, &files).await.err().map(|failure| failure.message));
             if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
                 let enabled = self.units.enable(name, true).await;
-                warnings.extend(enabled.err().map(|error| crate::error::chain(&error)));
+                warnings.extend(enabled.err().map(|error| wire::chain(&error)));
             }
         }
         Ok((change, warnings))
@@ -43,7 +44,7 @@ impl Host {
     /// then is told.
     ///
     /// # Errors
-    /// [`Code::Running`], or what [`crate::store::Store::destroy`] says.
+    /// [`Code::Running`], or what [`crate::records::Store::destroy`] says.
     pub async fn destroy(self: &Arc<Self>, name: &TenantName, force: bool) -> Result<()> {
         Ok(self.remove(name, force).await?.gone().await?)
     }
@@ -65,7 +66,7 @@ impl Host {
         // One that waits to be started again is up as well.
         if self.units.is_running(name) || !self.units.is_down(name).await? {
             if !force {
-                return Err(Failure::new(Code::Running, format!("tenant {:?} runs", name.as_str()))
+                return Err(Failure::new(Code::Running, format!("tenant {:?} is running", name.as_str()))
                     .help(format!("stop it first: tenantctl stop {name}; or pass --force")));
             }
             self.units.kill(name).await?;

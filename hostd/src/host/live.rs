@@ -82,11 +82,11 @@ impl Drop for LiveChange {
         if let Some(before) = self.filter.take()
             && let Err(failure) = self.host.filter().put_back(self.host.store(), &self.name, &before)
         {
-            log::error!("tenant \"{}\" keeps its new rate, group and ports: {failure}", self.name);
+            log::error!("cannot restore rate, group and ports of tenant \"{}\": {failure}", self.name);
         }
         if let Some(Err(error)) = self.limits.take().map(Applied::undo) {
-            let reason = crate::error::chain(&error);
-            log::error!("tenant \"{}\" keeps some of its new limits: {reason}", self.name);
+            let reason = wire::chain(&error);
+            log::error!("cannot restore some limits of tenant \"{}\": {reason}", self.name);
         }
     }
 }

@@ -35,71 +35,20 @@ use tenant::{
     model::allocation::RecordState,
 };
 use tokio::{sync::watch, task};
+use wire::{Code, Failure, TenantState, Traffic};
 
 use self::{
     changes::Changes,
     turns::{Turn, Turns},
 };
 use crate::{
-    error::{Code, Failure},
-    filter::{PacketFilter, Traffic},
-    store::{Change, Store},
+    filter::PacketFilter,
+    records::{Change, Store},
     units::{StopDeadline, UnitManager},
 };
 
 /// What every operation returns.
 pub type Result<T> = std::result::Result<T, Failure>;
-
-/// The state of a tenant as it is told to people.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum TenantState {
-    /// Its record is damaged.
-    Broken,
-    /// Its record is not whole.
-    Destroying,
-    /// It does not run.
-    Stopped,
-    /// Its last start failed.
-    Failed,
-    /// It waits for its turn to boot.
-    Queued,
-    /// Its namespaces and mounts are being made.
-    Starting,
-    /// Its init runs and is not ready.
-    Booting,
-    /// Its init is ready.
-    Running,
-    /// Its processes are frozen.
-    Frozen,
-    /// Its init was asked to power off.
-    Stopping,
-}
-
-impl TenantState {
-    /// Whether it has a supervisor.
-    pub fn is_up(self) -> bool {
-        !matches!(self, Self::Broken | Self::Destroying | Self::Stopped | Self::Failed)
-    }
-
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Broken => "broken",
-            Self::Destroying => "destroying",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Queued => "queued",
-            Self::Starting => "starting",
-            Self::Booting => "booting",
-            Self::Running => "running",
-            Self::Frozen => "frozen",
-            Self::Stopping => "stopping",
-        }
-    }
-}
 
 /// What became of a stop, or of a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +83,7 @@ pub struct Host {
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(Code::Failed, format!("an operation was cut short: {error}")))
+        .map_err(|error| Failure::new(Code::Failed, format!("an operation panicked: {error}")))
 }
 
 impl Host {
@@ -244,7 +193,7 @@ impl Host {
             return Ok(());
         }
         self.store.record(name)?;
-        Err(Failure::new(Code::NotRunning, format!("tenant {:?} does not run", name.as_str()))
+        Err(Failure::new(Code::NotRunning, format!("tenant {:?} is not running", name.as_str()))
             .help(format!("start it: tenantctl start {name}")))
     }
 }

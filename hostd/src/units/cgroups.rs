@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use tenant::{Layout, TenantName, model::facts::CgroupFacts};
+use wire::UnitCgroups;
 
 /// v1 controllers that a unit gets a directory of, where the host has them.
 const V1: [&str; 5] = ["memory", "pids", "cpu", "cpuacct", "blkio"];
@@ -35,18 +35,6 @@ pub struct Cgroups {
     v1: BTreeMap<String, PathBuf>,
 }
 
-/// The directories of one unit; kept in `unit.json`, because a later hostd may be started elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnitCgroups {
-    /// The v2 directory.
-    pub v2: PathBuf,
-    /// Whether the limits are in the v2 directory.
-    pub v2_controllers: BTreeSet<String>,
-    /// The directory of each v1 controller.
-    pub v1: BTreeMap<String, PathBuf>,
-}
-
 /// A cgroup that cannot be made, entered or removed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} cgroup {path:?}")]
@@ -59,7 +47,7 @@ pub struct CgroupError {
 
 /// No cgroup v2 hierarchy is mounted.
 #[derive(Debug, thiserror::Error)]
-#[error("this host has no cgroup v2 hierarchy mounted")]
+#[error("the cgroup v2 hierarchy is not mounted on this host")]
 pub struct NoCgroup2;
 
 impl Cgroups {
@@ -117,7 +105,7 @@ impl Cgroups {
             return Ok(());
         }
         if let Err(error) = self.pass_down() {
-            log::warn!("the controllers of {} cannot be passed down: {error}", self.v2_own.display());
+            log::warn!("cannot delegate the controllers of {}: {error}", self.v2_own.display());
             self.v2_controllers.clear();
         }
         Ok(())
@@ -160,63 +148,41 @@ fn make(dir: &Path) -> Result<(), CgroupError> {
     fs::create_dir_all(dir).map_err(|source| CgroupError { verb: "make", path: dir.to_owned(), source })
 }
 
-impl UnitCgroups {
-    /// Makes them; those that exist are fine.
-    ///
-    /// # Errors
-    /// The first that cannot be made.
-    pub fn make(&self) -> Result<(), CgroupError> {
-        self.v1.values().try_for_each(|dir| make(dir))?;
-        make(&self.supervisor())
-    }
+/// Makes them; those that exist are fine.
+///
+/// # Errors
+/// The first that cannot be made.
+pub fn make_unit(unit: &UnitCgroups) -> Result<(), CgroupError> {
+    unit.v1.values().try_for_each(|dir| make(dir))?;
+    make(&unit.supervisor())
+}
 
-    /// The v1 directories, each once: two controllers may share a hierarchy.
-    pub fn v1_dirs(&self) -> BTreeSet<&Path> {
-        self.v1.values().map(PathBuf::as_path).collect()
-    }
+/// Freezes or thaws the tenant's processes, see `cgroup.freeze` in cgroups(7).
+///
+/// # Errors
+/// The file cannot be written.
+pub fn freeze(unit: &UnitCgroups, on: bool) -> Result<(), CgroupError> {
+    let verb = if on { "freeze" } else { "thaw" };
+    fs::write(unit.freeze_file(), if on { "1" } else { "0" }).map_err(|source| CgroupError {
+        verb,
+        path: unit.payload(),
+        source,
+    })
+}
 
-    /// Where the supervisor is.
-    pub fn supervisor(&self) -> PathBuf {
-        self.v2.join("supervisor")
-    }
-
-    /// Where the tenant's own processes are.
-    pub fn payload(&self) -> PathBuf {
-        self.v2.join("payload")
-    }
-
-    /// The file that freezes the tenant's processes, see cgroups(7).
-    pub fn freeze_file(&self) -> PathBuf {
-        self.payload().join("cgroup.freeze")
-    }
-
-    /// Freezes or thaws the tenant's processes, see `cgroup.freeze` in cgroups(7).
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn freeze(&self, on: bool) -> Result<(), CgroupError> {
-        let verb = if on { "freeze" } else { "thaw" };
-        fs::write(self.freeze_file(), if on { "1" } else { "0" }).map_err(|source| CgroupError {
-            verb,
-            path: self.payload(),
-            source,
-        })
-    }
-
-    /// Removes the v1 directories; the v2 one goes through the kernel interface of `tenant`.
-    ///
-    /// # Errors
-    /// The first directory that stays busy.
-    pub fn remove_v1(&self) -> Result<(), CgroupError> {
-        let mut first = None;
-        for dir in self.v1.values() {
-            // What failed for want of a descriptor or of memory may not the next time.
-            if let Err(source) = remove_tree(dir).or_else(|_| remove_tree(dir)) {
-                first.get_or_insert(CgroupError { verb: "remove", path: dir.clone(), source });
-            }
+/// Removes the v1 directories; the v2 one goes through the kernel interface of `tenant`.
+///
+/// # Errors
+/// The first directory that stays busy.
+pub fn remove_v1(unit: &UnitCgroups) -> Result<(), CgroupError> {
+    let mut first = None;
+    for dir in unit.v1.values() {
+        // What failed for want of a descriptor or of memory may not the next time.
+        if let Err(source) = remove_tree(dir).or_else(|_| remove_tree(dir)) {
+            first.get_or_insert(CgroupError { verb: "remove", path: dir.clone(), source });
         }
-        first.map_or(Ok(()), Err)
     }
+    first.map_or(Ok(()), Err)
 }
 
 fn remove_tree(dir: &Path) -> io::Result<()> {

@@ -20,6 +20,8 @@ pub mod usage;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use error::{FailedJob, UnitError};
+pub use stop::{StopDeadline, StopEnd};
 use tenant::{
     Layout, Plan, TenantName,
     config::Restart,
@@ -33,17 +35,13 @@ use tenant::{
     },
     supervisor::terminals::log,
 };
+use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 
 use self::{
-    cgroups::UnitCgroups,
     limits::{Applied, Enforce, IoSchedulers, Unenforceable},
     standalone::Standalone,
-    systemd::{Had, Pending, Systemd, UnitReport, properties::EffectiveLimit},
-    usage::Usage,
+    systemd::{Had, Pending, Systemd},
 };
-pub use error::{FailedJob, UnitError};
-pub use spawn::{image_program, program};
-pub use stop::{StopDeadline, StopEnd};
 
 /// What a unit manager is told of a tenant that is to be started.
 #[derive(Clone, Debug)]
@@ -54,7 +52,7 @@ pub struct Start {
     pub plan: Arc<Plan>,
     /// Its limits.
     pub limits: Limits,
-    /// What becomes of limits that this host cannot enforce.
+    /// Handling of limits that this host cannot enforce.
     pub enforce: Enforce,
     /// How long init has until it is ready.
     pub timeout: Duration,
@@ -243,7 +241,7 @@ impl UnitManager {
     /// Whether nothing of a tenant runs, and nothing is about to: one that waits to be started again is up.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
         match self {
             Self::Standalone(units) => Ok(!units.is_running(name)),
@@ -276,7 +274,10 @@ impl UnitManager {
             Self::Standalone(units) => units.sweep_strangers(is_known).await,
             Self::Systemd(units) => {
                 for name in units.existing().iter().filter(|name| !is_known(name)) {
-                    ::log::warn!("the unit of tenant {:?} runs, and there is no such tenant", name.as_str());
+                    ::log::warn!(
+                        "the unit of tenant {:?} is running, but there is no such tenant",
+                        name.as_str()
+                    );
                 }
             }
         }
@@ -311,7 +312,7 @@ impl UnitManager {
     /// The kernel refuses, or its supervisor does not answer.
     pub async fn freeze(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
         match self {
-            Self::Standalone(units) => Ok(units.cgroups(name).freeze(on)?),
+            Self::Standalone(units) => Ok(cgroups::freeze(&units.cgroups(name), on)?),
             Self::Systemd(units) => units.freeze(name, on).await,
         }
     }
@@ -400,7 +401,7 @@ impl UnitManager {
     /// own.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn report(
         &self,
         name: &TenantName,
@@ -415,7 +416,7 @@ impl UnitManager {
     /// What units are doing that the states of their tenants do not tell.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
         match self {
             Self::Standalone(_) => Ok(HashMap::new()),

@@ -1,7 +1,6 @@
 //! The supervisor as a process: `tenant run NAME` in a session of its own.
 
 use std::{
-    env,
     ffi::{CString, OsStr},
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom},
@@ -17,14 +16,10 @@ use tenant::{
     files::{record, state::ProcessRef},
     kernel::raw::{Program, end_child, spawn_in_cgroup},
 };
-
-use super::{UnitError, cgroups::UnitCgroups};
+use wire::UnitCgroups;
 
 /// So much of the supervisor's last words is told, bytes.
 const LAST_WORDS: u64 = 2048;
-
-/// Environment variable with the directory of the program `tenant`.
-const LIBEXEC: &str = "TENANTRY_LIBEXEC";
 
 /// A supervisor that runs.
 #[derive(Debug)]
@@ -33,43 +28,6 @@ pub(super) struct Spawned {
     pub(super) process: ProcessRef,
     /// pidfd_open(2) of it.
     pub(super) pidfd: OwnedFd,
-}
-
-/// Where the package has the programs that are not for a shell.
-const INSTALLED: &str = "/usr/libexec/tenantry";
-
-/// Finds the program `tenant`: in `$TENANTRY_LIBEXEC` and nowhere else if that is set; otherwise beside this one,
-/// otherwise in `/usr/libexec/tenantry`.
-///
-/// # Errors
-/// It is in none of these places.
-pub fn program() -> Result<PathBuf, UnitError> {
-    let dirs = match env::var_os(LIBEXEC) {
-        Some(dir) => vec![PathBuf::from(dir)],
-        None => vec![here()?, PathBuf::from(INSTALLED)],
-    };
-    find("tenant", dirs)
-}
-
-/// Finds the program `rootfsctl`: beside this one, otherwise beside `tenant`.
-///
-/// # Errors
-/// It is in none of these places.
-pub fn image_program() -> Result<PathBuf, UnitError> {
-    let mut dirs = vec![here()?];
-    dirs.extend(program().ok().and_then(|program| Some(program.parent()?.to_owned())));
-    find("rootfsctl", dirs)
-}
-
-/// The directory of this program.
-fn here() -> Result<PathBuf, UnitError> {
-    let here = env::current_exe().map_err(|error| UnitError::Io("find this program", error))?;
-    Ok(here.parent().unwrap_or(Path::new("/")).to_owned())
-}
-
-fn find(program: &'static str, dirs: Vec<PathBuf>) -> Result<PathBuf, UnitError> {
-    let found = dirs.iter().map(|dir| dir.join(program)).find(|path| path.is_file());
-    found.ok_or(UnitError::NoProgram(program, dirs))
 }
 
 /// File that takes what a supervisor says on standard error.
@@ -152,11 +110,9 @@ fn identified(pidfd: OwnedFd, process: io::Result<ProcessRef>) -> io::Result<Spa
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
-    use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
-
     use super::*;
+    use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+    use std::process::{Command, Stdio};
 
     /// What becomes of a child whose process can be read, or not: the answer, and whether it is still this process's.
     fn identify(read: impl FnOnce(i32) -> io::Result<ProcessRef>) -> (io::Result<Spawned>, bool) {
@@ -181,19 +137,5 @@ mod tests {
         assert!(!is_there, "it has been left to itself");
         let (spawned, is_there) = identify(ProcessRef::of);
         assert!(spawned.is_ok() && is_there);
-    }
-
-    #[test]
-    fn a_program_is_taken_from_the_first_directory_that_has_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let [none, first, second] = ["none", "first", "second"].map(|name| dir.path().join(name));
-        for dir in [&first, &second] {
-            std::fs::create_dir(dir).unwrap();
-            std::fs::write(dir.join("tenant"), "").unwrap();
-        }
-        let found = find("tenant", vec![none.clone(), first.clone(), second]).unwrap();
-        assert_eq!(found, first.join("tenant"));
-        let error = find("tenant", vec![none.clone(), first.join("tenant")]).unwrap_err().to_string();
-        assert!(error.contains("`tenant`") && error.contains(&format!("{none:?}")), "{error}");
     }
 }

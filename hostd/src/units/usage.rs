@@ -5,30 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-use super::cgroups::UnitCgroups;
-
-/// What a running tenant uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Usage {
-    /// Memory with the page cache it is charged for, bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// CPU time since it started, microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_us: Option<u64>,
-    /// Processes and threads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tasks: Option<u64>,
-    /// Bytes read from block devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub io_read_bytes: Option<u64>,
-    /// Bytes written to block devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub io_write_bytes: Option<u64>,
-}
+use wire::{UnitCgroups, Usage};
 
 fn number(dir: Option<&Path>, file: &str) -> Option<u64> {
     fs::read_to_string(dir?.join(file)).ok()?.trim().parse().ok()

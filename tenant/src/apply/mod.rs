@@ -26,7 +26,7 @@ use crate::{
 
 /// A start that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} failed{}", leftovers(.cleanup))]
+#[error("cannot {}{}", operation(.step), leftovers(.cleanup))]
 pub struct StartError {
     /// The part of the plan that failed.
     pub step: &'static str,
@@ -50,12 +50,26 @@ pub fn remedy(error: &KernelError) -> Option<String> {
     error.source.help().or_else(|| full(error.source.kind()).map(str::to_owned))
 }
 
+/// What a step of a start does, as it follows "cannot".
+fn operation(step: &str) -> &'static str {
+    match step {
+        "cgroup" => "set up its cgroups",
+        "drivers" => "provide its devices",
+        "filter" => "set up its packet filter",
+        "user namespace" => "create its user namespace",
+        "root" => "set up its root filesystem",
+        "network" => "set up its network",
+        "devices" => "restrict its devices",
+        _ => "start its init",
+    }
+}
+
 fn leftovers(cleanup: &[KernelError]) -> String {
     if cleanup.is_empty() {
         return String::new();
     }
     let list: Vec<String> = cleanup.iter().map(|error| format!("{error}: {}", error.source)).collect();
-    format!(" (and its cleanup: {})", list.join("; "))
+    format!(" (cleanup failed: {})", list.join("; "))
 }
 
 /// Starts a tenant: returns when its init has been executed.

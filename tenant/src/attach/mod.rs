@@ -85,7 +85,7 @@ pub fn run(layout: &Layout, name: &TenantName, options: AttachOptions) -> Result
 
 /// Sends the hello and takes the answer; returns the frames that came with it.
 fn greet(stream: &UnixStream, options: &AttachOptions) -> Result<Vec<u8>, AttachError> {
-    let io = failed("talk to the supervisor");
+    let io = failed("communicate with the supervisor");
     let (rows, cols) = window_size(stdin());
     let mode = if options.read_only { Mode::Ro } else { Mode::Rw };
     let hello = Hello { tty: options.tty, mode, rows, cols, replay: options.replay };
@@ -94,8 +94,9 @@ fn greet(stream: &UnixStream, options: &AttachOptions) -> Result<Vec<u8>, Attach
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     (&mut reader).take(wire::MAX_LINE as u64).read_until(b'\n', &mut line).map_err(&io)?;
-    let answer: Answer = wire::parse(&line)
-        .map_err(|_| io(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))?;
+    let answer: Answer = wire::parse(&line).map_err(|_| {
+        io(io::Error::new(io::ErrorKind::InvalidData, "the supervisor sent a malformed answer"))
+    })?;
     if !answer.ok {
         let error = answer.error.unwrap_or_else(|| "the supervisor refused".to_owned());
         return Err(AttachError::Refused { error, help: answer.help });

@@ -26,7 +26,7 @@ pub enum AttachError {
     #[error("tenant {0:?} is not running")]
     NotRunning(String),
     /// This user may not.
-    #[error("the console of tenant {0:?} is closed to this user")]
+    #[error("this user may not open the console of tenant {0:?}")]
     Forbidden(String),
     /// The supervisor refused.
     #[error("{error}")]
@@ -46,7 +46,9 @@ impl AttachError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
-            Self::Forbidden(_) => Some(format!("be root or a member of the group {}", socket::GROUP)),
+            Self::Forbidden(_) => {
+                Some(format!("run it as root or as a member of the group {}", socket::GROUP))
+            }
             Self::Refused { help, .. } => help.clone(),
             Self::Io(..) => None,
         }

@@ -107,10 +107,10 @@ fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), Exe
     let init = state.and_then(|state| state.init).filter(ProcessRef::is_alive).ok_or_else(not_running)?;
     let context = ExecContext::read(layout, name)?;
     // Looked at last: if this init is alive now, the record was that of its boot.
-    let cgroups = CgroupFacts::gather().map_err(host("look at the host's cgroups"))?;
+    let cgroups = CgroupFacts::gather().map_err(host("inspect the host's cgroups"))?;
     let target = Target::of(init, &cgroups).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => not_running(),
-        _ => ExecError::Host("look at the tenant's init", error),
+        _ => ExecError::Host("inspect the tenant's init", error),
     })?;
     let context = context.ok_or_else(|| ExecError::NoContext(name.to_string()))?;
     if is_frozen(&context.cgroup) {

@@ -2,7 +2,7 @@
 //! restrictions, with no way back.
 //!
 //! ```text
-//! caller ──clone into init's cgroup──▶ joiner ──setns, become root inside, confine──clone──▶ process
+//! caller ──clone into init's cgroup──▶ joiner ──setns, switch to root inside, confine──clone──▶ process
 //!    ▲                                   │ (not yet visible inside: another pid namespace)     │ exec
 //!    └──────── pid, ends of streams ─────┴───────────────── errors, end of file on exec ───────┘
 //! ```

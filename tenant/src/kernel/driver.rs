@@ -16,6 +16,6 @@ impl MissingDriver {
     /// The remedy.
     pub fn help(&self) -> String {
         let key = self.driver.key();
-        format!("load it on the host: modprobe {key}; or do without: tenantctl set NAME {key}=false")
+        format!("load it on the host: modprobe {key}; or disable the feature: tenantctl set NAME {key}=false")
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::model::device::Driver;
 
 fn missing(driver: Driver, cause: io::Error) -> KernelError {
-    KernelError::new("give the tenant", driver, MissingDriver { driver, cause })
+    KernelError::new("provide", driver, MissingDriver { driver, cause })
 }
 
 /// Opens a device node once, as programs of the tenant will. `tree` is the tenant's `/dev`.
@@ -46,7 +46,7 @@ pub(super) fn try_driver(driver: Driver) -> Result<()> {
                 match status.and_then(|(_, status)| status.exit_status()) {
                     Some(0) => Ok(()),
                     Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-                    None => Err(io::Error::other("the attempt was cut short")),
+                    None => Err(io::Error::other("the attempt panicked")),
                 }
             }
         }

@@ -127,7 +127,7 @@ pub(crate) fn receive(gate: &OwnedFd) -> Result<Message> {
         }
         Message::decode(&bytes[..length], fds)
     };
-    match receive().map_err(|error| KernelError::new("hear of", "init", error))? {
+    match receive().map_err(|error| KernelError::new("receive from", "init", error))? {
         Message::Failed(0, operation, object) => {
             Err(KernelError::new(operation, object, io::Error::other("failed inside the tenant")))
         }

@@ -186,7 +186,7 @@ pub fn is_damaged(image: &ErofsImage) -> Result<Option<bool>> {
         let status = said.lines().find_map(|line| line.trim().strip_prefix("status:"));
         Ok(status.map(|status| status.trim().starts_with("corrupted")))
     };
-    ask().map_err(|error| KernelError::new("ask for the state of image", image.file.display(), error))
+    ask().map_err(|error| KernelError::new("query the state of image", image.file.display(), error))
 }
 
 /// Runs it; what it says.

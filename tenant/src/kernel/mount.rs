@@ -129,7 +129,7 @@ fn clone_mount(at: &OwnedFd) -> io::Result<OwnedFd> {
 fn explain_clone(path: &Path, error: io::Error) -> KernelError {
     match error.raw_os_error() {
         Some(libc::EINVAL) => {
-            let cause = io::Error::other("its filesystem does not support idmapped mounts (EINVAL)");
+            let cause = io::Error::other("its filesystem does not support idmapped mounts");
             KernelError::new("idmap", path.display(), cause)
         }
         _ => KernelError::new("clone the mount at", path.display(), error),
@@ -155,7 +155,7 @@ pub(crate) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> 
         let shape = match FileType::from_raw_mode(fstat(&found)?.st_mode) {
             FileType::Directory => Shape::Dir,
             FileType::RegularFile => Shape::File,
-            _ => return Err(io::Error::other("it is neither a directory nor a plain file")),
+            _ => return Err(io::Error::other("it is neither a directory nor a regular file")),
         };
         Ok((clone_mount(&found)?, shape))
     };
@@ -223,8 +223,7 @@ pub(crate) fn overlay(
             if stat.f_bavail == 0 || stat.f_favail == 0 {
                 return Err(rustix::io::Errno::NOSPC.into());
             }
-            let cause =
-                "overlayfs fell back to read-only: the upper directory cannot be written by the tenant";
+            let cause = "overlayfs fell back to read-only: the tenant cannot write to the upper directory";
             return Err(io::Error::other(cause));
         }
         Ok(tree)

@@ -4,10 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// The directory is missing, and cannot be made.
-    #[error("the image has no such directory, and what is above it is read-only")]
+    #[error("the directory does not exist in the image, and its parent is read-only")]
     Absent,
     /// A link is on the way: the tenant may have put it there.
-    #[error("a link is on the way, and no link is followed")]
+    #[error("its path contains a symbolic link, and links are not followed")]
     Link,
     /// A file is on the way, or there.
     #[error("it is not a directory")]
@@ -19,13 +19,11 @@ impl PlaceError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Absent => {
-                "mount it below a directory of the tenant's own, or make the directory in the image; both are shown by \
-                 tenantctl plan NAME"
+                "mount it below a writable directory of the tenant, or create the directory in the image: tenantctl \
+                 plan NAME"
             }
-            Self::Link => "write the path without links into the [dirs] table: tenantctl edit NAME",
-            Self::NotDirectory => {
-                "only directories can be mounted on; correct the [dirs] table: tenantctl edit NAME"
-            }
+            Self::Link => "use the path without links in the [dirs] table: tenantctl edit NAME",
+            Self::NotDirectory => "a mount needs a directory; correct the [dirs] table: tenantctl edit NAME",
         }
     }
 }

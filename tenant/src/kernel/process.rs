@@ -96,7 +96,7 @@ fn introduction(gate: &OwnedFd, entrant: OwnChild) -> Result<(OwnChild, Vec<Owne
             Message::Pid(pid) => Ok((OwnChild(pid), own)),
             _ => Err(failed(io::ErrorKind::InvalidData.into())),
         },
-        Message::Own(_) => Err(failed(io::Error::other("who cloned it cannot tell its number"))),
+        Message::Own(_) => Err(failed(io::Error::other("its parent did not report its pid"))),
         _ => Err(failed(io::ErrorKind::InvalidData.into())),
     }
 }
@@ -163,7 +163,7 @@ pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
             Ok(())
         }
         Message::Closed => Err(ended_early(held)),
-        _ => Err(KernelError::new("hear of", "init", io::ErrorKind::InvalidData)),
+        _ => Err(KernelError::new("receive from", "init", io::ErrorKind::InvalidData)),
     }
 }
 
@@ -175,7 +175,7 @@ pub(super) fn speaks(held: &mut Held<OwnedFd>) -> Result<()> {
         Ok(_) if held.handed.is_empty() => assembled(held),
         // It has nothing to say any more until it is released.
         Ok(_) => Err(ended_early(held)),
-        Err(error) => Err(KernelError::new("hear of", "init", error)),
+        Err(error) => Err(KernelError::new("receive from", "init", error)),
     }
 }
 
@@ -194,7 +194,7 @@ fn how(status: &WaitIdStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("its init exited with code {code}"),
         (None, Some(libc::SIGKILL)) => {
-            "its init was killed, as the kernel does where memory_max is too small".to_owned()
+            "its init was killed, probably because memory_max is too small".to_owned()
         }
         (None, Some(signal)) => format!("its init was killed by signal {signal}"),
         (None, None) => "its init has ended".to_owned(),

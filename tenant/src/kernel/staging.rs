@@ -62,8 +62,7 @@ impl Staging {
             mount_change("/", MountPropagationFlags::SHARED)?;
             Ok(staging)
         };
-        enter()
-            .map_err(|error| KernelError::new("make", "a mount namespace to put a root together in", error))
+        enter().map_err(|error| KernelError::new("make", "a mount namespace for the root filesystem", error))
     }
 
     fn places(&self) -> io::Result<&OwnedFd> {

@@ -29,7 +29,7 @@ pub(crate) fn check_label(what: &'static str, text: &str) -> Result<(), InvalidI
         return refuse("it does not start with a-z or 0-9");
     }
     if !text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_')) {
-        return refuse("it has a character other than a-z, 0-9, '-', '.' and '_'");
+        return refuse("it contains a character other than a-z, 0-9, '-', '.' and '_'");
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ impl FromStr for ImageRef {
                 return Err(InvalidImageRef {
                     what: "an image reference",
                     text: text.chars().take(160).collect(),
-                    reason: "behind '@' it needs 6 to 64 lower-case hex digits of a version",
+                    reason: "'@' must be followed by 6 to 64 lower-case hex digits of a version",
                 });
             }
             return Ok(Self { image: image.parse()?, version: VersionRef::Prefix(hex.to_owned()) });
@@ -207,7 +207,7 @@ pub enum Ready {
 impl std::fmt::Display for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Notify => "when init says READY=1,",
+            Self::Notify => "when init sends READY=1,",
             Self::Exec => "when init has been executed,",
         })
     }
@@ -330,7 +330,7 @@ pub enum ManifestError {
     #[error("the manifest is malformed")]
     Malformed(#[from] toml::de::Error),
     /// Written by a newer release.
-    #[error("the manifest has format_version {0}, this release reads 1")]
+    #[error("the manifest has format_version {0}, but this release supports only 1")]
     Version(u32),
 }
 

@@ -109,7 +109,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, nics: &[NicPlan]) -> Result<Option<Filte
     let refuse = |key: &'static str, reason: &'static str| Err(PlanError::Filter { key, reason });
     let ports: Vec<FilterPort> = nics.iter().filter_map(port).collect();
     let Some(host) = HostFilter::of(layout, host) else {
-        let reason = "hostd.toml says filter = \"none\", so nothing could see to it";
+        let reason = "the packet filter is disabled: filter = \"none\" in hostd.toml";
         return match (tenant.net_rate, &tenant.forwards[..]) {
             (Some(_), _) => refuse("net_rate", reason),
             (None, [_, ..]) => refuse("ports", reason),
@@ -117,7 +117,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, nics: &[NicPlan]) -> Result<Option<Filte
         };
     };
     if tenant.net_rate.is_some() && ports.is_empty() {
-        return refuse("net_rate", "only a routed or bridged interface can be limited, and it has none");
+        return refuse("net_rate", "it needs a routed or bridged interface, and the tenant has none");
     }
     let tenant = TenantFilter {
         tenant: tenant.name.clone(),
@@ -127,7 +127,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, nics: &[NicPlan]) -> Result<Option<Filte
         forwards: tenant.forwards.clone(),
     };
     if !tenant.forwards.is_empty() && tenant.targets() == (None, None) {
-        return refuse("ports", "they lead to the address of a routed interface, and it has none");
+        return refuse("ports", "port forwards need a routed interface, and the tenant has none");
     }
     Ok((!tenant.ports.is_empty()).then_some(FilterPlan { host, tenant }))
 }

@@ -219,7 +219,7 @@ impl Supervisor {
             Err(error) => {
                 if self.unpublished.failed(Instant::now()) {
                     ::log::warn!(
-                        "what tenant {:?} does is not written yet: {}",
+                        "cannot write the state of tenant {:?}, trying again: {}",
                         self.name.as_str(),
                         chain(&error)
                     );
@@ -237,8 +237,8 @@ fn set_file_limit() {
     let kept = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, has)| setrlimit(Resource::RLIMIT_NOFILE, soft.min(has), has).map(|()| has));
     match kept {
-        Ok(has) => ::log::info!("the tenant's programs may open {has} files each and not {hard}: {error}"),
-        Err(_) => ::log::info!("the tenant's programs may open as many files as its supervisor: {error}"),
+        Ok(has) => ::log::info!("the tenant's limit of open files is {has} instead of {hard}: {error}"),
+        Err(_) => ::log::info!("the tenant's limit of open files is that of its supervisor: {error}"),
     }
 }
 

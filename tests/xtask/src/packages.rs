@@ -75,6 +75,7 @@ const TABLE: &[Package] = packages! {
     "mmdebstrap", "mmdebstrap", [Demo Native Vm Bench Bare], "makes the Debian image";
     "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
+    "openssh-client", "ssh", [Native], "is how the guides log in to tenants";
     "procps", "kill", [Native], "sends signals";
     "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
     "python3-minimal", "python3", [Pure], "is the program of python3";

@@ -8,9 +8,8 @@ use crate::sh;
 
 /// Builds the release programs; the directory they are in.
 pub(crate) fn build() -> Result<PathBuf> {
-    let packages = ["--package", "tenant", "--package", "rootfs-tools", "--package", "hostd"];
     let mut cargo = sh::cargo(&["build", "--release", "--bins"]);
-    cargo.args(packages);
+    cargo.args(["tenant", "rootfs-tools", "hostd", "ctl"].map(|package| format!("--package={package}")));
     sh::show(cargo)?;
     Ok(sh::target().join("release"))
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use rustix::process::{Resource, getrlimit};
 use tenant::HostFacts;
+use wire::doctor::Setting;
 
 use super::figures::OWN;
 use crate::{doctor::systemd::Slice, host::Host};
@@ -61,11 +62,6 @@ pub struct Limits {
     pub descriptors: Option<u64>,
     /// The limits of `tenants.slice`, where systemd starts tenants.
     pub slice: Option<Slice>,
-}
-
-/// The file of a key below `/proc/sys`.
-pub(in crate::doctor) fn file(key: &str) -> String {
-    format!("/proc/sys/{}", key.replace('.', "/"))
 }
 
 fn number(path: impl AsRef<Path>) -> Option<u64> {
@@ -126,7 +122,7 @@ impl Limits {
             list.split_ascii_whitespace().any(|name| name == "memory")
         });
         Self {
-            sysctl: keys.filter_map(|key| Some((key.to_owned(), number(file(key))?))).collect(),
+            sysctl: keys.filter_map(|key| Some((key.to_owned(), number(Setting::file(key))?))).collect(),
             tasks: tasks(&text("/proc/loadavg")),
             files: number("/proc/sys/fs/file-nr"),
             neighbours: ["arp_cache", "ndisc_cache"]
@@ -164,7 +160,7 @@ mod tests {
 
     #[test]
     fn this_host_tells_most_of_it() {
-        assert!(number(file("kernel.pid_max")).is_some_and(|max| max >= 300));
+        assert!(number(Setting::file("kernel.pid_max")).is_some_and(|max| max >= 300));
         assert!(space(Path::new("/nonexistent/below")).is_some_and(|space| space.bytes > 0));
     }
 }

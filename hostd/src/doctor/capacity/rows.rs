@@ -1,7 +1,9 @@
 //! The table: one function for each kind of resource.
 
+use wire::doctor::{Health, Row, Setting, Unit, Verdict};
+
 use super::{
-    Demand, Limits, Row, Setting, Unit, Verdict,
+    Demand, Limits,
     figures::{
         BRIDGE_PORTS, CGROUPS, DISK, FILES, FLOWS, HOSTD_DESCRIPTORS, HOSTD_FILES, INODES, LOGINS, MEMORY,
         MEMORY_CGROUPS, NEIGHBOURS_LAN, NEIGHBOURS_PERMANENT, NEIGHBOURS6, OWN, RUN, RUN_INODES, TASKS,
@@ -9,7 +11,6 @@ use super::{
     },
     limits::Space,
 };
-use crate::doctor::Health;
 
 /// Process ids below this are never given again, `RESERVED_PIDS` in `kernel/pid.c`.
 const RESERVED_PIDS: u64 = 300;
@@ -44,8 +45,28 @@ fn row(resource: impl Into<String>, each: u64, need: u64, have: Option<u64>) -> 
     }
 }
 
-impl Row {
+/// What a row says where it is short, or where nothing is known.
+trait Remedy: Sized {
     /// With what to do where it is short.
+    fn or(self, remedy: impl Into<String>) -> Self;
+
+    /// With what is to be said where nothing is known.
+    fn unless_told(self, why: &str) -> Self;
+
+    /// Raised by sysctl(8), to the next power of two, so that a few tenants more need no change.
+    fn by(self, key: &str, ceiling: u64) -> Self;
+
+    /// Counted in bytes.
+    fn bytes(self) -> Self;
+
+    /// Short of it, tenants run all the same, only slower.
+    fn mild(self) -> Self;
+
+    /// [`Self::by`], but what is not known stays with its own reason.
+    fn by_known(self, key: &str) -> Self;
+}
+
+impl Remedy for Row {
     fn or(self, remedy: impl Into<String>) -> Self {
         match self.verdict {
             Verdict::Short => Self { remedy: Some(remedy.into()), ..self },
@@ -53,7 +74,6 @@ impl Row {
         }
     }
 
-    /// With what is to be said where nothing is known.
     fn unless_told(self, why: &str) -> Self {
         match self.verdict {
             Verdict::Unknown => Self { remedy: Some(why.to_owned()), ..self },
@@ -61,11 +81,10 @@ impl Row {
         }
     }
 
-    /// Raised by sysctl(8), to the next power of two, so that a few tenants more need no change.
     fn by(self, key: &str, ceiling: u64) -> Self {
         if self.need > ceiling {
             return self
-                .or(format!("the kernel takes no {key} above {ceiling}: fewer tenants, or more hosts"));
+                .or(format!("the kernel's maximum of {key} is {ceiling}: use fewer tenants, or more hosts"));
         }
         match self.verdict {
             Verdict::Short => {
@@ -74,7 +93,7 @@ impl Row {
                 let remedy = format!("{key} = {value}");
                 Self { sysctl: Some(setting), remedy: Some(remedy), ..self }
             }
-            Verdict::Unknown => self.unless_told(&format!("{key} is not to be seen from here")),
+            Verdict::Unknown => self.unless_told(&format!("cannot read {key}")),
             Verdict::Enough => self,
         }
     }
@@ -83,12 +102,15 @@ impl Row {
         Self { unit: Unit::Bytes, ..self }
     }
 
-    /// Short of it, tenants run all the same, only slower.
     fn mild(self) -> Self {
         match self.health {
             Health::Fault => Self { health: Health::Degraded, ..self },
             _ => self,
         }
+    }
+
+    fn by_known(self, key: &str) -> Self {
+        if self.verdict == Verdict::Unknown { self } else { self.by(key, i32::MAX as u64) }
     }
 }
 
@@ -124,7 +146,7 @@ fn files(demand: &Demand, limits: &Limits) -> Vec<Row> {
         row("open files of one process", HOSTD_DESCRIPTORS, hostd, limits.key("fs.nr_open"))
             .by("fs.nr_open", 1 << 30),
         row("open files of hostd", HOSTD_DESCRIPTORS, hostd, limits.descriptors)
-            .or(format!("start hostd with room for them: LimitNOFILE={hostd} in a drop-in of hostd.service")),
+            .or(format!("raise the limit of hostd: LimitNOFILE={hostd} in a drop-in of hostd.service")),
     ]
 }
 
@@ -165,7 +187,7 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
     }
     if demand.tracked {
         let key = "net.netfilter.nf_conntrack_max";
-        let why = "connections are not tracked yet: they are with the first routed tenant";
+        let why = "connection tracking starts with the first routed tenant";
         // One that has all it may have leaves half of them.
         let table = row("tracked connections", FLOWS, 2 * FLOWS, limits.key(key));
         rows.push(table.unless_told(why).by_known(key));
@@ -176,18 +198,11 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
         let each = ports.div_ceil(demand.tenants.max(1));
         rows.push(
             row(format!("ports of bridge {bridge}"), each, need, have)
-                .or(format!("a bridge has {BRIDGE_PORTS} ports: give some tenants another one"))
-                .unless_told("the bridge is not to be seen from here"),
+                .or(format!("a bridge has {BRIDGE_PORTS} ports: use another bridge for some tenants"))
+                .unless_told("cannot inspect the bridge"),
         );
     }
     rows
-}
-
-impl Row {
-    /// [`Self::by`], but what is not known stays with its own reason.
-    fn by_known(self, key: &str) -> Self {
-        if self.verdict == Verdict::Unknown { self } else { self.by(key, i32::MAX as u64) }
-    }
 }
 
 fn pools(demand: &Demand, _: &Limits) -> Vec<Row> {
@@ -205,16 +220,16 @@ fn room(demand: &Demand, limits: &Limits) -> Vec<Row> {
     let mut rows = vec![
         row("memory", MEMORY, down * MEMORY, limits.memory)
             .bytes()
-            .or("more memory; see the benchmarks for what a tenant of your image takes")
-            .unless_told("MemAvailable is not told"),
+            .or("add memory; the benchmarks list the memory per tenant")
+            .unless_told("cannot read MemAvailable"),
     ];
     let places = [
-        ("disk", "/var/lib/tenantry", new, DISK, INODES, limits.disk, "a larger filesystem"),
+        ("disk", "/var/lib/tenantry", new, DISK, INODES, limits.disk, "use a larger filesystem"),
         ("/run", "/run/tenantry", down, RUN, RUN_INODES, limits.run, "mount -o remount,size=… /run"),
     ];
     for (what, dir, count, bytes, inodes, space, remedy) in places {
         let remedy = format!("{remedy}: {dir}");
-        let unseen = format!("{dir} cannot be looked at");
+        let unseen = format!("cannot inspect {dir}");
         rows.push(
             row(what, bytes, count * bytes, space.map(|space| space.bytes))
                 .bytes()
@@ -235,13 +250,13 @@ fn cgroups(demand: &Demand, limits: &Limits) -> Vec<Row> {
     let used = limits.memory_cgroups;
     let need = others(used, demand.running * CGROUPS) + demand.tenants * CGROUPS;
     let remedy = format!(
-        "the kernel numbers {MEMORY_CGROUPS} and no more: fewer tenants, or no memory limits \
+        "the kernel's maximum is {MEMORY_CGROUPS}: use fewer tenants, or disable memory limits \
          (cgroup_disable=memory on the kernel command line)"
     );
     vec![
         row("memory cgroups", CGROUPS, need, used.map(|_| MEMORY_CGROUPS))
             .or(remedy)
-            .unless_told("cgroup v2 has no memory controller here: nothing numbers them"),
+            .unless_told("the memory controller is not in cgroup v2, so there is no such limit"),
     ]
 }
 

@@ -18,8 +18,6 @@ mod job;
 mod private;
 pub mod properties;
 
-pub use self::bus::BusError;
-
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
@@ -31,7 +29,6 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::{Deserialize, Serialize};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
     config::Restart,
@@ -40,16 +37,15 @@ use tenant::{
     protocol::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
-use utoipa::ToSchema;
+use wire::{EffectiveLimit, UnitCgroups, UnitReport};
 
+pub use self::bus::BusError;
 use self::{
     bus::{Bus, unit},
     job::{JobEnd, Verb},
-    properties::EffectiveLimit,
 };
 use super::{
     FailedJob, Start, UnitError,
-    cgroups::UnitCgroups,
     gauge::Gauge,
     limits::{self, Enforce, IoSchedulers, Unenforceable},
     states::{States, find},
@@ -84,29 +80,6 @@ impl Live {
         // A pidfd is readable once its process has ended, see pidfd_open(2).
         !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
     }
-}
-
-/// What systemd says of a tenant's unit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct UnitReport {
-    /// Its name.
-    pub name: String,
-    /// `active`, `activating`, `deactivating`, `inactive`, `failed`, …, see systemctl(1).
-    pub active: String,
-    /// `running`, `dead`, `auto-restart`, ….
-    pub sub: String,
-    /// How its service ended last: `success`, `exit-code`, `timeout`, `oom-kill`, ….
-    pub result: String,
-    /// The status line of its supervisor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// How often systemd has restarted it since it was last started by somebody.
-    pub restarts: u32,
-    /// Whether it starts with the host: `enabled` or `disabled`.
-    pub enabled: String,
-    /// How often the kernel killed a process of it for want of memory, since it was started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oom_kills: Option<u64>,
 }
 
 /// What a unit is doing that its tenant's state does not tell.
@@ -166,13 +139,13 @@ impl Systemd {
     /// Whether systemd is PID 1 here, knows `tenant@.service`, and `layout` is the one that this unit is for.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn is_there(layout: &Layout, facts: &HostFacts) -> Result<bool, UnitError> {
         if !facts.systemd || !layout.is_default() {
             return Ok(false);
         }
         let bus = Bus::open().await?;
-        match bus.manager("tell of tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
+        match bus.manager("load tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_unknown() => Ok(false),
             Err(error) => Err(error.into()),
@@ -271,7 +244,7 @@ impl Systemd {
     /// Whether a unit is down and has no job.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
         Ok(Bus::open().await?.unit(&unit(name)).await?.is_down())
     }
@@ -284,15 +257,15 @@ impl Systemd {
         match self.is_down(name).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) => return log::error!("{}", crate::error::chain(&error)),
+            Err(error) => return log::error!("{}", wire::chain(&error)),
         }
         let (layout, name, dir) = (self.layout.clone(), name.clone(), self.cgroups(name).v2);
         let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, plan.as_deref())).await;
         match swept {
             Ok(failures) => {
-                failures.iter().for_each(|failure| log::error!("{}", crate::error::chain(failure)));
+                failures.iter().for_each(|failure| log::error!("{}", wire::chain(failure)));
             }
-            Err(error) => log::error!("what a tenant left was not removed: {error}"),
+            Err(error) => log::error!("cannot remove the leftovers of a tenant: {error}"),
         }
     }
 
@@ -339,7 +312,7 @@ impl Systemd {
         if bus.unit(unit).await?.active != "failed" {
             return Ok(());
         }
-        match bus.manager("forget that a unit failed", "ResetFailedUnit", &(unit,)).await {
+        match bus.manager("reset the failed state of a unit", "ResetFailedUnit", &(unit,)).await {
             Err(error) if !error.is_unknown() => Err(error.into()),
             _ => Ok(()),
         }
@@ -489,7 +462,7 @@ impl Systemd {
             let reason = limits::lack(limit.key, controllers).or_else(|| {
                 let weighs = limit.key != "io_weight"
                     || IoSchedulers::of_host(Path::new(SLICE)) != IoSchedulers::default();
-                let reason = "the io controller (cgroup v2) has no disk under the bfq scheduler to weigh";
+                let reason = "the io controller (cgroup v2) needs a disk with the bfq scheduler";
                 (!weighs).then(|| reason.to_owned())
             })?;
             Some(Unenforceable { key: limit.key, reason, by_default })
@@ -538,8 +511,8 @@ impl Systemd {
         let drop_in = self.put_drop_in(name, had.drop_in.as_deref()).await;
         for error in [limits, drop_in].into_iter().filter_map(Result::err) {
             log::error!(
-                "the unit of tenant \"{name}\" keeps what it was given: {}",
-                crate::error::chain(&error)
+                "cannot reset the properties of the unit of tenant \"{name}\": {}",
+                wire::chain(&error)
             );
         }
     }
@@ -564,7 +537,7 @@ impl Systemd {
     /// The limits that a tenant's unit has, against those of its file, and how the unit is.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn report(
         &self,
         name: &TenantName,
@@ -595,7 +568,7 @@ impl Systemd {
     /// The units of tenants that are being started or stopped.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
         let what = "list units";
         let bus = Bus::open().await?;

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use tenant::model::limits::{ByteSize, Limits};
-use utoipa::ToSchema;
+use wire::EffectiveLimit;
 
 /// What systemd takes and gives for "no limit" and "no weight".
 const NONE: u64 = u64::MAX;
@@ -167,21 +166,6 @@ pub(super) fn changes(carried: &Limits, file: &Limits, memory: u64) -> Vec<(&'st
         .filter(|limit| (limit.of)(carried) != (limit.of)(file))
         .map(|limit| (limit.property, limit.value(file, memory)))
         .collect()
-}
-
-/// A limit as it is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EffectiveLimit {
-    /// The key of the tenant's file that stands for it.
-    pub key: String,
-    /// Its value as a tenant's file writes it; `none` for no limit.
-    pub value: String,
-    /// Where the value does not come from the tenant's file: who set it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// What the file says, where that is something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
 }
 
 /// The limits that a unit has, against what the tenant's file says. `set_by_hand` tells the settings that

@@ -38,7 +38,7 @@ const NO_CALL: u32 = u32::MAX;
 /// The program for this host's architecture.
 pub(super) fn compile(plan: &SecurityPlan) -> Vec<Instruction> {
     let host = HOSTS.iter().find(|(name, _)| *name == std::env::consts::ARCH);
-    let (_, architectures) = host.expect("Tenantry is not made for this architecture");
+    let (_, architectures) = host.expect("Tenantry does not support this architecture");
     compile_for(plan, architectures)
 }
 

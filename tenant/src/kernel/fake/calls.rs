@@ -98,7 +98,7 @@ impl Kernel for Fake {
     }
 
     fn staging(&self, place: &Path) -> Result<FakeFd> {
-        let what = "a mount namespace to put a root together in";
+        let what = "a mount namespace for the root filesystem";
         self.call("make", what, format_args!("places over {}", place.display()))?;
         Ok(self.open("staging"))
     }
@@ -217,15 +217,15 @@ impl Kernel for Fake {
     }
 
     fn assembled(&self, held: &mut Held<FakeFd>) -> Result<()> {
-        self.call("hear of", "init", "")?;
-        self.require(&process(held.pid), "hear of")?;
+        self.call("receive from", "init", "")?;
+        self.require(&process(held.pid), "receive from")?;
         held.handed = vec![self.open("terminal"), self.open("notify")];
         Ok(())
     }
 
     fn speaks(&self, held: &mut Held<FakeFd>) -> Result<()> {
-        self.call("hear of", "init", "")?;
-        self.require(&process(held.pid), "hear of")
+        self.call("receive from", "init", "")?;
+        self.require(&process(held.pid), "receive from")
     }
 
     fn release(&self, held: Held<FakeFd>, program: &str, terminals: usize) -> Result<Payload<FakeFd>> {
@@ -310,7 +310,7 @@ impl Kernel for Fake {
     }
 
     fn claimed_namespaces(&self, _claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<FakeFd>> {
-        self.call("look for the NICs of", cgroup.display(), "")?;
+        self.call("find the NICs of", cgroup.display(), "")?;
         let table = self.table();
         let claimed =
             table.iter().any(|entry| entry.starts_with("claim ") && entry.ends_with(tenant.as_str()));
@@ -319,7 +319,7 @@ impl Kernel for Fake {
     }
 
     fn nics_home(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
-        self.call("bring home the NICs of", tenant, list(namespaces))?;
+        self.call("return the NICs of", tenant, list(namespaces))?;
         let claims = self.table();
         let suffix = format!(" {tenant}");
         for claim in claims.iter().filter(|entry| entry.starts_with("claim ")) {

@@ -186,7 +186,7 @@ fn refuse_conflict(
     };
     let holder = running(host).into_iter().find(|other| other.tenant != tenant.tenant && leads(other));
     let holder =
-        holder.map_or_else(|| "somebody else".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
+        holder.map_or_else(|| "another target".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
     Err(KernelError::new(
         "forward",
         format!("port {port}/{protocol} of the host"),

@@ -7,7 +7,7 @@ pub enum FilterError {
     #[error("it is not installed")]
     NotInstalled,
     /// A port of the host is forwarded already.
-    #[error("it leads to {0} already")]
+    #[error("it is already forwarded to {0}")]
     Taken(String),
     /// What nft says first.
     #[error("nft: {0}")]
@@ -19,10 +19,10 @@ impl FilterError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotInstalled => {
-                "install it: apt-get install nftables; or have no filter: filter = \"none\" in hostd.toml"
+                "install it: apt-get install nftables; or disable the filter: filter = \"none\" in hostd.toml"
             }
             Self::Taken(_) => "choose another port: tenantctl set NAME ports=HOST:TENANT/tcp",
-            Self::Said(_) => "look at the tables and put them right: tenantctl doctor --repair",
+            Self::Said(_) => "check and repair the tables: tenantctl doctor --repair",
         }
     }
 }

@@ -206,7 +206,7 @@ fn connect(port: &TrialPort<'_>) -> Result<Vec<UdpSocket>> {
             Some(Ok(())) => drop(wake.send(())),
             None => drop(wake),
         }
-        let cut_short = || Err(failed(port.host_name, io::Error::other("the trial was cut short")));
+        let cut_short = || Err(failed(port.host_name, io::Error::other("the trial panicked")));
         guest.join().unwrap_or_else(|_| cut_short())
     })
 }

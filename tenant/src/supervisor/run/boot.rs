@@ -130,7 +130,11 @@ impl Supervisor {
             record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
         });
         if let Err(error) = written {
-            log::warn!("a later edit of tenant {:?} cannot be told: {}", self.name.as_str(), chain(&error));
+            log::warn!(
+                "cannot save the file that tenant {:?} was started with, so later edits are not detected: {}",
+                self.name.as_str(),
+                chain(&error)
+            );
         }
     }
 }

@@ -24,7 +24,7 @@ pub(in crate::supervisor) struct Ending {
     is_given: bool,
     /// Init is asked then; none when it has been.
     pub(in crate::supervisor) ask_at: Option<Instant>,
-    /// Whether anybody is to hear of a kill: nobody, where it is what was asked for.
+    /// Whether a kill is reported: not if it was requested.
     pub(in crate::supervisor) is_told: bool,
     /// Why asking it had no effect so far.
     pub(in crate::supervisor) fault: Option<String>,
@@ -59,8 +59,8 @@ impl Ending {
     pub(in crate::supervisor) fn reason(&self, procedure: &StopProcedure) -> String {
         let seconds = self.limit.as_secs_f64();
         match &self.fault {
-            Some(fault) => format!("it did not end within {seconds} s: {fault}"),
-            None => format!("it did not end within {seconds} s of {procedure}"),
+            Some(fault) => format!("it did not stop within {seconds} s: {fault}"),
+            None => format!("it did not stop within {seconds} s of {procedure}"),
         }
     }
 
@@ -102,7 +102,7 @@ impl StopCommand {
         let command = Command { argv: argv.to_vec(), env, ..Command::default() };
         // What it says goes where init's own messages go. The console stays whose it is.
         let streams = Streams::Given([console.as_fd(); 3]);
-        let host = |source| JoinError::Host("read the limits of this process", source);
+        let host = |source| JoinError::Host("read the resource limits of this process", source);
         let context = ExecContext::of(plan).map_err(host)?;
         let joining = join(target, &command, &context, &streams, Adopter::Caller)?;
         Ok(Self { joining: Some(joining), pid: None, ended: Vec::new() })
@@ -154,12 +154,12 @@ mod tests {
         let mut ending = Ending::new(Instant::now(), 5 * SECOND, true);
         let signal = StopProcedure::Signal("SIGUSR2".parse().unwrap());
         let command = StopProcedure::Command(vec!["/sbin/init".to_owned(), "0".to_owned()]);
-        assert_eq!(ending.reason(&signal), "it did not end within 5 s of SIGUSR2");
-        assert_eq!(ending.reason(&command), "it did not end within 5 s of `/sbin/init 0`");
+        assert_eq!(ending.reason(&signal), "it did not stop within 5 s of SIGUSR2");
+        assert_eq!(ending.reason(&command), "it did not stop within 5 s of `/sbin/init 0`");
         ending.fault = Some(format!("{command}: it exited with code 1"));
         assert_eq!(
             ending.reason(&command),
-            "it did not end within 5 s: `/sbin/init 0`: it exited with code 1"
+            "it did not stop within 5 s: `/sbin/init 0`: it exited with code 1"
         );
     }
 }

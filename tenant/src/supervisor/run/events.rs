@@ -157,10 +157,7 @@ impl Supervisor {
             }
             Err(error) => {
                 if self.deaf.failed(now) {
-                    log::warn!(
-                        "tenant {:?}: who asks for something has to wait: {error}",
-                        self.name.as_str()
-                    );
+                    log::warn!("tenant {:?}: cannot accept connections for now: {error}", self.name.as_str());
                 }
                 None
             }

@@ -31,13 +31,13 @@ impl Supervisor {
             } else if now >= deadline {
                 give_up |= conversation.target;
                 conversation.answer(&Reply::refused(
-                    "its processes did not come to rest within 5 s",
-                    "one of them hangs in the kernel: look for state D in ps(1)",
+                    "its processes did not freeze or thaw within 5 s",
+                    "find processes in uninterruptible sleep: ps -eo pid,state,comm | grep ' D '",
                 ));
             }
         }
         if give_up && let Err(error) = self.set_frozen(false) {
-            log::warn!("tenant {:?} cannot be thawed again: {error}", self.name.as_str());
+            log::warn!("cannot thaw tenant {:?} again: {error}", self.name.as_str());
         }
     }
 }

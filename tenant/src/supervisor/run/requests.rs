@@ -75,7 +75,7 @@ impl Supervisor {
                     }
                     Err(error) => Reply::refused(
                         format!("cannot write cgroup.freeze: {error}"),
-                        "see whether it still runs: tenantctl show NAME",
+                        "check the state of the tenant: tenantctl show NAME",
                     ),
                 }
             }

@@ -68,7 +68,7 @@ impl Supervisor {
         if let Err(error) = self.set_frozen(false)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            log::warn!("tenant {:?} cannot be thawed to be stopped: {error}", self.name.as_str());
+            log::warn!("cannot thaw tenant {:?} in order to stop it: {error}", self.name.as_str());
         }
         self.press(now);
         self.manager.tell(&extension(given + GRACE));
@@ -114,9 +114,9 @@ impl Supervisor {
                 let sent = raw::pidfd_signal(init.pidfd.as_fd(), signal.number());
                 ending.fault = match sent {
                     Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-                        Some(format!("it cannot be sent {signal}: {error}"))
+                        Some(format!("cannot send {signal}: {error}"))
                     }
-                    _ if !listens => Some(format!("its init does not take {signal}")),
+                    _ if !listens => Some(format!("its init does not handle {signal}")),
                     _ => None,
                 };
                 ending.ask_at = ending.fault.is_some().then_some(now + LISTENING);
@@ -142,7 +142,7 @@ impl Supervisor {
     /// Notes why asking had no effect, tells it the first time, and has it tried again.
     fn report_fault(&self, ending: &mut Ending, fault: String, now: Instant) {
         if ending.fault.as_ref() != Some(&fault) {
-            log::warn!("tenant {:?} cannot be asked to end: {fault}", self.name.as_str());
+            log::warn!("cannot ask tenant {:?} to stop: {fault}", self.name.as_str());
         }
         ending.fault = Some(fault);
         ending.ask_at = Some(now + AGAIN);
@@ -189,7 +189,7 @@ impl Supervisor {
         // Init alone takes the whole pid namespace with it, should the cgroup be out of reach.
         let signalled = raw::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
         if let (Err(error), Err(_)) = (killed, signalled) {
-            log::warn!("cannot write {}: {error}; it is tried again", file.display());
+            log::warn!("cannot write {}, trying again: {error}", file.display());
         }
     }
 }

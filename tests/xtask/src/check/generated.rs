@@ -6,16 +6,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::sh;
 
-/// A file and the program that prints it: package, program, arguments.
-const FILES: &[(&str, &str, &str, &[&str])] =
-    &[("docs/reference/openapi.json", "hostd", "hostd", &["--openapi"])];
+/// A file and the example that prints it: package, feature, example.
+const FILES: &[(&str, &str, &str, &str)] = &[("docs/reference/openapi.json", "hostd", "openapi", "openapi")];
 
 pub(super) fn check(write: bool) -> Result<()> {
     let mut stale = Vec::new();
-    for &(file, package, program, args) in FILES {
-        let mut cargo = sh::cargo(&["run", "--quiet", "--package", package, "--bin", program, "--"]);
-        cargo.args(args);
-        let fresh = sh::read(cargo)?;
+    for &(file, package, feature, example) in FILES {
+        let args = ["run", "--quiet", "--package", package, "--features", feature, "--example", example];
+        let fresh = sh::read(sh::cargo(&args))?;
         let path = sh::repository().join(file);
         if fs::read_to_string(&path).unwrap_or_default() == fresh {
             continue;

@@ -1,0 +1,157 @@
+//! Journals: a tenant's own, and what the host's says about a tenant.
+//!
+//! The files of a tenant's journal are the tenant's. No program of the host opens them: the tenant's own
+//! journalctl(1) does, inside, and what it prints is data.
+
+use std::{
+    ffi::OsString,
+    io::{self, BufRead, BufReader, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
+};
+
+use tenant::{TenantName, files::state::RunState};
+use wire::{Code, Failure};
+
+use super::{Context, logs::Logs, output};
+
+/// Longest line that is printed as one, bytes.
+const LINE: u64 = 64 << 10;
+/// Most that is printed of a journal that is not followed, bytes.
+const MOST: usize = 64 << 20;
+/// What a program that is not there ends with, as in a shell.
+const NOT_FOUND: i32 = 127;
+
+/// What journalctl(1) is asked for in both cases.
+fn arguments(logs: &Logs, json: bool) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--lines".into(), logs.lines.to_string().into()];
+    arguments.extend(logs.follow.then(|| "--follow".into()));
+    arguments.extend(json.then(|| "--output=json".into()));
+    arguments.extend(logs.arguments.iter().cloned());
+    arguments
+}
+
+fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
+    move |error| Failure::new(Code::Failed, format!("cannot {operation}: {error}"))
+}
+
+/// Prints what the host's journal says: becomes journalctl(1).
+pub(super) fn of_host(logs: &Logs, context: &Context) -> super::Result {
+    let name: TenantName = parse(&logs.name)?;
+    if !context.layout.is_default() {
+        let text = format!("tenants below {} do not write to the journal", context.layout.root().display());
+        return Err(Failure::new(Code::Failed, text).help(format!("read its console: tenantctl logs {name}")));
+    }
+    let mut command = Command::new("journalctl");
+    // Anybody may put a field TENANT into the journal; _UID is the journal's own.
+    command.args(arguments(logs, context.output.json)).arg("_UID=0").arg(format!("TENANT={name}"));
+    Err(failed("execute journalctl")(command.exec()))
+}
+
+fn parse(name: &str) -> Result<TenantName, Failure> {
+    name.parse().map_err(|error| Failure::new(Code::Invalid, format!("{error}")))
+}
+
+/// Prints the tenant's own journal.
+pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
+    let name = parse(&logs.name)?;
+    let state = RunState::read(&context.layout.run_state(&name)).ok().flatten();
+    let runs = state.and_then(|state| state.init).is_some_and(|init| init.is_alive());
+    if context.layout.tenant_config(&name).exists() && !runs {
+        let text = format!("cannot read the journal of tenant {:?}: it is not running", name.as_str());
+        let help = format!(
+            "its own journalctl reads its journal: tenantctl start {name}; its console: tenantctl logs {name}"
+        );
+        return Err(Failure::new(Code::NotRunning, text).help(help));
+    }
+    let mut command = Command::new(wire::programs::tenant()?);
+    command.arg("--root").arg(context.layout.root()).args(["exec", "--no-tty", name.as_str(), "--"]);
+    command.args(["journalctl", "--no-pager", "--quiet"]);
+    if let Some(unit) = &logs.unit {
+        command.arg(format!("--unit={unit}"));
+    }
+    command.args(arguments(logs, context.output.json));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed("run journalctl inside"))?;
+    let errors = child.stderr.take().map(|stderr| {
+        // Its messages are the tenant's bytes like everything else.
+        thread::spawn(move || {
+            pass_on(BufReader::new(stderr), MOST, |line| {
+                let _ = io::stderr().write_all(line.as_bytes());
+            })
+        })
+    });
+    let most = if logs.follow { usize::MAX } else { MOST };
+    let whole = match child.stdout.take() {
+        Some(stdout) => pass_on(BufReader::new(stdout), most, output::write),
+        None => Ok(true),
+    };
+    let is_cut = !whole.map_err(failed("read what journalctl prints"))?;
+    let status = end(child, is_cut)?;
+    let _ = errors.map(thread::JoinHandle::join);
+    if is_cut {
+        let text = format!("the journal is longer than {} MiB; the rest is not printed", MOST >> 20);
+        output::warnings(&[format!("{text}: ask for fewer lines with -n")]);
+    }
+    if status == NOT_FOUND {
+        // What is missing has been said.
+        let help = "a tenant without journalctl has no journal; read its console";
+        let _ = writeln!(io::stderr(), "help: {help}: tenantctl logs {name}");
+        return Ok(ExitCode::from(Code::NotFound.exit_code()));
+    }
+    Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+}
+
+/// Waits for journalctl, which is killed first if nobody reads on.
+fn end(mut child: Child, kill: bool) -> Result<i32, Failure> {
+    if kill {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(failed("wait for journalctl"))?;
+    Ok(if kill { 0 } else { status.code().unwrap_or(1) })
+}
+
+/// Prints lines so that no byte of them acts on a terminal; false when there were more bytes than `most`.
+fn pass_on(mut lines: impl BufRead, most: usize, mut print: impl FnMut(&str)) -> io::Result<bool> {
+    let (mut printed, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let length = lines.by_ref().take(LINE).read_until(b'\n', &mut line)?;
+        if length == 0 {
+            return Ok(true);
+        }
+        printed += length;
+        if printed > most {
+            return Ok(false);
+        }
+        let text = String::from_utf8_lossy(&line);
+        print(&format!("{}\n", output::clean(text.trim_end_matches('\n'))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(bytes: &[u8], most: usize) -> (bool, String) {
+        let mut text = String::new();
+        let whole = pass_on(bytes, most, |line| text.push_str(line)).unwrap();
+        (whole, text)
+    }
+
+    #[test]
+    fn lines_of_a_hostile_journal_act_on_nothing() {
+        let (whole, text) = passed(b"one\x1b[2J\x07\r\ntwo\xff\n\xc2\x9b31mthree", 1000);
+        assert!(whole);
+        assert_eq!(text, "one[2J\ntwo\u{fffd}\n31mthree\n");
+    }
+
+    #[test]
+    fn a_journal_without_an_end_is_cut_off() {
+        let endless = io::repeat(b'x');
+        let mut printed = 0;
+        let whole = pass_on(BufReader::new(endless), 1 << 20, |line| printed += line.len()).unwrap();
+        assert!(!whole && printed <= (1 << 20) + 1024, "{printed}");
+    }
+}

@@ -1,0 +1,247 @@
+//! `tenantctl`: one file per verb. A verb prints the answer of hostd as text, or as it is with `--json`.
+
+mod complete;
+mod config;
+mod console;
+mod create;
+mod destroy;
+mod doctor;
+mod exec;
+mod explain;
+mod freeze;
+mod import_lxc;
+mod journal;
+mod kill;
+mod list;
+mod logs;
+mod many;
+mod output;
+mod plan;
+mod ports;
+mod reload;
+mod restart;
+mod show;
+mod start;
+mod stat;
+mod stop;
+mod sysctl;
+mod top;
+mod wait;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use client::Client;
+use tenant::Layout;
+use wire::Failure;
+
+use self::output::Output;
+
+/// Manage operating-system tenants over one shared root filesystem
+#[derive(Debug, Parser)]
+#[command(name = "tenantctl", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused in this state";
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// Directory that all paths of Tenantry are relative to; default: $TENANTRY_ROOT, or /
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::Create),
+    Destroy(destroy::Destroy),
+    Start(start::Start),
+    Stop(stop::Stop),
+    Restart(restart::Restart),
+    Reload(reload::Reload),
+    Kill(kill::Kill),
+    Freeze(freeze::Freeze),
+    Thaw(freeze::Thaw),
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    Show(show::Show),
+    Edit(config::Edit),
+    Set(config::Set),
+    #[command(name = "import-lxc")]
+    ImportLxc(import_lxc::ImportLxc),
+    Plan(plan::Plan),
+    Ports(ports::Ports),
+    Explain(explain::Explain),
+    Exec(exec::Exec),
+    Shell(exec::Shell),
+    Console(console::Console),
+    Logs(logs::Logs),
+    Wait(wait::Wait),
+    Stat(stat::Stat),
+    Top(top::Top),
+    Doctor(doctor::Doctor),
+    #[command(hide = true)]
+    Completions(complete::Completions),
+    #[command(hide = true)]
+    Man(complete::Man),
+    #[command(hide = true)]
+    LxcLinks(lxc::LxcLinks),
+}
+
+/// What a verb works with.
+#[derive(Clone, Debug)]
+struct Context {
+    layout: Layout,
+    client: Client,
+    output: Output,
+}
+
+/// The result of a verb.
+type Result = std::result::Result<ExitCode, Failure>;
+
+/// Parses and runs the command line; under the name of a command of LXC, runs that command.
+#[must_use]
+pub fn main() -> ExitCode {
+    if let Some(code) = lxc::called(std::env::args_os()) {
+        return code;
+    }
+    let Cli { global, command } = Cli::parse_from(kill::spelled_out(std::env::args_os()));
+    let layout = wire::layout(global.root);
+    let output = Output { json: global.json };
+    let context = Context { client: Client::new(layout.clone()), layout, output };
+    run(command, context).unwrap_or_else(|failure| {
+        output.failure(&failure);
+        ExitCode::from(failure.code.exit_code())
+    })
+}
+
+fn run(command: Command, context: Context) -> Result {
+    // These become other programs or hold the terminal, and have no use for a runtime.
+    let command = match command {
+        Command::Exec(verb) => return verb.run(&context),
+        Command::Shell(verb) => return verb.run(&context),
+        Command::Console(verb) => return verb.run(&context),
+        Command::Completions(verb) => return verb.run(&mut Cli::command()),
+        Command::Man(verb) => return verb.run(Cli::command()),
+        Command::LxcLinks(verb) => return verb.run(),
+        other => other,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::of(wire::Code::Failed, &error))?;
+    runtime.block_on(async move {
+        match command {
+            Command::Create(verb) => verb.run(&context).await,
+            Command::Destroy(verb) => verb.run(&context).await,
+            Command::Start(verb) => verb.run(&context).await,
+            Command::Stop(verb) => verb.run(&context).await,
+            Command::Restart(verb) => verb.run(&context).await,
+            Command::Reload(verb) => verb.run(&context).await,
+            Command::Kill(verb) => verb.run(&context).await,
+            Command::Freeze(verb) => verb.run(&context).await,
+            Command::Thaw(verb) => verb.run(&context).await,
+            Command::List(verb) => verb.run(&context).await,
+            Command::Show(verb) => verb.run(&context).await,
+            Command::Edit(verb) => verb.run(&context).await,
+            Command::Set(verb) => verb.run(&context).await,
+            Command::ImportLxc(verb) => verb.run(&context).await,
+            Command::Plan(verb) => verb.run(&context).await,
+            Command::Ports(verb) => verb.run(&context).await,
+            Command::Explain(verb) => verb.run(&context).await,
+            Command::Logs(verb) => verb.run(&context).await,
+            Command::Wait(verb) => verb.run(&context).await,
+            Command::Stat(verb) => verb.run(&context).await,
+            Command::Top(verb) => verb.run(&context).await,
+            Command::Doctor(verb) => verb.run(&context).await,
+            Command::Exec(_)
+            | Command::Shell(_)
+            | Command::Console(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::LxcLinks(_) => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// The command line as clap knows it, for completions, man pages and tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_described() {
+        for verb in command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{} has no description", verb.get_name());
+            for argument in verb.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} of {}", argument.get_id(), verb.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn common_lines_parse_and_wrong_ones_do_not() {
+        for line in [
+            "create alice --image debian:stable --profile os --set ttys=2 --set env.A=1",
+            "--root /tmp/x --json list",
+            "start alice bob --allow-unenforced",
+            "stop --all --timeout 5",
+            "exec alice -u root -t -- systemctl is-system-running",
+            "exec alice id",
+            "reload alice bob",
+            "console alice -t 3 --read-only",
+            "logs alice -f -n 20",
+            "logs alice --journal --unit ssh -n 5 -f",
+            "logs alice --host -- --since today",
+            "destroy alice --force --yes",
+            "kill alice --signal SIGHUP",
+            "kill alice -s KILL",
+            "list alice bob --wide",
+            "wait alice --for stopped --timeout 10",
+            "set alice memory_max=1G --unset ttys",
+            "top --once",
+            "doctor --repair",
+            "doctor --tenants 1000 --fix --repair",
+            "ports --all",
+            "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
+            "ports unset eth2",
+            "import-lxc /var/lib/lxc/web/config --name web --dry-run",
+        ] {
+            let words = line.split(' ');
+            assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_ok(), "{line}");
+        }
+        for line in [
+            "start",
+            "start --all alice",
+            "create",
+            "exec alice",
+            "set alice",
+            "logs alice --journal --host",
+            "logs alice -t 1 --journal",
+            "logs alice -- -b",
+            "logs alice --unit ssh",
+            "wait alice --for what",
+            "doctor --tenants 0",
+        ] {
+            let words = line.split(' ');
+            assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What is printed: tables, sizes, durations, failures.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+pub(super) use client::output::{clean, write};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use wire::Failure;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    /// As JSON.
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Prints a value as JSON.
+    pub(super) fn value(self, value: &impl Serialize) {
+        let text = serde_json::to_string_pretty(value).unwrap_or_default();
+        write(&format!("{text}\n"));
+    }
+
+    /// Prints a value as JSON, or as the text made from it.
+    pub(super) fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) {
+        if self.json { self.value(value) } else { write(&text(value)) }
+    }
+
+    /// Prints a failure: on standard error, or as JSON on standard output.
+    pub(super) fn failure(self, failure: &Failure) {
+        if self.json {
+            self.value(&serde_json::json!({ "error": failure }));
+            return;
+        }
+        let mut text = format!("error: {}\n", clean(&failure.message));
+        for line in &failure.console {
+            text.push_str(&format!("  console: {}\n", clean(line)));
+        }
+        if let Some(help) = &failure.help {
+            text.push_str(&format!("help: {}\n", clean(help)));
+        }
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// Prints a warning to standard error.
+pub(super) fn warnings(warnings: &[String]) {
+    for warning in warnings {
+        let _ = writeln!(io::stderr(), "warning: {}", clean(warning));
+    }
+}
+
+/// Whether standard output is a terminal.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// A table without lines; `right` are the columns of numbers.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    // Never as wide as the terminal: what is cut off cannot be copied.
+    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
+    table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
+    table.add_rows(rows);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let text = table.to_string();
+    let mut trimmed = String::with_capacity(text.len());
+    for line in text.lines() {
+        trimmed.push_str(line.trim_end());
+        trimmed.push('\n');
+    }
+    trimmed
+}
+
+/// `1.5G`; a dash for nothing.
+pub(super) fn size(bytes: Option<u64>) -> String {
+    let Some(bytes) = bytes else { return "-".to_owned() };
+    let units = ["B", "K", "M", "G", "T"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes}B") } else { format!("{value:.1}{}", units[unit]) }
+}
+
+/// `3d4h`, `2h10m`, `5m2s`, `7s`.
+pub(super) fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
+        (0, ..) => format!("{hours}h{minutes}m"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
+/// `0.21s`; a dash for nothing.
+pub(super) fn seconds(micros: Option<u64>) -> String {
+    micros.map_or_else(|| "-".to_owned(), |us| format!("{:.2}s", us as f64 / 1e6))
+}
+
+/// Milliseconds since 1970 UTC.
+pub(super) fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_short() {
+        assert_eq!(
+            (size(Some(512)), size(Some(3 << 29)), size(None)),
+            ("512B".into(), "1.5G".into(), "-".into())
+        );
+        assert_eq!([7, 302, 7800, 273_600].map(duration), ["7s", "5m2s", "2h10m", "3d4h"]);
+        assert_eq!(seconds(Some(213_000)), "0.21s");
+    }
+
+    #[test]
+    fn a_table_has_no_trailing_blanks_or_escapes() {
+        let rows = vec![vec!["alice".to_owned(), "1".to_owned()], vec!["b".to_owned(), "20".to_owned()]];
+        assert_eq!(table(&["NAME", "N"], rows, &[1]), "NAME    N\nalice   1\nb      20\n");
+    }
+}

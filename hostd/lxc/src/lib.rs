@@ -1,0 +1,13 @@
+//! Containers of LXC as tenants.
+//!
+//! | part | what |
+//! |---|---|
+//! | `conf` | an lxc.conf as a tenant's file; pure |
+//! | `import` | a configuration of this host as a tenant of it |
+//! | `commands` | the lxc-* commands: `tenantctl` called by their names |
+
+pub mod commands;
+pub mod conf;
+pub mod import;
+
+pub use commands::{LxcLinks, called};

@@ -1,0 +1,295 @@
+//! `ports.toml`: reading it together with the tenants' files, and changing single rows of it.
+
+use tenant::{
+    TenantName,
+    config::profile::{self, LoadError},
+    files::record::{self, Durability},
+    model::{
+        net::{Cidr, LinkName},
+        ports::{PortRow, PortTable, PortTableError},
+    },
+};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use wire::Code;
+
+use super::claims::{Part, Use, uses};
+use crate::records::{Change, Store, StoreError, held};
+
+/// A NIC, or a VLAN of one, and whom it is given to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The NIC.
+    pub link: LinkName,
+    /// How much of it.
+    pub part: Part,
+    /// The tenant.
+    pub tenant: TenantName,
+    /// Whether there is such a tenant.
+    pub is_known: bool,
+    /// Its name inside, where one is said.
+    pub name: Option<LinkName>,
+    /// The addresses it is given.
+    pub addresses: Vec<Cidr>,
+    /// Whether it stands in `ports.toml`, not in the tenant's file.
+    pub in_table: bool,
+}
+
+/// The text of a table that has no rows yet.
+const HEADER: &str = "# NICs and VLANs of this host, and the tenants they are assigned to.\n";
+
+fn refuse(what: impl Into<String>, code: Code, help: impl Into<String>) -> StoreError {
+    StoreError::Port { what: what.into(), code, help: help.into() }
+}
+
+/// Adds a row to the text of a table, or changes the one for the same NIC or VLAN. Comments stay.
+///
+/// # Errors
+/// A text that is not TOML, or whose rows are no `[[port]]` tables.
+pub fn put(text: &str, row: &PortRow) -> Result<String, StoreError> {
+    let text = if text.trim().is_empty() { HEADER } else { text };
+    let mut document = document(text)?;
+    let rows = rows(&mut document)?;
+    let place = rows.iter().position(|table| is_row(table, &row.link, row.vlan));
+    let table = match place.and_then(|place| rows.get_mut(place)) {
+        Some(table) => table,
+        None => {
+            let mut table = Table::new();
+            table.decor_mut().set_prefix("\n");
+            table.insert("link", value(row.link.as_str()));
+            if let Some(vlan) = row.vlan {
+                table.insert("vlan", value(i64::from(vlan)));
+            }
+            rows.push(table);
+            rows.get_mut(rows.len() - 1).ok_or_else(|| refuse("the table has no rows", Code::Failed, ""))?
+        }
+    };
+    set(table, "tenant", Some(Item::Value(row.tenant.as_str().into())));
+    set(table, "name", row.name.as_ref().map(|name| Item::Value(name.as_str().into())));
+    let addresses: toml_edit::Array = row.addresses.iter().map(ToString::to_string).collect();
+    set(table, "addresses", (!addresses.is_empty()).then(|| Item::Value(addresses.into())));
+    Ok(document.to_string())
+}
+
+/// Removes the row of a NIC or VLAN; none if the text has none.
+///
+/// # Errors
+/// Those of [`put`].
+pub fn remove(text: &str, link: &LinkName, vlan: Option<u16>) -> Result<Option<String>, StoreError> {
+    let mut document = document(text)?;
+    let rows = rows(&mut document)?;
+    let Some(place) = rows.iter().position(|table| is_row(table, link, vlan)) else { return Ok(None) };
+    rows.remove(place);
+    if rows.is_empty() {
+        document.remove("port");
+    }
+    Ok(Some(document.to_string()))
+}
+
+fn document(text: &str) -> Result<DocumentMut, StoreError> {
+    let malformed = |error: toml_edit::TomlError| {
+        refuse(format!("ports.toml is malformed: {}", error.message()), Code::Invalid, "correct the file")
+    };
+    text.parse().map_err(malformed)
+}
+
+fn rows(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, StoreError> {
+    let rows = document.entry("port").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    rows.as_array_of_tables_mut().ok_or_else(|| {
+        refuse("the rows of ports.toml are an inline array", Code::Invalid, "write each as a [[port]] table")
+    })
+}
+
+fn is_row(table: &Table, link: &LinkName, vlan: Option<u16>) -> bool {
+    let own_vlan = table.get("vlan").and_then(Item::as_integer).and_then(|vlan| u16::try_from(vlan).ok());
+    table.get("link").and_then(Item::as_str) == Some(link.as_str()) && own_vlan == vlan
+}
+
+/// Sets or removes a key; the comment behind it stays.
+fn set(table: &mut Table, key: &str, new: Option<Item>) {
+    match (table.get_mut(key), new) {
+        (Some(Item::Value(old)), Some(Item::Value(mut new))) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        (_, Some(new)) => drop(table.insert(key, new)),
+        (_, None) => drop(table.remove(key)),
+    }
+}
+
+impl Store {
+    /// The table of NICs, read anew.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn ports(&self) -> Result<PortTable, StoreError> {
+        Ok(profile::load_ports(&self.layout)?)
+    }
+
+    /// Every NIC and VLAN that a tenant has for itself: the rows of the table, then what stands in the
+    /// tenants' files, which are read anew.
+    ///
+    /// # Errors
+    /// A table that cannot be used.
+    pub fn given(&self) -> Result<Vec<Given>, StoreError> {
+        let (table, records) = (self.ports()?, self.records());
+        let mut given: Vec<_> = table
+            .port
+            .iter()
+            .map(|row| Given {
+                link: row.link.clone(),
+                part: row.vlan.map_or(Part::Whole, Part::Vlan),
+                tenant: row.tenant.clone(),
+                is_known: records.contains_key(&row.tenant),
+                name: row.name.clone(),
+                addresses: row.addresses.clone(),
+                in_table: true,
+            })
+            .collect();
+        records.keys().for_each(|name| self.read_claims(name));
+        let claims = self.claims();
+        for name in records.keys() {
+            let own = claims.get(name).map(|claims| claims.links()).unwrap_or_default();
+            given.extend(own.iter().filter(|own| own.part != Part::Shared).map(|own| Given {
+                link: own.link.clone(),
+                part: own.part,
+                tenant: name.clone(),
+                is_known: true,
+                name: Some(own.name.clone()),
+                addresses: own.addresses.clone(),
+                in_table: false,
+            }));
+        }
+        Ok(given)
+    }
+
+    /// The NICs of the host that a tenant was last started with; those of its configuration where this
+    /// hostd has not started it.
+    pub fn started_with(&self, name: &TenantName) -> Vec<Use> {
+        let known = held(&self.started).get(name).cloned();
+        known.unwrap_or_else(|| self.tenant(name).map(|tenant| uses(&tenant.nics)).unwrap_or_default())
+    }
+
+    /// Gives a NIC, or a VLAN of one, to a tenant, in the table. `has` tells whether a tenant runs with it.
+    ///
+    /// # Errors
+    /// Somebody has it, or the tenant would have no valid configuration; nothing is changed then.
+    pub fn set_port(
+        &self,
+        row: &PortRow,
+        has: impl Fn(&TenantName, &LinkName, Part) -> bool,
+    ) -> Result<Change, StoreError> {
+        let part = row.vlan.map_or(Part::Whole, Part::Vlan);
+        self.edit_table(|text, table| {
+            let old = table.port.iter().find(|old| old.link == row.link && old.vlan == row.vlan);
+            if let Some(old) = old.filter(|old| *old != row && has(&old.tenant, &row.link, part)) {
+                return Err(running(old));
+            }
+            if old == Some(row) { Ok(None) } else { put(text, row).map(Some) }
+        })
+    }
+
+    /// Takes a NIC, or a VLAN of one, away from whoever has it, in the table. `has` tells whether a tenant
+    /// runs with it.
+    ///
+    /// # Errors
+    /// A running tenant has it; nothing is changed then.
+    pub fn unset_port(
+        &self,
+        link: &LinkName,
+        vlan: Option<u16>,
+        has: impl Fn(&TenantName, &LinkName, Part) -> bool,
+    ) -> Result<Change, StoreError> {
+        let part = vlan.map_or(Part::Whole, Part::Vlan);
+        self.edit_table(|text, table| {
+            let Some(old) = table.port.iter().find(|old| old.link == *link && old.vlan == vlan) else {
+                return Ok(None);
+            };
+            if has(&old.tenant, link, part) {
+                return Err(running(old));
+            }
+            remove(text, link, vlan)
+        })
+    }
+
+    /// Changes the text of the table, checks the new one with every tenant that it names, and writes it.
+    fn edit_table(
+        &self,
+        edit: impl FnOnce(&str, &PortTable) -> Result<Option<String>, StoreError>,
+    ) -> Result<Change, StoreError> {
+        // The table is one file for all: what it says is decided, and written, by one at a time.
+        let writer = self.decide();
+        let path = self.layout.port_table();
+        let text = match record::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text?,
+        };
+        let old = self.ports()?;
+        let Some(new) = edit(&text, &old)? else { return Ok(Change::Unchanged) };
+        let table = PortTable::parse(&new).map_err(|source| match source {
+            PortTableError::Twice { .. } => refuse(source.to_string(), Code::Taken, source.help()),
+            source => LoadError::Ports { file: path.display().to_string(), source }.into(),
+        })?;
+        let config = self.host_config()?;
+        let records = self.records();
+        for row in table.port.iter().filter(|row| !old.port.contains(row)) {
+            if !records.contains_key(&row.tenant) {
+                return Err(StoreError::NoTenant(row.tenant.to_string()));
+            }
+            let text = self.config_text(&row.tenant)?;
+            let tenant = self.resolve(&row.tenant, &text, &config, &table)?;
+            self.check_claims(&writer, &tenant, &config, &table)?;
+        }
+        record::write(&path, new.as_bytes(), Durability::Durable)?;
+        Ok(Change::Changed)
+    }
+}
+
+fn running(row: &PortRow) -> StoreError {
+    let what = format!("{} is in use by tenant {:?}, which is running", row.what(), row.tenant.as_str());
+    refuse(what, Code::Running, format!("stop it first: tenantctl stop {}", row.tenant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(link: &str, vlan: Option<u16>, tenant: &str, name: Option<&str>, addresses: &[&str]) -> PortRow {
+        PortRow {
+            link: link.parse().unwrap(),
+            vlan,
+            tenant: tenant.parse().unwrap(),
+            name: name.map(|name| name.parse().unwrap()),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn rows_come_and_go_and_comments_stay() {
+        let text = "# ours\n\n[[port]]\nlink = \"eth1\" # left\ntenant = \"edge\" # the first\n";
+        let changed = put(text, &row("eth1", None, "core", Some("wan"), &["10.0.0.1/24"])).unwrap();
+        assert_eq!(
+            changed,
+            "# ours\n\n[[port]]\nlink = \"eth1\" # left\ntenant = \"core\" # the first\nname = \"wan\"\n\
+             addresses = [\"10.0.0.1/24\"]\n"
+        );
+        let added = put(text, &row("eth2", Some(100), "core", None, &[])).unwrap();
+        assert!(added.starts_with(text), "{added}");
+        let table = PortTable::parse(&added).unwrap();
+        assert_eq!(table.port[1], row("eth2", Some(100), "core", None, &[]));
+        let link: LinkName = "eth2".parse().unwrap();
+        assert_eq!(remove(&added, &link, None).unwrap(), None);
+        assert_eq!(remove(&added, &link, Some(100)).unwrap().unwrap(), text);
+        let plain = put(&changed, &row("eth1", None, "core", None, &[])).unwrap();
+        assert!(!plain.contains("wan") && !plain.contains("addresses"), "{plain}");
+    }
+
+    #[test]
+    fn the_first_row_makes_a_table_and_the_last_one_leaves_none() {
+        let one = put("", &row("eth1", None, "edge", None, &[])).unwrap();
+        assert_eq!(PortTable::parse(&one).unwrap().port.len(), 1);
+        let none = remove(&one, &"eth1".parse().unwrap(), None).unwrap().unwrap();
+        assert!(PortTable::parse(&none).unwrap().port.is_empty(), "{none}");
+        assert!(none.starts_with(HEADER), "{none}");
+        assert!(put("port = [{ link = \"e\", tenant = \"t\" }]", &row("x", None, "t", None, &[])).is_err());
+    }
+}

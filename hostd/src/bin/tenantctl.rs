@@ -1,7 +1,0 @@
-//! `tenantctl`: the command line of a Tenantry host.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    hostd::cli::main()
-}

@@ -1,0 +1,16 @@
+//! The directories of tenants: made from the image, counted, removed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `seed` | what a new tenant's directories begin with |
+//! | `copy` | copies of trees |
+//! | `quota` | what may be stored in them |
+//! | `mounts` | what is mounted below them |
+//! | `remove`, `trash` | trees that go, in the background |
+
+pub(crate) mod copy;
+pub mod mounts;
+pub mod quota;
+pub(crate) mod remove;
+pub(crate) mod seed;
+pub mod trash;

@@ -1,0 +1,299 @@
+//! What lies in a new tenant's directories: the layers and copies its plan asks for, and its identity.
+
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+use tenant::{
+    model::identity,
+    plan::{OwnEtc, Plan, RootStep},
+};
+
+use super::{
+    copy::{copy_dir, copy_metadata, make_dir, open_dir},
+    remove::remove_all,
+};
+
+/// Files and directories that have to reach the disk before the record does.
+#[derive(Debug, Default)]
+pub struct Unsynced(Vec<OwnedFd>);
+
+impl Unsynced {
+    /// So many are kept open at most.
+    const MOST: usize = 256;
+
+    /// Remembers one; the oldest are written out when there are many. An error of those is met again
+    /// by [`Unsynced::flush`], because fsync(2) of a file reports it.
+    pub fn push(&mut self, fd: OwnedFd) {
+        if self.0.len() >= Self::MOST {
+            self.0.retain(|fd| rustix::fs::fsync(fd).is_err());
+        }
+        self.0.push(fd);
+    }
+
+    /// fsync(2) of all of them.
+    ///
+    /// # Errors
+    /// The first that fails, e.g. with `StorageFull`.
+    pub fn flush(&mut self) -> io::Result<()> {
+        for fd in self.0.drain(..) {
+            rustix::fs::fsync(fd)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the identity files of a tenant say.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The host's own name, by which tenants reach it.
+    pub host_name: &'a str,
+}
+
+fn c_name(name: &str) -> io::Result<CString> {
+    CString::new(name).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn exists(dir: &OwnedFd, name: &CStr) -> io::Result<bool> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A directory that a plan asks for.
+struct Wanted<'a> {
+    /// What it begins as: a directory of the image, or all of it.
+    from: Option<&'a str>,
+    store: &'a str,
+    is_overlay: bool,
+}
+
+fn wanted(plan: &Plan) -> impl Iterator<Item = Wanted<'_>> {
+    plan.root.iter().filter_map(|step| match step {
+        RootStep::Overlay { at, store } => {
+            Some(Wanted { from: Some(at.relative()), store, is_overlay: true })
+        }
+        RootStep::Private { at, store } => {
+            Some(Wanted { from: Some(at.relative()), store, is_overlay: false })
+        }
+        RootStep::Whole { store } => Some(Wanted { from: None, store, is_overlay: true }),
+        _ => None,
+    })
+}
+
+/// Whether one of the directories that the plan asks for is not below `dirs`.
+///
+/// # Errors
+/// It cannot be looked for.
+pub(crate) fn lacks_stores(plan: &Plan, dirs: &OwnedFd) -> io::Result<bool> {
+    for Wanted { store, .. } in wanted(plan) {
+        if !exists(dirs, &c_name(store)?)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the directories below `dirs` that the plan asks for and that are not there yet; each appears
+/// whole.
+///
+/// # Errors
+/// The first one that cannot be made.
+pub(crate) fn ensure_stores(
+    plan: &Plan,
+    image: &OwnedFd,
+    dirs: &OwnedFd,
+    unsynced: &mut Unsynced,
+) -> io::Result<()> {
+    for Wanted { from, store, is_overlay } in wanted(plan) {
+        let name = c_name(store)?;
+        if exists(dirs, &name)? {
+            continue;
+        }
+        let staged = c_name(&format!(".new-{store}"))?;
+        remove_all(dirs, &staged)?;
+        let source = match from {
+            None => Some(image.try_clone()?),
+            Some(path) => match open_dir(image, &c_name(path)?) {
+                Ok(dir) => Some(dir),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            },
+        };
+        let dir = make_dir(dirs, &staged)?;
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))?;
+        match (is_overlay, source) {
+            (true, source) => {
+                let upper = make_dir(&dir, c"upper")?;
+                if let Some(source) = source {
+                    copy_metadata(source, &upper)?;
+                }
+                unsynced.push(upper);
+                unsynced.push(make_dir(&dir, c"work")?);
+                unsynced.push(dir);
+            }
+            (false, Some(source)) => copy_dir(source, dir, &mut |fd| unsynced.push(fd))?,
+            (false, None) => unsynced.push(dir),
+        }
+        if from == Some("tmp") {
+            // Whatever the image has: everybody inside writes there, and removes only their own.
+            let top = open_dir(dirs, &staged)?;
+            let top = if is_overlay { open_dir(top, c"upper")? } else { top };
+            rustix::fs::fchmod(&top, Mode::from_raw_mode(0o1777))?;
+        }
+        rustix::fs::renameat(dirs, &staged, dirs, &name)?;
+    }
+    unsynced.push(dirs.try_clone()?);
+    Ok(())
+}
+
+/// Opens the directory into which files of the tenant's own `/etc` are written.
+fn open_etc(own: OwnEtc<'_>, image: &OwnedFd, dirs: &OwnedFd) -> io::Result<OwnedFd> {
+    match own {
+        OwnEtc::Overlay(store) => open_dir(open_dir(dirs, &c_name(store)?)?, c"upper"),
+        OwnEtc::Private(store) => open_dir(dirs, &c_name(store)?),
+        OwnEtc::Whole(store) => {
+            let etc = make_dir(open_dir(open_dir(dirs, &c_name(store)?)?, c"upper")?, c"etc")?;
+            copy_metadata(open_dir(image, c"etc")?, &etc)?;
+            Ok(etc)
+        }
+    }
+}
+
+/// Hides a file of the image's `/etc` from the tenant, which may make its own.
+fn hide(etc: &OwnedFd, own: OwnEtc<'_>, image: &OwnedFd, name: &CStr) -> io::Result<()> {
+    if matches!(own, OwnEtc::Private(_)) {
+        return remove_all(etc, name);
+    }
+    match open_dir(image, c"etc") {
+        // A whiteout, see the kernel's Documentation/filesystems/overlayfs.rst.
+        Ok(lower) if exists(&lower, name)? => {
+            Ok(rustix::fs::mknodat(etc, name, FileType::CharacterDevice, Mode::empty(), 0)?)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the name servers of a tenant are told, seen from its `/etc`.
+const RESOLV_CONF: &str = "../run/host/resolv.conf";
+
+/// Whether an `/etc/resolv.conf` of the image says nothing: it is absent, empty, or a link. What a link
+/// leads to, in `/run` mostly, is not there in a tenant, whose network is configured before init runs.
+fn says_nothing(image: &OwnedFd) -> io::Result<bool> {
+    let etc = match open_dir(image, c"etc") {
+        Ok(etc) => etc,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::statat(&etc, c"resolv.conf", AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => stat.st_size == 0,
+            FileType::Symlink => is_dangling(image, &etc)?,
+            _ => false,
+        }),
+        Err(Errno::NOENT) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether the link leads, inside the image, to no plain file with something in it.
+fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
+    let target = rustix::fs::readlinkat(etc, c"resolv.conf", Vec::new())?;
+    let target = target.to_string_lossy();
+    let path = if target.starts_with('/') { target.into_owned() } else { format!("etc/{target}") };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match tenant::kernel::openat2(image, path.as_str(), flags, Mode::empty(), resolve) {
+        Ok(file) => {
+            let stat = rustix::fs::fstat(file)?;
+            Ok(FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size == 0)
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Writes `hosts` and `machine-id`: what a first boot would otherwise have to make up, or share with every
+/// other tenant. A `hostname` of the image is hidden, so that the name of the plan counts, see
+/// [`tenant::model::identity`]. For an image whose `resolv.conf` says nothing, that becomes a link to what the tenant
+/// is told of its name servers at each start, key `dns`; from then on it is the tenant's own.
+///
+/// # Errors
+/// The first file that cannot be written.
+pub(crate) fn write_identity(
+    plan: &Plan,
+    identity: Identity<'_>,
+    image: &OwnedFd,
+    dirs: &OwnedFd,
+    unsynced: &mut Unsynced,
+) -> io::Result<()> {
+    let Some(own) = plan.own_etc() else { return Ok(()) };
+    let etc = open_etc(own, image, dirs)?;
+    let files = [
+        (c"hosts", identity::hosts(&plan.init.hostname, identity.host_name), 0o644),
+        (c"machine-id", format!("{}\n", plan.init.uuid), 0o444),
+    ];
+    for (name, text, mode) in files {
+        // A private /etc is a copy of the image's and may have the name already, as whatever.
+        remove_all(&etc, name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(&etc, name, flags, Mode::from_raw_mode(mode))?);
+        file.write_all(text.as_bytes())?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        unsynced.push(file.into());
+    }
+    hide(&etc, own, image, c"hostname")?;
+    if says_nothing(image)? {
+        remove_all(&etc, c"resolv.conf")?;
+        rustix::fs::symlinkat(RESOLV_CONF, &etc, c"resolv.conf")?;
+    }
+    unsynced.push(etc);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolv_conf_of_the_image_that_says_something_stays() {
+        let image = tempfile::tempdir().unwrap();
+        let etc = image.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let file = etc.join("resolv.conf");
+        let said = || {
+            let image = open_dir(rustix::fs::CWD, &CString::new(image.path().to_str().unwrap()).unwrap());
+            says_nothing(&image.unwrap()).unwrap()
+        };
+        assert!(said(), "absent");
+        std::fs::write(&file, "").unwrap();
+        assert!(said(), "empty");
+        std::fs::write(&file, "nameserver 9.9.9.9\n").unwrap();
+        assert!(!said(), "a name server");
+        std::fs::rename(&file, etc.join("real")).unwrap();
+        for (target, nothing) in [
+            ("real", false),
+            ("/etc/real", false),
+            ("../../../etc/real", false),
+            ("../run/systemd/resolve/stub-resolv.conf", true),
+            ("/etc/hostname/x", true),
+            ("resolv.conf", true),
+            ("/etc", true),
+        ] {
+            std::os::unix::fs::symlink(target, &file).unwrap();
+            assert_eq!(said(), nothing, "{target}");
+            std::fs::remove_file(&file).unwrap();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Tenants that are made and removed.
+//!
+//! Whoever calls this sees to it that one change of a tenant goes on at a time; different tenants do not wait for each
+//! other, but for the moment in which it is decided what each may have.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rootfs_tools::store::Lock as ImagesLock;
+use tenant::{
+    Allocation, TenantName,
+    config::{self, Fragment, profile},
+    files::{file_error::FileError, sources},
+    model::allocation::RecordState,
+};
+
+use super::{
+    Change, NewTenant, Store, StoreError,
+    create::Creation,
+    destroy::{self, Destruction},
+    edit, held, images, now, random_uuid,
+    traces::Broken,
+};
+use crate::{
+    assign::claims::{Claims, Holding},
+    dirs::{
+        mounts,
+        seed::{Identity, Unsynced},
+        trash::{Item, Leaving},
+    },
+};
+
+impl Store {
+    /// Makes a tenant; one that exists already and has what is asked for is left alone.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing is changed then.
+    pub fn create(&self, name: &TenantName, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
+        match self.record(name) {
+            Ok(existing) => return self.unchanged(existing, new),
+            Err(StoreError::NoTenant(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let config_path = self.layout.tenant_config(name);
+        if config_path.exists() {
+            return Err(StoreError::StrayConfig { path: config_path });
+        }
+        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::Setting)?;
+        let text = format!("{}{settings}", edit::HEADER);
+        self.check_storage()?;
+        // Before anybody is kept waiting: rootfsctl may have it for a while.
+        let _images = ImagesLock::shared(&self.layout)?;
+        let mut writer = self.decide();
+        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let tenant = self.resolve(name, &text, &config, &ports)?;
+        let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
+        let pinned = images::resolve(&self.layout, &tenant.image)?;
+        let used = self.used(&writer, name);
+        let at = writer.cursor.next(&config, &used, &taken)?;
+        taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
+        let leases = writer.cursors.fit(&config, &tenant.nics, &[], &taken)?.wanted;
+        let allocation = Allocation {
+            format_version: Allocation::FORMAT_VERSION,
+            generation: 1,
+            name: name.clone(),
+            // The record becomes a tenant's by the rename that publishes it, whole.
+            state: RecordState::Ready,
+            uuid: random_uuid()?,
+            index: at.index,
+            uid_base: at.uid_base,
+            ipv4: at.ipv4,
+            ipv6: at.ipv6,
+            created: now(),
+            pinned,
+            leases,
+        };
+        let _reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
+        drop(writer);
+        let manifest = sources::load_manifest(&self.layout, &allocation)?;
+        let plan = self.plan_of(&tenant, &allocation, &manifest, &config, None)?;
+        self.check_binds(&plan)?;
+        Creation {
+            layout: &self.layout,
+            allocation: &allocation,
+            config: &text,
+            plan: &plan,
+            image: images::contents(&self.layout, &manifest)?,
+            identity: Identity { host_name: &self.facts.hostname },
+            disk: tenant.disk,
+            unsynced: Unsynced::default(),
+        }
+        .run()?;
+        self.put(allocation.clone());
+        self.put_claims(name, Claims::of(&tenant, &ports));
+        Ok((allocation, Change::Created))
+    }
+
+    /// An existing tenant as the answer to a request for it.
+    fn unchanged(&self, existing: Allocation, new: &NewTenant) -> Result<(Allocation, Change), StoreError> {
+        let name = &existing.name;
+        if existing.state != RecordState::Ready {
+            return Err(StoreError::HalfRemoved(name.to_string()));
+        }
+        let text = self.config_text(name)?;
+        let wanted = edit::apply(&text, &new.set, &[]).map_err(StoreError::Setting)?;
+        let same = config::parse_toml::<Fragment>(&text).ok() == config::parse_toml::<Fragment>(&wanted).ok();
+        if same { Ok((existing, Change::Unchanged)) } else { Err(StoreError::NameTaken(name.to_string())) }
+    }
+
+    /// Looks whether the host has mounted something in a tenant's directories. What an admin has put there must be
+    /// neither removed nor in the way when half of the tenant is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Mounted`].
+    pub fn refuse_mounts(&self, name: &TenantName) -> Result<(), StoreError> {
+        let dir = self.layout.tenant(name);
+        let points = mounts::below(&dir).map_err(FileError::when("find mounts below", &dir))?;
+        match points[..] {
+            [] => Ok(()),
+            _ => Err(StoreError::Mounted { tenant: name.to_string(), points }),
+        }
+    }
+
+    /// Removes a tenant that does not run; going on with a removal that failed is fine. Its name is free then, and
+    /// its files go while nobody waits for them.
+    ///
+    /// # Errors
+    /// [`StoreError::Mounted`], and nothing is changed; else see [`StoreError`], and the record says that the tenant
+    /// is being destroyed.
+    pub fn destroy(&self, name: &TenantName) -> Result<Leaving, StoreError> {
+        let mut allocation = self.record(name)?;
+        self.refuse_mounts(name)?;
+        let _writing = self.writing(name);
+        let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
+        match result {
+            Ok(path) => Ok(self.bury(name, path, Holding::of(&allocation))),
+            Err(error) => {
+                self.put(allocation);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a tenant whose record is damaged, and which does not run.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTenant`] for one whose record is not; else as [`Store::destroy`].
+    pub fn discard(&self, name: &TenantName) -> Result<Leaving, StoreError> {
+        let none = || StoreError::NoTenant(name.to_string());
+        let Broken { holding, .. } = self.broken().get(name).cloned().ok_or_else(none)?;
+        self.refuse_mounts(name)?;
+        let failed = |source| StoreError::Destroy { tenant: name.to_string(), source };
+        destroy::forget(&self.layout, name).map_err(failed)?;
+        let hidden = destroy::hidden(&self.layout, name, &random_uuid()?);
+        destroy::hide(&self.layout, name, &hidden).map_err(failed)?;
+        Ok(self.bury(name, hidden, holding))
+    }
+
+    /// There is no such tenant any more; what it had of the host is free when its files are gone.
+    fn bury(&self, name: &TenantName, path: PathBuf, holding: Holding) -> Leaving {
+        // Whoever decides about numbers meanwhile sees the tenant, or its files.
+        let _writer = self.decide();
+        let leaving = self.trash.add(Item { path, tenant: Some(name.clone()), holding });
+        Arc::make_mut(&mut held(&self.records)).remove(name);
+        Arc::make_mut(&mut held(&self.broken)).remove(name);
+        Arc::make_mut(&mut held(&self.claims)).remove(name);
+        held(&self.started).remove(name);
+        leaving
+    }
+}

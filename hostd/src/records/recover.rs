@@ -1,0 +1,200 @@
+//! What a crash left, finished or undone when hostd starts. Nothing here takes long: what is to be removed is told,
+//! and goes while hostd serves.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use tenant::{
+    Allocation, Layout, TenantName,
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+    },
+    model::allocation::RecordState,
+};
+
+use super::{
+    StoreError,
+    create::{STAGED, publish},
+    destroy::hidden,
+    random_uuid,
+    traces::{Broken, Traces},
+};
+use crate::{
+    assign::claims::Holding,
+    dirs::trash::{GONE, Item},
+};
+
+/// Something that could not be set right, and is left as it is.
+#[derive(Debug)]
+pub struct Finding {
+    /// The file or directory in question.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: StoreError,
+}
+
+/// What there is in the directory of tenants.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// All records that can be read.
+    pub records: BTreeMap<TenantName, Allocation>,
+    /// Tenants whose records cannot.
+    pub broken: BTreeMap<TenantName, Broken>,
+    /// Directories that are to go.
+    pub trash: Vec<Item>,
+    /// What is neither.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads all records and finishes or undoes what was in progress.
+///
+/// # Errors
+/// The directory of tenants cannot be read.
+pub fn recover(layout: &Layout) -> Result<Recovered, StoreError> {
+    let mut found = Recovered::default();
+    for entry in entries(&layout.tenants())? {
+        let path = layout.tenants().join(&entry);
+        if entry.starts_with(STAGED) {
+            staged(layout, &path, &mut found);
+        } else if entry.starts_with(GONE) {
+            found.trash.push(gone(layout, &path, &entry));
+        } else if let Ok(name) = entry.parse::<TenantName>() {
+            published(layout, name, &mut found);
+        }
+    }
+    temporary_files(&layout.tenant_configs())?;
+    Ok(found)
+}
+
+fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let failed = FileError::when("read", dir);
+    let mut names = Vec::new();
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            for entry in entries {
+                names.extend(entry.map_err(failed)?.file_name().into_string());
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error).into()),
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a record, or its copy.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub(crate) fn parse(path: &Path) -> Result<Allocation, StoreError> {
+    let text = record::read(path)?;
+    Allocation::parse(&text).map_err(|source| StoreError::Allocation { path: path.to_owned(), source })
+}
+
+/// A creation that was interrupted: finished if its configuration was committed, else undone.
+fn staged(layout: &Layout, path: &Path, found: &mut Recovered) {
+    let record = parse(&path.join("allocation.toml")).ok();
+    let whole = record.as_ref().filter(|allocation| {
+        let pinned = &allocation.pinned;
+        layout.tenant_config(&allocation.name).is_file()
+            && !layout.tenant(&allocation.name).exists()
+            && layout.manifest(&pinned.image, &pinned.digest).is_file()
+    });
+    let failed = FileError::when("recover", path);
+    let finding = |error| Finding { path: path.to_owned(), problem: failed(error).into() };
+    if let Some(allocation) = whole {
+        match publish(layout, allocation) {
+            Ok(()) => {
+                log::info!("finished the creation of tenant \"{}\"", allocation.name);
+                found.records.insert(allocation.name.clone(), allocation.clone());
+            }
+            Err(error) => found.findings.push(finding(error)),
+        }
+        return;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.trim_start_matches(STAGED).parse::<TenantName>().ok();
+    // Its place must be free at once: somebody may want to make the same tenant again.
+    let hide = || -> Result<PathBuf, StoreError> {
+        let name = name.clone().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let hidden = hidden(layout, &name, &random_uuid()?);
+        fs::rename(path, &hidden).map_err(failed)?;
+        Ok(hidden)
+    };
+    match hide() {
+        Ok(hidden) => {
+            log::info!("rolling back the creation in {}", path.display());
+            let holding = record.as_ref().map(Holding::of).unwrap_or_default();
+            found.trash.push(Item { path: hidden, tenant: name, holding });
+        }
+        Err(problem) => found.findings.push(Finding { path: path.to_owned(), problem }),
+    }
+}
+
+/// A removal that was interrupted. What the tenant had of the host is not free before the last file is gone.
+fn gone(layout: &Layout, path: &Path, entry: &str) -> Item {
+    let name = entry[GONE.len()..].split('.').next().unwrap_or_default().parse::<TenantName>().ok();
+    let holding = match (parse(&path.join("allocation.toml")), &name) {
+        (Ok(record), _) => Holding::of(&record),
+        (Err(_), Some(name)) => Traces::of(layout, path, name).holding(),
+        (Err(_), None) => Holding::default(),
+    };
+    Item { path: path.to_owned(), tenant: name, holding }
+}
+
+fn published(layout: &Layout, name: TenantName, found: &mut Recovered) {
+    let path = layout.allocation(&name);
+    let record = parse(&path).and_then(|allocation| match allocation.name == name {
+        true => Ok(allocation),
+        false => {
+            let path = layout.tenant(&name);
+            Err(StoreError::Misplaced { path, name: allocation.name.to_string() })
+        }
+    });
+    match record {
+        Ok(mut allocation) => {
+            keep_copy(layout, &allocation);
+            if allocation.state != RecordState::Ready {
+                // It may still run: it goes when the caller has seen to that.
+                allocation.state = RecordState::Destroying;
+            }
+            found.records.insert(name, allocation);
+        }
+        Err(problem) => {
+            found.broken.insert(name.clone(), Broken::because(layout, &name, &problem));
+        }
+    }
+}
+
+/// Makes the copy of a record where there is none, or an old one: an earlier release made none.
+fn keep_copy(layout: &Layout, allocation: &Allocation) {
+    let path = layout.allocation_copy(&allocation.name);
+    let text = allocation.render();
+    if record::read(&path).is_ok_and(|copy| copy == text) {
+        return;
+    }
+    write_copy(layout, allocation, Durability::Volatile);
+}
+
+/// Writes a record once more. Nothing but the repair of a damaged one needs it, so a failure is logged.
+pub(crate) fn write_copy(layout: &Layout, allocation: &Allocation, durability: Durability) {
+    let path = layout.allocation_copy(&allocation.name);
+    if let Err(error) = record::write(&path, allocation.render().as_bytes(), durability) {
+        log::warn!("cannot copy the record of tenant \"{}\": {}", allocation.name, wire::chain(&error));
+    }
+}
+
+/// Removes what interrupted writes left beside the configuration files.
+fn temporary_files(dir: &Path) -> Result<(), StoreError> {
+    for name in entries(dir)? {
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            let path = dir.join(name);
+            fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
+        }
+    }
+    Ok(())
+}

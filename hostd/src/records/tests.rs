@@ -1,0 +1,494 @@
+mod addresses;
+mod broken;
+mod removal;
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::PathBuf,
+};
+
+use tenant::{
+    kernel::image::Contents,
+    model::{
+        ids::Digest,
+        image::{Boot, ImageFormat, Ready, TopEntry},
+    },
+};
+use wire::{Code, Failure};
+
+use super::{create::Creation, destroy::Destruction, *};
+use crate::dirs::{
+    seed::{Identity, Unsynced},
+    trash::Leaving,
+};
+
+/// A host in a temporary directory with one image.
+pub(crate) struct Trial {
+    pub(crate) layout: Layout,
+    pub(crate) digest: Digest,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) fn facts() -> HostFacts {
+    let mut facts = HostFacts::gather().unwrap();
+    facts.cgroup.v2_mount.get_or_insert_with(|| PathBuf::from("/sys/fs/cgroup"));
+    facts
+}
+
+fn entry(name: &str) -> TopEntry {
+    TopEntry { name: name.to_owned(), mode: Some(0o755), target: None }
+}
+
+impl Trial {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let digest = Digest::from_bytes([7; 32]);
+        let trial = Self { layout, digest, _dir: dir };
+        trial.publish("debian", digest);
+        trial
+    }
+
+    pub(crate) fn publish(&self, image: &str, digest: Digest) {
+        let image = image.parse().unwrap();
+        let tree = self.layout.tree(&image, &digest);
+        for path in ["etc/ssl", "usr/bin", "var/log", "root", "home", "opt", "srv"] {
+            fs::create_dir_all(tree.join(path)).unwrap();
+        }
+        fs::write(tree.join("etc/machine-id"), "shared by all, wrongly\n").unwrap();
+        fs::write(tree.join("root/.profile"), "umask 077\n").unwrap();
+        symlink("/etc/shadow", tree.join("root/link")).unwrap();
+        fs::set_permissions(tree.join("root"), fs::Permissions::from_mode(0o700)).unwrap();
+        let manifest = Manifest {
+            format_version: 1,
+            image: image.clone(),
+            digest,
+            format: ImageFormat::Tree,
+            created: "2026-01-02T03:04:05Z".to_owned(),
+            os: "Debian".to_owned(),
+            arch: "x86_64".to_owned(),
+            source: "a test".to_owned(),
+            tuned: false,
+            size_bytes: 0,
+            files: 0,
+            verity: None,
+            init_kind: None,
+            boot: Boot {
+                init: vec!["/sbin/init".to_owned()],
+                stop_signal: "SIGRTMIN+3".to_owned(),
+                ready: Ready::Notify,
+                getty: Vec::new(),
+            },
+            top: ["etc", "home", "opt", "root", "srv", "usr", "var"].map(entry).to_vec(),
+        };
+        fs::write(self.layout.manifest(&image, &digest), manifest.render()).unwrap();
+        let channel = self.layout.channel(&image, &tenant::model::image::ChannelName::stable());
+        fs::create_dir_all(channel.parent().unwrap()).unwrap();
+        fs::write(channel, format!("{digest}\n")).unwrap();
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        let (store, findings) = Store::open(self.layout.clone(), facts(), Ok(())).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        store.trash.settle();
+        store
+    }
+
+    /// Every path below the state and configuration directories of tenants.
+    fn paths(&self) -> Vec<PathBuf> {
+        fn walk(dir: &Path, paths: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                paths.push(entry.path());
+                if entry.file_type().unwrap().is_dir() {
+                    walk(&entry.path(), paths);
+                }
+            }
+        }
+        let mut paths = Vec::new();
+        walk(&self.layout.tenants(), &mut paths);
+        walk(&self.layout.tenant_configs(), &mut paths);
+        paths.sort();
+        paths
+    }
+}
+
+pub(crate) fn name(text: &str) -> TenantName {
+    text.parse().unwrap()
+}
+
+fn with(pairs: &[&str]) -> NewTenant {
+    NewTenant { set: pairs.iter().map(|pair| (*pair).to_owned()).collect() }
+}
+
+#[test]
+fn a_new_tenant_has_its_directories_and_its_own_identity() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    let (allocation, change) = store.create(&alice, &with(&["hostname=a.example.org"])).unwrap();
+    assert_eq!(change, Change::Created);
+    let dirs = trial.layout.dirs(&alice);
+    let read = |path: &str| fs::read_to_string(dirs.join(path)).unwrap();
+    assert!(!dirs.join("etc/upper/hostname").exists(), "the name comes with each start");
+    assert_eq!(read("etc/upper/machine-id"), format!("{}\n", allocation.uuid));
+    assert!(read("etc/upper/hosts").contains("127.0.1.1\ta.example.org a\t"));
+    assert_eq!(read("root/.profile"), "umask 077\n");
+    assert!(fs::symlink_metadata(dirs.join("root/link")).unwrap().is_symlink());
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!(mode(dirs.join("root")), 0o700);
+    assert_eq!(mode(dirs.join("etc/upper")), 0o755);
+    assert!(dirs.join("var/work").is_dir());
+    // Its setuid files are on the host's disk: nobody but root may reach them.
+    assert_eq!(mode(trial.layout.tenants()), 0o700);
+    assert_eq!(mode(trial.layout.tenant(&alice)), 0o700);
+    assert_eq!(allocation.pinned.digest, trial.digest);
+    assert_eq!(store.create(&name("bob"), &NewTenant::default()).unwrap().0.index.get(), 2);
+}
+
+#[test]
+fn an_image_that_was_meant_for_the_host_cannot_make_hostd_write_there() {
+    let trial = Trial::new();
+    let outside = tempfile::tempdir().unwrap();
+    let etc = trial.layout.tree(&"debian".parse().unwrap(), &trial.digest).join("etc");
+    fs::remove_dir_all(&etc).unwrap();
+    symlink(outside.path(), &etc).unwrap();
+    let store = trial.open();
+    store.create(&name("alice"), &NewTenant::default()).unwrap_err();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(trial.paths().is_empty(), "{:?}", trial.paths());
+}
+
+#[test]
+fn creating_is_idempotent_and_a_taken_name_is_refused() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &with(&["ttys=2"])).unwrap();
+    assert_eq!(store.create(&alice, &with(&["ttys=2"])).unwrap().1, Change::Unchanged);
+    assert_eq!(store.create(&alice, &NewTenant::default()).unwrap().1, Change::Unchanged);
+    let error = store.create(&alice, &with(&["ttys=3"])).unwrap_err();
+    assert_eq!(error.code(), Code::NameTaken);
+}
+
+#[test]
+fn what_cannot_be_made_changes_nothing_and_says_why() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    for (pairs, code, says) in [
+        (&["memorymax=1G"][..], Code::Invalid, "did you mean `memory_max`"),
+        (&["image=arch"], Code::NoImage, "image \"arch\" does not exist"),
+        (&["image=debian:edge"], Code::NoImage, "has no channel \"edge\""),
+        (&["image=debian@abcdef0"], Code::NoImage, "has no version"),
+        (&["profile=nonsense"], Code::NoProfile, "there is no profile \"nonsense\""),
+        (&["ttys=99"], Code::Invalid, "key `ttys`"),
+    ] {
+        let failure = Failure::from(store.create(&alice, &with(pairs)).unwrap_err());
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(failure.message.contains(says), "{failure}");
+        assert!(failure.help.is_some(), "{failure}");
+    }
+    assert!(trial.paths().is_empty(), "{:?}", trial.paths());
+}
+
+#[test]
+fn an_unfit_filesystem_is_refused_before_anything_is_made() {
+    let trial = Trial::new();
+    let unfit = KernelError::new("mount", "overlay", io::Error::from(io::ErrorKind::InvalidInput));
+    let (store, _) = Store::open(trial.layout.clone(), facts(), Err(unfit)).unwrap();
+    let failure = Failure::from(store.create(&name("alice"), &NewTenant::default()).unwrap_err());
+    assert!(failure.message.contains("idmapped overlay upper"), "{failure}");
+    assert!(failure.help.is_some());
+    assert!(trial.paths().is_empty());
+}
+
+/// What [`Store::create`] hands to its steps.
+fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Contents, String) {
+    let text = edit::HEADER.to_owned();
+    let tenant = store.resolve_text(name, &text).unwrap();
+    let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
+    let mut cursor = held(&store.writer).cursor.clone();
+    let used = Used::of(&store.records(), []);
+    let at = cursor.next(&HostConfig::default(), &used, &crate::assign::leases::Taken::new()).unwrap();
+    let (_, mut allocation) = crate::assign::allocate::tests::record(name.as_str(), at);
+    allocation.pinned = pinned;
+    let manifest = sources::load_manifest(&store.layout, &allocation).unwrap();
+    let plan = store.plan_of(&tenant, &allocation, &manifest, &HostConfig::default(), None).unwrap();
+    let image = images::contents(&store.layout, &manifest).unwrap();
+    (allocation, plan, image, text)
+}
+
+#[test]
+fn a_crash_after_any_step_of_create_leaves_a_whole_tenant_or_none() {
+    for crash_after in 0..=create::Step::ALL.len() {
+        let trial = Trial::new();
+        let store = trial.open();
+        let alice = name("alice");
+        let (allocation, plan, image, config) = creation_parts(&store, &alice);
+        let identity = Identity { host_name: "host" };
+        let mut creation = Creation {
+            layout: &trial.layout,
+            allocation: &allocation,
+            config: &config,
+            plan: &plan,
+            image,
+            identity,
+            disk: Default::default(),
+            unsynced: Unsynced::default(),
+        };
+        for step in &create::Step::ALL[..crash_after] {
+            creation.step(*step).unwrap();
+        }
+        drop(creation);
+        drop(store);
+
+        let store = trial.open();
+        let committed = crash_after >= 5;
+        assert_eq!(store.records().contains_key(&alice), committed, "after {crash_after} steps");
+        if committed {
+            store.plan(&alice, None).unwrap();
+            assert!(trial.layout.dirs(&alice).join("etc/upper/machine-id").is_file());
+        } else {
+            assert!(trial.paths().is_empty(), "after {crash_after} steps: {:?}", trial.paths());
+            store.create(&alice, &NewTenant::default()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_write_of_the_configuration_is_forgotten() {
+    let trial = Trial::new();
+    fs::create_dir_all(trial.layout.tenant_configs()).unwrap();
+    fs::write(trial.layout.tenant_configs().join(".alice.toml.7.tmp"), "ttys").unwrap();
+    trial.open();
+    assert!(trial.paths().is_empty());
+}
+
+#[test]
+fn a_creation_whose_image_is_gone_meanwhile_is_undone() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    drop(store);
+    let staged = trial.layout.tenants().join(".new-alice");
+    fs::rename(trial.layout.tenant(&alice), staged).unwrap();
+    fs::remove_dir_all(trial.layout.images()).unwrap();
+    let store = trial.open();
+    assert!(store.records().is_empty());
+    assert!(!trial.layout.tenants().join(".new-alice").exists());
+}
+
+#[test]
+fn a_crash_after_any_step_of_destroy_is_finished_by_the_next_one() {
+    for crash_after in 0..=destroy::Step::ALL.len() {
+        let trial = Trial::new();
+        let store = trial.open();
+        let alice = name("alice");
+        let (mut allocation, _) = store.create(&alice, &NewTenant::default()).unwrap();
+        let mut destruction = Destruction { layout: &trial.layout, allocation: &mut allocation };
+        for step in &destroy::Step::ALL[..crash_after] {
+            destruction.step(*step).unwrap();
+        }
+        drop(store);
+
+        let store = trial.open();
+        match store.record(&alice) {
+            Ok(record) => {
+                let expected = if crash_after == 0 { RecordState::Ready } else { RecordState::Destroying };
+                assert_eq!(record.state, expected, "after {crash_after} steps");
+                assert_eq!(store.plan(&alice, None).is_ok(), crash_after == 0);
+                store.destroy(&alice).unwrap().wait().unwrap();
+            }
+            Err(error) => assert_eq!((crash_after, error.code()), (3, Code::NoTenant)),
+        }
+        assert!(trial.paths().is_empty(), "after {crash_after} steps: {:?}", trial.paths());
+    }
+}
+
+#[test]
+fn a_configuration_is_replaced_only_by_who_has_read_it() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let base = store.config_text(&alice).unwrap();
+    let one = edit::apply(&base, &["ttys=1".to_owned()], &[]).unwrap();
+    assert_eq!(store.configure(&alice, &base, &one, false).unwrap(), Change::Changed);
+    assert_eq!(store.configure(&alice, &one, &one, false).unwrap(), Change::Unchanged);
+    assert_eq!(store.configure(&alice, &base, &one, false).unwrap_err().code(), Code::Conflict);
+    let error = store.configure(&alice, &one, "tty = 1", false).unwrap_err();
+    assert_eq!(error.code(), Code::Invalid);
+    assert_eq!(store.config_text(&alice).unwrap(), one);
+}
+
+#[test]
+fn new_directories_and_another_image_are_there_for_the_next_start() {
+    let trial = Trial::new();
+    let other = Digest::from_bytes([9; 32]);
+    trial.publish("alpine", other);
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let base = store.config_text(&alice).unwrap();
+    let pairs = ["dirs.\"/data\"=private".to_owned(), "image=alpine".to_owned()];
+    let text = edit::apply(&base, &pairs, &[]).unwrap();
+    store.configure(&alice, &base, &text, false).unwrap();
+    assert!(trial.layout.dirs(&alice).join("data").is_dir());
+    assert_eq!(store.plan(&alice, None).unwrap().1.digest, other);
+    drop(store);
+    assert_eq!(trial.open().record(&alice).unwrap().pinned.digest, other);
+}
+
+#[test]
+fn a_mended_file_asks_for_no_other_version() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let path = trial.layout.tenant_config(&alice);
+    let text = store.config_text(&alice).unwrap();
+    let mistyped = format!("tyts = 3\n{text}");
+    fs::write(&path, &mistyped).unwrap();
+    // The channel has moved since.
+    trial.publish("debian", Digest::from_bytes([9; 32]));
+    let mended = edit::apply(&mistyped, &[], &["tyts".to_owned()]).unwrap();
+    store.configure(&alice, &mistyped, &mended, false).unwrap();
+    assert_eq!(store.record(&alice).unwrap().pinned.digest, trial.digest);
+    let text = store.config_text(&alice).unwrap();
+    let other = edit::apply(&text, &["image=debian:stable".to_owned()], &[]).unwrap();
+    store.configure(&alice, &text, &other, false).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_the_record_as_it_was() {
+    let trial = Trial::new();
+    trial.publish("alpine", Digest::from_bytes([9; 32]));
+    let store = trial.open();
+    let alice = name("alice");
+    store.create(&alice, &NewTenant::default()).unwrap();
+    let base = store.config_text(&alice).unwrap();
+    let text = edit::apply(&base, &["image=alpine".to_owned()], &[]).unwrap();
+    // In the place of the temporary file.
+    let temporary = format!(".alice.toml.{}.tmp", std::process::id());
+    fs::create_dir(trial.layout.tenant_configs().join(temporary)).unwrap();
+    store.configure(&alice, &base, &text, false).unwrap_err();
+    assert_eq!(store.record(&alice).unwrap().pinned.digest, trial.digest);
+    let on_disk = fs::read_to_string(trial.layout.allocation(&alice)).unwrap();
+    assert_eq!(Allocation::parse(&on_disk).unwrap(), store.record(&alice).unwrap());
+}
+
+#[test]
+fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
+    let trial = Trial::new();
+    let store = trial.open();
+    let [alice, bob] = ["alice", "bob"].map(name);
+    store.create(&alice, &NewTenant::default()).unwrap();
+    store.create(&bob, &NewTenant::default()).unwrap();
+    let layout = &trial.layout;
+    let image = "debian".parse().unwrap();
+    let channel = layout.channel(&image, &tenant::model::image::ChannelName::stable());
+    let plan = |store: &Store| store.plan(&alice, None).map(drop);
+    let create = |store: &Store| store.create(&name("carol"), &NewTenant::default()).map(drop);
+    type Attempt<'a> = &'a dyn Fn(&Store) -> Result<(), StoreError>;
+    let table: [(PathBuf, Attempt<'_>); 5] = [
+        (layout.tenant_config(&alice), &plan),
+        (layout.host_config(), &plan),
+        (layout.port_table(), &plan),
+        (layout.manifest(&image, &trial.digest), &plan),
+        (channel, &create),
+    ];
+    for (path, attempt) in table {
+        let aside = path.with_extension("aside");
+        let was_there = fs::rename(&path, &aside).is_ok();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = attempt(&store).unwrap_err();
+        let text = wire::chain(&error);
+        assert!(text.contains("FIFO"), "{}: {text}", path.display());
+        fs::remove_file(&path).unwrap();
+        if was_there {
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+    plan(&store).unwrap();
+    drop(store);
+    fs::remove_file(layout.allocation(&bob)).unwrap();
+    nix::unistd::mkfifo(&layout.allocation(&bob), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let store = trial.open();
+    assert!(store.broken()[&bob].reason.contains("FIFO"), "{}", store.broken()[&bob].reason);
+}
+
+/// A process in a mount namespace of its own, until it is dropped.
+struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    /// With an empty filesystem of these options on a directory, and a directory `in` there.
+    fn mounted(dir: &Path, options: &str) -> Self {
+        let script =
+            format!("mount -t tmpfs -o {options} none \"$0\"; mkdir -m 755 \"$0/in\"; echo; exec cat");
+        let mut child = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+            .arg(dir)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn binds_are_judged_as_those_see_them_who_start_tenants() {
+    let top = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let source = top.path().canonicalize().unwrap();
+    let bind = |writable: bool| {
+        let source = source.join("in");
+        with(&[&format!("dirs.\"/opt/in\"={{ bind = {source:?}, writable = {writable} }}")])
+    };
+    let quiet = Elsewhere::mounted(&source, "mode=755,nosuid");
+    let open = Elsewhere::mounted(&source, "mode=755");
+    let trial = Trial::new();
+    let error = trial.open().create(&name("alice"), &bind(false)).unwrap_err();
+    assert!(wire::chain(&error).contains("does not exist"), "{error}");
+    let store = trial.open().seeing(View::Process(open.0.id()));
+    store.create(&name("alice"), &bind(false)).unwrap();
+    let error = wire::chain(&store.create(&name("bob"), &bind(true)).unwrap_err());
+    assert!(error.contains("set-user-ID"), "{error}");
+    let base = store.config_text(&name("alice")).unwrap();
+    let text = edit::apply(&base, &bind(true).set, &[]).unwrap();
+    let refused = store.configure(&name("alice"), &base, &text, true).unwrap_err();
+    assert!(wire::chain(&refused).contains("set-user-ID"), "{refused}");
+    assert_eq!(store.config_text(&name("alice")).unwrap(), base);
+    drop(store);
+    let store = trial.open().seeing(View::Process(quiet.0.id()));
+    store.create(&name("bob"), &bind(true)).unwrap();
+}
+
+#[test]
+fn shared_memory_follows_the_default_limit_of_the_host() {
+    let trial = Trial::new();
+    fs::create_dir_all(trial.layout.etc()).unwrap();
+    let shm = |settings: &str, systemd: bool, text: &str| {
+        fs::write(trial.layout.host_config(), settings).unwrap();
+        let facts = HostFacts { systemd, ..facts() };
+        let (store, _) = Store::open(trial.layout.clone(), facts, Ok(())).unwrap();
+        let tenant = store.resolve_text(&name("alice"), text).unwrap();
+        (tenant.shm_max.to_string(), tenant.limits.memory_max.map(|max| max.to_string()))
+    };
+    let limit = "default_memory_max = \"600M\"\n";
+    assert_eq!(shm(limit, false, ""), ("300M".to_owned(), Some("600M".to_owned())));
+    assert_eq!(shm(limit, false, "memory_max = \"1G\"\n").0, "512M");
+    assert_eq!(shm(limit, false, "shm_max = \"64M\"\n").0, "64M");
+    assert_eq!(shm("default_memory_max = \"max\"\n", false, ""), ("256M".to_owned(), None));
+    assert_eq!(shm(limit, true, ""), ("256M".to_owned(), None), "with systemd its unit has the default");
+}

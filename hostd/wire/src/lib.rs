@@ -1,0 +1,38 @@
+//! What goes over hostd's socket, and what hostd and its clients must both know.
+//!
+//! | file | what |
+//! |---|---|
+//! | `types` | requests and answers, one pair for each verb |
+//! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
+//! | `failure` | the one error that a client sees, its code and its exit code |
+//! | `programs` | where the other programs of Tenantry are |
+//! | `feature` | what the kernel must have, as one table |
+
+pub mod doctor;
+mod explain;
+mod failure;
+pub mod feature;
+pub mod programs;
+mod state;
+mod types;
+mod unit;
+mod usage;
+
+use std::path::PathBuf;
+
+use tenant::Layout;
+
+pub use explain::{Explained, Source};
+pub use failure::{Code, Failure, chain, one_line, tenant_name};
+pub use state::{Goal, TenantState, Waited};
+pub use types::*;
+pub use unit::{EffectiveLimit, UnitCgroups, UnitReport};
+pub use usage::{DiskUsage, Traffic, Usage};
+
+/// The layout below the root that was asked for, else below the one that [`Layout::ENV`] names, else that of the
+/// machine. Not by clap, which would repeat the variable's value in every usage line.
+pub fn layout(root: Option<PathBuf>) -> Layout {
+    let named = std::env::var_os(Layout::ENV).filter(|root| !root.is_empty()).map(PathBuf::from);
+    let root = root.or(named).unwrap_or_else(|| PathBuf::from("/"));
+    Layout::new(std::path::absolute(&root).unwrap_or(root))
+}
