@@ -19,7 +19,7 @@ use self::undo::Journal;
 use crate::{
     files::file_error::full,
     init::Program,
-    kernel::{InitClone, Kernel, KernelError, Payload},
+    kernel::{Cause, InitClone, Kernel, KernelError, Payload},
     model::name::TenantName,
     plan::Plan,
 };
@@ -107,7 +107,10 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     let own = std::mem::take(&mut held.own);
-    let remains = root::assemble(kernel, parts, own).map_err(|error| ("root", error))?;
+    let remains = root::assemble(kernel, parts, own).map_err(|error| match error.source {
+        Cause::Place(_) => ("root", error),
+        _ => ("init", error),
+    })?;
     kernel.root_ready(&held).map_err(|error| ("init", error))?;
     network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
         // Without an init there is no network namespace to connect: that is init's failure, not the network's.

@@ -6,13 +6,14 @@ use crate::{
     config::profile::{self, LoadError},
     files::{
         credentials::{self, Credential, CredentialError},
+        facts::total_memory,
         file_error::FileError,
         layout::Layout,
         record,
     },
     model::{
         allocation::{Allocation, AllocationError},
-        facts::{HostFacts, total_memory},
+        facts::HostFacts,
         image::{Manifest, ManifestError},
         name::TenantName,
     },

@@ -41,7 +41,7 @@ pub fn cloexec_from(first: i32) -> io::Result<()> {
 }
 
 /// Closes every descriptor from 3 on besides those in `kept`, whoever owns them. For a process that uses none of
-/// the others any more and never returns: it ends by exec or by [`exit`], which runs no destructors.
+/// the others any more and never returns: it ends by exec or by [`super::exit`], which runs no destructors.
 ///
 /// # Errors
 /// The kernel's.
