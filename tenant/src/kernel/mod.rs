@@ -1,7 +1,21 @@
 //! The kernel, as narrow as a tenant needs it.
 //!
 //! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
-//! keeps a table of what would exist and can fail at any step. `raw/` holds the only unsafe code.
+//! keeps a table of what would exist and a record of what it was told, and can fail at any step. `raw/` holds the only
+//! unsafe code. Nothing here knows of plans.
+//!
+//! | file | what it handles |
+//! |---|---|
+//! | `arguments`, `error` | what methods are given and return; why they fail |
+//! | `linux`, `fake/` | the two kernels |
+//! | `process`, `child`, `userns`, `gate` | init: its user namespace, its clone, the socket to it until it executes |
+//! | `mount`, `staging`, `source`, `storage` | detached mounts; the namespace in which a root is put together |
+//! | `image`, `program` | erofs images; programs that do part of the work |
+//! | `cgroup`, `device`, `sysctl`, `bpf` | cgroups, and the programs that guard them |
+//! | `netlink/`, `nft/` | interfaces; the packet filter |
+//! | `feature` | drivers of the host |
+//! | `etc`, `open`, `pty`, `apart` | a tenant's own files and terminals; work in other namespaces |
+//! | `image_error`, `place`, `driver` | faults of which more is known than the kernel's error |
 
 mod apart;
 mod arguments;

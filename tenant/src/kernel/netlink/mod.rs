@@ -8,7 +8,7 @@
 //! | `nic` | interfaces of the host that move into a tenant and come home |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
-//! | `sysctl` | forwarding over a port |
+//! | `forwarding`, `sysctl` | forwarding over a port, and the values it sets |
 //! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
 //! | `error` | what a person is told |
