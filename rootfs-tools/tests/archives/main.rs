@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File, Permissions},
+    io::Read as _,
     os::unix::{
         ffi::OsStrExt as _,
         fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},

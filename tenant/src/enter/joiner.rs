@@ -27,6 +27,7 @@ use rustix::{
 use super::{
     Adopter, Command, ExecContext, Streams, Target,
     channel::Channel,
+    locale,
     passwd::{self, User},
 };
 use crate::{
@@ -159,7 +160,7 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
         Streams::Pipes => None,
     };
     let ends = ends.transpose().map_err(at(Step::OpenTerminal))?;
-    let image = Image::new(command, &user).map_err(at(Step::Execute))?;
+    let image = Image::new(command, &user, &locale::of_tenant()).map_err(at(Step::Execute))?;
     become_user_for_good(&user, &groups).map_err(at(Step::BecomeUser))?;
     confine(&target.ceiling.confine(&context.confinement), &user).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
@@ -370,14 +371,16 @@ struct Image {
 }
 
 impl Image {
-    fn new(command: &Command, user: &User) -> io::Result<Self> {
+    fn new(command: &Command, user: &User, locale: &[(String, String)]) -> io::Result<Self> {
         let mut env = BTreeMap::from([
+            locale::DEFAULT,
             ("HOME", user.home.as_str()),
             ("USER", user.name.as_str()),
             ("LOGNAME", user.name.as_str()),
             ("SHELL", user.shell.as_str()),
         ]);
-        env.extend(command.env.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let layers = command.env.iter().chain(locale).chain(&command.asked);
+        env.extend(layers.map(|(key, value)| (key.as_str(), value.as_str())));
         let (programs, argv) = match command.argv.first() {
             None => {
                 let name = user.shell.rsplit('/').next().unwrap_or("sh");
@@ -434,12 +437,28 @@ mod tests {
             ("USER".to_owned(), "x".to_owned()),
         ];
         let command = Command { argv: vec!["ls".to_owned()], env, ..Command::default() };
-        let image = Image::new(&command, &user).unwrap();
+        let image = Image::new(&command, &user, &[]).unwrap();
         assert_eq!(image.programs, [c"/usr/bin/ls".to_owned(), c"/bin/ls".to_owned()]);
         assert!(image.env.contains(&c"HOME=/home/ann".to_owned()));
         assert!(image.env.contains(&c"USER=x".to_owned()));
-        let shell = Image::new(&Command::default(), &user).unwrap();
+        let shell = Image::new(&Command::default(), &user, &[]).unwrap();
         assert_eq!(shell.argv, [c"-zsh".to_owned()]);
         assert_eq!(shell.programs[0], c"/bin/zsh".to_owned());
+    }
+
+    #[test]
+    fn the_tenants_locale_is_laid_over_the_hosts_and_under_what_was_asked_for() {
+        let user = passwd::find("", "root").unwrap();
+        let lang = |value: &str| vec![("LANG".to_owned(), value.to_owned())];
+        let of = |env: &[(String, String)], own: &[(String, String)], asked: &[(String, String)]| {
+            let command = Command { env: env.to_vec(), asked: asked.to_vec(), ..Command::default() };
+            let image = Image::new(&command, &user, own).unwrap();
+            let lang = image.env.iter().find_map(|one| one.to_str().ok()?.strip_prefix("LANG="));
+            lang.unwrap().to_owned()
+        };
+        assert_eq!(of(&[], &[], &[]), "C.UTF-8");
+        assert_eq!(of(&lang("host"), &[], &[]), "host");
+        assert_eq!(of(&lang("host"), &lang("own"), &[]), "own");
+        assert_eq!(of(&lang("host"), &lang("own"), &lang("asked")), "asked");
     }
 }

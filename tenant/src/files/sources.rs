@@ -82,7 +82,7 @@ impl LoadPlanError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Config(LoadError::NoTenant(_)) => Some("list the tenants: tenantctl list"),
-            Self::Config(LoadError::NoProfile(_)) => Some("profiles lie in /etc/tenantry/profiles"),
+            Self::Config(LoadError::NoProfile { .. }) => Some("shipped are: app app-plus os router shared-os"),
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }

@@ -30,7 +30,7 @@ pub(super) const ABSENT: &[Absent] = &[
     absent(
         "lxc-config",
         "the host is not set up by LXC's configuration",
-        "the settings of the host are in /etc/tenantry/hostd.toml; tenants lie below $TENANTRY_ROOT",
+        "the settings of the host are in etc/tenantry/hostd.toml and tenants in var/lib/tenantry, both below / or $TENANTRY_ROOT",
     ),
     absent(
         "lxc-copy",
