@@ -121,7 +121,7 @@ fn what_is_left_out_is_told() {
     assert!(tar.status().unwrap().success());
     let (code, said, error) = host.run(&["import", text(&archive)]);
     assert_eq!(code, 0, "{error}");
-    assert!(said.contains("left out: 1 attributes (trusted.mine 1)"), "{said}");
+    assert!(said.contains("skipped: 1 attributes (trusted.mine 1)"), "{said}");
     let (_, json, _) = host.run(&["--json", "import", text(&archive)]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["left_out"]["names"]["trusted.mine"], 1);
@@ -169,7 +169,7 @@ exit 25
     assert_eq!(code, 1);
     assert!(error.contains("package \"badpkg\" cannot be installed"), "{error}");
     assert!(error.contains("exit status 3: it cannot be set up here"), "{error}");
-    assert!(!error.contains("mirror can be reached"), "{error}");
+    assert!(!error.contains("mirror is reachable"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
-pub use tenant::cause::chain;
+pub use tenant::cause::{chain, without_numbers};
 use tenant::{TenantName, model::name::InvalidName};
 
 /// Machine-readable kind of a failure.
@@ -111,7 +111,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with a message and no remedy.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None, console: Vec::new() }
+        Self { code, message: without_numbers(&message.into()), help: None, console: Vec::new() }
     }
 
     /// Adds the remedy.

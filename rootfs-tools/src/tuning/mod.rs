@@ -1,7 +1,7 @@
-//! Makes an image boot fast and idle small as a tenant, without taking anything away that a tenant needs.
+//! Makes an image boot fast and use little memory as a tenant, without removing anything that a tenant needs.
 //!
-//! What is done is [`table`]; this module is the way it is done. Measured with one Debian 12 image:
-//! 0.27 s and 8.8 MiB to multi-user as it comes, 0.07 s and 2.7 MiB tuned; sshd, login, D-Bus and the
+//! [`table`] says what is done; this module does it. Measured with one Debian 12 image:
+//! 0.27 s and 8.8 MiB to multi-user untuned, 0.07 s and 2.7 MiB tuned; sshd, login, D-Bus and the
 //! journal start when they are used.
 
 mod inits;
@@ -27,7 +27,7 @@ use crate::{
 /// Where units of the image lie.
 const UNITS: [&str; 3] = ["usr/lib/systemd/system", "lib/systemd/system", "etc/systemd/system"];
 
-/// A row that could not be applied.
+/// A row that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot apply the tuning {row:?}")]
 pub struct TuningError {
@@ -46,8 +46,8 @@ impl Explain for TuningError {
     }
 }
 
-/// Applies the whole table to a tree, and puts in what a tenant makes at its first boot. Returns the ids of what
-/// changed something. Rows about systemd are for trees that have it.
+/// Applies the whole table to a tree, and adds the first-boot steps. Returns the ids of the rows that changed
+/// something. Rows about systemd apply to trees with systemd only.
 ///
 /// # Errors
 /// The first row that fails.
@@ -86,7 +86,7 @@ fn is_done(root: &RootDir, row: &Row) -> bool {
     }
 }
 
-/// `/etc/inittab` as it should be; none where there is nothing to change.
+/// The new `/etc/inittab`; none if nothing changes.
 fn fitted_inittab(root: &RootDir) -> io::Result<Option<String>> {
     let Some(text) = root.text(inittab::PATH)? else { return Ok(None) };
     let fitted = inittab::fit(&text, root.has(inittab::POWERFAIL));
@@ -97,7 +97,7 @@ fn has_unit(root: &RootDir, unit: &str) -> bool {
     UNITS.iter().any(|dir| root.has(format!("{dir}/{unit}")))
 }
 
-/// Links `path` to `target` and says whether that was a change.
+/// Links `path` to `target` and returns whether that was a change.
 fn link(root: &RootDir, target: &str, path: &str) -> io::Result<bool> {
     if root.link(path).as_deref() == Some(Path::new(target)) {
         return Ok(false);
@@ -106,7 +106,7 @@ fn link(root: &RootDir, target: &str, path: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Writes a file and says whether that was a change.
+/// Writes a file and returns whether that was a change.
 fn write(root: &RootDir, path: &str, text: &str, mode: u32) -> io::Result<bool> {
     if root.text(path)?.as_deref() == Some(text) {
         return Ok(false);
@@ -186,13 +186,13 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             None => Ok(false),
         },
         Action::UpdateStamps => any(["etc", "var"].map(|dir| {
-            // Its content does not matter, only that it is not older than /usr, see systemd.unit(5).
+            // Only its time matters, which must not be older than that of /usr, see systemd.unit(5).
             write(root, &format!("{dir}/.updated"), "# This file was made when the image was built.\n", 0o644)
         })),
     }
 }
 
-/// Whether there is a directory, and no link to one.
+/// Whether there is a directory, not a link to one.
 fn is_dir(root: &RootDir, path: &str) -> bool {
     let stat = root.stat(path).ok().flatten();
     stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
@@ -205,7 +205,7 @@ fn mask_generator(root: &RootDir, name: &str) -> io::Result<bool> {
     link(root, "/dev/null", &format!("etc/systemd/system-generators/{name}"))
 }
 
-/// An enabled unit loses its link; one that `/usr` itself wants gets a dependency mask in `/etc`, see
+/// Removes the link of an enabled unit; a unit that is wanted from `/usr` gets a dependency mask in `/etc`, see
 /// systemd.unit(5).
 fn unwant(root: &RootDir, target: &str, unit: &str) -> io::Result<bool> {
     let wants = format!("etc/systemd/system/{target}.wants/{unit}");
