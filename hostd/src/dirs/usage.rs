@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_longer_than_they_say_and_a_directory_that_is_gone_has_no_figure() {
+    fn a_caller_waits_no_longer_than_it_says_and_an_absent_directory_has_no_figure() {
         let meter = Meter::default();
         let begin = Instant::now();
         let gone = Path::new("/proc/self/no-such-directory");

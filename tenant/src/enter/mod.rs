@@ -23,6 +23,7 @@ mod guard;
 mod joiner;
 mod locale;
 mod passwd;
+mod program;
 mod relay;
 mod rlimits;
 mod session;
