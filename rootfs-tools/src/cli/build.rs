@@ -22,7 +22,7 @@ use rootfs_tools::{
 use serde::Serialize;
 use tenant::model::image::{ChannelName, ImageFormat, ImageName};
 
-use super::{Context, Failure, Refusal, bytes, printable};
+use super::context::{Context, Failure, Refusal, bytes, printable};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Build {

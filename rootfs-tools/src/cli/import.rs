@@ -13,8 +13,8 @@ use rootfs_tools::{
 use tenant::model::image::ImageName;
 
 use super::{
-    Context, Failure, Refusal,
     build::{self, Source, Target},
+    context::{Context, Failure, Refusal},
 };
 
 #[derive(Debug, clap::Args)]
