@@ -83,5 +83,9 @@ fn what_a_tenant_has_stored_is_told_where_the_filesystem_does_not_count() {
     assert!(disk["used_bytes"].as_u64().is_some_and(|bytes| (8 << 20..10 << 20).contains(&bytes)), "{disk}");
     assert!(disk["inodes"].as_u64().is_some_and(|inodes| inodes > 1), "{disk}");
     let said = alice.ctl("show", &[]).ok();
-    assert!(said.text().lines().any(|line| line.starts_with("disk") && line.contains("(measured ")), "{}", said.text());
+    assert!(
+        said.text().lines().any(|line| line.starts_with("disk") && line.contains("(measured ")),
+        "{}",
+        said.text()
+    );
 }

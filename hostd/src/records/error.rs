@@ -315,7 +315,9 @@ impl StoreError {
             Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
             Self::StrayConfig { .. } => "move the file away, and pass its settings to tenantctl create --set",
             Self::Conflict(_) => "reload the configuration and repeat the change",
-            Self::Load(LoadError::NoProfile { .. }) => "choose a shipped profile: app, app-plus, os, router, shared-os",
+            Self::Load(LoadError::NoProfile { .. }) => {
+                "choose a shipped profile: app, app-plus, os, router, shared-os"
+            }
             Self::Load(LoadError::Host { source, .. }) => source.help(),
             Self::Load(LoadError::Ports { source, .. }) => source.help(),
             Self::Bind { source, .. } => return Some(source.help()),

@@ -5,8 +5,8 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
 use rustix::fs::Timespec;
 
 use super::{
-    number::decimal,
     Reason,
+    number::decimal,
     sparse::{self, Chunk},
 };
 

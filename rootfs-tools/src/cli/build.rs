@@ -268,7 +268,12 @@ pub(crate) fn publish_as_is(
     progress: &Progress,
 ) -> Result<Published, Failure> {
     let tuned = tuning::missing(&open(&staging.tree())?).is_empty();
-    Ok(publish::publish(&context.layout, staging, &target.request(image, source, Vec::new(), tuned), progress)?)
+    Ok(publish::publish(
+        &context.layout,
+        staging,
+        &target.request(image, source, Vec::new(), tuned),
+        progress,
+    )?)
 }
 
 fn open(tree: &Path) -> Result<RootDir, Failure> {

@@ -13,7 +13,7 @@ mod remove;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::Serialize;

@@ -156,9 +156,7 @@ pub fn resolve_with(
 ) -> Result<Tenant, LoadError> {
     let profile_name = match &own.profile {
         Some(profile) => profile.clone(),
-        None => {
-            host.default_profile.parse().map_err(|_| no_profile(layout, &host.default_profile))?
-        }
+        None => host.default_profile.parse().map_err(|_| no_profile(layout, &host.default_profile))?,
     };
     let mut profile = load_profile(layout, &profile_name)?;
     let rows = ports.nics(name);

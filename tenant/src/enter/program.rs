@@ -15,7 +15,11 @@ pub(super) struct Image {
 
 impl Image {
     /// `argv` as in [`Command`](super::Command); the later of the environments is laid over the earlier.
-    pub(super) fn new(argv: &[String], user: &User, environments: [&[(String, String)]; 3]) -> io::Result<Self> {
+    pub(super) fn new(
+        argv: &[String],
+        user: &User,
+        environments: [&[(String, String)]; 3],
+    ) -> io::Result<Self> {
         let mut env = BTreeMap::from([
             locale::DEFAULT,
             ("HOME", user.home.as_str()),

@@ -147,7 +147,10 @@ mod tests {
         let config = Path::new("/srv/try/etc/tenantry/tenants/alice.toml");
         assert_eq!(drop_in(config, Restart::OnFailure), None);
         let text = drop_in(config, Restart::Always).unwrap();
-        assert!(text.starts_with('#') && text.contains(" /srv/try/etc/tenantry/tenants/alice.toml;"), "{text}");
+        assert!(
+            text.starts_with('#') && text.contains(" /srv/try/etc/tenantry/tenants/alice.toml;"),
+            "{text}"
+        );
         assert!(text.ends_with("\n[Service]\nRestart=always\n"), "{text}");
     }
 }
