@@ -50,16 +50,16 @@ impl Image {
 
     /// Executes the first program that is there; returns why none was, as execvp(3) does.
     pub(super) fn execute(&self) -> i32 {
-        let mut fault = Errno::ENOENT;
+        let mut error = Errno::ENOENT;
         for program in &self.programs {
             match execve(program, &self.argv, &self.env) {
                 Ok(never) => match never {},
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(error @ Errno::EACCES) => fault = error,
-                Err(error) => return error as i32,
+                Err(denied @ Errno::EACCES) => error = denied,
+                Err(other) => return other as i32,
             }
         }
-        fault as i32
+        error as i32
     }
 }
 
