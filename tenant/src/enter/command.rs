@@ -8,8 +8,10 @@ pub struct Command {
     /// Argument vector; the first element is looked up in `PATH` inside unless it has a slash. Empty
     /// stands for the user's own login shell.
     pub argv: Vec<String>,
-    /// Environment, laid over `HOME`, `USER`, `LOGNAME` and `SHELL` of the user.
+    /// Environment, laid over `HOME`, `USER`, `LOGNAME` and `SHELL` of the user. The tenant's own locale is laid over it.
     pub env: Vec<(String, String)>,
+    /// What was asked for, laid over all of it.
+    pub asked: Vec<(String, String)>,
     /// Name or number of the user inside; none is root.
     pub user: Option<String>,
     /// Working directory inside; none is `/`, or the home directory for a login shell.

@@ -74,7 +74,8 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
     };
     let command = Command {
         argv: options.argv.clone(),
-        env: environment(&context, options, is_terminal),
+        env: environment(&context, is_terminal),
+        asked: options.env.clone(),
         user: options.user.clone(),
         dir: options.dir.clone(),
     };
@@ -119,8 +120,8 @@ fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), Exe
     Ok((target, context))
 }
 
-/// Init's environment but for what only init is told, and what was asked for.
-fn environment(context: &ExecContext, options: &ExecOptions, is_terminal: bool) -> Vec<(String, String)> {
+/// Init's environment but for what only init is told.
+fn environment(context: &ExecContext, is_terminal: bool) -> Vec<(String, String)> {
     let only_init = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "TERM"];
     let is_common = |(key, _): &(String, String)| !only_init.contains(&key.as_str());
     let mut env: Vec<_> = context.env.clone().into_iter().filter(is_common).collect();
@@ -128,7 +129,6 @@ fn environment(context: &ExecContext, options: &ExecOptions, is_terminal: bool) 
         let term = own_term().or_else(|| context.env.get("TERM").cloned());
         env.extend(term.map(|term| ("TERM".to_owned(), term)));
     }
-    env.extend(options.env.iter().cloned());
     env
 }
 

@@ -83,7 +83,9 @@ impl LoadPlanError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Config(LoadError::NoTenant(_)) => Some("list the tenants: tenantctl list"),
-            Self::Config(LoadError::NoProfile(_)) => Some("list the profiles: ls /etc/tenantry/profiles"),
+            Self::Config(LoadError::NoProfile { .. }) => {
+                Some("choose a shipped profile: app, app-plus, os, router, shared-os")
+            }
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }
