@@ -68,7 +68,7 @@ fn what_is_not_a_bridge_or_is_full_is_refused() {
     host.run("ip", &["-batch", "-"]).stdin(commands).ok();
     let full = host.create("full", &with(&nic("br0")));
     let said = refused(&full);
-    assert!(said.contains("\"br0\" has 1023 ports already"), "{said}");
+    assert!(said.contains("\"br0\" already has 1023 ports"), "{said}");
     assert_eq!(link(&host, &host_end(&full, 0)), Value::Null, "a port is left");
     // It was full, not broken.
     ip(&host, "link delete p0");
