@@ -60,6 +60,8 @@ fn a_completion_is_quick_and_silent_without_hostd() {
     assert_eq!(offered(&host, "tenantctl list --label x"), Vec::<String>::new());
     // The best of several: the machine may be busy.
     let complete = || host.ctl(&["complete-words", "tenantctl", "start", "w"]).ok().took;
-    let best = poll::until("a completion takes milliseconds", || Some(complete()).filter(|took| *took < Duration::from_millis(50)));
+    let best = poll::until("a completion takes milliseconds", || {
+        Some(complete()).filter(|took| *took < Duration::from_millis(50))
+    });
     assert!(best < Duration::from_millis(50));
 }

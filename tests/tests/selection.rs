@@ -58,7 +58,10 @@ fn a_pattern_and_filters_choose_for_every_verb() {
     assert_eq!(last(&host.ctl(&["kill", "web1", "-9"]).args(["web2"]).ok()), "2 signalled");
     assert_eq!(last(&host.ctl(&["wait", "web1", "web2", "--for", "stopped"]).ok()), "2 stopped");
     assert_eq!(last(&host.ctl(&["poweroff", "web*", "--timeout", "5"]).ok()), "1 stopped, 2 unchanged");
-    assert_eq!(last(&host.ctl(&["rm", "--image", "busybox", "--image", "debian", "--yes"]).ok()), "5 destroyed");
+    assert_eq!(
+        last(&host.ctl(&["rm", "--image", "busybox", "--image", "debian", "--yes"]).ok()),
+        "5 destroyed"
+    );
     assert_eq!(host.names(), Vec::<String>::new());
 }
 
@@ -110,11 +113,14 @@ fn a_list_is_a_list_and_its_elements_are_what_one_answers() {
         .as_array()
         .map(|list| list.iter().map(|one| (&one["name"], &one["result"], one["error"].is_object())).collect())
         .unwrap_or_default();
-    assert_eq!(results, [
-        (&"a".into(), &"unchanged".into(), false),
-        (&"b".into(), &"changed".into(), false),
-        (&"ghost".into(), &Value::Null, true),
-    ]);
+    assert_eq!(
+        results,
+        [
+            (&"a".into(), &"unchanged".into(), false),
+            (&"b".into(), &"changed".into(), false),
+            (&"ghost".into(), &Value::Null, true),
+        ]
+    );
     // A pattern is answered by a list, also where one tenant matches.
     for verb in ["show", "stat", "list", "status", "ps", "logs", "stop"] {
         let said = host.ctl(&["--json", verb, "a*"]).ok().json();

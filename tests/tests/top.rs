@@ -13,7 +13,8 @@ fn it_fits_the_terminal_sorts_and_leaves_it_clean() {
         // The shell says afterwards what the terminal is like.
         let program = host.program("tenantctl");
         let script = "before=$(stty -g); \"$0\" top -d 0.1; code=$?; [ \"$(stty -g)\" = \"$before\" ] && echo same=$code";
-        let run = Run::new("sh", ["-c", script]).args([program.as_os_str()]).env("TENANTRY_ROOT", host.root());
+        let run =
+            Run::new("sh", ["-c", script]).args([program.as_os_str()]).env("TENANTRY_ROOT", host.root());
         let mut terminal = Terminal::open(&run);
         terminal.expect("\u{1b}[?1049h");
         terminal.expect("host: cpu");
@@ -38,7 +39,8 @@ fn it_follows_the_size_of_the_terminal() {
     let host = Host::start();
     host.ctl(&["create", "--image", "busybox", "--start", "web1"]).ok();
     let program = host.program("tenantctl");
-    let narrow = Run::new("sh", ["-c", "stty cols 30 rows 10; exec \"$0\" top -d 0.1"]).args([program.as_os_str()]);
+    let narrow =
+        Run::new("sh", ["-c", "stty cols 30 rows 10; exec \"$0\" top -d 0.1"]).args([program.as_os_str()]);
     let mut terminal = Terminal::open(&narrow.env("TENANTRY_ROOT", host.root()));
     terminal.expect("web1");
     assert!(!terminal.shown().contains("WRITE/s"), "{:?}", terminal.shown());

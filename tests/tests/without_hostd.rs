@@ -10,7 +10,8 @@ const TALKS: &str = r#"init=["/bin/sh","-c","n=0; while :; do n=$((n+1)); echo l
 #[test]
 fn logs_are_read_and_followed() {
     let host = Host::start();
-    host.ctl(&["create", "--image", "busybox", "--set", TALKS, "--set", "ready=exec", "--start", "a", "b"]).ok();
+    host.ctl(&["create", "--image", "busybox", "--set", TALKS, "--set", "ready=exec", "--start", "a", "b"])
+        .ok();
     let log = |args: &[&str]| host.ctl(&["logs"]).args(args).ok().stdout;
     poll::until_true("both have printed", || ["a", "b"].iter().all(|name| log(&[name]).contains("line 3")));
     host.kill_hostd();
@@ -46,7 +47,8 @@ fn doctor_names_it_first_with_the_remedy() {
     assert!(said.stdout.contains("1 of them running without hostd"), "{}", said.stdout);
     host.configure("nonsense = 1\n");
     let findings = host.ctl(&["--json", "doctor"]).output().json();
-    let settings = findings["findings"].as_array().and_then(|all| all.iter().find(|one| one["check"] == "settings"));
+    let settings =
+        findings["findings"].as_array().and_then(|all| all.iter().find(|one| one["check"] == "settings"));
     let settings = settings.unwrap_or_else(|| panic!("{findings}"));
     assert_eq!(settings["health"], "fault", "{findings}");
     assert!(settings["message"].as_str().is_some_and(|text| text.contains("nonsense")), "{findings}");

@@ -2,12 +2,7 @@
 
 use std::{fs, path::Path};
 
-use tenant::{
-    Layout, TenantName,
-    cause::chain,
-    config::profile,
-    files::state::RunState,
-};
+use tenant::{Layout, TenantName, cause::chain, config::profile, files::state::RunState};
 use wire::{
     Failure,
     doctor::{Capacity, Diagnosis, Finding, Health},
@@ -40,8 +35,11 @@ pub(super) fn diagnose(layout: &Layout, failure: &Failure) -> Diagnosis {
 /// The files that hostd reads when it begins, and without which it does not.
 fn settings(layout: &Layout) -> Vec<Finding> {
     let errors = [profile::load_host(layout).err(), profile::load_ports(layout).err()];
-    let mut findings: Vec<Finding> =
-        errors.into_iter().flatten().map(|error| Finding::fault(chain(&error)).help("correct the file")).collect();
+    let mut findings: Vec<Finding> = errors
+        .into_iter()
+        .flatten()
+        .map(|error| Finding::fault(chain(&error)).help("correct the file"))
+        .collect();
     if findings.is_empty() {
         findings.push(Finding::ok("hostd.toml and ports.toml can be read"));
     }
@@ -55,7 +53,8 @@ fn tenants(layout: &Layout) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in &names {
         if let Err(error) = profile::load_tenant(layout, name) {
-            findings.push(Finding::degraded(chain(&error)).about(name).help(format!("tenantctl edit {name}")));
+            findings
+                .push(Finding::degraded(chain(&error)).about(name).help(format!("tenantctl edit {name}")));
         }
     }
     let is_running = |name: &&TenantName| {

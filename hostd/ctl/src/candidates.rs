@@ -66,7 +66,9 @@ pub(super) fn images(layout: &Layout, current: &str) -> Vec<String> {
 /// Images, the channels of one behind `:`, its versions behind `@`.
 pub(super) fn image_references(layout: &Layout, current: &str) -> Vec<String> {
     match current.split_once(':') {
-        Some((image, _)) if !image.contains('@') && entries(layout.images()).iter().any(|known| known == image) => {
+        Some((image, _))
+            if !image.contains('@') && entries(layout.images()).iter().any(|known| known == image) =>
+        {
             let channels = entries(layout.images().join(image).join("channels"));
             channels.into_iter().map(|channel| format!("{image}:{channel}")).collect()
         }
@@ -153,7 +155,9 @@ fn entries(dir: PathBuf) -> Vec<String> {
 
 /// hostd's list; empty where it does not come at once.
 fn listed(layout: &Layout) -> Vec<Listed> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Vec::new();
+    };
     let client = Client::new(layout.clone());
     let list = async { tokio::time::timeout(PATIENCE, client.get("/v1/tenants")).await };
     runtime.block_on(list).ok().and_then(Result::ok).unwrap_or_default()

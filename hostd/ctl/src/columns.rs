@@ -150,7 +150,8 @@ pub(super) fn sort(tenants: &mut [Listed], column: &Column, reverse: bool) {
 pub(super) fn table(tenants: &[Listed], columns: &[&Column], header: bool) -> String {
     let names: Vec<String> = columns.iter().map(|column| column.name.to_uppercase()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let rows = tenants.iter().map(|tenant| columns.iter().map(|column| (column.value)(tenant)).collect()).collect();
+    let rows =
+        tenants.iter().map(|tenant| columns.iter().map(|column| (column.value)(tenant)).collect()).collect();
     let right: Vec<usize> =
         columns.iter().enumerate().filter(|(_, column)| column.is_amount).map(|(at, _)| at).collect();
     if header { output::table(&names, rows, &right) } else { output::rows(rows, &right) }
@@ -166,7 +167,8 @@ fn uptime_ms(tenant: &Listed) -> Option<u64> {
 
 fn labels(tenant: &Listed) -> String {
     let pairs = tenant.labels.iter();
-    let pairs = pairs.map(|(key, value)| if value.is_empty() { key.clone() } else { format!("{key}={value}") });
+    let pairs =
+        pairs.map(|(key, value)| if value.is_empty() { key.clone() } else { format!("{key}={value}") });
     pairs.collect::<Vec<_>>().join(",")
 }
 

@@ -65,7 +65,8 @@ pub(super) fn asked(words: impl Iterator<Item = OsString>, command: clap::Comman
         return None;
     }
     let words: Vec<OsString> = words.collect();
-    let lines: String = found(command, words).into_iter().map(|(word, help)| format!("{word}\t{help}\n")).collect();
+    let lines: String =
+        found(command, words).into_iter().map(|(word, help)| format!("{word}\t{help}\n")).collect();
     client::output::write(&lines);
     Some(ExitCode::SUCCESS)
 }
@@ -75,7 +76,9 @@ pub(super) fn asked(words: impl Iterator<Item = OsString>, command: clap::Comman
 fn found(command: clap::Command, words: Vec<OsString>) -> Vec<(String, String)> {
     let Some(last) = words.len().checked_sub(1) else { return Vec::new() };
     let asks_for_option = words[last].as_encoded_bytes().starts_with(b"-");
-    let Ok(candidates) = engine::complete(&mut without_hidden(command), words, last, None) else { return Vec::new() };
+    let Ok(candidates) = engine::complete(&mut without_hidden(command), words, last, None) else {
+        return Vec::new();
+    };
     let text = |candidate: &engine::CompletionCandidate| {
         let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
         let word = candidate.get_value().to_str()?.to_owned();
@@ -115,7 +118,10 @@ mod tests {
         }
         for line in ["tenantctl ", "tenantctl comp", "tenantctl man", "tenantctl lxc"] {
             let found = words(line);
-            assert!(!found.iter().any(|verb| ["completions", "man", "lxc-links"].contains(&verb.as_str())), "{line}");
+            assert!(
+                !found.iter().any(|verb| ["completions", "man", "lxc-links"].contains(&verb.as_str())),
+                "{line}"
+            );
         }
     }
 

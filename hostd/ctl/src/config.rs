@@ -36,10 +36,13 @@ pub(super) struct Set {
 
 impl Set {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let (set, names): (Vec<String>, Vec<String>) = self.words.iter().cloned().partition(|word| word.contains('='));
+        let (set, names): (Vec<String>, Vec<String>) =
+            self.words.iter().cloned().partition(|word| word.contains('='));
         if set.is_empty() && self.unset.is_empty() {
             let text = "no key is to be changed";
-            return Err(Failure::new(Code::Invalid, text).help("tenantctl set NAME KEY=VALUE, or --unset KEY"));
+            return Err(
+                Failure::new(Code::Invalid, text).help("tenantctl set NAME KEY=VALUE, or --unset KEY")
+            );
         }
         let selection = Selection { names, filter: self.filter.clone() };
         if selection.is_nothing() {
@@ -53,7 +56,12 @@ impl Set {
 }
 
 /// Changes keys of tenants' files.
-pub(super) async fn change(context: &Context, chosen: &Chosen, verb: &str, change: ConfigChange) -> super::Result {
+pub(super) async fn change(
+    context: &Context,
+    chosen: &Chosen,
+    verb: &str,
+    change: ConfigChange,
+) -> super::Result {
     let patch = move |api: client::Client, name: String| {
         let change = change.clone();
         async move { api.request::<Done>(Method::PATCH, &client::tenant(&name, "/config"), &change).await }

@@ -57,7 +57,8 @@ impl<'a> Log<'a> {
 
     async fn read(&mut self, query: &str, wanted: Wanted) -> Result<Printed, Failure> {
         let query = format!("/logs?tty={}&{query}", client::segment(self.tty));
-        let asked: Result<LogLines, Failure> = self.context.client.get(&client::tenant(self.name, &query)).await;
+        let asked: Result<LogLines, Failure> =
+            self.context.client.get(&client::tenant(self.name, &query)).await;
         let lines = match asked {
             // Whoever may read the files needs no hostd for them.
             Err(failure) if failure.code == Code::NoHostd => match self.from_files(wanted)? {
@@ -82,8 +83,8 @@ impl<'a> Log<'a> {
             let text = format!("there is no tenant {:?}", name.as_str());
             return Err(Failure::new(Code::NoTenant, text).help("list the tenants: tenantctl list"));
         }
-        let (lines, position) =
-            lines::read(&layout.log(&name), tty, wanted).map_err(|error| Failure::of(Code::Failed, &error))?;
+        let (lines, position) = lines::read(&layout.log(&name), tty, wanted)
+            .map_err(|error| Failure::of(Code::Failed, &error))?;
         Ok(Some(LogLines { lines, position: position.to_string() }))
     }
 }

@@ -36,7 +36,8 @@ impl Destroy {
             let path = client::tenant(&name, if force { "?force=true" } else { "" });
             api.request::<Done>(Method::DELETE, &path, &()).await
         };
-        many::each(context, &chosen, ("destroyed", None), destroy, |done| many::sentence(done, "destroyed")).await
+        many::each(context, &chosen, ("destroyed", None), destroy, |done| many::sentence(done, "destroyed"))
+            .await
     }
 }
 

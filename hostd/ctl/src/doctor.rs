@@ -89,7 +89,9 @@ impl Doctor {
 /// Prints what can be found out without hostd.
 fn without_hostd(context: &Context, failure: &Failure) -> ExitCode {
     let diagnosis = absent::diagnose(&context.layout, failure);
-    context.output.print(&Answer { diagnosis: &diagnosis, fixed: None }, |answer| text(answer.diagnosis, false));
+    context
+        .output
+        .print(&Answer { diagnosis: &diagnosis, fixed: None }, |answer| text(answer.diagnosis, false));
     ExitCode::from(failure.code.exit_code())
 }
 

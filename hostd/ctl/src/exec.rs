@@ -127,7 +127,8 @@ mod tests {
             shell: Shell,
         }
         let words = ["shell"].into_iter().chain(line.split_whitespace());
-        let line = <Line as clap::Parser>::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let line =
+            <Line as clap::Parser>::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
         let words = line.shell.arguments()?;
         Ok(words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
     }

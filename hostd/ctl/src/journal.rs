@@ -122,7 +122,9 @@ fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, F
     });
     let most = if logs.follow { usize::MAX } else { MOST };
     let whole = match child.stdout.take() {
-        Some(stdout) => pass_on(BufReader::new(stdout), most, |line| output::write(&format!("{prefix}{line}"))),
+        Some(stdout) => {
+            pass_on(BufReader::new(stdout), most, |line| output::write(&format!("{prefix}{line}")))
+        }
         None => Ok(true),
     };
     let is_cut = !whole.map_err(failed("read what journalctl prints"))?;
@@ -180,9 +182,13 @@ mod tests {
 
     #[test]
     fn a_span_of_time_is_a_time_ago() {
-        for (since, expected) in
-            [("10min", "-10min"), ("2h", "-2h"), ("today", "today"), ("2026-01-31", "2026-01-31"), ("1h ago", "1h ago")]
-        {
+        for (since, expected) in [
+            ("10min", "-10min"),
+            ("2h", "-2h"),
+            ("today", "today"),
+            ("2026-01-31", "2026-01-31"),
+            ("1h ago", "1h ago"),
+        ] {
             assert_eq!(ago(since), expected);
         }
     }

@@ -209,7 +209,8 @@ const ALIASES: &[(&str, &[&str])] = &[
 /// selects tenants.
 #[must_use]
 pub fn command() -> clap::Command {
-    let verbs: Vec<String> = Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    let verbs: Vec<String> =
+        Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     verbs.iter().fold(Cli::command(), |command, name| {
         let others = ALIASES.iter().find(|(verb, _)| verb == name).map_or(&[][..], |(_, others)| others);
         command.mut_subcommand(name, |verb| select::with_rules(verb.visible_aliases(others.iter().copied())))

@@ -68,6 +68,7 @@ impl List {
 }
 
 fn broken(tenants: &[Listed]) -> Vec<String> {
-    let broken = tenants.iter().filter_map(|tenant| Some((&tenant.summary.name, tenant.summary.broken.as_ref()?)));
+    let broken =
+        tenants.iter().filter_map(|tenant| Some((&tenant.summary.name, tenant.summary.broken.as_ref()?)));
     broken.map(|(name, reason)| format!("tenant \"{name}\" is broken: {reason}; tenantctl doctor")).collect()
 }

@@ -54,7 +54,8 @@ mod tests {
             "name": "a", "state": "running", "ipv4": "", "ipv6": "", "image": "debian", "version": "2f2f0123abcd",
         }))
         .unwrap();
-        for image in ["debian", "deb*", "debian@2f2f0123abcd", "debian@sha256:2f2f0123abcd99", "debian@2f2f"] {
+        for image in ["debian", "deb*", "debian@2f2f0123abcd", "debian@sha256:2f2f0123abcd99", "debian@2f2f"]
+        {
             assert!(alice.is_of(image), "{image}");
         }
         for image in ["deb", "debian-stock", "busybox", "debian@2f2e", "debian@sha256:2f2f0123abce"] {

@@ -66,7 +66,12 @@ where
 }
 
 /// Asks what is at a path of each tenant; prints what is answered, one after the other, and every failure.
-pub(super) async fn look<T>(context: &Context, chosen: &Chosen, path: &str, text: impl Fn(&T) -> String) -> super::Result
+pub(super) async fn look<T>(
+    context: &Context,
+    chosen: &Chosen,
+    path: &str,
+    text: impl Fn(&T) -> String,
+) -> super::Result
 where
     T: Serialize + serde::de::DeserializeOwned + Send + 'static,
 {
@@ -85,9 +90,12 @@ where
         context.output.value(&as_list(&outcomes));
     } else {
         let (good, bad): (Vec<_>, Vec<_>) = outcomes.iter().partition(|(_, result)| result.is_ok());
-        let texts: Vec<String> = good.iter().filter_map(|(_, result)| Some(text(result.as_ref().ok()?))).collect();
+        let texts: Vec<String> =
+            good.iter().filter_map(|(_, result)| Some(text(result.as_ref().ok()?))).collect();
         output::write(&texts.join("\n"));
-        bad.iter().filter_map(|(_, result)| result.as_ref().err()).for_each(|failure| context.output.failure(failure));
+        bad.iter()
+            .filter_map(|(_, result)| result.as_ref().err())
+            .for_each(|failure| context.output.failure(failure));
     }
     Ok(worst(outcomes.iter().filter_map(|(_, result)| result.as_ref().err())))
 }
@@ -191,7 +199,8 @@ mod tests {
 
     fn outcome(name: &str, result: Result<Changed, Code>) -> Outcome<Done> {
         let done = |result| {
-            serde_json::from_value(serde_json::json!({ "name": name, "result": result, "took_us": 1 })).unwrap()
+            serde_json::from_value(serde_json::json!({ "name": name, "result": result, "took_us": 1 }))
+                .unwrap()
         };
         (name.to_owned(), result.map(done).map_err(|code| Failure::new(code, "why")))
     }
@@ -208,7 +217,10 @@ mod tests {
         assert_eq!(summary("started", &many[3..]), "1 unchanged\n");
         assert_eq!(summary("started", &many[1..2]), "0 started, 1 failed (web7)\n");
         let failed: Vec<_> = (0..12).map(|n| outcome(&format!("t{n}"), Err(Code::Failed))).collect();
-        assert!(summary("started", &failed).ends_with("12 failed (t0, t1, t2, t3, t4, t5, t6, t7, t8, t9 and 2 more)\n"));
+        assert!(
+            summary("started", &failed)
+                .ends_with("12 failed (t0, t1, t2, t3, t4, t5, t6, t7, t8, t9 and 2 more)\n")
+        );
     }
 
     #[test]

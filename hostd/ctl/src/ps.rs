@@ -41,7 +41,9 @@ struct Process {
 impl Ps {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let chosen = self.selection.resolve(&context.client).await?;
-        let get = |api: client::Client, name: String| async move { api.get::<Detail>(&client::tenant(&name, "")).await };
+        let get = |api: client::Client, name: String| async move {
+            api.get::<Detail>(&client::tenant(&name, "")).await
+        };
         let outcomes = many::requests(&context.client, &chosen.names, many::LOOKS_AT_ONCE, get, |_| {}).await;
         let (mut processes, mut failures) = (Vec::new(), Vec::new());
         for (name, result) in outcomes {
@@ -142,7 +144,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let proc = dir.path().join("77");
         fs::create_dir(&proc).unwrap();
-        let status = "Name:\tx\nState:\tS (sleeping)\nUid:\t1000033\t1000033\t0\t0\nNSpid:\t77\t5\nVmRSS:\t  12 kB\n";
+        let status =
+            "Name:\tx\nState:\tS (sleeping)\nUid:\t1000033\t1000033\t0\t0\nNSpid:\t77\t5\nVmRSS:\t  12 kB\n";
         fs::write(proc.join("status"), status).unwrap();
         fs::write(proc.join("cmdline"), b"/bin/x\0--a\x1b[2J\0").unwrap();
         let process = read(dir.path(), 77, "alice", 1_000_000).unwrap();

@@ -24,6 +24,7 @@ impl Reload {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/reload"), &request).await }
         };
-        many::each(context, &chosen, ("reloaded", None), reload, |done| many::sentence(done, "reloaded")).await
+        many::each(context, &chosen, ("reloaded", None), reload, |done| many::sentence(done, "reloaded"))
+            .await
     }
 }

@@ -1,12 +1,7 @@
 use clap::Args;
 use wire::Done;
 
-use super::{
-    Context,
-    many,
-    select::Selection,
-    start::Unenforced,
-};
+use super::{Context, many, select::Selection, start::Unenforced};
 
 /// Stop tenants if they are running, and start them
 #[derive(Debug, Args)]
@@ -25,6 +20,7 @@ impl Restart {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/restart"), &request).await }
         };
-        many::each(context, &chosen, ("restarted", None), restart, |done| many::sentence(done, "restarted")).await
+        many::each(context, &chosen, ("restarted", None), restart, |done| many::sentence(done, "restarted"))
+            .await
     }
 }

@@ -106,7 +106,9 @@ impl Selection {
 
     /// Whether it is names alone, none of them a pattern.
     fn is_plain(&self) -> bool {
-        !self.names.is_empty() && self.filter.is_empty() && !self.names.iter().any(|name| glob::is_pattern(name))
+        !self.names.is_empty()
+            && self.filter.is_empty()
+            && !self.names.iter().any(|name| glob::is_pattern(name))
     }
 
     /// Every tenant.
@@ -147,11 +149,12 @@ impl Selection {
     }
 
     fn nothing(&self) -> Failure {
-        let text = if self.filter.is_empty() && self.names.is_empty() || self.filter.all && self.filter.is_wide() {
-            "there are no tenants"
-        } else {
-            "no tenant matches the filters"
-        };
+        let text =
+            if self.filter.is_empty() && self.names.is_empty() || self.filter.all && self.filter.is_wide() {
+                "there are no tenants"
+            } else {
+                "no tenant matches the filters"
+            };
         Failure::new(Code::NoTenant, text).help("list all tenants: tenantctl list")
     }
 }

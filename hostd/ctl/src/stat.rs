@@ -32,7 +32,8 @@ impl Stat {
 
 /// The figures of several tenants, and why some have none.
 pub(super) async fn all(context: &Context, names: &[String]) -> (Vec<Answer>, Vec<Failure>) {
-    let get = |api: client::Client, name: String| async move { api.get(&client::tenant(&name, "/stat")).await };
+    let get =
+        |api: client::Client, name: String| async move { api.get(&client::tenant(&name, "/stat")).await };
     let outcomes = many::requests(&context.client, names, many::LOOKS_AT_ONCE, get, |_| {}).await;
     let (mut stats, mut failures) = (Vec::new(), Vec::new());
     for (_, result) in outcomes {

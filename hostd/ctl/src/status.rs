@@ -54,7 +54,8 @@ impl Status {
             }
             chosen => chosen?,
         };
-        let outcomes = many::requests(&context.client, &chosen.names, many::LOOKS_AT_ONCE, told, |_| {}).await;
+        let outcomes =
+            many::requests(&context.client, &chosen.names, many::LOOKS_AT_ONCE, told, |_| {}).await;
         let (mut known, mut failures): (Vec<Told>, Vec<Failure>) = (Vec::new(), Vec::new());
         for (_, result) in outcomes {
             match result {
@@ -65,9 +66,9 @@ impl Status {
         match (&known[..], context.output.json && chosen.is_one) {
             ([one], true) => context.output.value(one),
             ([], true) => {}
-            (known, _) => context.output.print(&known, |known| {
-                known.iter().map(text).collect::<Vec<_>>().join("\n")
-            }),
+            (known, _) => {
+                context.output.print(&known, |known| known.iter().map(text).collect::<Vec<_>>().join("\n"))
+            }
         }
         failures.iter().for_each(|failure| context.output.failure(failure));
         if let Some(failure) = failures.iter().find(|failure| failure.code != Code::NoTenant) {
@@ -103,7 +104,8 @@ fn text(told: &Told) -> String {
         _ => "○",
     };
     let since = summary.started_ms.filter(|_| summary.state.is_up());
-    let since = since.map(|ms| format!(" for {}", output::duration(output::now_ms().saturating_sub(ms) / 1000)));
+    let since =
+        since.map(|ms| format!(" for {}", output::duration(output::now_ms().saturating_sub(ms) / 1000)));
     let ready = summary.ready_us.filter(|_| summary.state.is_up());
     let ready = ready.map(|us| format!(" (ready after {:.2} s)", us as f64 / 1e6)).unwrap_or_default();
     let mut text = format!("{mark} {}\n", output::clean(&summary.name));
@@ -113,15 +115,22 @@ fn text(told: &Told) -> String {
         }
     };
     line("state", Some(format!("{}{}{ready}", summary.state.as_str(), since.unwrap_or_default())));
-    let autostart = detail.autostart.map(|on| if on { "starts with the host" } else { "does not start with the host" });
+    let autostart =
+        detail.autostart.map(|on| if on { "starts with the host" } else { "does not start with the host" });
     line("boot", autostart.map(str::to_owned));
     line("problem", summary.broken.clone().or_else(|| detail.problem.clone()));
     line("failure", detail.failure.clone());
     line("exit", detail.exit.clone());
     line("status", detail.status.clone());
     let profile = detail.profile.as_ref().map(|profile| format!(", profile {profile}")).unwrap_or_default();
-    line("image", Some(format!("{}@{}{profile}", summary.image, summary.version)).filter(|_| !summary.image.is_empty()));
-    line("pending", detail.booted_digest.as_ref().map(|_| "another version of the image, at the next start".to_owned()));
+    line(
+        "image",
+        Some(format!("{}@{}{profile}", summary.image, summary.version)).filter(|_| !summary.image.is_empty()),
+    );
+    line(
+        "pending",
+        detail.booted_digest.as_ref().map(|_| "another version of the image, at the next start".to_owned()),
+    );
     let addresses = [&summary.ipv4, &summary.ipv6].map(String::as_str);
     line("address", Some(addresses.join(" ").trim().to_owned()));
     line("uses", stat.as_ref().map(uses));
@@ -163,7 +172,11 @@ async fn of_host(context: &Context) -> super::Result {
             text.push_str(&format!("   problem: {}\n", output::clean(problem)));
         }
         for tenant in tenants.iter().filter(|tenant| needs_care(tenant.summary.state)) {
-            text.push_str(&format!("× {}: {}\n", output::clean(&tenant.summary.name), tenant.summary.state.as_str()));
+            text.push_str(&format!(
+                "× {}: {}\n",
+                output::clean(&tenant.summary.name),
+                tenant.summary.state.as_str()
+            ));
         }
         text
     });

@@ -48,7 +48,9 @@ pub(super) struct Top {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
 }
 
 impl Top {
@@ -86,7 +88,8 @@ impl Top {
 
     /// A screen that is drawn until a key ends it.
     async fn live(&self, mut meter: Meter<'_>) -> super::Result {
-        let failed = |error: std::io::Error| Failure::new(Code::Failed, format!("cannot use the terminal: {error}"));
+        let failed =
+            |error: std::io::Error| Failure::new(Code::Failed, format!("cannot use the terminal: {error}"));
         let mut screen = Screen::open().map_err(failed)?;
         let mut events = screen.events().map_err(failed)?;
         let (mut sort, mut left, mut due) = (self.sort, self.iterations, Instant::now());

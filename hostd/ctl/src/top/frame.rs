@@ -97,11 +97,7 @@ const COLUMNS: &[Column] = &[
     Column { header: "OUT/s", width: 8, value: |load| rate(load.rates.sent_bytes_per_sec) },
     Column { header: "READ/s", width: 8, value: |load| rate(load.rates.read_bytes_per_sec) },
     Column { header: "WRITE/s", width: 8, value: |load| rate(load.rates.written_bytes_per_sec) },
-    Column {
-        header: "LIMIT",
-        width: 8,
-        value: |load| output::size(load.stat.limits.memory_max_bytes),
-    },
+    Column { header: "LIMIT", width: 8, value: |load| output::size(load.stat.limits.memory_max_bytes) },
 ];
 
 fn number(value: Option<f64>) -> String {
@@ -211,7 +207,8 @@ mod tests {
     use crate::top::{machine::Machine, sample::load};
 
     fn sample() -> Sample {
-        let tenants = vec![load("a", 1.0, 9 << 20, 7), load("b\x1b[2J", 50.0, 1 << 20, 8), load("c", 0.0, 0, 30)];
+        let tenants =
+            vec![load("a", 1.0, 9 << 20, 7), load("b\x1b[2J", 50.0, 1 << 20, 8), load("c", 0.0, 0, 30)];
         Sample { machine: Machine::default(), tenants, has_rates: true }
     }
 
@@ -222,7 +219,9 @@ mod tests {
     #[test]
     fn every_key_has_its_order() {
         let mut sample = sample();
-        for (byte, expected) in [(b'c', "bac"), (b'm', "abc"), (b't', "cba"), (b'n', "abc"), (b'i', "abc"), (b'd', "abc")] {
+        for (byte, expected) in
+            [(b'c', "bac"), (b'm', "abc"), (b't', "cba"), (b'n', "abc"), (b'i', "abc"), (b'd', "abc")]
+        {
             let key = Key::typed(byte).unwrap();
             assert_eq!(names(&mut sample, key).concat(), expected, "{key:?}");
         }
@@ -232,7 +231,9 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_the_terminal_nor_are_there_more_than_it_has() {
         let mut sample = sample();
-        sample.tenants.extend((0..50).map(|n| load(&format!("a-very-long-name-of-a-tenant-{n}"), 0.0, 1 << 40, 99_999)));
+        sample.tenants.extend(
+            (0..50).map(|n| load(&format!("a-very-long-name-of-a-tenant-{n}"), 0.0, 1 << 40, 99_999)),
+        );
         for (width, height) in [(80, 24), (200, 60), (20, 5), (9, 3), (1, 1), (0, 0)] {
             let lines = Frame::new(&mut sample, Key::Cpu).lines(width, height);
             assert!(lines.len() <= height, "{width}x{height}: {}", lines.len());
@@ -243,6 +244,10 @@ mod tests {
         }
         let lines = Frame::new(&mut sample, Key::Cpu).lines(80, 24);
         assert_eq!((lines.len(), lines[23].as_str()), (24, "… 33 more"));
-        assert!(lines[2].contains("NAME") && lines[2].contains("CPU%") && lines[2].ends_with("WRITE/s"), "{}", lines[2]);
+        assert!(
+            lines[2].contains("NAME") && lines[2].contains("CPU%") && lines[2].ends_with("WRITE/s"),
+            "{}",
+            lines[2]
+        );
     }
 }

@@ -47,7 +47,8 @@ fn is_cpu(line: &str) -> bool {
 
 impl Machine {
     pub(super) fn read(now: Ticks, before: Option<Ticks>) -> Self {
-        let [memory, load] = ["meminfo", "loadavg"].map(|file| fs::read_to_string(format!("/proc/{file}")).unwrap_or_default());
+        let [memory, load] = ["meminfo", "loadavg"]
+            .map(|file| fs::read_to_string(format!("/proc/{file}")).unwrap_or_default());
         Self::parse(now, before, &memory, &load)
     }
 

@@ -88,7 +88,8 @@ impl Rates {
             let passed = if now < then { now } else { now - then };
             (seconds > 0.0).then(|| passed as f64 / seconds)
         };
-        let traffic = |stat: &Stat| stat.traffic.as_ref().map(|traffic| (traffic.received_bytes, traffic.sent_bytes));
+        let traffic =
+            |stat: &Stat| stat.traffic.as_ref().map(|traffic| (traffic.received_bytes, traffic.sent_bytes));
         let (net_then, net_now) = (traffic(then), traffic(now));
         Self {
             cpu_percent: rate(then.usage.cpu_us, now.usage.cpu_us).map(|micros| micros / 10_000.0),
