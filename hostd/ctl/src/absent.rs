@@ -12,8 +12,11 @@ use wire::{
 
 use super::candidates;
 
+/// One check.
+type Check = fn(&Layout) -> Vec<Finding>;
+
 /// What is looked at, in this order.
-const CHECKS: &[(&str, fn(&Layout) -> Vec<Finding>)] = &[
+const CHECKS: &[(&str, Check)] = &[
     ("settings", settings),
     ("tenants", tenants),
     ("programs", installed),

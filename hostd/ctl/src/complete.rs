@@ -93,12 +93,17 @@ fn found(command: clap::Command, words: Vec<OsString>) -> Vec<(String, String)> 
     found
 }
 
-/// The command line without the verbs that are hidden: where nothing else fits they would be offered.
+/// The command line without the verbs that are hidden, which would be offered where nothing else fits; and with the other
+/// names of verbs as verbs, because of all names of one the engine offers one.
 fn without_hidden(command: clap::Command) -> clap::Command {
-    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
-    clap::Command::new("tenantctl")
-        .args(command.get_arguments().cloned())
-        .subcommands(verbs.collect::<Vec<_>>())
+    let mut verbs = Vec::new();
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let others = crate::ALIASES.iter().filter(|(name, _)| *name == verb.get_name()).flat_map(|(_, others)| *others);
+        let verb = verb.clone().visible_alias(None);
+        verbs.extend(others.map(|other| verb.clone().name(*other)));
+        verbs.push(verb);
+    }
+    clap::Command::new("tenantctl").args(command.get_arguments().cloned()).subcommands(verbs)
 }
 
 #[cfg(test)]
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn verbs_and_their_aliases_are_offered_and_hidden_ones_never() {
         let all = words("tenantctl ");
-        for verb in ["start", "status", "info", "rm", "ps", "poweroff"] {
+        for verb in ["start", "status", "show", "info", "rm", "ps", "stop", "poweroff"] {
             assert!(all.contains(&verb.to_owned()), "{verb}: {all:?}");
         }
         for line in ["tenantctl ", "tenantctl comp", "tenantctl man", "tenantctl lxc"] {
@@ -133,7 +138,7 @@ mod tests {
         assert!(words("tenantctl start --state ").contains(&"frozen".to_owned()));
         assert_eq!(words("tenantctl start --kind app"), ["app", "app-plus"]);
         assert_eq!(words("tenantctl kill x --signal SIGHU"), ["SIGHUP"]);
-        assert_eq!(words("tenantctl set x autostart="), ["autostart=true", "autostart=false"]);
+        assert_eq!(words("tenantctl set x autostart="), ["autostart=false", "autostart=true"]);
         assert_eq!(words("tenantctl set x memory_ma"), ["memory_max="]);
         assert_eq!(words("tenantctl --root /nonexistent start x"), Vec::<String>::new());
     }

@@ -61,7 +61,7 @@ impl<'a> Log<'a> {
             self.context.client.get(&client::tenant(self.name, &query)).await;
         let lines = match asked {
             // Whoever may read the files needs no hostd for them.
-            Err(failure) if failure.code == Code::NoHostd => match self.from_files(wanted)? {
+            Err(failure) if failure.code == Code::NoHostd => match self.read_files(wanted)? {
                 Some(lines) => lines,
                 None => return Err(failure),
             },
@@ -72,7 +72,7 @@ impl<'a> Log<'a> {
     }
 
     /// What the files say; none where they are not to be read by this user.
-    fn from_files(&self, wanted: Wanted) -> Result<Option<LogLines>, Failure> {
+    fn read_files(&self, wanted: Wanted) -> Result<Option<LogLines>, Failure> {
         let name: TenantName = tenant_name(self.name)?;
         let tty: Tty = self.tty.parse().map_err(|error| Failure::of(Code::Invalid, &error))?;
         let layout = &self.context.layout;

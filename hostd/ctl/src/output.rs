@@ -1,6 +1,6 @@
 //! What is printed: tables, sizes, durations, failures.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 pub(super) use client::output::{clean, write};
 use comfy_table::{CellAlignment, Table, presets};
@@ -48,11 +48,6 @@ pub(super) fn warnings(warnings: &[String]) {
     for warning in warnings {
         let _ = writeln!(io::stderr(), "warning: {}", clean(warning));
     }
-}
-
-/// Whether standard output is a terminal.
-pub(super) fn is_terminal() -> bool {
-    io::stdout().is_terminal()
 }
 
 /// A table without lines; `right` are the columns of numbers.
