@@ -57,8 +57,8 @@ pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
 /// Whether two configurations differ in nothing but what takes effect at once where a tenant runs (what its filter
 /// takes, and what it may store), and what is not of its life: whether and when it is started.
 pub fn is_live_change(before: &Tenant, after: &Tenant) -> bool {
-    let Tenant { group, net_rate, forwards, disk, autostart, restart, .. } = after.clone();
-    Tenant { group, net_rate, forwards, disk, autostart, restart, ..before.clone() } == *after
+    let Tenant { group, net_rate, forwards, disk, autostart, restart, labels, .. } = after.clone();
+    Tenant { group, net_rate, forwards, disk, autostart, restart, labels, ..before.clone() } == *after
 }
 
 impl PacketFilter {

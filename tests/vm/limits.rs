@@ -34,7 +34,7 @@ fn a_tenant_without_settings_has_the_limits_of_the_template() {
     assert_eq!(unit.reads("memory.max", ""), 64 << 20);
     unit.ctl("set", &["--unset", "memory_max"]).ok();
     assert_eq!(unit.reads("memory.max", ""), half);
-    let limits = unit.show()["limits"].clone();
+    let limits = unit.show()["unit_limits"].clone();
     assert!(!limits.to_string().contains("\"by\""), "nobody else has set any: {limits}");
 }
 

@@ -5,10 +5,12 @@
 
 mod config;
 mod doctor;
+mod events;
 mod host;
 mod inspect;
 pub mod lifecycle;
 mod ports;
+mod select;
 pub mod serve;
 mod tenants;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
     info(title = "hostd", description = "Tenants of one host", license(name = "Apache-2.0 OR MIT")),
     paths(
         host::host,
+        events::events,
         doctor::look,
         doctor::repair,
         tenants::list,
@@ -222,6 +225,7 @@ pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answer
 pub fn router(host: Arc<Host>) -> Router {
     Router::new()
         .merge(host::routes())
+        .merge(events::routes())
         .merge(doctor::routes())
         .merge(tenants::routes())
         .merge(lifecycle::routes())

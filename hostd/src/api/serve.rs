@@ -138,7 +138,7 @@ pub async fn serve(
     host: Arc<Host>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready));
+    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host.clone(), when_ready));
     let refusal = Router::new().fallback(refuse);
     let (connections, under_way) = (GracefulShutdown::new(), UnderWay::default());
     let mut shutdown = std::pin::pin!(shutdown);
@@ -184,6 +184,8 @@ pub async fn serve(
         });
     }
     drop(listener);
+    // Those who read along would go on for ever.
+    host.events().close();
     connections.shutdown().await;
     // No connection is left that could begin another one.
     under_way.ended().await;

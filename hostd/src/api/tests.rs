@@ -1,3 +1,6 @@
+mod events;
+mod list;
+
 use std::time::Duration;
 
 use axum::{

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenant::{Tenant, TenantName, files::record};
-use wire::Failure;
+use wire::{EventKind, Failure};
 
-use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
+use super::{Host, Result, blocking, events::What, live::LiveChange, turns::Turn};
 use crate::{
     records::{Change, StoreError, edit},
     units::limits::Enforce,
@@ -89,8 +89,18 @@ impl Host {
         };
         let (host, own) = (self.clone(), name.clone());
         let written = blocking(move || -> Result<Change> {
+            let pinned = || host.store.record(&own).map(|record| record.pinned).ok();
+            let before = pinned();
             let change = host.store.configure(&own, &base, &text, is_running)?;
             live.keep();
+            if change != Change::Unchanged {
+                host.events.tell(&own, What::new(EventKind::Set).keys(edit::changed(&base, &text)));
+            }
+            if let (Some(before), Some(after)) = (before, pinned())
+                && before != after
+            {
+                host.events.tell(&own, What::new(EventKind::ImageChanged).change(before, after));
+            }
             Ok(change)
         });
         let change = match written.await.and_then(|written| written) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenant::TenantName;
-use wire::{Code, Failure};
+use wire::{Code, EventKind, Failure};
 
-use super::{Host, Result, blocking};
+use super::{Host, Result, blocking, events::What};
 use crate::{
     dirs::trash::Leaving,
     records::{Change, NewTenant, StoreError},
@@ -28,6 +28,7 @@ impl Host {
         let (_, change) = blocking(move || host.store.create(&own, &new)).await??;
         let mut warnings = Vec::new();
         if change == Change::Created {
+            self.events.tell(name, What::new(EventKind::Created));
             // It is made; what its unit lacks the next start carries, or refuses.
             warnings
                 .extend(self.carry(name, Enforce::Asked, &files).await.err().map(|failure| failure.message));
@@ -80,6 +81,7 @@ impl Host {
         });
         let leaving = removed.await??;
         self.changes.tell(name);
+        self.events.tell(name, What::new(EventKind::Destroyed));
         Ok(leaving)
     }
 }

@@ -13,9 +13,9 @@ use tenant::{
     files::state::Phase,
     kernel::raw,
 };
-use wire::{Code, Failure};
+use wire::{Code, EventKind, Failure};
 
-use super::{Host, Result, Stopped, blocking};
+use super::{Host, Result, Stopped, blocking, events::What};
 use crate::{
     records::{Change, StoreError},
     units::{
@@ -203,7 +203,9 @@ impl Host {
         self.running(name)?;
         let Some(signal) = signal else {
             // It does not wait for its turn: what it is to end may be what holds it.
-            return Ok(self.units.kill(name).await?);
+            self.units.kill(name).await?;
+            self.events.tell(name, What::new(EventKind::Killed).because("somebody asked for that"));
+            return Ok(());
         };
         let number = signal
             .parse::<SignalName>()
@@ -234,6 +236,7 @@ impl Host {
             return Ok(Change::Unchanged);
         }
         self.units.freeze(name, on).await?;
+        self.events.tell(name, What::new(if on { EventKind::Frozen } else { EventKind::Thawed }));
         Ok(Change::Changed)
     }
 }

@@ -10,6 +10,8 @@
 //! | `create` | create, destroy |
 //! | `life` | start, stop, restart, kill, freeze |
 //! | `configure` | set, edit, reload; `live`: what counts at once, `carry`: what the unit is given |
+//! | `events` | what happens to tenants, for who reads along |
+//! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
 //! | `turns` | who works on a tenant |
 
@@ -17,6 +19,8 @@ mod carry;
 mod changes;
 mod configure;
 mod create;
+pub(crate) mod events;
+pub(crate) mod glance;
 mod life;
 mod live;
 mod startup;
@@ -24,7 +28,7 @@ mod turns;
 mod wait;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -39,6 +43,8 @@ use wire::{Code, Failure, TenantState, Traffic};
 
 use self::{
     changes::Changes,
+    events::Events,
+    glance::{Glance, Glances},
     turns::{Turn, Turns},
 };
 use crate::{
@@ -72,6 +78,8 @@ pub struct Host {
     /// supervisor asks for this.
     files: Turns,
     changes: Arc<Changes>,
+    glances: Glances,
+    events: Arc<Events>,
     is_ready: watch::Sender<bool>,
     started: Instant,
     /// How often somebody who waits has looked at a tenant.
@@ -97,6 +105,8 @@ impl Host {
             turns: Turns::default(),
             stopping: Mutex::default(),
             files: Turns::default(),
+            glances: Glances::default(),
+            events: Events::new(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]
@@ -128,6 +138,11 @@ impl Host {
     /// For how long this hostd has run.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What happens to tenants.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// The packet filter.
@@ -174,6 +189,24 @@ impl Host {
             _ => TenantState::Stopped,
         };
         (state, said)
+    }
+
+    /// What the files of tenants come to, all of them or one.
+    pub(crate) async fn glances(
+        self: &Arc<Self>,
+        one: Option<&TenantName>,
+    ) -> Result<BTreeMap<TenantName, Arc<Glance>>> {
+        let (host, one) = (self.clone(), one.cloned());
+        blocking(move || {
+            let records = host.store.records();
+            if one.is_none() {
+                host.glances.forget(|name| records.contains_key(name));
+            }
+            let names = records.keys().filter(|name| one.as_ref().is_none_or(|one| one == *name));
+            let names = names.map(|name| (name.clone(), host.units.is_running(name)));
+            host.glances.of(&host.store, names)
+        })
+        .await
     }
 
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one

@@ -31,6 +31,7 @@ impl Host {
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
         }
+        self.watch_supervisors().await;
         self.is_ready.send_replace(true);
         for (name, _) in records.iter().filter(|(_, record)| record.state != RecordState::Ready) {
             // What is left of it is told by who removes it.

@@ -16,6 +16,7 @@ pub mod images;
 mod lifecycle;
 pub mod lock;
 mod mend;
+pub mod pending;
 pub mod recover;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -348,6 +349,17 @@ impl Store {
     ) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
+        self.resolve_fragment(name, fragment, config, ports)
+    }
+
+    /// The tenant that a parsed configuration text stands for.
+    pub(crate) fn resolve_fragment(
+        &self,
+        name: &TenantName,
+        fragment: Fragment,
+        config: &HostConfig,
+        ports: &PortTable,
+    ) -> Result<Tenant, StoreError> {
         let defaults = config.default_limits(&self.facts, self.memory);
         Ok(profile::resolve_with(&self.layout, name, fragment, config, ports, &defaults)?)
     }
@@ -378,6 +390,13 @@ pub(crate) fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
     let now = now.replace_nanosecond(0).unwrap_or(now);
     now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+/// A moment, milliseconds since 1970 UTC, as RFC 3339 in UTC.
+pub(crate) fn date_ms(millis: u64) -> String {
+    let date = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+    let date = date.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    date.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
 /// Makes a directory of the runtime tree, mode 0755.

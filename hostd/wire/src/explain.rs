@@ -23,6 +23,21 @@ pub enum Source {
     Allocation,
 }
 
+impl Source {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Profile => "profile",
+            Self::Image => "image",
+            Self::Default => "default",
+            Self::Host => "host",
+            Self::Ports => "ports",
+            Self::Allocation => "allocation",
+        }
+    }
+}
+
 /// One value of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{Attachment, Features, Fragment, Nic, Policy, RootMode, Tenant};
 use crate::model::{
     image::ProfileName,
+    label::MOST_LABELS,
     limits::{ByteSize, DefaultLimits, DiskLimits},
     name::TenantName,
     net::Forward,
@@ -359,12 +360,14 @@ impl Tenant {
         }
         limits.fill(defaults);
         sysctl(&merged.sysctl)?;
+        in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
         in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
         let nics = super::nic::nics(merged.nic.unwrap_or_default())?;
         let root = merged.root.unwrap_or(RootMode::Skeleton);
         let tenant = Self {
             profile: profile_name,
             kind,
+            labels: merged.labels,
             image,
             hostname: host,
             autostart: merged.autostart.unwrap_or(false),

@@ -1,6 +1,9 @@
 //! What the host assigned to a tenant: `allocation.toml`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +66,12 @@ pub struct Pinned {
     pub image: ImageName,
     /// The version.
     pub digest: Digest,
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.image, self.digest.short())
+    }
 }
 
 /// Addresses that one interface has from a pool.

@@ -8,6 +8,7 @@ pub mod host;
 pub mod identity;
 pub mod ids;
 pub mod image;
+pub mod label;
 pub mod limits;
 pub mod name;
 pub mod net;
