@@ -48,6 +48,8 @@ pub struct Request {
     pub format: ImageFormat,
     /// Where it came from, one line for the manifest.
     pub source: String,
+    /// Named sets of packages that it was built with.
+    pub sets: Vec<String>,
     /// Whether the tuning table was applied.
     pub tuned: bool,
     /// Whether every block is checked when it is read, see [`crate::verity`].
@@ -87,7 +89,7 @@ pub enum PublishError {
     /// Its blocks cannot be protected.
     #[error(transparent)]
     Protect(#[from] ProtectError),
-    /// The store refuses.
+    /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A file cannot be read, written, made or removed.
@@ -149,6 +151,7 @@ pub fn publish(
             os: inspect::os_name(&root, request.image.as_str()).map_err(FileError::when("read", &tree))?,
             arch: inspect::arch(&tree, &entries),
             source: request.source.clone(),
+            sets: request.sets.clone(),
             tuned: request.tuned,
             size_bytes,
             files,
@@ -207,7 +210,7 @@ fn sync(staging: &Staging) -> Result<(), PublishError> {
 
 fn now() -> String {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("0 is a nanosecond");
-    now.format(&Rfc3339).expect("the present has four digits in its year")
+    now.format(&Rfc3339).expect("the year has four digits")
 }
 
 #[cfg(test)]
@@ -222,6 +225,7 @@ mod tests {
             image: "img".parse().unwrap(),
             channel: ChannelName::stable(),
             format,
+            sets: Vec::new(),
             source: "test".to_owned(),
             tuned: false,
             verity: false,

@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Print what happens to tenants, while it happens
 ///
-/// Whoever started or stopped a tenant: this command, systemctl, or the tenant itself. Goes on where hostd is started
-/// again. With --json each event is a line of JSON.
+/// Also what systemctl, or a tenant itself, did. Continues when hostd is started again. With --json each event is a line
+/// of JSON.
 #[derive(Debug, Args)]
 pub(super) struct Events {
     /// Only these tenants; patterns like 'web*' are possible

@@ -214,7 +214,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Err(error) => (None, Some(wire::chain(&error))),
     };
     let digest = allocation.pinned.digest;
-    let disk = host.store().disk_usage(&allocation);
+    let disk = host.disk_usage(&allocation).await;
     let exit = said.as_ref().and_then(|said| said.exit).map(ended);
     let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
     let traffic = if is_up { host.traffic(&name).await } else { None };
@@ -285,7 +285,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestroyParameters {
-    /// Kill it first if it runs, and remove it even if its record is damaged.
+    /// Kill it first if it is running, and remove it even if its record is damaged.
     #[serde(default)]
     force: bool,
 }

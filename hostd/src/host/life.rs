@@ -186,7 +186,7 @@ impl Host {
             Err(failure) => {
                 // It may go on running, and then with what it had.
                 if let Some(Err(error)) = limits.map(Applied::undo) {
-                    log::error!("tenant \"{name}\" keeps some of its new limits: {}", wire::chain(&error));
+                    log::error!("cannot restore some limits of tenant \"{name}\": {}", wire::chain(&error));
                 }
                 return Err(failure);
             }
@@ -204,7 +204,7 @@ impl Host {
         let Some(signal) = signal else {
             // It does not wait for its turn: what it is to end may be what holds it.
             self.units.kill(name).await?;
-            self.events.tell(name, What::new(EventKind::Killed).because("somebody asked for that"));
+            self.events.tell(name, What::new(EventKind::Killed).because("a request to hostd"));
             return Ok(());
         };
         let number = signal
@@ -242,5 +242,5 @@ impl Host {
 }
 
 fn unprotected(limit: &Unenforceable) -> String {
-    format!("{limit}; a tenant without a limit of its own has none")
+    format!("{limit}; tenants without a limit of their own are unlimited")
 }

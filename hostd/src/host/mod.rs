@@ -19,6 +19,7 @@ mod carry;
 mod changes;
 mod configure;
 mod create;
+mod disk;
 pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
@@ -48,6 +49,7 @@ use self::{
     turns::{Turn, Turns},
 };
 use crate::{
+    dirs::usage::Meter,
     filter::PacketFilter,
     records::{Change, Store},
     units::{StopDeadline, UnitManager},
@@ -78,6 +80,7 @@ pub struct Host {
     /// supervisor asks for this.
     files: Turns,
     changes: Arc<Changes>,
+    meter: Meter,
     glances: Glances,
     events: Arc<Events>,
     is_ready: watch::Sender<bool>,
@@ -91,7 +94,7 @@ pub struct Host {
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(Code::Failed, format!("an operation was cut short: {error}")))
+        .map_err(|error| Failure::new(Code::Failed, format!("an operation panicked: {error}")))
 }
 
 impl Host {
@@ -105,6 +108,7 @@ impl Host {
             turns: Turns::default(),
             stopping: Mutex::default(),
             files: Turns::default(),
+            meter: Meter::default(),
             glances: Glances::default(),
             events: Events::new(),
             is_ready: watch::Sender::new(false),
@@ -226,7 +230,7 @@ impl Host {
             return Ok(());
         }
         self.store.record(name)?;
-        Err(Failure::new(Code::NotRunning, format!("tenant {:?} does not run", name.as_str()))
+        Err(Failure::new(Code::NotRunning, format!("tenant {:?} is not running", name.as_str()))
             .help(format!("start it: tenantctl start {name}")))
     }
 }

@@ -25,7 +25,7 @@ pub enum EventKind {
     Stopped,
     /// Its start, or the one program of an application, failed for this `reason`.
     Failed,
-    /// Everything in it was killed: it did not end when it was asked to, or somebody asked for that.
+    /// Everything in it was killed: it did not end when it was asked to, or a client asked for that.
     Killed,
     /// The kernel killed processes of it because its memory was used up: `count` in this boot.
     OomKill,

@@ -138,7 +138,7 @@ pub struct Detail {
     /// The last lines of its console, without control characters, oldest first; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub console: Vec<String>,
-    /// What it has stored, where the filesystem counts that.
+    /// What it has stored; absent until it is measured, where the filesystem does not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskUsage>,
     /// Its cgroup v2 directory, while it runs.

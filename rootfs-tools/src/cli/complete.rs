@@ -1,10 +1,10 @@
-//! What a package is made of: completion scripts and man pages, from the definition of the command line.
+//! Completion scripts and man pages for the package, generated from the command line definition.
 
 use std::{io::Write as _, path::PathBuf};
 
 use clap_complete::Shell;
 
-use super::Failure;
+use super::context::Failure;
 
 /// Arguments of `rootfsctl completions`.
 #[derive(Debug, clap::Args)]

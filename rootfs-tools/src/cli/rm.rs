@@ -6,13 +6,13 @@ use tenant::model::{
     image::{ImageName, ImageRef},
 };
 
-use super::{Context, Failure};
+use super::context::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// IMAGE@VERSION, IMAGE:CHANNEL or IMAGE.
     image: ImageRef,
-    /// Remove the channels that point at it as well.
+    /// Also remove the channels that point at it.
     #[arg(long)]
     channels: bool,
 }

@@ -1,12 +1,9 @@
 //! `rootfsctl show`.
 
 use serde::Serialize;
-use tenant::{
-    model::image::{ChannelName, ImageRef, Manifest},
-    plan::ImageSource,
-};
+use tenant::model::image::{ChannelName, ImageRef, ImageSource, Manifest};
 
-use super::{Context, Failure};
+use super::context::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -9,23 +9,24 @@ mod network;
 mod root;
 mod undo;
 
+pub use network::try_port;
 pub use undo::{Undo, everything};
 
 use std::path::Path;
 
+use self::undo::Journal;
+
 use crate::{
     files::file_error::full,
-    kernel::{
-        Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError, nft::FilterError,
-        source::SourceError, staging::PlaceError,
-    },
+    init::Program,
+    kernel::{Cause, InitClone, Kernel, KernelError, Payload},
     model::name::TenantName,
     plan::Plan,
 };
 
 /// A start that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} failed{}", leftovers(.cleanup))]
+#[error("cannot {}{}", operation(.step), leftovers(.cleanup))]
 pub struct StartError {
     /// The part of the plan that failed.
     pub step: &'static str,
@@ -43,18 +44,24 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
-/// blocks cannot be checked, for a directory of the host that cannot be given, for one that has no place in the tenant,
-/// for a driver that the host lacks, and for a filesystem without room.
+/// The remedy: that of the fault itself, where it is one of which more is known, or that for a filesystem without
+/// room.
 pub fn remedy(error: &KernelError) -> Option<String> {
-    let filter = FilterError::of(error).map(FilterError::help);
-    let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
-    let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
-    let known = known.or_else(|| MissingDriver::of(error).map(MissingDriver::help));
-    let known = known.or_else(|| PlaceError::of(error).map(|error| error.help().to_owned()));
-    known
-        .or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
-        .or_else(|| full(error.source.kind()).map(str::to_owned))
+    error.source.help().or_else(|| full(error.source.kind()).map(str::to_owned))
+}
+
+/// What a step of a start does, as it follows "cannot".
+fn operation(step: &str) -> &'static str {
+    match step {
+        "cgroup" => "set up its cgroups",
+        "drivers" => "provide its devices",
+        "filter" => "set up its packet filter",
+        "user namespace" => "create its user namespace",
+        "root" => "set up its root filesystem",
+        "network" => "set up its network",
+        "devices" => "restrict its devices",
+        _ => "start its init",
+    }
 }
 
 fn leftovers(cleanup: &[KernelError]) -> String {
@@ -62,7 +69,7 @@ fn leftovers(cleanup: &[KernelError]) -> String {
         return String::new();
     }
     let list: Vec<String> = cleanup.iter().map(|error| format!("{error}: {}", error.source)).collect();
-    format!(" (and its cleanup: {})", list.join("; "))
+    format!(" (cleanup failed: {})", list.join("; "))
 }
 
 /// Starts a tenant: returns when its init has been executed.
@@ -80,13 +87,6 @@ pub fn start<K: Kernel>(kernel: &K, plan: &Plan) -> Result<Payload<K::Fd>, Start
     }
 }
 
-/// What a start has done so far.
-struct Journal<Fd> {
-    done: Vec<Undo>,
-    /// The tenant's network namespace, once NICs of the host are to move there.
-    network: Option<Fd>,
-}
-
 type Step<T> = Result<T, (&'static str, KernelError)>;
 
 fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
@@ -96,15 +96,22 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
-    let root::Parts { staging, mounts, layers } =
-        root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    let mut held =
-        kernel.spawn(plan, &user, staging, mounts).map_err(|error| match PlaceError::of(&error) {
-            // The root is put together while init waits.
-            Some(_) => ("root", error),
-            None => ("init", error),
-        })?;
+    let parts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
+    let clone = InitClone {
+        cgroup: &plan.cgroup.payload,
+        user: &user,
+        time_namespace: plan.time_namespace,
+        own: &parts.own(),
+        program: &Program::of(plan),
+    };
+    let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
+    let own = std::mem::take(&mut held.own);
+    let remains = root::assemble(kernel, parts, own).map_err(|error| match error.source {
+        Cause::Place(_) => ("root", error),
+        _ => ("init", error),
+    })?;
+    kernel.root_ready(&held).map_err(|error| ("init", error))?;
     network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
         // Without an init there is no network namespace to connect: that is init's failure, not the network's.
         Err(own) => ("init", own),
@@ -115,9 +122,9 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;
     // The tenant sends nothing before it is filtered.
     filter::finish(kernel, filter).map_err(|error| ("filter", error))?;
-    let mut payload = kernel.release(plan, held).map_err(|error| ("init", error))?;
-    payload.remains.extend(layers);
-    Ok(payload)
+    let terminals = usize::from(plan.ttys) + 1;
+    let payload = kernel.release(held, &plan.init.argv[0], terminals).map_err(|error| ("init", error))?;
+    Ok(Payload { remains, ..payload })
 }
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its

@@ -12,7 +12,11 @@ use rustix::{
     stdio::stdin,
 };
 
-use super::{AttachEnd, AttachError, AttachOptions, Screen, failed, say, window_size};
+use super::{
+    options::AttachOptions,
+    outcome::{AttachEnd, AttachError, failed},
+    screen::{Screen, say, window_size},
+};
 use crate::protocol::{
     escape::one_line,
     wire::{self, Decoder, Event, Item},
@@ -243,8 +247,8 @@ impl Visit {
     fn tell(&mut self, event: &Event) {
         self.heard();
         match event {
-            Event::Reboot { .. } => say("the tenant reboots"),
-            Event::Lagging { dropped } => say(&format!("{dropped} bytes of output were missed")),
+            Event::Reboot { .. } => say("the tenant is rebooting"),
+            Event::Lagging { dropped } => say(&format!("{dropped} bytes of output were lost")),
             Event::Notice { text } => say(&one_line(text, 400)),
             Event::Ended { .. } => {}
         }

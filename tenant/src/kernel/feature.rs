@@ -10,34 +10,15 @@ use rustix::{
 };
 
 use super::{
-    KernelError, Result, netlink,
+    KernelError, Result,
+    driver::MissingDriver,
+    netlink,
     raw::{self, Fork, Parent},
 };
 use crate::model::device::Driver;
 
-/// A driver that this host lacks.
-#[derive(Debug, thiserror::Error)]
-#[error("this host's kernel has no {driver}: {cause}")]
-pub struct MissingDriver {
-    driver: Driver,
-    cause: io::Error,
-}
-
-impl MissingDriver {
-    /// The fault behind an error of the kernel, if it is one.
-    pub fn of(error: &KernelError) -> Option<&Self> {
-        error.source.get_ref()?.downcast_ref()
-    }
-
-    /// The remedy.
-    pub fn help(&self) -> String {
-        let key = self.driver.key();
-        format!("load it on the host: modprobe {key}; or do without: tenantctl set NAME {key}=false")
-    }
-}
-
 fn missing(driver: Driver, cause: io::Error) -> KernelError {
-    KernelError::new("give the tenant", driver, io::Error::other(MissingDriver { driver, cause }))
+    KernelError::new("provide", driver, MissingDriver { driver, cause })
 }
 
 /// Opens a device node once, as programs of the tenant will. `tree` is the tenant's `/dev`.
@@ -65,7 +46,7 @@ pub(super) fn try_driver(driver: Driver) -> Result<()> {
                 match status.and_then(|(_, status)| status.exit_status()) {
                     Some(0) => Ok(()),
                     Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-                    None => Err(io::Error::other("the attempt was cut short")),
+                    None => Err(io::Error::other("the attempt panicked")),
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What happened to tenants, for everybody who reads along. The last [`KEPT`] events are kept once for all readers: one
+//! What happened to tenants, for all clients that read it. The last [`KEPT`] events are kept once for all readers: one
 //! that is slow costs no memory, and is told how many it has missed.
 //!
 //! What hostd itself does is told by who does it. What a tenant does, or systemd with it, is told by its supervisor's
@@ -78,7 +78,7 @@ pub(crate) struct Events {
     tell: channel::Sender<Option<u64>>,
 }
 
-/// Where somebody reads.
+/// The place up to which one client has read.
 #[derive(Debug)]
 pub(crate) struct Reader {
     events: Arc<Events>,

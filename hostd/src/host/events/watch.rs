@@ -1,5 +1,5 @@
-//! Looks at what supervisors say when they have said something, so that it is told whoever started or stopped the
-//! tenant: hostd, systemctl(1), or the tenant itself.
+//! Looks at what supervisors say when they have said something, so that a start and a stop are told
+//! whether hostd, systemctl(1) or the tenant itself caused them.
 
 use std::{
     collections::HashMap,

@@ -18,15 +18,15 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkFlags, LinkMessage, Prop},
 };
 
-use super::{Connection, LinkError, facts::LinkFacts, has_code, own_namespace};
+use super::{Connection, LinkError, Outcome, facts::LinkFacts, has_code, own_namespace};
 use crate::{
     files::claim::NicClaim,
-    kernel::{KernelError, MovedNic, Result},
+    kernel::{Cause, KernelError, MovedNic, Result},
     model::{
         name::TenantName,
         net::{LinkName, Mac},
+        port::PORT_GROUPS,
     },
-    plan::PORT_GROUPS,
 };
 
 /// What a tenant can change of the flags and the host wants back: up, promiscuous and the like.
@@ -52,17 +52,17 @@ fn unsuitable(connection: &mut Connection, facts: &LinkFacts) -> io::Result<Opti
     }
     if facts.is("bridge") || facts.is("bond") || facts.is("team") || facts.is("vrf") {
         let kind = facts.kind.as_deref().unwrap_or_default();
-        return Ok(Some(format!("it is a {kind}, which other interfaces are ports of")));
+        return Ok(Some(format!("it is a {kind} with ports")));
     }
     if PORT_GROUPS.contains(&facts.group) {
-        return Ok(Some("it is the port of a tenant".to_owned()));
+        return Ok(Some("it is the host's end of a tenant's link".to_owned()));
     }
     if facts.master != 0 {
         let master = connection.link_at(facts.master)?.map(|master| master.name).unwrap_or_default();
         return Ok(Some(format!("it is a port of \"{master}\"")));
     }
     if connection.carries_default_route(facts.index)? {
-        return Ok(Some("the host's default route leads over it".to_owned()));
+        return Ok(Some("the host's default route uses it".to_owned()));
     }
     Ok(None)
 }
@@ -74,7 +74,7 @@ pub(in crate::kernel) fn nic_claim(
     index_inside: u32,
 ) -> Result<()> {
     let name = nic.as_str();
-    let claim = || -> io::Result<()> {
+    let claim = || -> Outcome<()> {
         if NicClaim::read(dir, name)?.is_some() {
             return Err(missing(dir, name).into());
         }
@@ -104,14 +104,14 @@ pub(in crate::kernel) fn nic_claim(
         };
         claim.make(dir).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => missing(dir, name).into(),
-            _ => error,
+            _ => Cause::from(error),
         })
     };
     claim().map_err(|error| KernelError::new("claim NIC", name, error))
 }
 
 pub(in crate::kernel) fn nic_move(dir: &Path, nic: &MovedNic<'_>, namespace: &OwnedFd) -> Result<()> {
-    let enter = || -> io::Result<()> {
+    let enter = || -> Outcome<()> {
         let claim = NicClaim::read(dir, nic.nic)?.ok_or_else(|| missing(dir, nic.nic))?;
         let mut message = LinkMessage::default();
         message.header.index = claim.index;
@@ -122,7 +122,7 @@ pub(in crate::kernel) fn nic_move(dir: &Path, nic: &MovedNic<'_>, namespace: &Ow
         ];
         message.attributes.extend(nic.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
         message.attributes.extend(nic.mtu.map(LinkAttribute::Mtu));
-        Connection::open()?.request(RouteNetlinkMessage::SetLink(message), 0)
+        Ok(Connection::open()?.request(RouteNetlinkMessage::SetLink(message), 0)?)
     };
     enter().map_err(|error| KernelError::new("move NIC", format!("{} into the tenant", nic.nic), error))
 }
@@ -164,25 +164,25 @@ pub(in crate::kernel) fn claimed_namespaces(
         }
         Ok(found)
     };
-    find().map_err(|error| KernelError::new("look for the NICs of", tenant, error))
+    find().map_err(|error| KernelError::new("find the NICs of", tenant, error))
 }
 
 pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
     let claims = NicClaim::read_all(dir).map_err(|error| KernelError::new("read", dir.display(), error))?;
     let mut failure = None;
     for claim in claims.iter().filter(|claim| claim.tenant == *tenant) {
-        let home = || -> io::Result<()> {
+        let home = || -> Outcome<()> {
             bring_home(claim, namespaces)?;
-            claim.drop_from(dir)
+            Ok(claim.drop_from(dir)?)
         };
         if let Err(error) = home() {
-            failure.get_or_insert(KernelError::new("bring home NIC", &claim.nic, error));
+            failure.get_or_insert(KernelError::new("return NIC", &claim.nic, error));
         }
     }
     failure.map_or(Ok(()), Err)
 }
 
-fn bring_home(claim: &NicClaim, namespaces: &[&OwnedFd]) -> io::Result<()> {
+fn bring_home(claim: &NicClaim, namespaces: &[&OwnedFd]) -> Outcome<()> {
     let home = own_namespace()?;
     for namespace in namespaces {
         let mut inside = Connection::open_in(namespace.as_fd())?;
@@ -266,7 +266,7 @@ fn remove_altnames(connection: &mut Connection, claim: &NicClaim, facts: &LinkFa
 
 /// Gives a NIC that is home what it had: address, MTU, group, queue, description, name, and at last its
 /// flags, for some of the others can only be changed while it is down.
-fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> io::Result<()> {
+fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> Outcome<()> {
     let nic = claim.nic.as_str();
     remove_altnames(connection, claim, facts)?;
     let mut message = LinkMessage::default();
@@ -295,10 +295,10 @@ fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> 
             Some(libc::EEXIST) => {
                 LinkError::NameTaken { nic: nic.to_owned(), now: facts.name.clone() }.into()
             }
-            _ => error,
+            _ => Cause::from(error),
         })?;
     }
-    connection.request(RouteNetlinkMessage::SetLink(message), 0)
+    Ok(connection.request(RouteNetlinkMessage::SetLink(message), 0)?)
 }
 
 #[cfg(test)]

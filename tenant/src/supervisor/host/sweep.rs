@@ -12,9 +12,13 @@ use crate::{
     apply,
     files::{claim::NicClaim, layout::Layout, sources::load_plan, state::RunState},
     kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
-    model::{facts::HostFacts, name::TenantName},
-    plan::{HostFilter, Plan, port_group},
-    supervisor::{Failed, RunError, host::queue, lock},
+    model::{facts::HostFacts, filter::HostFilter, name::TenantName},
+    plan::{Plan, port_group},
+    supervisor::{
+        error::{Failed, RunError},
+        host::queue,
+        lock::lock,
+    },
 };
 
 /// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its

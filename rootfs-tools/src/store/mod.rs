@@ -1,0 +1,273 @@
+//! The image store: images, their versions and channels.
+//!
+//! ```text
+//! images/.lock                                    flock(2): exclusive to publish, move a channel or remove
+//! images/IMAGE/versions/sha256-HEX/               never changed
+//! images/IMAGE/channels/CHANNEL                   a digest and a newline
+//! ```
+
+mod error;
+mod lock;
+mod remove;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
+
+use serde::Serialize;
+use tenant::{
+    Allocation, Layout, TenantName,
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+        state::RunState,
+    },
+    model::{
+        ids::Digest,
+        image::{ChannelName, ImageName, ImageRef, Manifest, VersionRef},
+    },
+};
+
+pub use self::{error::StoreError, lock::Lock};
+
+/// A version with what points at it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Version {
+    /// What it is.
+    pub manifest: Manifest,
+    /// Channels that point at it.
+    pub channels: Vec<ChannelName>,
+    /// Tenants that boot it.
+    pub tenants: Vec<TenantName>,
+}
+
+/// The store of one host.
+#[derive(Clone, Debug)]
+pub struct Store {
+    layout: Layout,
+}
+
+impl Store {
+    /// The store of this layout; it need not exist yet.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    /// Its layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Names of all images with at least one version, sorted.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn images(&self) -> Result<Vec<ImageName>, StoreError> {
+        let mut images = Vec::new();
+        for image in names::<ImageName>(&self.layout.images())? {
+            match self.versions(&image) {
+                Ok(versions) if versions.is_empty() => {}
+                Ok(_) => images.push(image),
+                // Not a directory of versions.
+                Err(StoreError::NoImage(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(images)
+    }
+
+    /// Digests of an image's versions, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::NoImage`], or the directory cannot be read.
+    pub fn versions(&self, image: &ImageName) -> Result<Vec<Digest>, StoreError> {
+        let dir = self.layout.versions(image);
+        match fs::metadata(&dir) {
+            Ok(_) => names(&dir),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::NoImage(image.to_string())),
+            // Unprivileged users are not told whether it exists.
+            Err(e) => Err(FileError::new("read", dir, e).into()),
+        }
+    }
+
+    /// The manifest of a version.
+    ///
+    /// # Errors
+    /// It is absent or malformed.
+    pub fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest, StoreError> {
+        let path = self.layout.manifest(image, digest);
+        let text = record::read(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                StoreError::NoVersion { image: image.to_string(), prefix: digest.hex() }
+            }
+            _ => e.into(),
+        })?;
+        Manifest::parse(&text).map_err(|source| StoreError::Manifest { path, source })
+    }
+
+    /// The channels of an image and the versions they point at.
+    ///
+    /// # Errors
+    /// A channel cannot be read.
+    pub fn channels(&self, image: &ImageName) -> Result<BTreeMap<ChannelName, Digest>, StoreError> {
+        let dir = self.layout.image(image).join("channels");
+        let mut channels = BTreeMap::new();
+        for channel in names::<ChannelName>(&dir)? {
+            let digest = self.channel(image, &channel)?;
+            channels.insert(channel, digest);
+        }
+        Ok(channels)
+    }
+
+    fn channel(&self, image: &ImageName, channel: &ChannelName) -> Result<Digest, StoreError> {
+        let missing = || StoreError::NoChannel { image: image.to_string(), channel: channel.to_string() };
+        let text = record::read(&self.layout.channel(image, channel)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => missing(),
+            _ => e.into(),
+        })?;
+        text.trim().parse().map_err(|_| missing())
+    }
+
+    /// The version that a reference means now.
+    ///
+    /// # Errors
+    /// No such image, channel or version, or more than one version.
+    pub fn resolve(&self, reference: &ImageRef) -> Result<Digest, StoreError> {
+        let versions = self.versions(&reference.image)?;
+        let image = reference.image.to_string();
+        match &reference.version {
+            VersionRef::Channel(channel) => {
+                let digest = self.channel(&reference.image, channel)?;
+                if versions.contains(&digest) {
+                    return Ok(digest);
+                }
+                Err(StoreError::NoVersion { image, prefix: digest.hex() })
+            }
+            VersionRef::Prefix(prefix) => {
+                let mut found = versions.into_iter().filter(|digest| digest.hex().starts_with(prefix));
+                match (found.next(), found.count()) {
+                    (None, _) => Err(StoreError::NoVersion { image, prefix: prefix.clone() }),
+                    (Some(digest), 0) => Ok(digest),
+                    (Some(_), more) => {
+                        Err(StoreError::Ambiguous { image, prefix: prefix.clone(), count: more + 1 })
+                    }
+                }
+            }
+        }
+    }
+
+    /// The tenants that boot each version, or are still running it, by image and digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Allocation`] for a record that cannot be read: better to keep a version too many.
+    pub fn pins(&self) -> Result<BTreeMap<(ImageName, Digest), Vec<TenantName>>, StoreError> {
+        let mut pins: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for tenant in names::<TenantName>(&self.layout.tenants())? {
+            let unknown = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Allocation {
+                tenant: tenant.to_string(),
+                source,
+            };
+            let text = match record::read(&self.layout.allocation(&tenant)) {
+                Ok(text) => text,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(unknown(e.into())),
+            };
+            let pinned = Allocation::parse(&text).map_err(|e| unknown(e.into()))?.pinned;
+            let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
+            let booted = state.filter(RunState::is_supervised).and_then(|state| state.digest);
+            if let Some(booted) = booted.filter(|booted| *booted != pinned.digest) {
+                // It was pinned to another version while running: until its next start it needs the old one as well.
+                for image in self.images()?.into_iter().filter(|i| self.layout.version(i, &booted).exists()) {
+                    pins.entry((image, booted)).or_default().push(tenant.clone());
+                }
+            }
+            pins.entry((pinned.image, pinned.digest)).or_default().push(tenant);
+        }
+        Ok(pins)
+    }
+
+    /// All versions of an image, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn list(&self, image: &ImageName) -> Result<Vec<Version>, StoreError> {
+        let channels = self.channels(image)?;
+        let mut pins = self.pins()?;
+        let mut versions = Vec::new();
+        for digest in self.versions(image)? {
+            versions.push(Version {
+                manifest: self.manifest(image, &digest)?,
+                channels: pointing_at(&channels, &digest),
+                tenants: pins.remove(&(image.clone(), digest)).unwrap_or_default(),
+            });
+        }
+        versions.sort_by(|a, b| b.manifest.created.cmp(&a.manifest.created));
+        Ok(versions)
+    }
+
+    /// Points a channel at a version and says whether it pointed elsewhere.
+    ///
+    /// # Errors
+    /// No such version.
+    pub fn set_channel(
+        &self,
+        image: &ImageName,
+        channel: &ChannelName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let _lock = Lock::exclusive(&self.layout)?;
+        self.manifest(image, digest)?;
+        point_channel(&self.layout, image, channel, digest)
+    }
+
+    /// Removes a channel; its version stays.
+    ///
+    /// # Errors
+    /// No such channel.
+    pub fn remove_channel(&self, image: &ImageName, channel: &ChannelName) -> Result<(), StoreError> {
+        let _lock = Lock::exclusive(&self.layout)?;
+        self.channel(image, channel)?;
+        let path = self.layout.channel(image, channel);
+        Ok(fs::remove_file(&path).map_err(FileError::when("remove", &path))?)
+    }
+}
+
+fn pointing_at(channels: &BTreeMap<ChannelName, Digest>, digest: &Digest) -> Vec<ChannelName> {
+    channels.iter().filter(|(_, at)| *at == digest).map(|(channel, _)| channel.clone()).collect()
+}
+
+/// Writes a channel file; the caller holds the lock and knows that the version exists.
+pub(crate) fn point_channel(
+    layout: &Layout,
+    image: &ImageName,
+    channel: &ChannelName,
+    digest: &Digest,
+) -> Result<bool, StoreError> {
+    let path = layout.channel(image, channel);
+    let text = format!("{digest}\n");
+    if record::read(&path).is_ok_and(|old| old == text) {
+        return Ok(false);
+    }
+    let dir = path.parent().expect("a channel lies in a directory").to_owned();
+    fs::create_dir_all(&dir).map_err(FileError::when("make", &dir))?;
+    record::write(&path, text.as_bytes(), Durability::Durable)?;
+    Ok(true)
+}
+
+/// Entries of a directory whose names parse, sorted; none if it is absent.
+fn names<T: std::str::FromStr + Ord>(dir: &Path) -> Result<Vec<T>, StoreError> {
+    let failed = FileError::when("read", dir);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e).into()),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(name.to_str().and_then(|name| name.parse().ok()));
+    }
+    Ok(names.into_iter().collect())
+}
