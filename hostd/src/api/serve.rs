@@ -31,7 +31,7 @@ use tokio::{
 };
 use wire::{Code, Failure};
 
-use super::{Refusal, UnderWay};
+use super::{PendingChanges, Refusal};
 use crate::host::Host;
 
 /// The group that may do what root may, through this socket.
@@ -141,7 +141,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready));
     let refusal = Router::new().fallback(refuse);
-    let (connections, under_way) = (GracefulShutdown::new(), UnderWay::default());
+    let (connections, under_way) = (GracefulShutdown::new(), PendingChanges::default());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
@@ -178,7 +178,7 @@ pub async fn serve(
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(Impatient::new(stream, STALL)), service);
+                .serve_connection(TokioIo::new(WriteTimeout::new(stream, STALL)), service);
             if let Err(error) = watcher.watch(connection).await {
                 log::debug!("a connection of uid {} ended: {error}", peer.uid);
             }
@@ -207,13 +207,13 @@ fn passes(error: &io::Error) -> bool {
 
 /// A connection that breaks when the client takes nothing of its answer for a while: it would keep that in memory for
 /// ever.
-struct Impatient {
+struct WriteTimeout {
     stream: UnixStream,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Impatient {
+impl WriteTimeout {
     fn new(stream: UnixStream, patience: Duration) -> Self {
         Self { stream, patience, stalled: None }
     }
@@ -231,7 +231,7 @@ impl Impatient {
     }
 }
 
-impl AsyncRead for Impatient {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -241,7 +241,7 @@ impl AsyncRead for Impatient {
     }
 }
 
-impl AsyncWrite for Impatient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(cx, written)
@@ -290,11 +290,11 @@ mod tests {
         const PATIENCE: Duration = Duration::from_millis(300);
         let answer = vec![b'x'; 4 << 20];
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = Impatient::new(ours, PATIENCE).write_all(&answer).await.unwrap_err();
+        let error = WriteTimeout::new(ours, PATIENCE).write_all(&answer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut ours = Impatient::new(ours, PATIENCE);
+        let mut ours = WriteTimeout::new(ours, PATIENCE);
         let begin = std::time::Instant::now();
         let reader = tokio::spawn(async move {
             let (mut part, mut all) = (vec![0; 256 << 10], 0);

@@ -72,7 +72,7 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let response = answer(&self.router, &UnderWay::default(), request.body(body).unwrap()).await;
+        let response = answer(&self.router, &PendingChanges::default(), request.body(body).unwrap()).await;
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
@@ -364,7 +364,7 @@ async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let stop = tokio::spawn(async move {
         let stop = Request::builder().method("POST").uri("/v1/tenants/alice/stop");
         let stop = stop.header("content-type", "application/json").body(Body::from("{}")).unwrap();
-        answer(&router, &UnderWay::default(), stop).await.status().as_u16()
+        answer(&router, &PendingChanges::default(), stop).await.status().as_u16()
     });
     let (status, waited) = api.get("/v1/tenants/alice/wait?for=stopped").await;
     assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");
@@ -466,14 +466,14 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
     let state = || {
         let read = |path| std::fs::read_to_string(path).ok();
         let drop_ins = std::fs::read_dir(unit_files.path()).unwrap().count();
-        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.carried(&alice)];
+        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.applied_config(&alice)];
         (files.map(read), drop_ins)
     };
     for carried in
-        [None, Some(tenant::files::carried::Carried::new("", tenant::model::limits::Limits::default()))]
+        [None, Some(tenant::files::applied::AppliedConfig::new("", tenant::model::limits::Limits::default()))]
     {
         if let Some(carried) = carried {
-            carried.write(&layout.carried(&alice)).unwrap();
+            carried.write(&layout.applied_config(&alice)).unwrap();
         }
         let before = state();
         // Limits, the drop-in that is written before systemd is told of it, whether it starts with the host.

@@ -88,7 +88,7 @@ fn family(way: &Way) -> &'static str {
 fn told(way: &Way, host: &HostFilter, nat: bool, chains: &Value) -> Vec<Finding> {
     let (family, mut findings) = (family(way), Vec::new());
     match way.answer {
-        Answer::Heard => {}
+        Answer::Received => {}
         Answer::Refused => findings.push(
             Finding::fault(format!(
                 "connection tracking of this host does not work ({family}): rules with `ct state`, port forwards and NAT \
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn who_drops_is_named_with_what_lets_tenants_through() {
         let host = HostFilter::bare(&Layout::default());
-        let way = |is_ipv4| Way { is_ipv4, answer: Answer::Heard, exit: Some(Exit::Dropped) };
+        let way = |is_ipv4| Way { is_ipv4, answer: Answer::Received, exit: Some(Exit::Dropped) };
         let of = |is_ipv4| told(&way(is_ipv4), &host, true, &chains()).remove(0);
         let four = of(true);
         assert!(four.message.contains("chain FORWARD of table ip filter drops"), "{}", four.message);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_well_is_told_by_family() {
-        let way = |is_ipv4, exit| Way { is_ipv4, answer: Answer::Heard, exit };
+        let way = |is_ipv4, exit| Way { is_ipv4, answer: Answer::Received, exit };
         let text = good(&[way(true, Some(Exit::Translated)), way(false, None)]);
         assert_eq!(
             text,

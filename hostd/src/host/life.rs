@@ -81,7 +81,7 @@ impl Host {
             StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),
         })?;
-        self.carry(name, enforce, &files).await.map_err(named)?;
+        self.apply_config(name, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
         let start = Start {

@@ -9,11 +9,10 @@
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create` | create, destroy |
 //! | `life` | start, stop, restart, kill, freeze |
-//! | `configure` | set, edit, reload; `live`: what counts at once, `carry`: what the unit is given |
+//! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
 //! | `wait` | wait; `changes`: what tells of tenants |
 //! | `turns` | who works on a tenant |
 
-mod carry;
 mod changes;
 mod configure;
 mod create;
@@ -21,6 +20,7 @@ mod life;
 mod live;
 mod startup;
 mod turns;
+mod unit_config;
 mod wait;
 
 use std::{

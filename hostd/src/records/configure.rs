@@ -197,7 +197,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever makes the file invalid; nothing is changed then.
-    pub fn take_up(&self, name: &TenantName, is_running: bool) -> Result<(), StoreError> {
+    pub fn adopt_edit(&self, name: &TenantName, is_running: bool) -> Result<(), StoreError> {
         self.adopt_file(name, None, is_running).map(drop)
     }
 

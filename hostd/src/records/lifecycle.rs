@@ -132,7 +132,7 @@ impl Store {
         let _writing = self.writing(name);
         let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
         match result {
-            Ok(path) => Ok(self.bury(name, path, Holding::of(&allocation))),
+            Ok(path) => Ok(self.drop_record(name, path, Holding::of(&allocation))),
             Err(error) => {
                 self.put(allocation);
                 Err(error)
@@ -152,11 +152,11 @@ impl Store {
         destroy::forget(&self.layout, name).map_err(failed)?;
         let hidden = destroy::hidden(&self.layout, name, &random_uuid()?);
         destroy::hide(&self.layout, name, &hidden).map_err(failed)?;
-        Ok(self.bury(name, hidden, holding))
+        Ok(self.drop_record(name, hidden, holding))
     }
 
     /// There is no such tenant any more; what it had of the host is free when its files are gone.
-    fn bury(&self, name: &TenantName, path: PathBuf, holding: Holding) -> Leaving {
+    fn drop_record(&self, name: &TenantName, path: PathBuf, holding: Holding) -> Leaving {
         // Whoever decides about numbers meanwhile sees the tenant, or its files.
         let _writer = self.decide();
         let leaving = self.trash.add(Item { path, tenant: Some(name.clone()), holding });

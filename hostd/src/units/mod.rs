@@ -269,9 +269,9 @@ impl UnitManager {
     }
 
     /// Removes cgroups of tenants that have no record.
-    pub async fn sweep_strangers(&self, is_known: impl Fn(&TenantName) -> bool) {
+    pub async fn sweep_unknown(&self, is_known: impl Fn(&TenantName) -> bool) {
         match self {
-            Self::Standalone(units) => units.sweep_strangers(is_known).await,
+            Self::Standalone(units) => units.sweep_unknown(is_known).await,
             Self::Systemd(units) => {
                 for name in units.existing().iter().filter(|name| !is_known(name)) {
                     ::log::warn!(
@@ -355,7 +355,7 @@ impl UnitManager {
     ///
     /// # Errors
     /// systemd refuses; the unit has then what it had.
-    pub async fn carry(
+    pub async fn apply_config(
         &self,
         name: &TenantName,
         before: &Limits,
@@ -364,7 +364,7 @@ impl UnitManager {
     ) -> Result<Option<Had>, UnitError> {
         match self {
             Self::Standalone(_) => Ok(None),
-            Self::Systemd(units) => units.carry(name, before, limits, restart).await.map(Some),
+            Self::Systemd(units) => units.apply_config(name, before, limits, restart).await.map(Some),
         }
     }
 

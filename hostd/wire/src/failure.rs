@@ -4,7 +4,8 @@
 use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
-pub use tenant::cause::{chain, without_numbers};
+pub use tenant::cause::chain;
+use tenant::cause::without_numbers;
 use tenant::{TenantName, model::name::InvalidName};
 
 /// Machine-readable kind of a failure.

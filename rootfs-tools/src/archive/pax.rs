@@ -47,7 +47,7 @@ pub(super) struct Sparse {
 }
 
 /// Keys that do not affect extraction.
-const MEANINGLESS: &[&str] = &[
+const IGNORED: &[&str] = &[
     "atime",
     "comment",
     "ctime",
@@ -145,7 +145,7 @@ impl Extended {
             }
             if GLOBAL.contains(&name.as_ref()) {
                 self.take(key, value)?;
-            } else if !MEANINGLESS.contains(&name.as_ref()) {
+            } else if !IGNORED.contains(&name.as_ref()) {
                 return Err(Reason::Global(shown(key)));
             }
         }
@@ -233,7 +233,7 @@ impl Extended {
                 {
                     return Err(Reason::Extension(shown(key)));
                 }
-                if !MEANINGLESS.contains(&name.as_ref()) {
+                if !IGNORED.contains(&name.as_ref()) {
                     self.unknown.push(shown(key));
                 }
             }

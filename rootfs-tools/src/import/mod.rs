@@ -33,7 +33,7 @@ pub use idmap::{IdMap, IdRange, InvalidRange, OverlappingRanges};
 pub use unpack::unpack;
 
 use crate::{
-    archive::{ArchiveError, Fault, Reason},
+    archive::{ArchiveError, ReadError, Reason},
     explain::{Explain, Outcome},
     progress::Progress,
     tool::ToolError,
@@ -171,8 +171,8 @@ pub enum ImportError {
 impl From<ArchiveError> for ImportError {
     fn from(ArchiveError { entry, fault }: ArchiveError) -> Self {
         match fault {
-            Fault::Io(source) => Self::File(FileError::new("unpack", entry, source)),
-            Fault::Refused(reason) => Self::Entry { what: "archive's entry", entry, reason },
+            ReadError::Io(source) => Self::File(FileError::new("unpack", entry, source)),
+            ReadError::Refused(reason) => Self::Entry { what: "archive's entry", entry, reason },
         }
     }
 }

@@ -125,10 +125,12 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let own = std::mem::take(&mut held.own);
     let remains = root::assemble(kernel, parts, own).map_err(|error| ("root", error))?;
     kernel.root_ready(&held).map_err(|error| ("init", error))?;
-    network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
-        // Without an init there is no network namespace to connect: that is init's failure, not the network's.
-        Err(own) => ("init", own),
-        Ok(()) => ("network", error),
+    network::connect(kernel, plan, held.pid, journal).map_err(|error| {
+        match kernel.check_alive(&mut held) {
+            // Without an init there is no network namespace to connect: that is init's failure, not the network's.
+            Err(own) => ("init", own),
+            Ok(()) => ("network", error),
+        }
     })?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.

@@ -89,7 +89,7 @@ pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd
             // Begun above.
             Undo::Filter(_) => Ok(()),
             Undo::Link { name, group } => kernel.link_delete(name, *group),
-            Undo::Nics { claims, tenant, .. } => kernel.nics_home(claims, tenant, &namespaces),
+            Undo::Nics { claims, tenant, .. } => kernel.return_nics(claims, tenant, &namespaces),
         };
         failures.extend(result.err());
     }

@@ -57,7 +57,7 @@ pub struct Command {
 
 /// Whose child the new process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adopter {
+pub enum ParentProcess {
     /// The caller's, who learns its exit code.
     Caller,
     /// The tenant's init's, as if it had been started inside. An init that shuts down waits for the end
@@ -169,7 +169,7 @@ pub fn join(
     command: &Command,
     context: &ExecContext,
     streams: &Streams<'_>,
-    adopter: Adopter,
+    parent: ParentProcess,
 ) -> Result<Joining, JoinError> {
     let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("create a socket pair", error))?;
     let null = File::options().read(true).write(true).open("/dev/null");
@@ -179,15 +179,7 @@ pub fn join(
         Ok(Fork::Child) => {
             drop(ours);
             let channel = &theirs;
-            joiner::run(joiner::Way {
-                target,
-                command,
-                context,
-                streams,
-                adopter,
-                channel,
-                null: null.into(),
-            })
+            joiner::run(joiner::Way { target, command, context, streams, parent, channel, null: null.into() })
         }
         Ok(Fork::Parent(joiner)) => Ok(Joining {
             joiner,

@@ -206,7 +206,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Carries what can be carried without waiting, for a turn; called when [`Pump::interest`] is ready.
-    pub(super) fn carry(&mut self) -> Result<(), Broken> {
+    pub(super) fn transfer(&mut self) -> Result<(), Broken> {
         for turn in 0..TURN {
             if self.held.is_empty() {
                 let Some(from) = &self.from else { break };
@@ -340,7 +340,7 @@ mod tests {
         let mut pump = Pump::inward(source.as_fd(), near, false).unwrap();
         let mut got = Vec::new();
         while pump.is_open() {
-            pump.carry().unwrap();
+            pump.transfer().unwrap();
             got.extend(take(&far));
         }
         loop {
@@ -364,7 +364,7 @@ mod tests {
             unblock(&far).unwrap();
             for _ in 0..100 {
                 let _ = rustix::io::write(&far, &[0; CHUNK]);
-                pump.carry().unwrap();
+                pump.transfer().unwrap();
             }
             assert!(pump.is_holding() && pump.is_open());
         }
@@ -377,7 +377,7 @@ mod tests {
         let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();
         drop(reader);
         rustix::io::write(&far, b"x").unwrap();
-        pump.carry().unwrap();
+        pump.transfer().unwrap();
         assert!(!pump.is_open());
         assert_eq!(rustix::io::write(&far, b"x"), Err(Errno::PIPE));
     }
@@ -388,7 +388,7 @@ mod tests {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut pump = Pump::outward(near, full.as_fd(), "write standard output").unwrap();
         rustix::io::write(&far, b"x").unwrap();
-        let broken = pump.carry().unwrap_err();
+        let broken = pump.transfer().unwrap_err();
         assert_eq!(
             (broken.what, broken.source.kind()),
             ("write standard output", io::ErrorKind::StorageFull)
@@ -403,11 +403,11 @@ mod tests {
         rustix::io::write(&far, b"before").unwrap();
         pump.limit_to_present(0);
         rustix::io::write(&far, b"after").unwrap();
-        pump.carry().unwrap();
+        pump.transfer().unwrap();
         assert!(pump.interest().is_none());
         assert_eq!(take(&reader), b"before");
         pump.limit_no_more();
-        pump.carry().unwrap();
+        pump.transfer().unwrap();
         assert_eq!(take(&reader), b"after");
     }
 
@@ -422,7 +422,7 @@ mod tests {
             let (far, near) = pipe().unwrap();
             let mut pump = Pump::inward(source.as_fd(), near, true).unwrap();
             while pump.is_open() {
-                pump.carry().unwrap();
+                pump.transfer().unwrap();
             }
             assert_eq!(take(&far), shown);
         }

@@ -236,7 +236,7 @@ impl Session {
             match event {
                 Event::HangUp => pumps[number].close(),
                 Event::Ready => {
-                    pumps[number].carry().map_err(|broken| ExecError::Host(broken.what, broken.source))?
+                    pumps[number].transfer().map_err(|broken| ExecError::Host(broken.what, broken.source))?
                 }
             }
         }

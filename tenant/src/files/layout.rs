@@ -178,7 +178,7 @@ impl Layout {
     }
 
     /// `…/tenants/NAME/carried.toml`.
-    pub fn carried(&self, name: &TenantName) -> PathBuf {
+    pub fn applied_config(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("carried.toml")
     }
 

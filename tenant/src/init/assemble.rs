@@ -96,7 +96,7 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
         _ => raw::exit(1),
     }
     let root = enter_root()?;
-    tell_of_host(plan, root.as_fd(), os_release)
+    write_host_interface(plan, root.as_fd(), os_release)
         .map_err(|error| KernelError::new("write", "/run/host", error))?;
     let terminals = terminals::open(plan, &root)?;
     share(&root)?;
@@ -127,7 +127,7 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
 }
 
 /// `/run/host` as systemd's container interface describes it.
-fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>, os_release: Option<Vec<u8>>) -> io::Result<()> {
+fn write_host_interface(plan: &Plan, root: BorrowedFd<'_>, os_release: Option<Vec<u8>>) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     // Made for what is mounted below it.

@@ -58,7 +58,7 @@ use crate::{
         },
         run::{
             conversation::Conversations,
-            lifecycle::{self, RebootGuard, StartLimit, Wish},
+            lifecycle::{self, Goal, RebootGuard, StartLimit},
             retry::Retry,
             signals::Signals,
             stop::Ending,
@@ -274,7 +274,7 @@ struct Supervisor {
     console_listener: UnixListener,
     control_listener: UnixListener,
     /// Whether clients have to wait, because one could not be taken.
-    deaf: Retry,
+    accept_retry: Retry,
     consoles: Consoles,
     conversations: Conversations,
     /// What `state.json` says, or is to say.
@@ -285,7 +285,7 @@ struct Supervisor {
     init: Option<Init>,
     boot_began: Instant,
     start_limit: StartLimit,
-    wish: Wish,
+    goal: Goal,
     ending: Option<Ending>,
     /// When there is memory to be given back.
     rest_at: Option<Instant>,
@@ -330,7 +330,7 @@ impl Supervisor {
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
-            deaf: Retry::default(),
+            accept_retry: Retry::default(),
             consoles: Consoles::new(layout.log(&name), Forward::new(&layout, &name)),
             conversations: Conversations::default(),
             layout,
@@ -355,7 +355,7 @@ impl Supervisor {
             memory: None,
             boot_began: Instant::now(),
             start_limit: StartLimit::default(),
-            wish: Wish::Run,
+            goal: Goal::Run,
             ending: None,
             rest_at: Some(Instant::now()),
             guard: RebootGuard::default(),

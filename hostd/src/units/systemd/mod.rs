@@ -486,7 +486,7 @@ impl Systemd {
     ///
     /// # Errors
     /// systemd refuses; the unit has then what it had.
-    pub async fn carry(
+    pub async fn apply_config(
         &self,
         name: &TenantName,
         before: &Limits,

@@ -224,7 +224,7 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn speaks(&self, held: &mut Held<FakeFd>) -> Result<()> {
+    fn check_alive(&self, held: &mut Held<FakeFd>) -> Result<()> {
         self.call("receive from", "init", "")?;
         self.require(&process(held.pid), "receive from")
     }
@@ -319,7 +319,7 @@ impl Kernel for Fake {
         Ok((claimed && lives).then(|| self.open("network namespace")).into_iter().collect())
     }
 
-    fn nics_home(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
+    fn return_nics(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
         self.call("return the NICs of", tenant, list(namespaces))?;
         let claims = self.table();
         let suffix = format!(" {tenant}");

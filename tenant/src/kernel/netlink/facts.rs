@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_cut_message_is_no_interface_and_no_panic() {
-        let whole = message(&[(libc::IFLA_IFNAME, b"eth2\0"), (libc::IFLA_MTU, &1_u32.to_ne_bytes())]);
-        for length in 0..whole.len() {
-            let facts = LinkFacts::parse(&whole[..length]);
+        let consistent = message(&[(libc::IFLA_IFNAME, b"eth2\0"), (libc::IFLA_MTU, &1_u32.to_ne_bytes())]);
+        for length in 0..consistent.len() {
+            let facts = LinkFacts::parse(&consistent[..length]);
             assert!(facts.is_none() || length >= IFINFOMSG);
         }
     }

@@ -176,7 +176,7 @@ pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
 const NAMESPACE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Tries until it is not `code` any more that stands in the way.
-pub(super) fn patiently(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn retry_busy(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let deadline = Instant::now() + NAMESPACE_DEADLINE;
     loop {
         match attempt() {
@@ -221,7 +221,7 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
         let unsuitable = |reason: &str| -> io::Error {
             LinkError::Unsuitable { nic: parent.to_owned(), reason: reason.to_owned() }.into()
         };
-        let made = patiently(libc::EEXIST, || connection.request(message.clone(), CREATE));
+        let made = retry_busy(libc::EEXIST, || connection.request(message.clone(), CREATE));
         made.map_err(|error| match (error.raw_os_error(), child.kind) {
             (Some(libc::EOPNOTSUPP), ChildKind::Vlan(_)) => {
                 LinkError::Unsupported { what: "VLANs", option: "CONFIG_VLAN_8021Q" }.into()

@@ -126,14 +126,14 @@ impl Lock {
 /// What comes next cannot overtake it: dropping it waits for nft's end.
 #[derive(Debug)]
 pub struct Change {
-    state: Option<(HostFilter, Wish)>,
+    state: Option<(HostFilter, Operation)>,
     // Before the lock: it is let go when nft has ended.
     running: Option<Running>,
     _lock: Option<Lock>,
 }
 
 #[derive(Debug)]
-enum Wish {
+enum Operation {
     Add(TenantFilter),
     Remove(TenantName, Vec<TenantFilter>),
 }
@@ -148,7 +148,7 @@ pub fn begin_add(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
     write_record(host, std::slice::from_ref(tenant))?;
     let text = item::add_text(&host.table, &item::of_tenant(tenant));
     Ok(Change {
-        state: Some((host.clone(), Wish::Add(tenant.clone()))),
+        state: Some((host.clone(), Operation::Add(tenant.clone()))),
         // One that cannot be started now is tried again when the change is due.
         running: nft.spawn(&text).ok(),
         _lock: Some(lock),
@@ -177,7 +177,11 @@ fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFil
         }
         _ => None,
     };
-    Ok(Change { state: Some((host.clone(), Wish::Remove(name.clone(), known))), running, _lock: Some(lock) })
+    Ok(Change {
+        state: Some((host.clone(), Operation::Remove(name.clone(), known))),
+        running,
+        _lock: Some(lock),
+    })
 }
 
 /// Takes a tenant out of the tables whose plan is not known any more.
@@ -194,14 +198,14 @@ pub fn forget(host: &HostFilter, name: &TenantName) -> Result<()> {
 /// # Errors
 /// What nft says; `AddrInUse` when a port of the host leads to another tenant.
 pub fn finish(mut change: Change) -> Result<()> {
-    let Some((host, wish)) = change.state.take() else { return Ok(()) };
+    let Some((host, operation)) = change.state.take() else { return Ok(()) };
     let done = change.running.take().is_some_and(|running| program::wait(running).is_ok());
-    match wish {
-        Wish::Add(tenant) => match done {
+    match operation {
+        Operation::Add(tenant) => match done {
             true => Ok(()),
             false => settle(&host, &tenant, &mut change._lock),
         },
-        Wish::Remove(name, known) => {
+        Operation::Remove(name, known) => {
             if !done {
                 clear(&host, &known)?;
             }

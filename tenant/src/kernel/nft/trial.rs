@@ -58,7 +58,7 @@ pub struct TrialPort<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It came.
-    Heard,
+    Received,
     /// Our filter did not know it as an answer.
     Refused,
     /// Something else has lost it, or the question.
@@ -219,7 +219,7 @@ fn way(
     let own = guest.local_addr().map_err(|error| KernelError::new("use", port, error))?;
     let is_ipv4 = own.is_ipv4();
     let answer = match exchange(guest, own) {
-        Ok(()) => Answer::Heard,
+        Ok(()) => Answer::Received,
         Err(_) if was_refused(nft, host, port)? => Answer::Refused,
         Err(_) => Answer::Lost,
     };

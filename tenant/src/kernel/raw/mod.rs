@@ -236,9 +236,9 @@ pub fn default_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn shrug_off_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
-    extern "C" fn shrug(_: libc::c_int) {}
-    dispose(signals, nix::sys::signal::SigHandler::Handler(shrug))
+pub fn catch_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
+    extern "C" fn noop(_: libc::c_int) {}
+    dispose(signals, nix::sys::signal::SigHandler::Handler(noop))
 }
 
 fn dispose(signals: &[nix::sys::signal::Signal], action: nix::sys::signal::SigHandler) -> io::Result<()> {

@@ -50,7 +50,7 @@ const LONGEST_WAIT_STANDALONE: Duration = Duration::from_secs(60);
 
 /// What is to be known for a decision.
 #[derive(Clone, Copy, Debug)]
-struct Scene {
+struct QueueState {
     /// CPUs of the host.
     cpus: usize,
     /// Tenants that boot.
@@ -71,8 +71,8 @@ enum Decision {
 }
 
 /// As many boot as there are CPUs; more while the host has time for them, one after the other.
-fn decide(scene: Scene) -> Decision {
-    let Scene { cpus, booting, before, pressure } = scene;
+fn decide(state: QueueState) -> Decision {
+    let QueueState { cpus, booting, before, pressure } = state;
     let ahead = booting + before;
     let has_room = match pressure {
         _ if ahead < cpus => true,
@@ -292,7 +292,7 @@ impl Supervisor {
             let pressure = measured.map(|now| known.map_or(1.0, |last| now.since(&last)));
             last = measured;
             let patience_is_over = self.is_standalone && now - began > LONGEST_WAIT_STANDALONE;
-            match decide(Scene { cpus, booting, before, pressure }) {
+            match decide(QueueState { cpus, booting, before, pressure }) {
                 Decision::Wait(again) if !patience_is_over => {
                     if told.is_none_or(|told| now - told >= TELL) {
                         told = Some(now);
@@ -327,30 +327,30 @@ impl Supervisor {
 mod tests {
     use super::*;
 
-    fn scene(booting: usize, before: usize, pressure: Option<f64>) -> Scene {
-        Scene { cpus: 2, booting, before, pressure }
+    fn state(booting: usize, before: usize, pressure: Option<f64>) -> QueueState {
+        QueueState { cpus: 2, booting, before, pressure }
     }
 
     #[test]
     fn as_many_boot_as_there_are_cpus_and_more_while_the_host_has_time() {
-        assert_eq!(decide(scene(0, 0, None)), Decision::Go);
-        assert_eq!(decide(scene(1, 0, Some(1.0))), Decision::Go);
-        assert_eq!(decide(scene(0, 1, Some(1.0))), Decision::Go);
+        assert_eq!(decide(state(0, 0, None)), Decision::Go);
+        assert_eq!(decide(state(1, 0, Some(1.0))), Decision::Go);
+        assert_eq!(decide(state(0, 1, Some(1.0))), Decision::Go);
         // Beyond that by pressure, the first one alone.
-        assert_eq!(decide(scene(2, 0, Some(0.1))), Decision::Go);
-        assert_eq!(decide(scene(15, 0, Some(0.1))), Decision::Go);
-        for waits in [scene(2, 0, Some(0.9)), scene(2, 1, Some(0.0)), scene(16, 0, Some(0.0))] {
+        assert_eq!(decide(state(2, 0, Some(0.1))), Decision::Go);
+        assert_eq!(decide(state(15, 0, Some(0.1))), Decision::Go);
+        for waits in [state(2, 0, Some(0.9)), state(2, 1, Some(0.0)), state(16, 0, Some(0.0))] {
             assert_eq!(decide(waits), Decision::Wait(MEASURE), "{waits:?}");
         }
         // Without pressure by their number.
-        assert_eq!(decide(scene(3, 0, None)), Decision::Go);
-        assert_eq!(decide(scene(3, 1, None)), Decision::Wait(MEASURE));
+        assert_eq!(decide(state(3, 0, None)), Decision::Go);
+        assert_eq!(decide(state(3, 1, None)), Decision::Wait(MEASURE));
     }
 
     #[test]
     fn who_is_far_behind_looks_seldom() {
-        assert_eq!(decide(scene(2, 100, None)), Decision::Wait(Duration::from_millis(500)));
-        assert_eq!(decide(scene(2, 5000, None)), Decision::Wait(Duration::from_secs(5)));
+        assert_eq!(decide(state(2, 100, None)), Decision::Wait(Duration::from_millis(500)));
+        assert_eq!(decide(state(2, 5000, None)), Decision::Wait(Duration::from_secs(5)));
     }
 
     #[test]

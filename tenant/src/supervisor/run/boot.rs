@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{WaitOptions, wait};
 
-use super::lifecycle::{self, Verdict, Wish, exit_code};
+use super::lifecycle::{self, Goal, Verdict, exit_code};
 use crate::{
     apply,
     enter::ExecContext,
@@ -31,11 +31,11 @@ use crate::{
 };
 
 /// Lines of the console that go with a failure.
-const LAST_WORDS: usize = 20;
+const CONSOLE_LINES: usize = 20;
 /// Messages of an init that are read per second, and at once.
 const NOTIFY_RATE: u32 = 50;
 /// How long viewers may take to hear the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// What this process needs beyond a tenant's own deadlines to build it and to take it down.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -44,7 +44,7 @@ impl Supervisor {
     /// be stopped instead: nothing of it is there then.
     pub(in crate::supervisor) fn boot(&mut self) -> Result<bool, RunError> {
         self.boot_began = Instant::now();
-        self.wish = Wish::Run;
+        self.goal = Goal::Run;
         self.ending = None;
         // Its own deadlines are shorter than these, whatever the unit's are. Once for a start: a tenant that reboots
         // before it is ready gets no more time by that, and one that has been ready is not being started any more.
@@ -185,9 +185,9 @@ impl Supervisor {
         let age = now.duration_since(init.executed);
         drop(init);
         let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
-        let verdict = lifecycle::judge(death, process, self.wish, self.phase(), age);
+        let verdict = lifecycle::judge(death, process, self.goal, self.phase(), age);
         self.consoles.disconnect(now);
-        let wish = self.wish;
+        let goal = self.goal;
         match verdict {
             Verdict::Over(exit) => {
                 self.sweep()?;
@@ -196,8 +196,8 @@ impl Supervisor {
                     state.init = None;
                 }
                 self.enter(lifecycle::Event::Ended)?;
-                self.report_end(exit, wish);
-                Ok(Some(exit_code(exit, wish)))
+                self.report_end(exit, goal);
+                Ok(Some(exit_code(exit, goal)))
             }
             Verdict::Dead(exit) => {
                 if let Some(state) = &mut self.state {
@@ -213,13 +213,13 @@ impl Supervisor {
             }
             Verdict::Reboot => {
                 // A reboot that somebody asked for is not a loop.
-                if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
+                if goal == Goal::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
                 }
                 if let Some(limit) = self.start_limit.spent(now) {
                     return Err(RunError::NotReady(limit.as_secs()));
                 }
-                self.report_reboot(wish);
+                self.report_reboot(goal);
                 self.sweep()?;
                 self.unregister(now);
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;
@@ -286,7 +286,7 @@ impl Supervisor {
         }
         let console = match &error {
             RunError::Died(_) | RunError::ProgramFailed(_) | RunError::NotReady(_) | RunError::RebootLoop => {
-                self.consoles.last_words(Tty::CONSOLE, LAST_WORDS)
+                self.consoles.last_words(Tty::CONSOLE, CONSOLE_LINES)
             }
             _ => Vec::new(),
         };
@@ -306,7 +306,7 @@ impl Supervisor {
 
     /// Gives viewers a moment to take what they have not been sent yet.
     fn farewell(&mut self) {
-        let end = Instant::now() + FAREWELL;
+        let end = Instant::now() + DRAIN_TIMEOUT;
         while self.consoles.has_backlog() && Instant::now() < end {
             if self.wait_for_viewers(end).is_err() {
                 return;

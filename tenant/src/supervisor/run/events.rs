@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::{
-    lifecycle::{Death, Wish},
+    lifecycle::{Death, Goal},
     stop::Ending,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     supervisor::{
         RunError, Supervisor,
         host::{
-            notify::{self, Heard},
+            notify::{self, NotifySender},
             queue::Turn,
         },
         terminals::{console::Part, getty::Inside},
@@ -40,7 +40,7 @@ use crate::{
 /// How long the processes of a tenant may take to come to rest.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long to wait before the kernel, which has no memory for it, is asked again.
-const BREATH: Duration = Duration::from_millis(50);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Without an event for this long the supervisor gives memory back.
 const REST: Duration = Duration::from_secs(1);
 /// Most lines of a console in one answer.
@@ -143,7 +143,7 @@ impl Supervisor {
 
     /// Does what is due.
     fn tick(&mut self, now: Instant) -> Result<(), RunError> {
-        self.press(now);
+        self.enforce_stop(now);
         if let (Some(limit), Phase::Booting) = (self.start_limit.exceeded(now), self.phase()) {
             return Err(RunError::NotReady(limit.as_secs()));
         }
@@ -182,7 +182,7 @@ impl Supervisor {
             self.rest_at,
             self.manager.deadline(),
             self.unpublished.at(),
-            self.deaf.at().filter(|at| *at > now),
+            self.accept_retry.at().filter(|at| *at > now),
             self.machine.deadline(),
             self.turn.as_ref().map(Turn::until),
             self.memory.as_ref().and_then(|memory| memory.deadline(now)),
@@ -207,7 +207,7 @@ impl Supervisor {
         let timeout = until(self.deadline(now).into_iter().chain(end).min(), now)?;
         let mut sources = vec![Source::Signals];
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        if self.deaf.at().is_none_or(|at| now >= at) {
+        if self.accept_retry.at().is_none_or(|at| now >= at) {
             sources.extend([Source::ConsoleListener, Source::ControlListener]);
             fds.push(PollFd::new(&self.console_listener, PollFlags::IN));
             fds.push(PollFd::new(&self.control_listener, PollFlags::IN));
@@ -247,7 +247,7 @@ impl Supervisor {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             // The kernel is short of memory for a moment. A tenant is not ended for that.
-            Err(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => std::thread::sleep(BREATH),
+            Err(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => std::thread::sleep(RETRY_INTERVAL),
             Err(error) => return Err(error.into()),
         }
         let flags = fds.iter().map(PollFd::revents);
@@ -295,11 +295,11 @@ impl Supervisor {
             if source == Source::ConsoleListener { &self.console_listener } else { &self.control_listener };
         match socket::accept(listener, self.group) {
             Ok(client) => {
-                self.deaf.done();
+                self.accept_retry.done();
                 client
             }
             Err(error) => {
-                if self.deaf.failed(now) {
+                if self.accept_retry.failed(now) {
                     log::warn!("tenant {:?}: cannot accept connections for now: {error}", self.name.as_str());
                 }
                 None
@@ -310,7 +310,7 @@ impl Supervisor {
     fn take_signals(&mut self, now: Instant) -> Result<Option<u8>, RunError> {
         let asked = self.signals.take().map_err(RunError::io("read", "signals"))?;
         if asked.stop {
-            self.ask_to_end(Wish::Stop, None)?;
+            self.ask_to_end(Goal::Stop, None)?;
         }
         if asked.children {
             return self.reap(now);
@@ -349,7 +349,7 @@ impl Supervisor {
             let Some(init) = &mut self.init else { return Ok(()) };
             let Some(notify) = &init.notify else { return Ok(()) };
             let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
-            let report = match notify::receive(notify, Heard { init: init.pid, process }) {
+            let report = match notify::receive(notify, NotifySender { init: init.pid, process }) {
                 Ok(Some(report)) => report,
                 // A message that cannot be taken now is still there when it is tried next; init's end is heard of
                 // otherwise.
@@ -404,7 +404,7 @@ impl Supervisor {
             },
             Request::Stop { timeout_sec } => {
                 let limit = timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
-                self.ask_to_end(Wish::Stop, limit)?;
+                self.ask_to_end(Goal::Stop, limit)?;
                 Reply::done()
             }
             Request::Kill {} => {
@@ -412,7 +412,7 @@ impl Supervisor {
                 Reply::done()
             }
             Request::Reboot {} if runs => {
-                self.ask_to_end(Wish::Reboot, None)?;
+                self.ask_to_end(Goal::Reboot, None)?;
                 Reply::done()
             }
             Request::Freeze {} | Request::Thaw {} if runs => {

@@ -8,9 +8,9 @@ use std::{
 
 use rustix::process::WaitStatus;
 
-use super::lifecycle::{self, Wish};
+use super::lifecycle::{self, Goal};
 use crate::{
-    enter::{Adopter, Command, ExecContext, JoinError, Joining, Progress, Streams, Target, join},
+    enter::{Command, ExecContext, JoinError, Joining, ParentProcess, Progress, Streams, Target, join},
     files::state::Phase,
     kernel::raw,
     plan::{Plan, StopProcedure},
@@ -112,7 +112,7 @@ impl StopCommand {
         let streams = Streams::Given([console.as_fd(); 3]);
         let host = |source| JoinError::Host("read the resource limits of this process", source);
         let context = ExecContext::of(plan).map_err(host)?;
-        let joining = join(target, &command, &context, &streams, Adopter::Caller)?;
+        let joining = join(target, &command, &context, &streams, ParentProcess::Caller)?;
         Ok(Self { joining: Some(joining), pid: None, ended: Vec::new() })
     }
 
@@ -140,21 +140,21 @@ impl Supervisor {
     /// not make the first one more urgent unless it comes with a shorter `limit`; a stop prevails over a reboot.
     pub(in crate::supervisor) fn ask_to_end(
         &mut self,
-        wish: Wish,
+        goal: Goal,
         limit: Option<Duration>,
     ) -> Result<(), RunError> {
         let phase = self.phase();
-        if wish == Wish::Stop || self.wish == Wish::Run {
-            self.wish = wish;
+        if goal == Goal::Stop || self.goal == Goal::Run {
+            self.goal = goal;
         }
-        if wish == Wish::Stop {
+        if goal == Goal::Stop {
             self.manager.tell("STOPPING=1");
         }
         let now = Instant::now();
         match (phase, &mut self.ending, limit) {
             (Phase::Booting | Phase::Running, ..) => {}
             (Phase::Queued | Phase::Starting, ..) => {
-                self.is_called_off |= wish == Wish::Stop;
+                self.is_called_off |= goal == Goal::Stop;
                 return Ok(());
             }
             (Phase::Stopping, Some(ending), Some(limit)) => {
@@ -175,7 +175,7 @@ impl Supervisor {
         {
             log::warn!("cannot thaw tenant {:?} in order to stop it: {error}", self.name.as_str());
         }
-        self.press(now);
+        self.enforce_stop(now);
         self.manager.tell(&extension(given + GRACE));
         self.enter(lifecycle::Event::AskedToEnd)?;
         self.tell_status();
@@ -183,7 +183,7 @@ impl Supervisor {
     }
 
     /// Does what the present request to end is due for.
-    pub(in crate::supervisor) fn press(&mut self, now: Instant) {
+    pub(in crate::supervisor) fn enforce_stop(&mut self, now: Instant) {
         let Some(mut ending) = self.ending.take() else { return };
         if ending.ask_at.is_some_and(|at| now >= at) {
             self.ask_init(&mut ending, now);
@@ -277,12 +277,12 @@ impl Supervisor {
 
     /// Ends the tenant now.
     pub(in crate::supervisor) fn kill(&mut self) -> Result<(), RunError> {
-        self.ask_to_end(Wish::Stop, None)?;
+        self.ask_to_end(Goal::Stop, None)?;
         if let Some(ending) = &mut self.ending {
             ending.kill_at = Instant::now();
             ending.is_told = false;
         }
-        self.press(Instant::now());
+        self.enforce_stop(Instant::now());
         Ok(())
     }
 

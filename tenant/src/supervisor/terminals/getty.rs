@@ -12,7 +12,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::tty::Terminal;
 use crate::{
     cause::chain,
-    enter::{Adopter, Command, ExecContext, JoinError, Joining, Progress, Streams, Target, join},
+    enter::{Command, ExecContext, JoinError, Joining, ParentProcess, Progress, Streams, Target, join},
     plan::Plan,
 };
 
@@ -198,7 +198,7 @@ impl Getty {
         // A terminal that every system knows and every emulator can stand in for.
         env.push(("TERM".to_owned(), "vt220".to_owned()));
         let command = Command { argv: inside.plan.init.getty.clone(), env, ..Command::default() };
-        join(&target, &command, &context, &Streams::Tty(slave.as_fd()), Adopter::Init)
+        join(&target, &command, &context, &Streams::Tty(slave.as_fd()), ParentProcess::Init)
     }
 
     /// Takes note of what [`Getty::news`] has become ready with.
