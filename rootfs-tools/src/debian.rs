@@ -20,6 +20,7 @@ use crate::{
     packages::{Failed, Watch, Why},
     progress::Progress,
     rootdir::RootDir,
+    sets::{self, PackageSet},
     sources,
     staging::Staging,
     tool::{CP, MMDEBSTRAP, ToolError},
@@ -27,37 +28,6 @@ use crate::{
 
 /// How long a cached base system counts as current.
 const CACHE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Packages on top of Debian's minimal base (apt and what is essential).
-pub const PACKAGES: &[&str] = &[
-    "ca-certificates",
-    "dbus",
-    "iproute2",
-    "iputils-ping",
-    "less",
-    "libnss-myhostname",
-    "libpam-systemd",
-    "login",
-    "nano",
-    "netbase",
-    "openssh-server",
-    "procps",
-    "systemd",
-    "systemd-sysv",
-];
-
-/// Files of packages that an image does not need: documentation and translations, but not the licences. This
-/// applies while the image is built, not where a tenant installs packages. Directories of man pages stay, because
-/// packages with alternatives (a Java runtime) link into them.
-const EXCLUDED: &[&str] = &[
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-    "path-exclude=/usr/share/info/*",
-    "path-exclude=/usr/share/lintian/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-include=/usr/share/locale/locale.alias",
-    "path-exclude=/usr/share/man/*/*",
-];
 
 /// How root logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +45,9 @@ pub enum RootPassword {
 pub struct Options {
     /// Debian release, e.g. `bookworm`.
     pub suite: String,
-    /// Packages besides [`PACKAGES`].
+    /// Sets of packages besides [`sets::BASE`].
+    pub sets: Vec<&'static PackageSet>,
+    /// More packages.
     pub include: Vec<String>,
     /// Mirrors as mmdebstrap takes them (a URI, a `deb …` line or a file); empty for the host's own.
     pub mirrors: Vec<String>,
@@ -145,10 +117,7 @@ pub fn build(
 ) -> Result<String, DebianError> {
     check(options)?;
     let mirrors = mirrors(staging, options)?;
-    let mut packages: Vec<_> =
-        PACKAGES.iter().map(|name| (*name).to_owned()).chain(options.include.clone()).collect();
-    packages.sort();
-    packages.dedup();
+    let packages = sets::packages(&options.sets, &options.include);
     let cached = layout.cache().join("debian").join(key(options, &mirrors, &packages)?);
     let tree = staging.tree();
     if !options.fresh && is_recent(&cached) {
@@ -162,7 +131,11 @@ pub fn build(
     Ok(format!("mmdebstrap {} ({} packages asked for)", options.suite, packages.len()))
 }
 
-fn check(options: &Options) -> Result<(), DebianError> {
+/// Checks that the release, the packages and the mirrors are such.
+///
+/// # Errors
+/// [`DebianError::Invalid`].
+pub fn check(options: &Options) -> Result<(), DebianError> {
     let refuse = |what, text: &str| Err(DebianError::Invalid { what, text: text.chars().take(80).collect() });
     let word = |text: &str, extra: &str| {
         text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
@@ -201,7 +174,7 @@ fn mirrors(staging: &Staging, options: &Options) -> Result<Vec<String>, DebianEr
 
 fn key(options: &Options, mirrors: &[String], packages: &[String]) -> Result<String, DebianError> {
     let mut hasher = Sha256::new();
-    for word in [options.suite.as_str(), "2"].into_iter().chain(EXCLUDED.iter().copied()) {
+    for word in [options.suite.as_str(), "2"].into_iter().chain(sets::dpkg_options(&options.sets)) {
         hasher.update(format!("{word}\n"));
     }
     for mirror in mirrors {
@@ -232,7 +205,7 @@ fn bootstrap(
     args.push("--aptopt=Acquire::Languages \"none\"".to_owned());
     // Only root can enter the staging directory, so apt cannot drop its privileges.
     args.push("--aptopt=APT::Sandbox::User \"root\"".to_owned());
-    args.extend(EXCLUDED.iter().map(|rule| format!("--dpkgopt={rule}")));
+    args.extend(sets::dpkg_options(&options.sets).map(|rule| format!("--dpkgopt={rule}")));
     args.push("--".to_owned());
     args.push(options.suite.clone());
     args.push(tree.to_string_lossy().into_owned());
@@ -333,6 +306,7 @@ mod tests {
     fn options() -> Options {
         Options {
             suite: "bookworm".to_owned(),
+            sets: Vec::new(),
             include: Vec::new(),
             mirrors: Vec::new(),
             root_password: RootPassword::Empty,

@@ -24,6 +24,7 @@ pub mod packages;
 pub mod progress;
 pub mod publish;
 pub mod rootdir;
+pub mod sets;
 pub mod sources;
 pub mod staging;
 pub mod store;

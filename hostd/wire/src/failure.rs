@@ -5,8 +5,7 @@ use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 pub use tenant::cause::chain;
-use tenant::cause::without_numbers;
-use tenant::{TenantName, model::name::InvalidName};
+use tenant::{TenantName, cause::without_numbers, model::name::InvalidName};
 
 /// Machine-readable kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

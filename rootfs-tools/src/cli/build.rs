@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use rootfs_tools::{
     Outcome, busybox,
     debian::{self, RootPassword},
@@ -12,6 +15,7 @@ use rootfs_tools::{
     progress::Progress,
     publish::{self, Published, Request},
     rootdir::RootDir,
+    sets::{self, PackageSet},
     staging::Staging,
     tuning,
 };
@@ -59,8 +63,11 @@ pub(crate) struct DebianArgs {
     /// Debian release.
     #[arg(long, default_value = "bookworm")]
     suite: String,
+    /// A set of packages besides those that every image has; may be repeated.
+    #[arg(long, value_delimiter = ',', value_name = "SET", value_parser = set_parser())]
+    with: Vec<&'static PackageSet>,
     /// More packages, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "PACKAGE,…")]
+    #[arg(long, alias = "packages", value_delimiter = ',', value_name = "PACKAGE,…")]
     include: Vec<String>,
     /// A mirror: a URI, a `deb …` line or a sources file [default: this host's].
     #[arg(long, value_name = "MIRROR")]
@@ -77,8 +84,28 @@ pub(crate) struct DebianArgs {
     /// Download all packages again instead of reusing a build of the last 24 hours.
     #[arg(long)]
     fresh: bool,
+    /// Only say what would be asked for; nothing is fetched.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     target: Target,
+}
+
+/// Takes the name of a set; the help lists all of them with their packages.
+fn set_parser() -> impl TypedValueParser<Value = &'static PackageSet> {
+    let values = sets::SETS
+        .iter()
+        .map(|set| PossibleValue::new(set.name).help(format!("{}: {}", set.purpose, set.packages.join(" "))));
+    PossibleValuesParser::new(values).map(|name| sets::find(&name).expect("it is one of them"))
+}
+
+/// What a build would ask for.
+#[derive(Debug, Serialize)]
+struct Wanted {
+    image: ImageName,
+    suite: String,
+    sets: Vec<String>,
+    packages: Vec<String>,
 }
 
 /// The result of a build or import.
@@ -103,6 +130,12 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
         Build::Busybox(target) => (target, "busybox", true),
     };
     let image = target.name.clone().unwrap_or_else(|| default.parse().expect("the default is a valid name"));
+    let refused = |failure: Failure| failure.context(format!("cannot build image \"{image}\""));
+    if let Build::Debian(args) = &build
+        && args.dry_run
+    {
+        return args.tell(context, image.clone()).map_err(refused);
+    }
     let progress = Progress::stderr();
     let make = || -> Result<Built, Failure> {
         let staging = Staging::new(&context.layout)?;
@@ -115,7 +148,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
     };
     let built = make();
     progress.finish();
-    report(context, &built.map_err(|e| e.context(format!("cannot build image \"{image}\"")))?)
+    report(context, &built.map_err(refused)?)
 }
 
 impl Target {
@@ -129,6 +162,22 @@ impl Target {
 }
 
 impl DebianArgs {
+    /// Prints what would be asked for.
+    fn tell(&self, context: &Context, image: ImageName) -> Result<(), Failure> {
+        debian::check(&self.options())?;
+        let (sets, packages) = (sets::names(&self.with), sets::packages(&self.with, &self.include));
+        let wanted = Wanted { image, suite: self.suite.clone(), sets, packages };
+        context.print(&wanted, || {
+            let sets = if wanted.sets.is_empty() { "-".to_owned() } else { wanted.sets.join(" ") };
+            format!(
+                "image     {}\nsuite     {}\nsets      {sets}\npackages  {}\n",
+                wanted.image,
+                wanted.suite,
+                wanted.packages.join(" ")
+            )
+        })
+    }
+
     fn options(&self) -> debian::Options {
         let root_password = match (&self.root_password_hash, self.lock_root) {
             (Some(hash), _) => RootPassword::Hash(hash.clone()),
@@ -137,6 +186,7 @@ impl DebianArgs {
         };
         debian::Options {
             suite: self.suite.clone(),
+            sets: self.with.clone(),
             include: self.include.clone(),
             mirrors: self.mirror.clone(),
             root_password,

@@ -97,6 +97,10 @@ impl<'a> Resolver<'a> {
             name => self.lookup(module, name, asked),
         };
         for segment in rest {
+            // A function may have a module's name, and has nothing below it.
+            if targets.iter().any(|target| matches!(target, Target::Module(_))) {
+                targets.retain(|target| matches!(target, Target::Module(_)));
+            }
             targets = targets.into_iter().flat_map(|target| self.step(target, segment, asked)).collect();
         }
         targets

@@ -290,9 +290,17 @@ impl<'ast> Visit<'ast> for Walk<'_, '_> {
         }
         let Ok(list) = attribute.meta.require_list() else { return };
         self.tokens(list.tokens.clone());
-        // `#[serde(with = "module", default = "function")]`
+        // `#[serde(with = "module", default = "function")]`; a name that is changed is no path.
+        let mut key = String::new();
         for token in list.tokens.clone() {
-            let TokenTree::Literal(literal) = token else { continue };
+            let literal = match token {
+                TokenTree::Ident(name) => {
+                    key = name.to_string();
+                    continue;
+                }
+                TokenTree::Literal(literal) if !["rename", "alias", "tag"].contains(&&*key) => literal,
+                _ => continue,
+            };
             let text = literal.to_string();
             let Ok(path) = syn::parse_str::<syn::Path>(text.trim_matches('"')) else { continue };
             let path: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();

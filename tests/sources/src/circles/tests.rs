@@ -41,6 +41,12 @@ fn uses_in_one_direction_are_no_circle() {
         ]),
         none
     );
+    let a = "#[derive(Deserialize)] pub struct A { #[serde(rename = \"crate\", alias = \"b::b\")] x: u8 }";
+    assert_eq!(rounds(&[LIB, ("a.rs", a), ("b.rs", "use crate::a::A; pub fn b(_: A) {}")]), none);
+    // A function of a module's name.
+    let parent = "mod c; mod d; fn c() {} fn f() { d::f() }";
+    let files = [("a/c.rs", "pub struct C;"), ("a/d.rs", "pub fn f() -> super::c::C {}"), ("b.rs", "")];
+    assert_eq!(rounds(&[&[LIB, ("a/mod.rs", parent)], &files[..]].concat()), none);
     // A module that is only named on the way, a variable of a function's name, a name of another crate.
     let a = "use super::b; pub struct A; fn f(b: u8) -> u8 { let done = b; std::b::done(done) }";
     assert_eq!(rounds(&[LIB, ("a.rs", a), ("b.rs", "use crate::a::A; pub fn done(_: A) {}")]), none);

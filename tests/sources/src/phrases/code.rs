@@ -9,7 +9,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use super::Text;
+use super::text::Text;
 use crate::tree;
 
 /// Attributes whose strings no user reads.

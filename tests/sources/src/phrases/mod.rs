@@ -6,6 +6,7 @@
 mod code;
 mod prose;
 mod table;
+mod text;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -13,13 +14,7 @@ use anyhow::Result;
 
 pub(crate) use table::Table;
 use table::{Place, Row};
-
-/// A piece of text that is read as one, and where it begins.
-#[derive(Debug, PartialEq, Eq)]
-struct Text {
-    line: usize,
-    text: String,
-}
+use text::Text;
 
 /// Something that may not stay, for people.
 struct Hit<'a> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Text;
+use super::text::Text;
 
 /// Directories and files that are read as a whole.
 const READ: [&str; 8] = [

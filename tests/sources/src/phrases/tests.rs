@@ -47,7 +47,7 @@ fn words_are_found_whatever_stands_between_them() {
     for text in ["killed for want of memory", "For\n  want of it", "through *want* of"] {
         assert_eq!(found(Place::Docs, text), ["for|through want of"], "{text}");
     }
-    for text in ["for the want of", "therefor want of", "for-want of"] {
+    for text in ["for the want of", "effort want of", "for-want of"] {
         assert!(found(Place::Docs, text).is_empty(), "{text}");
     }
 }

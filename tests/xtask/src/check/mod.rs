@@ -46,7 +46,7 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         Step("tables", When::Always, Box::new(tables::check)),
         Step("circles", When::Named, Box::new(|| sources("circles"))),
         Step("sizes", When::Named, Box::new(|| sources("sizes"))),
-        Step("layers", When::Named, Box::new(|| sources("layers"))),
+        Step("layers", When::Always, Box::new(|| sources("layers"))),
         Step("phrases", When::Named, Box::new(|| sources("phrases"))),
         Step("package", When::Always, Box::new(deb::check)),
         Step("lints", When::Always, Box::new(lints)),
