@@ -122,7 +122,7 @@ fn on_a_bridge_no_forged_frame_arrives() {
 }
 
 #[test]
-fn a_port_without_addresses_asks_for_one_and_says_nothing_else_before() {
+fn a_port_without_addresses_sends_only_dhcp_requests() {
     let host = host_with("");
     let (own, _machine) = bridge(&host);
     let alice = host.create("alice", &GROUP);

@@ -276,7 +276,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
-    fn strangers_are_refused() {
+    fn unknown_users_are_refused() {
         let peer = |uid, gid| Peer { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) };
         let group = Some(Gid::from_raw(4242));
         assert!(peer(0, 0).may_connect(None));

@@ -223,7 +223,7 @@ async fn a_huge_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_tells_the_supervisors_last_words() {
+async fn a_failed_start_reports_the_supervisors_last_messages() {
     let api = Api::new("echo 'error: no such thing' >&2; exit 1");
     api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
     let (status, failure) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
@@ -469,11 +469,11 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
         let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.applied_config(&alice)];
         (files.map(read), drop_ins)
     };
-    for carried in
+    for applied in
         [None, Some(tenant::files::applied::AppliedConfig::new("", tenant::model::limits::Limits::default()))]
     {
-        if let Some(carried) = carried {
-            carried.write(&layout.applied_config(&alice)).unwrap();
+        if let Some(applied) = applied {
+            applied.write(&layout.applied_config(&alice)).unwrap();
         }
         let before = state();
         // Limits, the drop-in that is written before systemd is told of it, whether it starts with the host.

@@ -25,7 +25,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Keeps everybody from trying: while this is held, a port of that name is there because a trial was cut short. Others
 /// are examined at the same time.
-pub(super) fn nobody_tries() -> MutexGuard<'static, ()> {
+pub(super) fn no_trial_is_running() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     if Nft::find().is_err() {
         return Vec::new();
     }
-    let _turn = nobody_tries();
+    let _turn = no_trial_is_running();
     let ipv6 = HostFacts::gather().is_ok_and(|facts| facts.ipv6);
     let leaves = |is_ipv4: bool| match is_ipv4 {
         true => !reach::uplinks().is_empty(),

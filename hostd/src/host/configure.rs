@@ -76,8 +76,8 @@ impl Host {
             blocking(move || live.keep()).await?;
             return Ok((change, waits));
         }
-        let carried = self.apply_config_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
-        let ahead = match carried {
+        let applied = self.apply_config_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
+        let ahead = match applied {
             Ok(ahead) => ahead,
             Err(failure) => {
                 blocking(move || drop(live)).await?;
@@ -144,10 +144,10 @@ impl Host {
             Ok((started.map(|started| edit::waiting(&started, &text)).unwrap_or_default(), live))
         });
         let (waiting, live) = begun.await??;
-        let carried = self.apply_config(name, enforce, &files).await;
-        let is_carried = carried.is_ok();
-        blocking(move || if is_carried { live.keep() } else { drop(live) }).await?;
-        carried?;
+        let applied = self.apply_config(name, enforce, &files).await;
+        let is_applied = applied.is_ok();
+        blocking(move || if is_applied { live.keep() } else { drop(live) }).await?;
+        applied?;
         Ok((Change::Changed, waiting))
     }
 }

@@ -59,7 +59,7 @@ impl Host {
         let read = blocking(move || -> Result<(String, Tenant, Option<AppliedConfig>)> {
             let text = host.store().config_text(&own)?;
             let tenant = host.store().resolve_text(&own, &text)?;
-            Ok((text, tenant, host.carried(&own)))
+            Ok((text, tenant, host.applied(&own)))
         });
         let (text, tenant, before) = read.await??;
         let Some(limits) = self.units().enforceable(&tenant.limits, enforce)? else { return Ok(()) };
@@ -82,7 +82,7 @@ impl Host {
     }
 
     /// What was carried last. One that cannot be read is as good as none: everything is set then.
-    fn carried(&self, name: &TenantName) -> Option<AppliedConfig> {
+    fn applied(&self, name: &TenantName) -> Option<AppliedConfig> {
         AppliedConfig::read(&self.layout().applied_config(name)).unwrap_or_default()
     }
 
@@ -106,7 +106,7 @@ impl Host {
         // carried once more, over this.
         let noted = now.clone();
         let before_unit = blocking(move || -> Result<Option<AppliedConfig>> {
-            let before = host.carried(&own);
+            let before = host.applied(&own);
             noted.write(&host.layout().applied_config(&own)).map_err(StoreError::from)?;
             Ok(before)
         })

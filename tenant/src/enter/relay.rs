@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stands_still_holds_nobody_up() {
+    fn a_stalled_reader_blocks_no_other_stream() {
         let (near, far) = pipe().unwrap();
         // A pipe and a socket of the caller's, both of which block.
         let (_reader, writer) = pipe().unwrap();
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_not_written_either() {
+    fn unread_output_is_not_written() {
         let (near, far) = pipe().unwrap();
         let (reader, writer) = pipe().unwrap();
         let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_end_only_what_was_there_is_carried() {
+    fn after_the_end_only_pending_data_is_relayed() {
         let (near, far) = pipe().unwrap();
         let (reader, writer) = pipe().unwrap();
         let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();

@@ -166,7 +166,7 @@ impl Session {
 
     fn relay(mut self, mut pumps: Vec<Pump<'_>>, mut master: Option<OwnedFd>) -> Result<u8, ExecError> {
         while self.ended.is_none() {
-            self.wait_and_carry(&mut pumps, master.as_ref(), None)?;
+            self.wait_and_relay(&mut pumps, master.as_ref(), None)?;
             if master.is_some() && pumps.iter().any(|pump| pump.is_outward() && !pump.is_open()) {
                 // Nobody sees the terminal any more: hung up, as if its window had been closed.
                 pumps.iter_mut().for_each(Pump::close);
@@ -174,7 +174,7 @@ impl Session {
             }
         }
         pumps.retain(Pump::is_outward);
-        self.carry_the_rest(&mut pumps)?;
+        self.relay_the_rest(&mut pumps)?;
         if master.is_none() {
             self.linger(&mut pumps)?;
         }
@@ -183,11 +183,11 @@ impl Session {
 
     /// Carries what the process had written when it ended, however long that takes, and no more: others may write
     /// to the same streams for ever.
-    fn carry_the_rest(&mut self, pumps: &mut [Pump<'_>]) -> Result<(), ExecError> {
+    fn relay_the_rest(&mut self, pumps: &mut [Pump<'_>]) -> Result<(), ExecError> {
         pumps.iter_mut().for_each(|pump| pump.limit_to_present(TERMINAL_MOST));
         while self.interrupted.is_none() {
             let patience = (!pumps.iter().any(Pump::is_holding)).then_some(Duration::ZERO);
-            if !self.wait_and_carry(pumps, None, patience)? && patience.is_some() {
+            if !self.wait_and_relay(pumps, None, patience)? && patience.is_some() {
                 break;
             }
         }
@@ -200,7 +200,7 @@ impl Session {
         let end = Instant::now() + LINGER;
         while self.interrupted.is_none() && pumps.iter().any(Pump::is_open) {
             let patience = end.saturating_duration_since(Instant::now()).min(SILENCE);
-            if patience.is_zero() || !self.wait_and_carry(pumps, None, Some(patience))? {
+            if patience.is_zero() || !self.wait_and_relay(pumps, None, Some(patience))? {
                 break;
             }
         }
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// Waits until something can be carried or a signal comes, and does that; false when `patience` was over first.
-    fn wait_and_carry(
+    fn wait_and_relay(
         &mut self,
         pumps: &mut [Pump<'_>],
         master: Option<&OwnedFd>,

@@ -75,15 +75,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_carried_is_known_by_its_text() {
+    fn an_applied_file_is_known_by_its_text() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("carried.toml");
         assert_eq!(AppliedConfig::read(&path).unwrap(), None);
         let limits = Limits { tasks_max: Some(7), ..Limits::default() };
-        let carried = AppliedConfig::new("tasks_max = 7\n", limits);
-        carried.write(&path).unwrap();
+        let applied = AppliedConfig::new("tasks_max = 7\n", limits);
+        applied.write(&path).unwrap();
         let read = AppliedConfig::read(&path).unwrap().unwrap();
-        assert_eq!(read, carried);
+        assert_eq!(read, applied);
         assert!(read.is_of("tasks_max = 7\n") && !read.is_of("tasks_max = 8\n"));
     }
 }

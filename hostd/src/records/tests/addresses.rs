@@ -134,7 +134,7 @@ fn a_crash_between_record_and_file_loses_no_address() {
 }
 
 #[test]
-fn nobody_gets_what_another_one_has() {
+fn no_tenant_gets_what_another_one_has() {
     let trial = trial();
     let store = trial.open();
     let alice = made(

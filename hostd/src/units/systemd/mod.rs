@@ -494,11 +494,11 @@ impl Systemd {
         restart: Restart,
     ) -> Result<Had, UnitError> {
         let had = Had { limits: before.clone(), drop_in: self.drop_in(name) };
-        let carried = async {
+        let applied = async {
             self.set_limits(name, before, limits).await?;
             self.set_restart(name, restart).await
         };
-        if let Err(error) = carried.await {
+        if let Err(error) = applied.await {
             self.give_back(name, limits, &had).await;
             return Err(error);
         }
@@ -524,10 +524,10 @@ impl Systemd {
     async fn set_limits(
         &self,
         name: &TenantName,
-        carried: &Limits,
+        applied: &Limits,
         limits: &Limits,
     ) -> Result<(), UnitError> {
-        let changes = properties::changes(carried, limits, self.memory);
+        let changes = properties::changes(applied, limits, self.memory);
         if changes.is_empty() {
             return Ok(());
         }

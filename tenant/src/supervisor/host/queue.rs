@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_ordered_by_priority_then_name_and_the_dead_hold_nobody_up() {
+    fn the_queue_is_ordered_by_priority_then_name_and_skips_dead_entries() {
         let dir = tempfile::tempdir().unwrap();
         let turns = dir.path().join("turns");
         let queue = |name: &str, priority| Turn::queue(&turns, &name.parse().unwrap(), priority).unwrap();

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_says_nothing_is_closed() {
+    fn a_silent_connection_is_closed() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let now = Instant::now();
         let viewer = Viewer::new(ours, now);
