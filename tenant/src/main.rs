@@ -1,4 +1,4 @@
-//! `tenant`: runs one tenant, and gets into one that runs. Needs no hostd.
+//! `tenant`: runs one tenant, and enters running ones. Needs no hostd.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -14,7 +14,7 @@ use tenant::{
     supervisor::{self, Failed, RunError, RunOptions},
 };
 
-/// Runs one tenant, and gets into one that runs.
+/// Runs one tenant, and enters running ones.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -176,24 +176,24 @@ fn main() -> ExitCode {
         Command::Sweep(Sweep { name }) => sweep_tenant(&layout, &name),
         Command::Exec(exec) => exec_command(&layout, exec),
         Command::Shell(Shell { name, tty, user }) => enter::shell(&layout, &name, user, tty.mode())
-            .map_err(|error| exec_trouble("a shell", &name, &error)),
+            .map_err(|error| exec_error("a shell", &name, &error)),
         Command::Console(console) => attach_console(&layout, console),
         Command::Control(Control { name, op }) => ask(&layout, &name, op),
     };
     match result {
         Ok(code) => ExitCode::from(code),
         // The supervisor's failure is in the journal already, with its fields.
-        Err(trouble) if trouble.is_told => ExitCode::from(trouble.code),
-        Err(trouble) => {
+        Err(failure) if failure.is_told => ExitCode::from(failure.code),
+        Err(failure) => {
             let mut out = std::io::stderr().lock();
-            for line in &trouble.console {
+            for line in &failure.console {
                 let _ = writeln!(out, "console: {line}");
             }
-            let _ = writeln!(out, "error: {}", trouble.error);
-            if let Some(help) = &trouble.help {
+            let _ = writeln!(out, "error: {}", failure.error);
+            if let Some(help) = &failure.help {
                 let _ = writeln!(out, "help: {help}");
             }
-            ExitCode::from(trouble.code)
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -227,7 +227,7 @@ fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn exec_trouble(what: &str, name: &TenantName, error: &ExecError) -> CliError {
+fn exec_error(what: &str, name: &TenantName, error: &ExecError) -> CliError {
     let text = format!("cannot run {what} in tenant {:?}: {}", name.as_str(), chain(error));
     CliError::new(text, error.help(), error.exit_code())
 }
@@ -235,7 +235,7 @@ fn exec_trouble(what: &str, name: &TenantName, error: &ExecError) -> CliError {
 fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, CliError> {
     let Exec { name, tty, user, workdir, env, command } = exec;
     let options = ExecOptions { argv: command, tty: tty.mode(), user, dir: workdir, env };
-    enter::exec(layout, &name, &options).map_err(|error| exec_trouble("a command", &name, &error))
+    enter::exec(layout, &name, &options).map_err(|error| exec_error("a command", &name, &error))
 }
 
 fn attach_console(layout: &Layout, console: Console) -> Result<u8, CliError> {

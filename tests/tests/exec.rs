@@ -365,8 +365,8 @@ fn who_is_not_root_is_told_so_and_nothing_else() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let stranger = Tenant::new(&host, "stranger");
-    for tenant in [&alice, &stranger] {
+    let outsider = Tenant::new(&host, "outsider");
+    for tenant in [&alice, &outsider] {
         for run in [tenant.exec(&["id"]), tenant.ctl("shell", &[]), tenant.ctl("logs", &["--journal"])] {
             let said = before(&as_nobody, &run).output().refused(1);
             assert!(said.contains("root"), "{said}");

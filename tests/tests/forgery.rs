@@ -141,7 +141,7 @@ fn a_port_without_addresses_sends_only_dhcp_requests() {
 
 /// Honest frames to a neighbour, and whether they arrive.
 fn reaches(host: &Host, alice: &Tenant<'_>, bob: &Tenant<'_>, cast: &Cast) -> bool {
-    let honest: Frames = cast.honest().into_iter().filter(|(_, free)| *free != Free::Nobody).collect();
+    let honest: Frames = cast.honest().into_iter().filter(|(_, free)| *free != Free::Unused).collect();
     let (to_peer, to_host): (Frames, Frames) =
         honest.iter().cloned().partition(|(_, free)| *free == Free::Peer);
     let ears = Ears::open(host, bob, &honest);

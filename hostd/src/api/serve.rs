@@ -43,7 +43,7 @@ const MAX_SOCKET_PATH: usize = 107;
 const HEAD: Duration = Duration::from_secs(15);
 /// How long a client may take nothing of its answer.
 const STALL: Duration = Duration::from_secs(30);
-/// How long to wait when no connection can be taken for want of descriptors or memory.
+/// How long to wait when no connection can be accepted because descriptors or memory are exhausted.
 const RETRY: Duration = Duration::from_millis(100);
 /// What is answered before hostd knows what runs: that it is there.
 const AT_ONCE: [&str; 2] = ["/v1/host", "/v1/openapi.json"];

@@ -32,7 +32,7 @@ pub struct Finding {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Whether it has been put right.
+    /// Whether it has been repaired.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repaired: bool,
 }
@@ -41,7 +41,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diagnosis {
-    /// The worst of what has not been put right.
+    /// The worst finding that has not been repaired.
     pub health: Health,
     /// What each check found, in the order of the checks.
     pub findings: Vec<Finding>,

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_carried_and_then_the_far_end_is_closed() {
+    fn everything_is_relayed_and_then_the_far_end_is_closed() {
         let sent = bytes(1_000_000);
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().write_all(&sent).unwrap();

@@ -91,7 +91,7 @@ pub struct Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The record is half made or half removed.
-    #[error("its record is in state {0:?}")]
+    #[error("its record is {0}")]
     NotReady(RecordState),
     /// The kernel lacks something the design rests on.
     #[error("{feature} needs Linux {need}, but this kernel is {have}")]

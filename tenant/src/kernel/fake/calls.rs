@@ -414,7 +414,7 @@ fn told_of_veth(veth: &Veth<'_>) -> String {
 
 fn told_of_child(child: &Child<'_>) -> String {
     let kind = match child.kind {
-        ChildKind::Macvlan(mode) => format!("macvlan {mode:?}").to_lowercase(),
+        ChildKind::Macvlan(submode) => format!("macvlan {submode:?}").to_lowercase(),
         ChildKind::Vlan(tag) => format!("vlan {tag}"),
     };
     let Child { name, mac, mtu, pid, .. } = *child;

@@ -116,7 +116,7 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
         connection.request(RouteNetlinkMessage::NewLink(message), CREATE).map_err(|error| {
             let name = || veth.bridge.unwrap_or_default().to_owned();
             match error.raw_os_error() {
-                Some(libc::EEXIST) => LinkError::Stranger { name: veth.host_name.to_owned() }.into(),
+                Some(libc::EEXIST) => LinkError::NotOwned { name: veth.host_name.to_owned() }.into(),
                 Some(libc::EXFULL) => LinkError::BridgeFull { name: name() }.into(),
                 _ => error,
             }
@@ -127,7 +127,7 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
             rest.push(guarded_port(index));
         }
         connection.batch(rest).map_err(|(number, error)| match error.raw_os_error() {
-            Some(libc::EEXIST) if number == 0 => LinkError::Stranger { name: veth.altname.to_owned() }.into(),
+            Some(libc::EEXIST) if number == 0 => LinkError::NotOwned { name: veth.altname.to_owned() }.into(),
             _ => error,
         })?;
         set_up(&mut connection, index)

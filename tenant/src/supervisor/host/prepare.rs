@@ -79,8 +79,8 @@ impl Supervisor {
     pub(in crate::supervisor) fn prepare(&mut self) -> Result<(), RunError> {
         // A file that cannot be read is told of when it is planned.
         let Ok(text) = record::read(&self.layout.tenant_config(&self.name)) else { return Ok(()) };
-        let carried = AppliedConfig::read(&self.layout.applied_config(&self.name)).ok().flatten();
-        if carried.is_some_and(|carried| carried.is_of(&text)) {
+        let applied = AppliedConfig::read(&self.layout.applied_config(&self.name)).ok().flatten();
+        if applied.is_some_and(|applied| applied.is_of(&text)) {
             return Ok(());
         }
         self.manager.tell("STATUS=Waiting for hostd: the tenant's file was edited");

@@ -259,7 +259,7 @@ impl Supervisor {
             );
         }
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
-        self.farewell();
+        self.drain_viewers();
         // Not every host's process 1 takes what others leave.
         while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         self.manager.finish();
@@ -286,7 +286,7 @@ impl Supervisor {
         }
         let console = match &error {
             RunError::Died(_) | RunError::ProgramFailed(_) | RunError::NotReady(_) | RunError::RebootLoop => {
-                self.consoles.last_words(Tty::CONSOLE, CONSOLE_LINES)
+                self.consoles.last_lines(Tty::CONSOLE, CONSOLE_LINES)
             }
             _ => Vec::new(),
         };
@@ -305,7 +305,7 @@ impl Supervisor {
     }
 
     /// Gives viewers a moment to take what they have not been sent yet.
-    fn farewell(&mut self) {
+    fn drain_viewers(&mut self) {
         let end = Instant::now() + DRAIN_TIMEOUT;
         while self.consoles.has_backlog() && Instant::now() < end {
             if self.wait_for_viewers(end).is_err() {

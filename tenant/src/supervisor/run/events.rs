@@ -391,8 +391,7 @@ impl Supervisor {
     /// Does what was asked; none when the answer has to wait.
     fn answer(&mut self, request: Request, place: usize) -> Result<Option<Reply>, RunError> {
         let runs = matches!(self.phase(), Phase::Booting | Phase::Running);
-        let refused =
-            || Reply::refused(format!("the tenant is {:?}", self.phase()).to_lowercase(), "wait for it");
+        let refused = || Reply::refused(format!("the tenant is {}", self.phase()), "wait for it");
         let reply = match request {
             Request::Status {} => match &self.state {
                 Some(state) => {

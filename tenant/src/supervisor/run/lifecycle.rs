@@ -1,7 +1,10 @@
 //! The life of a supervised tenant: which phase follows which, and what the end of its init means.
 //! Pure: no I/O, and time is a parameter.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use crate::{
     files::state::{Exit, Phase},
@@ -27,9 +30,23 @@ pub enum Event {
     Failed,
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Turn => "turn to boot",
+            Self::Executed => "execution of init",
+            Self::Ready => "readiness",
+            Self::AskedToEnd => "request to stop",
+            Self::Ended => "end",
+            Self::Rebuilt => "reboot",
+            Self::Failed => "failure",
+        })
+    }
+}
+
 /// An event that a phase does not admit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a tenant in phase {phase:?} cannot take the event {event:?}")]
+#[error("unexpected {event} of a tenant that is {phase}")]
 pub struct Illegal {
     phase: Phase,
     event: Event,

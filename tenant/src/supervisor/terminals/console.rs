@@ -153,7 +153,7 @@ impl Consoles {
     }
 
     /// The last lines that a tty printed in this boot, escaped.
-    pub(in crate::supervisor) fn last_words(&self, tty: Tty, lines: usize) -> Vec<String> {
+    pub(in crate::supervisor) fn last_lines(&self, tty: Tty, lines: usize) -> Vec<String> {
         let entry = self.terminals.get(usize::from(tty.number()));
         let printed = entry.map_or(0, |entry| entry.terminal.printed());
         self.tail(tty, lines, MAX_REPLAY.min(printed))
