@@ -14,6 +14,7 @@
 pub mod acl;
 mod header;
 mod member;
+mod number;
 mod pax;
 mod reader;
 mod reason;

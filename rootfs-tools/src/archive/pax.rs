@@ -6,6 +6,7 @@ use rustix::fs::Timespec;
 
 use super::{
     Reason,
+    number::decimal,
     sparse::{self, Chunk},
 };
 
@@ -97,17 +98,6 @@ fn record(bytes: &[u8]) -> Result<(Pair<'_>, &[u8]), Reason> {
     let equals = body.iter().position(|byte| *byte == b'=');
     let equals = equals.filter(|at| *at > 0).ok_or(Reason::Extended("a record has no key"))?;
     Ok(((&body[..equals], &body[equals + 1..]), rest))
-}
-
-/// Digits as a number.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |value, byte| match byte {
-        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-        _ => None,
-    })
 }
 
 /// `[-]SECONDS[.FRACTION]` since 1970, rounded down to nanoseconds.

@@ -5,11 +5,8 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::Read,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::{Component, Path, PathBuf},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -19,18 +16,18 @@ use rustix::{
 use tenant::files::file_error::FileError;
 
 use super::{
-    IdMap, ImportError, Options, Report,
     attributes::{self, Keep},
+    error::ImportError,
+    idmap::IdMap,
     names::Names,
+    options::{Options, relative},
+    report::Report,
 };
 use crate::{
     archive::{ArchiveError, Kind, Member, ReadError, Reader, Reason, acl::Acl},
     rootdir::RootDir,
-    tree::MAX_DEPTH,
 };
 
-/// Longest path of an entry, bytes: with the staging directory's it stays below PATH_MAX.
-const MAX_PATH: usize = 3 << 10;
 /// Maximum number of device nodes and hard links to them; a host's /dev has some hundred.
 const MAX_DEVICES: usize = 1 << 16;
 
@@ -359,24 +356,4 @@ impl<'a> Unpacker<'a> {
         at.set_mode(deferred.mode)?;
         Ok(at.set_times(deferred.mtime)?)
     }
-}
-
-/// The path of an entry below the root: `/` and `.` are taken off, `..` is refused.
-pub(super) fn relative(path: &OsStr) -> Result<PathBuf, Reason> {
-    if path.is_empty() || path.len() > MAX_PATH || path.as_bytes().contains(&0) {
-        return Err(Reason::Name);
-    }
-    let mut relative = PathBuf::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(name) if name.len() <= 255 => relative.push(name),
-            Component::Normal(_) => return Err(Reason::LongName),
-            Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(Reason::ParentDir),
-        }
-    }
-    if relative.components().count() > MAX_DEPTH {
-        return Err(Reason::TooDeep);
-    }
-    Ok(relative)
 }

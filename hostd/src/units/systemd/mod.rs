@@ -33,7 +33,7 @@ use tenant::{
     HostFacts, Layout, Plan, TenantName,
     config::Restart,
     files::state::{Phase, ProcessRef, RunState},
-    model::{facts, limits::Limits},
+    model::limits::Limits,
     protocol::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
@@ -125,7 +125,7 @@ impl Systemd {
             layout,
             live: Mutex::default(),
             controllers,
-            memory: facts::total_memory(),
+            memory: tenant::files::facts::total_memory(),
         }
     }
 
