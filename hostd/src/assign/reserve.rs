@@ -7,7 +7,7 @@ use std::{
 
 use tenant::{
     Allocation, Tenant, TenantName,
-    model::{host::HostConfig, ports::PortTable},
+    model::{host::HostConfig, nic_table::NicTable},
 };
 
 use super::{
@@ -105,7 +105,7 @@ impl Store {
         writer: &Writer,
         name: &TenantName,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Taken {
         let (records, claims, pools) = (self.records(), self.claims(), config.pools());
         let held = self.held(writer, name);
@@ -121,7 +121,7 @@ impl Store {
         writer: &Writer,
         tenant: &Tenant,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Taken, StoreError> {
         let (records, pools) = (self.records(), config.pools());
         let held = self.held(writer, &tenant.name);

@@ -16,7 +16,7 @@ use tenant::{
     kernel::{Access, etc::Etc, source},
     model::{
         allocation::Pinned, host::HostConfig, identity::Planned, image::Manifest, limits::DiskLimits,
-        ports::PortTable,
+        nic_table::NicTable,
     },
     plan::RootStep,
 };
@@ -41,7 +41,7 @@ struct Draft<'a> {
     allocation: Allocation,
     fitted: Fitted,
     config: HostConfig,
-    ports: PortTable,
+    ports: NicTable,
     _reservation: Reservation<'a>,
 }
 
@@ -59,7 +59,7 @@ impl Store {
     /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
     /// cannot be started.
     pub(crate) fn read_claims(&self, name: &TenantName) {
-        let ports = PortTable::default();
+        let ports = NicTable::default();
         // Not asking for its record: a damaged one takes nothing away.
         let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
         let tenant = text.and_then(|text| self.resolve(name, &text, &self.host_config()?, &ports));
@@ -93,7 +93,7 @@ impl Store {
         let name = &allocation.name;
         let mut allocation = allocation.clone();
         let mut writer = self.decide();
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, text, &config, &ports)?;
         let taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         if let Some(pinned) = pin(&tenant)? {
@@ -314,7 +314,7 @@ impl Store {
     /// Whatever keeps it from being started.
     pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
         let mut allocation = self.ready(name)?;
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &ports)?;
         let (mut cursors, taken) = {
             let writer = self.decide();

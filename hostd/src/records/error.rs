@@ -319,7 +319,7 @@ impl StoreError {
                 "choose a shipped profile: app, app-plus, os, router, shared-os"
             }
             Self::Load(LoadError::Host { source, .. }) => source.help(),
-            Self::Load(LoadError::Ports { source, .. }) => source.help(),
+            Self::Load(LoadError::NicTable { source, .. }) => source.help(),
             Self::Bind { source, .. } => return Some(source.help()),
             Self::Held { help, .. } | Self::Port { help, .. } => return Some(help.clone()),
             Self::Address { .. } => {

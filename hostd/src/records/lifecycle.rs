@@ -50,7 +50,7 @@ impl Store {
         // Before anybody is kept waiting: rootfsctl may have it for a while.
         let _images = ImagesLock::shared(&self.layout)?;
         let mut writer = self.decide();
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, &text, &config, &ports)?;
         let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         let pinned = images::resolve(&self.layout, &tenant.image)?;

@@ -58,7 +58,7 @@ impl Store {
                 return Err(refuse(reason, "stop it first: tenantctl stop NAME"));
             }
             None => {
-                let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+                let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
                 let (used, taken) = (self.used(&writer, name), self.taken(&writer, name, &config, &ports));
                 notes.push("it has a new number, new uids on the host and new addresses".to_owned());
                 writer.cursor.next(&config, &used, &taken)?
@@ -143,7 +143,7 @@ impl Store {
         name: &TenantName,
         traces: &Traces,
     ) -> Result<Option<Assignment>, StoreError> {
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let Some(index) = traces.index else { return Ok(None) };
         // As the pools of this host have it, where the record does not say.
         let uid_base = traces.uid_base.or_else(|| config.uid_range(index));
@@ -164,7 +164,7 @@ impl Store {
         name: &TenantName,
         known: Vec<Lease>,
     ) -> Result<Vec<Lease>, StoreError> {
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let taken = self.taken(writer, name, &config, &ports);
         let is_free = |lease: &Lease| leases::addresses(lease).all(|address| !taken.contains_key(&address));
         Ok(known.into_iter().filter(is_free).collect())

@@ -34,7 +34,9 @@ use tenant::{
     config::{self, Fragment, profile},
     files::{credentials::Credential, file_error::FileError, record, shelter, sources},
     kernel::{KernelError, source::View},
-    model::{allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, ports::PortTable},
+    model::{
+        allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, nic_table::NicTable,
+    },
     plan::{self, Inputs},
 };
 
@@ -333,7 +335,7 @@ impl Store {
     /// # Errors
     /// The text is malformed or makes no sense.
     pub fn resolve_text(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
-        self.resolve(name, text, &self.host_config()?, &profile::load_ports(&self.layout)?)
+        self.resolve(name, text, &self.host_config()?, &profile::load_nic_table(&self.layout)?)
     }
 
     /// [`Store::resolve_text`] with the host's files as they were read before.
@@ -342,7 +344,7 @@ impl Store {
         name: &TenantName,
         text: &str,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;

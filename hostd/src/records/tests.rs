@@ -400,7 +400,7 @@ fn a_fifo_in_place_of_any_file_delays_no_request() {
     let table: [(PathBuf, Attempt<'_>); 5] = [
         (layout.tenant_config(&alice), &plan),
         (layout.host_config(), &plan),
-        (layout.port_table(), &plan),
+        (layout.nic_table(), &plan),
         (layout.manifest(&image, &trial.digest), &plan),
         (channel, &create),
     ];

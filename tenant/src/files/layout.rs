@@ -62,7 +62,7 @@ impl Layout {
     }
 
     /// `/etc/tenantry/ports.toml`: NICs and VLANs of the host, given to tenants.
-    pub fn port_table(&self) -> PathBuf {
+    pub fn nic_table(&self) -> PathBuf {
         self.etc().join("ports.toml")
     }
 
