@@ -152,7 +152,7 @@ struct CliError {
     help: Option<String>,
     /// Lines of the tenant's console.
     console: Vec<String>,
-    /// Whether whoever reads standard error has been told already.
+    /// Whether a process that reads standard error has been told already.
     is_told: bool,
     code: u8,
 }

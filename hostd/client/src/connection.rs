@@ -50,7 +50,7 @@ impl Client {
         self.request(Method::POST, path, body).await
     }
 
-    /// One request on a connection of its own. It may take as long as what is asked for; that somebody is at work on it
+    /// One request on a connection of its own. It may take as long as what is asked for; that a process is at work on it
     /// is asked by other connections meanwhile.
     ///
     /// # Errors

@@ -186,7 +186,7 @@ impl PendingChanges {
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Answers a request. One that changes something runs to its end in a task of its own, from the moment it is here:
-/// whoever hangs up cuts nothing in half, and what the task holds (a tenant's turn, say) is held until the work is done.
+/// a client that hangs up cuts nothing in half, and what the task holds (a tenant's turn, say) is held until the work is done.
 /// One that only looks ends with its connection.
 ///
 /// This is the one way to all routes: none can be registered that goes by another.
@@ -202,7 +202,7 @@ pub fn answer(router: &Router, under_way: &PendingChanges, request: Request) -> 
     // Now, not when the answer is first asked for: hyper does not come to that where the client has gone already.
     tokio::spawn(async move {
         let response = answering.await;
-        // There is nobody else to tell.
+        // There is no other process to tell.
         if let Err(response) = tell.send(response)
             && let Some(Message(message)) = response.extensions().get()
         {

@@ -59,7 +59,7 @@ impl Peer {
     fn of(stream: &UnixStream) -> Self {
         match stream.peer_cred() {
             Ok(cred) => Self { uid: Uid::from_raw(cred.uid()), gid: Gid::from_raw(cred.gid()) },
-            // Nobody: refused below.
+            // None: refused below.
             Err(_) => Self { uid: Uid::from_raw(u32::MAX), gid: Gid::from_raw(u32::MAX) },
         }
     }
@@ -82,7 +82,7 @@ impl Peer {
 }
 
 /// Binds the socket: mode 0660, of root and, where there is one, the group `tenantry`. The store's lock
-/// is held, so a file that is there belongs to nobody.
+/// is held, so a file that is there belongs to no process.
 ///
 /// # Errors
 /// The path is too long for a socket, or the socket cannot be made.
@@ -96,7 +96,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Bound under another name, so that nobody connects before the mode is set.
+    // Bound under another name, so that no process connects before the mode is set.
     let staged = path.with_extension("new");
     let _ = fs::remove_file(&staged);
     let listener = UnixListener::bind(&staged)?;

@@ -26,7 +26,7 @@ pub enum Segment {
     Routed,
     /// On a bridge or a NIC that several tenants share.
     Shared(LinkName),
-    /// Nobody but the tenant is there.
+    /// Only the tenant is there.
     Own,
 }
 
@@ -200,7 +200,7 @@ pub struct Others<'a> {
     pub pools: &'a [Pool],
 }
 
-/// A thing of the host that somebody else has.
+/// A thing of the host that another process has.
 fn held(what: String, holder: &TenantName, place: &'static str, help: String) -> StoreError {
     StoreError::Held { what, holder: holder.clone(), place, help }
 }

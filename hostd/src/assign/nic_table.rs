@@ -124,7 +124,7 @@ fn set(table: &mut Table, key: &str, new: Option<Item>) {
 }
 
 impl Store {
-    /// The table of NICs, read anew.
+    /// The table of NICs, read again.
     ///
     /// # Errors
     /// A file that cannot be used.
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Every NIC and VLAN that a tenant has for itself: the rows of the table, then what stands in the
-    /// tenants' files, which are read anew.
+    /// tenants' files, which are read again.
     ///
     /// # Errors
     /// A table that cannot be used.
@@ -179,7 +179,7 @@ impl Store {
     /// Gives a NIC, or a VLAN of one, to a tenant, in the table. `has` tells whether a tenant runs with it.
     ///
     /// # Errors
-    /// Somebody has it, or the tenant would have no valid configuration; nothing is changed then.
+    /// A process has it, or the tenant would have no valid configuration; nothing is changed then.
     pub fn set_nic(
         &self,
         row: &NicRow,
@@ -195,7 +195,7 @@ impl Store {
         })
     }
 
-    /// Takes a NIC, or a VLAN of one, away from whoever has it, in the table. `has` tells whether a tenant
+    /// Takes a NIC, or a VLAN of one, away from a process that has it, in the table. `has` tells whether a tenant
     /// runs with it.
     ///
     /// # Errors

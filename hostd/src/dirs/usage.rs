@@ -77,7 +77,7 @@ impl Measured {
     }
 }
 
-/// Measures what tenants store, one after the other, when somebody asks.
+/// Measures what tenants store, one after the other, when a client asks.
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Arc<Shared>);
 
@@ -109,7 +109,7 @@ impl Shared {
 }
 
 impl Meter {
-    /// What is stored below a directory, as far as it is known. If that is not fresh it is measured anew, and this
+    /// What is stored below a directory, as far as it is known. If that is not fresh it is measured again, and this
     /// waits for it for as long as `patience`, which may be nothing.
     pub fn stored(&self, dir: &Path, patience: Duration) -> Option<Measured> {
         let begin = Instant::now();

@@ -111,7 +111,7 @@ fn repair(
     things: &BTreeSet<String>,
 ) -> Result<(), String> {
     let host = examination.host;
-    // Nobody starts it while this goes on. Who is starting it now is not waited for: a tenant says how long that takes.
+    // No process starts it while this goes on. Who is starting it now is not waited for: a tenant says how long that takes.
     let turn = name.map(|name| host.try_turn(name));
     if matches!(turn, Some(None)) {
         return Err("another operation on it is in progress".to_owned());

@@ -26,7 +26,7 @@ impl Host {
         enforce: Enforce,
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
-        // Not sooner: somebody else may have changed another key before it was this one's turn.
+        // Not sooner: another process may have changed another key before it was this one's turn.
         let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
         let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;

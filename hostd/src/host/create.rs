@@ -41,7 +41,7 @@ impl Host {
     }
 
     /// Removes a tenant and waits until its files are gone; a running one, or one whose record is damaged, only with
-    /// `force`. The name is free before that: while the files go nobody else is kept waiting, and what does go wrong
+    /// `force`. The name is free before that: while the files go no other process is kept waiting, and what does go wrong
     /// then is told.
     ///
     /// # Errors

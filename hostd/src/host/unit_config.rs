@@ -42,7 +42,7 @@ fn write_back(path: &Path, before: Option<&AppliedConfig>) -> std::result::Resul
 }
 
 impl Host {
-    /// Carries a tenant's file as it is. Directories have been seen to; `_files` says that nobody else is at them.
+    /// Carries a tenant's file as it is. Directories have been seen to; `_files` says that no other process is at them.
     ///
     /// # Errors
     /// A limit cannot be enforced, or systemd refuses; the unit has then what it had.

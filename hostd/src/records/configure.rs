@@ -121,7 +121,7 @@ impl Store {
         let old_tenant = self.resolve_text(name, &old).ok();
         let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
             Some(image) if *image == tenant.image => Ok(None),
-            // Whoever mends a file that could not be used asks for no other version by that.
+            // A process that mends a file that could not be used asks for no other version by that.
             None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
             _ => images::resolve(&self.layout, &tenant.image).map(Some),
         };
@@ -152,7 +152,7 @@ impl Store {
     /// the file says something else meanwhile, nothing is changed.
     ///
     /// Directories that the new configuration asks for are made, addresses of pools are handed out, and a
-    /// changed image reference is resolved anew; all count from the next start. What a tenant that
+    /// changed image reference is resolved again; all count from the next start. What a tenant that
     /// `is_running` has of a pool stays its own until then.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl Store {
         let manifest = sources::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         self.check_binds(&plan)?;
-        // What held before the file was edited by hand nobody knows.
+        // The values before the file was edited by hand are unknown.
         self.with_disk(&tenant, None, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
             self.update(&before, &mut allocation)

@@ -119,7 +119,7 @@ pub enum StoreError {
         #[source]
         source: PlanError,
     },
-    /// An image, a channel or a version that cannot be had.
+    /// An image, a channel or a version that is not available.
     #[error(transparent)]
     Image(#[from] rootfs_tools::store::StoreError),
     /// The manifest of a version is unusable.

@@ -1,6 +1,6 @@
 //! Tenants that are made and removed.
 //!
-//! Whoever calls this sees to it that one change of a tenant goes on at a time; different tenants do not wait for each
+//! A process that calls this sees to it that one change of a tenant goes on at a time; different tenants do not wait for each
 //! other, but for the moment in which it is decided what each may have.
 
 use std::{path::PathBuf, sync::Arc};
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Removes a tenant that does not run; going on with a removal that failed is fine. Its name is free then, and
-    /// its files go while nobody waits for them.
+    /// its files go while no process waits for them.
     ///
     /// # Errors
     /// [`StoreError::Mounted`], and nothing is changed; else see [`StoreError`], and the record says that the tenant
@@ -157,7 +157,7 @@ impl Store {
 
     /// There is no such tenant any more; what it had of the host is free when its files are gone.
     fn drop_record(&self, name: &TenantName, path: PathBuf, holding: Holding) -> Leaving {
-        // Whoever decides about numbers meanwhile sees the tenant, or its files.
+        // A process that decides about numbers meanwhile sees the tenant, or its files.
         let _writer = self.decide();
         let leaving = self.trash.add(Item { path, tenant: Some(name.clone()), holding });
         Arc::make_mut(&mut held(&self.records)).remove(name);

@@ -26,7 +26,7 @@ use crate::assign::{allocate::Assignment, claims::Claims, leases, reserve::Write
 
 impl Store {
     /// Makes the record of a broken tenant again, from its copy or from what else is known. What is not known any
-    /// more it gets anew; that is the answer, in words.
+    /// more it gets again; that is the answer, in words.
     ///
     /// # Errors
     /// [`StoreError::Unmendable`], or the record cannot be written.
@@ -136,7 +136,7 @@ impl Store {
         (!is_changed).then_some(fault)
     }
 
-    /// The numbers of a tenant as far as they are known and nobody else's; none where one is missing.
+    /// The numbers of a tenant as far as they are known and not another's; none where one is missing.
     fn numbers(
         &self,
         writer: &Writer,
@@ -157,7 +157,7 @@ impl Store {
         Ok(is_free.then_some(Assignment { index, uid_base, ipv4, ipv6 }))
     }
 
-    /// The leases that nobody else has got meanwhile; the next start asks for what is missing.
+    /// The leases that no other process has got meanwhile; the next start asks for what is missing.
     fn free_leases(
         &self,
         writer: &Writer,

@@ -87,13 +87,13 @@ impl UnitManager {
         }
     }
 
-    /// Waits until a tenant that somebody else starts is ready; its init has `timeout` for that.
+    /// Waits until a tenant that another process starts is ready; its init has `timeout` for that.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn join_start(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
         match self {
-            // Nobody else does: whoever starts one has its turn until it is ready. It may be rebooting.
+            // No other process does: a process that starts one has its turn until it is ready. It may be rebooting.
             Self::Standalone(_) => Ok(()),
             Self::Systemd(units) => units.join_start(name, timeout).await,
         }
@@ -298,7 +298,7 @@ impl UnitManager {
         }
     }
 
-    /// Which of the host's default limits no tenant can have, for want of a controller.
+    /// Which of the host's default limits no tenant can have, for lack of a controller.
     pub fn lacking(&self, defaults: &Limits) -> Vec<Unenforceable> {
         match self {
             Self::Standalone(units) => limits::lacking(defaults, &units.controllers()),

@@ -80,7 +80,7 @@ pub fn window_size(fd: impl AsFd) -> (u16, u16) {
 
 /// A line of ours among the tenant's output.
 pub(super) fn say(text: &str) {
-    // Where nobody reads it there is nobody to tell.
+    // Without a reader there is nothing to report.
     let _ = write!(io::stderr(), "\r\n[tenantry: {text}]\r\n");
 }
 

@@ -205,7 +205,7 @@ mod tests {
             let mut own = Fragment { profile: Some(name.parse().unwrap()), ..Fragment::default() };
             let resolved = resolve(&layout, &"alice".parse().unwrap(), own.clone());
             if name.starts_with("app") {
-                // Which files an application needs nobody else can say.
+                // Which files an application needs no other process can say.
                 let error = resolved.unwrap_err();
                 let source = std::error::Error::source(&error).unwrap().to_string();
                 assert!(source.contains("paths"), "{source}");

@@ -128,7 +128,7 @@ fn orphan(last: Last<'_>) -> Result<(), StepError> {
         Ok(Fork::Child) => match raw::clone3(0, Parent::Caller, None) {
             Ok(Fork::Child) => match last.channel.send_here() {
                 Ok(()) => last.act(),
-                // Nobody waits for it any more.
+                // No process waits for it any more.
                 Err(_) => raw::exit(1),
             },
             Ok(Fork::Parent(_)) => raw::exit(0),

@@ -1,11 +1,11 @@
 //! Between the caller's standard streams and those of a process inside.
 //!
 //! Nothing of the host goes inside. A stream of the host could be opened again there through `/proc/self/fd` and
-//! be set, or written to beside the stream; and what belongs to an id that is not mapped inside could not be
+//! be set, or written to outside the stream; and what belongs to an id that is not mapped inside could not be
 //! opened at all, so that nothing that writes to `/dev/stderr` would work. The process has streams of its own,
 //! and this process carries the bytes.
 //!
-//! No read and no write waits: one stream that nobody reads must not hold up the others.
+//! No read and no write waits: one stream that no process reads must not hold up the others.
 
 use std::{
     io,
@@ -198,7 +198,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// What to poll for nothing but errors: that nobody reads what it carries any more. A command can wait for that,
+    /// What to poll for nothing but errors: that no process reads what it carries any more. A command can wait for that,
     /// as `tail -f` does, so it must see that before it writes again.
     pub(super) fn hangup(&self) -> Option<PollFd<'_>> {
         let to = self.to.as_ref().filter(|_| self.is_outward)?;
@@ -264,7 +264,7 @@ impl<'a> Pump<'a> {
             match to.write(&self.buffer[self.held.clone()]) {
                 Ok(length) => self.held.start += length,
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
-                // Nobody reads any more: what is written from here on must not seem to arrive.
+                // No process reads any more: what is written from here on must not seem to arrive.
                 Err(Errno::PIPE | Errno::CONNRESET) => self.close(),
                 // The same of a terminal.
                 Err(Errno::IO) if to.is_terminal => self.close(),

@@ -32,7 +32,7 @@ use crate::attach::{RawMode, window_size};
 /// pseudoterminal holds.
 const TERMINAL_MOST: u64 = 256 << 10;
 /// What a command has left running may write for so long behind its end, and be silent for so long: the end of
-/// `command > >(filter)` is not cut off, and a daemon holds nobody up.
+/// `command > >(filter)` is not cut off, and a daemon holds no process up.
 const LINGER: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(100);
 
@@ -82,7 +82,7 @@ impl Signals {
 /// What can be told of a pump's streams.
 #[derive(Clone, Copy)]
 enum Event {
-    /// Nobody reads any more.
+    /// No process reads any more.
     HangUp,
     /// Something can be carried.
     Ready,
@@ -134,7 +134,7 @@ impl Session {
             return Err(ExecError::Interrupted(signal));
         }
         let pid = Pid::from_raw(result?);
-        // Without one, for want of memory, the process still ends with its client, if not all that it started.
+        // Without one, for lack of memory, the process still ends with its client, if not all that it started.
         let guard = Guard::of(pid).ok();
         let mut session = Self { pid, signals, ended: None, interrupted: None, guard };
         // Its SIGCHLD may be among the signals that were taken meanwhile.
@@ -173,7 +173,7 @@ impl Session {
         while self.ended.is_none() {
             self.wait_and_relay(&mut pumps, master.as_ref(), None)?;
             if master.is_some() && pumps.iter().any(|pump| pump.is_outward() && !pump.is_open()) {
-                // Nobody sees the terminal any more: hung up, as if its window had been closed.
+                // No process sees the terminal any more: hung up, as if its window had been closed.
                 pumps.iter_mut().for_each(Pump::close);
                 master = None;
             }
@@ -297,7 +297,7 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A process that nobody hears any more, because a stream broke, ends with all its group.
+    /// A process that no process hears any more, because a stream broke, ends with all its group.
     fn drop(&mut self) {
         if self.ended.is_none() {
             self.pass_on(Signal::SIGKILL);

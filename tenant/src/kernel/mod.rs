@@ -202,7 +202,7 @@ pub trait Kernel {
     /// Opens the network namespaces of every process in a cgroup and below, if the tenant has claims.
     fn claimed_namespaces(&self, claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<Self::Fd>>;
     /// Brings every NIC that a tenant has claimed out of these namespaces, as it was before, and gives up
-    /// the claims. One that is on the host already is put right; one that is gone is let go.
+    /// the claims. One that is on the host already is repaired; one that is gone is let go.
     fn return_nics(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
 
     /// Begins to put a tenant into the packet filter, whose rules are loaded first where they are missing.

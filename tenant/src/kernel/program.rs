@@ -89,7 +89,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What it still wants to say is heard by nobody; without the pipe it cannot wait for a reader.
+        // What it still wants to say is heard by no process; without the pipe it cannot wait for a reader.
         self.stdout = None;
         let _ = self.child.wait();
     }

@@ -32,7 +32,7 @@ pub enum RecordState {
 pub enum RecordEvent {
     /// The directories are complete.
     Created,
-    /// Somebody asked for the tenant to be destroyed, or its creation failed.
+    /// A client asked for the tenant to be destroyed, or its creation failed.
     Destroy,
 }
 

@@ -211,7 +211,7 @@ impl Supervisor {
     }
 
     /// Replaces `state.json`. Where that fails, because `/run` is full, it is tried again: the tenant must not
-    /// pay for it, and whoever reads it must not take it for one that never got ready.
+    /// pay for it, and a process that reads it must not take it for one that never got ready.
     pub(in crate::supervisor) fn publish(&mut self) {
         let Some(state) = &self.state else { return };
         match state.write(&self.layout.run_state(&self.name)) {

@@ -85,7 +85,7 @@ fn what_is_not_wanted_any_more_is_given_back_and_comes_last() {
     store.destroy(&name("dave")).unwrap().wait().unwrap();
     made(&store, "erin", &[LAN]);
     assert_eq!(leased(&store, "erin"), ["192.168.7.6"]);
-    // A running tenant speaks with its addresses until it is started anew.
+    // A running tenant speaks with its addresses until it is started again.
     set(&store, "bob", &["nic=[{mode=\"routed\",pool=\"public\"}]"], true).unwrap();
     assert_eq!(leased(&store, "bob"), ["203.0.113.1", "2001:db8:7::1", "192.168.7.3"]);
     assert_eq!(start(&store, "bob").unwrap().nics[0].addresses.len(), 2);
@@ -383,7 +383,7 @@ fn the_table_is_changed_row_by_row() {
     assert_eq!(failure.code(), Code::Running);
     assert_eq!(store.unset_nic(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Changed);
     assert_eq!(store.unset_nic(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Unchanged);
-    // A row for nobody keeps nobody from anything.
+    // A row for no process keeps no process from anything.
     let text = fs::read_to_string(trial.layout.nic_table()).unwrap();
     fs::write(trial.layout.nic_table(), format!("{text}\n[[nic]]\nlink = \"x7\"\ntenant = \"ghost\"\n"))
         .unwrap();

@@ -27,7 +27,7 @@ const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// How long systemd may be away, as while it executes itself anew.
+/// How long systemd may be away, for example while it re-executes itself.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(30);

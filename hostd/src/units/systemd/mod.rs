@@ -412,7 +412,7 @@ impl Systemd {
             log::debug!("tenant {:?}: {error}; killing its unit", name.as_str());
             self.kill_unit(&unit).await
         };
-        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is somebody else's
+        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is another's
         // next start.
         let mut stop = pin!(job::run(Verb::Stop, &unit, GRACE));
         let end = tokio::select! {
@@ -517,7 +517,7 @@ impl Systemd {
         }
     }
 
-    /// Sets on a tenant's unit what its file says anew since `carried`; it need not run.
+    /// Sets on a tenant's unit what its file has changed since `carried`; it need not run.
     ///
     /// # Errors
     /// systemd refuses.

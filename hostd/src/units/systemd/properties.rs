@@ -1,7 +1,7 @@
 //! Limits as properties of a unit, see systemd.resource-control(5); pure.
 //!
 //! Both sides may change a limit: an admin in the tenant's file, or with `systemctl set-property`. The last
-//! writer wins, key by key: only what the file says anew since it was last carried is set on the unit.
+//! writer wins, key by key: only what the file has changed since it was last carried is set on the unit.
 
 use std::collections::BTreeMap;
 
@@ -158,8 +158,8 @@ pub(super) fn without(limits: &Limits, keys: &[&str]) -> Limits {
     }
 }
 
-/// The properties that are to be set: those whose key the file says anew since `carried`. What the unit has
-/// for the others is left alone, whoever set it.
+/// The properties that are to be set: those whose key the file has changed since `carried`. What the unit has
+/// for the others is left alone, regardless of the process that set it.
 pub(super) fn changes(applied: &Limits, file: &Limits, memory: u64) -> Vec<(&'static str, u64)> {
     LIMITS
         .iter()

@@ -325,7 +325,7 @@ impl Kernel for Fake {
         for claim in claims.iter().filter(|entry| entry.starts_with("claim ")) {
             let Some(nic) = claim["claim ".len()..].strip_suffix(&suffix) else { continue };
             self.remove(claim);
-            // What was in a namespace that nobody held is lost.
+            // What was in a namespace that no process held is lost.
             if self.remove(&format!("inside {nic}")) && !namespaces.is_empty() {
                 self.insert(format!("link {nic}"));
             }
@@ -336,7 +336,7 @@ impl Kernel for Fake {
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<FakeChange> {
         let ports = list(tenant.ports.iter().map(|port| &port.name));
         self.call("begin to filter", &tenant.tenant, format_args!("{ports} in table {}", host.table))?;
-        // What was begun may be there, whether somebody waits for it or not.
+        // What was begun may be there, whether a process waits for it or not.
         self.insert(format!("filter of {}", tenant.tenant));
         Ok(FakeChange("filter"))
     }

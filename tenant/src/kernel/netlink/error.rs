@@ -29,7 +29,7 @@ pub enum LinkError {
         /// The name.
         name: String,
     },
-    /// Somebody else made an interface with a name of ours.
+    /// Another process made an interface with a name of ours.
     #[error("there is already an interface \"{name}\", which does not belong to a tenant")]
     NotOwned {
         /// The name.

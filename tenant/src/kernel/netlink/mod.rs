@@ -5,7 +5,7 @@
 //! | `mod` | a socket; requests, one by one or many at once |
 //! | `facts` | what an interface is |
 //! | `link` | interfaces that are made for a tenant and go with it |
-//! | `nic` | interfaces of the host that move into a tenant and come home |
+//! | `nic` | interfaces of the host that move into a tenant and is returned to the host |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
 //! | `forwarding`, `sysctl` | forwarding over a port, and the values it sets |
@@ -85,7 +85,7 @@ struct Answer<'a> {
 impl Connection {
     fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_ROUTE)?;
-        // Nobody but the kernel can answer on a connected socket.
+        // Only the kernel can answer on a connected socket.
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }

@@ -221,7 +221,7 @@ fn find<'a>(claim: &NicClaim, index: u32, links: &'a [LinkFacts]) -> Option<&'a 
 
 /// Out of the tenant's namespace, by a socket in it.
 fn leave(inside: &mut Connection, claim: &NicClaim, facts: &LinkFacts, home: &OwnedFd) -> io::Result<()> {
-    // With one that somebody on the host has, the NIC could not come in.
+    // With one that a process on the host has, the NIC could not come in.
     remove_altnames(inside, claim, facts)?;
     let mut message = LinkMessage::default();
     message.header.index = facts.index;

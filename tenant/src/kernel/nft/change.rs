@@ -133,7 +133,7 @@ pub fn change(
     if next == now && known.len() == 1 {
         return Ok(None);
     }
-    // Both until it is done: whoever takes this tenant out meanwhile removes what there is of either.
+    // Both until it is done: a process that takes this tenant out meanwhile removes what there is of either.
     known.push(next.clone());
     write_record(host, &known)?;
     let result = settle(host, &next, &mut lock);
@@ -148,7 +148,7 @@ fn settle(host: &HostFilter, tenant: &TenantFilter, lock: &mut Option<Lock>) -> 
     let mut last = Cause::from(io::ErrorKind::ResourceBusy);
     for _ in 0..ATTEMPTS {
         let Some(listing) = nft.list(&host.table)? else {
-            // Nobody else may be at work on tables that are loaded. The shared lock goes first: two that
+            // No other process may be at work on tables that are loaded. The shared lock goes first: two that
             // wait for each other's would wait for ever.
             *lock = None;
             *lock = Some(Lock::alone(host)?);

@@ -214,7 +214,7 @@ impl Manager {
     }
 }
 
-/// Whether an error says that there is nobody at the address.
+/// Whether an error says that there is no process at the address.
 fn is_deaf(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
@@ -263,7 +263,7 @@ mod tests {
         manager.tick(manager.deadline().unwrap());
         assert_eq!(take().as_deref(), Some("READY=1\nSTATUS=Running"));
         assert_eq!(manager.deadline(), None);
-        // Nobody hears it, and nothing is tried again.
+        // No process hears it, and nothing is tried again.
         drop(listener);
         manager.tell("STATUS=Stopping");
         assert_eq!((manager.deadline(), manager.unsent.len()), (None, 0));
@@ -281,7 +281,7 @@ mod tests {
         assert!(receive(&socket, by(me, FirstProcess::Program)).unwrap().unwrap().ready);
         theirs.send(b"READY=1").unwrap();
         assert!(!receive(&socket, by(me + 1, FirstProcess::Program)).unwrap().unwrap().ready);
-        // A program is heard as the child of the reaper that started it, and of nobody else.
+        // A program is heard as the child of the reaper that started it, and of no other process.
         let above = std::os::unix::process::parent_id() as i32;
         assert!(by(above, FirstProcess::Reaper).accepts(me));
         assert!(

@@ -31,7 +31,7 @@ const NOTIFY_RATE: u32 = 50;
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Supervisor {
-    /// Reads every file anew, removes what is left of an earlier run, and starts the tenant. False when it is to
+    /// Reads every file again, removes what is left of an earlier run, and starts the tenant. False when it is to
     /// be stopped instead: nothing of it is there then.
     pub(in crate::supervisor) fn boot(&mut self) -> Result<bool, RunError> {
         self.boot_began = Instant::now();

@@ -99,7 +99,7 @@ impl Supervisor {
     }
 }
 
-/// Removes a socket that nobody serves any more. Where it stays, the next supervisor replaces it.
+/// Removes a socket that no process serves any more. Where it stays, the next supervisor replaces it.
 fn remove(socket: &Path) {
     match fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -47,7 +47,7 @@ pub(in crate::supervisor) enum Woken {
 }
 
 impl Supervisor {
-    /// Before a boot: waits for a descriptor or a moment, and serves whoever asks meanwhile. Returns early when the
+    /// Before a boot: waits for a descriptor or a moment, and serves a client that asks meanwhile. Returns early when the
     /// tenant is to be stopped.
     pub(in crate::supervisor) fn pause(
         &mut self,

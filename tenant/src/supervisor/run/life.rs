@@ -90,7 +90,7 @@ impl Supervisor {
                 Err(RunError::ProgramFailed(exit))
             }
             Verdict::Reboot => {
-                // A reboot that somebody asked for is not a loop.
+                // A reboot that a client asked for is not a loop.
                 if goal == Goal::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
                 }

@@ -128,7 +128,7 @@ impl Supervisor {
         Ok(sources.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect())
     }
 
-    /// `cgroup.events`, opened and read anew so that any change after this moment is seen.
+    /// `cgroup.events`, opened and read again so that any change after this moment is seen.
     fn freezer(&self) -> Option<File> {
         self.conversations.0.iter().find(|conversation| conversation.freezing.is_some())?;
         let events = self.plan.as_ref()?.cgroup.payload.join("cgroup.events");

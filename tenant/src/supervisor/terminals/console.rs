@@ -1,4 +1,4 @@
-//! All consoles of a tenant: its terminals, their logins, and whoever looks at them.
+//! All consoles of a tenant: its terminals, their logins, and a process that looks at them.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! Somebody who looks at a tty: one connection to `console.sock`.
+//! A client that looks at a tty: one connection to `console.sock`.
 
 use std::{
     os::unix::net::UnixStream,
