@@ -175,7 +175,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// As a kernel that appends attributes no process knows yet would send it.
+    /// As a kernel that appends unknown attributes would send it.
     fn message(attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![0; IFINFOMSG];
         bytes[4..8].copy_from_slice(&7_u32.to_ne_bytes());

@@ -191,7 +191,7 @@ fn compare(nft: &Nft, host: &HostFilter, tenants: &[TenantFilter]) -> Result<(Fi
     Ok((Findings { rules, missing, foreign }, wanted))
 }
 
-/// The rules as nft shows them where no process has touched them: in a network namespace of their own, for only
+/// The rules as nft shows them in their unmodified form: in a network namespace of their own, for only
 /// nft knows how it prints what it has read.
 fn reference(nft: &Nft, host: &HostFilter) -> Result<Listing> {
     let load = || -> Result<Listing> {
