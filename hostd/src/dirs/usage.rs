@@ -3,8 +3,8 @@
 //!
 //! A tenant chooses how much there is to walk over, so nothing waits for a walk but a caller who says for how
 //! long. One thread walks at a time, at the lowest priority, and rests as long as it works. It goes from open directory to
-//! open directory by openat2(2): no link, and no mount, leads it elsewhere. It looks at [`MAX_ENTRIES`] entries at most,
-//! [`MAX_DEPTH`] deep; what is beyond is not counted, and the figure says so.
+//! open directory by openat2(2): no link, and no mount, leads it elsewhere. It looks at `MAX_ENTRIES` entries at most,
+//! `MAX_DEPTH` deep; what is beyond is not counted, and the figure says so.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

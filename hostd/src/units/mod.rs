@@ -318,7 +318,7 @@ impl UnitManager {
     }
 
     /// Applies limits to a running tenant; what they were before is the answer. With systemd they are only looked at:
-    /// [`UnitManager::carry`] sets them.
+    /// [`UnitManager::apply_config`] sets them.
     ///
     /// # Errors
     /// One cannot be enforced, or the kernel refuses a value; nothing is changed then.
