@@ -96,7 +96,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
 #[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>))))]
 pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> {
     let (records, broken) = (host.store().records(), host.store().broken());
-    // Whoever only looks does not wait for systemd.
+    // A process that only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
     let with_unit = |allocation: &Allocation| {
@@ -229,7 +229,7 @@ pub(super) struct DestroyParameters {
 }
 
 /// Removes a tenant and everything it stored; answers when its last file is gone. Its name is free before that, and
-/// nobody else waits.
+/// no other process waits.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete,
     path = "/v1/tenants/{name}",
