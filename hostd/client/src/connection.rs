@@ -55,7 +55,7 @@ impl Client {
         self.request(Method::POST, path, body).await
     }
 
-    /// One request on a connection of its own. It may take as long as what is asked for; that somebody is at work on it
+    /// One request on a connection of its own. It may take as long as what is asked for; that a process is at work on it
     /// is asked by other connections meanwhile.
     ///
     /// # Errors
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hostd_that_says_nothing_is_given_up_within_seconds() {
+    async fn an_unresponsive_hostd_is_reported_within_seconds() {
         let dir = tempfile::tempdir().unwrap();
         let (client, serving) = hostd(dir.path(), "/nothing").await;
         let failure = client.get::<bool>("/v1/tenants").await.unwrap_err();

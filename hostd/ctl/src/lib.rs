@@ -82,6 +82,7 @@ enum Command {
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
+    #[command(visible_alias = "nics")]
     Ports(ports::Ports),
     Explain(explain::Explain),
     Exec(exec::Exec),

@@ -74,7 +74,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
         allocation: &allocation,
         manifest: &manifest,
         plan: &plan,
-        ports: store.ports()?.port.iter().filter(|row| row.tenant == name).count(),
+        ports: store.ports()?.nic.iter().filter(|row| row.tenant == name).count(),
         facts: store.facts(),
         cgroups: &cgroups,
     })))

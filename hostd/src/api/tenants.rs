@@ -146,7 +146,7 @@ pub(super) async fn list(
 ) -> Answer<Vec<Summary>> {
     let selection = Selection::parse(&parameters)?;
     let (records, broken) = (host.store().records(), host.store().broken());
-    // Whoever only looks does not wait for systemd.
+    // A process that only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
     let glances = host.glances(None).await?;
@@ -291,7 +291,7 @@ pub(super) struct DestroyParameters {
 }
 
 /// Removes a tenant and everything it stored; answers when its last file is gone. Its name is free before that, and
-/// nobody else waits.
+/// no other process waits.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete,
     path = "/v1/tenants/{name}",

@@ -26,7 +26,7 @@ const ABOVE: WatchFlags =
 /// What happens in the runtime directory of a tenant.
 const OWN: WatchFlags = WatchFlags::MOVED_TO.union(WatchFlags::ONLYDIR);
 
-/// The states of tenants that somebody waits for.
+/// The states of tenants that a process waits for.
 #[derive(Debug)]
 pub(crate) struct Changes {
     layout: Layout,
@@ -155,7 +155,7 @@ impl Changes {
         self.wake.notify_one();
     }
 
-    /// Handles what has happened until nobody waits any more.
+    /// Handles what has happened until no process waits any more.
     async fn listen(self: Arc<Self>, inotify: AsyncFd<Arc<OwnedFd>>) {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         loop {

@@ -30,8 +30,9 @@ impl Host {
         if change == Change::Created {
             self.events.tell(name, What::new(EventKind::Created));
             // It is made; what its unit lacks the next start carries, or refuses.
-            warnings
-                .extend(self.carry(name, Enforce::Asked, &files).await.err().map(|failure| failure.message));
+            warnings.extend(
+                self.apply_config(name, Enforce::Asked, &files).await.err().map(|failure| failure.message),
+            );
             if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| wire::chain(&error)));
@@ -41,7 +42,7 @@ impl Host {
     }
 
     /// Removes a tenant and waits until its files are gone; a running one, or one whose record is damaged, only with
-    /// `force`. The name is free before that: while the files go nobody else is kept waiting, and what does go wrong
+    /// `force`. The name is free before that: while the files go no other process is kept waiting, and what does go wrong
     /// then is told.
     ///
     /// # Errors

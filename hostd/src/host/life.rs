@@ -64,7 +64,7 @@ impl Host {
             ..failure
         };
         if self.is_starting(name) {
-            // By systemd, for somebody else or once more.
+            // By systemd, for another process or once more.
             let timeout = self.store.tenant(name).map(|tenant| tenant.start_timeout);
             let timeout = timeout.unwrap_or(TIMEOUT);
             self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
@@ -81,7 +81,7 @@ impl Host {
             StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),
         })?;
-        self.carry(name, enforce, &files).await.map_err(named)?;
+        self.apply_config(name, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
         let start = Start {
@@ -98,7 +98,7 @@ impl Host {
     /// Asks a tenant to power off and waits until it has; `limit` stands in for its own `stop_timeout_sec`.
     ///
     /// One that is being stopped already gets no more time than that, and one that is being started is stopped all
-    /// the same: neither waits for whoever works on the tenant, because a tenant chooses how long it boots.
+    /// the same: neither waits for a process that works on the tenant, because a tenant chooses how long it boots.
     ///
     /// # Errors
     /// Something of it could not be removed.

@@ -2,20 +2,19 @@
 //!
 //! One operation at a time works on a tenant: it has the tenant's turn. Different tenants do not wait for each other,
 //! except for the moment in which the store decides what each may have. A turn is held by the task that does the work,
-//! which [`crate::api`] lets run to its end whoever hangs up.
+//! which [`crate::api`] lets run to its end a client that hangs up.
 //!
 //! | file | verbs |
 //! |---|---|
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create` | create, destroy |
 //! | `life` | start, stop, restart, kill, freeze |
-//! | `configure` | set, edit, reload; `live`: what counts at once, `carry`: what the unit is given |
+//! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
 //! | `turns` | who works on a tenant |
 
-mod carry;
 mod changes;
 mod configure;
 mod create;
@@ -26,6 +25,7 @@ mod life;
 mod live;
 mod startup;
 mod turns;
+mod unit_config;
 mod wait;
 
 use std::{
@@ -85,7 +85,7 @@ pub struct Host {
     events: Arc<Events>,
     is_ready: watch::Sender<bool>,
     started: Instant,
-    /// How often somebody who waits has looked at a tenant.
+    /// How often a client that waits has looked at a tenant.
     #[cfg(test)]
     pub(crate) looks: std::sync::atomic::AtomicUsize,
 }
@@ -160,17 +160,17 @@ impl Host {
         let _ = self.is_ready.subscribe().wait_for(|is_ready| *is_ready).await;
     }
 
-    /// The turn of a tenant, unless somebody works on it.
+    /// The turn of a tenant, unless an operation on it is in progress.
     pub(crate) fn try_turn(&self, name: &TenantName) -> Option<Turn> {
         self.turns.try_take(name)
     }
 
-    /// The files of a tenant, unless somebody works on them. After its turn, where both are wanted.
+    /// The files of a tenant, unless an operation on them is in progress. After its turn, where both are wanted.
     pub(crate) fn try_files(&self, name: &TenantName) -> Option<Turn> {
         self.files.try_take(name)
     }
 
-    /// Whether somebody works on a tenant at this moment.
+    /// Whether an operation on a tenant is in progress.
     pub(crate) fn is_busy(&self, name: &TenantName) -> bool {
         self.turns.is_taken(name)
     }

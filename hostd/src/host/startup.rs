@@ -26,7 +26,7 @@ impl Host {
         for name in records.keys().chain(broken.keys()) {
             self.units.take_over(name, || self.present_plan(name)).await;
         }
-        self.units.sweep_strangers(|name| self.store.has(name)).await;
+        self.units.sweep_unknown(|name| self.store.has(name)).await;
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");

@@ -82,7 +82,7 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     }
 }
 
-/// Keys that a running tenant, or nobody before its next start, has to do with; of limits and of the keys in
+/// Keys that concern a running tenant, or nothing before its next start; of limits and of the keys in
 /// [`crate::filter::is_live_change`], which compares what a file comes to, not its text.
 const LIVE: [&str; 16] = [
     "cpu_weight",

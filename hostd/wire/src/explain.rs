@@ -13,7 +13,7 @@ pub enum Source {
     Profile,
     /// The image.
     Image,
-    /// Nobody: the default.
+    /// None: the default.
     Default,
     /// The host's own settings.
     Host,

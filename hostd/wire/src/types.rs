@@ -114,7 +114,7 @@ pub struct Detail {
     /// The most it may send, and the most it may receive, in bit/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net_rate: Option<String>,
-    /// What went over its ports, while it runs and where the packet filter counts.
+    /// Traffic of its links, while it is running and where the packet filter counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
     /// Its unit, where systemd runs it.
@@ -141,7 +141,7 @@ pub struct Detail {
     /// What it has stored; absent until it is measured, where the filesystem does not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskUsage>,
-    /// Its cgroup v2 directory, while it runs.
+    /// Its cgroup v2 directory, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
 }
@@ -219,7 +219,7 @@ pub struct Port {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ports {
-    /// The rows of `ports.toml`, then what tenants' files name, then what nobody has.
+    /// The rows of `ports.toml`, then the NICs in tenants' files, then unassigned NICs.
     pub ports: Vec<Port>,
     /// Rows that do nothing, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -390,7 +390,7 @@ pub struct HostAnswer {
     pub units: String,
     /// Number of tenants.
     pub tenants: usize,
-    /// Number of tenants that run.
+    /// Number of running tenants.
     pub running: usize,
     /// Number of removed tenants whose files are still being deleted.
     #[serde(default)]

@@ -32,13 +32,32 @@ pub enum RecordState {
 pub enum RecordEvent {
     /// The directories are complete.
     Created,
-    /// Somebody asked for the tenant to be destroyed, or its creation failed.
+    /// A client asked for the tenant to be destroyed, or its creation failed.
     Destroy,
+}
+
+impl fmt::Display for RecordState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "being created",
+            Self::Ready => "ready",
+            Self::Destroying => "being destroyed",
+        })
+    }
+}
+
+impl fmt::Display for RecordEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "completed",
+            Self::Destroy => "destroyed",
+        })
+    }
 }
 
 /// An event that a state does not admit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a record in state {state:?} cannot take the event {event:?}")]
+#[error("the record is {state}, so it cannot be {event}")]
 pub struct Illegal {
     state: RecordState,
     event: RecordEvent,
