@@ -18,7 +18,7 @@ use tenant::{
         image::ProfileName,
         label::Labels,
         limits::Limits,
-        ports::PortTable,
+        nic_table::NicTable,
     },
 };
 use wire::Waiting;
@@ -77,7 +77,7 @@ pub(crate) struct Glances(Mutex<BTreeMap<TenantName, Seen>>);
 struct Look<'a> {
     store: &'a Store,
     host: [Option<Stamp>; 2],
-    files: Option<(HostConfig, PortTable)>,
+    files: Option<(HostConfig, NicTable)>,
     profiles: HashMap<ProfileName, [Option<Stamp>; 2]>,
 }
 
@@ -128,7 +128,7 @@ impl Glances {
 impl<'a> Look<'a> {
     fn new(store: &'a Store) -> Self {
         let layout = store.layout();
-        let host = [layout.host_config(), layout.port_table()].map(|path| Stamp::of(&path));
+        let host = [layout.host_config(), layout.nic_table()].map(|path| Stamp::of(&path));
         Self { store, host, files: None, profiles: HashMap::new() }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Look<'a> {
     fn read(&mut self, name: &TenantName, is_up: bool) -> (Option<ProfileName>, Glance) {
         let store = self.store;
         if self.files.is_none() {
-            let ports = profile::load_ports(store.layout()).ok();
+            let ports = profile::load_nic_table(store.layout()).ok();
             self.files = store.host_config().ok().zip(ports);
         }
         let own = record::read(&store.layout().tenant_config(name)).ok();

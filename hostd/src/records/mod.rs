@@ -358,7 +358,7 @@ impl Store {
         name: &TenantName,
         fragment: Fragment,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Tenant, StoreError> {
         let defaults = config.default_limits(&self.facts, self.memory);
         Ok(profile::resolve_with(&self.layout, name, fragment, config, ports, &defaults)?)
