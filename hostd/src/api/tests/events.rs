@@ -4,7 +4,7 @@ use super::*;
 
 async fn ask(api: &Api, path: &str) -> Response {
     let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-    answer(&api.router, &UnderWay::default(), request).await
+    answer(&api.router, &PendingChanges::default(), request).await
 }
 
 fn parse(bytes: &[u8]) -> Vec<Value> {
