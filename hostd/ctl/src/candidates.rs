@@ -103,7 +103,7 @@ pub(super) fn profiles(layout: &Layout, _: &str) -> Vec<String> {
 
 /// Labels that tenants have: their keys, and behind `KEY=` their values.
 pub(super) fn labels(layout: &Layout, current: &str) -> Vec<String> {
-    let pairs = listed(layout).into_iter().flat_map(|tenant| tenant.labels);
+    let pairs = listed(layout).into_iter().flat_map(|tenant| tenant.summary.labels);
     pairs.map(|(key, value)| if current.contains('=') { format!("{key}={value}") } else { key }).collect()
 }
 

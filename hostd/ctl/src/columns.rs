@@ -22,7 +22,7 @@ pub(super) struct Column {
 /// The columns of `list` without `-o`.
 pub(super) const SHORT: &[&str] = &["name", "state", "address", "uptime", "boot", "memory", "image"];
 /// Those that `--wide` adds.
-pub(super) const WIDE: &[&str] = &["kind", "exec", "ipv6", "labels", "unit"];
+pub(super) const WIDE: &[&str] = &["kind", "exec", "ipv6", "labels", "pending", "unit"];
 
 /// An order by a value.
 macro_rules! by {
@@ -107,8 +107,36 @@ const COLUMNS: &[Column] = &[
         name: "kind",
         about: "kind of its profile",
         is_amount: false,
-        value: |tenant| dash(tenant.kind.as_deref().unwrap_or_default()),
-        order: by!(|tenant: &Listed| tenant.kind.clone()),
+        value: |tenant| dash(tenant.summary.kind.as_deref().unwrap_or_default()),
+        order: by!(|tenant: &Listed| tenant.summary.kind.clone()),
+    },
+    Column {
+        name: "profile",
+        about: "its profile",
+        is_amount: false,
+        value: |tenant| dash(tenant.summary.profile.as_deref().unwrap_or_default()),
+        order: by!(|tenant: &Listed| tenant.summary.profile.clone()),
+    },
+    Column {
+        name: "group",
+        about: "the group of tenants that reach it",
+        is_amount: false,
+        value: |tenant| dash(tenant.summary.group.as_deref().unwrap_or_default()),
+        order: by!(|tenant: &Listed| tenant.summary.group.clone()),
+    },
+    Column {
+        name: "limit",
+        about: "memory it may use at most",
+        is_amount: true,
+        value: |tenant| output::size(tenant.summary.limits.memory_max_bytes),
+        order: by!(|tenant: &Listed| tenant.summary.limits.memory_max_bytes),
+    },
+    Column {
+        name: "pending",
+        about: "whether changes take effect at its next start",
+        is_amount: false,
+        value: |tenant| if tenant.summary.pending { "yes" } else { "-" }.to_owned(),
+        order: by!(|tenant: &Listed| !tenant.summary.pending),
     },
     Column {
         name: "labels",
@@ -166,7 +194,7 @@ fn uptime_ms(tenant: &Listed) -> Option<u64> {
 }
 
 fn labels(tenant: &Listed) -> String {
-    let pairs = tenant.labels.iter();
+    let pairs = tenant.summary.labels.iter();
     let pairs =
         pairs.map(|(key, value)| if value.is_empty() { key.clone() } else { format!("{key}={value}") });
     pairs.collect::<Vec<_>>().join(",")

@@ -143,7 +143,7 @@ fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, F
     Ok(u8::try_from(status).unwrap_or(1))
 }
 
-/// Waits for journalctl, which is killed first if nobody reads on.
+/// Waits for journalctl, which is killed first if no process reads on.
 fn end(mut child: Child, kill: bool) -> Result<i32, Failure> {
     if kill {
         let _ = child.kill();

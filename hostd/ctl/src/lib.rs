@@ -11,9 +11,11 @@ mod console_log;
 mod create;
 mod destroy;
 mod doctor;
+mod events;
 mod exec;
 mod explain;
 mod freeze;
+mod get;
 mod glob;
 mod import_lxc;
 mod journal;
@@ -87,6 +89,7 @@ enum Command {
     List(list::List),
     Status(status::Status),
     Show(show::Show),
+    Get(get::Get),
     Ps(ps::Ps),
     Edit(config::Edit),
     Set(config::Set),
@@ -102,6 +105,7 @@ enum Command {
     Wait(wait::Wait),
     Stat(stat::Stat),
     Top(top::Top),
+    Events(events::Events),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
     Completions(complete::Completions),
@@ -171,6 +175,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::List(verb) => verb.run(&context).await,
             Command::Status(verb) => verb.run(&context).await,
             Command::Show(verb) => verb.run(&context).await,
+            Command::Get(verb) => verb.run(&context).await,
             Command::Ps(verb) => verb.run(&context).await,
             Command::Edit(verb) => verb.run(&context).await,
             Command::Set(verb) => verb.run(&context).await,
@@ -182,6 +187,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Wait(verb) => verb.run(&context).await,
             Command::Stat(verb) => verb.run(&context).await,
             Command::Top(verb) => verb.run(&context).await,
+            Command::Events(verb) => verb.run(&context).await,
             Command::Doctor(verb) => verb.run(&context).await,
             Command::Exec(_)
             | Command::Shell(_)
@@ -203,6 +209,7 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("show", &["info"]),
     ("shell", &["login"]),
     ("console", &["attach"]),
+    ("ports", &["nics"]),
 ];
 
 /// The command line as clap knows it: as the types define it, with the other names of verbs and the rules of what
@@ -296,6 +303,8 @@ mod tests {
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",
+            "events web* --since 10m --no-follow",
+            "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",
             "ports --all",

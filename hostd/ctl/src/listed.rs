@@ -1,7 +1,5 @@
 //! A tenant as hostd lists it, with what selections look at.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use wire::Summary;
 
@@ -9,16 +7,10 @@ use super::glob;
 
 /// One tenant of hostd's list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Listed {
-    /// What every hostd says of it.
-    #[serde(flatten)]
+    /// What hostd says of it.
     pub(super) summary: Summary,
-    /// The kind of its profile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) kind: Option<String>,
-    /// Its labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) labels: BTreeMap<String, String>,
 }
 
 impl Listed {
@@ -33,13 +25,15 @@ impl Listed {
     /// Whether it has the label `KEY`; for `KEY=VALUE` with that value, which may be a pattern; for `KEY!=VALUE`, whether
     /// it has it not, or with another value.
     pub(super) fn has_label(&self, label: &str) -> bool {
-        let has = |key: &str, value: &str| self.labels.get(key).is_some_and(|own| glob::matches(value, own));
+        let has = |key: &str, value: &str| {
+            self.summary.labels.get(key).is_some_and(|own| glob::matches(value, own))
+        };
         match label.split_once('=') {
             Some((key, value)) => match key.strip_suffix('!') {
                 Some(key) => !has(key, value),
                 None => has(key, value),
             },
-            None => self.labels.contains_key(label),
+            None => self.summary.labels.contains_key(label),
         }
     }
 }

@@ -177,7 +177,7 @@ impl Filter {
         (!self.running || summary.state.is_up())
             && (self.state.is_empty() || self.state.contains(&summary.state))
             && (self.image.is_empty() || self.image.iter().any(|image| tenant.is_of(image)))
-            && (self.kind.is_empty() || self.kind.iter().any(|kind| tenant.kind.as_ref() == Some(kind)))
+            && (self.kind.is_empty() || self.kind.iter().any(|kind| summary.kind.as_ref() == Some(kind)))
             && self.label.iter().all(|label| tenant.has_label(label))
     }
 }

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Args;
 use serde::Serialize;
-use wire::{Code, Detail, Failure, HostAnswer, LogLines, Stat, TenantState};
+use wire::{Code, Detail, Failure, HostAnswer, StatLimits, TenantState, Usage};
 
 use super::{Context, listed::Listed, many, output, select::Selection};
 
@@ -20,17 +20,6 @@ const UNKNOWN: u8 = 4;
 pub(super) struct Status {
     #[command(flatten)]
     selection: Selection,
-}
-
-/// What is told of one tenant.
-#[derive(Debug, Serialize)]
-struct Told {
-    #[serde(flatten)]
-    detail: Detail,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stat: Option<Stat>,
-    /// The last lines of its console.
-    console: Vec<String>,
 }
 
 /// What is told of the host.
@@ -54,12 +43,13 @@ impl Status {
             }
             chosen => chosen?,
         };
-        let outcomes =
-            many::requests(&context.client, &chosen.names, many::LOOKS_AT_ONCE, told, |_| {}).await;
-        let (mut known, mut failures): (Vec<Told>, Vec<Failure>) = (Vec::new(), Vec::new());
+        let get =
+            |api: client::Client, name: String| async move { api.get(&client::tenant(&name, "")).await };
+        let outcomes = many::requests(&context.client, &chosen.names, many::LOOKS_AT_ONCE, get, |_| {}).await;
+        let (mut known, mut failures): (Vec<Detail>, Vec<Failure>) = (Vec::new(), Vec::new());
         for (_, result) in outcomes {
             match result {
-                Ok(told) => known.push(told),
+                Ok(detail) => known.push(detail),
                 Err(failure) => failures.push(failure),
             }
         }
@@ -74,7 +64,7 @@ impl Status {
         if let Some(failure) = failures.iter().find(|failure| failure.code != Code::NoTenant) {
             return Ok(ExitCode::from(failure.code.exit_code()));
         }
-        let is_down = known.iter().any(|told| !told.detail.summary.state.is_up());
+        let is_down = known.iter().any(|detail| !detail.summary.state.is_up());
         Ok(match (failures.is_empty(), is_down) {
             (false, _) => ExitCode::from(UNKNOWN),
             (true, true) => ExitCode::from(DOWN),
@@ -83,19 +73,7 @@ impl Status {
     }
 }
 
-async fn told(api: client::Client, name: String) -> Result<Told, Failure> {
-    let detail: Detail = api.get(&client::tenant(&name, "")).await?;
-    // These are extras: what they lack is not shown.
-    let stat = match detail.summary.state.is_up() {
-        true => api.get(&client::tenant(&name, "/stat")).await.ok(),
-        false => None,
-    };
-    let log = api.get::<LogLines>(&client::tenant(&name, &format!("/logs?lines={LINES}"))).await;
-    Ok(Told { detail, stat, console: log.map(|log| log.lines).unwrap_or_default() })
-}
-
-fn text(told: &Told) -> String {
-    let Told { detail, stat, console } = told;
+fn text(detail: &Detail) -> String {
     let summary = &detail.summary;
     let mark = match summary.state {
         TenantState::Running => "●",
@@ -122,31 +100,27 @@ fn text(told: &Told) -> String {
     line("failure", detail.failure.clone());
     line("exit", detail.exit.clone());
     line("status", detail.status.clone());
-    let profile = detail.profile.as_ref().map(|profile| format!(", profile {profile}")).unwrap_or_default();
-    line(
-        "image",
-        Some(format!("{}@{}{profile}", summary.image, summary.version)).filter(|_| !summary.image.is_empty()),
-    );
-    line(
-        "pending",
-        detail.booted_digest.as_ref().map(|_| "another version of the image, at the next start".to_owned()),
-    );
+    let profile = summary.profile.as_ref().map(|profile| format!(", profile {profile}")).unwrap_or_default();
+    let image = format!("{}@{}{profile}", summary.image, summary.version);
+    line("image", Some(image).filter(|_| !summary.image.is_empty()));
+    let waiting: Vec<&str> = detail.waiting.iter().map(|waiting| waiting.key.as_str()).collect();
+    line("pending", Some(waiting.join(", ")));
     let addresses = [&summary.ipv4, &summary.ipv6].map(String::as_str);
     line("address", Some(addresses.join(" ").trim().to_owned()));
-    line("uses", stat.as_ref().map(uses));
-    for shown in console {
+    line("usage", detail.usage.as_ref().map(|usage| uses(usage, &summary.limits)));
+    for shown in &detail.console[detail.console.len().saturating_sub(LINES)..] {
         text.push_str(&format!("            {}\n", output::clean(shown)));
     }
     text
 }
 
 /// `12.0M of 512.0M memory, 14 of 512 tasks, 1.23s CPU`
-fn uses(stat: &Stat) -> String {
+fn uses(usage: &Usage, limits: &StatLimits) -> String {
     let of = |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
-    let memory = of(stat.limits.memory_max_bytes.map(|bytes| output::size(Some(bytes))));
-    let tasks = of(stat.limits.tasks_max.map(|most| most.to_string()));
-    let count = stat.usage.tasks.map_or_else(|| "-".to_owned(), |tasks| tasks.to_string());
-    let (used, cpu) = (output::size(stat.usage.memory_bytes), output::seconds(stat.usage.cpu_us));
+    let memory = of(limits.memory_max_bytes.map(|bytes| output::size(Some(bytes))));
+    let tasks = of(limits.tasks_max.map(|most| most.to_string()));
+    let count = usage.tasks.map_or_else(|| "-".to_owned(), |tasks| tasks.to_string());
+    let (used, cpu) = (output::size(usage.memory_bytes), output::seconds(usage.cpu_us));
     format!("{used}{memory} memory, {count}{tasks} tasks, {cpu} CPU")
 }
 

@@ -140,7 +140,7 @@ fn a_new_tenant_has_its_directories_and_its_own_identity() {
     assert_eq!(mode(dirs.join("root")), 0o700);
     assert_eq!(mode(dirs.join("etc/upper")), 0o755);
     assert!(dirs.join("var/work").is_dir());
-    // Its setuid files are on the host's disk: nobody but root may reach them.
+    // Its setuid files are on the host's disk: only root may reach them.
     assert_eq!(mode(trial.layout.tenants()), 0o700);
     assert_eq!(mode(trial.layout.tenant(&alice)), 0o700);
     assert_eq!(allocation.pinned.digest, trial.digest);
@@ -385,7 +385,7 @@ fn a_file_that_cannot_be_written_leaves_the_record_as_it_was() {
 }
 
 #[test]
-fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
+fn a_fifo_in_place_of_any_file_delays_no_request() {
     let trial = Trial::new();
     let store = trial.open();
     let [alice, bob] = ["alice", "bob"].map(name);
@@ -400,7 +400,7 @@ fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
     let table: [(PathBuf, Attempt<'_>); 5] = [
         (layout.tenant_config(&alice), &plan),
         (layout.host_config(), &plan),
-        (layout.port_table(), &plan),
+        (layout.nic_table(), &plan),
         (layout.manifest(&image, &trial.digest), &plan),
         (channel, &create),
     ];
