@@ -178,8 +178,8 @@ fn status_ends_as_that_of_systemctl_does() {
     assert_eq!(host.ctl(&["status", "a", "b"]).output().code(), 3);
     assert_eq!(host.ctl(&["status", "ghost"]).output().code(), 4);
     assert_eq!(host.ctl(&["status", "zz*"]).output().code(), 4);
-    let whole = host.ctl(&["status"]).ok().stdout;
-    assert!(whole.contains("1 running, 1 stopped"), "{whole}");
+    let of_host = host.ctl(&["status"]).ok().stdout;
+    assert!(of_host.contains("1 running, 1 stopped"), "{of_host}");
     assert_eq!(host.ctl(&["--json", "status"]).ok().json()["states"]["running"], 1);
 }
 

@@ -59,8 +59,8 @@ fn users_without_rights_are_told_that_hostd_is_missing() {
     let host = Host::start();
     host.ctl(&["create", "--image", "busybox", "a"]).ok();
     host.kill_hostd();
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    let unprivileged = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     let ctl = host.program("tenantctl");
-    let run = Run::new("setpriv", nobody).args([ctl.as_os_str()]).args(["logs", "a"]);
+    let run = Run::new("setpriv", unprivileged).args([ctl.as_os_str()]).args(["logs", "a"]);
     run.env("TENANTRY_ROOT", host.root()).output().refused(FAILED);
 }

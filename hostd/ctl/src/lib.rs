@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = lxc::called(std::env::args_os()) {
         return code;
     }
-    if let Some(code) = complete::asked(std::env::args_os(), command()) {
+    if let Some(code) = complete::asked(std::env::args_os(), command) {
         return code;
     }
     let matches = command().get_matches_from(kill::spelled_out(std::env::args_os()));
@@ -216,9 +216,9 @@ const ALIASES: &[(&str, &[&str])] = &[
 /// selects tenants.
 #[must_use]
 pub fn command() -> clap::Command {
-    let verbs: Vec<String> =
-        Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    verbs.iter().fold(Cli::command(), |command, name| {
+    let command = Cli::command();
+    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    verbs.iter().fold(command, |command, name| {
         let others = ALIASES.iter().find(|(verb, _)| verb == name).map_or(&[][..], |(_, others)| others);
         command.mut_subcommand(name, |verb| select::with_rules(verb.visible_aliases(others.iter().copied())))
     })
