@@ -14,7 +14,7 @@ use std::{
 use tenant::{TenantName, files::state::RunState};
 use wire::{Code, Failure};
 
-use super::{Context, logs::Logs, output};
+use super::{Context, output};
 
 /// Longest line that is printed as one, bytes.
 const LINE: u64 = 64 << 10;
@@ -23,12 +23,26 @@ const MOST: usize = 64 << 20;
 /// What a program that is not there ends with, as in a shell.
 const NOT_FOUND: i32 = 127;
 
+/// What of a journal is asked for.
+pub(super) struct Ask<'a> {
+    /// The tenant.
+    pub(super) name: &'a str,
+    /// So many of the last lines.
+    pub(super) lines: usize,
+    /// Whether to go on with what comes.
+    pub(super) follow: bool,
+    /// Only entries of this unit of the tenant.
+    pub(super) unit: Option<&'a str>,
+    /// More arguments for journalctl(1).
+    pub(super) arguments: &'a [OsString],
+}
+
 /// What journalctl(1) is asked for in both cases.
-fn arguments(logs: &Logs, json: bool) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["--lines".into(), logs.lines.to_string().into()];
-    arguments.extend(logs.follow.then(|| "--follow".into()));
+fn arguments(ask: &Ask<'_>, json: bool) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--lines".into(), ask.lines.to_string().into()];
+    arguments.extend(ask.follow.then(|| "--follow".into()));
     arguments.extend(json.then(|| "--output=json".into()));
-    arguments.extend(logs.arguments.iter().cloned());
+    arguments.extend(ask.arguments.iter().cloned());
     arguments
 }
 
@@ -37,15 +51,15 @@ fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
 }
 
 /// Prints what the host's journal says: becomes journalctl(1).
-pub(super) fn of_host(logs: &Logs, context: &Context) -> super::Result {
-    let name: TenantName = parse(&logs.name)?;
+pub(super) fn of_host(ask: &Ask<'_>, context: &Context) -> super::Result {
+    let name: TenantName = parse(ask.name)?;
     if !context.layout.is_default() {
         let text = format!("tenants below {} write to no journal", context.layout.root().display());
         return Err(Failure::new(Code::Failed, text).help(format!("see its console: tenantctl logs {name}")));
     }
     let mut command = Command::new("journalctl");
     // Anybody may put a field TENANT into the journal; _UID is the journal's own.
-    command.args(arguments(logs, context.output.json)).arg("_UID=0").arg(format!("TENANT={name}"));
+    command.args(arguments(ask, context.output.json)).arg("_UID=0").arg(format!("TENANT={name}"));
     Err(failed("execute journalctl")(command.exec()))
 }
 
@@ -54,8 +68,8 @@ fn parse(name: &str) -> Result<TenantName, Failure> {
 }
 
 /// Prints the tenant's own journal.
-pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
-    let name = parse(&logs.name)?;
+pub(super) fn inside(ask: &Ask<'_>, context: &Context) -> super::Result {
+    let name = parse(ask.name)?;
     let state = RunState::read(&context.layout.run_state(&name)).ok().flatten();
     let runs = state.and_then(|state| state.init).is_some_and(|init| init.is_alive());
     if context.layout.tenant_config(&name).exists() && !runs {
@@ -68,10 +82,10 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
     let mut command = Command::new(wire::programs::tenant()?);
     command.arg("--root").arg(context.layout.root()).args(["exec", "--no-tty", name.as_str(), "--"]);
     command.args(["journalctl", "--no-pager", "--quiet"]);
-    if let Some(unit) = &logs.unit {
+    if let Some(unit) = ask.unit {
         command.arg(format!("--unit={unit}"));
     }
-    command.args(arguments(logs, context.output.json));
+    command.args(arguments(ask, context.output.json));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed("run journalctl inside"))?;
     let errors = child.stderr.take().map(|stderr| {
@@ -82,7 +96,7 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
             })
         })
     });
-    let most = if logs.follow { usize::MAX } else { MOST };
+    let most = if ask.follow { usize::MAX } else { MOST };
     let whole = match child.stdout.take() {
         Some(stdout) => pass_on(BufReader::new(stdout), most, output::write),
         None => Ok(true),

@@ -4,6 +4,7 @@
 mod complete;
 mod config;
 mod console;
+mod context;
 mod create;
 mod destroy;
 mod doctor;
@@ -33,10 +34,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use client::Client;
-use tenant::Layout;
 use wire::Failure;
 
-use self::output::Output;
+use self::{
+    context::{Context, Result},
+    output::Output,
+};
 
 /// Runs whole operating-system tenants over one shared root filesystem.
 #[derive(Debug, Parser)]
@@ -97,17 +100,6 @@ enum Command {
     #[command(hide = true)]
     LxcLinks(lxc::LxcLinks),
 }
-
-/// What a verb works with.
-#[derive(Clone, Debug)]
-struct Context {
-    layout: Layout,
-    client: Client,
-    output: Output,
-}
-
-/// What a verb ends in.
-type Result = std::result::Result<ExitCode, Failure>;
 
 /// Parses the command line and does what it says. Called by the name of a command of LXC it is that one.
 #[must_use]

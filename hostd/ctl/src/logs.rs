@@ -15,37 +15,44 @@ const INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// Name of the tenant
-    pub(super) name: String,
+    name: String,
     /// Go on with what it prints from now on
     #[arg(long, short)]
-    pub(super) follow: bool,
+    follow: bool,
     /// So many of the last lines
     #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100)]
-    pub(super) lines: usize,
+    lines: usize,
     /// Terminal: console, tty1 or a number
     #[arg(long, short, default_value = "console", conflicts_with = "source")]
     tty: String,
     /// The tenant's own journal; it must be running
     #[arg(long, short, group = "source")]
-    pub(super) journal: bool,
+    journal: bool,
     /// What the host's journal says about the tenant, its console included
     #[arg(long, group = "source")]
-    pub(super) host: bool,
+    host: bool,
     /// With --journal: entries of this unit of the tenant
     #[arg(long, short, value_name = "UNIT", requires = "journal", conflicts_with = "host")]
-    pub(super) unit: Option<String>,
+    unit: Option<String>,
     /// More arguments for journalctl, after --
     #[arg(last = true, value_name = "ARGUMENT", requires = "source")]
-    pub(super) arguments: Vec<OsString>,
+    arguments: Vec<OsString>,
 }
 
 impl Logs {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
+        let ask = journal::Ask {
+            name: &self.name,
+            lines: self.lines,
+            follow: self.follow,
+            unit: self.unit.as_deref(),
+            arguments: &self.arguments,
+        };
         if self.journal {
-            return journal::inside(self, context);
+            return journal::inside(&ask, context);
         }
         if self.host {
-            return journal::of_host(self, context);
+            return journal::of_host(&ask, context);
         }
         let query = format!("/logs?tty={}", client::segment(&self.tty));
         let path = client::tenant(&self.name, &query);

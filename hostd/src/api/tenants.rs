@@ -10,10 +10,10 @@ use serde::Deserialize;
 use tenant::{Allocation, TenantName, files::state::Exit};
 use wire::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState, tenant_name};
 
-use super::{Answer, Body, Named, Parameters};
+use super::{Answer, Body, Named, Parameters, answer::done};
 use crate::{
     host::Host,
-    records::{Change, NewTenant, traces::Broken},
+    records::{NewTenant, broken::Broken},
 };
 
 /// How long a list waits for what units are doing.
@@ -23,29 +23,6 @@ pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/v1/tenants", get(list).post(create))
         .route("/v1/tenants/{name}", get(show).delete(destroy))
-}
-
-impl From<Change> for Changed {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Created => Self::Created,
-            Change::Changed => Self::Changed,
-            Change::Unchanged => Self::Unchanged,
-        }
-    }
-}
-
-/// The answer to a request that was made at `since`.
-pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Instant) -> Json<Done> {
-    Json(Done {
-        name: name.to_string(),
-        result: result.into(),
-        needs_restart: false,
-        waiting: Vec::new(),
-        warnings: Vec::new(),
-        killed: None,
-        took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
-    })
 }
 
 fn summary(host: &Host, allocation: &Allocation) -> Summary {
@@ -134,7 +111,7 @@ pub(super) async fn create(
     set.extend(request.image.map(|image| format!("image={}", toml::Value::from(image))));
     set.extend(request.set);
     let (change, mut warnings) = host.create(&name, NewTenant { set }).await?;
-    warnings.extend(super::ports::warnings(&host, &name));
+    warnings.extend(super::links::warnings(&host, &name));
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { warnings, ..answer }))
 }

@@ -1,16 +1,11 @@
 use std::time::Duration;
 
-use axum::{
-    body::{Body, to_bytes},
-    http::Request,
-};
+use axum::{body::{Body, to_bytes}, http::Request};
 use serde_json::{Value, json};
+use tenant::TenantName;
 
 use super::*;
-use crate::{
-    records::tests::Trial,
-    units::{UnitManager, standalone::Standalone, systemd::Systemd},
-};
+use crate::{records::tests::Trial, units::{UnitManager, standalone::Standalone, systemd::Systemd}};
 
 /// An API over a host in a temporary directory whose supervisor is a shell script.
 struct Api {

@@ -1,28 +1,12 @@
 //! Records that are damaged, made again.
 
-use std::{
-    fs::{self, File},
-    io::Read as _,
-    sync::Arc,
-};
+use std::{fs::{self, File}, io::Read as _, sync::Arc};
 
 use rootfs_tools::{Store as ImageStore, store::Lock as ImagesLock};
-use tenant::{
-    Allocation, TenantName,
-    config::profile,
-    files::{
-        file_error::FileError,
-        record::{self, Durability},
-        state::RunState,
-    },
-    model::allocation::{Lease, Pinned, RecordState},
-};
+use tenant::{Allocation, TenantName, config::profile, files::{file_error::FileError, record::{self, Durability}, state::RunState}, model::allocation::{Lease, Pinned, RecordState}};
 
-use super::{
-    Store, StoreError, held, images, now, random_uuid, recover,
-    traces::{Traces, is_uuid},
-};
-use crate::assign::{allocate::Assignment, claims::Claims, leases, reserve::Writer};
+use super::{Store, StoreError, file, guard::held, images, stamp::{now, random_uuid}, traces::{Traces, is_uuid}};
+use crate::assign::{allocate::Assignment, claims::Claims, leases, writer::Writer, holding};
 
 impl Store {
     /// Makes the record of a broken tenant again, from its copy or from what else is known. What is not known any
@@ -83,7 +67,7 @@ impl Store {
         let _writing = self.writing(name);
         self.clear_record(name)?;
         record::write(&self.layout.allocation(name), allocation.render().as_bytes(), Durability::Durable)?;
-        recover::write_copy(&self.layout, &allocation, Durability::Durable);
+        file::write_copy(&self.layout, &allocation, Durability::Durable);
         self.put(allocation);
         Arc::make_mut(&mut held(&self.broken)).remove(name);
         self.read_claims(name);
@@ -113,7 +97,7 @@ impl Store {
         let _writing = self.writing(name);
         self.clear_record(name)?;
         record::write(&self.layout.allocation(name), allocation.render().as_bytes(), Durability::Durable)?;
-        recover::write_copy(&self.layout, &allocation, Durability::Durable);
+        file::write_copy(&self.layout, &allocation, Durability::Durable);
         self.put(allocation);
         Ok(())
     }
@@ -123,7 +107,7 @@ impl Store {
     pub fn record_fault(&self, name: &TenantName) -> Option<StoreError> {
         let known = self.record(name).ok()?;
         let path = self.layout.allocation(name);
-        let fault = match recover::parse(&path) {
+        let fault = match file::parse(&path) {
             Err(error) => error,
             Ok(found) if found.name != *name => {
                 StoreError::Misplaced { path: self.layout.tenant(name), name: found.name.to_string() }
@@ -166,7 +150,7 @@ impl Store {
     ) -> Result<Vec<Lease>, StoreError> {
         let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
         let taken = self.taken(writer, name, &config, &ports);
-        let is_free = |lease: &Lease| leases::addresses(lease).all(|address| !taken.contains_key(&address));
+        let is_free = |lease: &Lease| holding::addresses(lease).all(|address| !taken.contains_key(&address));
         Ok(known.into_iter().filter(is_free).collect())
     }
 

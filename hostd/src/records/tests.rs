@@ -2,26 +2,13 @@ mod addresses;
 mod broken;
 mod removal;
 
-use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
-    path::PathBuf,
-};
+use std::{fs, io, os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink}, path::{PathBuf, Path}};
 
-use tenant::{
-    kernel::image::Contents,
-    model::{
-        ids::Digest,
-        image::{Boot, ImageFormat, Ready, TopEntry},
-    },
-};
+use tenant::{kernel::image::Contents, model::{ids::Digest, image::{Boot, ImageFormat, Ready, TopEntry, Manifest}}, Allocation, HostFacts, Layout, Plan, TenantName};
 use wire::{Code, Failure};
 
-use super::{create::Creation, destroy::Destruction, *};
-use crate::dirs::{
-    seed::{Identity, Unsynced},
-    trash::Leaving,
-};
+use super::{create::Creation, destroy::Destruction, guard::held, *};
+use crate::{assign::allocate::Used, dirs::{seed::{Identity, Unsynced}, trash::Leaving}};
 
 /// A host in a temporary directory with one image.
 pub(crate) struct Trial {
@@ -210,7 +197,7 @@ fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Conten
     let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
     let mut cursor = held(&store.writer).cursor.clone();
     let used = Used::of(&store.records(), []);
-    let at = cursor.next(&HostConfig::default(), &used, &crate::assign::leases::Taken::new()).unwrap();
+    let at = cursor.next(&HostConfig::default(), &used, &crate::assign::holding::Taken::new()).unwrap();
     let (_, mut allocation) = crate::assign::allocate::tests::record(name.as_str(), at);
     allocation.pinned = pinned;
     let manifest = sources::load_manifest(&store.layout, &allocation).unwrap();

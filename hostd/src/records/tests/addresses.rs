@@ -1,14 +1,8 @@
 //! Addresses, ports, hardware addresses and NICs: each is one tenant's, whatever the order of things.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::{Barrier, atomic::{AtomicBool, Ordering}}, thread, path::Path};
+
+use tenant::{Allocation, Plan, TenantName};
 
 use super::*;
 use crate::assign::{claims::Part, leases};
