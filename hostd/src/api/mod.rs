@@ -29,6 +29,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{oneshot, watch};
 use wire::{Code, Failure};
 
+pub use self::host::OPENAPI;
 use self::{
     answer::{Answer, Message, Refusal},
     extract::{Body, Named, Parameters},
@@ -37,9 +38,6 @@ use crate::host::Host;
 
 /// Largest request body: a configuration file and its predecessor, bytes.
 pub const MAX_BODY: usize = 3 << 20;
-
-/// The API as a document of OpenAPI, as `examples/openapi.rs` makes it from the types.
-pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// The API as a document, made from the types.
 #[cfg(feature = "openapi")]

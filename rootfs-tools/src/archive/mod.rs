@@ -12,6 +12,7 @@
 //! Files" of the GNU tar manual.
 
 pub mod acl;
+mod digits;
 mod header;
 mod member;
 mod pax;

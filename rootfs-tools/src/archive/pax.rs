@@ -99,17 +99,6 @@ fn record(bytes: &[u8]) -> Result<(Pair<'_>, &[u8]), Reason> {
     Ok(((&body[..equals], &body[equals + 1..]), rest))
 }
 
-/// Digits as a number.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |value, byte| match byte {
-        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-        _ => None,
-    })
-}
-
 /// `[-]SECONDS[.FRACTION]` since 1970, rounded down to nanoseconds.
 pub(super) fn timestamp(text: &[u8]) -> Option<Timespec> {
     let (negative, text) = match text.strip_prefix(b"-") {

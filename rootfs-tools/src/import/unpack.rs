@@ -1,36 +1,13 @@
 //! Members of an archive to files of a tree.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ffi::{OsStr, OsString},
-    fs::File,
-    io::Read,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::{Component, Path, PathBuf},
-};
+use std::{collections::{HashMap, HashSet}, ffi::{OsStr, OsString}, fs::File, io::Read, os::{fd::{AsRawFd as _, OwnedFd}, unix::ffi::OsStrExt as _}, path::{Component, Path, PathBuf}};
 
-use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
-    io::Errno,
-};
+use rustix::{fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags}, io::Errno};
 use tenant::files::file_error::FileError;
 
-use super::{
-    IdMap, ImportError, Options, Report,
-    attributes::{self, Keep},
-    names::Names,
-};
-use crate::{
-    archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl},
-    rootdir::RootDir,
-    tree::MAX_DEPTH,
-};
+use super::{IdMap, ImportError, Options, Report, attributes::{self, Keep}, names::Names, path::relative};
+use crate::{archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl}, rootdir::RootDir, tree::MAX_DEPTH};
 
-/// Longest path of an entry, bytes: leaves room for the staging directory's below PATH_MAX.
-const MAX_PATH: usize = 3 << 10;
 /// Most device nodes, and hard links to them; a host's /dev has some hundred.
 const MAX_DEVICES: usize = 1 << 16;
 
@@ -359,24 +336,4 @@ impl<'a> Unpacker<'a> {
         at.set_mode(deferred.mode)?;
         Ok(at.set_times(deferred.mtime)?)
     }
-}
-
-/// The path of an entry below the root: `/` and `.` are taken off, `..` is refused.
-pub(super) fn relative(path: &OsStr) -> Result<PathBuf, Reason> {
-    if path.is_empty() || path.len() > MAX_PATH || path.as_bytes().contains(&0) {
-        return Err(Reason::Name);
-    }
-    let mut relative = PathBuf::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(name) if name.len() <= 255 => relative.push(name),
-            Component::Normal(_) => return Err(Reason::LongName),
-            Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(Reason::ParentDir),
-        }
-    }
-    if relative.components().count() > MAX_DEPTH {
-        return Err(Reason::TooDeep);
-    }
-    Ok(relative)
 }

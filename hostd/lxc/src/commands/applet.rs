@@ -5,10 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use wire::Failure;
 
-use super::host::Lxc;
-
-/// What a command ends in.
-pub(super) type Result<T> = std::result::Result<T, Failure>;
+use super::host::{Lxc, Result};
 
 /// A flag of LXC that a tenant has no use for.
 pub(super) struct Refused {

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use tenant::TenantName;
 use wire::{Code, Failure};
 
-use super::applet::Result;
+use super::host::Result;
 
 /// Flags of every command.
 #[derive(Debug, Args)]

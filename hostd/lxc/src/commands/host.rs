@@ -4,7 +4,9 @@ use client::Client;
 use tenant::{Layout, TenantName};
 use wire::{Code, Detail, Failure};
 
-use super::applet::Result;
+
+/// What a command ends in.
+pub(super) type Result<T> = std::result::Result<T, Failure>;
 
 /// What a command works with.
 pub(super) struct Lxc {

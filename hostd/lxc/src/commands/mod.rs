@@ -38,9 +38,9 @@ use wire::{Code, Failure};
 
 pub use self::links::LxcLinks;
 use self::{
-    applet::{Applet, Refused, Result, refused, tell},
+    applet::{Applet, Refused, refused, tell},
     arguments::{Common, Named, NamedCommand, named},
-    host::{Lxc, not_running},
+    host::{Lxc, Result, not_running},
 };
 
 /// Declares the commands once.

@@ -12,6 +12,7 @@ mod see;
 mod spy;
 mod sysctl;
 mod traffic;
+mod words;
 
 use std::{
     io::{self, Write},
@@ -20,6 +21,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+use self::words::{number, say};
 
 /// What can be done: the name, its arguments, how it is done.
 const VERBS: &[(&str, &[&str], Act)] = &[
@@ -84,15 +87,4 @@ fn report(wanted: &[String]) -> io::Result<()> {
         }
     }
     writeln!(io::stdout(), "{}", Value::Object(seen))
-}
-
-fn number<T: FromStr<Err = std::num::ParseIntError>>(word: &str) -> io::Result<T> {
-    word.parse().map_err(io::Error::other)
-}
-
-/// Prints a line at once.
-fn say(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{text}")?;
-    stdout.flush()
 }
