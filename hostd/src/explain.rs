@@ -87,13 +87,14 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     }
     let mut stop = line("stop_signal", &plan.init.stop, source!(stop_signal, Image));
     if let StopProcedure::Command(_) = plan.init.stop {
-        stop.note = Some("no signal: its init is asked by this command".to_owned());
+        stop.note = Some("no signal: its init is stopped with this command".to_owned());
     }
     let mut image = line("image", &tenant.image, source!(image, Default));
     image.note = Some(format!("boots {} ({})", plan.digest, manifest.os));
     let rules: Vec<String> = plan.devices.allowed.iter().map(ToString::to_string).collect();
     let mut devices = line("devices", words(&rules), source!(devices, Default));
-    devices.note = Some(format!("all others are refused, by a program on {}", plan.cgroup.payload.display()));
+    devices.note =
+        Some(format!("all others are refused, by a BPF program on {}", plan.cgroup.payload.display()));
     let servers: Vec<String> = plan.init.name_servers.iter().map(ToString::to_string).collect();
     let mut lines = vec![
         line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
@@ -133,7 +134,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     for (key, value) in &tenant.sysctl {
         let source = from(own.sysctl.get(key), profile.sysctl.get(key), Source::Default);
         let is_set = plan.init.sysctl.contains_key(key);
-        let note = (!is_set).then(|| "left out: this host does not speak IPv6".to_owned());
+        let note = (!is_set).then(|| "omitted: IPv6 is disabled on this host".to_owned());
         lines.push(Explained { note, ..line(&format!("sysctl.{key:?}"), value, source) });
     }
     let from_table = plan.nics.len().saturating_sub(inputs.ports);
@@ -242,7 +243,7 @@ fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
 /// A policy that looks at the image does nothing where the image has no such directory.
 fn absent(in_image: bool, value: &str) -> Option<String> {
     let is_of_image = matches!(value, "shared" | "overlay");
-    (!in_image && is_of_image).then(|| "left out: the image has no such directory".to_owned())
+    (!in_image && is_of_image).then(|| "omitted: the directory does not exist in the image".to_owned())
 }
 
 fn allocation(inputs: &Inputs<'_>) -> Vec<Explained> {
@@ -250,7 +251,7 @@ fn allocation(inputs: &Inputs<'_>) -> Vec<Explained> {
     let of = |key: &str, value: String| line(key, value, Source::Allocation);
     let mut ipv6 = of("ipv6", allocation.ipv6.to_string());
     if !facts.ipv6 {
-        ipv6.note = Some("not used: this host does not speak IPv6".to_owned());
+        ipv6.note = Some("not used: IPv6 is disabled on this host".to_owned());
     }
     vec![
         of("index", allocation.index.to_string()),

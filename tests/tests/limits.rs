@@ -85,7 +85,7 @@ fn a_default_limit_that_cannot_be_kept_is_told_and_refused_only_where_that_is_as
     let mut host = Host::bare();
     host.share_images();
     host.start_hostd_without_controller("pids");
-    let why = "tasks_max cannot be enforced on this host: there is no pids controller";
+    let why = "cannot enforce tasks_max on this host: there is no pids controller";
     assert!(host.hostd_log().contains(why), "{}", host.hostd_log());
     let alice = host.create("alice", &["--image", "busybox"]);
     let said = alice.ctl("start", &["--strict"]).output().refused(4);

@@ -16,5 +16,5 @@ pub(super) struct Context {
     pub(super) output: Output,
 }
 
-/// What a verb ends in.
+/// The result of a verb.
 pub(super) type Result = std::result::Result<ExitCode, Failure>;

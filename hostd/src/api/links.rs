@@ -17,7 +17,7 @@ pub(super) fn warnings(host: &Host, name: &TenantName) -> Vec<String> {
     let needed = uses(&tenant.nics);
     let missing = needed.iter().filter(|one| absent(&one.link));
     let text = |one: &crate::assign::claims::Use| {
-        format!("interface \"{}\" needs \"{}\", which this host does not have now", one.name, one.link)
+        format!("interface \"{}\" needs \"{}\", which does not exist on this host now", one.name, one.link)
     };
     missing.map(text).collect()
 }

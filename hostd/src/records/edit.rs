@@ -5,7 +5,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// The text of a new tenant's file.
 pub const HEADER: &str =
-    "# Every key is optional; `tenantctl explain NAME` tells where each value comes from.\n";
+    "# Every key is optional; `tenantctl explain NAME` shows where each value comes from.\n";
 
 fn refuse(message: impl Into<String>) -> ParseError {
     ParseError { line: 1, message: message.into(), suggestion: None }

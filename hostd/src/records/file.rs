@@ -22,6 +22,6 @@ pub(crate) fn parse(path: &Path) -> Result<Allocation, StoreError> {
 pub(crate) fn write_copy(layout: &Layout, allocation: &Allocation, durability: Durability) {
     let path = layout.allocation_copy(&allocation.name);
     if let Err(error) = record::write(&path, allocation.render().as_bytes(), durability) {
-        log::warn!("tenant \"{}\" has no copy of its record: {}", allocation.name, wire::chain(&error));
+        log::warn!("cannot copy the record of tenant \"{}\": {}", allocation.name, wire::chain(&error));
     }
 }

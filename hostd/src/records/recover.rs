@@ -120,7 +120,7 @@ fn staged(layout: &Layout, path: &Path, found: &mut Recovered) {
     };
     match hide() {
         Ok(hidden) => {
-            log::info!("undoing the creation in {}", path.display());
+            log::info!("rolling back the creation in {}", path.display());
             let holding = record.as_ref().map(Holding::of).unwrap_or_default();
             found.trash.push(Item { path: hidden, tenant: name, holding });
         }

@@ -2,13 +2,31 @@ mod addresses;
 mod broken;
 mod removal;
 
-use std::{fs, io, os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink}, path::{PathBuf, Path}};
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
 
-use tenant::{kernel::image::Contents, model::{ids::Digest, image::{Boot, ImageFormat, Ready, TopEntry, Manifest}}, Allocation, HostFacts, Layout, Plan, TenantName};
+use tenant::{
+    Allocation, HostFacts, Layout, Plan, TenantName,
+    kernel::image::Contents,
+    model::{
+        host::HostConfig,
+        ids::Digest,
+        image::{Boot, ImageFormat, Manifest, Ready, TopEntry},
+    },
+};
 use wire::{Code, Failure};
 
 use super::{create::Creation, destroy::Destruction, guard::held, *};
-use crate::{assign::allocate::Used, dirs::{seed::{Identity, Unsynced}, trash::Leaving}};
+use crate::{
+    assign::allocate::Used,
+    dirs::{
+        seed::{Identity, Unsynced},
+        trash::Leaving,
+    },
+};
 
 /// A host in a temporary directory with one image.
 pub(crate) struct Trial {

@@ -31,7 +31,7 @@ const DEFAULT_SHARES: u64 = 1024;
 
 /// A limit that this host cannot enforce.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{key} cannot be enforced on this host: {reason}")]
+#[error("cannot enforce {key} on this host: {reason}")]
 pub struct Unenforceable {
     /// The key.
     pub key: &'static str,
@@ -41,7 +41,7 @@ pub struct Unenforceable {
     pub by_default: bool,
 }
 
-/// What becomes of limits that this host cannot enforce.
+/// Handling of limits that this host cannot enforce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforce {
     /// None is passed over.
@@ -297,7 +297,7 @@ impl Table<'_> {
             (_, Some(place)) if weight.is_some() => {
                 let name =
                     if place.v2 { "io controller (cgroup v2)" } else { "blkio controller (cgroup v1)" };
-                let reason = format!("the {name} has no disk under the bfq scheduler to weigh");
+                let reason = format!("the {name} needs a disk with the bfq scheduler");
                 self.lacks(io.key, reason);
             }
             (_, None) => self.add(io, weight.is_some(), [], [], value),
@@ -310,7 +310,7 @@ impl Table<'_> {
         let key = "memory_swap_max";
         let is_v1 = place(self.cgroups, "memory", "memory").is_some_and(|place| !place.v2);
         if is_v1 && swap.is_some() && max.is_none() {
-            let reason = "with the memory controller of cgroup v1 it needs memory_max as well".to_owned();
+            let reason = "with the memory controller of cgroup v1 it also needs memory_max".to_owned();
             return self.lacks(key, reason);
         }
         let memory = Controller { key, v1: "memory", v2: "memory" };

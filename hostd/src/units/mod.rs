@@ -225,7 +225,7 @@ impl UnitManager {
     /// Whether nothing of a tenant runs, and nothing is about to: one that waits to be started again is up.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
         match self {
             Self::Standalone(units) => Ok(!units.is_running(name)),
@@ -258,7 +258,10 @@ impl UnitManager {
             Self::Standalone(units) => units.sweep_strangers(is_known).await,
             Self::Systemd(units) => {
                 for name in units.existing().iter().filter(|name| !is_known(name)) {
-                    ::log::warn!("the unit of tenant {:?} runs, and there is no such tenant", name.as_str());
+                    ::log::warn!(
+                        "the unit of tenant {:?} is running, but there is no such tenant",
+                        name.as_str()
+                    );
                 }
             }
         }
@@ -382,7 +385,7 @@ impl UnitManager {
     /// own.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn report(
         &self,
         name: &TenantName,
@@ -397,7 +400,7 @@ impl UnitManager {
     /// What units are doing that the states of their tenants do not tell.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
         match self {
             Self::Standalone(_) => Ok(HashMap::new()),

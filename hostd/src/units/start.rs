@@ -15,7 +15,7 @@ pub struct Start {
     pub plan: Arc<Plan>,
     /// Its limits.
     pub limits: Limits,
-    /// What becomes of limits that this host cannot enforce.
+    /// Handling of limits that this host cannot enforce.
     pub enforce: Enforce,
     /// How long init has until it is ready.
     pub timeout: Duration,

@@ -1,13 +1,17 @@
 //! What every verb works with, and how it fails.
 
-use std::{io::{self, Write as _}, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use rootfs_tools::{Explain, Outcome, Store};
 use serde::Serialize;
 use tenant::Layout;
 
-/// What a verb needs besides its own arguments.
+/// What a verb needs in addition to its own arguments.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) layout: Layout,
@@ -16,7 +20,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Prints the result: `value` as JSON, or the `text` for people.
+    /// Prints the result: `value` as JSON, or `text`.
     pub(crate) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let text = if self.json {
             let mut json = serde_json::to_string_pretty(value)
@@ -35,7 +39,7 @@ impl Context {
     }
 }
 
-/// A command that did not do its work.
+/// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(super) error: anyhow::Error,
@@ -55,7 +59,7 @@ impl Failure {
         Self { error: error.into().context(what), help: None, outcome: Outcome::Failed }
     }
 
-    /// Says in front what was being done, e.g. `cannot build image "debian"`.
+    /// Prepends the operation, e.g. `cannot build image "debian"`.
     pub(crate) fn context(mut self, what: String) -> Self {
         self.error = self.error.context(what);
         self
@@ -71,7 +75,7 @@ impl Failure {
     }
 }
 
-/// An error that a verb itself makes.
+/// An error raised by a verb itself.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refusal {

@@ -25,13 +25,16 @@ use rootfs_tools::{Explain, Outcome, Store};
 use serde::Serialize;
 use tenant::Layout;
 
-use self::{context::{Context, Failure, Refusal}, text::{bytes, printable, table}};
+use self::{
+    context::{Context, Failure, Refusal},
+    text::{bytes, printable, table},
+};
 
 /// Builds, checks and stores the root filesystems that tenants boot.
 #[derive(Debug, Parser)]
 #[command(name = "rootfsctl", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Directory below which everything lies.
+    /// Directory that all paths of Tenantry are relative to.
     #[arg(long, global = true, env = Layout::ENV, default_value = "/", value_name = "DIR")]
     root: PathBuf,
     /// Print the result as JSON.
@@ -46,7 +49,7 @@ enum Verb {
     /// Build an image and publish it.
     #[command(subcommand)]
     Build(build::Build),
-    /// Publish a tar archive (plain, gzip, xz, zstd) or a directory as a version, checked and put right.
+    /// Check, fix and publish a tar archive (plain, gzip, xz, zstd) or a directory.
     Import(import::Args),
     /// Publish a directory exactly as it is.
     Publish(import::PublishArgs),
@@ -56,13 +59,13 @@ enum Verb {
     Show(show::Args),
     /// Check a version, or a directory, against the rules.
     Lint(lint::Args),
-    /// Check that a version is what its digest says.
+    /// Check that the files of a version match its digest.
     Verify(verify::Args),
-    /// Show what differs between two versions.
+    /// Show the differences between two versions.
     Diff(diff::Args),
     /// List channels, or point one at a version.
     Channel(channel::Args),
-    /// Remove versions that nothing needs.
+    /// Remove unused versions.
     Gc(gc::Args),
     /// Remove one version.
     Rm(rm::Args),

@@ -1,20 +1,24 @@
 //! Text for people.
 
-use std::{io::{self, Write as _}, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use rootfs_tools::{Explain, Outcome, Store};
 use serde::Serialize;
 use tenant::Layout;
 
-/// Text from archives and tools must not steer the terminal.
+/// Text from archives and tools must not control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
         .collect()
 }
 
-/// A number of bytes for people.
+/// A number of bytes in readable form.
 pub(crate) fn bytes(bytes: u64) -> String {
     match bytes {
         0..=1023 => format!("{bytes} B"),

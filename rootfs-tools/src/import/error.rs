@@ -1,11 +1,22 @@
 //! Why something is not imported.
 
-use std::{collections::BTreeMap, fs, io, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use tenant::files::file_error::FileError;
 
-use crate::{archive::{ArchiveError, Fault, Reason}, explain::{Explain, Outcome}, progress::Progress, tool::ToolError, tree::TreeError};
+use super::foreign::Foreign;
+use crate::{
+    archive::{ArchiveError, Fault, Reason},
+    explain::{Explain, Outcome},
+    progress::Progress,
+    tool::ToolError,
+    tree::TreeError,
+};
 
 /// Why something cannot be imported.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +50,10 @@ pub enum ImportError {
         /// What is wrong with it.
         reason: Reason,
     },
-    /// Nothing lies where the root filesystem should be.
-    #[error("nothing in it lies below {0:?}")]
+    /// The directory that should be the root filesystem is empty or missing.
+    #[error("it contains nothing below {0:?}")]
     NoPrefix(PathBuf),
-    /// It is no root filesystem.
+    /// It is not a root filesystem.
     #[error("{kind}")]
     Foreign {
         /// The archive or directory.
@@ -51,15 +62,15 @@ pub enum ImportError {
         kind: Foreign,
     },
     /// It is in use.
-    #[error("{path:?} is the root directory of {user}: its files change while they are read")]
+    #[error("{path:?} is the root directory of {user}: its files would change during the import")]
     Live {
         /// The directory.
         path: PathBuf,
-        /// Who runs in it.
+        /// The process whose root directory it is.
         user: String,
     },
-    /// The store lies in it.
-    #[error("{0:?} holds the image store")]
+    /// It contains the image store.
+    #[error("{0:?} contains the image store")]
     Around(PathBuf),
     /// cp(1) failed.
     #[error(transparent)]
@@ -73,17 +84,17 @@ impl Explain for ImportError {
                 Some("free some space, or use --root DIR on another disk".to_owned())
             }
             Self::File(source) if source.kind() == io::ErrorKind::Unsupported => Some(
-                "the store's filesystem keeps no such attributes; use --root DIR on ext4, xfs or btrfs"
+                "the store's filesystem does not support such attributes; use --root DIR on ext4, xfs or btrfs"
                     .to_owned(),
             ),
             Self::Entry { reason, .. } => Some(reason.help()),
             Self::Unknown(_) => {
-                Some("make one with: tar -C DIR --numeric-owner --xattrs -czf FILE .".to_owned())
+                Some("create one with: tar -C DIR --numeric-owner --xattrs -czf FILE .".to_owned())
             }
             Self::Format { remedy, .. } => Some((*remedy).to_owned()),
             Self::Foreign { from, kind } => Some(kind.help(from)),
-            Self::NoPrefix(_) => Some("look into it with tar -tf".to_owned()),
-            Self::Live { .. } => Some("stop what runs in it first, or import a snapshot of it".to_owned()),
+            Self::NoPrefix(_) => Some("inspect it with tar -tf".to_owned()),
+            Self::Live { .. } => Some("stop its processes first, or import a snapshot".to_owned()),
             Self::Around(_) => Some("name the root filesystem itself".to_owned()),
             Self::Tool(e) => e.help(),
             Self::Tree(e) => e.help(),

@@ -5,9 +5,9 @@
 //! DIR  ─cp(1)───────────────────────────────────── put_right──▶ ┴─ tree ─▶ foreign::recognize
 //! ```
 //!
-//! The archive is hostile until shown otherwise. Names are made relative and may not hold `..`; each
+//! The archive is untrusted. Names are made relative and may not contain `..`; each
 //! parent resolves inside the tree ([`crate::rootdir::RootDir`]), so no link leads out of it; device nodes, attributes
-//! that steer overlay filesystems or security modules, owners a tenant cannot have, and bombs are refused or
+//! that control overlayfs or security modules, owners a tenant cannot have, and bombs are refused or
 //! left out.
 
 mod attributes;
@@ -33,10 +33,10 @@ use tenant::files::file_error::FileError;
 
 pub use directory::copy;
 pub use error::ImportError;
-pub use options::{Limits, Options};
-pub use report::Report;
 pub use foreign::Foreign;
 pub use idmap::{IdMap, IdRange, InvalidRange, OverlappingRanges};
+pub use options::{Limits, Options};
+pub use report::Report;
 pub use unpack::unpack;
 
 use crate::{

@@ -1,12 +1,22 @@
 //! How something is imported.
 
-use std::{collections::BTreeMap, fs, io, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use tenant::files::file_error::FileError;
 
-use super::path;
-use crate::{archive::{ArchiveError, Fault, Reason}, explain::{Explain, Outcome}, progress::Progress, tool::ToolError, tree::TreeError};
+use super::{idmap::IdMap, path};
+use crate::{
+    archive::{ArchiveError, Fault, Reason},
+    explain::{Explain, Outcome},
+    progress::Progress,
+    tool::ToolError,
+    tree::TreeError,
+};
 
 /// What an archive may hold at most.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +38,9 @@ impl Default for Limits {
 pub struct Options {
     /// What an archive may hold at most.
     pub limits: Limits,
-    /// Who of the owners on disk is who inside.
+    /// Map of owners on disk to ids inside.
     pub idmap: IdMap,
-    /// The directory in it that is the root filesystem; empty for the whole as it is, whatever it looks like.
+    /// The directory in it that is the root filesystem; empty for everything, without looking for one.
     pub strip_prefix: Option<PathBuf>,
 }
 

@@ -1,10 +1,14 @@
 //! Where an entry goes.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::{Component, Path, PathBuf}};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path, PathBuf},
+};
 
 use crate::{archive::Reason, tree::MAX_DEPTH};
 
-/// Longest path of an entry, bytes: leaves room for the staging directory's below PATH_MAX.
+/// Longest path of an entry, bytes: with the staging directory's it stays below PATH_MAX.
 const MAX_PATH: usize = 3 << 10;
 
 /// The path of an entry below the root: `/` and `.` are taken off, `..` is refused.

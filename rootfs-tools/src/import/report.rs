@@ -1,13 +1,23 @@
 //! What was done besides copying.
 
-use std::{collections::BTreeMap, fs, io, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use tenant::files::file_error::FileError;
 
-use crate::{archive::{ArchiveError, Fault, Reason}, explain::{Explain, Outcome}, progress::Progress, tool::ToolError, tree::TreeError};
+use crate::{
+    archive::{ArchiveError, Fault, Reason},
+    explain::{Explain, Outcome},
+    progress::Progress,
+    tool::ToolError,
+    tree::TreeError,
+};
 
-/// What was done besides copying.
+/// What was done in addition to copying.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Entries of the archive.
@@ -18,12 +28,12 @@ pub struct Report {
     pub attributes: u64,
     /// The same by name.
     pub names: BTreeMap<String, u64>,
-    /// Entries that lie outside of the directory that was asked for.
+    /// Entries outside the directory that was asked for.
     pub outside: u64,
 }
 
 impl Report {
-    /// What was left out, for people; none if nothing was.
+    /// What was skipped, as text; none if nothing was.
     pub fn left_out(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.devices > 0 {

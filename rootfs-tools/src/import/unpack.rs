@@ -1,14 +1,36 @@
 //! Members of an archive to files of a tree.
 
-use std::{collections::{HashMap, HashSet}, ffi::{OsStr, OsString}, fs::File, io::Read, os::{fd::{AsRawFd as _, OwnedFd}, unix::ffi::OsStrExt as _}, path::{Component, Path, PathBuf}};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::Read,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Component, Path, PathBuf},
+};
 
-use rustix::{fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags}, io::Errno};
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
+    io::Errno,
+};
 use tenant::files::file_error::FileError;
 
-use super::{IdMap, ImportError, Options, Report, attributes::{self, Keep}, names::Names, path::relative};
-use crate::{archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl}, rootdir::RootDir, tree::MAX_DEPTH};
+use super::{
+    IdMap, ImportError, Options, Report,
+    attributes::{self, Keep},
+    names::Names,
+    path::relative,
+};
+use crate::{
+    archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl},
+    rootdir::RootDir,
+    tree::MAX_DEPTH,
+};
 
-/// Most device nodes, and hard links to them; a host's /dev has some hundred.
+/// Maximum number of device nodes and hard links to them; a host's /dev has some hundred.
 const MAX_DEVICES: usize = 1 << 16;
 
 /// Unpacks a tar stream into the existing directory `tree`.
@@ -61,8 +83,8 @@ impl Place {
     }
 }
 
-/// What is set when everything is unpacked: of directories, because files are still put into them, and of files
-/// whose ACL names users that may come later.
+/// What is set after everything is unpacked: on directories, because files are still added to them, and on
+/// files whose ACL names users that may follow later.
 struct Deferred {
     path: PathBuf,
     inode: u64,
@@ -139,7 +161,7 @@ impl<'a> Unpacker<'a> {
         Reason::Owner { id, mapped: !self.idmap().is_empty() }
     }
 
-    /// The parent of `path`, made if need be, and its name; of the root the root and `.`.
+    /// The parent of `path`, created if needed, and its name; for the root, the root and `.`.
     fn at(&self, path: &Path) -> Result<Place, Fault> {
         let Some(name) = path.file_name() else {
             return Ok(Place { parent: self.root.mkdir_all("")?, name: ".".into() });
@@ -191,7 +213,7 @@ impl<'a> Unpacker<'a> {
         Ok(rustix::fs::mkdirat(&at.parent, &at.name, Mode::from_raw_mode(0o700))?)
     }
 
-    /// Makes room: a later entry counts, as for tar(1), which does not remove a directory with files in it either.
+    /// Removes an earlier entry: the later one wins, as for tar(1), which does not remove a non-empty directory either.
     fn clear(&mut self, at: &Place) -> Result<(), Fault> {
         let Some(stat) = at.stat()? else { return Ok(()) };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -237,7 +259,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// Owner, attributes, mode and times of what was just made.
+    /// Sets owner, attributes, mode and times of what was just created.
     fn describe(
         &mut self,
         member: Member,
@@ -284,7 +306,7 @@ impl<'a> Unpacker<'a> {
     fn left_out(&mut self, name: &str) {
         self.report.attributes += 1;
         *self.report.names.entry(name.chars().take(64).collect()).or_default() += 1;
-        // What an archive calls its attributes is up to it.
+        // The archive chooses the names of its attributes freely.
         if self.report.names.len() > 64 {
             self.report.names.pop_last();
         }

@@ -4,7 +4,11 @@ use std::{io, path::Path};
 
 use serde::Serialize;
 
-use crate::{explain::{Explain, Outcome}, rootdir::RootDir, tree::{self, Entry, TreeError}};
+use crate::{
+    explain::{Explain, Outcome},
+    rootdir::RootDir,
+    tree::{self, Entry, TreeError},
+};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -18,7 +22,7 @@ pub enum Severity {
     Error,
 }
 
-/// A tree with everything the rules look at.
+/// A tree with everything that the rules inspect.
 #[derive(Debug)]
 pub struct Image {
     /// Its root.
@@ -34,17 +38,17 @@ pub struct Finding {
     pub rule: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// On which file, or what about the image.
+    /// The file, or the property of the image.
     pub object: String,
     /// What is wrong.
     pub what: &'static str,
     /// Why that matters.
     pub why: &'static str,
-    /// Whether a build or import puts it right.
+    /// Whether a build or import fixes it.
     pub fixable: bool,
 }
 
-/// A tree that cannot be checked or put right.
+/// A tree that cannot be checked or fixed.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
     /// It cannot be read.

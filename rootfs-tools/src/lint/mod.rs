@@ -1,7 +1,7 @@
 //! What an image must not carry into a thousand tenants.
 //!
-//! The rules are [`RULES`], one table: what is wrong, why that matters, how it is found and, where there is
-//! one safe way, how it is put right. Builds and imports apply every fix; `rootfsctl lint` only reports.
+//! The rules are [`RULES`], one table: what is wrong, why that matters, how it is found and, where there is one
+//! safe way, how it is fixed. Builds and imports apply every fix; `rootfsctl lint` only reports.
 
 mod image;
 mod mail;
@@ -20,7 +20,7 @@ use crate::{
     tree::{self, Entry, TreeError},
 };
 
-/// Everything that all rules find, the worst first.
+/// The findings of all rules, the most severe first.
 pub fn check(image: &Image) -> Vec<Finding> {
     let mut findings: Vec<_> = RULES
         .iter()
@@ -39,8 +39,8 @@ pub fn check(image: &Image) -> Vec<Finding> {
     findings
 }
 
-/// Applies the fix of every rule whose id is not in `except`, and returns what was put right. What has no
-/// fix is for [`check`] to report afterwards.
+/// Applies the fix of every rule whose id is not in `except`, and returns what was fixed. [`check`] reports the
+/// rest afterwards.
 ///
 /// # Errors
 /// A tree that cannot be read or changed.

@@ -180,27 +180,24 @@ fn nic(key: &str, fallback: &str, fragment: NicFragment) -> Result<Option<Nic>, 
     for (number, address) in addresses.iter().enumerate() {
         let ip = address.address;
         if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
-            return Err(error("addresses", format!("{ip} cannot be the address of an interface")));
+            return Err(error("addresses", format!("{ip} cannot be used as the address of an interface")));
         }
         if addresses[..number].iter().any(|other| other.address == ip) {
-            return Err(error("addresses", format!("{ip} is there twice")));
+            return Err(error("addresses", format!("{ip} is listed twice")));
         }
     }
     if attachment.pool().is_some()
         && !addresses.is_empty()
         && !matches!(attachment, Attachment::Routed { .. })
     {
-        return Err(error(
-            "addresses",
-            "it takes its addresses from its pool; name one of the two".to_owned(),
-        ));
+        return Err(error("addresses", "`pool` and `addresses` exclude each other".to_owned()));
     }
     let gateways = fragment.gateways.unwrap_or_default();
     let routes = fragment.routes.unwrap_or_default();
     if gateways.iter().filter(|gateway| gateway.is_ipv4()).count() > 1
         || gateways.iter().filter(|gateway| gateway.is_ipv6()).count() > 1
     {
-        return Err(error("gateways", "there is one default gateway for each family".to_owned()));
+        return Err(error("gateways", "only one default gateway per address family is possible".to_owned()));
     }
     if matches!(attachment, Attachment::Routed { .. }) && !gateways.is_empty() {
         return Err(error("gateways", "on a routed interface the gateway is always the host".to_owned()));
@@ -215,7 +212,7 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
     let stray = |part: &str, present: bool| match present {
         true => Err(ConfigError::new(
             format!("{key}.{part}"),
-            format!("an interface of mode \"{}\" does not have it", mode.word()),
+            format!("it cannot be used with mode = \"{}\"", mode.word()),
         )),
         false => Ok(()),
     };
@@ -228,7 +225,7 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
         fragment
             .link
             .clone()
-            .ok_or_else(|| ConfigError::new(format!("{key}.link"), format!("it names {what}")))
+            .ok_or_else(|| ConfigError::new(format!("{key}.link"), format!("it is required: {what}")))
     };
     stray("macvlan", fragment.macvlan.is_some() && mode != NicMode::Macvlan)?;
     stray("vlan", fragment.vlan.is_some() && mode != NicMode::Vlan)?;
@@ -244,9 +241,9 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
         }
         NicMode::Phys => Attachment::Phys { nic: link()? },
         NicMode::Vlan => {
-            let id = fragment
-                .vlan
-                .ok_or_else(|| ConfigError::new(format!("{key}.vlan"), "it is the tag, 1 to 4094"))?;
+            let id = fragment.vlan.ok_or_else(|| {
+                ConfigError::new(format!("{key}.vlan"), "it is required: the VLAN tag, 1 to 4094")
+            })?;
             Attachment::Vlan { parent: link()?, id: in_range(&format!("{key}.vlan"), id, 1, 4094)? }
         }
         NicMode::None => return Ok(None),

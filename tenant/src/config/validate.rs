@@ -128,7 +128,7 @@ fn clean_text(key: &str, text: &str, longest: usize) -> Result<(), ConfigError> 
         return Err(ConfigError::new(key, format!("it is longer than {longest} bytes")));
     }
     if text.chars().any(char::is_control) {
-        return Err(ConfigError::new(key, "it has a control character"));
+        return Err(ConfigError::new(key, "it contains a control character"));
     }
     Ok(())
 }
@@ -173,7 +173,7 @@ fn domains(key: &str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> 
 /// Files below `/proc/sys/net` that every network namespace has and that are the whole host's, and why. Which they are
 /// is found by a test that writes all that a tenant can.
 pub const HOST_SYSCTLS: [(&str, &str); 1] =
-    [("net/netfilter/nf_hooks_lwtunnel", "it turns hooks of the host's packet filter on, for good")];
+    [("net/netfilter/nf_hooks_lwtunnel", "it permanently enables hooks of the host's packet filter")];
 
 /// Keys of the network namespace alone: every other sysctl(8) key is the host's or read-only inside.
 fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
@@ -186,12 +186,12 @@ fn sysctl(table: &BTreeMap<String, String>) -> Result<(), ConfigError> {
             })
             && key.split(['.', '/']).all(|part| !part.is_empty());
         if !good || !key.starts_with("net.") {
-            return Err(ConfigError::new(dotted, "only keys below \"net.\" belong to a tenant"));
+            return Err(ConfigError::new(dotted, "a tenant can set only keys below \"net.\""));
         }
         // As in sysctl(8): a dot in a name of an interface is written as a slash.
         let path = key.replace('.', "/");
         if let Some((_, reason)) = HOST_SYSCTLS.iter().find(|(file, _)| *file == path) {
-            return Err(ConfigError::new(dotted, format!("it is the whole host's: {reason}")));
+            return Err(ConfigError::new(dotted, format!("it applies to the whole host: {reason}")));
         }
         clean_text(&dotted, value, 256)?;
     }
@@ -215,15 +215,12 @@ fn forwards(merged: Option<crate::model::net::Forwards>, nics: &[Nic]) -> Result
             |other: &Forward| (other.protocol, other.host_port) == (forward.protocol, forward.host_port);
         if forwards[..number].iter().any(port) {
             let reason =
-                format!("the host's port {}/{} is forwarded twice", forward.host_port, forward.protocol);
+                format!("port {}/{} of the host is forwarded twice", forward.host_port, forward.protocol);
             return Err(ConfigError::new("ports", reason));
         }
     }
     if !forwards.is_empty() && !nics.iter().any(|nic| matches!(nic.attachment, Attachment::Routed { .. })) {
-        return Err(ConfigError::new(
-            "ports",
-            "only a tenant with a routed interface can have ports of the host",
-        ));
+        return Err(ConfigError::new("ports", "port forwards need a routed interface"));
     }
     Ok(forwards)
 }
@@ -235,7 +232,7 @@ fn paths(root: RootMode, paths: Option<Vec<TenantPath>>) -> Result<Vec<TenantPat
             Ok(paths)
         }
         (RootMode::Paths, _) => Err(ConfigError::new("paths", "root = \"paths\" needs at least one path")),
-        (_, Some(_)) => Err(ConfigError::new("paths", "only root = \"paths\" has it")),
+        (_, Some(_)) => Err(ConfigError::new("paths", "it can be used only with root = \"paths\"")),
         (_, None) => Ok(Vec::new()),
     }
 }
@@ -244,14 +241,17 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
     for (path, policy) in &tenant.dirs {
         let key = || format!("dirs.\"{path}\"");
         if matches!(path.top(), "proc" | "sys" | "dev") {
-            return Err(ConfigError::new(key(), "it lies in a directory that every tenant gets fresh"));
+            return Err(ConfigError::new(
+                key(),
+                "it is inside a directory that is set up anew for every tenant",
+            ));
         }
         let unfit = match (path.as_str(), policy) {
             ("/run", Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty) => {
-                Some("a system needs it empty at each boot: only tmpfs and a bind are possible")
+                Some("it must be empty at each boot: use tmpfs or a bind")
             }
             ("/tmp", Policy::Shared | Policy::Empty) => {
-                Some("programs need to write there: tmpfs, \"overlay\", \"private\" and a bind are possible")
+                Some("programs write there: use tmpfs, \"overlay\", \"private\" or a bind")
             }
             _ => None,
         };
@@ -277,18 +277,12 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
                 clean_text(&key(), &text, 4096)?;
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty if path.depth() > 1 => {
-                return Err(ConfigError::new(
-                    key(),
-                    "below the top level only \"tmpfs\" and a bind are possible",
-                ));
+                return Err(ConfigError::new(key(), "below the top level use tmpfs or a bind"));
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty
                 if tenant.root == RootMode::Overlay =>
             {
-                return Err(ConfigError::new(
-                    key(),
-                    "with root = \"overlay\" only tmpfs and binds are possible",
-                ));
+                return Err(ConfigError::new(key(), "with root = \"overlay\" use tmpfs or a bind"));
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty => {}
         }
@@ -327,13 +321,17 @@ impl Tenant {
         defaults: &DefaultLimits,
     ) -> Result<Self, ConfigError> {
         if own.kind.is_some() {
-            return Err(ConfigError::new("kind", "only a profile has it; choose another `profile`"));
+            return Err(ConfigError::new(
+                "kind",
+                "it can be set only in a profile; select another `profile`",
+            ));
         }
         let merged = profile.overlaid(own);
         let mut limits = merged.limits();
-        let image =
-            merged.image.ok_or_else(|| ConfigError::new("image", "neither tenant nor profile has it"))?;
-        let kind = merged.kind.ok_or_else(|| ConfigError::new("kind", "the profile does not say it"))?;
+        let image = merged
+            .image
+            .ok_or_else(|| ConfigError::new("image", "it is set neither by the tenant nor by its profile"))?;
+        let kind = merged.kind.ok_or_else(|| ConfigError::new("kind", "the profile does not set it"))?;
         let host = merged.hostname.unwrap_or_else(|| name.as_str().to_owned());
         hostname(&host)?;
         for (key, value) in &merged.env {
@@ -343,7 +341,7 @@ impl Tenant {
                 && !key.starts_with(|c: char| c.is_ascii_digit())
                 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             if !good {
-                return Err(ConfigError::new(dotted, "it is not the name of an environment variable"));
+                return Err(ConfigError::new(dotted, "it is not a valid name of an environment variable"));
             }
         }
         if let Some(tasks) = limits.tasks_max {
@@ -422,7 +420,7 @@ impl Tenant {
         };
         check_dirs(&tenant)?;
         if u32::from(tenant.ttys) + 1 > tenant.pts_max {
-            return Err(ConfigError::new("pts_max", "it leaves no room for the console and the ttys"));
+            return Err(ConfigError::new("pts_max", "it is too small for the console and the ttys"));
         }
         Ok(tenant)
     }

@@ -25,7 +25,7 @@ impl FromStr for ByteSize {
     type Err = InvalidQuantity;
 
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
-        let refuse = || invalid("a size", text, "write bytes as a number with K, M, G or T, e.g. 512M");
+        let refuse = || invalid("a size", text, "write bytes, with a suffix K, M, G or T, e.g. 512M");
         let (digits, shift) = match text.as_bytes().last() {
             Some(b'K') => (&text[..text.len() - 1], 10),
             Some(b'M') => (&text[..text.len() - 1], 20),
@@ -71,7 +71,7 @@ impl FromStr for CpuQuota {
             .and_then(|digits| digits.parse().ok())
             .filter(|percent| (1..=100_000).contains(percent))
             .map(Self)
-            .ok_or_else(|| invalid("a CPU quota", text, "write percent of one CPU, 1% to 100000%"))
+            .ok_or_else(|| invalid("a CPU quota", text, "write a percentage of one CPU, 1% to 100000%"))
     }
 }
 
@@ -178,9 +178,9 @@ impl FromStr for DefaultMemory {
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
         let refuse = || {
             invalid(
-                "a default limit of memory",
+                "a default memory limit",
                 text,
-                "write a share of the host's memory (1% to 100%), a size of 4M and more, or max",
+                "write a percentage of the host's memory (1% to 100%), a size of at least 4M, or max",
             )
         };
         if text == "max" {
@@ -212,7 +212,7 @@ impl FromStr for DefaultTasks {
     type Err = InvalidQuantity;
 
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
-        let refuse = || invalid("a default limit of tasks", text, "write a number from 8 to 4194304, or max");
+        let refuse = || invalid("a default task limit", text, "write a number from 8 to 4194304, or max");
         match text {
             "max" => Ok(Self(None)),
             _ => {

@@ -20,7 +20,7 @@ pub(super) struct Common {
     /// Print no errors
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
-    /// Accepted if it is /var/lib/lxc: tenants lie below $TENANTRY_ROOT
+    /// Accepted if it is /var/lib/lxc: tenants are below $TENANTRY_ROOT
     #[arg(short = 'P', long = "lxcpath", value_name = "PATH")]
     pub(super) lxcpath: Option<PathBuf>,
     /// Accepted: a tenant has its own file
@@ -31,7 +31,7 @@ pub(super) struct Common {
     pub(super) help: Option<bool>,
 }
 
-/// The container that is meant: `-n NAME`, or the first word.
+/// The selected container: `-n NAME`, or the first word.
 #[derive(Debug, Args)]
 pub(super) struct Named {
     /// Name of the tenant

@@ -4,7 +4,6 @@ use client::Client;
 use tenant::{Layout, TenantName};
 use wire::{Code, Detail, Failure};
 
-
 /// What a command ends in.
 pub(super) type Result<T> = std::result::Result<T, Failure>;
 
@@ -46,7 +45,7 @@ impl Lxc {
         }
     }
 
-    /// The tenant, which must run.
+    /// The tenant, which must be running.
     pub(super) fn running(&self, name: &TenantName) -> Result<Detail> {
         match self.find(name)? {
             Some(detail) if detail.summary.state.is_up() => Ok(detail),

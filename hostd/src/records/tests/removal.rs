@@ -1,6 +1,6 @@
 //! Tenants that are removed, and what goes on meanwhile.
 
-use std::{sync::mpsc, thread, time::Duration, path::Path};
+use std::{path::Path, sync::mpsc, thread, time::Duration};
 
 use super::*;
 use crate::assign::allocate::Used;

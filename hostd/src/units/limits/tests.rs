@@ -136,7 +136,7 @@ fn a_limit_without_a_controller_is_named_and_can_be_allowed() {
     let cgroups = unit(dir.path(), &[("memory", "memory.limit_in_bytes"), ("blkio", "x")], &[]);
     for (text, names) in [
         ("tasks_max = 10", "pids"),
-        ("io_weight = 10", "blkio controller (cgroup v1) has no disk"),
+        ("io_weight = 10", "blkio controller (cgroup v1) needs a disk"),
         ("memory_high = '1M'", "memory.high"),
         ("memory_max = '1M'\nmemory_swap_max = '1M'", "memory.memsw"),
         ("memory_swap_max = '1M'", "memory_max"),

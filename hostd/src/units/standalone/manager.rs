@@ -148,13 +148,13 @@ impl Standalone {
         if let Some(state) = self.state(name)
             && let Some((process, pidfd)) = find(&state)
         {
-            log::info!(TENANT = name.as_str(); "found tenant {:?} running (supervisor {})", name.as_str(), process.pid);
+            log::info!(TENANT = name.as_str(); "tenant {:?} is running (supervisor {})", name.as_str(), process.pid);
             shared.watch(name, process, pidfd, cgroups, plan());
             return;
         }
         let has_leftovers = cgroups.v2.exists() || cgroups.v1.values().any(|dir| dir.exists());
         if has_leftovers {
-            log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
+            log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing its leftovers", name.as_str());
             let (shared, name, plan) = (shared.clone(), name.clone(), plan());
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
             report(or_none(swept));
@@ -181,7 +181,7 @@ impl Standalone {
         let (shared, program) = (self.shared.clone(), self.program.clone());
         let notify_dir = shared.layout.run().join(NOTIFY);
         let notify = NotifySocket::bind(&notify_dir, name.as_str())
-            .map_err(|error| UnitError::Io("make the socket that the supervisor reports to", error))?;
+            .map_err(|error| UnitError::Io("create the notification socket", error))?;
         let path = notify.path().to_owned();
         // The new supervisor's first state must not be taken for the old one's last.
         let launched = task::spawn_blocking(move || shared.launch(&program, &start, &path)).await;

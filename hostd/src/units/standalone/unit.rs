@@ -64,7 +64,7 @@ impl Shared {
         let name = &start.name;
         let io = |what| move |error| UnitError::Io(what, error);
         let cgroups = self.cgroups.unit(name);
-        fs::create_dir_all(self.layout.runtime(name)).map_err(io("make the runtime directory"))?;
+        fs::create_dir_all(self.layout.runtime(name)).map_err(io("create the runtime directory"))?;
         self.note(name, &cgroups)?;
         let spawned = cgroups::make_unit(&cgroups)
             .map_err(UnitError::from)
@@ -136,7 +136,7 @@ impl Shared {
         let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
         let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
         let Some(state) = said else {
-            log::warn!(TENANT = name.as_str(); "the supervisor of tenant \"{name}\" died; it was taken down");
+            log::warn!(TENANT = name.as_str(); "the supervisor of tenant \"{name}\" died; the tenant was taken down");
             return;
         };
         let end = ended_how(&state);
@@ -183,16 +183,16 @@ pub(super) fn ended_how(state: &RunState) -> String {
     match state.phase {
         Phase::Failed => {
             let why = state.failure.as_ref().map(|failure| format!(": {}", failure.message));
-            format!("has failed{}", why.unwrap_or(how))
+            format!("failed{}", why.unwrap_or(how))
         }
-        _ => format!("has stopped{how}"),
+        _ => format!("stopped{how}"),
     }
 }
 
 /// What a sweep left; one that was cut short says so, and the next start sweeps again.
 pub(super) fn or_none(swept: Result<Vec<KernelError>, task::JoinError>) -> Vec<KernelError> {
     swept.unwrap_or_else(|error| {
-        log::error!("what a tenant left was not removed: {error}");
+        log::error!("cannot remove the leftovers of a tenant: {error}");
         Vec::new()
     })
 }
@@ -223,7 +223,7 @@ pub(super) async fn end_of(pidfd: &Arc<OwnedFd>, name: &TenantName) {
         Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
     };
     if let Err(error) = told {
-        log::warn!(TENANT = name.as_str(); "the kernel does not tell of the end of tenant {:?}: {error}; looking every {} ms", name.as_str(), LOOK.as_millis());
+        log::warn!(TENANT = name.as_str(); "cannot watch the supervisor of tenant {:?}, polling every {} ms instead: {error}", name.as_str(), LOOK.as_millis());
     }
     while !has_ended(pidfd) {
         sleep(LOOK).await;
@@ -241,10 +241,7 @@ pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
 /// What of a tenant's life is to be found in the log afterwards.
 pub(super) fn notable(state: &RunState) -> Option<String> {
     let killed = state.killed.as_ref().map(|reason| format!("it was killed: {reason}"));
-    let kills = state.oom_kills.map(|kills| {
-        let were = if kills == 1 { "was" } else { "were" };
-        format!("{kills} of its processes {were} killed because its memory was used up")
-    });
+    let kills = state.oom_kills.map(|kills| format!("the OOM killer killed {kills} of its processes"));
     let all: Vec<String> = killed.into_iter().chain(kills).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }

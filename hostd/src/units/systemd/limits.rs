@@ -26,7 +26,7 @@ impl Systemd {
             let reason = limits::lack(limit.key, controllers).or_else(|| {
                 let weighs = limit.key != "io_weight"
                     || IoSchedulers::of_host(Path::new(SLICE)) != IoSchedulers::default();
-                let reason = "the io controller (cgroup v2) has no disk under the bfq scheduler to weigh";
+                let reason = "the io controller (cgroup v2) needs a disk with the bfq scheduler";
                 (!weighs).then(|| reason.to_owned())
             })?;
             Some(Unenforceable { key: limit.key, reason, by_default })
@@ -74,7 +74,10 @@ impl Systemd {
         let limits = self.set_limits(name, limits, &had.limits).await;
         let drop_in = self.put_drop_in(name, had.drop_in.as_deref()).await;
         for error in [limits, drop_in].into_iter().filter_map(Result::err) {
-            log::error!("the unit of tenant \"{name}\" keeps what it was given: {}", wire::chain(&error));
+            log::error!(
+                "cannot reset the properties of the unit of tenant \"{name}\": {}",
+                wire::chain(&error)
+            );
         }
     }
 

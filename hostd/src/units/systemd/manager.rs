@@ -90,13 +90,13 @@ impl Systemd {
     /// Whether systemd is PID 1 here, knows `tenant@.service`, and `layout` is the one that this unit is for.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn is_there(layout: &Layout, facts: &HostFacts) -> Result<bool, UnitError> {
         if !facts.systemd || !layout.is_default() {
             return Ok(false);
         }
         let bus = Bus::open().await?;
-        match bus.manager("tell of tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
+        match bus.manager("load tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_unknown() => Ok(false),
             Err(error) => Err(error.into()),

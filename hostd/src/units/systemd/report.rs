@@ -20,7 +20,7 @@ impl Systemd {
     /// The limits that a tenant's unit has, against those of its file, and how the unit is.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn report(
         &self,
         name: &TenantName,
@@ -51,7 +51,7 @@ impl Systemd {
     /// The units of tenants that are being started or stopped.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
         let what = "list units";
         let bus = Bus::open().await?;

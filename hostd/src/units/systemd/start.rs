@@ -61,7 +61,7 @@ impl Systemd {
         if bus.unit(unit).await?.active != "failed" {
             return Ok(());
         }
-        match bus.manager("forget that a unit failed", "ResetFailedUnit", &(unit,)).await {
+        match bus.manager("reset the failed state of a unit", "ResetFailedUnit", &(unit,)).await {
             Err(error) if !error.is_unknown() => Err(error.into()),
             _ => Ok(()),
         }

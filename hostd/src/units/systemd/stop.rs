@@ -142,7 +142,7 @@ impl Systemd {
     /// Whether a unit is down and has no job.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
         Ok(Bus::open().await?.unit(&unit(name)).await?.is_down())
     }
@@ -163,7 +163,7 @@ impl Systemd {
             Ok(failures) => {
                 failures.iter().for_each(|failure| log::error!("{}", wire::chain(failure)));
             }
-            Err(error) => log::error!("what a tenant left was not removed: {error}"),
+            Err(error) => log::error!("cannot remove the leftovers of a tenant: {error}"),
         }
     }
 }

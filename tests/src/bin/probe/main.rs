@@ -17,10 +17,10 @@ mod words;
 use std::{
     io::{self, Write},
     process::ExitCode,
-    str::FromStr,
 };
 
 use serde_json::Value;
+use words::number;
 
 use self::words::{number, say};
 

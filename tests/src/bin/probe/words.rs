@@ -1,15 +1,17 @@
-//! Words on the command line, and lines that are printed at once.
+//! Words that are read and lines that are printed.
 
-use std::{io::{self, Write}, process::ExitCode, str::FromStr};
+use std::{
+    io::{self, Write},
+    str::FromStr,
+};
 
-use serde_json::Value;
-
-pub(super) fn number<T: FromStr<Err = std::num::ParseIntError>>(word: &str) -> io::Result<T> {
+/// A number of the command line.
+pub(crate) fn number<T: FromStr<Err = std::num::ParseIntError>>(word: &str) -> io::Result<T> {
     word.parse().map_err(io::Error::other)
 }
 
 /// Prints a line at once.
-pub(super) fn say(text: &str) -> io::Result<()> {
+pub(crate) fn say(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout();
     writeln!(stdout, "{text}")?;
     stdout.flush()
