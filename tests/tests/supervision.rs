@@ -24,7 +24,7 @@ fn a_process_that_was_killed_for_its_memory_leaves_a_trace() {
     // It is still there when the tenant is not.
     alice.stop();
     assert_eq!(alice.show()["oom_kills"], 1);
-    assert!(host.hostd_log().contains("1 of its processes was killed"), "{}", host.hostd_log());
+    assert!(host.hostd_log().contains("the OOM killer killed 1 of its processes"), "{}", host.hostd_log());
     alice.start();
     assert_eq!(alice.show().get("oom_kills"), None, "another boot has its own count");
 }

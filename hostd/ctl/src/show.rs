@@ -141,12 +141,14 @@ fn line(nic: &Interface) -> String {
     words.join(" ")
 }
 
-/// `1.2M of 10G, 812 inodes`.
+/// `1.2M of 10G, 812 inodes`; `at least 1.2M, 812 inodes (measured 40 s ago)` where a walk over its directories found that.
 fn disk(disk: &DiskUsage) -> String {
     let of = |max: Option<String>| max.map_or(String::new(), |max| format!(" of {max}"));
     let size = |bytes| output::size(Some(bytes));
     let (bytes, inodes) = (of(disk.max_bytes.map(size)), of(disk.max_inodes.map(|max| max.to_string())));
-    format!("{}{bytes}, {}{inodes} inodes", size(disk.used_bytes), disk.inodes)
+    let least = if disk.is_partial { "at least " } else { "" };
+    let when = disk.measured_sec_ago.map_or(String::new(), |sec| format!(" (measured {sec} s ago)"));
+    format!("{least}{}{bytes}, {}{inodes} inodes{when}", size(disk.used_bytes), disk.inodes)
 }
 
 /// `1.2M sent, 3.4M received; 12 packets rejected, 3 above the rate`.

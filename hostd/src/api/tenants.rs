@@ -134,7 +134,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Err(error) => (None, Some(wire::chain(&error))),
     };
     let digest = allocation.pinned.digest;
-    let disk = host.store().disk_usage(&allocation);
+    let disk = host.disk_usage(&allocation).await;
     let exit = said.as_ref().and_then(|said| said.exit).map(|exit| match exit {
         Exit::Code(code) => format!("exited with {code}"),
         Exit::Poweroff => "powered off".to_owned(),

@@ -79,6 +79,7 @@ impl Host {
             false => host.store.destroy(&own),
         });
         let leaving = removed.await??;
+        self.meter.forget(&self.store.layout().tenant(name));
         self.changes.tell(name);
         Ok(leaving)
     }

@@ -17,6 +17,7 @@ mod carry;
 mod changes;
 mod configure;
 mod create;
+mod disk;
 mod life;
 mod live;
 mod startup;
@@ -42,6 +43,7 @@ use self::{
     turns::{Turn, Turns},
 };
 use crate::{
+    dirs::usage::Meter,
     filter::PacketFilter,
     records::{Change, Store},
     units::{StopDeadline, UnitManager},
@@ -72,6 +74,7 @@ pub struct Host {
     /// supervisor asks for this.
     files: Turns,
     changes: Arc<Changes>,
+    meter: Meter,
     is_ready: watch::Sender<bool>,
     started: Instant,
     /// How often somebody who waits has looked at a tenant.
@@ -97,6 +100,7 @@ impl Host {
             turns: Turns::default(),
             stopping: Mutex::default(),
             files: Turns::default(),
+            meter: Meter::default(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]

@@ -263,7 +263,7 @@ impl Store {
         etc.names().set_inside(planned).map(str::to_owned)
     }
 
-    /// What a tenant has stored; none where nobody counts.
+    /// What a tenant has stored, as its filesystem counts it; none where that does not count.
     pub fn disk_usage(&self, allocation: &Allocation) -> Option<DiskUsage> {
         quota::usage(&self.layout.tenant(&allocation.name), allocation.uid_base.base())
     }

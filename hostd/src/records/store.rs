@@ -12,9 +12,7 @@ use tenant::{
     config::{self, Fragment, profile},
     files::{credentials::Credential, file_error::FileError, record, shelter, sources},
     kernel::{KernelError, source::View},
-    model::{
-        allocation::RecordState, facts, host::HostConfig, image::Manifest, limits::Limits, ports::PortTable,
-    },
+    model::{allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, ports::PortTable},
     plan::{self, Inputs},
 };
 
@@ -139,7 +137,7 @@ impl Store {
             layout,
             facts,
             view: View::Own,
-            memory: facts::total_memory(),
+            memory: tenant::files::facts::total_memory(),
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
             trash,

@@ -75,6 +75,7 @@ impl Trial {
             os: "Debian".to_owned(),
             arch: "x86_64".to_owned(),
             source: "a test".to_owned(),
+            sets: Vec::new(),
             tuned: false,
             size_bytes: 0,
             files: 0,

@@ -167,7 +167,7 @@ pub struct Detail {
     /// The limits that its unit has, where systemd runs it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<EffectiveLimit>,
-    /// What it has stored, where the filesystem counts that.
+    /// What it has stored; absent until it is measured, where the filesystem does not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskUsage>,
     /// Its cgroup v2 directory, while it runs.

@@ -12,9 +12,9 @@
 //! Files" of the GNU tar manual.
 
 pub mod acl;
-mod digits;
 mod header;
 mod member;
+mod number;
 mod pax;
 mod reader;
 mod reason;

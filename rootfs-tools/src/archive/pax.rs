@@ -6,7 +6,7 @@ use rustix::fs::Timespec;
 
 use super::{
     Reason,
-    digits::decimal,
+    number::decimal,
     sparse::{self, Chunk},
 };
 

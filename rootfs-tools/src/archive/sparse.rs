@@ -2,8 +2,8 @@
 
 use super::{
     BLOCK, Reason,
-    digits::decimal,
     header::{Header, number},
+    number::decimal,
 };
 
 /// Most chunks of one file: a map of them takes 16 MiB.

@@ -1,12 +1,7 @@
-//! What every verb works with, and how it fails.
+//! What every verb uses: the host it works on, how results are printed, and how it fails.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::io::{self, Write as _};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
 use rootfs_tools::{Explain, Outcome, Store};
 use serde::Serialize;
 use tenant::Layout;
@@ -42,9 +37,9 @@ impl Context {
 /// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(super) error: anyhow::Error,
-    pub(super) help: Option<String>,
-    pub(super) outcome: Outcome,
+    error: anyhow::Error,
+    help: Option<String>,
+    outcome: Outcome,
 }
 
 impl<E: Explain> From<E> for Failure {
@@ -65,6 +60,12 @@ impl Failure {
         self
     }
 
+    /// What rootfsctl ends with.
+    pub(super) fn code(&self) -> u8 {
+        self.outcome.code()
+    }
+
+    /// Prints it to standard error.
     pub(super) fn print(&self) {
         let chain: Vec<_> = self.error.chain().map(|cause| printable(&cause.to_string())).collect();
         eprintln!("error: {}", chain.join(": "));
@@ -73,6 +74,34 @@ impl Failure {
             eprintln!("help: {}", printable(help));
         }
     }
+}
+
+/// Text from archives and tools must not control the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+/// A number of bytes in readable form.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..=1023 => format!("{bytes} B"),
+        1024..=1_048_575 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..=1_073_741_823 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// A table without borders.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    let lines: Vec<_> = table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    lines.concat()
 }
 
 /// An error raised by a verb itself.
@@ -91,5 +120,15 @@ impl Explain for Refusal {
 
     fn outcome(&self) -> Outcome {
         self.outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
     }
 }

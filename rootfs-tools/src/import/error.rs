@@ -1,19 +1,13 @@
-//! Why something is not imported.
+//! Why something cannot be imported.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
-use serde::Serialize;
 use tenant::files::file_error::FileError;
 
 use super::foreign::Foreign;
 use crate::{
     archive::{ArchiveError, Fault, Reason},
     explain::{Explain, Outcome},
-    progress::Progress,
     tool::ToolError,
     tree::TreeError,
 };
@@ -77,6 +71,15 @@ pub enum ImportError {
     Tool(#[from] ToolError),
 }
 
+impl From<ArchiveError> for ImportError {
+    fn from(ArchiveError { entry, fault }: ArchiveError) -> Self {
+        match fault {
+            Fault::Io(source) => Self::File(FileError::new("unpack", entry, source)),
+            Fault::Refused(reason) => Self::Entry { what: "archive's entry", entry, reason },
+        }
+    }
+}
+
 impl Explain for ImportError {
     fn help(&self) -> Option<String> {
         match self {
@@ -108,15 +111,6 @@ impl Explain for ImportError {
             Self::Live { .. } | Self::Foreign { .. } | Self::Around(_) => Outcome::Refused,
             Self::Entry { reason: Reason::Owner { .. }, .. } => Outcome::Refused,
             _ => Outcome::Failed,
-        }
-    }
-}
-
-impl From<ArchiveError> for ImportError {
-    fn from(ArchiveError { entry, fault }: ArchiveError) -> Self {
-        match fault {
-            Fault::Io(source) => Self::File(FileError::new("unpack", entry, source)),
-            Fault::Refused(reason) => Self::Entry { what: "archive's entry", entry, reason },
         }
     }
 }

@@ -18,17 +18,11 @@ mod idmap;
 mod names;
 mod options;
 mod packed;
-mod path;
 mod report;
 mod unpack;
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use serde::Serialize;
 use tenant::files::file_error::FileError;
 
 pub use directory::copy;
@@ -39,13 +33,7 @@ pub use options::{Limits, Options};
 pub use report::Report;
 pub use unpack::unpack;
 
-use crate::{
-    archive::{ArchiveError, Fault, Reason},
-    explain::{Explain, Outcome},
-    progress::Progress,
-    tool::ToolError,
-    tree::TreeError,
-};
+use crate::progress::Progress;
 
 /// Unpacks the archive, or copies the directory, `from` to `tree`, which must not exist.
 ///

@@ -1,22 +1,16 @@
 //! How something is imported.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path, PathBuf},
 };
 
-use serde::Serialize;
-use tenant::files::file_error::FileError;
+use super::idmap::IdMap;
+use crate::{archive::Reason, tree::MAX_DEPTH};
 
-use super::{idmap::IdMap, path};
-use crate::{
-    archive::{ArchiveError, Fault, Reason},
-    explain::{Explain, Outcome},
-    progress::Progress,
-    tool::ToolError,
-    tree::TreeError,
-};
+/// Longest path of an entry, bytes: with the staging directory's it stays below PATH_MAX.
+const MAX_PATH: usize = 3 << 10;
 
 /// What an archive may hold at most.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +44,26 @@ impl Options {
     /// # Errors
     /// It is too long, or has `..` in it.
     pub fn with_prefix(self, prefix: &Path) -> Result<Self, Reason> {
-        Ok(Self { strip_prefix: Some(path::relative(prefix.as_os_str())?), ..self })
+        Ok(Self { strip_prefix: Some(relative(prefix.as_os_str())?), ..self })
     }
+}
+
+/// The path of an entry below the root: `/` and `.` are taken off, `..` is refused.
+pub(super) fn relative(path: &OsStr) -> Result<PathBuf, Reason> {
+    if path.is_empty() || path.len() > MAX_PATH || path.as_bytes().contains(&0) {
+        return Err(Reason::Name);
+    }
+    let mut relative = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) if name.len() <= 255 => relative.push(name),
+            Component::Normal(_) => return Err(Reason::LongName),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return Err(Reason::ParentDir),
+        }
+    }
+    if relative.components().count() > MAX_DEPTH {
+        return Err(Reason::TooDeep);
+    }
+    Ok(relative)
 }

@@ -1,21 +1,8 @@
-//! What was done besides copying.
+//! What an import did.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tenant::files::file_error::FileError;
-
-use crate::{
-    archive::{ArchiveError, Fault, Reason},
-    explain::{Explain, Outcome},
-    progress::Progress,
-    tool::ToolError,
-    tree::TreeError,
-};
 
 /// What was done in addition to copying.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -5,11 +5,8 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::Read,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::{Component, Path, PathBuf},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -19,15 +16,16 @@ use rustix::{
 use tenant::files::file_error::FileError;
 
 use super::{
-    IdMap, ImportError, Options, Report,
     attributes::{self, Keep},
+    error::ImportError,
+    idmap::IdMap,
     names::Names,
-    path::relative,
+    options::{Options, relative},
+    report::Report,
 };
 use crate::{
     archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl},
     rootdir::RootDir,
-    tree::MAX_DEPTH,
 };
 
 /// Maximum number of device nodes and hard links to them; a host's /dev has some hundred.

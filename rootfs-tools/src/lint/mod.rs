@@ -10,15 +10,79 @@ mod secrets;
 
 use std::{io, path::Path};
 
-pub use image::{Finding, Image, LintError, Severity, open};
+pub use image::{Image, Severity};
 pub use rules::{RULES, Rule};
 use serde::Serialize;
 
 use crate::{
     explain::{Explain, Outcome},
     rootdir::RootDir,
-    tree::{self, Entry, TreeError},
+    tree::{self, TreeError},
 };
+
+/// One thing a rule found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Id of the rule.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file, or the property of the image.
+    pub object: String,
+    /// What is wrong.
+    pub what: &'static str,
+    /// Why that matters.
+    pub why: &'static str,
+    /// Whether a build or import fixes it.
+    pub fixable: bool,
+}
+
+/// A tree that cannot be checked or fixed.
+#[derive(Debug, thiserror::Error)]
+pub enum LintError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// It cannot be opened.
+    #[error("cannot open {path:?}")]
+    Open {
+        /// The tree.
+        path: std::path::PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A fix failed.
+    #[error("cannot fix {object:?} (rule {rule})")]
+    Fix {
+        /// The rule.
+        rule: &'static str,
+        /// The file.
+        object: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Explain for LintError {
+    fn help(&self) -> Option<String> {
+        None
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::Failed
+    }
+}
+
+/// Opens a tree for checking.
+///
+/// # Errors
+/// It cannot be read.
+pub fn open(tree: &Path) -> Result<Image, LintError> {
+    let root = RootDir::open(tree).map_err(|source| LintError::Open { path: tree.to_owned(), source })?;
+    Ok(Image { root, entries: tree::walk(tree)? })
+}
 
 /// The findings of all rules, the most severe first.
 pub fn check(image: &Image) -> Vec<Finding> {

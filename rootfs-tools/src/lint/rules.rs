@@ -5,7 +5,8 @@ use std::{io, path::Path};
 use tenant::model::image::InitKind;
 
 use super::{
-    Image, Severity, mail,
+    image::{Image, Severity},
+    mail,
     secrets::{BIND_KEY, SNAKEOIL, secrets},
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Image;
+use super::image::Image;
 use crate::tree::{Entry, Kind};
 
 /// What the package ssl-cert makes: the key, and the certificate with the name of the machine.

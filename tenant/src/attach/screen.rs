@@ -1,7 +1,7 @@
 //! The terminal of the person at the keyboard.
 
 use std::{
-    io,
+    io::{self, Write as _},
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -76,6 +76,12 @@ impl Screen {
 /// Rows and columns of a terminal; (0, 0) of anything else.
 pub fn window_size(fd: impl AsFd) -> (u16, u16) {
     tcgetwinsize(fd).map_or((0, 0), |size| (size.ws_row, size.ws_col))
+}
+
+/// A line of ours among the tenant's output.
+pub(super) fn say(text: &str) {
+    // Where nobody reads it there is nobody to tell.
+    let _ = write!(io::stderr(), "\r\n[tenantry: {text}]\r\n");
 }
 
 #[cfg(test)]

@@ -12,7 +12,11 @@ use rustix::{
     stdio::stdin,
 };
 
-use super::{AttachEnd, AttachError, AttachOptions, Screen, failed, say, window_size};
+use super::{
+    options::AttachOptions,
+    outcome::{AttachEnd, AttachError, failed},
+    screen::{Screen, say, window_size},
+};
 use crate::protocol::{
     escape::one_line,
     wire::{self, Decoder, Event, Item},

@@ -1,6 +1,6 @@
 //! Profiles: where they come from, and a tenant read from the host's files.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::{
     config::{ConfigError, Fragment, ParseError, Tenant, parse_toml},
@@ -30,8 +30,13 @@ pub enum LoadError {
     #[error("there is no tenant {0:?}")]
     NoTenant(String),
     /// There is no such profile.
-    #[error("there is no profile {0:?}")]
-    NoProfile(String),
+    #[error("there is no profile {name:?}: it is not a shipped one, and not in {}", dir.display())]
+    NoProfile {
+        /// Its name.
+        name: String,
+        /// Where this host's own profiles are.
+        dir: PathBuf,
+    },
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
@@ -91,9 +96,13 @@ pub fn load_profile(layout: &Layout, name: &ProfileName) -> Result<Fragment, Loa
     let (_, text) = SHIPPED
         .iter()
         .find(|(shipped, _)| *shipped == name.as_str())
-        .ok_or_else(|| LoadError::NoProfile(name.to_string()))?;
+        .ok_or_else(|| no_profile(layout, name.as_str()))?;
     let file = format!("the shipped profile {name}");
     parse_toml(text).map_err(|source| LoadError::Parse { file, source })
+}
+
+fn no_profile(layout: &Layout, name: &str) -> LoadError {
+    LoadError::NoProfile { name: name.to_owned(), dir: layout.profiles() }
 }
 
 /// Reads `hostd.toml`; a host without one has the defaults.
@@ -147,9 +156,7 @@ pub fn resolve_with(
 ) -> Result<Tenant, LoadError> {
     let profile_name = match &own.profile {
         Some(profile) => profile.clone(),
-        None => {
-            host.default_profile.parse().map_err(|_| LoadError::NoProfile(host.default_profile.clone()))?
-        }
+        None => host.default_profile.parse().map_err(|_| no_profile(layout, &host.default_profile))?,
     };
     let mut profile = load_profile(layout, &profile_name)?;
     let rows = ports.nics(name);

@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use super::joiner::Step;
+use super::step::Step;
 
 /// One end.
 #[derive(Debug)]

@@ -2,21 +2,18 @@
 //! copies of a single-threaded caller and never return.
 
 use std::{
-    collections::BTreeMap,
-    ffi::CString,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use caps::{CapSet, CapsHashSet};
 use nix::{
-    errno::Errno,
     sched::setns,
     sys::{
         prctl,
         signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
     },
-    unistd::{Gid, Uid, execve, fchown, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid},
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -25,9 +22,14 @@ use rustix::{
 };
 
 use super::{
-    Adopter, Command, ExecContext, Streams, Target,
     channel::Channel,
+    command::{Adopter, Command, Streams},
+    context::ExecContext,
+    locale,
     passwd::{self, User},
+    program::Image,
+    step::Step,
+    target::Target,
 };
 use crate::{
     init::confine::Confinement,
@@ -39,69 +41,6 @@ use crate::{
 
 /// What the processes on the way in are called inside.
 const NAME: &str = "tenant";
-
-/// What failed on the way in.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Harden,
-    TakeShare,
-    EnterCgroup,
-    EnterNamespaces,
-    BecomeRoot,
-    FindUser,
-    OpenTerminal,
-    BecomeUser,
-    Confine,
-    EnterDirectory,
-    MakePipes,
-    Clone,
-    SetUp,
-    Execute,
-}
-
-impl Step {
-    const ALL: [Self; 14] = [
-        Self::Harden,
-        Self::TakeShare,
-        Self::EnterCgroup,
-        Self::EnterNamespaces,
-        Self::BecomeRoot,
-        Self::FindUser,
-        Self::OpenTerminal,
-        Self::BecomeUser,
-        Self::Confine,
-        Self::EnterDirectory,
-        Self::MakePipes,
-        Self::Clone,
-        Self::SetUp,
-        Self::Execute,
-    ];
-
-    pub(super) fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
-    }
-
-    /// What it does, as it goes into "cannot … inside the tenant".
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Harden => "drop the privileges of the host",
-            Self::TakeShare => "take over the limits of init",
-            Self::EnterCgroup => "enter the cgroups of init",
-            Self::EnterNamespaces => "enter the namespaces of init",
-            Self::BecomeRoot => "switch to root",
-            Self::FindUser => "look up the user",
-            Self::OpenTerminal => "open a pseudoterminal",
-            Self::BecomeUser => "switch to the user",
-            Self::Confine => "drop capabilities",
-            Self::EnterDirectory => "enter the working directory",
-            Self::MakePipes => "create pipes",
-            Self::Clone => "clone",
-            Self::SetUp => "set up the session",
-            Self::Execute => "execute",
-        }
-    }
-}
 
 /// A step and the errno it failed with.
 type Fault = (Step, i32);
@@ -159,7 +98,9 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
         Streams::Pipes => None,
     };
     let ends = ends.transpose().map_err(at(Step::OpenTerminal))?;
-    let image = Image::new(command, &user).map_err(at(Step::Execute))?;
+    let locale = locale::of_tenant();
+    let env = [command.env.as_slice(), &locale, &command.asked];
+    let image = Image::new(&command.argv, &user, env).map_err(at(Step::Execute))?;
     become_user_for_good(&user, &groups).map_err(at(Step::BecomeUser))?;
     confine(&target.ceiling.confine(&context.confinement), &user).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
@@ -362,57 +303,6 @@ fn set_up(fds: [OwnedFd; 3], has_terminal: bool, adopter: Adopter, channel: &Cha
     Ok(())
 }
 
-/// What is executed, prepared before powers are given up.
-struct Image {
-    programs: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-}
-
-impl Image {
-    fn new(command: &Command, user: &User) -> io::Result<Self> {
-        let mut env = BTreeMap::from([
-            ("HOME", user.home.as_str()),
-            ("USER", user.name.as_str()),
-            ("LOGNAME", user.name.as_str()),
-            ("SHELL", user.shell.as_str()),
-        ]);
-        env.extend(command.env.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        let (programs, argv) = match command.argv.first() {
-            None => {
-                let name = user.shell.rsplit('/').next().unwrap_or("sh");
-                (vec![user.shell.clone(), "/bin/sh".to_owned()], vec![format!("-{name}")])
-            }
-            Some(program) if program.contains('/') => (vec![program.clone()], command.argv.clone()),
-            Some(program) => {
-                let path = env.get("PATH").copied().unwrap_or("/usr/bin:/bin");
-                let dirs = path.split(':').filter(|dir| dir.starts_with('/'));
-                (dirs.map(|dir| format!("{dir}/{program}")).collect(), command.argv.clone())
-            }
-        };
-        let text = |text: String| CString::new(text).map_err(io::Error::from);
-        Ok(Self {
-            programs: programs.into_iter().map(text).collect::<io::Result<_>>()?,
-            argv: argv.into_iter().map(text).collect::<io::Result<_>>()?,
-            env: env.iter().map(|(key, value)| text(format!("{key}={value}"))).collect::<io::Result<_>>()?,
-        })
-    }
-
-    /// Executes the first program that is there; returns why none was, as execvp(3) does.
-    fn execute(&self) -> i32 {
-        let mut fault = Errno::ENOENT;
-        for program in &self.programs {
-            match execve(program, &self.argv, &self.env) {
-                Ok(never) => match never {},
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(error @ Errno::EACCES) => fault = error,
-                Err(error) => return error as i32,
-            }
-        }
-        fault as i32
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,22 +314,5 @@ mod tests {
             assert_eq!(Step::from_number(number as u8), Some(step));
         }
         assert_eq!(Step::from_number(Step::ALL.len() as u8), None);
-    }
-
-    #[test]
-    fn a_program_is_looked_up_inside_and_the_user_has_its_environment() {
-        let user = passwd::find("ann:x:1000:1000::/home/ann:/bin/zsh", "ann").unwrap();
-        let env = vec![
-            ("PATH".to_owned(), "/usr/bin:relative:/bin".to_owned()),
-            ("USER".to_owned(), "x".to_owned()),
-        ];
-        let command = Command { argv: vec!["ls".to_owned()], env, ..Command::default() };
-        let image = Image::new(&command, &user).unwrap();
-        assert_eq!(image.programs, [c"/usr/bin/ls".to_owned(), c"/bin/ls".to_owned()]);
-        assert!(image.env.contains(&c"HOME=/home/ann".to_owned()));
-        assert!(image.env.contains(&c"USER=x".to_owned()));
-        let shell = Image::new(&Command::default(), &user).unwrap();
-        assert_eq!(shell.argv, [c"-zsh".to_owned()]);
-        assert_eq!(shell.programs[0], c"/bin/zsh".to_owned());
     }
 }

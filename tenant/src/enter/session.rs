@@ -20,7 +20,12 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use super::{ExecError, Joining, Progress, guard::Guard, relay::Pump};
+use super::{
+    error::ExecError,
+    guard::Guard,
+    joining::{Joining, Progress},
+    relay::Pump,
+};
 use crate::attach::{RawMode, window_size};
 
 /// What of a terminal's output is shown behind the end of the command at most, bytes: more than a

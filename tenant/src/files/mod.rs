@@ -3,6 +3,7 @@
 pub mod carried;
 pub mod claim;
 pub mod credentials;
+pub mod facts;
 pub mod file_error;
 pub mod layout;
 pub mod record;

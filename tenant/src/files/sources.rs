@@ -6,13 +6,14 @@ use crate::{
     config::profile::{self, LoadError},
     files::{
         credentials::{self, Credential, CredentialError},
+        facts::total_memory,
         file_error::FileError,
         layout::Layout,
         record,
     },
     model::{
         allocation::{Allocation, AllocationError},
-        facts::{HostFacts, total_memory},
+        facts::HostFacts,
         image::{Manifest, ManifestError},
         name::TenantName,
     },
@@ -82,7 +83,9 @@ impl LoadPlanError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Config(LoadError::NoTenant(_)) => Some("list the tenants: tenantctl list"),
-            Self::Config(LoadError::NoProfile(_)) => Some("list the profiles: ls /etc/tenantry/profiles"),
+            Self::Config(LoadError::NoProfile { .. }) => {
+                Some("choose a shipped profile: app, app-plus, os, router, shared-os")
+            }
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }

@@ -6,7 +6,7 @@ use super::{
     Access, Child, Entry, Held, InitClone, Kernel, KernelError, MovedNic, Payload, Place, PortRoute, Result,
     Shape, TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process,
     staging::{self, Staging},
-    sysctl, userns,
+    storage, sysctl, userns,
 };
 use crate::model::{
     device::{DeviceRule, Driver},
@@ -44,7 +44,7 @@ impl Linux {
         let uids = UidRange::try_from(*UidRange::BASES.start())
             .map_err(|error| KernelError::new("check", dir.display(), std::io::Error::other(error)))?;
         let user = userns::user_namespace(uids)?;
-        mount::check_storage(dir, &user, uids.base(), attach)
+        storage::check(dir, &user, uids.base(), attach)
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Access, KernelError};
+use super::Access;
 
 /// Why a directory of the host cannot be given to a tenant.
 #[derive(Debug, thiserror::Error)]
@@ -57,11 +57,6 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The fault behind an error of the kernel, if it is one.
-    pub fn of(error: &KernelError) -> Option<&Self> {
-        error.source.get_ref()?.downcast_ref()
-    }
-
     /// The remedy.
     pub fn help(&self) -> String {
         match self {

@@ -282,6 +282,9 @@ pub struct Manifest {
     pub arch: String,
     /// Where it came from, e.g. `mmdebstrap bookworm`.
     pub source: String,
+    /// Named sets of packages that it was built with, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<String>,
     /// Whether the tuning table was applied.
     pub tuned: bool,
     /// Apparent size of all files, bytes.

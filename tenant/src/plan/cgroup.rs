@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::PlanError;
+use super::error::PlanError;
 use crate::{
     config::Tenant,
     model::{allocation::Allocation, facts::HostFacts},

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
-use super::{CREDENTIALS, Inputs, PlanError};
+use super::{error::PlanError, inputs::Inputs, step::CREDENTIALS};
 use crate::{
     config::{Kind, Signal, Tenant},
     model::{

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    PlanError, RootStep, TopDir,
-    root::{ALWAYS, store_name},
+    error::PlanError,
+    step::{ALWAYS, RootStep, TopDir, store_name},
 };
 use crate::{
     config::{Policy, Tenant},

@@ -62,7 +62,11 @@ fn what_cannot_be_made_changes_nothing_and_says_why() {
         (&["image=arch"], Code::NoImage, "image \"arch\" does not exist"),
         (&["image=debian:edge"], Code::NoImage, "has no channel \"edge\""),
         (&["image=debian@abcdef0"], Code::NoImage, "has no version"),
-        (&["profile=nonsense"], Code::NoProfile, "there is no profile \"nonsense\""),
+        (
+            &["profile=nonsense"],
+            Code::NoProfile,
+            "there is no profile \"nonsense\": it is not a shipped one, and not in /",
+        ),
         (&["ttys=99"], Code::Invalid, "key `ttys`"),
     ] {
         let failure = Failure::from(store.create(&alice, &with(pairs)).unwrap_err());

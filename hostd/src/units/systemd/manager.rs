@@ -13,7 +13,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenant::{
     HostFacts, Layout, TenantName,
     files::state::{ProcessRef, RunState},
-    model::facts,
 };
 use tokio::io::unix::AsyncFd;
 use wire::UnitCgroups;
@@ -76,7 +75,7 @@ impl Systemd {
             layout,
             live: Mutex::default(),
             controllers,
-            memory: facts::total_memory(),
+            memory: tenant::files::facts::total_memory(),
         }
     }
 

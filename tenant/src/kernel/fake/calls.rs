@@ -171,16 +171,15 @@ impl Kernel for Fake {
     fn spawn(&self, clone: &InitClone<'_, FakeFd>) -> Result<Held<FakeFd>> {
         let InitClone { cgroup, user, time_namespace, own, program } = *clone;
         let time = if time_namespace { ", clocks from zero" } else { "" };
-        let told =
-            format!("in {} and {user}{time}, makes {}", cgroup.display(), list(own.iter().map(own_word)));
-        let program: String = program.to_string().lines().map(|line| format!("\n  init: {line}")).collect();
-        self.call("clone", "init", told + &program)?;
+        let made = list(own.iter().map(own_word));
+        self.call("clone", "init", format_args!("in {} and {user}{time}, makes {made}", cgroup.display()))?;
         let pid = 100 + self.number() as i32;
         if !self.lets_init_die() {
             self.make(process(pid), "clone")?;
         }
         let (pidfd, gate) = (self.open("pidfd"), self.open("gate"));
         let own = own.iter().map(|own| self.open(own_word(own))).collect();
+        program.to_string().lines().for_each(|line| self.note(format!("  init: {line}")));
         Ok(Held { pid, pidfd, gate, own, handed: Vec::new() })
     }
 

@@ -1,7 +1,5 @@
 //! What is wrong with an interface, and what helps.
 
-use std::io;
-
 /// An interface that cannot be used, made or had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -103,11 +101,5 @@ impl LinkError {
                 format!("rename or remove the other one, then: ip link set {now} name {nic}")
             }
         }
-    }
-}
-
-impl From<LinkError> for io::Error {
-    fn from(error: LinkError) -> Self {
-        Self::other(error)
     }
 }

@@ -17,13 +17,13 @@ use netlink_packet_route::{
 };
 
 use super::{
-    CREATE, Connection, LinkError, Request, address,
+    CREATE, Connection, LinkError, Outcome, Request, address,
     address::{Hop, neighbour, route},
     has_code, index, nic,
 };
 use crate::{
     config::MacvlanMode,
-    kernel::{Child, ChildKind, KernelError, PortRoute, Result, Veth},
+    kernel::{Cause, Child, ChildKind, KernelError, PortRoute, Result, Veth},
     model::net::Cidr,
 };
 
@@ -71,7 +71,7 @@ fn without_ipv6(error: &io::Error) -> bool {
 }
 
 /// The bridge, and the MTU that a port must have so as not to lower the bridge's.
-fn bridge(connection: &mut Connection, name: &str) -> io::Result<(u32, u32)> {
+fn bridge(connection: &mut Connection, name: &str) -> Outcome<(u32, u32)> {
     let missing = || LinkError::Missing { name: name.to_owned() };
     let facts = connection.link(name)?.ok_or_else(missing)?;
     if !facts.is("bridge") {
@@ -107,7 +107,7 @@ fn veth_message(veth: &Veth<'_>, mtu: u32, host_mtu: u32, master: Option<u32>) -
 const ETHERNET_MTU: u32 = 1500;
 
 pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
-    let create = || -> io::Result<()> {
+    let create = || -> Outcome<()> {
         let mut connection = Connection::open()?;
         let bridge = veth.bridge.map(|name| bridge(&mut connection, name)).transpose()?;
         let mtu = veth.mtu.or(bridge.map(|(_, mtu)| mtu)).unwrap_or(ETHERNET_MTU);
@@ -118,7 +118,7 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
             match error.raw_os_error() {
                 Some(libc::EEXIST) => LinkError::Stranger { name: veth.host_name.to_owned() }.into(),
                 Some(libc::EXFULL) => LinkError::BridgeFull { name: name() }.into(),
-                _ => error,
+                _ => Cause::from(error),
             }
         })?;
         let index = index(veth.host_name)?;
@@ -128,9 +128,9 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
         }
         connection.batch(rest).map_err(|(number, error)| match error.raw_os_error() {
             Some(libc::EEXIST) if number == 0 => LinkError::Stranger { name: veth.altname.to_owned() }.into(),
-            _ => error,
+            _ => Cause::from(error),
         })?;
-        set_up(&mut connection, index)
+        Ok(set_up(&mut connection, index)?)
     };
     create().map_err(|error| KernelError::new("create link", veth.host_name, error))
 }
@@ -214,11 +214,11 @@ fn child_message(child: &Child<'_>, parent: u32) -> LinkMessage {
 
 pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
     let parent = child.parent;
-    let create = || -> io::Result<()> {
+    let create = || -> Outcome<()> {
         let mut connection = Connection::open()?;
         let facts = connection.link(parent)?.ok_or_else(|| nic::missing(child.claims, parent))?;
         let message = RouteNetlinkMessage::NewLink(child_message(child, facts.index));
-        let unsuitable = |reason: &str| -> io::Error {
+        let unsuitable = |reason: &str| -> Cause {
             LinkError::Unsuitable { nic: parent.to_owned(), reason: reason.to_owned() }.into()
         };
         let made = patiently(libc::EEXIST, || connection.request(message.clone(), CREATE));
@@ -237,7 +237,7 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
             }
             (Some(libc::ENETDOWN), _) => unsuitable("it is down; bring it up first: ip link set LINK up"),
             (Some(libc::EINVAL), _) => unsuitable("it is not an Ethernet interface, or its MTU is smaller"),
-            _ => error,
+            _ => Cause::from(error),
         })
     };
     create().map_err(|error| {

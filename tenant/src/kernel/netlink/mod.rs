@@ -8,7 +8,7 @@
 //! | `nic` | interfaces of the host that move into a tenant and come home |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
-//! | `sysctl` | forwarding over a port |
+//! | `forwarding`, `sysctl` | forwarding over a port, and the values it sets |
 //! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
 //! | `error` | what a person is told |
@@ -16,6 +16,7 @@
 mod address;
 mod error;
 mod facts;
+mod forwarding;
 mod forwarding6;
 mod inside;
 mod inspect;
@@ -38,13 +39,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
+pub(super) use forwarding::forwarding_enable;
 pub use forwarding6::forwarding6_release;
 pub(crate) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};
 pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, nics_home};
-pub(super) use sysctl::forwarding_enable;
 
 use super::apart::apart;
 
@@ -59,6 +60,9 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// How often a dump is asked for again that changes came in between of.
 const DUMPS: usize = 50;
+
+/// What a part of a request returns.
+type Outcome<T> = std::result::Result<T, super::Cause>;
 
 /// A message and the flags it is sent with.
 type Request = (RouteNetlinkMessage, u16);

@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::{
     super::{KernelError, Result, apart::apart},
-    Lock, Nft, failed,
     item::{self, Family, Item},
     listing::{Count, Listing},
-    read_record,
+    lock::Lock,
+    program::{Nft, failed},
+    record::read_record,
 };
 use crate::{
     files::state,
@@ -197,7 +198,7 @@ fn reference(nft: &Nft, host: &HostFilter) -> Result<Listing> {
         unshare(CloneFlags::CLONE_NEWNET)
             .map_err(|errno| KernelError::new("make", "a network namespace", errno))?;
         nft.run(&rules(host)).map_err(|error| failed(&host.table, error))?;
-        nft.list(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound.into()))
+        nft.list(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound))
     };
     apart(load).map_err(|error| failed(&host.table, error))?
 }

@@ -1,15 +1,16 @@
 //! Text and data of the filter; what nft makes of them is looked at with real packets, in `tests/tests/filter.rs`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use proptest::prelude::*;
 
 use super::{
-    item::{Family, add_text, delete_text, forwarded_port, of_host, of_tenant},
+    item::{Family, Item, add_text, delete_text, forwarded_port, of_host, of_tenant},
+    listing::Listing,
+    record::{read_record, remove_record, write_record},
     repair::rules,
-    *,
 };
-use crate::model::filter::FilterPort;
+use crate::model::filter::{FilterPort, HostFilter, TenantFilter};
 
 fn host() -> HostFilter {
     HostFilter {

@@ -20,7 +20,9 @@ use serde_json::Value;
 
 use super::{
     super::{Interface, KernelError, PortRoute, Result, Veth, netlink},
-    Lock, Nft, failed, item,
+    item,
+    lock::Lock,
+    program::{Nft, failed},
 };
 use crate::model::{
     filter::{FilterPort, HostFilter, TenantFilter},

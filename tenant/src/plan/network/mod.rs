@@ -15,7 +15,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 pub use trial::trial_nic;
 
-use super::{Inputs, PlanError};
+use super::{error::PlanError, inputs::Inputs};
 use crate::{
     config::{Attachment, MacvlanMode, Nic},
     files::layout::Layout,

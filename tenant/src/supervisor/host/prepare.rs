@@ -15,7 +15,7 @@ use crate::{
     files::{carried::Carried, record},
     model::name::TenantName,
     protocol::{escape::one_line, socket},
-    supervisor::{RunError, Supervisor, run::events::Woken},
+    supervisor::{error::RunError, process::Supervisor, run::events::Woken},
 };
 
 /// How long hostd may take.

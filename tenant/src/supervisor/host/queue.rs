@@ -19,21 +19,14 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::notify::extension;
-use crate::{
-    config::profile::load_tenant,
-    files::layout::Layout,
-    kernel::KernelError,
-    model::name::TenantName,
-    supervisor::{RunError, Supervisor, run::events::Woken},
-};
+use crate::{files::layout::Layout, kernel::KernelError, model::name::TenantName};
 
 /// A tenant that boots for longer no longer keeps others from booting.
 const LONGEST: Duration = Duration::from_secs(90);
 /// Pressure is measured over at least this long, and at most [`STALE`].
 const MEASURE: Duration = Duration::from_millis(50);
 /// An older look at the pressure says nothing about now.
-const STALE: Duration = Duration::from_secs(2);
+pub(super) const STALE: Duration = Duration::from_secs(2);
 /// Share of the time that tasks may have to wait for CPU or disks where more tenants boot than there are CPUs.
 const BUSY: f64 = 0.4;
 /// With so many tenants that boot for each CPU pressure is not asked any more.
@@ -42,28 +35,23 @@ const MOST_PER_CPU: usize = 8;
 const BLIND_PER_CPU: usize = 2;
 /// So many of those in front are looked at, whether they still live.
 const FRONT: usize = 8;
-/// How often the unit manager hears of a wait, and how long it may then take until it hears again.
-const TELL: Duration = Duration::from_secs(5);
-const EXTENSION: Duration = Duration::from_secs(60);
-/// hostd waits no longer than this for one that it started itself.
-const LONGEST_WAIT_STANDALONE: Duration = Duration::from_secs(60);
 
 /// What is to be known for a decision.
 #[derive(Clone, Copy, Debug)]
-struct Scene {
+pub(super) struct Scene {
     /// CPUs of the host.
-    cpus: usize,
+    pub(super) cpus: usize,
     /// Tenants that boot.
-    booting: usize,
+    pub(super) booting: usize,
     /// Tenants that wait and come first.
-    before: usize,
+    pub(super) before: usize,
     /// Share of the time that something waited for CPU or disks lately; none where it is not measured.
-    pressure: Option<f64>,
+    pub(super) pressure: Option<f64>,
 }
 
 /// What a tenant does that wants to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
+pub(super) enum Decision {
     /// It boots.
     Go,
     /// It looks again after this long.
@@ -71,7 +59,7 @@ enum Decision {
 }
 
 /// As many boot as there are CPUs; more while the host has time for them, one after the other.
-fn decide(scene: Scene) -> Decision {
+pub(super) fn decide(scene: Scene) -> Decision {
     let Scene { cpus, booting, before, pressure } = scene;
     let ahead = booting + before;
     let has_room = match pressure {
@@ -90,21 +78,21 @@ fn decide(scene: Scene) -> Decision {
 
 /// What `/proc/pressure/{cpu,io}` have counted, see `Documentation/accounting/psi.rst`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Pressure {
-    at: Instant,
+pub(super) struct Pressure {
+    pub(super) at: Instant,
     cpu_us: u64,
     io_us: u64,
 }
 
 impl Pressure {
     /// None where the kernel does not measure it.
-    fn now() -> Option<Self> {
+    pub(super) fn now() -> Option<Self> {
         let total = |of: &str| some_total(&fs::read_to_string(Path::new("/proc/pressure").join(of)).ok()?);
         Some(Self { at: Instant::now(), cpu_us: total("cpu")?, io_us: total("io")? })
     }
 
     /// The greater share of the time between two looks, 0 to 1.
-    fn since(&self, before: &Self) -> f64 {
+    pub(super) fn since(&self, before: &Self) -> f64 {
         let took = (self.at - before.at).as_micros().max(1) as f64;
         let stalled =
             (self.cpu_us.saturating_sub(before.cpu_us)).max(self.io_us.saturating_sub(before.io_us));
@@ -121,7 +109,7 @@ fn some_total(text: &str) -> Option<u64> {
 /// A place in the queue, and then the turn itself; given up when dropped.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Turn {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     _lock: File,
     /// When others are no longer held up.
     until: Instant,
@@ -183,7 +171,7 @@ fn is_alive(path: &Path) -> bool {
 }
 
 /// Those that boot and those that wait before `own`, by their files.
-fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
+pub(super) fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
     let own = own.file_name().unwrap_or_default();
     let mut booting = 0;
     let mut waiting = Vec::new();
@@ -203,7 +191,7 @@ fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
 }
 
 impl Turn {
-    fn queue(dir: &Path, name: &TenantName, priority: u16) -> io::Result<Self> {
+    pub(super) fn queue(dir: &Path, name: &TenantName, priority: u16) -> io::Result<Self> {
         if !dir.is_dir() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
@@ -218,7 +206,7 @@ impl Turn {
     }
 
     /// It boots now.
-    fn begin(&mut self) -> io::Result<()> {
+    pub(super) fn begin(&mut self) -> io::Result<()> {
         let booting = self.path.with_extension("booting");
         fs::rename(&self.path, &booting)?;
         self.path = booting;
@@ -252,75 +240,6 @@ pub(in crate::supervisor) fn left(layout: &Layout, name: &TenantName) -> Vec<Pat
     });
     // One that cannot be opened or locked is nobody's to say.
     own.filter(|path| matches!(take(path, false), Ok(Some(_)))).collect()
-}
-
-fn priority(layout: &Layout, name: &TenantName) -> u16 {
-    // A file that makes no sense is told of when it is planned.
-    load_tenant(layout, name).map_or(crate::config::DEFAULT_START_PRIORITY, |tenant| tenant.start_priority)
-}
-
-impl Supervisor {
-    /// Waits until it is this tenant's turn to boot. False when it is to be stopped instead. What goes wrong
-    /// with the queue keeps no tenant from booting.
-    pub(in crate::supervisor) fn take_turn(&mut self) -> Result<bool, RunError> {
-        let dir = self.layout.turns();
-        let priority = priority(&self.layout, &self.name);
-        let turn = match Turn::queue(&dir, &self.name, priority) {
-            Ok(turn) => turn,
-            Err(error) => return Ok(self.boot_out_of_turn(&error)),
-        };
-        self.wait_for_turn(&dir, turn)
-    }
-
-    fn boot_out_of_turn(&self, error: &io::Error) -> bool {
-        log::warn!("cannot use the boot queue, so tenant {:?} boots at once: {error}", self.name.as_str());
-        true
-    }
-
-    fn wait_for_turn(&mut self, dir: &Path, mut turn: Turn) -> Result<bool, RunError> {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let (began, mut told, mut last) = (Instant::now(), None::<Instant>, None::<Pressure>);
-        loop {
-            let now = Instant::now();
-            let (booting, before) = match look(dir, &turn.path) {
-                Ok(found) => found,
-                Err(error) => return Ok(self.boot_out_of_turn(&error)),
-            };
-            // The pressure matters to the first one only.
-            let measured = (before == 0 && booting >= cpus).then(Pressure::now).flatten();
-            let known = last.filter(|last| now - last.at < STALE);
-            let pressure = measured.map(|now| known.map_or(1.0, |last| now.since(&last)));
-            last = measured;
-            let patience_is_over = self.is_standalone && now - began > LONGEST_WAIT_STANDALONE;
-            match decide(Scene { cpus, booting, before, pressure }) {
-                Decision::Wait(again) if !patience_is_over => {
-                    if told.is_none_or(|told| now - told >= TELL) {
-                        told = Some(now);
-                        let ahead = booting + before;
-                        self.manager.tell(&format!(
-                            "STATUS=Waiting to boot: {ahead} tenants ahead\n{}",
-                            extension(EXTENSION)
-                        ));
-                        let reason =
-                            format!("tenant {} is waiting to boot: {ahead} tenants ahead", self.name);
-                        self.consoles.wait_for_turn(reason);
-                    }
-                    if self.pause(None, now + again)? == Woken::Stop {
-                        return Ok(false);
-                    }
-                }
-                Decision::Go | Decision::Wait(_) => {
-                    match turn.begin() {
-                        Ok(()) => self.turn = Some(turn),
-                        Err(error) => {
-                            log::warn!("cannot mark this tenant as booting in the boot queue: {error}")
-                        }
-                    }
-                    return Ok(true);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

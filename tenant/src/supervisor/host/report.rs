@@ -4,10 +4,15 @@ use log::Level;
 
 use super::notify::Manager;
 use crate::{
+    cause::chain,
     files::state::{Exit, Phase},
     journal::{self, id},
     model::name::TenantName,
-    supervisor::{Failed, RunError, Supervisor, chain, how, run::lifecycle::Wish},
+    supervisor::{
+        error::{Failed, RunError, how},
+        process::Supervisor,
+        run::lifecycle::Wish,
+    },
 };
 
 impl Supervisor {

@@ -14,7 +14,11 @@ use crate::{
     kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
     model::{facts::HostFacts, filter::HostFilter, name::TenantName},
     plan::{Plan, port_group},
-    supervisor::{Failed, RunError, host::queue, lock},
+    supervisor::{
+        error::{Failed, RunError},
+        host::queue,
+        lock::lock,
+    },
 };
 
 /// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its

@@ -1,4 +1,4 @@
-//! Numbers as archives write them.
+//! Numbers in text.
 
 /// Digits as a number.
 pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
