@@ -9,7 +9,10 @@ use tenant::{
 };
 use wire::{Explained, Source, UnitCgroups};
 
-use crate::units::limits::{IoSchedulers, Knob, Unenforceable, knobs};
+use crate::{
+    records::edit,
+    units::limits::{IoSchedulers, Knob, Unenforceable, knobs},
+};
 
 /// What an explanation is made from.
 #[derive(Debug)]
@@ -96,12 +99,16 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     devices.note =
         Some(format!("all others are refused, by a BPF program on {}", plan.cgroup.payload.display()));
     let servers: Vec<String> = plan.init.name_servers.iter().map(ToString::to_string).collect();
+    let description = own.description.as_deref().or(profile.description.as_deref());
+    let forwards: Vec<String> = tenant.forwards.iter().map(ToString::to_string).collect();
     let mut lines = vec![
         line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
-        line("kind", word(&tenant.kind), Source::Profile),
+        line("kind", tenant.kind.as_str(), Source::Profile),
         image,
         line("hostname", &tenant.hostname, source!(hostname, Default)),
+        line("description", description.unwrap_or_default(), source!(description, Default)),
         line("autostart", tenant.autostart, source!(autostart, Default)),
+        line("restart", word(&tenant.restart), source!(restart, Default)),
         line("start_priority", tenant.start_priority, source!(start_priority, Default)),
         line("init", words(&plan.init.argv), source!(init, Image)),
         stop,
@@ -128,9 +135,16 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
         line("wireguard", tenant.features.wireguard, source!(wireguard, Default)),
         line("drop_capabilities", words(&tenant.drop_capabilities), source!(drop_capabilities, Default)),
         allowed_calls(tenant, source!(allow_syscalls, Default)),
+        line("group", or_none(tenant.group.as_ref().map(|group| group.as_str())), source!(group, Default)),
+        line("net_rate", or_none(tenant.net_rate), source!(net_rate, Default)),
+        line("ports", words(&forwards), source!(ports, Default)),
         line("dns", words(&servers), source!(dns, Host)),
         line("dns_search", words(&tenant.dns_search), source!(dns_search, Default)),
     ];
+    for (name, value) in &tenant.labels {
+        let source = from(own.labels.get(name), profile.labels.get(name), Source::Default);
+        lines.push(line(&edit::dotted("labels", name.as_str()), value, source));
+    }
     for (key, value) in &tenant.sysctl {
         let source = from(own.sysctl.get(key), profile.sysctl.get(key), Source::Default);
         let is_set = plan.init.sysctl.contains_key(key);

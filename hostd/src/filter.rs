@@ -57,8 +57,8 @@ pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
 /// Whether two configurations differ in nothing but what takes effect at once where a tenant runs (what its filter
 /// takes, and what it may store), and what is not of its life: whether and when it is started.
 pub fn is_live_change(before: &Tenant, after: &Tenant) -> bool {
-    let Tenant { group, net_rate, forwards, disk, autostart, restart, .. } = after.clone();
-    Tenant { group, net_rate, forwards, disk, autostart, restart, ..before.clone() } == *after
+    let Tenant { group, net_rate, forwards, disk, autostart, restart, labels, .. } = after.clone();
+    Tenant { group, net_rate, forwards, disk, autostart, restart, labels, ..before.clone() } == *after
 }
 
 impl PacketFilter {
@@ -72,7 +72,7 @@ impl PacketFilter {
         };
         match repaired {
             Ok(findings) if findings.is_good() => {}
-            // Nobody has touched what was not there yet.
+            // No process has touched what was not there yet.
             Ok(findings) if findings.is_first() => log::info!("packet filter: loaded"),
             Ok(findings) => {
                 log::info!(MESSAGE_ID = id::FILTER_REPAIRED; "packet filter: {}", summary(&findings));
@@ -123,7 +123,7 @@ impl PacketFilter {
         nft::change(&host, name, edit).map(drop).map_err(|error| failure(&error))
     }
 
-    /// What went over a running tenant's ports; none where nobody counts.
+    /// What went over a running tenant's ports; none where no process counts.
     pub fn traffic(&self, store: &Store, name: &TenantName) -> Option<Traffic> {
         let host = of(store).ok()??;
         let known = nft::known(&host, name).ok()??;

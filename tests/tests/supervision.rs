@@ -55,7 +55,7 @@ fn a_tenant_has_its_own_limits_of_open_files_whatever_its_host_has() {
 }
 
 #[test]
-fn connections_that_ask_for_nothing_keep_nobody_out() {
+fn idle_connections_do_not_block_others() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     // More than a supervisor has at a time, on each socket.

@@ -17,7 +17,7 @@ use tenant::{
     protocol::{escape, wire::Tty},
     supervisor::terminals::log,
 };
-use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatLimits, Usage};
+use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, Usage};
 
 use super::{Answer, Named, Parameters};
 use crate::{
@@ -74,7 +74,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
         allocation: &allocation,
         manifest: &manifest,
         plan: &plan,
-        ports: store.ports()?.port.iter().filter(|row| row.tenant == name).count(),
+        ports: store.ports()?.nic.iter().filter(|row| row.tenant == name).count(),
         facts: store.facts(),
         cgroups: &cgroups,
     })))
@@ -95,12 +95,7 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
         name: name.to_string(),
         state,
         usage: if state.is_up() { host.units().usage(&name) } else { Usage::default() },
-        limits: StatLimits {
-            memory_max_bytes: limits.memory_max.map(|size| size.0),
-            cpu_quota_percent: limits.cpu_quota.map(|quota| quota.percent()),
-            tasks_max: limits.tasks_max,
-            io_weight: limits.io_weight.map(|weight| weight.get()),
-        },
+        limits: super::tenants::limits(&limits),
         traffic: if state.is_up() { host.traffic(&name).await } else { None },
     }))
 }

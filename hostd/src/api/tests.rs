@@ -1,3 +1,5 @@
+mod events;
+mod list;
 mod together;
 
 use std::time::Duration;
@@ -75,7 +77,7 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let response = answer(&self.router, &UnderWay::default(), request.body(body).unwrap()).await;
+        let response = answer(&self.router, &PendingChanges::default(), request.body(body).unwrap()).await;
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
@@ -226,7 +228,7 @@ async fn a_huge_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_tells_the_supervisors_last_words() {
+async fn a_failed_start_reports_the_supervisors_last_messages() {
     let api = Api::new("echo 'error: no such thing' >&2; exit 1");
     api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
     let (status, failure) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
@@ -340,14 +342,14 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
     let state = || {
         let read = |path| std::fs::read_to_string(path).ok();
         let drop_ins = std::fs::read_dir(unit_files.path()).unwrap().count();
-        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.carried(&alice)];
+        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.applied_config(&alice)];
         (files.map(read), drop_ins)
     };
-    for carried in
-        [None, Some(tenant::files::carried::Carried::new("", tenant::model::limits::Limits::default()))]
+    for applied in
+        [None, Some(tenant::files::applied::AppliedConfig::new("", tenant::model::limits::Limits::default()))]
     {
-        if let Some(carried) = carried {
-            carried.write(&layout.carried(&alice)).unwrap();
+        if let Some(applied) = applied {
+            applied.write(&layout.applied_config(&alice)).unwrap();
         }
         let before = state();
         // Limits, the drop-in that is written before systemd is told of it, whether it starts with the host.
@@ -359,5 +361,13 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
             assert!(status >= 400 && said.contains("cannot connect to systemd"), "{set}: {status} {refused}");
             assert_eq!(state(), before, "{set}");
         }
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

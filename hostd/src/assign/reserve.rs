@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use tenant::{
     Allocation, Tenant, TenantName,
-    model::{host::HostConfig, ports::PortTable},
+    model::{host::HostConfig, nic_table::NicTable},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::records::{Store, StoreError, guard::held};
 
-/// Kept for as long as a tenant is made or changed; what it will have is nobody else's meanwhile.
+/// Kept for as long as a tenant is made or changed; what it will have is not another's meanwhile.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Reservation<'a> {
@@ -30,7 +30,7 @@ impl Drop for Reservation<'_> {
 }
 
 impl Store {
-    /// Waits until nobody else decides what a tenant may have. That takes as long as reading a few small files.
+    /// Waits until no other process decides what a tenant may have. That takes as long as reading a few small files.
     pub(crate) fn decide(&self) -> MutexGuard<'_, Writer> {
         held(&self.writer)
     }
@@ -87,7 +87,7 @@ impl Store {
         writer: &Writer,
         name: &TenantName,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Taken {
         let (records, claims, pools) = (self.records(), self.claims(), config.pools());
         let held = self.held(writer, name);
@@ -103,7 +103,7 @@ impl Store {
         writer: &Writer,
         tenant: &Tenant,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Taken, StoreError> {
         let (records, pools) = (self.records(), config.pools());
         let held = self.held(writer, &tenant.name);

@@ -172,7 +172,7 @@ fn enforce_qgroup(dir: &Path, limits: &DiskLimits) -> Result<(), QuotaError> {
     }
 }
 
-/// Forgets the limits of a tenant that is removed, so that nobody else gets them with its number.
+/// Forgets the limits of a tenant that is removed, so that no other process gets them with its number.
 pub fn release(dir: &Path, project: u32) {
     if let Ok(file) = record::open_dir(dir) {
         // A filesystem that has none has nothing to forget.

@@ -3,8 +3,8 @@
 //!
 //! A tenant chooses how much there is to walk over, so nothing waits for a walk but a caller who says for how
 //! long. One thread walks at a time, at the lowest priority, and rests as long as it works. It goes from open directory to
-//! open directory by openat2(2): no link, and no mount, leads it elsewhere. It looks at [`MAX_ENTRIES`] entries at most,
-//! [`MAX_DEPTH`] deep; what is beyond is not counted, and the figure says so.
+//! open directory by openat2(2): no link, and no mount, leads it elsewhere. It looks at `MAX_ENTRIES` entries at most,
+//! `MAX_DEPTH` deep; what is beyond is not counted, and the figure says so.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -77,7 +77,7 @@ impl Measured {
     }
 }
 
-/// Measures what tenants store, one after the other, when somebody asks.
+/// Measures what tenants store, one after the other, when a client asks.
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Arc<Shared>);
 
@@ -109,7 +109,7 @@ impl Shared {
 }
 
 impl Meter {
-    /// What is stored below a directory, as far as it is known. If that is not fresh it is measured anew, and this
+    /// What is stored below a directory, as far as it is known. If that is not fresh it is measured again, and this
     /// waits for it for as long as `patience`, which may be nothing.
     pub fn stored(&self, dir: &Path, patience: Duration) -> Option<Measured> {
         let begin = Instant::now();

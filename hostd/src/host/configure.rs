@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenant::{Tenant, TenantName, files::record};
-use wire::Failure;
+use wire::{EventKind, Failure};
 
-use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
+use super::{Host, Result, blocking, events::What, live::LiveChange, turns::Turn};
 use crate::{
     records::{Change, StoreError, edit},
     units::limits::Enforce,
@@ -26,7 +26,7 @@ impl Host {
         enforce: Enforce,
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
-        // Not sooner: somebody else may have changed another key before it was this one's turn.
+        // Not sooner: another process may have changed another key before it was this one's turn.
         let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
         let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
@@ -76,8 +76,8 @@ impl Host {
             blocking(move || live.keep()).await?;
             return Ok((change, waits));
         }
-        let carried = self.carry_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
-        let ahead = match carried {
+        let applied = self.apply_config_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
+        let ahead = match applied {
             Ok(ahead) => ahead,
             Err(failure) => {
                 blocking(move || drop(live)).await?;
@@ -89,8 +89,18 @@ impl Host {
         };
         let (host, own) = (self.clone(), name.clone());
         let written = blocking(move || -> Result<Change> {
+            let pinned = || host.store.record(&own).map(|record| record.pinned).ok();
+            let before = pinned();
             let change = host.store.configure(&own, &base, &text, is_running)?;
             live.keep();
+            if change != Change::Unchanged {
+                host.events.tell(&own, What::new(EventKind::Set).keys(edit::changed(&base, &text)));
+            }
+            if let (Some(before), Some(after)) = (before, pinned())
+                && before != after
+            {
+                host.events.tell(&own, What::new(EventKind::ImageChanged).change(before, after));
+            }
             Ok(change)
         });
         let change = match written.await.and_then(|written| written) {
@@ -114,7 +124,7 @@ impl Host {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2)).await??;
-        self.carry(name, Enforce::Asked, &files).await?;
+        self.apply_config(name, Enforce::Asked, &files).await?;
         Ok(Change::Changed)
     }
 
@@ -136,7 +146,7 @@ impl Host {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
             let live = LiveChange::begin(&host, &own, None, &tenant, enforce)?;
-            host.store.take_up(&own, is_running)?;
+            host.store.adopt_edit(&own, is_running)?;
             if !is_running {
                 return Ok((Vec::new(), live));
             }
@@ -144,10 +154,10 @@ impl Host {
             Ok((started.map(|started| edit::waiting(&started, &text)).unwrap_or_default(), live))
         });
         let (waiting, live) = begun.await??;
-        let carried = self.carry(name, enforce, &files).await;
-        let is_carried = carried.is_ok();
-        blocking(move || if is_carried { live.keep() } else { drop(live) }).await?;
-        carried?;
+        let applied = self.apply_config(name, enforce, &files).await;
+        let is_applied = applied.is_ok();
+        blocking(move || if is_applied { live.keep() } else { drop(live) }).await?;
+        applied?;
         Ok((Change::Changed, waiting))
     }
 }

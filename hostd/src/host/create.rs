@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenant::TenantName;
-use wire::{Code, Failure};
+use wire::{Code, EventKind, Failure};
 
-use super::{Host, Result, blocking};
+use super::{Host, Result, blocking, events::What};
 use crate::{
     dirs::trash::Leaving,
     records::{Change, NewTenant, StoreError},
@@ -28,9 +28,11 @@ impl Host {
         let (_, change) = blocking(move || host.store.create(&own, &new)).await??;
         let mut warnings = Vec::new();
         if change == Change::Created {
+            self.events.tell(name, What::new(EventKind::Created));
             // It is made; what its unit lacks the next start carries, or refuses.
-            warnings
-                .extend(self.carry(name, Enforce::Asked, &files).await.err().map(|failure| failure.message));
+            warnings.extend(
+                self.apply_config(name, Enforce::Asked, &files).await.err().map(|failure| failure.message),
+            );
             if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| wire::chain(&error)));
@@ -40,7 +42,7 @@ impl Host {
     }
 
     /// Removes a tenant and waits until its files are gone; a running one, or one whose record is damaged, only with
-    /// `force`. The name is free before that: while the files go nobody else is kept waiting, and what does go wrong
+    /// `force`. The name is free before that: while the files go no other process is kept waiting, and what does go wrong
     /// then is told.
     ///
     /// # Errors
@@ -81,6 +83,7 @@ impl Host {
         let leaving = removed.await??;
         self.meter.forget(&self.store.layout().tenant(name));
         self.changes.tell(name);
+        self.events.tell(name, What::new(EventKind::Destroyed));
         Ok(leaving)
     }
 }

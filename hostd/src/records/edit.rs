@@ -82,9 +82,9 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     }
 }
 
-/// Keys that a running tenant, or nobody before its next start, has to do with; of limits and of the keys in
+/// Keys that concern a running tenant, or nothing before its next start; of limits and of the keys in
 /// [`crate::filter::is_live_change`], which compares what a file comes to, not its text.
-const LIVE: [&str; 15] = [
+const LIVE: [&str; 16] = [
     "cpu_weight",
     "cpu_quota",
     "memory_max",
@@ -100,14 +100,32 @@ const LIVE: [&str; 15] = [
     "autostart",
     "restart",
     "description",
+    "labels",
 ];
+
+/// Whether a key of a tenant's file counts at once.
+pub(super) fn is_live(key: &str) -> bool {
+    LIVE.contains(&key)
+}
+
+/// A key of a table as it is written in a file, quoted where it must be.
+pub fn dotted(table: &str, key: &str) -> String {
+    let is_bare = !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if is_bare { format!("{table}.{key}") } else { format!("{table}.{key:?}") }
+}
 
 /// The keys in which two texts of a tenant's file differ and that count from a start only.
 pub fn waiting(before: &str, after: &str) -> Vec<String> {
+    changed(before, after).into_iter().filter(|key| !is_live(key)).collect()
+}
+
+/// The keys in which two texts of a tenant's file differ.
+pub fn changed(before: &str, after: &str) -> Vec<String> {
     let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
     let (before, after) = (table(before), table(after));
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let differs = |key: &&String| before.get(*key) != after.get(*key) && !LIVE.contains(&key.as_str());
+    let differs = |key: &&String| before.get(*key) != after.get(*key);
     keys.into_iter().filter(differs).cloned().collect()
 }
 

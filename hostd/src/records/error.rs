@@ -119,7 +119,7 @@ pub enum StoreError {
         #[source]
         source: PlanError,
     },
-    /// An image, a channel or a version that cannot be had.
+    /// An image, a channel or a version that is not available.
     #[error(transparent)]
     Image(#[from] rootfs_tools::store::StoreError),
     /// The manifest of a version is unusable.
@@ -319,7 +319,7 @@ impl StoreError {
                 "choose a shipped profile: app, app-plus, os, router, shared-os"
             }
             Self::Load(LoadError::Host { source, .. }) => source.help(),
-            Self::Load(LoadError::Ports { source, .. }) => source.help(),
+            Self::Load(LoadError::NicTable { source, .. }) => source.help(),
             Self::Bind { source, .. } => return Some(source.help()),
             Self::Held { help, .. } | Self::Port { help, .. } => return Some(help.clone()),
             Self::Address { .. } => {

@@ -4,7 +4,7 @@
 //! steps; a crash between any two is finished or undone by [`recover`] when hostd starts again.
 //!
 //! Everything here blocks on the disk. What two tenants could both want is decided under one lock, which is held over
-//! nothing but that decision: what will be a tenant's is reserved, and the disk is written without the lock. Whoever
+//! nothing but that decision: what will be a tenant's is reserved, and the disk is written without the lock. A process that
 //! calls sees to it that one change of a tenant goes on at a time.
 
 pub(crate) mod broken;
@@ -19,6 +19,7 @@ pub mod images;
 mod lifecycle;
 pub mod lock;
 mod mend;
+pub mod pending;
 pub mod recover;
 mod stamp;
 mod store;
@@ -31,3 +32,4 @@ pub use self::{
     error::StoreError,
     store::{AllBroken, AllClaims, Change, NewTenant, Records, Store, make_runtime_dir},
 };
+pub(crate) use self::stamp::date_ms;

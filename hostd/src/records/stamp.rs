@@ -20,3 +20,10 @@ pub(crate) fn now() -> String {
     let now = now.replace_nanosecond(0).unwrap_or(now);
     now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
+
+/// A moment, milliseconds since 1970 UTC, as RFC 3339 in UTC.
+pub(crate) fn date_ms(millis: u64) -> String {
+    let date = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+    let date = date.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    date.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}

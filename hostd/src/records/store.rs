@@ -12,7 +12,9 @@ use tenant::{
     config::{self, Fragment, profile},
     files::{credentials::Credential, file_error::FileError, record, shelter, sources},
     kernel::{KernelError, source::View},
-    model::{allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, ports::PortTable},
+    model::{
+        allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, nic_table::NicTable,
+    },
     plan::{self, Inputs},
 };
 
@@ -75,7 +77,7 @@ pub struct Store {
     pub(crate) started: Mutex<BTreeMap<TenantName, Vec<Use>>>,
     /// Tenants whose records cannot be used.
     pub(crate) broken: Mutex<AllBroken>,
-    /// Held by whoever decides what a tenant may have.
+    /// Held by a process that decides what a tenant may have.
     pub(crate) writer: Mutex<Writer>,
     /// Tenants whose records are being written, and by how many.
     pub(crate) writing: Mutex<BTreeMap<TenantName, usize>>,
@@ -125,7 +127,7 @@ impl Store {
         let lock = StoreLock::take(&layout.state())?;
         shelter::close_state(&layout)?;
         let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
-        // Settings that cannot be used are told when somebody needs them.
+        // Settings that cannot be used are told when a process needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
         let cursors = Cursors::behind(&config, &records);
         let held = broken.values().map(|broken| &broken.holding);
@@ -153,7 +155,7 @@ impl Store {
         Ok((store, findings))
     }
 
-    /// Looks at what tenants are given of the host as another process sees it: whoever starts their supervisors.
+    /// Looks at what tenants are given of the host as another process sees it: the one that starts their supervisors.
     #[must_use]
     pub fn seeing(mut self, view: View) -> Self {
         self.view = view;
@@ -228,7 +230,7 @@ impl Store {
     /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
     /// cannot be started.
     pub(crate) fn read_claims(&self, name: &TenantName) {
-        let ports = PortTable::default();
+        let ports = NicTable::default();
         // Not asking for its record: a damaged one takes nothing away.
         let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
         let tenant = text.and_then(|text| self.resolve(name, &text, &self.host_config()?, &ports));
@@ -262,7 +264,7 @@ impl Store {
         }
     }
 
-    /// The host's settings, read anew.
+    /// The host's settings, read again.
     ///
     /// # Errors
     /// A file that cannot be read or is malformed.
@@ -319,7 +321,7 @@ impl Store {
     /// # Errors
     /// The text is malformed or makes no sense.
     pub fn resolve_text(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
-        self.resolve(name, text, &self.host_config()?, &profile::load_ports(&self.layout)?)
+        self.resolve(name, text, &self.host_config()?, &profile::load_nic_table(&self.layout)?)
     }
 
     /// [`Store::resolve_text`] with the host's files as they were read before.
@@ -328,15 +330,26 @@ impl Store {
         name: &TenantName,
         text: &str,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
+        self.resolve_fragment(name, fragment, config, ports)
+    }
+
+    /// The tenant that a parsed configuration text stands for.
+    pub(crate) fn resolve_fragment(
+        &self,
+        name: &TenantName,
+        fragment: Fragment,
+        config: &HostConfig,
+        ports: &NicTable,
+    ) -> Result<Tenant, StoreError> {
         let defaults = config.default_limits(&self.facts, self.memory);
         Ok(profile::resolve_with(&self.layout, name, fragment, config, ports, &defaults)?)
     }
 
-    /// The limits of a tenant for which nobody has set anything; with systemd they are its unit's.
+    /// The limits of a tenant without settings; with systemd they are its unit's.
     ///
     /// # Errors
     /// `hostd.toml` cannot be used.

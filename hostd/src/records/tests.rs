@@ -228,7 +228,7 @@ fn a_file_that_cannot_be_written_leaves_the_record_as_it_was() {
 }
 
 #[test]
-fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
+fn a_fifo_in_place_of_any_file_delays_no_request() {
     let trial = Trial::new();
     let store = trial.open();
     let [alice, bob] = ["alice", "bob"].map(name);
@@ -243,7 +243,7 @@ fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
     let table: [(PathBuf, Attempt<'_>); 5] = [
         (layout.tenant_config(&alice), &plan),
         (layout.host_config(), &plan),
-        (layout.port_table(), &plan),
+        (layout.nic_table(), &plan),
         (layout.manifest(&image, &trial.digest), &plan),
         (channel, &create),
     ];

@@ -21,7 +21,7 @@ mod reason;
 mod sparse;
 
 pub use member::{Kind, Member};
-pub use reader::{ArchiveError, Fault, Reader};
+pub use reader::{ArchiveError, ReadError, Reader};
 pub use reason::Reason;
 pub use sparse::Chunk;
 

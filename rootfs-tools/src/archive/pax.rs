@@ -48,7 +48,7 @@ pub(super) struct Sparse {
 }
 
 /// Keys that do not affect extraction.
-const MEANINGLESS: &[&str] = &[
+const IGNORED: &[&str] = &[
     "atime",
     "comment",
     "ctime",
@@ -135,7 +135,7 @@ impl Extended {
             }
             if GLOBAL.contains(&name.as_ref()) {
                 self.take(key, value)?;
-            } else if !MEANINGLESS.contains(&name.as_ref()) {
+            } else if !IGNORED.contains(&name.as_ref()) {
                 return Err(Reason::Global(shown(key)));
             }
         }
@@ -223,7 +223,7 @@ impl Extended {
                 {
                     return Err(Reason::Extension(shown(key)));
                 }
-                if !MEANINGLESS.contains(&name.as_ref()) {
+                if !IGNORED.contains(&name.as_ref()) {
                     self.unknown.push(shown(key));
                 }
             }

@@ -6,7 +6,7 @@ use tenant::files::file_error::FileError;
 
 use super::foreign::Foreign;
 use crate::{
-    archive::{ArchiveError, Fault, Reason},
+    archive::{ArchiveError, ReadError, Reason},
     explain::{Explain, Outcome},
     tool::ToolError,
     tree::TreeError,
@@ -74,8 +74,8 @@ pub enum ImportError {
 impl From<ArchiveError> for ImportError {
     fn from(ArchiveError { entry, fault }: ArchiveError) -> Self {
         match fault {
-            Fault::Io(source) => Self::File(FileError::new("unpack", entry, source)),
-            Fault::Refused(reason) => Self::Entry { what: "archive's entry", entry, reason },
+            ReadError::Io(source) => Self::File(FileError::new("unpack", entry, source)),
+            ReadError::Refused(reason) => Self::Entry { what: "archive's entry", entry, reason },
         }
     }
 }

@@ -24,7 +24,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl},
+    archive::{ArchiveError, Kind, Member, ReadError, Reader, Reason, acl::Acl},
     rootdir::RootDir,
 };
 
@@ -131,7 +131,7 @@ impl<'a> Unpacker<'a> {
         self.options.strip_prefix.as_deref().unwrap_or(Path::new(""))
     }
 
-    fn entry<R: Read>(&mut self, archive: &mut Reader<R>, member: Member) -> Result<(), Fault> {
+    fn entry<R: Read>(&mut self, archive: &mut Reader<R>, member: Member) -> Result<(), ReadError> {
         self.report.entries += 1;
         if self.report.entries > self.options.limits.entries {
             return Err(Reason::TooMany.into());
@@ -160,7 +160,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// The parent of `path`, created if needed, and its name; for the root, the root and `.`.
-    fn at(&self, path: &Path) -> Result<Place, Fault> {
+    fn at(&self, path: &Path) -> Result<Place, ReadError> {
         let Some(name) = path.file_name() else {
             return Ok(Place { parent: self.root.mkdir_all("")?, name: ".".into() });
         };
@@ -174,7 +174,7 @@ impl<'a> Unpacker<'a> {
         member: Member,
         path: &Path,
         owner: (u32, u32),
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadError> {
         let at = self.at(path)?;
         match member.kind {
             Kind::Directory => self.directory(&at)?,
@@ -202,7 +202,7 @@ impl<'a> Unpacker<'a> {
         self.describe(member, &at, path, owner)
     }
 
-    fn directory(&mut self, at: &Place) -> Result<(), Fault> {
+    fn directory(&mut self, at: &Place) -> Result<(), ReadError> {
         let kind = at.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode));
         if kind == Some(FileType::Directory) {
             return Ok(());
@@ -212,7 +212,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Removes an earlier entry: the later one wins, as for tar(1), which does not remove a non-empty directory either.
-    fn clear(&mut self, at: &Place) -> Result<(), Fault> {
+    fn clear(&mut self, at: &Place) -> Result<(), ReadError> {
         let Some(stat) = at.stat()? else { return Ok(()) };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
@@ -226,7 +226,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn leave_out(&mut self, path: &Path) -> Result<(), Fault> {
+    fn leave_out(&mut self, path: &Path) -> Result<(), ReadError> {
         self.report.devices += 1;
         if self.devices.len() == MAX_DEVICES {
             return Err(Reason::TooMany.into());
@@ -235,7 +235,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn hard_link(&mut self, member: &Member, at: &Place, path: &Path) -> Result<(), Fault> {
+    fn hard_link(&mut self, member: &Member, at: &Place, path: &Path) -> Result<(), ReadError> {
         if member.link.is_empty() {
             return Err(Reason::NoTarget.into());
         }
@@ -264,7 +264,7 @@ impl<'a> Unpacker<'a> {
         at: &Place,
         path: &Path,
         (uid, gid): (u32, u32),
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadError> {
         // Writing and chown(2) take capabilities and setuid away, so they come first.
         at.set_owner(uid, gid)?;
         let is_directory = member.kind == Kind::Directory;
@@ -310,12 +310,12 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn set_acl(&self, at: &Place, name: &str, acl: &Acl) -> Result<(), Fault> {
+    fn set_acl(&self, at: &Place, name: &str, acl: &Acl) -> Result<(), ReadError> {
         let bytes =
             acl.to_bytes(|id| self.names.user(id, self.idmap()), |id| self.names.group(id, self.idmap()))?;
         at.set_attribute(OsStr::new(name), &bytes).map_err(|errno| match errno {
             Errno::INVAL => Reason::Acl("the kernel refuses it").into(),
-            errno => Fault::from(errno),
+            errno => ReadError::from(errno),
         })
     }
 
@@ -335,7 +335,7 @@ impl<'a> Unpacker<'a> {
         Ok(self.report)
     }
 
-    fn settle(&self, deferred: &Deferred) -> Result<(), Fault> {
+    fn settle(&self, deferred: &Deferred) -> Result<(), ReadError> {
         let at = match deferred.path.file_name() {
             None => self.at(&deferred.path)?,
             Some(_) => {

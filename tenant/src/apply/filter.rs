@@ -1,7 +1,7 @@
 //! The tenant in the host's packet filter.
 //!
 //! nft(8) takes milliseconds, mostly the kernel's, and needs no interface to be there: a change is begun
-//! first, runs beside everything else, and is waited for at the end.
+//! first, runs in parallel with everything else, and is waited for at the end.
 
 use super::undo::Undo;
 use crate::{

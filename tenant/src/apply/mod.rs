@@ -1,7 +1,7 @@
 //! Plan to kernel. Nothing is decided here: each part of the plan has a file that walks its steps.
 //!
 //! A failure at any step undoes what was done before it, in reverse, and reports every cleanup that
-//! failed beside the cause.
+//! failed in addition to the cause.
 
 mod cgroup;
 mod filter;
@@ -112,10 +112,12 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
         _ => ("init", error),
     })?;
     kernel.root_ready(&held).map_err(|error| ("init", error))?;
-    network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
-        // Without an init there is no network namespace to connect: that is init's failure, not the network's.
-        Err(own) => ("init", own),
-        Ok(()) => ("network", error),
+    network::connect(kernel, plan, held.pid, journal).map_err(|error| {
+        match kernel.check_alive(&mut held) {
+            // Without an init there is no network namespace to connect: that is init's failure, not the network's.
+            Err(own) => ("init", own),
+            Ok(()) => ("network", error),
+        }
     })?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
@@ -129,7 +131,7 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its
 /// name. Right after a clean end, after a crash, and before a start alike. `network` is its network
-/// namespace, if somebody holds it: all that is in it then comes home, even when no process is left.
+/// namespace, if a process holds it: all that is in it then is returned to the host, even when no process is left.
 ///
 /// # Errors
 /// Everything that could not be removed; what could is gone.

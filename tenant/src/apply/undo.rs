@@ -68,7 +68,7 @@ pub fn everything(plan: &Plan) -> Vec<Undo> {
     all
 }
 
-/// Undoes in reverse. One failure hides no other. `network` is the tenant's network namespace, if somebody
+/// Undoes in reverse. One failure hides no other. `network` is the tenant's network namespace, if a process
 /// holds it.
 pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd>) -> Vec<KernelError> {
     let mut failures = Vec::new();
@@ -87,7 +87,7 @@ pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd
         }
     }
     let namespaces: Vec<&K::Fd> = network.into_iter().chain(&namespaces).collect();
-    // NICs come home last: nobody is left then who could keep them.
+    // NICs is returned to the host last: no process is left then who could keep them.
     for undo in rest.into_iter().rev().chain(nics) {
         let result = match &undo {
             Undo::Cgroup(dir) => kernel.cgroup_kill(dir).and_then(|()| kernel.cgroup_remove(dir)),
@@ -95,7 +95,7 @@ pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd
             // Begun above.
             Undo::Filter(_) => Ok(()),
             Undo::Link { name, group } => kernel.link_delete(name, *group),
-            Undo::Nics { claims, tenant, .. } => kernel.nics_home(claims, tenant, &namespaces),
+            Undo::Nics { claims, tenant, .. } => kernel.return_nics(claims, tenant, &namespaces),
         };
         failures.extend(result.err());
     }

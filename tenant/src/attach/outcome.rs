@@ -22,7 +22,7 @@ pub enum AttachEnd {
 /// Why there was no visit, or why it broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Nobody serves the socket.
+    /// No process serves the socket.
     #[error("tenant {0:?} is not running")]
     NotRunning(String),
     /// This user may not.

@@ -9,6 +9,7 @@ use crate::model::{
     device::DeviceRule,
     host::{GroupName, PoolName},
     image::{ImageRef, ProfileName, Ready},
+    label::Labels,
     limits::{ByteSize, CpuQuota, Limits, Weight},
     net::{BitRate, Cidr, Forwards, LinkName, Mac, Route},
     path::TenantPath,
@@ -151,6 +152,9 @@ pub struct Fragment {
     /// Keys below `net.`, set in the tenant's network namespace.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctl: BTreeMap<String, String>,
+    /// Words by which people sort their tenants.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels,
     /// Policy of each directory.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dirs: BTreeMap<TenantPath, Policy>,
@@ -222,12 +226,14 @@ impl NicFragment {
 
 impl Fragment {
     /// This fragment (a profile) with `over` (a tenant file) laid on top: single values and the list
-    /// of NICs are replaced, the tables `env`, `sysctl` and `dirs` are merged key by key.
+    /// of NICs are replaced, the tables `env`, `sysctl`, `labels` and `dirs` are merged key by key.
     pub fn overlaid(self, over: Self) -> Self {
         let mut env = self.env;
         env.extend(over.env);
         let mut sysctl = self.sysctl;
         sysctl.extend(over.sysctl);
+        let mut labels = self.labels;
+        labels.extend(over.labels);
         let mut dirs = self.dirs;
         dirs.extend(over.dirs);
         Self {
@@ -275,6 +281,7 @@ impl Fragment {
             allow_syscalls: over.allow_syscalls.or(self.allow_syscalls),
             env,
             sysctl,
+            labels,
             dirs,
             nic: over.nic.or(self.nic),
         }

@@ -20,6 +20,7 @@ use crate::model::{
     device::DeviceRule,
     host::GroupName,
     image::{ImageRef, ProfileName, Ready},
+    label::Labels,
     limits::{ByteSize, DiskLimits, Limits},
     name::TenantName,
     net::{BitRate, Forward},
@@ -41,6 +42,19 @@ pub enum Kind {
     AppPlus,
     /// A tenant that forwards packets between its NICs.
     Router,
+}
+
+impl Kind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SharedOs => "shared-os",
+            Self::Os => "os",
+            Self::App => "app",
+            Self::AppPlus => "app-plus",
+            Self::Router => "router",
+        }
+    }
 }
 
 /// Whether systemd starts a tenant again after its end, see `Restart=` in systemd.service(5).
@@ -88,6 +102,8 @@ pub struct Tenant {
     pub profile: ProfileName,
     /// The kind of that profile.
     pub kind: Kind,
+    /// Words by which people sort their tenants; nothing that the tenant sees.
+    pub labels: Labels,
     /// The image it wants; the allocation says which version it has.
     pub image: ImageRef,
     /// Its host name, see hostname(7).

@@ -10,7 +10,7 @@ use crate::{
         image::ProfileName,
         limits::DefaultLimits,
         name::TenantName,
-        ports::{PortTable, PortTableError},
+        nic_table::{NicTable, NicTableError},
     },
 };
 
@@ -60,12 +60,12 @@ pub enum LoadError {
     },
     /// The table of NICs is not what it should be.
     #[error("cannot use {file}")]
-    Ports {
+    NicTable {
         /// The file.
         file: String,
         /// Its first fault.
         #[source]
-        source: PortTableError,
+        source: NicTableError,
     },
     /// The merged configuration makes no sense.
     #[error("the configuration of tenant {name:?} is invalid")]
@@ -123,12 +123,12 @@ pub fn load_host(layout: &Layout) -> Result<HostConfig, LoadError> {
 ///
 /// # Errors
 /// A file that cannot be read, is malformed, or gives something twice.
-pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
-    let path = layout.port_table();
+pub fn load_nic_table(layout: &Layout) -> Result<NicTable, LoadError> {
+    let path = layout.nic_table();
     match record::read(&path) {
-        Ok(text) => PortTable::parse(&text)
-            .map_err(|source| LoadError::Ports { file: path.display().to_string(), source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PortTable::default()),
+        Ok(text) => NicTable::parse(&text)
+            .map_err(|source| LoadError::NicTable { file: path.display().to_string(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NicTable::default()),
         Err(error) => Err(error.into()),
     }
 }
@@ -138,7 +138,7 @@ pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
 /// # Errors
 /// See [`LoadError`].
 pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tenant, LoadError> {
-    resolve_with(layout, name, own, &load_host(layout)?, &load_ports(layout)?, &DefaultLimits::default())
+    resolve_with(layout, name, own, &load_host(layout)?, &load_nic_table(layout)?, &DefaultLimits::default())
 }
 
 /// The valid tenant that a fragment stands for, with what the host says of all: its settings, its table of NICs and
@@ -151,7 +151,7 @@ pub fn resolve_with(
     name: &TenantName,
     own: Fragment,
     host: &HostConfig,
-    ports: &PortTable,
+    ports: &NicTable,
     defaults: &DefaultLimits,
 ) -> Result<Tenant, LoadError> {
     let profile_name = match &own.profile {
@@ -205,7 +205,7 @@ mod tests {
             let mut own = Fragment { profile: Some(name.parse().unwrap()), ..Fragment::default() };
             let resolved = resolve(&layout, &"alice".parse().unwrap(), own.clone());
             if name.starts_with("app") {
-                // Which files an application needs nobody else can say.
+                // Which files an application needs no other process can say.
                 let error = resolved.unwrap_err();
                 let source = std::error::Error::source(&error).unwrap().to_string();
                 assert!(source.contains("paths"), "{source}");

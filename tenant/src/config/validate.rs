@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{Attachment, Features, Fragment, Nic, Policy, RootMode, Tenant};
 use crate::model::{
     image::ProfileName,
+    label::MOST_LABELS,
     limits::{ByteSize, DefaultLimits, DiskLimits},
     name::TenantName,
     net::Forward,
@@ -241,10 +242,7 @@ fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
     for (path, policy) in &tenant.dirs {
         let key = || format!("dirs.\"{path}\"");
         if matches!(path.top(), "proc" | "sys" | "dev") {
-            return Err(ConfigError::new(
-                key(),
-                "it is inside a directory that is set up anew for every tenant",
-            ));
+            return Err(ConfigError::new(key(), "it is inside a directory that is created for every tenant"));
         }
         let unfit = match (path.as_str(), policy) {
             ("/run", Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty) => {
@@ -357,12 +355,14 @@ impl Tenant {
         }
         limits.fill(defaults);
         sysctl(&merged.sysctl)?;
+        in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
         in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
         let nics = super::nic::nics(merged.nic.unwrap_or_default())?;
         let root = merged.root.unwrap_or(RootMode::Skeleton);
         let tenant = Self {
             profile: profile_name,
             kind,
+            labels: merged.labels,
             image,
             hostname: host,
             autostart: merged.autostart.unwrap_or(false),

@@ -31,7 +31,7 @@ pub(super) enum Message {
     Here { pid: i32 },
     /// A step failed.
     Failed { step: Step, errno: i32 },
-    /// Nobody is left to send anything.
+    /// No process is left to send anything.
     Closed,
 }
 

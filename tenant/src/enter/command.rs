@@ -20,7 +20,7 @@ pub struct Command {
 
 /// Whose child the new process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adopter {
+pub enum ParentProcess {
     /// The caller's, who learns its exit code.
     Caller,
     /// The tenant's init's, as if it had been started inside. An init that shuts down waits for the end

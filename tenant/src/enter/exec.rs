@@ -9,7 +9,7 @@ use rustix::{
 };
 
 use super::{
-    command::{Adopter, Command, Streams},
+    command::{Command, ParentProcess, Streams},
     context::ExecContext,
     error::{ExecError, JoinError},
     joining::join,
@@ -82,7 +82,7 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
     let signals = Signals::block().map_err(host("block signals"))?;
     raw::reset_scheduling_on_fork().map_err(host("reset the scheduling policy"))?;
     let start = |streams: &Streams<'_>| {
-        Session::start(join(&target, &command, &context, streams, Adopter::Caller)?, signals)
+        Session::start(join(&target, &command, &context, streams, ParentProcess::Caller)?, signals)
     };
     if is_terminal {
         let (rows, cols) = terminal_size();

@@ -23,7 +23,7 @@ use rustix::{
 
 use super::{
     channel::Channel,
-    command::{Adopter, Command, Streams},
+    command::{Command, ParentProcess, Streams},
     context::ExecContext,
     locale,
     passwd::{self, User},
@@ -43,9 +43,9 @@ use crate::{
 const NAME: &str = "tenant";
 
 /// A step and the errno it failed with.
-type Fault = (Step, i32);
+type StepError = (Step, i32);
 
-fn at(step: Step) -> impl Fn(io::Error) -> Fault {
+fn at(step: Step) -> impl Fn(io::Error) -> StepError {
     move |error| (step, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Way<'a> {
     pub(super) command: &'a Command,
     pub(super) context: &'a ExecContext,
     pub(super) streams: &'a Streams<'a>,
-    pub(super) adopter: Adopter,
+    pub(super) parent: ParentProcess,
     pub(super) channel: &'a Channel,
     /// The host's `/dev/null`: inside, the list of devices may lack it.
     pub(super) null: OwnedFd,
@@ -71,8 +71,8 @@ pub(super) fn run(way: Way<'_>) -> ! {
     raw::exit(0)
 }
 
-fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
-    let Way { target, command, context, streams, adopter, channel, null } = way;
+fn enter_and_clone(way: Way<'_>) -> Result<(), StepError> {
+    let Way { target, command, context, streams, parent, channel, null } = way;
     target.enter_v1().map_err(at(Step::EnterCgroup))?;
     let mut kept = vec![target.pidfd.as_fd(), channel.as_fd(), null.as_fd()];
     match streams {
@@ -107,9 +107,9 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
     // Made by the user, whose they are: what opens /dev/stdout again must be let in.
     let Ends { far, near } = ends.map_or_else(Ends::of_pipes, Ok).map_err(at(Step::MakePipes))?;
     let has_terminal = matches!(streams, Streams::Tty(_) | Streams::NewTty { .. });
-    let last = Last { fds: far, has_terminal, adopter, image, channel };
-    match adopter {
-        Adopter::Caller => match raw::clone3(0, Parent::Grandparent, None) {
+    let last = Last { fds: far, has_terminal, parent, image, channel };
+    match parent {
+        ParentProcess::Caller => match raw::clone3(0, Parent::Grandparent, None) {
             Ok(Fork::Child) => last.act(),
             Ok(Fork::Parent(pid)) => {
                 let near: Vec<BorrowedFd<'_>> = near.iter().map(AsFd::as_fd).collect();
@@ -117,18 +117,18 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
             }
             Err(error) => Err(at(Step::Clone)(error)),
         },
-        Adopter::Init => orphan(last),
+        ParentProcess::Init => orphan(last),
     }
 }
 
 /// Starts the process as an orphan of the tenant's pid namespace: its parent ends at once, and init
 /// takes it.
-fn orphan(last: Last<'_>) -> Result<(), Fault> {
+fn orphan(last: Last<'_>) -> Result<(), StepError> {
     match raw::clone3(0, Parent::Caller, None) {
         Ok(Fork::Child) => match raw::clone3(0, Parent::Caller, None) {
             Ok(Fork::Child) => match last.channel.send_here() {
                 Ok(()) => last.act(),
-                // Nobody waits for it any more.
+                // No process waits for it any more.
                 Err(_) => raw::exit(1),
             },
             Ok(Fork::Parent(_)) => raw::exit(0),
@@ -174,15 +174,15 @@ struct Last<'a> {
     fds: [OwnedFd; 3],
     /// Whether the first of them is to be its controlling terminal.
     has_terminal: bool,
-    adopter: Adopter,
+    parent: ParentProcess,
     image: Image,
     channel: &'a Channel,
 }
 
 impl Last<'_> {
     fn act(self) -> ! {
-        let Self { fds, has_terminal, adopter, image, channel } = self;
-        let fault = match set_up(fds, has_terminal, adopter, channel) {
+        let Self { fds, has_terminal, parent, image, channel } = self;
+        let fault = match set_up(fds, has_terminal, parent, channel) {
             Ok(()) => (Step::Execute, image.execute()),
             Err(error) => at(Step::SetUp)(error),
         };
@@ -277,8 +277,8 @@ fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
 
 /// A session of its own (never the caller's: its controlling terminal would be reachable as
 /// `/dev/tty`), the streams in their places, no signal blocked or ignored, nothing else open.
-fn set_up(fds: [OwnedFd; 3], has_terminal: bool, adopter: Adopter, channel: &Channel) -> io::Result<()> {
-    if adopter == Adopter::Caller {
+fn set_up(fds: [OwnedFd; 3], has_terminal: bool, parent: ParentProcess, channel: &Channel) -> io::Result<()> {
+    if parent == ParentProcess::Caller {
         // It ends when its caller is killed; and if that was so before this took effect, there is no use in it.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if channel.is_abandoned() {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::{
     channel::{self, Channel},
-    command::{Adopter, Command, Streams},
+    command::{Command, ParentProcess, Streams},
     context::ExecContext,
     error::JoinError,
     joiner::{self, Way},
@@ -63,7 +63,7 @@ pub fn join(
     command: &Command,
     context: &ExecContext,
     streams: &Streams<'_>,
-    adopter: Adopter,
+    parent: ParentProcess,
 ) -> Result<Joining, JoinError> {
     let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("create a socket pair", error))?;
     let null = File::options().read(true).write(true).open("/dev/null");
@@ -73,7 +73,7 @@ pub fn join(
         Ok(Fork::Child) => {
             drop(ours);
             let channel = &theirs;
-            joiner::run(Way { target, command, context, streams, adopter, channel, null: null.into() })
+            joiner::run(Way { target, command, context, streams, parent, channel, null: null.into() })
         }
         Ok(Fork::Parent(joiner)) => Ok(Joining {
             joiner,

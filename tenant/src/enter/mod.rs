@@ -33,7 +33,7 @@ mod session;
 mod step;
 mod target;
 
-pub use command::{Adopter, Command, Streams};
+pub use command::{Command, ParentProcess, Streams};
 pub use context::ExecContext;
 pub use error::{ExecError, JoinError};
 pub use exec::{ExecOptions, TtyMode, exec, shell};

@@ -62,7 +62,7 @@ impl Layout {
     }
 
     /// `/etc/tenantry/ports.toml`: NICs and VLANs of the host, given to tenants.
-    pub fn port_table(&self) -> PathBuf {
+    pub fn nic_table(&self) -> PathBuf {
         self.etc().join("ports.toml")
     }
 
@@ -183,7 +183,7 @@ impl Layout {
     }
 
     /// `…/tenants/NAME/carried.toml`.
-    pub fn carried(&self, name: &TenantName) -> PathBuf {
+    pub fn applied_config(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("carried.toml")
     }
 

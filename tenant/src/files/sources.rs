@@ -90,7 +90,7 @@ impl LoadPlanError {
                 Some("correct the file: tenantctl edit NAME")
             }
             Self::Config(LoadError::Host { source, .. }) => Some(source.help()),
-            Self::Config(LoadError::Ports { source, .. }) => Some(source.help()),
+            Self::Config(LoadError::NicTable { source, .. }) => Some(source.help()),
             Self::NotAllocated(_) => Some("create it through hostd: tenantctl create NAME"),
             Self::NoVersion { .. } => Some("list its versions: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),
@@ -157,7 +157,7 @@ pub fn load_plan(
 ) -> Result<Plan, LoadPlanError> {
     let own = profile::load_fragment(layout, name)?;
     let host = profile::load_host(layout)?;
-    let (ports, defaults) = (profile::load_ports(layout)?, host.default_limits(facts, total_memory()));
+    let (ports, defaults) = (profile::load_nic_table(layout)?, host.default_limits(facts, total_memory()));
     let tenant = profile::resolve_with(layout, name, own, &host, &ports, &defaults)?;
     let allocation = load_allocation(layout, name)?;
     let manifest = load_manifest(layout, &allocation)?;

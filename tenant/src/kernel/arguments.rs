@@ -63,7 +63,7 @@ pub enum Entry<'a> {
     Device(u32, u32),
     /// A file with these contents that its owner may read, mode 0400.
     Secret(&'a [u8]),
-    /// Something that nobody may open, mode 0000.
+    /// Something that no process may open, mode 0000.
     Inaccessible(Node),
 }
 
@@ -76,7 +76,7 @@ pub enum Node {
     Dir,
     /// A FIFO.
     Fifo,
-    /// A socket that nobody listens at.
+    /// A socket that no process listens at.
     Socket,
     /// A character device that does not exist.
     Character,

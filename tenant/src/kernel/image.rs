@@ -1,6 +1,6 @@
 //! erofs images: mounted once for all tenants, through dm-verity where an image was published with a hash tree.
 //!
-//! A block of such an image that is not what it was published as is an I/O error for whoever reads it, never wrong
+//! A block of such an image that is not what it was published as is an I/O error for a process that reads it, never wrong
 //! data. The device goes with its last mount, so nothing has to be taken away after a crash.
 //!
 //! See `Documentation/filesystems/erofs.rst`, `Documentation/admin-guide/device-mapper/verity.rst`, veritysetup(8).
@@ -91,7 +91,7 @@ impl Contents {
 /// Mounts an image without attaching it to any directory.
 fn detached(image: &ErofsImage) -> Outcome<OwnedFd> {
     let Some(tree) = &image.verity else { return filesystem(&image.file) };
-    // Whoever else sets this device up, or mounts it, waits: it must not go in between.
+    // Any other process that sets this device up, or mounts it, waits: it must not go in between.
     let lock = File::open(&tree.file)?;
     flock(&lock, FlockOperation::LockExclusive)?;
     let device = Device::of(&image.file, tree)?;

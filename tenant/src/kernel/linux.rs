@@ -186,8 +186,8 @@ impl Kernel for Linux {
         process::assembled(held)
     }
 
-    fn speaks(&self, held: &mut Held<OwnedFd>) -> Result<()> {
-        process::speaks(held)
+    fn check_alive(&self, held: &mut Held<OwnedFd>) -> Result<()> {
+        process::check_alive(held)
     }
 
     fn release(&self, held: Held<OwnedFd>, program: &str, terminals: usize) -> Result<Payload<OwnedFd>> {
@@ -236,8 +236,8 @@ impl Kernel for Linux {
         netlink::claimed_namespaces(claims, tenant, cgroup)
     }
 
-    fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
-        netlink::nics_home(claims, tenant, namespaces)
+    fn return_nics(&self, claims: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
+        netlink::return_nics(claims, tenant, namespaces)
     }
 
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<nft::Change> {

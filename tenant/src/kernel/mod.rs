@@ -173,7 +173,7 @@ pub trait Kernel {
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// An error if a held init has failed or ended by now, nothing as long as it lives: what failed outside may
     /// have failed because of that. Does not wait.
-    fn speaks(&self, held: &mut Held<Self::Fd>) -> Result<()>;
+    fn check_alive(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// Lets a held init configure its interfaces and execute `program`; returns when it has. It has handed over as many
     /// terminals as `terminals`, and perhaps a notify socket.
     fn release(&self, held: Held<Self::Fd>, program: &str, terminals: usize) -> Result<Payload<Self::Fd>>;
@@ -202,8 +202,8 @@ pub trait Kernel {
     /// Opens the network namespaces of every process in a cgroup and below, if the tenant has claims.
     fn claimed_namespaces(&self, claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<Self::Fd>>;
     /// Brings every NIC that a tenant has claimed out of these namespaces, as it was before, and gives up
-    /// the claims. One that is on the host already is put right; one that is gone is let go.
-    fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
+    /// the claims. One that is on the host already is repaired; one that is gone is let go.
+    fn return_nics(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
 
     /// Begins to put a tenant into the packet filter, whose rules are loaded first where they are missing.
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Self::Change>;

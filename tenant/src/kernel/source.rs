@@ -28,7 +28,7 @@ pub enum SourceError {
         /// What it is.
         path: PathBuf,
     },
-    /// A link is on the way: whoever may write where it lies, perhaps a tenant, says where it leads.
+    /// A link is on the way: a process that may write where it lies, perhaps a tenant, says where it leads.
     #[error("{link:?} is a symbolic link to {target:?}, and links are not followed")]
     Link {
         /// The link.
@@ -149,7 +149,7 @@ pub fn open_in(view: View, source: &Path, access: Access) -> Result<OwnedFd, Sou
     Ok(dir)
 }
 
-/// Whether nobody but root can reach what is in a directory.
+/// Whether only root can reach what is in a directory.
 fn is_roots_alone(dir: &OwnedFd) -> Result<bool, Errno> {
     const SEARCH_BY_OTHERS: u32 = 0o011;
     let stat = fstat(dir)?;
@@ -234,7 +234,7 @@ mod tests {
         let error = look("over/link", Access::ReadOnly).unwrap_err();
         assert!(matches!(error, SourceError::Link { .. }), "{error}");
         assert!(look("quiet", Access::ReadWrite).is_ok());
-        // Unless somebody keeps the whole directory for temporary files from other users.
+        // Unless a process keeps the whole directory for temporary files from other users.
         if open(&top, Access::ReadOnly).is_ok() && !is_below_a_closed_one(&top) {
             let error = look("plain", Access::ReadWrite).unwrap_err();
             assert!(matches!(error, SourceError::Exposed { .. }), "{error}");
@@ -262,7 +262,7 @@ mod tests {
         make("group", 0o710);
         make("group/in", 0o755);
         if open(&top.join("group/in"), Access::ReadWrite).is_ok() {
-            // Somebody keeps the whole work tree from other users.
+            // A process keeps the whole work tree from other users.
             return;
         }
         assert!(open(&top.join("closed/in"), Access::ReadWrite).is_ok());

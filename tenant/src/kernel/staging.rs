@@ -36,7 +36,7 @@ const NAMESPACE: &str = "/proc/thread-self/ns/mnt";
 const ROOT: &str = "root";
 
 /// The namespace, with this thread in it. Dropping it takes the thread back to where it was, as `leave` does,
-/// but cannot say that this failed: whoever drops it has failed already, and does nothing more than to take down what
+/// but cannot say that this failed: a process that drops it has failed already, and does nothing more than to take down what
 /// there is. All files and directories of the host are the same in there.
 #[derive(Debug)]
 pub struct Staging {

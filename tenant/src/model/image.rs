@@ -256,7 +256,7 @@ pub struct Boot {
     pub stop_signal: String,
     /// When a boot counts as done.
     pub ready: Ready,
-    /// Argument vector of the login program for a tty that somebody attaches to; standard input,
+    /// Argument vector of the login program for a tty that a client attaches to; standard input,
     /// output and error are the tty. Empty where the image has none.
     #[serde(default)]
     pub getty: Vec<String>,

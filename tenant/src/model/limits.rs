@@ -259,13 +259,13 @@ pub struct Limits {
     /// `IOWeight=`: share of block I/O against other tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<Weight>,
-    /// The keys whose values are this host's defaults and nobody's wish for this tenant: where one cannot be
+    /// The keys whose values are this host's defaults and not in use wish for this tenant: where one cannot be
     /// enforced, the tenant runs without it.
     #[serde(skip)]
     pub by_default: Vec<&'static str>,
 }
 
-/// The limits that protect a host from a tenant for which nobody has set any. What is absent is unlimited, or limited
+/// The limits that protect a host from a tenant without settings. What is absent is unlimited, or limited
 /// by the tenant's unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DefaultLimits {

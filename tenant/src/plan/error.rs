@@ -6,7 +6,7 @@ use crate::model::{allocation::RecordState, facts::KernelVersion, ids::Digest};
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The record is half made or half removed.
-    #[error("its record is in state {0:?}")]
+    #[error("its record is {0}")]
     NotReady(RecordState),
     /// The kernel lacks something the design rests on.
     #[error("{feature} needs Linux {need}, but this kernel is {have}")]
@@ -21,7 +21,7 @@ pub enum PlanError {
     /// There is no cgroup v2 hierarchy.
     #[error("the cgroup v2 hierarchy is not mounted on this host")]
     NoCgroup2,
-    /// Nobody has made a cgroup for the unit.
+    /// No process has made a cgroup for the unit.
     #[error("its supervisor is in the root cgroup, not in a unit")]
     RootCgroup,
     /// Manifest and allocation speak of different versions.
@@ -32,7 +32,7 @@ pub enum PlanError {
         /// What the manifest describes.
         found: Digest,
     },
-    /// A directory's policy cannot be had with this image.
+    /// A directory's policy is not available with this image.
     #[error("directory \"{path}\": {reason}")]
     Directory {
         /// The directory.
@@ -40,7 +40,7 @@ pub enum PlanError {
         /// Why not.
         reason: &'static str,
     },
-    /// An interface cannot be had as it is written down.
+    /// An interface is not available as it is written down.
     #[error("interface \"{nic}\": {reason}")]
     Nic {
         /// Its name inside.

@@ -126,7 +126,7 @@ pub enum RootStep {
     Cgroup,
     /// `/run/host`: what the tenant is told of its host.
     RunHost,
-    /// A read-only tmpfs with a node of each type that nobody may open: what systemd hides files behind, see
+    /// A read-only tmpfs with a node of each type that no process may open: what systemd hides files behind, see
     /// `InaccessiblePaths=` in systemd.exec(5).
     Inaccessible,
     /// A read-only tmpfs with files that only root may read, see [`crate::files::credentials`].

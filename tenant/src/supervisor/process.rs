@@ -26,7 +26,7 @@ use super::{
     run::{
         conversation::Conversations,
         ending::Ending,
-        lifecycle::{self, RebootGuard, StartLimit, Wish},
+        lifecycle::{self, Goal, RebootGuard, StartLimit},
         retry::Retry,
         signals::Signals,
     },
@@ -100,7 +100,7 @@ pub(in crate::supervisor) struct Supervisor {
     pub(in crate::supervisor) console_listener: UnixListener,
     pub(in crate::supervisor) control_listener: UnixListener,
     /// Whether clients have to wait, because one could not be taken.
-    pub(in crate::supervisor) deaf: Retry,
+    pub(in crate::supervisor) accept_retry: Retry,
     pub(in crate::supervisor) consoles: Consoles,
     pub(in crate::supervisor) conversations: Conversations,
     /// What `state.json` says, or is to say.
@@ -111,7 +111,7 @@ pub(in crate::supervisor) struct Supervisor {
     pub(in crate::supervisor) init: Option<Init>,
     pub(in crate::supervisor) boot_began: Instant,
     pub(in crate::supervisor) start_limit: StartLimit,
-    pub(in crate::supervisor) wish: Wish,
+    pub(in crate::supervisor) goal: Goal,
     pub(in crate::supervisor) ending: Option<Ending>,
     /// When there is memory to be given back.
     pub(in crate::supervisor) rest_at: Option<Instant>,
@@ -156,7 +156,7 @@ impl Supervisor {
         Ok(Self {
             console_listener: listen(layout.console_socket(&name))?,
             control_listener: listen(layout.control_socket(&name))?,
-            deaf: Retry::default(),
+            accept_retry: Retry::default(),
             consoles: Consoles::new(layout.log(&name), Forward::new(&layout, &name)),
             conversations: Conversations::default(),
             layout,
@@ -181,7 +181,7 @@ impl Supervisor {
             memory: None,
             boot_began: Instant::now(),
             start_limit: StartLimit::default(),
-            wish: Wish::Run,
+            goal: Goal::Run,
             ending: None,
             rest_at: Some(Instant::now()),
             guard: RebootGuard::default(),
@@ -211,7 +211,7 @@ impl Supervisor {
     }
 
     /// Replaces `state.json`. Where that fails, because `/run` is full, it is tried again: the tenant must not
-    /// pay for it, and whoever reads it must not take it for one that never got ready.
+    /// pay for it, and a process that reads it must not take it for one that never got ready.
     pub(in crate::supervisor) fn publish(&mut self) {
         let Some(state) = &self.state else { return };
         match state.write(&self.layout.run_state(&self.name)) {

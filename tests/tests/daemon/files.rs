@@ -111,7 +111,7 @@ fn a_damaged_record_breaks_its_tenant_and_nothing_else() {
 }
 
 #[test]
-fn a_fifo_in_place_of_any_file_wedges_nobody() {
+fn a_fifo_in_place_of_any_file_blocks_nothing() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     alice.stop();

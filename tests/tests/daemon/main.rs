@@ -184,7 +184,7 @@ fn a_wait_does_not_keep_hostd_busy_and_ends_at_once() {
 }
 
 #[test]
-fn hostile_and_hung_clients_keep_nobody_waiting() {
+fn hostile_and_hung_clients_delay_no_other_client() {
     let host = Host::start();
     host.create("alice", &["--image", "busybox"]);
     let half = "POST /v1/tenants HTTP/1.1\r\nhost: hostd\r\n";

@@ -22,7 +22,7 @@ fn trash(host: &Host) -> Vec<String> {
 }
 
 #[test]
-fn a_large_tenant_that_is_removed_keeps_nobody_waiting() {
+fn removing_a_large_tenant_delays_no_other_request() {
     let host = Host::start();
     let big = host.create("big", &["--image", "busybox"]);
     host.create("set", &["--image", "busybox"]);

@@ -74,7 +74,7 @@ fn a_command_has_the_powers_of_the_start_and_not_those_of_todays_files() {
 }
 
 #[test]
-fn what_init_has_given_up_itself_nobody_has_who_joins() {
+fn joined_processes_lack_the_capabilities_that_init_dropped() {
     let host = Host::start();
     let init = r#"init=["/usr/bin/setpriv","--bounding-set=-net_raw","--no-new-privs","--","/sbin/init"]"#;
     let alice = host.boot("alice", &["--set", init]);
@@ -246,8 +246,8 @@ fn who_is_not_root_is_told_so_and_nothing_else() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let stranger = Tenant::new(&host, "stranger");
-    for tenant in [&alice, &stranger] {
+    let outsider = Tenant::new(&host, "outsider");
+    for tenant in [&alice, &outsider] {
         for run in [tenant.exec(&["id"]), tenant.ctl("shell", &[]), tenant.ctl("logs", &["--journal"])] {
             let said = before(&as_nobody, &run).output().refused(1);
             assert!(said.contains("root"), "{said}");

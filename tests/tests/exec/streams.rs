@@ -33,7 +33,7 @@ fn piped(run: &Run) -> std::process::Child {
 }
 
 #[test]
-fn a_command_ends_when_nobody_reads_what_it_writes() {
+fn a_command_ends_when_its_reader_is_gone() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let run = in_bash(r#""$@" | head -1; echo "${PIPESTATUS[0]}""#, &alice.exec(&["yes"])).limit(SOON);
@@ -56,7 +56,7 @@ fn a_command_ends_when_nobody_reads_what_it_writes() {
 }
 
 #[test]
-fn a_command_hears_at_once_that_nobody_reads() {
+fn a_command_sees_at_once_that_its_reader_is_gone() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     // tail(1) writes once and then waits, for more and for the end of whoever reads.
@@ -87,7 +87,7 @@ fn bytes_of_any_kind_go_both_ways_without_end_or_deadlock() {
 }
 
 #[test]
-fn a_stream_that_nobody_reads_does_not_hold_up_the_others() {
+fn an_unread_stream_does_not_block_the_others() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let script = "head -c 4000000 /dev/zero & read -r line; echo \"got $line\" >&2; wait";

@@ -302,8 +302,6 @@ fn an_app_plus_has_a_tty_with_a_shell_and_an_etc_of_its_own() {
     assert_eq!(alice.says("ls /"), "bin\ndev\netc\nproc\nroot\nrun\nsbin\nsys\ntmp\nusr");
 }
 
-"#;
-
 #[test]
 fn sysctls_are_set_before_init_and_a_wrong_one_is_named() {
     let host = Host::start();

@@ -2,14 +2,6 @@
 
 use super::*;
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(std::time::Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn whoever_hangs_up_cuts_no_change_in_half() {
     let api = Api::new("exit 0");
@@ -27,7 +19,7 @@ async fn whoever_hangs_up_cuts_no_change_in_half() {
         // rootfsctl publishes something: the change waits for that.
         let images = rootfs_tools::store::Lock::exclusive(api.host.layout()).unwrap();
         api.hang_up(method, path, body, || api.host.is_busy(&name)).await;
-        // Nobody else gets at the tenant while the change goes on.
+        // No other process gets at the tenant while the change goes on.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(api.host.is_busy(&name), "{method} {path}");
         drop(images);
@@ -77,7 +69,7 @@ async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
     use std::io::{BufRead as _, Write as _};
     let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
     api.start("alice").await;
-    // Somebody else serves the socket by now: the next supervisor, say.
+    // Another process serves the socket by now: the next supervisor, say.
     let socket = api.host.layout().control_socket(&"alice".parse().unwrap());
     let next = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let (tell, heard) = std::sync::mpsc::channel();
@@ -86,7 +78,7 @@ async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
             let mut client = client.unwrap();
             let mut line = String::new();
             std::io::BufReader::new(client.try_clone().unwrap()).read_line(&mut line).unwrap();
-            // Whoever asked for nothing has gone.
+            // A process that asked for nothing has gone.
             let _ = client.write_all(b"{\"ok\":true}\n");
             if tell.send(line).is_err() {
                 return;
@@ -116,7 +108,7 @@ async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let stop = tokio::spawn(async move {
         let stop = Request::builder().method("POST").uri("/v1/tenants/alice/stop");
         let stop = stop.header("content-type", "application/json").body(Body::from("{}")).unwrap();
-        answer(&router, &UnderWay::default(), stop).await.status().as_u16()
+        answer(&router, &PendingChanges::default(), stop).await.status().as_u16()
     });
     let (status, waited) = api.get("/v1/tenants/alice/wait?for=stopped").await;
     assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");

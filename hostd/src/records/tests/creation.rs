@@ -20,7 +20,7 @@ fn a_new_tenant_has_its_directories_and_its_own_identity() {
     assert_eq!(mode(dirs.join("root")), 0o700);
     assert_eq!(mode(dirs.join("etc/upper")), 0o755);
     assert!(dirs.join("var/work").is_dir());
-    // Its setuid files are on the host's disk: nobody but root may reach them.
+    // Its setuid files are on the host's disk: only root may reach them.
     assert_eq!(mode(trial.layout.tenants()), 0o700);
     assert_eq!(mode(trial.layout.tenant(&alice)), 0o700);
     assert_eq!(allocation.pinned.digest, trial.digest);

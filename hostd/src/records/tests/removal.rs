@@ -6,7 +6,7 @@ use super::*;
 use crate::assign::allocate::Used;
 
 #[test]
-fn nobody_waits_for_the_files_of_a_removed_tenant() {
+fn no_request_waits_for_the_files_of_a_removed_tenant() {
     let trial = Trial::new();
     let store = trial.open();
     let [alice, bob] = ["alice", "bob"].map(name);

@@ -157,7 +157,7 @@ impl Shared {
         if let Err(error) = cgroups::remove_v1(cgroups) {
             log::error!("{}", wire::chain(&error));
         }
-        // Where it stays, it says where cgroups were that are gone; the next start writes it anew.
+        // Where it stays, it says where cgroups were that are gone; the next start writes it again.
         let _ = fs::remove_file(self.unit_file(name));
         failures
     }

@@ -125,7 +125,7 @@ impl Systemd {
             bus.manager("reset the failed state of a unit", "ResetFailedUnit", &(unit.as_str(),)).await,
         ] {
             match result {
-                // There was nothing to revert, or nobody has heard of it.
+                // There was nothing to revert, or no process has heard of it.
                 Ok(_) | Err(BusError::Call(_, zbus::Error::MethodError(..))) => {}
                 Err(error) => return Err(error.into()),
             }

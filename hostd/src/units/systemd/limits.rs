@@ -50,7 +50,7 @@ impl Systemd {
     ///
     /// # Errors
     /// systemd refuses; the unit has then what it had.
-    pub async fn carry(
+    pub async fn apply_config(
         &self,
         name: &TenantName,
         before: &Limits,
@@ -58,11 +58,11 @@ impl Systemd {
         restart: Restart,
     ) -> Result<Had, UnitError> {
         let had = Had { limits: before.clone(), drop_in: self.drop_in(name) };
-        let carried = async {
+        let applied = async {
             self.set_limits(name, before, limits).await?;
             self.set_restart(name, restart).await
         };
-        if let Err(error) = carried.await {
+        if let Err(error) = applied.await {
             self.give_back(name, limits, &had).await;
             return Err(error);
         }
@@ -81,17 +81,17 @@ impl Systemd {
         }
     }
 
-    /// Sets on a tenant's unit what its file says anew since `carried`; it need not run.
+    /// Sets on a tenant's unit what its file has changed since `carried`; it need not run.
     ///
     /// # Errors
     /// systemd refuses.
     pub(super) async fn set_limits(
         &self,
         name: &TenantName,
-        carried: &Limits,
+        applied: &Limits,
         limits: &Limits,
     ) -> Result<(), UnitError> {
-        let changes = properties::changes(carried, limits, self.memory);
+        let changes = properties::changes(applied, limits, self.memory);
         if changes.is_empty() {
             return Ok(());
         }

@@ -100,7 +100,7 @@ impl Systemd {
             log::debug!("tenant {:?}: {error}; killing its unit", name.as_str());
             self.kill_unit(&unit).await
         };
-        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is somebody else's
+        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is another's
         // next start.
         let mut stop = pin!(job::run(Verb::Stop, &unit, GRACE));
         let end = tokio::select! {

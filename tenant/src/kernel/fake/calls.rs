@@ -223,7 +223,7 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn speaks(&self, held: &mut Held<FakeFd>) -> Result<()> {
+    fn check_alive(&self, held: &mut Held<FakeFd>) -> Result<()> {
         self.call("receive from", "init", "")?;
         self.require(&process(held.pid), "receive from")
     }
@@ -318,14 +318,14 @@ impl Kernel for Fake {
         Ok((claimed && lives).then(|| self.open("network namespace")).into_iter().collect())
     }
 
-    fn nics_home(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
+    fn return_nics(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
         self.call("return the NICs of", tenant, list(namespaces))?;
         let claims = self.table();
         let suffix = format!(" {tenant}");
         for claim in claims.iter().filter(|entry| entry.starts_with("claim ")) {
             let Some(nic) = claim["claim ".len()..].strip_suffix(&suffix) else { continue };
             self.remove(claim);
-            // What was in a namespace that nobody held is lost.
+            // What was in a namespace that no process held is lost.
             if self.remove(&format!("inside {nic}")) && !namespaces.is_empty() {
                 self.insert(format!("link {nic}"));
             }
@@ -336,7 +336,7 @@ impl Kernel for Fake {
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<FakeChange> {
         let ports = list(tenant.ports.iter().map(|port| &port.name));
         self.call("begin to filter", &tenant.tenant, format_args!("{ports} in table {}", host.table))?;
-        // What was begun may be there, whether somebody waits for it or not.
+        // What was begun may be there, whether a process waits for it or not.
         self.insert(format!("filter of {}", tenant.tenant));
         Ok(FakeChange("filter"))
     }
@@ -413,7 +413,7 @@ fn told_of_veth(veth: &Veth<'_>) -> String {
 
 fn told_of_child(child: &Child<'_>) -> String {
     let kind = match child.kind {
-        ChildKind::Macvlan(mode) => format!("macvlan {mode:?}").to_lowercase(),
+        ChildKind::Macvlan(submode) => format!("macvlan {submode:?}").to_lowercase(),
         ChildKind::Vlan(tag) => format!("vlan {tag}"),
     };
     let Child { name, mac, mtu, pid, .. } = *child;

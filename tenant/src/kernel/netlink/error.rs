@@ -29,9 +29,9 @@ pub enum LinkError {
         /// The name.
         name: String,
     },
-    /// Somebody else made an interface with a name of ours.
+    /// Another process made an interface with a name of ours.
     #[error("there is already an interface \"{name}\", which does not belong to a tenant")]
-    Stranger {
+    NotOwned {
         /// The name.
         name: String,
     },
@@ -85,7 +85,7 @@ impl LinkError {
                 )
             }
             Self::BridgeFull { .. } => "use a second bridge, or mode = \"routed\"".to_owned(),
-            Self::Stranger { name } => {
+            Self::NotOwned { name } => {
                 format!("rename or remove it: ip link set {name} name NEW, or ip link delete {name}")
             }
             Self::Unsuitable { .. } => {

@@ -116,7 +116,7 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
         connection.request(RouteNetlinkMessage::NewLink(message), CREATE).map_err(|error| {
             let name = || veth.bridge.unwrap_or_default().to_owned();
             match error.raw_os_error() {
-                Some(libc::EEXIST) => LinkError::Stranger { name: veth.host_name.to_owned() }.into(),
+                Some(libc::EEXIST) => LinkError::NotOwned { name: veth.host_name.to_owned() }.into(),
                 Some(libc::EXFULL) => LinkError::BridgeFull { name: name() }.into(),
                 _ => Cause::from(error),
             }
@@ -127,7 +127,7 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
             rest.push(guarded_port(index));
         }
         connection.batch(rest).map_err(|(number, error)| match error.raw_os_error() {
-            Some(libc::EEXIST) if number == 0 => LinkError::Stranger { name: veth.altname.to_owned() }.into(),
+            Some(libc::EEXIST) if number == 0 => LinkError::NotOwned { name: veth.altname.to_owned() }.into(),
             _ => Cause::from(error),
         })?;
         Ok(set_up(&mut connection, index)?)
@@ -176,7 +176,7 @@ pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
 const NAMESPACE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Tries until it is not `code` any more that stands in the way.
-pub(super) fn patiently(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn retry_busy(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let deadline = Instant::now() + NAMESPACE_DEADLINE;
     loop {
         match attempt() {
@@ -221,7 +221,7 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
         let unsuitable = |reason: &str| -> Cause {
             LinkError::Unsuitable { nic: parent.to_owned(), reason: reason.to_owned() }.into()
         };
-        let made = patiently(libc::EEXIST, || connection.request(message.clone(), CREATE));
+        let made = retry_busy(libc::EEXIST, || connection.request(message.clone(), CREATE));
         made.map_err(|error| match (error.raw_os_error(), child.kind) {
             (Some(libc::EOPNOTSUPP), ChildKind::Vlan(_)) => {
                 LinkError::Unsupported { what: "VLANs", option: "CONFIG_VLAN_8021Q" }.into()

@@ -167,12 +167,12 @@ pub(in crate::kernel) fn claimed_namespaces(
     find().map_err(|error| KernelError::new("find the NICs of", tenant, error))
 }
 
-pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
+pub(in crate::kernel) fn return_nics(dir: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
     let claims = NicClaim::read_all(dir).map_err(|error| KernelError::new("read", dir.display(), error))?;
     let mut failure = None;
     for claim in claims.iter().filter(|claim| claim.tenant == *tenant) {
         let home = || -> Outcome<()> {
-            bring_home(claim, namespaces)?;
+            return_nic(claim, namespaces)?;
             Ok(claim.drop_from(dir)?)
         };
         if let Err(error) = home() {
@@ -182,7 +182,7 @@ pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: 
     failure.map_or(Ok(()), Err)
 }
 
-fn bring_home(claim: &NicClaim, namespaces: &[&OwnedFd]) -> Outcome<()> {
+fn return_nic(claim: &NicClaim, namespaces: &[&OwnedFd]) -> Outcome<()> {
     let home = own_namespace()?;
     for namespace in namespaces {
         let mut inside = Connection::open_in(namespace.as_fd())?;
@@ -221,7 +221,7 @@ fn find<'a>(claim: &NicClaim, index: u32, links: &'a [LinkFacts]) -> Option<&'a 
 
 /// Out of the tenant's namespace, by a socket in it.
 fn leave(inside: &mut Connection, claim: &NicClaim, facts: &LinkFacts, home: &OwnedFd) -> io::Result<()> {
-    // With one that somebody on the host has, the NIC could not come in.
+    // With one that a process on the host has, the NIC could not come in.
     remove_altnames(inside, claim, facts)?;
     let mut message = LinkMessage::default();
     message.header.index = facts.index;

@@ -26,14 +26,14 @@ const ATTEMPTS: usize = 10;
 /// What comes next cannot overtake it: dropping it waits for nft's end.
 #[derive(Debug)]
 pub struct Change {
-    state: Option<(HostFilter, Wish)>,
+    state: Option<(HostFilter, Operation)>,
     // Before the lock: it is let go when nft has ended.
     running: Option<Running>,
     _lock: Option<Lock>,
 }
 
 #[derive(Debug)]
-enum Wish {
+enum Operation {
     Add(TenantFilter),
     Remove(TenantName, Vec<TenantFilter>),
 }
@@ -48,7 +48,7 @@ pub fn begin_add(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
     write_record(host, std::slice::from_ref(tenant))?;
     let text = item::add_text(&host.table, &item::of_tenant(tenant));
     Ok(Change {
-        state: Some((host.clone(), Wish::Add(tenant.clone()))),
+        state: Some((host.clone(), Operation::Add(tenant.clone()))),
         // One that cannot be started now is tried again when the change is due.
         running: nft.spawn(&text).ok(),
         _lock: Some(lock),
@@ -77,7 +77,11 @@ fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFil
         }
         _ => None,
     };
-    Ok(Change { state: Some((host.clone(), Wish::Remove(name.clone(), known))), running, _lock: Some(lock) })
+    Ok(Change {
+        state: Some((host.clone(), Operation::Remove(name.clone(), known))),
+        running,
+        _lock: Some(lock),
+    })
 }
 
 /// Takes a tenant out of the tables whose plan is not known any more.
@@ -94,15 +98,15 @@ pub fn forget(host: &HostFilter, name: &TenantName) -> Result<()> {
 /// # Errors
 /// What nft says; `AddrInUse` when a port of the host leads to another tenant.
 pub fn finish(mut change: Change) -> Result<()> {
-    let Some((host, wish)) = change.state.take() else { return Ok(()) };
+    let Some((host, operation)) = change.state.take() else { return Ok(()) };
     let done =
         change.running.take().is_some_and(|running| matches!(program::wait(running), Ok(Run::Done(_))));
-    match wish {
-        Wish::Add(tenant) => match done {
+    match operation {
+        Operation::Add(tenant) => match done {
             true => Ok(()),
             false => settle(&host, &tenant, &mut change._lock),
         },
-        Wish::Remove(name, known) => {
+        Operation::Remove(name, known) => {
             if !done {
                 clear(&host, &known)?;
             }
@@ -129,7 +133,7 @@ pub fn change(
     if next == now && known.len() == 1 {
         return Ok(None);
     }
-    // Both until it is done: whoever takes this tenant out meanwhile removes what there is of either.
+    // Both until it is done: a process that takes this tenant out meanwhile removes what there is of either.
     known.push(next.clone());
     write_record(host, &known)?;
     let result = settle(host, &next, &mut lock);
@@ -144,7 +148,7 @@ fn settle(host: &HostFilter, tenant: &TenantFilter, lock: &mut Option<Lock>) -> 
     let mut last = Cause::from(io::ErrorKind::ResourceBusy);
     for _ in 0..ATTEMPTS {
         let Some(listing) = nft.list(&host.table)? else {
-            // Nobody else may be at work on tables that are loaded. The shared lock goes first: two that
+            // No other process may be at work on tables that are loaded. The shared lock goes first: two that
             // wait for each other's would wait for ever.
             *lock = None;
             *lock = Some(Lock::alone(host)?);

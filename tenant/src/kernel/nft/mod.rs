@@ -2,7 +2,7 @@
 //!
 //! The rules are loaded once, from `tenantry.nft`; a tenant is elements of their sets. What is known of a
 //! tenant is written to its record before it goes into the tables, and the record goes after it has left
-//! them: so whatever happens in between, a stop knows what to remove, and the tables can be made anew from
+//! them: so whatever happens in between, a stop knows what to remove, and the tables can be made again from
 //! the records of the tenants that run.
 //!
 //! | file | what it handles |

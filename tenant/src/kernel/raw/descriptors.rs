@@ -26,7 +26,7 @@ pub fn open_pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just returned this descriptor, so it is open and nobody else's.
+    // SAFETY: the kernel has just returned this descriptor, so it is open and not another's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -40,7 +40,7 @@ pub fn cloexec_from(first: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Closes every descriptor from 3 on besides those in `kept`, whoever owns them. For a process that uses none of
+/// Closes every descriptor from 3 on besides those in `kept`, regardless of the process that owns them. For a process that uses none of
 /// the others any more and never returns: it ends by exec or by [`super::exit`], which runs no destructors.
 ///
 /// # Errors

@@ -33,4 +33,4 @@ pub use process::{
     CLONE_NEWTIME, Fork, Parent, Program, clone3, end_child, exit, kill, pidfd_signal, pidfd_signal_group,
     spawn_in_cgroup,
 };
-pub use signals::{default_signals, shrug_off_signals, wait_signal};
+pub use signals::{catch_signals, default_signals, wait_signal};

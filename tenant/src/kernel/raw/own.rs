@@ -82,7 +82,7 @@ pub fn reset_io_priority() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Gives this process a session keyring of its own, empty, in place of the one it inherited: whoever
+/// Gives this process a session keyring of its own, empty, in place of the one it inherited: a process that
 /// runs in a session possesses its keys, see session-keyring(7).
 ///
 /// # Errors
@@ -121,7 +121,7 @@ pub fn overwrite_arguments(word: &str) -> io::Result<()> {
         let length = last - first;
         let text = &text.as_bytes()[..text.len().min(length - 1)];
         // SAFETY: the kernel says that the strings of argv, or of the environment, lie in these bytes of
-        // this process's initial stack, which is mapped writable for as long as it lives. Nobody holds a
+        // this process's initial stack, which is mapped writable for as long as it lives. No process holds a
         // reference to them: std and libc copy from there, and what they find from now on are empty
         // strings, ended by the zeros. There is no other thread that could be reading.
         #[allow(clippy::multiple_unsafe_ops_per_block)]

@@ -122,7 +122,7 @@ pub fn spawn_in_cgroup(program: &Program<'_>, cgroup: BorrowedFd<'_>) -> io::Res
     match clone_with(args, Parent::Caller, Some(cgroup))? {
         Fork::Parent(pid) => {
             drop(theirs);
-            // SAFETY: with CLONE_PIDFD the kernel has put an open descriptor there, which is nobody else's.
+            // SAFETY: with CLONE_PIDFD the kernel has put an open descriptor there, which is not another's.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             match read_errno(&fault) {
                 Ok(None) => Ok((pid, pidfd)),
@@ -197,7 +197,7 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 /// pidfd_send_signal(2), Linux 6.9.
 ///
 /// # Errors
-/// The kernel's; `EINVAL` before Linux 6.9, `ESRCH` when nobody is left in the group.
+/// The kernel's; `EINVAL` before Linux 6.9, `ESRCH` when no process is left in the group.
 pub fn pidfd_signal_group(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
     let info: *const libc::siginfo_t = std::ptr::null();

@@ -15,7 +15,7 @@ pub fn default_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn shrug_off_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
+pub fn catch_signals(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
     extern "C" fn shrug(_: libc::c_int) {}
     dispose(signals, nix::sys::signal::SigHandler::Handler(shrug))
 }

@@ -195,7 +195,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<Vec<NicPlan>, PlanError> {
     let mut nics = Vec::new();
     for (number, nic) in inputs.tenant.nics.iter().enumerate() {
         let link = link(inputs, number, nic);
-        // One that is somebody else's keeps the hardware address it has.
+        // One that is another's keeps the hardware address it has.
         let own = match link {
             LinkPlan::Phys { .. } | LinkPlan::Vlan { .. } => None,
             _ => Some(mac(&inputs.allocation.uuid, number, "tenant")),

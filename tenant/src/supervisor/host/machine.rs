@@ -1,7 +1,7 @@
 //! The tenant as a machine of systemd-machined(8): what makes `machinectl`, `systemctl -M` and `journalctl -M`
 //! know it.
 //!
-//! busctl(1) speaks to it, beside the boot: nothing waits for it, and a tenant runs without it just as well.
+//! busctl(1) speaks to it, in parallel with the boot: nothing waits for it, and a tenant runs without it just as well.
 //! machined forgets a machine by itself when its unit ends.
 
 use std::{
@@ -34,7 +34,7 @@ pub(super) const SERVICE: &str = "/usr/share/dbus-1/system-services/org.freedesk
 pub(super) struct Call {
     pub(super) tenant: String,
     pub(super) args: Vec<String>,
-    /// How often it may be tried still; none is also what nobody hears of when it fails.
+    /// How often it may be tried still; none is also what no process hears of when it fails.
     pub(super) attempts: u8,
 }
 
@@ -103,7 +103,7 @@ impl Machine {
         if let Some(mut running) = self.running.take_if(|running| running.pid == pid) {
             if !well {
                 let mut bytes = [0; 1024];
-                // All of it is in the pipe, and nobody else writes there.
+                // All of it is in the pipe, and no other process writes there.
                 let length = running.stderr.as_mut().map_or(0, |stderr| stderr.read(&mut bytes).unwrap_or(0));
                 let said = one_line(&String::from_utf8_lossy(&bytes[..length]), MAX_REASON);
                 let in_time = running.kill_at.is_some();
@@ -149,7 +149,7 @@ fn start(call: Call, now: Instant) -> Result<Running, (Call, std::io::Error)> {
             .stderr(Stdio::piped())
             .spawn()?;
         let pid = child.id() as i32;
-        // Nobody has waited for it yet: its pid cannot mean another process.
+        // No process has waited for it yet: its pid cannot mean another process.
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         Ok((pid, pidfd, child.stderr.take()))
     };
@@ -159,7 +159,7 @@ fn start(call: Call, now: Instant) -> Result<Running, (Call, std::io::Error)> {
     }
 }
 
-/// What takes a registration back. Nobody hears of it when there is none.
+/// What takes a registration back. No process hears of it when there is none.
 pub(super) fn unregistration(name: &str) -> Call {
     let args = ["UnregisterMachine", "s", name].map(str::to_owned).into();
     Call { tenant: name.to_owned(), args, attempts: 0 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A file counts while the supervisor that made it holds its lock, see flock(2). So one that is killed holds
-//! nobody up, there is no server to ask, and nobody hands out turns. See `docs/adr/0016-turns-to-boot.md`.
+//! no process up, there is no server to ask, and no process hands out turns. See `docs/adr/0016-turns-to-boot.md`.
 
 use std::{
     fs::{self, File},
@@ -38,7 +38,7 @@ const FRONT: usize = 8;
 
 /// What is to be known for a decision.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scene {
+pub(super) struct QueueState {
     /// CPUs of the host.
     pub(super) cpus: usize,
     /// Tenants that boot.
@@ -59,8 +59,8 @@ pub(super) enum Decision {
 }
 
 /// As many boot as there are CPUs; more while the host has time for them, one after the other.
-pub(super) fn decide(scene: Scene) -> Decision {
-    let Scene { cpus, booting, before, pressure } = scene;
+pub(super) fn decide(state: QueueState) -> Decision {
+    let QueueState { cpus, booting, before, pressure } = state;
     let ahead = booting + before;
     let has_room = match pressure {
         _ if ahead < cpus => true,
@@ -131,7 +131,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file of the queue and takes its lock; none if somebody else holds it, or has removed it meanwhile.
+/// Opens a file of the queue and takes its lock; none if another process holds it, or has removed it meanwhile.
 fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
     let file = File::options()
         .read(true)
@@ -144,7 +144,7 @@ fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(error) => {
-            // One that nobody can lock is of no use, and was made for nothing.
+            // One that no process can lock is of no use, and was made for nothing.
             if create {
                 remove(path)?;
             }
@@ -157,7 +157,7 @@ fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
     Ok(is_same.then_some(file))
 }
 
-/// Whether whoever made a file of the queue still lives; the file of one who does not is removed.
+/// Whether a process that made a file of the queue still lives; the file of one who does not is removed.
 fn is_alive(path: &Path) -> bool {
     match take(path, false) {
         Ok(Some(_lock)) => {
@@ -196,7 +196,7 @@ impl Turn {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let path = dir.join(format!("{:04}-{name}.waiting", 1000 - priority.min(1000)));
-        // Whoever finds a dead one's file takes it away: another one then has to be made.
+        // A process that finds a dead one's file takes it away: another one then has to be made.
         for _ in 0..10 {
             if let Some(lock) = take(&path, true)? {
                 return Ok(Self { path, _lock: lock, until: Instant::now() });
@@ -231,14 +231,14 @@ pub(in crate::supervisor) fn forget(layout: &Layout, name: &TenantName) -> Resul
     Ok(())
 }
 
-/// The files of a tenant in the queue that nobody holds.
+/// The files of a tenant in the queue that no process holds.
 pub(in crate::supervisor) fn left(layout: &Layout, name: &TenantName) -> Vec<PathBuf> {
     let entries = fs::read_dir(layout.turns()).into_iter().flatten().flatten();
     let own = entries.map(|entry| entry.path()).filter(|path| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         stem.split_once('-').is_some_and(|(_, of)| of == name.as_str())
     });
-    // One that cannot be opened or locked is nobody's to say.
+    // One that cannot be opened or locked is not in use to say.
     own.filter(|path| matches!(take(path, false), Ok(Some(_)))).collect()
 }
 
@@ -246,30 +246,30 @@ pub(in crate::supervisor) fn left(layout: &Layout, name: &TenantName) -> Vec<Pat
 mod tests {
     use super::*;
 
-    fn scene(booting: usize, before: usize, pressure: Option<f64>) -> Scene {
-        Scene { cpus: 2, booting, before, pressure }
+    fn state(booting: usize, before: usize, pressure: Option<f64>) -> QueueState {
+        QueueState { cpus: 2, booting, before, pressure }
     }
 
     #[test]
     fn as_many_boot_as_there_are_cpus_and_more_while_the_host_has_time() {
-        assert_eq!(decide(scene(0, 0, None)), Decision::Go);
-        assert_eq!(decide(scene(1, 0, Some(1.0))), Decision::Go);
-        assert_eq!(decide(scene(0, 1, Some(1.0))), Decision::Go);
+        assert_eq!(decide(state(0, 0, None)), Decision::Go);
+        assert_eq!(decide(state(1, 0, Some(1.0))), Decision::Go);
+        assert_eq!(decide(state(0, 1, Some(1.0))), Decision::Go);
         // Beyond that by pressure, the first one alone.
-        assert_eq!(decide(scene(2, 0, Some(0.1))), Decision::Go);
-        assert_eq!(decide(scene(15, 0, Some(0.1))), Decision::Go);
-        for waits in [scene(2, 0, Some(0.9)), scene(2, 1, Some(0.0)), scene(16, 0, Some(0.0))] {
+        assert_eq!(decide(state(2, 0, Some(0.1))), Decision::Go);
+        assert_eq!(decide(state(15, 0, Some(0.1))), Decision::Go);
+        for waits in [state(2, 0, Some(0.9)), state(2, 1, Some(0.0)), state(16, 0, Some(0.0))] {
             assert_eq!(decide(waits), Decision::Wait(MEASURE), "{waits:?}");
         }
         // Without pressure by their number.
-        assert_eq!(decide(scene(3, 0, None)), Decision::Go);
-        assert_eq!(decide(scene(3, 1, None)), Decision::Wait(MEASURE));
+        assert_eq!(decide(state(3, 0, None)), Decision::Go);
+        assert_eq!(decide(state(3, 1, None)), Decision::Wait(MEASURE));
     }
 
     #[test]
     fn who_is_far_behind_looks_seldom() {
-        assert_eq!(decide(scene(2, 100, None)), Decision::Wait(Duration::from_millis(500)));
-        assert_eq!(decide(scene(2, 5000, None)), Decision::Wait(Duration::from_secs(5)));
+        assert_eq!(decide(state(2, 100, None)), Decision::Wait(Duration::from_millis(500)));
+        assert_eq!(decide(state(2, 5000, None)), Decision::Wait(Duration::from_secs(5)));
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_ordered_by_priority_then_name_and_the_dead_hold_nobody_up() {
+    fn the_queue_is_ordered_by_priority_then_name_and_skips_dead_entries() {
         let dir = tempfile::tempdir().unwrap();
         let turns = dir.path().join("turns");
         let queue = |name: &str, priority| Turn::queue(&turns, &name.parse().unwrap(), priority).unwrap();
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(look(&turns, &bob.path).unwrap(), (1, 1));
         drop(router);
         assert_eq!(look(&turns, &bob.path).unwrap(), (0, 1));
-        // Killed ones: their files are there, nobody holds their locks.
+        // Killed ones: their files are there, no process holds their locks.
         fs::write(turns.join("0000-dead.booting"), "").unwrap();
         fs::write(turns.join("0000-gone.waiting"), "").unwrap();
         assert_eq!(look(&turns, &bob.path).unwrap(), (0, 1), "alice lives");

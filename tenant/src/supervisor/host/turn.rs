@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     notify::extension,
-    queue::{Decision, Pressure, STALE, Scene, Turn, decide, look},
+    queue::{Decision, Pressure, QueueState, STALE, Turn, decide, look},
 };
 use crate::{
     config::profile::load_tenant,
@@ -61,7 +61,7 @@ impl Supervisor {
             let pressure = measured.map(|now| known.map_or(1.0, |last| now.since(&last)));
             last = measured;
             let patience_is_over = self.is_standalone && now - began > LONGEST_WAIT_STANDALONE;
-            match decide(Scene { cpus, booting, before, pressure }) {
+            match decide(QueueState { cpus, booting, before, pressure }) {
                 Decision::Wait(again) if !patience_is_over => {
                     if told.is_none_or(|told| now - told >= TELL) {
                         told = Some(now);

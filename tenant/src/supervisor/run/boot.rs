@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::lifecycle::{self, Wish};
+use super::lifecycle::{self, Goal};
 use crate::{
     apply,
     cause::chain,
@@ -31,11 +31,11 @@ const NOTIFY_RATE: u32 = 50;
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Supervisor {
-    /// Reads every file anew, removes what is left of an earlier run, and starts the tenant. False when it is to
+    /// Reads every file again, removes what is left of an earlier run, and starts the tenant. False when it is to
     /// be stopped instead: nothing of it is there then.
     pub(in crate::supervisor) fn boot(&mut self) -> Result<bool, RunError> {
         self.boot_began = Instant::now();
-        self.wish = Wish::Run;
+        self.goal = Goal::Run;
         self.ending = None;
         // Its own deadlines are shorter than these, whatever the unit's are. Once for a start: a tenant that reboots
         // before it is ready gets no more time by that, and one that has been ready is not being started any more.

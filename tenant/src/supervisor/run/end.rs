@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// Lines of the console that go with a failure.
-const LAST_WORDS: usize = 20;
+const CONSOLE_LINES: usize = 20;
 /// How long viewers may take to hear the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// The last act: leaves nothing behind but the final state.
@@ -43,7 +43,7 @@ impl Supervisor {
             );
         }
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
-        self.farewell();
+        self.drain_viewers();
         // Not every host's process 1 takes what others leave.
         while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         self.manager.finish();
@@ -70,7 +70,7 @@ impl Supervisor {
         }
         let console = match &error {
             RunError::Died(_) | RunError::ProgramFailed(_) | RunError::NotReady(_) | RunError::RebootLoop => {
-                self.consoles.last_words(Tty::CONSOLE, LAST_WORDS)
+                self.consoles.last_lines(Tty::CONSOLE, CONSOLE_LINES)
             }
             _ => Vec::new(),
         };
@@ -89,8 +89,8 @@ impl Supervisor {
     }
 
     /// Gives viewers a moment to take what they have not been sent yet.
-    fn farewell(&mut self) {
-        let end = Instant::now() + FAREWELL;
+    fn drain_viewers(&mut self) {
+        let end = Instant::now() + DRAIN_TIMEOUT;
         while self.consoles.has_backlog() && Instant::now() < end {
             if self.wait_for_viewers(end).is_err() {
                 return;
@@ -99,7 +99,7 @@ impl Supervisor {
     }
 }
 
-/// Removes a socket that nobody serves any more. Where it stays, the next supervisor replaces it.
+/// Removes a socket that no process serves any more. Where it stays, the next supervisor replaces it.
 fn remove(socket: &Path) {
     match fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -9,7 +9,7 @@ use rustix::process::WaitStatus;
 
 use crate::{
     cause::chain,
-    enter::{Adopter, Command, ExecContext, JoinError, Joining, Progress, Streams, Target, join},
+    enter::{Command, ExecContext, JoinError, Joining, ParentProcess, Progress, Streams, Target, join},
     plan::{Plan, StopProcedure},
 };
 
@@ -104,7 +104,7 @@ impl StopCommand {
         let streams = Streams::Given([console.as_fd(); 3]);
         let host = |source| JoinError::Host("read the resource limits of this process", source);
         let context = ExecContext::of(plan).map_err(host)?;
-        let joining = join(target, &command, &context, &streams, Adopter::Caller)?;
+        let joining = join(target, &command, &context, &streams, ParentProcess::Caller)?;
         Ok(Self { joining: Some(joining), pid: None, ended: Vec::new() })
     }
 

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    lifecycle::{self, Death, Wish},
+    lifecycle::{self, Death, Goal},
     wait::Source,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     protocol::socket,
     supervisor::{
         error::RunError,
-        host::notify::{self, Heard},
+        host::notify::{self, NotifySender},
         process::Supervisor,
         terminals::getty::Inside,
     },
@@ -47,7 +47,7 @@ pub(in crate::supervisor) enum Woken {
 }
 
 impl Supervisor {
-    /// Before a boot: waits for a descriptor or a moment, and serves whoever asks meanwhile. Returns early when the
+    /// Before a boot: waits for a descriptor or a moment, and serves a client that asks meanwhile. Returns early when the
     /// tenant is to be stopped.
     pub(in crate::supervisor) fn pause(
         &mut self,
@@ -87,7 +87,7 @@ impl Supervisor {
 
     /// Does what is due.
     pub(in crate::supervisor) fn tick(&mut self, now: Instant) -> Result<(), RunError> {
-        self.press(now);
+        self.enforce_stop(now);
         if let (Some(limit), Phase::Booting) = (self.start_limit.exceeded(now), self.phase()) {
             return Err(RunError::NotReady(limit.as_secs()));
         }
@@ -152,11 +152,11 @@ impl Supervisor {
             if source == Source::ConsoleListener { &self.console_listener } else { &self.control_listener };
         match socket::accept(listener, self.group) {
             Ok(client) => {
-                self.deaf.done();
+                self.accept_retry.done();
                 client
             }
             Err(error) => {
-                if self.deaf.failed(now) {
+                if self.accept_retry.failed(now) {
                     log::warn!("tenant {:?}: cannot accept connections for now: {error}", self.name.as_str());
                 }
                 None
@@ -167,7 +167,7 @@ impl Supervisor {
     fn take_signals(&mut self, now: Instant) -> Result<Option<Death>, RunError> {
         let asked = self.signals.take().map_err(RunError::io("read", "signals"))?;
         if asked.stop {
-            self.ask_to_end(Wish::Stop, None)?;
+            self.ask_to_end(Goal::Stop, None)?;
         }
         if asked.children {
             return self.reap(now);
@@ -203,7 +203,7 @@ impl Supervisor {
             let Some(init) = &mut self.init else { return Ok(()) };
             let Some(notify) = &init.notify else { return Ok(()) };
             let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
-            let report = match notify::receive(notify, Heard { init: init.pid, process }) {
+            let report = match notify::receive(notify, NotifySender { init: init.pid, process }) {
                 Ok(Some(report)) => report,
                 // A message that cannot be taken now is still there when it is tried next; init's end is heard of
                 // otherwise.

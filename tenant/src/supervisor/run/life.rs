@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::lifecycle::{self, Verdict, Wish, exit_code};
+use super::lifecycle::{self, Goal, Verdict, exit_code};
 use crate::{
     apply,
     plan::FirstProcess,
@@ -63,9 +63,9 @@ impl Supervisor {
         let age = now.duration_since(init.executed);
         drop(init);
         let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
-        let verdict = lifecycle::judge(death, process, self.wish, self.phase(), age);
+        let verdict = lifecycle::judge(death, process, self.goal, self.phase(), age);
         self.consoles.disconnect(now);
-        let wish = self.wish;
+        let goal = self.goal;
         match verdict {
             Verdict::Over(exit) => {
                 self.sweep()?;
@@ -74,8 +74,8 @@ impl Supervisor {
                     state.init = None;
                 }
                 self.enter(lifecycle::Event::Ended)?;
-                self.report_end(exit, wish);
-                Ok(Some(exit_code(exit, wish)))
+                self.report_end(exit, goal);
+                Ok(Some(exit_code(exit, goal)))
             }
             Verdict::Dead(exit) => {
                 if let Some(state) = &mut self.state {
@@ -90,14 +90,14 @@ impl Supervisor {
                 Err(RunError::ProgramFailed(exit))
             }
             Verdict::Reboot => {
-                // A reboot that somebody asked for is not a loop.
-                if wish == Wish::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
+                // A reboot that a client asked for is not a loop.
+                if goal == Goal::Run && !self.guard.admits(now.duration_since(self.boot_began)) {
                     return Err(RunError::RebootLoop);
                 }
                 if let Some(limit) = self.start_limit.spent(now) {
                     return Err(RunError::NotReady(limit.as_secs()));
                 }
-                self.report_reboot(wish);
+                self.report_reboot(goal);
                 self.sweep()?;
                 self.unregister(now);
                 let boots = self.state.as_ref().map_or(0, |state| state.boots) + 1;

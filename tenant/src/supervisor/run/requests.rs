@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::lifecycle::Wish;
+use super::lifecycle::Goal;
 use crate::{
     files::state::Phase,
     protocol::control::{Reply, Request, Status},
@@ -39,8 +39,7 @@ impl Supervisor {
     /// Does what was asked; none when the answer has to wait.
     fn answer(&mut self, request: Request, place: usize) -> Result<Option<Reply>, RunError> {
         let runs = matches!(self.phase(), Phase::Booting | Phase::Running);
-        let refused =
-            || Reply::refused(format!("the tenant is {:?}", self.phase()).to_lowercase(), "wait for it");
+        let refused = || Reply::refused(format!("the tenant is {}", self.phase()), "wait for it");
         let reply = match request {
             Request::Status {} => match &self.state {
                 Some(state) => {
@@ -52,7 +51,7 @@ impl Supervisor {
             },
             Request::Stop { timeout_sec } => {
                 let limit = timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
-                self.ask_to_end(Wish::Stop, limit)?;
+                self.ask_to_end(Goal::Stop, limit)?;
                 Reply::done()
             }
             Request::Kill {} => {
@@ -60,7 +59,7 @@ impl Supervisor {
                 Reply::done()
             }
             Request::Reboot {} if runs => {
-                self.ask_to_end(Wish::Reboot, None)?;
+                self.ask_to_end(Goal::Reboot, None)?;
                 Reply::done()
             }
             Request::Freeze {} | Request::Thaw {} if runs => {

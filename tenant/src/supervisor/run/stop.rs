@@ -10,7 +10,7 @@ use rustix::process::WaitStatus;
 
 use super::{
     ending::{Ending, StopCommand},
-    lifecycle::{self, Wish},
+    lifecycle::{self, Goal},
 };
 use crate::{
     cause::chain,
@@ -35,21 +35,21 @@ impl Supervisor {
     /// not make the first one more urgent unless it comes with a shorter `limit`; a stop prevails over a reboot.
     pub(in crate::supervisor) fn ask_to_end(
         &mut self,
-        wish: Wish,
+        goal: Goal,
         limit: Option<Duration>,
     ) -> Result<(), RunError> {
         let phase = self.phase();
-        if wish == Wish::Stop || self.wish == Wish::Run {
-            self.wish = wish;
+        if goal == Goal::Stop || self.goal == Goal::Run {
+            self.goal = goal;
         }
-        if wish == Wish::Stop {
+        if goal == Goal::Stop {
             self.manager.tell("STOPPING=1");
         }
         let now = Instant::now();
         match (phase, &mut self.ending, limit) {
             (Phase::Booting | Phase::Running, ..) => {}
             (Phase::Queued | Phase::Starting, ..) => {
-                self.is_called_off |= wish == Wish::Stop;
+                self.is_called_off |= goal == Goal::Stop;
                 return Ok(());
             }
             (Phase::Stopping, Some(ending), Some(limit)) => {
@@ -70,7 +70,7 @@ impl Supervisor {
         {
             log::warn!("cannot thaw tenant {:?} in order to stop it: {error}", self.name.as_str());
         }
-        self.press(now);
+        self.enforce_stop(now);
         self.manager.tell(&extension(given + GRACE));
         self.enter(lifecycle::Event::AskedToEnd)?;
         self.tell_status();
@@ -78,7 +78,7 @@ impl Supervisor {
     }
 
     /// Does what the present request to end is due for.
-    pub(in crate::supervisor) fn press(&mut self, now: Instant) {
+    pub(in crate::supervisor) fn enforce_stop(&mut self, now: Instant) {
         let Some(mut ending) = self.ending.take() else { return };
         if ending.ask_at.is_some_and(|at| now >= at) {
             self.ask_init(&mut ending, now);
@@ -172,12 +172,12 @@ impl Supervisor {
 
     /// Ends the tenant now.
     pub(in crate::supervisor) fn kill(&mut self) -> Result<(), RunError> {
-        self.ask_to_end(Wish::Stop, None)?;
+        self.ask_to_end(Goal::Stop, None)?;
         if let Some(ending) = &mut self.ending {
             ending.kill_at = Instant::now();
             ending.is_told = false;
         }
-        self.press(Instant::now());
+        self.enforce_stop(Instant::now());
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long to wait before the kernel, which has no memory for it, is asked again.
-const BREATH: Duration = Duration::from_millis(50);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What can become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Supervisor {
             self.rest_at,
             self.manager.deadline(),
             self.unpublished.at(),
-            self.deaf.at().filter(|at| *at > now),
+            self.accept_retry.at().filter(|at| *at > now),
             self.machine.deadline(),
             self.turn.as_ref().map(Turn::until),
             self.memory.as_ref().and_then(|memory| memory.deadline(now)),
@@ -81,7 +81,7 @@ impl Supervisor {
         let timeout = until(self.deadline(now).into_iter().chain(end).min(), now)?;
         let mut sources = vec![Source::Signals];
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        if self.deaf.at().is_none_or(|at| now >= at) {
+        if self.accept_retry.at().is_none_or(|at| now >= at) {
             sources.extend([Source::ConsoleListener, Source::ControlListener]);
             fds.push(PollFd::new(&self.console_listener, PollFlags::IN));
             fds.push(PollFd::new(&self.control_listener, PollFlags::IN));
@@ -121,14 +121,14 @@ impl Supervisor {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             // The kernel is short of memory for a moment. A tenant is not ended for that.
-            Err(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => std::thread::sleep(BREATH),
+            Err(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => std::thread::sleep(RETRY_INTERVAL),
             Err(error) => return Err(error.into()),
         }
         let flags = fds.iter().map(PollFd::revents);
         Ok(sources.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect())
     }
 
-    /// `cgroup.events`, opened and read anew so that any change after this moment is seen.
+    /// `cgroup.events`, opened and read again so that any change after this moment is seen.
     fn freezer(&self) -> Option<File> {
         self.conversations.0.iter().find(|conversation| conversation.freezing.is_some())?;
         let events = self.plan.as_ref()?.cgroup.payload.join("cgroup.events");
