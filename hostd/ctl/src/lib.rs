@@ -8,6 +8,7 @@ mod complete;
 mod config;
 mod console;
 mod console_log;
+mod context;
 mod create;
 mod destroy;
 mod doctor;
@@ -45,10 +46,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use client::Client;
-use tenant::Layout;
 use wire::Failure;
 
-use self::output::Output;
+use self::{
+    context::{Context, Result},
+    output::Output,
+};
 
 /// Manage operating-system tenants over one shared root filesystem
 #[derive(Debug, Parser)]
@@ -114,17 +117,6 @@ enum Command {
     #[command(hide = true)]
     LxcLinks(lxc::LxcLinks),
 }
-
-/// What a verb works with.
-#[derive(Clone, Debug)]
-struct Context {
-    layout: Layout,
-    client: Client,
-    output: Output,
-}
-
-/// The result of a verb.
-type Result = std::result::Result<ExitCode, Failure>;
 
 /// Parses and runs the command line; under the name of a command of LXC, runs that command.
 #[must_use]
