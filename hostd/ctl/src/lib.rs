@@ -1,6 +1,7 @@
 //! `tenantctl`: one file per verb. A verb prints the answer of hostd as text, or as it is with `--json`.
 
 mod absent;
+mod aliases;
 mod autostart;
 mod candidates;
 mod columns;
@@ -49,6 +50,7 @@ use client::Client;
 use wire::Failure;
 
 use self::{
+    aliases::ALIASES,
     context::{Context, Result},
     output::Output,
 };
@@ -190,19 +192,6 @@ fn run(command: Command, context: Context) -> Result {
         }
     })
 }
-
-/// Other names of verbs, as people type them.
-const ALIASES: &[(&str, &[&str])] = &[
-    ("destroy", &["rm"]),
-    ("stop", &["poweroff"]),
-    ("restart", &["reboot"]),
-    ("thaw", &["unfreeze"]),
-    ("list", &["ls"]),
-    ("show", &["info"]),
-    ("shell", &["login"]),
-    ("console", &["attach"]),
-    ("ports", &["nics"]),
-];
 
 /// The command line as clap knows it: as the types define it, with the other names of verbs and the rules of what
 /// selects tenants.
