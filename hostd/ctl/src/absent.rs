@@ -37,7 +37,7 @@ pub(super) fn diagnose(layout: &Layout, failure: &Failure) -> Diagnosis {
 
 /// The files that hostd reads when it begins, and without which it does not.
 fn settings(layout: &Layout) -> Vec<Finding> {
-    let errors = [profile::load_host(layout).err(), profile::load_ports(layout).err()];
+    let errors = [profile::load_host(layout).err(), profile::load_nic_table(layout).err()];
     let mut findings: Vec<Finding> = errors
         .into_iter()
         .flatten()

@@ -59,7 +59,10 @@ impl Man {
 
 /// Answers the script of a shell, if it is that which asks: `tenantctl complete-words WORD…`, the line from its first
 /// word to the one that is completed.
-pub(super) fn asked(words: impl Iterator<Item = OsString>, command: fn() -> clap::Command) -> Option<ExitCode> {
+pub(super) fn asked(
+    words: impl Iterator<Item = OsString>,
+    command: fn() -> clap::Command,
+) -> Option<ExitCode> {
     let mut words = words.skip(1);
     if words.next()? != ANSWER {
         return None;
