@@ -64,7 +64,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
     let cgroups = host.units().cgroups(&name);
     let allocation = store.ready(&name)?;
     let (tenant, plan) = store.plan(&name, Some(&cgroups.v2))?;
-    let own: Fragment = parse_toml(&store.config_text(&name)?).map_err(StoreError::Setting)?;
+    let own: Fragment = parse_toml(&store.config_text(&name)?).map_err(StoreError::setting(&name))?;
     let profile = profile::load_profile(store.layout(), &tenant.profile).map_err(StoreError::from)?;
     let manifest = sources::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
     Ok(Json(explain_all(&Inputs {
@@ -96,10 +96,10 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
         state,
         usage: if state.is_up() { host.units().usage(&name) } else { Usage::default() },
         limits: StatLimits {
-            memory_max_bytes: limits.memory_max.map(|size| size.0),
-            cpu_quota_percent: limits.cpu_quota.map(|quota| quota.percent()),
-            tasks_max: limits.tasks_max,
-            io_weight: limits.io_weight.map(|weight| weight.get()),
+            memory_max_bytes: limits.most("memory_max"),
+            cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
+            tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
+            io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
         },
         traffic: if state.is_up() { host.traffic(&name).await } else { None },
     }))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenant::{Tenant, TenantName, files::record};
+use tenant::{Tenant, TenantName, config, files::record};
 use wire::Failure;
 
 use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
@@ -29,7 +29,7 @@ impl Host {
         // Not sooner: somebody else may have changed another key before it was this one's turn.
         let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
-        let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
+        let text = edit::apply(&base, &set, &unset).map_err(StoreError::setting(name))?;
         self.configure_in_turn(name, base, text, enforce, files).await
     }
 
@@ -71,7 +71,8 @@ impl Host {
             Ok((change, before, after, live))
         });
         let (change, before, after, live) = begun.await??;
-        let waits = is_running && before.as_ref().is_none_or(|before| !LiveChange::is_all(before, &after));
+        let waits =
+            is_running && before.as_ref().is_none_or(|before| !config::waiting(before, &after).is_empty());
         if change == Change::Unchanged {
             blocking(move || live.keep()).await?;
             return Ok((change, waits));

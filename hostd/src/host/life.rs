@@ -84,13 +84,8 @@ impl Host {
         self.carry(name, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
-        let start = Start {
-            name: name.clone(),
-            plan: Arc::new(plan),
-            limits: tenant.limits,
-            enforce,
-            timeout: tenant.start_timeout,
-        };
+        let start =
+            Start { name: name.clone(), plan: Arc::new(plan), enforce, timeout: tenant.start_timeout };
         self.units.start(start).await.map_err(|error| named(error.into()))?;
         Ok(Change::Created)
     }

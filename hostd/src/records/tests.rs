@@ -182,7 +182,10 @@ fn what_cannot_be_made_changes_nothing_and_says_why() {
         (&["image=debian:edge"], Code::NoImage, "has no channel \"edge\""),
         (&["image=debian@abcdef0"], Code::NoImage, "has no version"),
         (&["profile=nonsense"], Code::NoProfile, "there is no profile \"nonsense\""),
-        (&["ttys=99"], Code::Invalid, "key `ttys`"),
+        (&["ttys=99"], Code::Invalid, "cannot set ttys of \"alice\": 99 is outside 0 to 63"),
+        (&["memory_max=lots"], Code::Invalid, "cannot set memory_max of \"alice\": \"lots\" is not a size"),
+        (&["autostart=maybe"], Code::Invalid, "cannot set autostart of \"alice\": \"maybe\" is neither"),
+        (&["memory_high=2G", "memory_max=1G"], Code::Invalid, "key `memory_high`: 2G is above memory_max"),
     ] {
         let failure = Failure::from(store.create(&alice, &with(pairs)).unwrap_err());
         assert_eq!(failure.code, code, "{failure}");
@@ -483,7 +486,9 @@ fn shared_memory_follows_the_default_limit_of_the_host() {
         let facts = HostFacts { systemd, ..facts() };
         let (store, _) = Store::open(trial.layout.clone(), facts, Ok(())).unwrap();
         let tenant = store.resolve_text(&name("alice"), text).unwrap();
-        (tenant.shm_max.to_string(), tenant.limits.memory_max.map(|max| max.to_string()))
+        let memory =
+            tenant.limits.get("memory_max").map(|max| tenant::model::limits::ByteSize(max).to_string());
+        (tenant.shm_max.to_string(), memory)
     };
     let limit = "default_memory_max = \"600M\"\n";
     assert_eq!(shm(limit, false, ""), ("300M".to_owned(), Some("600M".to_owned())));

@@ -50,8 +50,6 @@ pub struct Start {
     pub name: TenantName,
     /// What the supervisor will do; its leftovers are swept by it.
     pub plan: Arc<Plan>,
-    /// Its limits.
-    pub limits: Limits,
     /// What becomes of limits that this host cannot enforce.
     pub enforce: Enforce,
     /// How long init has until it is ready.

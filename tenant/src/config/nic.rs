@@ -2,47 +2,15 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    NicFragment,
-    validate::{ConfigError, in_range},
+    error::{ConfigError, in_range},
+    nic_fragment::NicFragment,
+    words::{MacvlanMode, NicMode},
 };
 use crate::model::{
     host::PoolName,
-    net::{Cidr, LinkName, Mac, Route},
+    net::{Cidr, InvalidWord, LinkName, Mac, Route},
 };
-
-/// How a network interface is connected, as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NicMode {
-    /// A veth pair with host routes.
-    Routed,
-    /// A veth pair whose host end is a port of a bridge.
-    Bridge,
-    /// A macvlan on a NIC of the host.
-    Macvlan,
-    /// A NIC of the host, moved in.
-    Phys,
-    /// A tagged sub-interface of a NIC of the host, moved in.
-    Vlan,
-    /// Loopback only.
-    None,
-}
-
-/// Whom a macvlan reaches on its own parent, see ip-link(8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MacvlanMode {
-    /// The other macvlans of the parent.
-    #[default]
-    Bridge,
-    /// None of them.
-    Private,
-    /// Those that an outer switch sends back.
-    Vepa,
-}
 
 /// What an interface is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,19 +93,6 @@ pub struct Nic {
     pub routes: Vec<Route>,
 }
 
-impl NicMode {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Routed => "routed",
-            Self::Bridge => "bridge",
-            Self::Macvlan => "macvlan",
-            Self::Phys => "phys",
-            Self::Vlan => "vlan",
-            Self::None => "none",
-        }
-    }
-}
-
 /// The interfaces of the fragments; those of mode `none` are left out.
 pub(super) fn nics(fragments: Vec<NicFragment>) -> Result<Vec<Nic>, ConfigError> {
     in_range("nic", fragments.len(), 0, 64)?;
@@ -160,9 +115,7 @@ fn nic(key: &str, fallback: &str, fragment: NicFragment) -> Result<Option<Nic>, 
     let error = |part: &str, reason: String| ConfigError::new(format!("{key}.{part}"), reason);
     let Some(attachment) = attachment(key, &fragment)? else { return Ok(None) };
     let name = match &fragment.name {
-        Some(name) => {
-            name.parse().map_err(|bad: crate::model::net::InvalidWord| error("name", bad.to_string()))?
-        }
+        Some(name) => name.parse().map_err(|bad: InvalidWord| error("name", bad.to_string()))?,
         None => fallback.parse().expect("a numbered name is valid"),
     };
     let mtu = fragment.mtu.map(|mtu| in_range(&format!("{key}.mtu"), mtu, 1280, 65_535)).transpose()?;
@@ -180,27 +133,24 @@ fn nic(key: &str, fallback: &str, fragment: NicFragment) -> Result<Option<Nic>, 
     for (number, address) in addresses.iter().enumerate() {
         let ip = address.address;
         if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
-            return Err(error("addresses", format!("{ip} cannot be the address of an interface")));
+            return Err(error("addresses", format!("{ip} cannot be used as the address of an interface")));
         }
         if addresses[..number].iter().any(|other| other.address == ip) {
-            return Err(error("addresses", format!("{ip} is there twice")));
+            return Err(error("addresses", format!("{ip} is listed twice")));
         }
     }
     if attachment.pool().is_some()
         && !addresses.is_empty()
         && !matches!(attachment, Attachment::Routed { .. })
     {
-        return Err(error(
-            "addresses",
-            "it takes its addresses from its pool; name one of the two".to_owned(),
-        ));
+        return Err(error("addresses", "`pool` and `addresses` exclude each other".to_owned()));
     }
     let gateways = fragment.gateways.unwrap_or_default();
     let routes = fragment.routes.unwrap_or_default();
     if gateways.iter().filter(|gateway| gateway.is_ipv4()).count() > 1
         || gateways.iter().filter(|gateway| gateway.is_ipv6()).count() > 1
     {
-        return Err(error("gateways", "there is one default gateway for each family".to_owned()));
+        return Err(error("gateways", "only one default gateway per address family is possible".to_owned()));
     }
     if matches!(attachment, Attachment::Routed { .. }) && !gateways.is_empty() {
         return Err(error("gateways", "on a routed interface the gateway is always the host".to_owned()));
@@ -215,7 +165,7 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
     let stray = |part: &str, present: bool| match present {
         true => Err(ConfigError::new(
             format!("{key}.{part}"),
-            format!("an interface of mode \"{}\" does not have it", mode.word()),
+            format!("it cannot be used with mode = \"{}\"", mode.word()),
         )),
         false => Ok(()),
     };
@@ -228,7 +178,7 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
         fragment
             .link
             .clone()
-            .ok_or_else(|| ConfigError::new(format!("{key}.link"), format!("it names {what}")))
+            .ok_or_else(|| ConfigError::new(format!("{key}.link"), format!("it is required: {what}")))
     };
     stray("macvlan", fragment.macvlan.is_some() && mode != NicMode::Macvlan)?;
     stray("vlan", fragment.vlan.is_some() && mode != NicMode::Vlan)?;
@@ -244,9 +194,9 @@ fn attachment(key: &str, fragment: &NicFragment) -> Result<Option<Attachment>, C
         }
         NicMode::Phys => Attachment::Phys { nic: link()? },
         NicMode::Vlan => {
-            let id = fragment
-                .vlan
-                .ok_or_else(|| ConfigError::new(format!("{key}.vlan"), "it is the tag, 1 to 4094"))?;
+            let id = fragment.vlan.ok_or_else(|| {
+                ConfigError::new(format!("{key}.vlan"), "it is required: the VLAN tag, 1 to 4094")
+            })?;
             Attachment::Vlan { parent: link()?, id: in_range(&format!("{key}.vlan"), id, 1, 4094)? }
         }
         NicMode::None => return Ok(None),

@@ -14,4 +14,5 @@ pub mod net;
 pub mod path;
 pub mod pool;
 pub mod ports;
+pub mod quantity;
 pub mod syscall;

@@ -6,6 +6,7 @@ use super::{
     CREDENTIALS, FirstProcess, INACCESSIBLE, ImageSource, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl,
     RootStep,
 };
+use crate::config::KEYS;
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,6 +134,12 @@ impl fmt::Display for Plan {
         let controllers = self.cgroup.controllers.join(" ");
         writeln!(f, "cgroup      {controllers} handed down, as far as the unit has them")?;
         writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
+        for key in KEYS.iter().filter(|key| key.is_limit()) {
+            let Some(limit) = self.limits.get(key.name) else { continue };
+            let default = self.limits.by_default.contains(&key.name);
+            let whose = if default { ", the default of this host" } else { "" };
+            writeln!(f, "limit       {} {}{whose}", key.name, key.range.show(limit))?;
+        }
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;
         }

@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::notify::extension;
 use crate::{
-    config::profile::load_tenant,
+    config::{self, profile::load_tenant},
     files::layout::Layout,
     kernel::KernelError,
     model::name::TenantName,
@@ -256,7 +256,8 @@ pub(in crate::supervisor) fn left(layout: &Layout, name: &TenantName) -> Vec<Pat
 
 fn priority(layout: &Layout, name: &TenantName) -> u16 {
     // A file that makes no sense is told of when it is planned.
-    load_tenant(layout, name).map_or(crate::config::DEFAULT_START_PRIORITY, |tenant| tenant.start_priority)
+    let known = load_tenant(layout, name).ok().map(|tenant| tenant.start_priority);
+    known.or(config::defaults().start_priority).unwrap_or_default()
 }
 
 impl Supervisor {
