@@ -18,7 +18,7 @@ use tenant::{
             repair::{self, Findings},
         },
     },
-    plan::{HostFilter, TenantFilter},
+    model::filter::{HostFilter, TenantFilter},
 };
 use wire::{Code, Failure, Traffic};
 
@@ -156,7 +156,7 @@ pub fn summary(findings: &Findings) -> String {
         }
     }
     if let Some(first) = findings.foreign.first() {
-        parts.push(format!("{} elements belong to nobody who runs, e.g. {first}", findings.foreign.len()));
+        parts.push(format!("{} elements belong to no running tenant, e.g. {first}", findings.foreign.len()));
     }
     parts.join("; ")
 }

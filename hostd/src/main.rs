@@ -16,23 +16,23 @@ use tenant::{HostFacts, Layout, journal, kernel::Linux};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::{Code, Failure};
 
-/// How long requests in progress, and changes whose client has hung up, may take when hostd ends.
+/// Grace period at shutdown for requests in progress and for changes whose client has disconnected.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Keeps the tenants of this host
+/// Host daemon: manages the tenants of this host
 #[derive(Debug, Parser)]
 #[command(name = "hostd", version, max_term_width = 100)]
 struct Cli {
-    /// Directory below which everything lies; default: $TENANTRY_ROOT, or /
+    /// Directory that all paths of Tenantry are relative to; default: $TENANTRY_ROOT, or /
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Who starts the supervisors
     #[arg(long, value_enum, default_value = "auto")]
     units: Units,
-    /// Print the OpenAPI document of the API and end
+    /// Print the OpenAPI document of the API and exit
     #[arg(long)]
     openapi: bool,
-    /// Log more
+    /// Log debug messages
     #[arg(long, short)]
     verbose: bool,
 }
@@ -75,15 +75,17 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
 
 fn run(layout: Layout, units: Units) -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
-        let text = "hostd needs root: it makes namespaces, mounts and cgroups";
-        return Err(Failure::new(Code::Forbidden, text).help("sudo hostd, or systemctl start hostd"));
+        let text = "hostd requires root: it creates namespaces, mounts and cgroups";
+        return Err(
+            Failure::new(Code::Forbidden, text).help("run it as root: systemctl start hostd, or sudo hostd")
+        );
     }
-    let facts = HostFacts::gather().map_err(failed("look at this host"))?;
+    let facts = HostFacts::gather().map_err(failed("inspect this host"))?;
     raise_file_limit();
     // Whatever it was started with: nobody but root writes to what is made here.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // While there is a single thread: the check makes a process and a user namespace.
-    std::fs::create_dir_all(layout.state()).map_err(failed("make the state directory"))?;
+    std::fs::create_dir_all(layout.state()).map_err(failed("create the state directory"))?;
     let storage = Linux::new().check_storage(&layout.state(), !facts.kernel.takes_detached_layers());
     let (store, findings) = Store::open(layout.clone(), facts.clone(), storage)?;
     for finding in findings {
@@ -93,7 +95,7 @@ fn run(layout: Layout, units: Units) -> Result<(), Failure> {
         log::error!("tenant \"{name}\" is broken: {}", broken.reason);
     }
     if let Err(error) = store.check_storage() {
-        log::error!("no tenant can be made here: {}", wire::chain(&error));
+        log::error!("cannot create tenants here: {}", wire::chain(&error));
     }
     make_runtime_dir(&layout.runtimes())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -120,8 +122,8 @@ async fn units(wanted: Units, layout: &Layout, facts: &HostFacts) -> Result<Unit
         Units::Standalone => false,
         Units::Systemd if Systemd::is_there(layout, facts).await? => true,
         Units::Systemd => {
-            let text = "tenants cannot be units of systemd here";
-            let help = "it must be PID 1 and know tenant@.service, and the root must be /";
+            let text = "systemd cannot manage tenants here";
+            let help = "it must be PID 1, tenant@.service must be installed, and the root must be /";
             return Err(Failure::new(Code::Unenforceable, text).help(help));
         }
     };
@@ -159,7 +161,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        log::info!("ending; tenants keep running");
+        log::info!("shutting down; tenants keep running");
         let _ = tell.send(());
     };
     // It listens before it knows what runs: whoever asks meanwhile waits, and sees that somebody is there.
@@ -183,7 +185,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     tokio::select! {
         served = serve::serve(listener, host.clone(), shutdown) => served.map_err(failed("serve the API"))?,
         // What is being started goes on by itself, and the next hostd finds it.
-        () = late => log::warn!("requests that take longer are cut short"),
+        () = late => log::warn!("aborting requests that are still running"),
     }
     host.leave().await;
     if is_own {

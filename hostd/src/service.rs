@@ -30,13 +30,14 @@ pub fn listener(path: &Path) -> io::Result<Option<UnixListener>> {
     let listener = UnixListener::from(descriptor);
     let bound = listener.local_addr()?;
     if bound.as_pathname() != Some(path) {
-        let bound =
-            bound.as_pathname().map_or("one without a path".to_owned(), |bound| bound.display().to_string());
-        let text = format!("the socket of hostd.socket is not {} but {bound}", path.display());
+        let bound = bound
+            .as_pathname()
+            .map_or("a socket without a path".to_owned(), |bound| bound.display().to_string());
+        let text = format!("hostd.socket listens at {bound}, expected {}", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     if !path.exists() {
-        log::warn!("{} was removed; making it again, besides that of hostd.socket", path.display());
+        log::warn!("{} was removed; creating it again in addition to that of hostd.socket", path.display());
         return Ok(None);
     }
     listener.set_nonblocking(true)?;
@@ -55,7 +56,7 @@ fn status(host: &Host) -> String {
     let records = host.store().records();
     let running = records.keys().filter(|name| host.units().is_running(name)).count();
     let plural = if records.len() == 1 { "" } else { "s" };
-    format!("{} tenant{plural}, {running} run", records.len())
+    format!("{} tenant{plural}, {running} running", records.len())
 }
 
 /// Keeps the status line and the watchdog of the service: for ever.

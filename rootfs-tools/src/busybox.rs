@@ -1,6 +1,6 @@
 //! `build busybox`: a whole operating system in one static program, for tenants that boot in milliseconds.
 //!
-//! It is made offline from the host's busybox-static. Nothing runs after init but what the tenant adds to
+//! It is made offline from the host's busybox-static. After init, only what the tenant adds runs:
 //! `/etc/init.d/rcS` or `/etc/inittab`; its ttys are served by the supervisor like those of any image.
 
 use std::{
@@ -15,7 +15,7 @@ use crate::{
     tool::{BUSYBOX, Tool, ToolError},
 };
 
-/// Applets that would shadow real tools or have no place in a tenant.
+/// Applets that would shadow real tools or are useless in a tenant.
 const SKIPPED: &[&str] = &[
     "busybox", "dpkg", "dpkg-deb", "linuxrc", "nuke", "poweroff", "reboot", "resume", "rpm", "rpm2cpio",
     "run-init",
@@ -56,7 +56,7 @@ const FILES: &[(&str, u32, &str)] = &[
     (
         "etc/inittab",
         0o644,
-        "# No getty: the supervisor starts a login on a tty when somebody attaches to it.\n\
+        "# No getty: the supervisor starts a login on a tty when a client attaches.\n\
          ::sysinit:/etc/init.d/rcS\n\
          ::restart:/sbin/init\n\
          ::shutdown:/etc/init.d/rcK\n",
@@ -64,7 +64,7 @@ const FILES: &[(&str, u32, &str)] = &[
     (
         "etc/init.d/rcS",
         0o755,
-        "#!/bin/sh\n# Runs once at boot; network and mounts are there already.\n: >/run/wtmp\n: >/run/utmp\n",
+        "#!/bin/sh\n# Runs once at boot; network and mounts are already set up.\n: >/run/wtmp\n: >/run/utmp\n",
     ),
     ("etc/init.d/rcK", 0o755, RC_K),
     ("usr/sbin/reboot", 0o755, REBOOT),
@@ -72,8 +72,8 @@ const FILES: &[(&str, u32, &str)] = &[
     ("usr/lib/os-release", 0o644, "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=\"BusyBox\"\n"),
 ];
 
-/// Ends what runs and leaves without the two pauses of a second that busybox init makes, where it is known how:
-/// [`REBOOT`] and [`POWEROFF`] say it. The shell of busybox runs its own applets instead of these two; they leave a
+/// Ends all processes and exits without the two one-second pauses of busybox init where the kind of shutdown is
+/// known: [`REBOOT`] and [`POWEROFF`] record it. The shell of busybox runs its own applets instead of these two; they leave a
 /// record of a shutdown, and then init alone knows which one it was. Without a record the host asks to power off.
 const RC_K: &str = "#!/bin/sh\n\
 # Runs once at poweroff, halt and reboot.\n\
@@ -88,18 +88,18 @@ sync\n\
 if [ ! -e /run/poweroff ] && grep -q shutdown /run/wtmp 2>/dev/null; then exit; fi\n\
 exec busybox poweroff -f\n";
 
-/// Tells [`RC_K`] that it is not the end.
+/// Tells [`RC_K`] to reboot.
 const REBOOT: &str = "#!/bin/sh\n: >/run/reboot\nexec busybox reboot \"$@\"\n";
-/// Tells [`RC_K`] that it is the end.
+/// Tells [`RC_K`] to power off.
 const POWEROFF: &str = "#!/bin/sh\n: >/run/poweroff\nexec busybox poweroff \"$@\"\n";
 
-/// Why the image cannot be made.
+/// Why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BusyboxError {
-    /// There is no busybox to make it from.
+    /// busybox is not installed.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// The host's busybox needs shared libraries.
+    /// The host's busybox is dynamically linked.
     #[error("{0:?} is not statically linked")]
     NotStatic(PathBuf),
     /// The tree cannot be written.
@@ -128,7 +128,7 @@ impl Explain for BusyboxError {
     }
 }
 
-/// Makes the tree in `tree`, which must not exist, and returns a line that says what it was made from.
+/// Makes the tree in `tree`, which must not exist, and returns a line for the manifest that names its origin.
 ///
 /// # Errors
 /// [`BusyboxError`].

@@ -1,6 +1,6 @@
 //! `build debian`: a small Debian server userland by mmdebstrap(1).
 //!
-//! What mmdebstrap made is kept below `/var/cache/tenantry/debian` for a day, `/usr` as hard links: building
+//! The output of mmdebstrap is kept below `/var/cache/tenantry/debian` for a day, `/usr` as hard links: building
 //! another version of it (other tuning, other password) takes seconds and no network.
 
 use std::{
@@ -20,53 +20,23 @@ use crate::{
     packages::{Failed, Watch, Why},
     progress::Progress,
     rootdir::RootDir,
+    sets::{self, PackageSet},
     sources,
     staging::Staging,
     tool::{CP, MMDEBSTRAP, ToolError},
 };
 
-/// How long a cached base system is taken for the newest one.
+/// How long a cached base system counts as current.
 const CACHE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Packages on top of Debian's minimal base (apt and what is essential).
-pub const PACKAGES: &[&str] = &[
-    "ca-certificates",
-    "dbus",
-    "iproute2",
-    "iputils-ping",
-    "less",
-    "libnss-myhostname",
-    "libpam-systemd",
-    "login",
-    "nano",
-    "netbase",
-    "openssh-server",
-    "procps",
-    "systemd",
-    "systemd-sysv",
-];
-
-/// What an image does not need of a package: documents and translations, but not the licences. It holds while the
-/// image is built, not where a tenant installs. Directories of man pages stay, because packages that offer
-/// alternatives (a Java runtime) link into them.
-const EXCLUDED: &[&str] = &[
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-    "path-exclude=/usr/share/info/*",
-    "path-exclude=/usr/share/lintian/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-include=/usr/share/locale/locale.alias",
-    "path-exclude=/usr/share/man/*/*",
-];
-
-/// How root gets in.
+/// How root logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootPassword {
-    /// No password: whoever reaches a tty of the tenant is root. sshd refuses empty passwords.
+    /// No password: opening a tty of the tenant logs in as root. sshd refuses empty passwords.
     Empty,
     /// No password works, keys only.
     Locked,
-    /// A hash as crypt(5) has it.
+    /// A crypt(5) hash.
     Hash(String),
 }
 
@@ -75,17 +45,19 @@ pub enum RootPassword {
 pub struct Options {
     /// Debian release, e.g. `bookworm`.
     pub suite: String,
-    /// Packages besides [`PACKAGES`].
+    /// Sets of packages besides [`sets::BASE`].
+    pub sets: Vec<&'static PackageSet>,
+    /// More packages.
     pub include: Vec<String>,
     /// Mirrors as mmdebstrap takes them (a URI, a `deb …` line or a file); empty for the host's own.
     pub mirrors: Vec<String>,
-    /// How root gets in.
+    /// How root logs in.
     pub root_password: RootPassword,
     /// Do not use the base system of an earlier build.
     pub fresh: bool,
 }
 
-/// Why the image cannot be made.
+/// Why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
     /// The release, a package or a mirror is not one.
@@ -113,14 +85,14 @@ impl Explain for DebianError {
             Self::Invalid { what, .. } if what.contains("hash") => Some("make one with: openssl passwd -6".to_owned()),
             Self::Invalid { .. } => None,
             Self::Package(Failed { package, why: Why::Unknown }) => {
-                Some(format!("check its name, and that the suite has it: apt-cache policy {package}"))
+                Some(format!("check its name, and that the suite contains it: apt-cache policy {package}"))
             }
             Self::Package(Failed { package, .. }) => Some(format!(
-                "leave {package:?} out of --include, or put right what it needs; the mirror is not the cause"
+                "remove {package:?} from --include, or provide its dependencies; the mirror is not the cause"
             )),
             Self::Tool(e) => e.help().or_else(|| {
                 matches!(e, ToolError::Failed { .. }).then(|| {
-                    "check the suite and packages, and that the mirror can be reached (apt-get update); --mirror selects another".to_owned()
+                    "check the suite, the packages and that the mirror is reachable (apt-get update); --mirror selects another".to_owned()
                 })
             }),
             Self::File(source) => (source.kind() == io::ErrorKind::StorageFull)
@@ -133,7 +105,7 @@ impl Explain for DebianError {
     }
 }
 
-/// Makes the staged tree and returns a line that says what it was made from.
+/// Makes the staged tree and returns a line for the manifest that names its origin.
 ///
 /// # Errors
 /// [`DebianError`].
@@ -145,14 +117,11 @@ pub fn build(
 ) -> Result<String, DebianError> {
     check(options)?;
     let mirrors = mirrors(staging, options)?;
-    let mut packages: Vec<_> =
-        PACKAGES.iter().map(|name| (*name).to_owned()).chain(options.include.clone()).collect();
-    packages.sort();
-    packages.dedup();
+    let packages = sets::packages(&options.sets, &options.include);
     let cached = layout.cache().join("debian").join(key(options, &mirrors, &packages)?);
     let tree = staging.tree();
     if !options.fresh && is_recent(&cached) {
-        progress.step("taking the base system of an earlier build (--fresh makes a new one)");
+        progress.step("reusing the base system of an earlier build (--fresh builds a new one)");
         copy(&cached.join("tree"), &tree)?;
     } else {
         bootstrap(&tree, options, &mirrors, &packages, progress)?;
@@ -162,7 +131,11 @@ pub fn build(
     Ok(format!("mmdebstrap {} ({} packages asked for)", options.suite, packages.len()))
 }
 
-fn check(options: &Options) -> Result<(), DebianError> {
+/// Checks that the release, the packages and the mirrors are such.
+///
+/// # Errors
+/// [`DebianError::Invalid`].
+pub fn check(options: &Options) -> Result<(), DebianError> {
     let refuse = |what, text: &str| Err(DebianError::Invalid { what, text: text.chars().take(80).collect() });
     let word = |text: &str, extra: &str| {
         text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
@@ -188,7 +161,7 @@ fn check(options: &Options) -> Result<(), DebianError> {
     }
 }
 
-/// The mirrors' arguments: those that were given, or one file with the host's own sources.
+/// The mirrors as arguments: the given ones, or one file with the host's own sources.
 fn mirrors(staging: &Staging, options: &Options) -> Result<Vec<String>, DebianError> {
     if !options.mirrors.is_empty() {
         return Ok(options.mirrors.clone());
@@ -201,7 +174,7 @@ fn mirrors(staging: &Staging, options: &Options) -> Result<Vec<String>, DebianEr
 
 fn key(options: &Options, mirrors: &[String], packages: &[String]) -> Result<String, DebianError> {
     let mut hasher = Sha256::new();
-    for word in [options.suite.as_str(), "2"].into_iter().chain(EXCLUDED.iter().copied()) {
+    for word in [options.suite.as_str(), "2"].into_iter().chain(sets::dpkg_options(&options.sets)) {
         hasher.update(format!("{word}\n"));
     }
     for mirror in mirrors {
@@ -225,14 +198,14 @@ fn bootstrap(
     packages: &[String],
     progress: &Progress,
 ) -> Result<(), DebianError> {
-    progress.step(&format!("mmdebstrap {}: about half a minute", options.suite));
+    progress.step(&format!("mmdebstrap {}: takes about half a minute", options.suite));
     let mut args: Vec<String> =
         ["--mode=root", "--variant=minbase", "--format=directory"].map(str::to_owned).to_vec();
     args.push(format!("--include={}", packages.join(",")));
     args.push("--aptopt=Acquire::Languages \"none\"".to_owned());
-    // The staging directory is closed to all but root, so apt cannot drop its privileges for it.
+    // Only root can enter the staging directory, so apt cannot drop its privileges.
     args.push("--aptopt=APT::Sandbox::User \"root\"".to_owned());
-    args.extend(EXCLUDED.iter().map(|rule| format!("--dpkgopt={rule}")));
+    args.extend(sets::dpkg_options(&options.sets).map(|rule| format!("--dpkgopt={rule}")));
     args.push("--".to_owned());
     args.push(options.suite.clone());
     args.push(tree.to_string_lossy().into_owned());
@@ -261,9 +234,9 @@ fn is_recent(cached: &Path) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < CACHE_AGE))
 }
 
-/// Copies a tree. `/usr` is taken over as hard links where the filesystem is the same (whatever changes a tree
-/// replaces files and never writes into them). The rest is copied: a tenant sees how many links a file has, and
-/// cron, for one, reads no `/etc/crontab` that has two.
+/// Copies a tree. `/usr` is hard-linked where the filesystem is the same (code that changes a tree replaces
+/// files and never writes into them). The rest is copied: a tenant sees the link count of a file, and cron, for
+/// example, ignores an `/etc/crontab` with two links.
 fn copy(from: &Path, to: &Path) -> Result<(), DebianError> {
     let failed = FileError::when("read", from);
     let mut rest = Vec::new();
@@ -299,7 +272,7 @@ fn keep(tree: &Path, cached: &Path) -> Result<(), DebianError> {
     copy(tree, &new.path().join("tree"))?;
     fs::write(new.path().join("made"), "").map_err(failed)?;
     let _ = fs::remove_dir_all(cached);
-    // Lost to another build that was faster: just as well.
+    // Another build was faster; its result serves as well.
     let _ = fs::rename(new.keep(), cached);
     Ok(())
 }
@@ -333,6 +306,7 @@ mod tests {
     fn options() -> Options {
         Options {
             suite: "bookworm".to_owned(),
+            sets: Vec::new(),
             include: Vec::new(),
             mirrors: Vec::new(),
             root_password: RootPassword::Empty,

@@ -1,4 +1,4 @@
-//! What differs between two versions.
+//! Differences between two versions.
 
 use std::{
     cmp::Ordering,
@@ -22,7 +22,7 @@ pub enum Change {
     Added,
     /// Only in the old version.
     Removed,
-    /// In both, with the given differences.
+    /// In both, with the listed differences.
     Changed,
 }
 

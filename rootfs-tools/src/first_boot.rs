@@ -28,7 +28,7 @@ done
 
 const UNIT: &str = "usr/lib/systemd/system/tenantry-first-boot.service";
 
-const UNIT_TEXT: &str = "[Unit]\nDescription=Make what this tenant has of its own\nDefaultDependencies=no\n\
+const UNIT_TEXT: &str = "[Unit]\nDescription=Create this tenant's own keys and ids\nDefaultDependencies=no\n\
     RequiresMountsFor=/etc /var\nAfter=systemd-tmpfiles-setup.service systemd-sysusers.service\n\
     Before=sysinit.target shutdown.target\nConflicts=shutdown.target\n\n\
     [Service]\nType=oneshot\nExecStart=/usr/lib/tenantry/first-boot\n";
@@ -40,7 +40,7 @@ const RUNIT: &str = "etc/rcS.d/S00tenantry-first-boot";
 
 /// A service of OpenRC; with sysvinit's init the line of inittab is before it.
 const OPENRC: &str = "etc/init.d/tenantry-first-boot";
-const OPENRC_TEXT: &str = "#!/sbin/openrc-run\n\ndescription=\"Makes what this tenant has of its own\"\n\n\
+const OPENRC_TEXT: &str = "#!/sbin/openrc-run\n\ndescription=\"Creates this tenant's own keys and ids\"\n\n\
     depend() {\n\tbefore *\n}\n\nstart() {\n\t/usr/lib/tenantry/first-boot\n}\n";
 const OPENRC_WANTED: &str = "etc/runlevels/boot/tenantry-first-boot";
 
@@ -49,13 +49,13 @@ const OPENRC_WANTED: &str = "etc/runlevels/boot/tenantry-first-boot";
 pub struct Step {
     /// Short unique name; also that of the rule of [`crate::lint`] that keeps it out of images.
     pub id: &'static str,
-    /// A program of the image without which there is nothing to make.
+    /// A program of the image; without it the step does nothing.
     pub given: &'static str,
     /// Whether systemd starts it with the service that needs it, and not at boot.
     pub on_demand: bool,
     /// Whether a system that was in use keeps data in it.
     pub holds_data: bool,
-    /// Makes it where it is missing.
+    /// Shell script that creates it where it is missing.
     pub script: &'static str,
 }
 
@@ -106,7 +106,7 @@ chmod 640 /etc/bind/rndc.key
     version=${dir%/*}
     version=${version##*/}
     data=/var/lib/postgresql/$version/${dir##*/}
-    # One that lies elsewhere, or was dropped, is the admin's.
+    # A cluster in another directory, or a dropped one, is the admin's business.
     grep -q "^data_directory *= *'$data'" "$conf" || continue
     [ -e "$data/PG_VERSION" ] && continue
     locale=$(sed -n "s/^lc_messages *= *'\([^']*\)'.*/\1/p" "$conf")
@@ -128,7 +128,7 @@ done
     },
 ];
 
-/// Whether the tree's packages bring what a step needs to make what its rule takes out.
+/// Whether the tree's packages contain what a step needs to recreate what its rule removes.
 pub fn makes(root: &RootDir, id: &str) -> bool {
     STEPS.iter().any(|step| step.id == id && root.is_file(step.given))
 }
@@ -140,20 +140,20 @@ fn here(root: &RootDir) -> impl Iterator<Item = &'static Step> {
 /// Where a tree comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Packages that were installed just now: what they made for the machine is all there is.
+    /// Freshly installed packages: their generated files are the only data.
     Packages,
-    /// A system that may have been in use.
+    /// A system that may have been in use and have data.
     System,
 }
 
-/// The rules that must not take anything out of a tree: those whose step would not be there to make it again, and
-/// those that would take away what a system has stored.
+/// The rules that must not remove anything from a tree: those whose step is missing, so that nothing would
+/// recreate it, and those that would remove a system's stored data.
 pub fn kept(origin: Origin, is_tuned: bool) -> Vec<&'static str> {
     let is_kept = |step: &&Step| !is_tuned || (origin == Origin::System && step.holds_data);
     STEPS.iter().filter(is_kept).map(|step| step.id).collect()
 }
 
-/// Puts into a tree the steps that it needs, and says whether there are any that it did not have.
+/// Adds the steps that a tree needs, and returns whether any was missing.
 ///
 /// # Errors
 /// A file that cannot be written.

@@ -1,4 +1,4 @@
-//! What an image is and how it boots, read off its tree.
+//! What an image is and how it boots, detected from its tree.
 
 use std::{io, path::Path};
 
@@ -25,7 +25,7 @@ pub fn os_name(root: &RootDir, fallback: &str) -> io::Result<String> {
     Ok(fallback.to_owned())
 }
 
-/// Where an init lies, the likeliest first.
+/// Paths of an init, the most likely first.
 pub(crate) const INIT: [&str; 4] = ["sbin/init", "usr/sbin/init", "init", "bin/init"];
 /// Largest init that is read, bytes.
 const MAX_INIT: u64 = 8 << 20;
@@ -54,18 +54,18 @@ pub fn init_kind(root: &RootDir) -> io::Result<Option<InitKind>> {
         _ => {}
     }
     let program = root.text_up_to(path, MAX_INIT)?.unwrap_or_default();
-    // A copy in place of a link.
+    // A copy instead of a link.
     if program.contains("BusyBox v") {
         return Ok(Some(InitKind::Busybox));
     }
     // The named pipe by which telinit(8) speaks with sysvinit.
     let is_sysvinit = ["/run/initctl", "/dev/initctl"].iter().any(|pipe| program.contains(pipe));
-    // Whatever it runs at boot, OpenRC for example: what matters is how it is asked to end.
+    // Whatever it runs at boot, for example OpenRC: only the way it is asked to stop matters.
     Ok(Some(if is_sysvinit { InitKind::SysV } else { InitKind::Other }))
 }
 
-/// How the tree's init is started and stopped. An image without an init has an empty `init`: it can only
-/// serve tenants that bring their own command.
+/// How the tree's init is started and stopped. An image without an init has an empty `init`: only tenants with
+/// a command of their own can use it.
 pub fn boot(root: &RootDir) -> Boot {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let init = init(root);
@@ -110,7 +110,7 @@ fn getty(root: &RootDir) -> Vec<String> {
 }
 
 /// The entries of the top level, sorted by name. Entries that are neither directories nor links are left
-/// out: a tenant's root has no use for them.
+/// out: a tenant's root does not need them.
 pub fn top(entries: &[Entry]) -> Vec<TopEntry> {
     let mut top: Vec<_> = entries
         .iter()

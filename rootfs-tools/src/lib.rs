@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A published version never changes: its name is the digest of its content ([`digest`]). What moves is
-//! a channel ([`store`]). Nothing half done is ever visible: a version appears by one rename(2).
+//! a channel ([`store`]). A partial version is never visible: it appears by one rename(2).
 
 pub mod archive;
 pub mod busybox;
@@ -24,6 +24,7 @@ pub mod packages;
 pub mod progress;
 pub mod publish;
 pub mod rootdir;
+pub mod sets;
 pub mod sources;
 pub mod staging;
 pub mod store;

@@ -1,4 +1,4 @@
-//! Which package made a build fail, read off what apt-get(8) and dpkg(1) print.
+//! Which package made a build fail, parsed from the output of apt-get(8) and dpkg(1).
 
 /// A package and why it is not installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +16,11 @@ pub enum Why {
     Unknown,
     /// It needs something that cannot be installed.
     Depends(String),
-    /// It could not be unpacked or set up: what dpkg says, and the line before, which is the script's own.
+    /// It could not be unpacked or set up: the message of dpkg, and the line before it, which is the script's.
     Dpkg(String),
 }
 
-/// Looks at one line after the other.
+/// Parses the output line by line.
 #[derive(Debug, Default)]
 pub struct Watch {
     failed: Option<Failed>,
@@ -31,7 +31,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks at the next line.
+    /// Parses the next line.
     pub fn line(&mut self, line: &str) {
         if std::mem::take(&mut self.wants_reason)
             && let Some(Failed { why: Why::Dpkg(reason), .. }) = &mut self.failed
@@ -83,7 +83,7 @@ impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { package, why } = self;
         match why {
-            Why::Unknown => write!(f, "the mirror has no package {package:?}"),
+            Why::Unknown => write!(f, "the mirror does not have the package {package:?}"),
             Why::Depends(reason) | Why::Dpkg(reason) => {
                 write!(f, "package {package:?} cannot be installed: {reason}")
             }
@@ -116,7 +116,7 @@ mod tests {
         );
         let unknown = "Building dependency tree...\nE: Unable to locate package nosuchpackage\n\
             E: setup failed: E: apt-get … failed\n";
-        assert_eq!(of(unknown).unwrap(), "the mirror has no package \"nosuchpackage\"");
+        assert_eq!(of(unknown).unwrap(), "the mirror does not have the package \"nosuchpackage\"");
         let depends = "The following packages have unmet dependencies:\n \
             holed : Depends: nosuchdep but it is not installable\nE: Unable to correct problems\n";
         assert_eq!(

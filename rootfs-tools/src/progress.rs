@@ -1,4 +1,4 @@
-//! How far a long command has come: a spinner on a terminal, plain lines when piped.
+//! Progress of a long command: a spinner on a terminal, plain lines when piped.
 
 use std::{
     io::IsTerminal as _,
@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where the steps of one command are reported; always standard error.
+/// Reports the steps of one command, always on standard error.
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -33,7 +33,7 @@ impl Progress {
         Self { bar: None, lines: false, started: Instant::now() }
     }
 
-    /// Says what is being done now.
+    /// Reports the current step.
     pub fn step(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());

@@ -87,7 +87,7 @@ pub enum PublishError {
     /// Its blocks cannot be protected.
     #[error(transparent)]
     Protect(#[from] ProtectError),
-    /// The store refuses.
+    /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A file cannot be read, written, made or removed.
@@ -207,7 +207,7 @@ fn sync(staging: &Staging) -> Result<(), PublishError> {
 
 fn now() -> String {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("0 is a nanosecond");
-    now.format(&Rfc3339).expect("the present has four digits in its year")
+    now.format(&Rfc3339).expect("the year has four digits")
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Where a version is put together before anybody can see it.
+//! Where a version is assembled before it becomes visible.
 //!
 //! A staging directory lies on the filesystem of the image store, so that publishing is one rename(2).
-//! Its `lock` file is held while its maker lives: whatever is not held was left by a crash and is taken
-//! away by the next build.
+//! Its `lock` file is held while its creator lives: a directory without a held lock was left by a crash, and
+//! the next build removes it.
 
 use std::{
     fs::{self, File, Permissions},
@@ -65,7 +65,7 @@ impl Staging {
         let made = || -> io::Result<File> {
             let lock = File::create_new(dir.join("lock"))?;
             flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-            // The tools inherit it: a killed rootfsctl must not have its directory swept from under them.
+            // The tools inherit it: a killed rootfsctl must not lose its directory while they still run.
             rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
             fs::create_dir(dir.join("version"))?;
             Ok(lock)
@@ -89,7 +89,7 @@ impl Staging {
         self.version().join("tree")
     }
 
-    /// A directory for whatever must not be published.
+    /// A directory for files that must not be published.
     pub fn scratch(&self) -> &Path {
         &self.dir
     }
@@ -101,7 +101,7 @@ impl Drop for Staging {
     }
 }
 
-/// Removes staging directories that no living process holds, and says how many.
+/// Removes staging directories that no living process holds, and returns their number.
 ///
 /// # Errors
 /// [`StagingError`].
@@ -127,7 +127,7 @@ pub fn sweep(layout: &Layout) -> Result<usize, StagingError> {
 fn is_abandoned(dir: &Path) -> bool {
     match File::open(dir.join("lock")) {
         Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-        // A maker that has not come to its lock yet is younger than a minute.
+        // A creator that has not taken its lock yet is younger than a minute.
         Err(_) => fs::metadata(dir)
             .and_then(|meta| meta.modified())
             .is_ok_and(|made| made.elapsed().is_ok_and(|age| age.as_secs() > 60)),

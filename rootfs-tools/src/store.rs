@@ -33,7 +33,7 @@ use tenant::{
 
 use crate::explain::{Explain, Outcome};
 
-/// Why the store cannot do something.
+/// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No such image.
@@ -47,7 +47,7 @@ pub enum StoreError {
         /// The channel.
         channel: String,
     },
-    /// No version starts like this.
+    /// No version starts with these digits.
     #[error("image {image:?} has no version \"sha256:{prefix}…\"")]
     NoVersion {
         /// The image.
@@ -55,7 +55,7 @@ pub enum StoreError {
         /// The hex digits that were given.
         prefix: String,
     },
-    /// More than one version starts like this.
+    /// More than one version starts with these digits.
     #[error("image {image:?} has {count} versions that start with \"sha256:{prefix}\"")]
     Ambiguous {
         /// The image.
@@ -76,7 +76,7 @@ pub enum StoreError {
         users: Vec<TenantName>,
     },
     /// Channels point at it.
-    #[error("version {} of image {image:?} is what channel {} points at", digest.short(), .channels.join(", "))]
+    #[error("version {} of image {image:?} is the target of channel {}", digest.short(), .channels.join(", "))]
     InChannel {
         /// The image.
         image: String,
@@ -95,7 +95,7 @@ pub enum StoreError {
         source: ManifestError,
     },
     /// An allocation that cannot be read: which version its tenant boots is unknown.
-    #[error("cannot tell which version tenant {tenant:?} boots")]
+    #[error("cannot determine the version that tenant {tenant:?} boots")]
     Allocation {
         /// The tenant.
         tenant: String,
@@ -120,13 +120,13 @@ impl Explain for StoreError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::NoImage(_) => {
-                "rootfsctl list shows the images; rootfsctl build debian makes one".to_owned()
+                "rootfsctl list shows the images; rootfsctl build debian builds one".to_owned()
             }
             Self::NoChannel { image, .. } | Self::NoVersion { image, .. } => {
                 format!("rootfsctl list {image}")
             }
-            Self::Ambiguous { .. } => "give more digits".to_owned(),
-            Self::InUse { .. } => "destroy the tenants, or set them to another version, first".to_owned(),
+            Self::Ambiguous { .. } => "write more digits".to_owned(),
+            Self::InUse { .. } => "first destroy the tenants or set them to another version".to_owned(),
             Self::InChannel { image, channels, .. } => {
                 format!("move the channel first: rootfsctl channel {image} {} VERSION", channels[0])
             }
@@ -225,7 +225,7 @@ impl Store {
             match self.versions(&image) {
                 Ok(versions) if versions.is_empty() => {}
                 Ok(_) => images.push(image),
-                // A name that is no directory of versions.
+                // Not a directory of versions.
                 Err(StoreError::NoImage(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -242,7 +242,7 @@ impl Store {
         match fs::metadata(&dir) {
             Ok(_) => names(&dir),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::NoImage(image.to_string())),
-            // Whether it exists is not told to everybody.
+            // Unprivileged users are not told whether it exists.
             Err(e) => Err(FileError::new("read", dir, e).into()),
         }
     }
@@ -313,7 +313,7 @@ impl Store {
         }
     }
 
-    /// The tenants that boot each version, or still run it, by image and digest.
+    /// The tenants that boot each version, or are still running it, by image and digest.
     ///
     /// # Errors
     /// [`StoreError::Allocation`] for a record that cannot be read: better to keep a version too many.
@@ -333,7 +333,7 @@ impl Store {
             let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
             let booted = state.filter(RunState::is_supervised).and_then(|state| state.digest);
             if let Some(booted) = booted.filter(|booted| *booted != pinned.digest) {
-                // Pinned anew while it runs: until its next start it needs the old version as well.
+                // It was pinned to another version while running: until its next start it needs the old one as well.
                 for image in self.images()?.into_iter().filter(|i| self.layout.version(i, &booted).exists()) {
                     pins.entry((image, booted)).or_default().push(tenant.clone());
                 }
@@ -426,11 +426,11 @@ impl Store {
             self.hide(image, digest)?
         };
         self.unmount(digest)?;
-        // Out of sight already: the slow part holds no lock, and the next build finishes a killed one.
+        // It is invisible already: the slow part holds no lock, and the next build finishes an interrupted one.
         Ok(fs::remove_dir_all(&gone).map_err(FileError::when("remove", &gone))?)
     }
 
-    /// Takes away the mount that tenants of an erofs version clone; none is there for other formats.
+    /// Removes the mount that tenants of an erofs version clone; other formats have none.
     fn unmount(&self, digest: &Digest) -> Result<(), StoreError> {
         let at = self.layout.image_mount(digest);
         match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {

@@ -1,4 +1,4 @@
-//! The Debian tools this crate runs: found or named with their package, and quoted when they fail.
+//! The Debian tools this crate runs: looked up in `$PATH`, named with their package when missing, and quoted when they fail.
 
 use std::{
     collections::VecDeque,
@@ -10,16 +10,16 @@ use std::{
 
 use crate::explain::{Explain, Outcome};
 
-/// A program and the Debian package that brings it.
+/// A program and the Debian package that contains it.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
     /// Name in `$PATH`.
     pub program: &'static str,
     /// Debian package.
     pub package: &'static str,
-    /// Whether it runs in a mount and a UTS namespace of its own. What it mounts is never seen by the host and is
-    /// gone with its last process, however that ends. The machine is called `localhost` there, because packages
-    /// that are installed write its name down.
+    /// Whether it runs in a mount and a UTS namespace of its own. Its mounts are invisible to the host and vanish
+    /// with its last process, however that ends. The host name is `localhost` there, because packages record it
+    /// during installation.
     pub is_private: bool,
 }
 
@@ -48,7 +48,7 @@ pub const CP: Tool = Tool { program: "cp", package: "coreutils", is_private: fal
 /// All of them.
 pub const ALL: [Tool; 5] = [MMDEBSTRAP, MKFS_EROFS, BUSYBOX, VERITYSETUP, CP];
 
-/// A tool that could not do its work.
+/// A tool that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// It is not installed.
@@ -99,7 +99,7 @@ impl Explain for ToolError {
 }
 
 impl Tool {
-    /// Where the program is, as `$PATH` and the administrator's directories tell.
+    /// The path of the program, looked up in `$PATH` and the administrator's directories.
     ///
     /// # Errors
     /// [`ToolError::Missing`].

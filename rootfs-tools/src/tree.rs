@@ -1,4 +1,4 @@
-//! A root filesystem as a list of entries: what the digest, the lint rules and the diff look at.
+//! A root filesystem as a list of entries, for the digest, the lint rules and the diff.
 
 use std::{
     collections::BTreeMap,

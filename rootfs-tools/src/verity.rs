@@ -1,11 +1,11 @@
-//! Versions whose every block is checked when it is read: a damaged one is an I/O error, never wrong data.
+//! Versions whose blocks are verified when they are read: a damaged block is an I/O error, never wrong data.
 //!
 //! | format | by | what is kept |
 //! |---|---|---|
 //! | erofs | dm-verity, see veritysetup(8) | a hash tree beside the file, its root hash in the manifest |
 //! | tree | fs-verity, see `Documentation/filesystems/fsverity.rst` | a hash tree with each file, which the filesystem keeps; one digest of all their digests in the manifest |
 //!
-//! Neither is a signature: whoever can write the manifest can write another root hash.
+//! Neither is a signature: write access to the manifest is enough to replace the root hash.
 
 use std::{
     collections::HashSet,
@@ -38,11 +38,11 @@ const ROOT_HASH: &str = "Root hash:";
 #[derive(Debug, thiserror::Error)]
 pub enum ProtectError {
     /// The filesystem of the store has no fs-verity.
-    #[error("the filesystem of {path:?} does not protect files (fs-verity)")]
+    #[error("the filesystem of {path:?} does not support fs-verity")]
     Unsupported {
         /// A file on it.
         path: PathBuf,
-        /// What it says.
+        /// Its error.
         #[source]
         source: io::Error,
     },
@@ -64,8 +64,8 @@ pub enum ProtectError {
         #[source]
         source: ToolError,
     },
-    /// veritysetup does not say what it has made.
-    #[error("veritysetup names no root hash of {0:?}")]
+    /// veritysetup printed no root hash.
+    #[error("veritysetup printed no root hash for {0:?}")]
     NoRootHash(PathBuf),
 }
 
@@ -73,8 +73,8 @@ impl Explain for ProtectError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } => Some(
-                "ext4 has it after `tune2fs -O verity DEVICE`, btrfs as it is, if the kernel has CONFIG_FS_VERITY; \
-                 or store the version as one file: --format erofs --verity"
+                "enable it with `tune2fs -O verity DEVICE` on ext4 (btrfs needs only CONFIG_FS_VERITY in the \
+                 kernel), or store the version as one file: --format erofs --verity"
                     .to_owned(),
             ),
             Self::HashTree { source, .. } => source.help(),
@@ -90,7 +90,7 @@ impl Explain for ProtectError {
     }
 }
 
-/// Protects a staged version; what stands for all of its blocks. `entries` are those of its tree.
+/// Protects a staged version and returns the digest of all its blocks. `entries` are those of its tree.
 ///
 /// # Errors
 /// [`ProtectError`].
@@ -135,12 +135,12 @@ fn protect_tree(root: &Path, entries: &[Entry]) -> Result<Digest, ProtectError> 
     }
     measure(root, entries)?.map_err(|path| ProtectError::File {
         path: root.join(path),
-        source: io::Error::other("it is not protected although the kernel says so"),
+        source: io::Error::other("the kernel reports success, but the file is not protected"),
     })
 }
 
 /// The digest of the fs-verity digests of all files of a tree, or the first file that is not protected. No content
-/// is read: the kernel checks that when somebody does.
+/// is read: the kernel verifies it on every read.
 ///
 /// # Errors
 /// [`ProtectError::File`].

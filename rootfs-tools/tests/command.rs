@@ -121,7 +121,7 @@ fn what_is_left_out_is_told() {
     assert!(tar.status().unwrap().success());
     let (code, said, error) = host.run(&["import", text(&archive)]);
     assert_eq!(code, 0, "{error}");
-    assert!(said.contains("left out: 1 attributes (trusted.mine 1)"), "{said}");
+    assert!(said.contains("skipped: 1 attributes (trusted.mine 1)"), "{said}");
     let (_, json, _) = host.run(&["--json", "import", text(&archive)]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["left_out"]["names"]["trusted.mine"], 1);
@@ -169,5 +169,63 @@ exit 25
     assert_eq!(code, 1);
     assert!(error.contains("package \"badpkg\" cannot be installed"), "{error}");
     assert!(error.contains("exit status 3: it cannot be set up here"), "{error}");
-    assert!(!error.contains("mirror can be reached"), "{error}");
+    assert!(!error.contains("mirror is reachable"), "{error}");
+}
+
+#[test]
+fn a_set_of_packages_is_asked_for_by_its_name() {
+    let host = Host::new();
+    let (code, json, error) = host.run(&[
+        "--json",
+        "build",
+        "debian",
+        "--with",
+        "admin",
+        "--with",
+        "man",
+        "--include",
+        "nginx",
+        "--dry-run",
+    ]);
+    assert_eq!(code, 0, "{error}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["sets"], serde_json::json!(["admin", "man"]));
+    let packages: Vec<_> = json["packages"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+    for package in ["nano", "cron", "sudo", "curl", "rsync", "less", "iproute2", "man-db", "nginx"] {
+        assert!(packages.contains(&package), "{package}: {packages:?}");
+    }
+    let (_, said, _) = host.run(&["build", "debian", "--dry-run"]);
+    assert!(said.contains("sets      -\n") && !said.contains(" cron"), "{said}");
+    assert!(!host.path("host").exists(), "nothing is made");
+
+    let (code, _, error) = host.run(&["build", "debian", "--with", "games", "--dry-run"]);
+    assert!(code == 2 && error.contains("admin, man, network"), "{error}");
+    let (code, _, error) = host.run(&["build", "debian", "--include", "a b", "--dry-run"]);
+    assert!(code == 1 && error.contains("\"a b\" is not the name of a Debian package"), "{error}");
+    let (_, help, _) = host.run(&["build", "debian", "--help"]);
+    assert!(help.contains("- admin:") && help.contains("rsync sudo"), "{help}");
+}
+
+/// What mmdebstrap is told, by one that only writes it down.
+#[test]
+fn a_build_asks_for_what_its_dry_run_says() {
+    let host = Host::new();
+    let program = host.path("bin/mmdebstrap");
+    fs::create_dir(program.parent().unwrap()).unwrap();
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > {}\nexit 1\n", text(&host.path("told")));
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths(
+        [host.path("bin")].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let mut build =
+        host.command(&["build", "debian", "--with", "man,admin", "--mirror", "http://127.0.0.1:9/d"]);
+    build.env("PATH", path.unwrap()).output().unwrap();
+    let told = fs::read_to_string(host.path("told")).unwrap();
+    let (_, json, _) = host.run(&["--json", "build", "debian", "--with", "admin,man", "--dry-run"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let packages: Vec<_> = json["packages"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+    assert!(told.lines().any(|line| line == format!("--include={}", packages.join(","))), "{told}");
+    let rules: Vec<_> = told.lines().filter(|line| line.starts_with("--dpkgopt=")).collect();
+    assert_eq!(rules.last(), Some(&"--dpkgopt=path-include=/usr/share/man/man[1-9]/*"), "{rules:?}");
 }

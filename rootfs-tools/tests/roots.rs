@@ -86,7 +86,10 @@ fn owners_that_are_shifted_are_refused_with_the_way_back_and_shifted_back() {
     // An owner that no range holds.
     std::os::unix::fs::lchown(from.join("su"), Some(7), None).unwrap();
     let error = import_dir(&from, &dir.path().join("hole"), &options).unwrap_err();
-    assert!(error.to_string().contains("\"/su\" belongs to the user or group 7,"), "{error}");
+    assert!(
+        error.to_string().contains("\"/su\" has an owner or an access control entry with the id 7,"),
+        "{error}"
+    );
 }
 
 fn digest(tree: &Path) -> tenant::model::ids::Digest {
@@ -195,12 +198,12 @@ fn what_is_no_root_filesystem_is_refused_by_its_name() {
         result.map_err(|error| error.to_string())
     };
     for (files, said) in [
-        (&[][..], "holds no files"),
+        (&[][..], "contains no files"),
         (&["oci-layout", "index.json", "blobs/sha256/aa"], "OCI image layout"),
         (&["manifest.json", "aa/layer.tar"], "docker archive"),
         (&["metadata.yaml", "rootfs/etc/passwd"], "LXD or Incus"),
         (&["web/rootfs/etc/passwd"], "lies in \"web/rootfs\""),
-        (&["etc/passwd", "usr/share/x"], "neither an init nor any other program"),
+        (&["etc/passwd", "usr/share/x"], "no init and no other program"),
     ] {
         let files: Vec<_> = files.iter().map(|name| (*name, 0o644)).collect();
         let error = of(&files).unwrap_err();

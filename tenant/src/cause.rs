@@ -19,7 +19,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Takes out what [`std::io::Error`] adds for programmers: ` (os error 2)`.
-fn without_numbers(text: &str) -> String {
+pub fn without_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {

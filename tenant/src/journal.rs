@@ -15,7 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
-use crate::{files::layout::Layout, model::name::TenantName};
+use crate::{cause::without_numbers, files::layout::Layout, model::name::TenantName};
 
 /// The journal's socket, see the document `JOURNAL_NATIVE_PROTOCOL` of systemd.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -130,7 +130,7 @@ impl Log for Logger {
         }
         // What a tenant wrote may be in a message: no byte of it may act on a terminal or forge a line.
         let journal_only = record.target() == JOURNAL_ONLY;
-        let text = record.args().to_string();
+        let text = without_numbers(&record.args().to_string());
         if let Some(journal) = &self.journal {
             // A line end in the journal is shown as part of the message.
             let text = printable(&text, |c| c != '\n');

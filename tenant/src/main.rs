@@ -61,10 +61,10 @@ struct Sweep {
 
 #[derive(Debug, Args)]
 struct TtyChoice {
-    /// Give it a pseudoterminal, whatever this command's own input and output are
+    /// Allocate a pseudoterminal, even if input and output are not a terminal
     #[arg(short, long, conflicts_with = "no_tty")]
     tty: bool,
-    /// Give it pipes, also on a terminal
+    /// Use pipes, even on a terminal
     #[arg(long)]
     no_tty: bool,
 }
@@ -91,7 +91,7 @@ struct Exec {
     /// Working directory inside
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
-    /// Environment variable; may be given several times
+    /// Environment variable; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// Command and arguments
@@ -217,12 +217,12 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
 
 fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
     let swept = supervisor::host::sweep::after(layout, name).map_err(|Failed { error, .. }| {
-        let text = format!("cannot take down what tenant {:?} left: {}", name.as_str(), chain(&*error));
+        let text = format!("cannot remove the leftovers of tenant {:?}: {}", name.as_str(), chain(&*error));
         Trouble::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
     })?;
     if swept {
         let _ =
-            writeln!(std::io::stderr(), "took down what the supervisor of tenant {:?} left", name.as_str());
+            writeln!(std::io::stderr(), "removed what the supervisor of tenant {:?} had left", name.as_str());
     }
     Ok(0)
 }

@@ -4,8 +4,8 @@ mod common;
 
 use tenant::{
     Allocation, Plan,
-    model::{allocation::Lease, host::HostConfig},
-    plan::{LinkPlan, NicPlan, PORT_GROUPS, PlanError},
+    model::{allocation::Lease, host::HostConfig, port::PORT_GROUPS},
+    plan::{LinkPlan, NicPlan, PlanError},
 };
 
 const HOST: &str = r#"
@@ -101,16 +101,16 @@ fn a_routed_lease_is_a_whole_address_behind_the_host() {
 #[test]
 fn an_interface_without_the_address_that_it_should_have_has_no_plan() {
     let said = refused("nic = [{ mode = \"routed\", pool = \"public\" }]", Vec::new());
-    assert_eq!(said, "interface \"eth0\": it has no address from pool \"public\" yet");
+    assert_eq!(said, "interface \"eth0\": it has not been assigned an address from pool \"public\" yet");
     let said = refused("nic = [{ mode = \"routed\" }, { mode = \"routed\" }]", Vec::new());
-    assert_eq!(said, "interface \"eth1\": it has no address from the default pool yet");
+    assert_eq!(said, "interface \"eth1\": it has not been assigned an address from the default pool yet");
     // A lease of another pool, or of another interface, is not it.
     let other =
         vec![lease("eth0", Some("lan"), "10.5.0.9", None), lease("eth1", Some("public"), "192.0.2.1", None)];
     refused("nic = [{ mode = \"routed\", pool = \"public\" }]", other);
     let gone = vec![lease("eth0", Some("gone"), "10.5.0.9", None)];
     let said = refused("nic = [{ mode = \"bridge\", link = \"br0\", pool = \"gone\" }]", gone);
-    assert_eq!(said, "interface \"eth0\": hostd.toml has no pool \"gone\"");
+    assert_eq!(said, "interface \"eth0\": there is no pool \"gone\" in hostd.toml");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_host_without_ipv6_gives_none_and_refuses_what_was_written_down() {
     );
     let own = "nic = [{ mode = \"bridge\", link = \"br0\", addresses = [\"2001:db8::2/64\"] }]";
     let error = plan(own).unwrap_err().to_string();
-    assert!(error.contains("2001:db8::2/64") && error.contains("no IPv6"), "{error}");
+    assert!(error.contains("2001:db8::2/64") && error.contains("IPv6 is disabled"), "{error}");
 }
 
 #[test]

@@ -2,21 +2,12 @@
 
 mod common;
 
-use std::path::PathBuf;
+use common::assert_golden;
 
 use tenant::{
     model::{allocation::RecordState, facts::KernelVersion, ids::Digest, image::ImageFormat},
     plan::{PlanError, RootStep},
 };
-
-fn assert_golden(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == text, "{name} differs; look at it and run again with UPDATE_GOLDEN=1:\n{text}");
-}
 
 #[test]
 fn a_shared_os_tenant_has_the_plan_it_always_had() {
@@ -65,7 +56,7 @@ fn what_cannot_be_started_has_no_plan() {
     let mut old = facts.clone();
     old.kernel = KernelVersion { major: 5, minor: 10 };
     let error = common::plan_with("", &allocation, &manifest, &old).unwrap_err();
-    assert_eq!(error.to_string(), "this kernel is 5.10; an overlay over idmapped mounts needs Linux 6.1");
+    assert_eq!(error.to_string(), "an overlay over idmapped mounts needs Linux 6.1, but this kernel is 5.10");
 
     old.kernel = KernelVersion { major: 6, minor: 1 };
     let plan = common::plan_with("", &allocation, &manifest, &old).unwrap();
@@ -74,11 +65,11 @@ fn what_cannot_be_started_has_no_plan() {
     let mut erofs = manifest.clone();
     erofs.format = ImageFormat::Erofs;
     let error = common::plan_with("", &allocation, &erofs, &old).unwrap_err();
-    assert_eq!(error.to_string(), "this kernel is 6.1; an erofs image needs Linux 6.12");
+    assert_eq!(error.to_string(), "an erofs image needs Linux 6.12, but this kernel is 6.1");
     // One with a hash tree is read through a block device.
     erofs.verity = Some(Digest::from_bytes([5; 32]));
     let plan = common::plan_with("", &allocation, &erofs, &old).unwrap();
-    assert!(plan.to_string().contains("each block checked against sha256:0505"), "{plan}");
+    assert!(plan.to_string().contains("verified against sha256:0505"), "{plan}");
     let plan = common::plan_with("", &allocation, &manifest, &facts).unwrap();
     assert!(!plan.attach_layers);
 
@@ -98,29 +89,9 @@ fn what_cannot_be_started_has_no_plan() {
     assert!(matches!(error, PlanError::NoCgroup2));
 }
 
-/// An application of the image in `common`.
-const APP: &str = r#"
-    profile = "app"
-    init = ["/usr/bin/program", "--serve"]
-    paths = ["/bin/sh", "/lib/x.so", "/usr/share/data", "/usr/share/data/inner", "/etc/ssl", "/srv/www"]
-    dns = ["9.9.9.9"]
-    dirs."/data" = "private"
-    dirs."/etc" = "overlay"
-    dirs."/srv/www/up" = { bind = "/srv/up", writable = true }
-    dirs."/var/cache" = { tmpfs = "1M" }
-    sysctl."net.core.somaxconn" = "64"
-    drop_capabilities = ["CAP_SYS_BOOT"]
-    devices = ["c 1:3 rw", "c 136:* rw"]
-    cpu_quota = "150%"
-    cpu_quota_period_ms = 20
-    memory_max = "1g"
-    memory_swap_max = "max"
-    tasks_max = 500
-"#;
-
 #[test]
 fn an_app_has_a_root_of_listed_paths_and_a_process_1_that_reaps() {
-    assert_golden("plan-app.txt", &common::plan_of(APP).unwrap().to_string());
+    assert_golden("plan-app.txt", &common::plan_of(common::APP).unwrap().to_string());
 }
 
 #[test]

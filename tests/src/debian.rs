@@ -56,6 +56,9 @@ pub const SYSTEMS: [System; 5] = [
 pub const SERVER: (&str, &[&str]) =
     ("server", &["cron", "ssl-cert", "postfix", "bind9", "locales", "sudo", "logrotate", "podman"]);
 
+/// The name of the image that [`admin`] makes.
+pub const ADMIN: &str = "admin";
+
 /// Fetches and makes all of it.
 ///
 /// # Panics
@@ -65,6 +68,7 @@ pub fn prepare(place: &Place) {
         packages(place, names);
     }
     with_packages(place, SERVER);
+    admin(place);
     for system in SYSTEMS {
         bootstrapped(place, system);
     }
@@ -191,6 +195,24 @@ pub fn with_packages(place: &Place, (name, names): (&str, &[&str])) -> Place {
         .ok();
         import(place, &copy, name, root);
     })
+}
+
+/// A place whose only image is the prepared image `debian` with what `rootfsctl build debian --with admin` adds.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn admin(place: &Place) -> Place {
+    let asked = |more: &[&str]| -> Vec<String> {
+        let args = ["--json", "build", "debian", "--dry-run"];
+        let wanted = Run::new(place.bin.join("rootfsctl"), args).args(more).ok().json();
+        let packages = wanted["packages"].as_array().expect("a list of packages");
+        packages.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
+    };
+    let base = asked(&[]);
+    let more: Vec<String> =
+        asked(&["--with", "admin"]).into_iter().filter(|name| !base.contains(name)).collect();
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    with_packages(place, (ADMIN, &more))
 }
 
 fn import(place: &Place, tree: &Path, name: &str, root: &Path) {

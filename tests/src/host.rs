@@ -14,7 +14,7 @@ use std::{
 use nix::mount::{MntFlags, MsFlags};
 use tempfile::TempDir;
 
-use crate::{Elsewhere, Namespace, Run, Tenant, poll};
+use crate::{Elsewhere, Namespace, Run, poll};
 
 /// Directory of the programs under test.
 pub const BIN_DIR: &str = "TENANTRY_TEST_BIN";
@@ -138,7 +138,11 @@ impl Host {
         Self::bare_in(Place::prepared())
     }
 
-    fn bare_in(place: Place) -> Self {
+    /// [`Self::bare`] somewhere else.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub fn bare_in(place: Place) -> Self {
         fs::create_dir_all(&place.tmp).expect("the directory for temporary roots can be made");
         let root = tempfile::Builder::new().prefix("h").tempdir_in(&place.tmp).expect("a temporary root");
         // Tenants' ids must be able to pass through it, as they can through `/`.
@@ -355,25 +359,6 @@ impl Host {
     pub fn end_hostd(&self) {
         let hostd = self.hostd.lock().unwrap_or_else(PoisonError::into_inner).take().expect("hostd runs");
         assert!(end(hostd), "hostd did not end on SIGTERM");
-    }
-
-    /// Creates a tenant.
-    ///
-    /// # Panics
-    /// When it cannot be created.
-    pub fn create(&self, name: &str, options: &[&str]) -> Tenant<'_> {
-        self.ctl(&["create", name]).args(options).ok();
-        Tenant::new(self, name)
-    }
-
-    /// Creates and starts a tenant.
-    ///
-    /// # Panics
-    /// When it does not come up.
-    pub fn boot(&self, name: &str, options: &[&str]) -> Tenant<'_> {
-        let tenant = self.create(name, options);
-        tenant.start();
-        tenant
     }
 
     /// Names of all tenants.

@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Host, poll};
+use crate::{Host, debian, host::Place, poll};
 
 /// How long the commands of one page may take, on a busy machine of two cores.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -89,6 +89,12 @@ impl Page {
         self.script.lines().skip(1).filter(|line| !line.trim().is_empty())
     }
 
+    /// Whether a command names this image.
+    fn uses_image(&self, image: &str) -> bool {
+        let option = format!("--image {image}");
+        self.lines().any(|line| line.contains(&option))
+    }
+
     /// Whether a line begins with this program.
     fn runs(&self, program: &str) -> bool {
         self.lines().any(|line| line.split_ascii_whitespace().next() == Some(program))
@@ -128,15 +134,17 @@ pub fn pages() -> Vec<String> {
 
 /// Runs a page's commands on a host of its own and checks that it leaves nothing there.
 ///
-/// The host has the images `debian` and `busybox`, and a running hostd unless the page starts one. What
-/// the page changes in the image store or below `/etc` nobody else sees.
+/// The host has the images `debian` and `busybox`, or the image `admin` alone where the page uses that one, and a
+/// running hostd unless the page starts one. What the page changes in the image store or below `/etc` stays there.
 ///
 /// # Panics
 /// When a command fails, names page, line, command and what was printed; or when something is left.
 pub fn follow(name: &str) {
     let page = Page::read(name);
     let starts_hostd = page.runs("hostd");
-    let mut host = Host::bare();
+    let prepared = Place::prepared();
+    let place = if page.uses_image(debian::ADMIN) { debian::admin(&prepared) } else { prepared };
+    let mut host = Host::bare_in(place);
     if page.runs("rootfsctl") {
         host.copy_images()
     } else {
@@ -235,6 +243,8 @@ mod tests {
         assert_eq!(lines[9..12], ["for a in 1 2; do", "    echo $a", "done"]);
         assert_eq!(page.lines().count(), 4);
         assert!(page.is_runnable() && page.runs("tenantctl") && !page.runs("reboot"));
+        let page = Page::parse("# T\n\n```sh\ntenantctl create a --image admin\n```\n").unwrap();
+        assert!(page.uses_image("admin") && !page.uses_image("debian"));
     }
 
     #[test]

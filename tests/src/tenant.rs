@@ -16,6 +16,28 @@ pub struct Tenant<'a> {
 /// Where [`Tenant::probe`] puts the probe.
 const PROBE: &str = "/root/probe";
 
+/// What makes tenants.
+impl Host {
+    /// Creates a tenant.
+    ///
+    /// # Panics
+    /// When it cannot be created.
+    pub fn create(&self, name: &str, options: &[&str]) -> Tenant<'_> {
+        self.ctl(&["create", name]).args(options).ok();
+        Tenant::new(self, name)
+    }
+
+    /// Creates and starts a tenant.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn boot(&self, name: &str, options: &[&str]) -> Tenant<'_> {
+        let tenant = self.create(name, options);
+        tenant.start();
+        tenant
+    }
+}
+
 impl<'a> Tenant<'a> {
     /// A tenant that exists.
     pub fn new(host: &'a Host, name: &str) -> Self {

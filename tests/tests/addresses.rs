@@ -136,23 +136,23 @@ fn what_another_tenant_has_is_refused_by_name() {
         (
             nic(r#"mode="routed",addresses=["203.0.113.9"]"#),
             REFUSED,
-            "address 203.0.113.9 is held by tenant \"alice\"",
+            "address 203.0.113.9 is in use by tenant \"alice\"",
         ),
         (
             nic(r#"mode="bridge",link="br0",addresses=["10.9.0.5/24"]"#),
             REFUSED,
-            "address 10.9.0.5 is held by tenant \"alice\"",
+            "address 10.9.0.5 is in use by tenant \"alice\"",
         ),
         (
             nic(r#"mode="bridge",link="br0",mac="02:00:00:00:00:07""#),
             REFUSED,
-            "hardware address 02:00:00:00:00:07 is held by tenant \"alice\"",
+            "hardware address 02:00:00:00:00:07 is in use by tenant \"alice\"",
         ),
-        ("ports=2222:80".to_owned(), REFUSED, "port 2222/tcp of the host is held by tenant \"alice\""),
+        ("ports=2222:80".to_owned(), REFUSED, "port 2222/tcp of the host is in use by tenant \"alice\""),
         (
             nic(r#"mode="routed",addresses=["198.51.100.1"]"#),
             USAGE,
-            "none of this host's pools: \"default\" (10.115.0.0/16",
+            "not in any pool of this host: \"default\" (10.115.0.0/16",
         ),
         (nic(r#"mode="routed",addresses=["192.168.7.1"]"#), USAGE, "is the gateway of pool \"lan\""),
         (
@@ -185,7 +185,7 @@ fn pools_that_make_no_sense_are_told_with_a_remedy() {
         ("[[pool]]\nname = \"default\"\nv4 = \"10.0.0.0/24\"\n", "the name \"default\" belongs to"),
         (
             "[[pool]]\nname = \"a\"\nv4 = \"10.115.9.0/24\"\n",
-            "pool \"a\" (10.115.9.0/24) has addresses in common with pool \"default\"",
+            "pool \"a\" (10.115.9.0/24) overlaps pool \"default\"",
         ),
         (
             "[[pool]]\nname = \"a\"\nv4 = \"10.1.0.0/24\"\ngateways = [\"10.2.0.1\"]\n",
@@ -221,7 +221,7 @@ fn of_two_commands_that_want_one_address_one_gets_it() {
         let codes: Vec<_> = ended.iter().map(|output| output.status.code()).collect();
         assert!(codes.contains(&Some(0)) && codes.contains(&Some(REFUSED)), "{codes:?}");
         let said: String = ended.iter().map(|output| String::from_utf8_lossy(&output.stderr)).collect();
-        assert!(said.contains("is held by tenant"), "{said}");
+        assert!(said.contains("is in use by tenant"), "{said}");
     }
     assert_eq!(host.names().len(), 4);
 }

@@ -177,7 +177,7 @@ fn ipv6_is_forwarded_while_a_tenant_needs_it_and_the_plan_says_so() {
     let is_as_before = || around.state(&host).symmetric_difference(&before).next().is_none();
     host.start_hostd();
     let alice = web(&host, "alice", &[]);
-    let line = "network     the whole host forwards IPv6; what it did before is noted in ";
+    let line = "network     IPv6 forwarding enabled on the whole host; previous value saved in ";
     let plan = alice.ctl("plan", &[]).ok().stdout;
     assert!(plan.contains(line), "{plan}");
     assert!(!is_on(), "no tenant needs it yet");
@@ -269,7 +269,7 @@ fn a_firewall_that_drops_what_is_forwarded_is_found_and_its_remedy_helps() {
     }
     busy::fetch(&around.router(), OWN, 8080, "/hosts").expect("the world reaches its port");
     let found = findings(&host, "traffic");
-    let says = "packets to the world are forwarded and translated (IPv4 and IPv6)";
+    let says = "packets to other networks are forwarded and translated (IPv4 and IPv6)";
     assert!(found.len() == 1 && found[0].0.contains(says), "{found:?}");
     around.exchange(&host).expect("the host's own traffic goes on");
 }
@@ -294,9 +294,9 @@ fn dead_tracking_is_found_and_its_remedy_helps() {
     let found = findings(&host, "traffic");
     let (_, help) = found
         .iter()
-        .find(|(text, _)| text.contains("connection tracking of this host is dead"))
+        .find(|(text, _)| text.contains("connection tracking of this host does not work"))
         .unwrap_or_else(|| panic!("{found:?}"));
-    let (_, commands) = help.split_once("load all tables anew: ").expect("it says how");
+    let (_, commands) = help.split_once("reload all tables: ").expect("it says how");
     let file = host.path("ruleset").display().to_string();
     let commands = commands.replace("/root/ruleset", &file).replace("; tenantctl doctor --repair", "");
     host.network().shell(&commands.replace("; ", "\n")).ok();

@@ -110,12 +110,12 @@ fn a_hostd_that_ends_finishes_a_change_whose_client_has_hung_up() {
     poll::until_true("she is being killed", || status().contains("State:\tZ"));
     thread::scope(|scope| {
         let ending = scope.spawn(|| host.end_hostd());
-        poll::until_true("hostd ends", || host.hostd_log().contains("ending; tenants keep running"));
+        poll::until_true("hostd ends", || host.hostd_log().contains("shutting down; tenants keep running"));
         kill(supervisor, Signal::SIGCONT).expect("the supervisor is there");
         ending.join().expect("hostd ends in time");
     });
     let log = host.hostd_log();
-    assert!(!log.contains("cut short"), "{log}");
+    assert!(!log.contains("aborting requests"), "{log}");
     assert!(!host.path("etc/tenantry/tenants/alice.toml").exists(), "her file is gone: {log}");
     assert!(!host.path("var/lib/tenantry/tenants/alice").exists(), "she is gone: {log}");
     assert_eq!(trash(&host), [""; 0], "and her files are");
@@ -281,8 +281,8 @@ fn a_hostd_that_hangs_is_told_of_within_seconds() {
     kill(pid, Signal::SIGCONT).expect("hostd can go on");
     assert!(said.took < Duration::from_secs(15), "{:?}", said.took);
     let text = said.refused(FAILED);
-    assert!(text.contains("does not answer"), "{text}");
-    assert!(asked.refused(FAILED).contains("may still be done"));
+    assert!(text.contains("does not respond"), "{text}");
+    assert!(asked.refused(FAILED).contains("may still perform the request"));
     poll::until_true("hostd answers again", || host.names() == ["alice"]);
 }
 
@@ -360,7 +360,7 @@ fn a_damaged_record_breaks_its_tenant_and_nothing_else() {
     // It goes on, and what is its own is no leftover of a dead one.
     let doctor = host.ctl(&["doctor"]).output();
     assert!(doctor.stdout.contains("alice") && doctor.stdout.contains("broken"), "{}", doctor.stdout);
-    assert!(!doctor.stdout.contains("has left"), "{}", doctor.stdout);
+    assert!(!doctor.stdout.contains("left behind:"), "{}", doctor.stdout);
     host.ctl(&["doctor", "--repair"]).ok();
     assert_eq!(alice.boot_id(), boot, "it did not notice");
     for key in ["index", "uids", "ipv4", "ipv6", "uuid", "digest", "state"] {
@@ -537,10 +537,10 @@ fn a_full_disk_and_a_full_run_are_told_as_such() {
     let blob = host.path("var/lib/tenantry/blob");
     full(&blob);
     let said = host.ctl(&["create", "bob", "--image", "busybox"]).output().refused(FAILED);
-    assert!(said.contains("No space left") && said.contains("make room"), "{said}");
+    assert!(said.contains("No space left") && said.contains("free space or inodes"), "{said}");
     let started = alice.ctl("start", &[]).output();
     if !started.status.success() {
-        assert!(started.stderr.contains("make room"), "{}", started.stderr);
+        assert!(started.stderr.contains("free space or inodes"), "{}", started.stderr);
         assert!(!started.stderr.contains("check its image"), "{}", started.stderr);
     }
     fs::remove_file(&blob).expect("it can be removed");
@@ -548,7 +548,7 @@ fn a_full_disk_and_a_full_run_are_told_as_such() {
     let blob = run.join("blob");
     full(&blob);
     let said = alice.ctl("start", &[]).output().refused(FAILED);
-    assert!(said.contains("No space left") && said.contains("make room"), "{said}");
+    assert!(said.contains("No space left") && said.contains("free space or inodes"), "{said}");
     fs::remove_file(&blob).expect("it can be removed");
     alice.start();
     alice.ctl("destroy", &["--force", "--yes"]).ok();

@@ -249,7 +249,10 @@ fn what_is_open_is_shown_and_a_change_counts_when_the_filter_is_repaired() {
     let line = format!("filter      of the host itself: ping, {OPEN}/tcp, {OPEN}/udp\n");
     assert!(planned().contains(&line), "{}", planned());
     let said = host.ctl(&["doctor"]).ok().stdout;
-    assert!(said.contains(&format!("tenants reach of this host: ping, {OPEN}/tcp, {OPEN}/udp")), "{said}");
+    assert!(
+        said.contains(&format!("tenants can reach on this host: ping, {OPEN}/tcp, {OPEN}/udp")),
+        "{said}"
+    );
     host.configure(&format!("host_services = [\"{SHUT}\"]\n"));
     assert!(
         planned().contains(&format!("filter      of the host itself: ping, {SHUT}/tcp\n")),

@@ -14,6 +14,7 @@ macro_rules! pages {
 
 pages! {
     first_tenant: "tutorial/first-tenant.md";
+    back_up_a_tenant: "how-to/back-up-a-tenant.md";
     connect_bridge: "how-to/connect-bridge.md";
     connect_macvlan: "how-to/connect-macvlan.md";
     connect_none: "how-to/connect-none.md";
@@ -24,11 +25,13 @@ pages! {
     forward_a_port: "how-to/forward-a-port.md";
     give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";
     give_a_tenant_secrets: "how-to/give-a-tenant-secrets.md";
+    give_tenants_internet: "how-to/give-tenants-internet.md";
     import_from_lxc: "how-to/import-from-lxc.md";
     let_tenants_reach_each_other: "how-to/let-tenants-reach-each-other.md";
     limit_a_tenant: "how-to/limit-a-tenant.md";
     limit_the_network: "how-to/limit-the-network.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
+    manage_users_and_ssh_keys: "how-to/manage-users-and-ssh-keys.md";
     open_a_service_of_the_host: "how-to/open-a-service-of-the-host.md";
     patch_all_tenants: "how-to/patch-all-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
@@ -41,6 +44,8 @@ pages! {
     run_an_app: "how-to/run-an-app.md";
     run_an_app_plus: "how-to/run-an-app-plus.md";
     run_an_os_tenant: "how-to/run-an-os-tenant.md";
+    run_jobs: "how-to/run-jobs.md";
+    set_the_locale: "how-to/set-the-locale.md";
     size_a_host: "how-to/size-a-host.md";
 }
 

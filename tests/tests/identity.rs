@@ -71,7 +71,7 @@ fn a_host_name_that_was_set_inside_wins_and_show_tells_both() {
         assert_eq!(tenant.says("hostname; cat /etc/hostname"), ["own.example.org"; 2].join("\n"), "{name}");
         assert!(resolves(&tenant, "own"), "{name}: {}", tenant.says("cat /etc/hosts"));
         let shown = host.ctl(&["show", name]).ok().stdout;
-        assert!(shown.contains("own.example.org, set inside; its file says web"), "{shown}");
+        assert!(shown.contains("own.example.org, set inside; web in its file"), "{shown}");
 
         tenant.says("rm /etc/hostname");
         tenant.ctl("restart", &[]).ok();

@@ -253,7 +253,11 @@ impl<'a> Victim<'a> {
             assert!(is_named, "{what}: {}", started.stderr);
             // An init that cannot put its root together has no network either: that is not the fault.
             let is_root = matches!(call, "move_mount" | "pivot_root");
-            assert!(!is_root || started.stderr.contains("init failed: "), "{what}: {}", started.stderr);
+            assert!(
+                !is_root || started.stderr.contains("cannot start its init: "),
+                "{what}: {}",
+                started.stderr
+            );
         }
         self.is_gone(&what);
         self.tenant.start();

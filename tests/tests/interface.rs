@@ -219,7 +219,7 @@ fn credentials_that_cannot_be_had_are_an_error_before_the_start() {
     give(&host, "alice", &[("large", &"x".repeat(1 << 20))]);
     fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("its mode can be set");
     let said = alice.ctl("start", &[]).output().refused(1);
-    assert!(said.contains("closed to all others"), "{said}");
+    assert!(said.contains("inaccessible to other users"), "{said}");
     fs::set_permissions(&dir, Permissions::from_mode(0o700)).expect("its mode can be set");
     alice.start();
     assert_eq!(alice.says("wc -c < /run/host/credentials/large"), (1 << 20).to_string());

@@ -202,12 +202,12 @@ fn a_nic_that_a_running_tenant_has_is_not_taken_from_it() {
     fs::write(&file, "image = \"busybox\"\nnic = []\n").expect("the file can be written");
     let second = host.create("second", &with(PHYS));
     let said = refused(&second);
-    assert!(said.contains("tenant \"first\" has the NIC \"w0\""), "{said}");
+    assert!(said.contains("NIC \"w0\" is in use by tenant \"first\""), "{said}");
     assert!(said.contains("tenantctl stop first"), "{said}");
     // The loser takes nothing away from the winner by being destroyed.
     second.ctl("destroy", &["--force", "--yes"]).ok();
     let child = host.create("child", &with(r#"nic=[{mode="vlan", link="w0", vlan=7}]"#));
-    assert!(refused(&child).contains("tenant \"first\" has the NIC"));
+    assert!(refused(&child).contains("is in use by tenant \"first\""));
     assert!(pings(&first, "10.7.0.1"));
     assert_eq!(claims(&host), ["w0.json"]);
     first.stop();
@@ -233,9 +233,9 @@ fn a_nic_that_the_host_needs_is_not_given_away() {
         ("nope", "no interface \"nope\""),
         ("br0", "it is a bridge"),
         ("port0", "it is a port of \"br0\""),
-        ("w1", "default route leads over it"),
-        ("v0", "default route leads over it"),
-        (port.as_str(), "it is the port of a tenant"),
+        ("w1", "default route uses it"),
+        ("v0", "default route uses it"),
+        (port.as_str(), "it is the host's end of a tenant's link"),
         ("enp7s0", "no interface \"enp7s0\""),
     ]
     .into_iter()

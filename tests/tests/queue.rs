@@ -99,7 +99,7 @@ fn a_tenant_that_waits_answers_on_both_sockets_and_its_console_says_why() {
     let status = host.tool("tenant", &["control", "alice", "status"]).limit(Duration::from_secs(10)).ok();
     assert_eq!(status.json()["state"]["phase"], "queued", "{}", status.stdout);
     let mut terminal = alice.console(&[]);
-    terminal.expect("waits for its turn to boot");
+    terminal.expect("is waiting to boot");
     drop(crowd);
     alice.awaits("running");
     // The same visit goes on with the console of the boot.

@@ -118,7 +118,7 @@ fn a_busybox_router_forwards_between_nics_that_the_table_gives_it() {
     for words in ["ports unset h1", "ports set h1 core", "ports set h1 edge --name other"] {
         let refused = ctl(&host, words).output();
         assert_eq!(refused.status.code(), Some(REFUSED), "{words}: {}", refused.stderr);
-        assert!(refused.stderr.contains("held by tenant \"edge\", which runs"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("in use by tenant \"edge\", which is running"), "{}", refused.stderr);
     }
     let refused = host.ctl(&["set", "core", r#"nic=[{mode="phys",link="h1"}]"#]).output();
     assert_eq!(refused.status.code(), Some(REFUSED), "{}", refused.stderr);
@@ -158,7 +158,7 @@ fn one_table_gives_nics_to_several_routers_and_is_edited_by_hand() {
     let table = host.path("etc/tenantry/ports.toml");
     fs::write(&table, format!("# By hand.\n{rows}{more}")).expect("an admin can write it");
     let listed = ctl(&host, "ports").ok();
-    assert!(listed.stderr.contains("warning: ports.toml gives n8 to \"nobody\""), "{}", listed.stderr);
+    assert!(listed.stderr.contains("warning: ports.toml assigns n8 to \"nobody\""), "{}", listed.stderr);
     assert_eq!(port(&host, "n9", Some(7)), is("missing", "north"));
     // What is not there keeps its own tenant from starting, and nobody else.
     routers[1].start();
@@ -180,7 +180,7 @@ fn one_table_gives_nics_to_several_routers_and_is_edited_by_hand() {
     assert!(text.starts_with("# By hand.\n"), "{text}");
     // A file that gives a NIC twice is told, and so is one that is no table.
     for (text, says) in [
-        (format!("{}{}", row(2, "south"), row(2, "north")), "n2 is given to \"south\" and to \"north\""),
+        (format!("{}{}", row(2, "south"), row(2, "north")), "n2 is assigned to both \"south\" and \"north\""),
         ("[[port]]\nlink = \"n2\"\ntenants = \"south\"\n".to_owned(), "did you mean `tenant`?"),
     ] {
         fs::write(&table, &text).expect("an admin can write it");

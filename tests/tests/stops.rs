@@ -27,12 +27,12 @@ fn a_stop_takes_as_long_as_it_is_told_and_says_that_it_killed() {
     let killed = stopped.json()["killed"].as_str().unwrap_or_default().to_owned();
     assert!(killed.contains("within 2 s") && killed.contains("SIGUSR2"), "{}", stopped.stdout);
     assert_eq!((alice.phase().as_str(), alice.field("/killed")), ("stopped", killed));
-    assert!(alice.ctl("show", &[]).ok().stdout.contains("killed        it did not end within 2 s"));
+    assert!(alice.ctl("show", &[]).ok().stdout.contains("killed        it did not stop within 2 s"));
     // The next boot knows nothing of it, and people are told as well.
     alice.start();
     assert_eq!(alice.show().get("killed"), None);
     let said = alice.ctl("stop", &["--timeout", "1"]).ok().stdout;
-    assert!(said.starts_with("alice: stopped (") && said.contains("; killed: it did not end"), "{said}");
+    assert!(said.starts_with("alice: stopped (") && said.contains("; killed: it did not stop"), "{said}");
 }
 
 #[test]
@@ -181,9 +181,9 @@ fn each_init_is_asked_in_its_own_way() {
     host.copy_images();
     host.start_hostd();
     for (kind, script, how, heard) in [
-        ("sysv", SYSV, "stop        by `/sbin/init 0`", "runlevel 0"),
-        ("runit", RUNIT, "stop        by `/sbin/init 0`", "stage 3"),
-        ("openrc", OPENRC, "stop        by SIGTERM", "shutdown"),
+        ("sysv", SYSV, "stop        with `/sbin/init 0`", "runlevel 0"),
+        ("runit", RUNIT, "stop        with `/sbin/init 0`", "stage 3"),
+        ("openrc", OPENRC, "stop        with SIGTERM", "shutdown"),
     ] {
         image(&host, kind, kind, script);
         let tenant = host.boot(kind, &["--image", kind]);

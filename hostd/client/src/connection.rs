@@ -91,8 +91,11 @@ impl Client {
         let socket = self.layout.hostd_socket();
         let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(&socket, &error))?;
         let broken = |error: hyper::Error| {
-            Failure::new(Code::NoHostd, format!("hostd at {} hung up: {error}", socket.display()))
-                .help("read its log; tenants are not affected")
+            Failure::new(
+                Code::NoHostd,
+                format!("hostd at {} closed the connection: {error}", socket.display()),
+            )
+            .help("read its log; tenants are not affected")
         };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -122,7 +125,7 @@ impl Client {
 
     fn silent(&self, waited: Duration) -> Failure {
         let text = format!(
-            "hostd at {} does not answer: it took the request {} s ago, and another one {} s ago",
+            "hostd at {} does not respond: it accepted the request {} s ago, and another connection {} s ago",
             self.layout.hostd_socket().display(),
             waited.as_secs(),
             self.sign.as_secs()
@@ -133,8 +136,8 @@ impl Client {
             "ps -C hostd -o pid,stat,wchan,args"
         };
         Failure::new(Code::NoHostd, text).help(format!(
-            "see whether it is stopped or stuck ({look}), and start it again: tenants are not affected; what was asked \
-             for may still be done when it goes on"
+            "check whether it is stopped or stuck ({look}) and restart it: tenants are not affected; a hostd that \
+             resumes may still perform the request"
         ))
     }
 
@@ -143,14 +146,14 @@ impl Client {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Failure::new(
                 Code::Forbidden,
-                format!("hostd at {socket} is for root and the group \"tenantry\""),
+                format!("permission denied: only root and the group \"tenantry\" can use hostd at {socket}"),
             )
             .help("run it as root, or: usermod --append --groups tenantry USER"),
             io::ErrorKind::WouldBlock => Failure::new(
                 Code::NoHostd,
-                format!("hostd at {socket} takes no more connections: it is stopped or stuck"),
+                format!("hostd at {socket} accepts no connections: it is stopped or stuck"),
             )
-            .help("start it again: tenants are not affected"),
+            .help("restart it; tenants are not affected"),
             _ => {
                 let start = if self.layout.is_default() {
                     "start it: systemctl start hostd (without systemd: hostd &)".to_owned()
@@ -159,7 +162,7 @@ impl Client {
                 };
                 Failure::new(
                     Code::NoHostd,
-                    format!("hostd does not run: nobody answers at {socket} ({error})"),
+                    format!("hostd is not running: cannot connect to {socket}: {error}"),
                 )
                 .help(start)
             }
@@ -167,7 +170,7 @@ impl Client {
     }
 }
 
-/// A name as a part of a URL. Names that need escaping are none, and hostd says so.
+/// A name as a path segment of a URL. Names that need escaping are invalid, and hostd reports that.
 pub fn segment(name: &str) -> String {
     let mut escaped = String::new();
     for byte in name.bytes() {
@@ -233,7 +236,7 @@ mod tests {
         let (client, serving) = hostd(dir.path(), "/nothing").await;
         let failure = client.get::<bool>("/v1/tenants").await.unwrap_err();
         assert_eq!(failure.code, Code::NoHostd);
-        assert!(failure.message.contains("does not answer"), "{failure}");
+        assert!(failure.message.contains("does not respond"), "{failure}");
         assert!(failure.help.unwrap().contains("stuck"));
         serving.abort();
     }

@@ -11,7 +11,7 @@ pub fn write(text: &str) {
     }
 }
 
-/// Text that cannot act on a terminal: tenants have a say in messages and lines.
+/// Text without control characters: tenants influence messages and lines.
 pub fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }

@@ -14,8 +14,8 @@ use super::{Context, many};
 
 /// Change keys of a tenant's configuration
 ///
-/// Limits, `group`, `net_rate` and `ports` take effect at once where the tenant runs, everything else at its
-/// next start.
+/// Limits, `group`, `net_rate` and `ports` take effect at once if the tenant is running, all other keys at
+/// its next start.
 #[derive(Debug, Args)]
 pub(super) struct Set {
     /// Name of the tenant
@@ -23,7 +23,7 @@ pub(super) struct Set {
     /// Keys and values, e.g. memory_max=1G
     #[arg(value_name = "KEY=VALUE", required_unless_present = "unset")]
     set: Vec<String>,
-    /// Remove a key, so that the profile's value counts (repeatable)
+    /// Remove a key, so that the profile's value applies (repeatable)
     #[arg(long, value_name = "KEY")]
     unset: Vec<String>,
     /// Accept a limit that cannot be enforced on this host
@@ -47,7 +47,7 @@ impl Set {
 
 /// Edit a tenant's configuration file in $VISUAL or $EDITOR
 ///
-/// What you save is checked as a whole before anything is changed.
+/// The saved file is validated as a whole before anything is changed.
 #[derive(Debug, Args)]
 pub(super) struct Edit {
     /// Name of the tenant
@@ -76,7 +76,7 @@ impl Edit {
                 Err(failure) if again(context, &failure) => {}
                 Err(failure) => {
                     let (_, kept) = copy.keep().map_err(|error| io(error.error))?;
-                    let help = format!("nothing was changed; your text is in {}", kept.display());
+                    let help = format!("nothing was changed; your text is saved in {}", kept.display());
                     return Err(failure.help(help));
                 }
             }
@@ -84,7 +84,7 @@ impl Edit {
     }
 }
 
-/// Shows what is wrong and asks whether to go on; never where nobody is there.
+/// Shows the error and asks whether to edit again, on a terminal only.
 fn again(context: &Context, failure: &Failure) -> bool {
     if !io::stdin().is_terminal() || context.output.json {
         return false;
@@ -112,8 +112,8 @@ fn open_editor(path: &std::path::Path) -> Result<(), Failure> {
     raw::default_signals(&keys).map_err(io)?;
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::new(Code::Failed, format!("the editor {editor:?} ended with {status}"))
-            .help("nothing was changed; set $EDITOR to another one")),
+        Ok(status) => Err(Failure::new(Code::Failed, format!("the editor {editor:?} failed: {status}"))
+            .help("nothing was changed; set $EDITOR to another editor")),
         Err(error) => Err(Failure::of(Code::Failed, &error)),
     }
 }

@@ -8,7 +8,7 @@ use super::Context;
 
 /// Attach to a terminal of a tenant
 ///
-/// The tenant does not notice when you detach; what runs on the terminal goes on.
+/// Detaching does not affect the tenant; programs on the terminal keep running.
 #[derive(Debug, Args)]
 pub(super) struct Console {
     /// Name of the tenant

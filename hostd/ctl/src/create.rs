@@ -3,9 +3,9 @@ use wire::{CreateRequest, Done, StartRequest};
 
 use super::{Context, many};
 
-/// Make tenants
+/// Create tenants
 ///
-/// A tenant that exists with these settings is left alone.
+/// A tenant that already exists with these settings is not changed.
 #[derive(Debug, Args)]
 pub(super) struct Create {
     /// Names of the tenants
@@ -20,7 +20,7 @@ pub(super) struct Create {
     /// Set a key of the configuration, e.g. memory_max=1G (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Start them, too
+    /// Also start them
     #[arg(long)]
     start: bool,
 }

@@ -9,15 +9,15 @@ use super::{
     many::{self, Names},
 };
 
-/// Remove tenants and everything they stored
+/// Destroy tenants and all their data
 #[derive(Debug, Args)]
 pub(super) struct Destroy {
     #[command(flatten)]
     names: Names,
-    /// Kill those that run first, and remove those whose records are damaged
+    /// Kill running tenants first, and also remove tenants with damaged records
     #[arg(long)]
     force: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }
@@ -39,19 +39,22 @@ impl Destroy {
 
 fn confirm(names: &[String]) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Code::Invalid, "nobody is there to be asked whether to destroy tenants")
-            .help("pass --yes"));
+        return Err(Failure::new(
+            Code::Invalid,
+            "cannot ask for confirmation: standard input is not a terminal",
+        )
+        .help("confirm with --yes"));
     }
     let what = match names {
         [one] => format!("tenant {one}"),
         many => format!("{} tenants", many.len()),
     };
-    eprint!("Remove {} and everything stored in it? [y/N] ", client::output::clean(&what));
+    eprint!("Destroy {} and all data? [y/N] ", client::output::clean(&what));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Code::Failed, "nothing was removed")),
+        _ => Err(Failure::new(Code::Failed, "nothing was destroyed")),
     }
 }

@@ -11,20 +11,19 @@ use wire::{
 use super::{Context, output};
 use crate::sysctl::{Fixed, Kernel, fix};
 
-/// Check whether this host is as tenants need it
+/// Check this host for problems
 ///
-/// Looks at the packet filter, at what tenants that do not run have left behind, at the interfaces of those
-/// that do, at the kernel, at systemd, and whether the host is large enough. Ends with 1 while something is at
-/// fault.
+/// Checks the packet filter, leftovers of stopped tenants, interfaces of running tenants, the kernel, systemd
+/// and the capacity of the host. The exit code is 1 if there is a fault.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
-    /// Show what this host has for so many tenants in all
+    /// Show the capacity of this host for N tenants in total
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(Index::MAX)))]
     tenants: Option<u32>,
-    /// Raise the sysctl values that are too low: now, and in /etc/sysctl.d/60-tenantry.conf; as root
+    /// Raise sysctl values that are too low, now and in /etc/sysctl.d/60-tenantry.conf; requires root
     #[arg(long)]
     fix: bool,
-    /// Put right what is ours, without touching tenants
+    /// Repair what belongs to Tenantry, without affecting tenants
     #[arg(long)]
     repair: bool,
 }
@@ -41,7 +40,7 @@ struct Answer<'a> {
 impl Doctor {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         if self.fix && !nix::unistd::geteuid().is_root() {
-            let text = "tenantctl doctor --fix needs root: it writes to /etc/sysctl.d and /proc/sys";
+            let text = "tenantctl doctor --fix requires root: it writes to /etc/sysctl.d and /proc/sys";
             return Err(Failure::new(Code::Forbidden, text).help("sudo tenantctl doctor --fix"));
         }
         let path = match self.tenants {

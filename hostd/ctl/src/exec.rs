@@ -6,7 +6,7 @@ use super::Context;
 
 /// Run a command in a tenant
 ///
-/// It gets a terminal of the tenant if this command has one. The exit code is the command's.
+/// The command gets a terminal of the tenant if tenantctl has one. The exit code is the command's.
 #[derive(Debug, Args)]
 pub(super) struct Exec {
     /// Name of the tenant
@@ -35,10 +35,10 @@ pub(super) struct Shell {
 
 #[derive(Debug, Args)]
 struct Terminal {
-    /// Give it a terminal of the tenant, whatever this command's own input and output are
+    /// Allocate a terminal of the tenant, even if input and output are not a terminal
     #[arg(long, short, conflicts_with = "no_tty")]
     tty: bool,
-    /// Give it pipes, also on a terminal
+    /// Use pipes, even on a terminal
     #[arg(long)]
     no_tty: bool,
     /// Run it as this user

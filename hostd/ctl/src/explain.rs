@@ -5,7 +5,7 @@ use wire::{Code, Explained, Failure, Source};
 
 use super::{Context, output};
 
-/// Tell where each value of a tenant comes from
+/// Show where each value of a tenant comes from
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// Name of the tenant
@@ -26,8 +26,8 @@ impl Explain {
             };
             lines.retain(is_meant);
             if lines.is_empty() {
-                return Err(Failure::new(Code::NotFound, format!("a tenant has no {what:?}"))
-                    .help(format!("all keys: tenantctl explain {}", self.name)));
+                return Err(Failure::new(Code::NotFound, format!("there is no key {what:?}"))
+                    .help(format!("list all keys: tenantctl explain {}", self.name)));
             }
         }
         context.output.print(&lines, |lines| text(lines));

@@ -13,7 +13,7 @@ pub(super) struct Freeze {
     names: Names,
 }
 
-/// Let the processes of frozen tenants go on
+/// Resume the processes of frozen tenants
 #[derive(Debug, Args)]
 pub(super) struct Thaw {
     #[command(flatten)]

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::{Context, output};
 
-/// Make a tenant from a configuration of LXC
+/// Create a tenant from an LXC configuration
 ///
-/// Every line is translated, or listed with the reason why it is not. Where the image does not exist and
-/// the container's root filesystem is a directory of this host, the image is made from it first.
+/// Every line is translated, or listed with the reason why it is not. If the image does not exist and
+/// the container's root filesystem is a directory on this host, the image is imported from it first.
 #[derive(Debug, Args)]
 pub(super) struct ImportLxc {
     /// The configuration: an lxc.conf, or /var/lib/lxc/NAME/config
@@ -26,7 +26,7 @@ pub(super) struct ImportLxc {
     /// Profile; default: os where the container has a root filesystem
     #[arg(long)]
     profile: Option<String>,
-    /// Print the tenant's file and the report, change nothing
+    /// Print the tenant's file and the report, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -90,7 +90,7 @@ pub(super) fn report(import: &Import) -> String {
         [place, row.key.clone(), fate.to_owned(), row.text.clone()].map(|cell| output::clean(&cell)).to_vec()
     };
     let rows = import.rows.iter().map(row).collect();
-    let mut text = output::table(&["LINE", "KEY", "", "WHAT BECAME OF IT"], rows, &[]);
+    let mut text = output::table(&["LINE", "KEY", "", "RESULT"], rows, &[]);
     text.push_str(&format!(
         "{} translated, {} notes, {} warnings\n",
         import.count(Fate::Translated),

@@ -40,8 +40,8 @@ fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
 pub(super) fn of_host(logs: &Logs, context: &Context) -> super::Result {
     let name: TenantName = parse(&logs.name)?;
     if !context.layout.is_default() {
-        let text = format!("tenants below {} write to no journal", context.layout.root().display());
-        return Err(Failure::new(Code::Failed, text).help(format!("see its console: tenantctl logs {name}")));
+        let text = format!("tenants below {} do not write to the journal", context.layout.root().display());
+        return Err(Failure::new(Code::Failed, text).help(format!("read its console: tenantctl logs {name}")));
     }
     let mut command = Command::new("journalctl");
     // Anybody may put a field TENANT into the journal; _UID is the journal's own.
@@ -61,7 +61,7 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
     if context.layout.tenant_config(&name).exists() && !runs {
         let text = format!("cannot read the journal of tenant {:?}: it is not running", name.as_str());
         let help = format!(
-            "its journal is read by its own journalctl: tenantctl start {name}; its console: tenantctl logs {name}"
+            "its own journalctl reads its journal: tenantctl start {name}; its console: tenantctl logs {name}"
         );
         return Err(Failure::new(Code::NotRunning, text).help(help));
     }
@@ -96,7 +96,7 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
     }
     if status == NOT_FOUND {
         // What is missing has been said.
-        let help = "a tenant without journalctl has no journal; see its console";
+        let help = "a tenant without journalctl has no journal; read its console";
         let _ = writeln!(io::stderr(), "help: {help}: tenantctl logs {name}");
         return Ok(ExitCode::from(Code::NotFound.exit_code()));
     }

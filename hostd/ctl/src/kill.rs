@@ -13,7 +13,7 @@ use super::{
 pub(super) struct Kill {
     #[command(flatten)]
     names: Names,
-    /// Send only this signal, and only to init: a name or a number. -9 and -HUP are understood, too
+    /// Send only this signal, a name or number, and only to init; -9 and -HUP are also accepted
     #[arg(long, short, value_name = "SIGNAL")]
     signal: Option<String>,
 }

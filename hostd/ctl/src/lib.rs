@@ -1,5 +1,4 @@
-//! `tenantctl`: one file per verb. What a verb prints is made from the answer of hostd; with `--json` it
-//! is that answer.
+//! `tenantctl`: one file per verb. A verb prints the answer of hostd as text, or as it is with `--json`.
 
 mod complete;
 mod config;
@@ -38,7 +37,7 @@ use wire::Failure;
 
 use self::output::Output;
 
-/// Runs whole operating-system tenants over one shared root filesystem.
+/// Manage operating-system tenants over one shared root filesystem
 #[derive(Debug, Parser)]
 #[command(name = "tenantctl", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -53,7 +52,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 struct Global {
-    /// Directory below which everything lies; default: $TENANTRY_ROOT, or /
+    /// Directory that all paths of Tenantry are relative to; default: $TENANTRY_ROOT, or /
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Print JSON
@@ -106,10 +105,10 @@ struct Context {
     output: Output,
 }
 
-/// What a verb ends in.
+/// The result of a verb.
 type Result = std::result::Result<ExitCode, Failure>;
 
-/// Parses the command line and does what it says. Called by the name of a command of LXC it is that one.
+/// Parses and runs the command line; under the name of a command of LXC, runs that command.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = lxc::called(std::env::args_os()) {

@@ -8,22 +8,22 @@ use super::{Context, output};
 /// List tenants
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only these
+    /// Only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Only those that are up, in whatever state
+    /// Only tenants that are up, in any state
     #[arg(long)]
     running: bool,
-    /// Only those in this state (repeatable)
+    /// Only tenants in this state (repeatable)
     #[arg(long, value_name = "STATE")]
     state: Vec<TenantState>,
-    /// Only those of this image, or of this version of it
+    /// Only tenants of this image, IMAGE or IMAGE@VERSION
     #[arg(long, value_name = "IMAGE[@VERSION]")]
     image: Option<String>,
     /// Print names only
     #[arg(long, short)]
     quiet: bool,
-    /// More columns
+    /// Show more columns
     #[arg(long, short)]
     wide: bool,
 }

@@ -5,33 +5,33 @@ use wire::LogLines;
 
 use super::{Context, journal, output};
 
-/// How often a followed log is looked at.
+/// Polling interval of a followed log.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Print what a tenant's console printed, or what a journal has of it
+/// Print the console log of a tenant, or its journal
 ///
-/// The console's log without an option. With --journal the tenant's own journal, read by its own journalctl
-/// inside; with --host what the host's journal says about it.
+/// Without an option, the log of the console. With --journal, the tenant's own journal, read by its own
+/// journalctl inside; with --host, the messages about it in the host's journal.
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// Name of the tenant
     pub(super) name: String,
-    /// Go on with what it prints from now on
+    /// Follow new output
     #[arg(long, short)]
     pub(super) follow: bool,
-    /// So many of the last lines
+    /// Number of lines to print, counted from the end
     #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100)]
     pub(super) lines: usize,
     /// Terminal: console, tty1 or a number
     #[arg(long, short, default_value = "console", conflicts_with = "source")]
     tty: String,
-    /// The tenant's own journal; it must be running
+    /// Show the tenant's own journal; it must be running
     #[arg(long, short, group = "source")]
     pub(super) journal: bool,
-    /// What the host's journal says about the tenant, its console included
+    /// Show the messages about the tenant in the host's journal, with its console
     #[arg(long, group = "source")]
     pub(super) host: bool,
-    /// With --journal: entries of this unit of the tenant
+    /// With --journal: only entries of this unit of the tenant
     #[arg(long, short, value_name = "UNIT", requires = "journal", conflicts_with = "host")]
     pub(super) unit: Option<String>,
     /// More arguments for journalctl, after --

@@ -1,4 +1,4 @@
-//! One request for each of several tenants, a few at a time.
+//! One request for each of several tenants, a few of them in parallel.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -10,7 +10,7 @@ use wire::{Changed, Code, Done, Failure, Summary};
 
 use super::{Context, output};
 
-/// So many tenants are worked on at once.
+/// Maximum number of requests in parallel.
 const AT_ONCE: usize = 4;
 
 /// Names of tenants, or all of them.
@@ -26,7 +26,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names that are meant.
+    /// The selected names.
     pub(super) async fn resolve(&self, client: &Client) -> Result<Vec<String>, Failure> {
         if !self.all {
             return Ok(self.names.clone());
@@ -36,7 +36,7 @@ impl Names {
     }
 }
 
-/// What became of one tenant of several.
+/// The result for one tenant of several.
 #[derive(Debug, Serialize)]
 struct Outcome<T> {
     name: String,
@@ -46,8 +46,8 @@ struct Outcome<T> {
     error: Option<Failure>,
 }
 
-/// Makes one request for each name and prints what became of each: in the order of the names, every
-/// failure, and the exit code of the failures if they are of one kind.
+/// Makes one request for each name and prints each result in the order of the names. Prints every
+/// failure; the exit code is that of the failures if they are of one kind.
 pub(super) async fn each<T, F>(
     context: &Context,
     names: Vec<String>,

@@ -43,7 +43,7 @@ impl Output {
     }
 }
 
-/// Prints what is not as it should be on standard error.
+/// Prints a warning to standard error.
 pub(super) fn warnings(warnings: &[String]) {
     for warning in warnings {
         let _ = writeln!(io::stderr(), "warning: {}", clean(warning));

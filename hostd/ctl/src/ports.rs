@@ -7,13 +7,13 @@ use wire::{Code, Done, Failure, Port, PortSet, PortState, Ports as Answer, Sourc
 
 use super::{Context, many, output};
 
-/// Show which tenant has which NIC or VLAN of the host
+/// Show which NICs and VLANs of the host are assigned to which tenants
 ///
 /// The table is /etc/tenantry/ports.toml; `set` and `unset` change single rows of it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Ports {
-    /// NICs that nobody has, too
+    /// Also show unassigned NICs
     #[arg(long)]
     all: bool,
     #[command(subcommand)]
@@ -22,7 +22,7 @@ pub(super) struct Ports {
 
 #[derive(Debug, Subcommand)]
 enum Change {
-    /// Give a NIC, or a VLAN of one, to a tenant; counts from its next start
+    /// Assign a NIC, or a VLAN of one, to a tenant; takes effect at its next start
     Set {
         /// The NIC, or NIC.VLAN, e.g. eth2.100
         #[arg(value_name = "LINK[.VLAN]")]
@@ -32,11 +32,11 @@ enum Change {
         /// Its name inside, e.g. wan
         #[arg(long)]
         name: Option<String>,
-        /// An address with the length of its prefix, e.g. 192.0.2.1/24 (repeatable)
+        /// Address with prefix length, e.g. 192.0.2.1/24 (repeatable)
         #[arg(long, value_name = "ADDRESS")]
         address: Vec<String>,
     },
-    /// Take a NIC, or a VLAN of one, away from its tenant
+    /// Remove the assignment of a NIC, or of a VLAN of one
     Unset {
         /// The NIC, or NIC.VLAN
         #[arg(value_name = "LINK[.VLAN]")]
@@ -89,7 +89,7 @@ fn split(port: &str) -> Result<(&str, Option<u16>), Failure> {
     match tag.parse() {
         Ok(vlan @ 1..=4094) => Ok((link, Some(vlan))),
         _ => Err(Failure::new(Code::Invalid, format!("VLAN {tag} is outside 1 to 4094"))
-            .help("write e.g. eth2.100 for the VLAN 100 of eth2")),
+            .help("write e.g. eth2.100 for VLAN 100 of eth2")),
     }
 }
 

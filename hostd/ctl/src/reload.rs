@@ -6,10 +6,10 @@ use super::{
     many::{self, Names},
 };
 
-/// Carry tenants' files, as they are now, to tenants that run
+/// Apply the current files of tenants to running tenants
 ///
-/// For files that were edited by hand: limits, `group`, `net_rate` and `ports` take effect at once, the keys
-/// that wait for the next start are named.
+/// Use it after editing files by hand: limits, `group`, `net_rate` and `ports` take effect at once; keys
+/// that take effect at the next start are listed.
 #[derive(Debug, Args)]
 pub(super) struct Reload {
     #[command(flatten)]

@@ -7,7 +7,7 @@ use super::{
     start::Unenforced,
 };
 
-/// Stop tenants if they run, and start them
+/// Stop tenants if they are running, and start them
 #[derive(Debug, Args)]
 pub(super) struct Restart {
     #[command(flatten)]

@@ -84,7 +84,7 @@ fn text(detail: &Detail) -> String {
 fn hostname(detail: &Detail) -> Option<String> {
     let planned = detail.hostname.clone()?;
     Some(match &detail.hostname_inside {
-        Some(inside) => format!("{inside}, set inside; its file says {planned}"),
+        Some(inside) => format!("{inside}, set inside; {planned} in its file"),
         None => planned,
     })
 }
@@ -96,7 +96,7 @@ fn bound(limit: &EffectiveLimit) -> String {
         text.push_str(&format!(" by {by}"));
     }
     if let Some(file) = &limit.file {
-        text.push_str(&format!("; the file says {file}"));
+        text.push_str(&format!("; {file} in its file"));
     }
     text
 }
@@ -112,7 +112,7 @@ fn unit(unit: &UnitReport, autostart: Option<bool>) -> String {
     }
     let is_enabled = unit.enabled.starts_with("enabled");
     if let Some(wanted) = autostart.filter(|wanted| *wanted != is_enabled) {
-        text.push_str(&format!(" (its file says autostart = {wanted})"));
+        text.push_str(&format!(" (autostart = {wanted} in its file)"));
     }
     if unit.restarts > 0 {
         text.push_str(&format!(", restarted {} times", unit.restarts));
@@ -120,12 +120,12 @@ fn unit(unit: &UnitReport, autostart: Option<bool>) -> String {
     text
 }
 
-/// How many of its processes were killed for their memory, if any was: since its unit was started where systemd
-/// counts, otherwise in its present or last boot.
+/// Number of OOM kills, if any: since the start of its unit where systemd counts, otherwise in its current or
+/// last boot.
 fn oom_kills(detail: &Detail) -> Option<String> {
     let of_unit = detail.unit.as_ref().and_then(|unit| unit.oom_kills).filter(|kills| *kills > 0);
     match (of_unit, detail.oom_kills) {
-        (Some(kills), _) => Some(format!("{kills} since it was started")),
+        (Some(kills), _) => Some(format!("{kills} since its start")),
         (None, kills) => kills.map(|kills| format!("{kills} in its last boot")),
     }
 }
@@ -149,12 +149,12 @@ fn disk(disk: &DiskUsage) -> String {
     format!("{}{bytes}, {}{inodes} inodes", size(disk.used_bytes), disk.inodes)
 }
 
-/// `1.2M sent, 3.4M received; 12 packets refused, 3 above the rate`.
+/// `1.2M sent, 3.4M received; 12 packets rejected, 3 above the rate`.
 fn traffic(traffic: &Traffic) -> String {
     let size = |bytes| output::size(Some(bytes));
     let mut text = format!("{} sent, {} received", size(traffic.sent_bytes), size(traffic.received_bytes));
     let (refused, limited) = (traffic.refused_packets, traffic.limited_packets);
-    let parts = [(refused, "packets refused"), (limited, "packets above the rate")];
+    let parts = [(refused, "packets rejected"), (limited, "packets above the rate")];
     for (number, what) in parts.into_iter().filter(|(number, _)| *number > 0) {
         text.push_str(&format!("; {number} {what}"));
     }

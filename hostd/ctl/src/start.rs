@@ -8,8 +8,7 @@ use super::{
 };
 
 /// Start tenants and wait until they are ready
-///
-/// A tenant that runs is left alone.
+/// A tenant that is already running is not changed.
 #[derive(Debug, Args)]
 pub(super) struct Start {
     #[command(flatten)]
@@ -18,13 +17,13 @@ pub(super) struct Start {
     limits: Unenforced,
 }
 
-/// What becomes of limits that this host cannot enforce
+/// Handling of limits that this host cannot enforce
 #[derive(Debug, Args)]
 pub(super) struct Unenforced {
-    /// Start even where a limit cannot be enforced on this host
+    /// Start even if this host cannot enforce a limit
     #[arg(long)]
     allow_unenforced: bool,
-    /// Refuse to start also where this host cannot enforce a limit that it has by default
+    /// Refuse to start if this host cannot enforce a default limit either
     #[arg(long, conflicts_with = "allow_unenforced")]
     strict: bool,
 }

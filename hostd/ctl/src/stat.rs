@@ -5,7 +5,7 @@ use wire::{Failure, Stat as Answer};
 
 use super::{Context, many::Names, output};
 
-/// Show what tenants use, against their limits
+/// Show the resource usage of tenants and their limits
 #[derive(Debug, Args)]
 pub(super) struct Stat {
     #[command(flatten)]

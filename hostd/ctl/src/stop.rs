@@ -6,12 +6,12 @@ use super::{
     many::{self, Names},
 };
 
-/// Ask tenants to power off and wait until nothing of them is left
+/// Ask tenants to power off and wait until they are down
 #[derive(Debug, Args)]
 pub(super) struct Stop {
     #[command(flatten)]
     names: Names,
-    /// Kill after this many seconds; default: the tenant's stop_timeout_sec
+    /// Kill after this many seconds; default: stop_timeout_sec of the tenant
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
 }

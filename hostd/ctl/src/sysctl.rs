@@ -122,7 +122,7 @@ fn others(root: &Path) -> BTreeMap<String, BTreeMap<String, u64>> {
 fn text(tenants: u32, values: &BTreeMap<String, u64>) -> String {
     let mut text = format!(
         "# Written by: tenantctl doctor --tenants {tenants} --fix\n\
-         # What {tenants} tenants need of this host. Values are only ever raised by that command.\n"
+         # Settings of this host for {tenants} tenants. That command only ever raises values.\n"
     );
     for (key, value) in values {
         text.push_str(&format!("{key} = {value}\n"));
@@ -171,7 +171,7 @@ pub(super) fn fix(layout: &Layout, kernel: Kernel<'_>, capacity: &Capacity) -> R
         let behind = others.iter().filter(|(name, _)| name.as_str() > "60-tenantry.conf");
         let last = behind.filter_map(|(name, file)| Some((name, *file.get(key)?))).next_back();
         if let Some((name, theirs)) = last.filter(|(_, theirs)| theirs < value) {
-            let reason = format!("at the next boot {name} sets it to {theirs} again: remove that line");
+            let reason = format!("{name} sets it to {theirs} again at the next boot: remove that line");
             fixed.refused.push(Refused { key: key.clone(), reason });
         }
     }
@@ -191,7 +191,7 @@ fn apply(kernel: Kernel<'_>, values: &BTreeMap<String, u64>, fixed: &mut Fixed) 
         match kernel.write(key, value) {
             Ok(()) => fixed.applied.push(Applied { key: key.clone(), was, value }),
             Err(error) => {
-                let reason = format!("the kernel does not take {value}: {error}");
+                let reason = format!("the kernel rejects {value}: {error}");
                 fixed.refused.push(Refused { key: key.clone(), reason });
             }
         }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(
             ours(&dir),
             "# Written by: tenantctl doctor --tenants 1000 --fix\n\
-             # What 1000 tenants need of this host. Values are only ever raised by that command.\n\
+             # Settings of this host for 1000 tenants. That command only ever raises values.\n\
              kernel.pid_max = 65536\nkernel.pty.max = 16384\n"
         );
         assert!(!fix(&layout, kernel, &large).unwrap().is_change());

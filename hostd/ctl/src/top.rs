@@ -9,13 +9,13 @@ use wire::{Stat, Summary};
 
 use super::{Context, output, stat};
 
-/// Show what running tenants use, again and again
+/// Show the resource usage of running tenants, updated continuously
 #[derive(Debug, Args)]
 pub(super) struct Top {
-    /// Seconds between two looks
+    /// Seconds between updates
     #[arg(long, short, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     delay: u64,
-    /// Look twice and end; so it is where the output is no terminal
+    /// Print one sample and exit; the default if the output is not a terminal
     #[arg(long)]
     once: bool,
 }

@@ -85,7 +85,7 @@ fn look(path: &str) -> io::Result<Found> {
     }
     // A FIFO or a device would never end.
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut text = String::new();
     fs::File::open(path)?.take(conf::MAX_FILE as u64 + 1).read_to_string(&mut text)?;
@@ -140,18 +140,17 @@ fn no_image(import: &Import, image: &ImageRef) -> Failure {
         Some(rootfs) => {
             let ranges: String = import.idmap.iter().map(|range| format!(" --idmap {range}")).collect();
             format!(
-                "on the container's host: rootfsctl import {rootfs} --name {}{ranges}; or choose another with --image \
-                 IMAGE",
+                "import it on the container's host: rootfsctl import {rootfs} --name {}{ranges}; or select another \
+                 image with --image IMAGE",
                 image.image
             )
         }
         None => format!(
-            "make it: rootfsctl import DIRECTORY --name {}; or choose another with --image IMAGE",
+            "import it: rootfsctl import DIRECTORY --name {}; or select another image with --image IMAGE",
             image.image
         ),
     };
-    let text =
-        format!("cannot create tenant \"{}\": there is no image \"{image}\"; nothing was made", import.name);
+    let text = format!("cannot create tenant \"{}\": there is no image \"{image}\"", import.name);
     Failure::new(Code::Failed, text).help(help)
 }
 
@@ -172,18 +171,15 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
     if is_shifted(rootfs) {
         words.extend(import.idmap.iter().flat_map(|range| ["--idmap", range]));
     }
-    eprintln!("making the image: rootfsctl {}", words.join(" "));
+    eprintln!("importing the image: rootfsctl {}", words.join(" "));
     let command =
         Command::new(&program).arg("--root").arg(layout.root()).args(&words).stdout(io::stderr()).status();
     match command {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(Failure::new(
-            Code::Failed,
-            format!("the image \"{image}\" could not be made from {rootfs:?}"),
-        )
-        .help("nothing was created; choose another image with --image IMAGE")),
+        Ok(_) => Err(Failure::new(Code::Failed, format!("cannot import image \"{image}\" from {rootfs:?}"))
+            .help("nothing was created; select another image with --image IMAGE")),
         Err(error) => Err(Failure::new(Code::Failed, format!("cannot run {}: {error}", program.display()))
-            .help(format!("make the image: rootfsctl {}", words.join(" ")))),
+            .help(format!("import the image: rootfsctl {}", words.join(" ")))),
     }
 }
 

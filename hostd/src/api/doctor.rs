@@ -23,8 +23,8 @@ impl DoctorParameters {
     fn check(self) -> Result<Option<u32>, Failure> {
         match self.tenants {
             Some(tenants) if !(1..=Index::MAX).contains(&tenants) => {
-                let text = format!("{tenants} tenants are outside 1 to {}", Index::MAX);
-                Err(Failure::new(Code::Invalid, text).help("no host has more"))
+                let text = format!("{tenants} tenants is outside 1 to {}", Index::MAX);
+                Err(Failure::new(Code::Invalid, text).help("use a number in that range"))
             }
             tenants => Ok(tenants),
         }

@@ -164,7 +164,7 @@ impl FromStr for Position {
         let parsed = parts.and_then(|(inode, length)| Some((inode.parse().ok()?, length.parse().ok()?)));
         let (inode, length) = parsed.ok_or_else(|| {
             Failure::new(Code::Invalid, format!("{text:?} is not a position in a log"))
-                .help("pass the \"position\" of an earlier answer as it is")
+                .help("pass the \"position\" of an earlier answer unchanged")
         })?;
         Ok(Self { inode, length })
     }
@@ -203,7 +203,7 @@ fn read_log(
 
 fn no_such_tty(name: &TenantName, tty: Tty, ttys: u8) -> Failure {
     let have = match ttys {
-        0 => "it has a console alone".to_owned(),
+        0 => "it has only a console".to_owned(),
         1 => "it has console and tty1".to_owned(),
         most => format!("it has console and tty1 to tty{most}"),
     };

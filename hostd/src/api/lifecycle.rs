@@ -37,7 +37,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/prepare", post(prepare))
 }
 
-/// What becomes of limits that this host cannot enforce.
+/// Handling of limits that this host cannot enforce.
 fn enforce(request: &StartRequest) -> Result<Enforce, Failure> {
     match (request.strict, request.allow_unenforced) {
         (true, true) => {

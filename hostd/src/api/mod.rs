@@ -36,7 +36,7 @@ pub const MAX_BODY: usize = 3 << 20;
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
 
-/// The API as a document of OpenAPI, as [`Document`] makes it.
+/// The API as a document of OpenAPI, as `examples/openapi.rs` makes it from the types.
 pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// The API as a document, made from the types.
@@ -206,13 +206,13 @@ pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answer
         if let Err(response) = tell.send(response)
             && let Some(Message(message)) = response.extensions().get()
         {
-            log::warn!("{method} {path}: {message}; whoever asked for it has hung up");
+            log::warn!("{method} {path}: {message}; the client has disconnected");
         }
         drop(change);
     });
     Box::pin(async move {
         told.await.unwrap_or_else(|_| {
-            let text = "the request was cut short: its task panicked, or hostd ends";
+            let text = "the request was aborted: its task panicked, or hostd is shutting down";
             Refusal(Failure::new(Code::Failed, text)).into_response()
         })
     })
@@ -230,7 +230,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(ports::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
-            Refusal(Failure::new(Code::Invalid, "the resource does not have this method"))
+            Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(host)

@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParameters {
-    /// NICs that nobody has, too.
+    /// Also show unassigned NICs.
     #[serde(default)]
     all: bool,
 }
@@ -59,7 +59,7 @@ pub(super) async fn list(
             if !one.is_known {
                 let what = port_text(one.link.as_str(), one.part);
                 answer.warnings.push(format!(
-                    "ports.toml gives {what} to {:?}, and there is no such tenant",
+                    "ports.toml assigns {what} to {:?}, but there is no such tenant",
                     one.tenant.as_str()
                 ));
             }
@@ -229,7 +229,7 @@ pub(super) fn warnings(host: &Host, name: &TenantName) -> Vec<String> {
     let needed = uses(&tenant.nics);
     let missing = needed.iter().filter(|one| absent(&one.link));
     let text = |one: &crate::assign::claims::Use| {
-        format!("interface \"{}\" needs \"{}\", which this host does not have now", one.name, one.link)
+        format!("interface \"{}\" needs \"{}\", which does not exist on this host now", one.name, one.link)
     };
     missing.map(text).collect()
 }

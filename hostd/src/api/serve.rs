@@ -88,7 +88,8 @@ impl Peer {
 /// The path is too long for a socket, or the socket cannot be made.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_SOCKET_PATH {
-        let text = format!("a socket's path has at most {MAX_SOCKET_PATH} bytes: choose a shorter --root");
+        let text =
+            format!("the path of a socket is limited to {MAX_SOCKET_PATH} bytes: choose a shorter --root");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     match fs::remove_file(path) {
@@ -149,7 +150,7 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) if passes(&error) => {
-                    log::warn!("cannot take a connection now: {error}");
+                    log::warn!("cannot accept connections for now: {error}");
                     sleep(RETRY).await;
                     continue;
                 }

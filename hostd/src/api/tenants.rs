@@ -223,7 +223,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestroyParameters {
-    /// Kill it first if it runs, and remove it even if its record is damaged.
+    /// Kill it first if it is running, and remove it even if its record is damaged.
     #[serde(default)]
     force: bool,
 }

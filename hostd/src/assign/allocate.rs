@@ -111,7 +111,7 @@ impl Cursor {
                 return Ok(Assignment { index, uid_base, ipv4, ipv6 });
             }
         }
-        let what = smallest.unwrap_or_else(|| format!("all {} numbers of tenants", Index::MAX));
+        let what = smallest.unwrap_or_else(|| format!("all {} tenant numbers", Index::MAX));
         Err(StoreError::PoolFull { what })
     }
 }

@@ -179,9 +179,9 @@ impl Claims {
 /// Why something is held: its holder's record is damaged.
 pub const BROKEN: &str = ", whose record is damaged";
 /// Its holder is removed.
-pub const GOING: &str = ", which is removed and whose files are still being deleted";
+pub const GOING: &str = ", which was removed and whose files are still being deleted";
 /// Its holder is being made, or changed.
-pub const COMING: &str = ", which is being made or changed";
+pub const COMING: &str = ", which is being created or changed";
 
 /// The other tenants, as one of them looks at the host.
 #[derive(Clone, Copy, Debug)]
@@ -278,7 +278,7 @@ impl<'a> Others<'a> {
         addresses.extend(tenant.nics.iter().flat_map(|nic| nic.addresses.iter().map(|own| own.address)));
         for (number, address) in addresses.iter().enumerate() {
             if addresses[..number].contains(address) && self.pool(*address).is_some() {
-                let reason = "another interface of this tenant has it".to_owned();
+                let reason = "another interface of this tenant uses it".to_owned();
                 return Err(StoreError::Address { address: *address, reason });
             }
         }
@@ -305,7 +305,7 @@ impl<'a> Others<'a> {
         for (holder, claims) in self.claims() {
             let clash = claims.links.iter().find(|theirs| theirs.link == *link && own.excludes(theirs.part));
             if let Some(theirs) = clash {
-                let help = format!("take it out of that tenant's file first: tenantctl edit {holder}");
+                let help = format!("remove it from that tenant's file first: tenantctl edit {holder}");
                 return Err(held(what(theirs.part), holder, "", help));
             }
         }
@@ -313,13 +313,13 @@ impl<'a> Others<'a> {
             let theirs = row.vlan.map_or(Part::Whole, Part::Vlan);
             if own.excludes(theirs) {
                 let vlan = row.vlan.map(|id| format!(".{id}")).unwrap_or_default();
-                let help = format!("take it away from there first: tenantctl ports unset {link}{vlan}");
+                let help = format!("unassign it first: tenantctl ports unset {link}{vlan}");
                 return Err(held(what(theirs), &row.tenant, " in ports.toml", help));
             }
         }
         let own_links = tenant.nics.iter().filter_map(part).filter(|(other, _)| *other == link);
         if own_links.filter(|(_, other)| own.excludes(*other)).count() > 1 {
-            let help = "name it once: tenantctl edit NAME; the host's table is shown by tenantctl ports";
+            let help = "list it only once: tenantctl edit NAME; show the host's table: tenantctl ports";
             return Err(held(what(own), self.name, " already", help.to_owned()));
         }
         Ok(())
@@ -336,7 +336,7 @@ impl<'a> Others<'a> {
         match self.claims().find(|(_, claims)| same(claims)) {
             Some((holder, _)) => {
                 let what = format!("hardware address {mac}");
-                Err(held(what, holder, "", "choose another `mac`, or leave it out".to_owned()))
+                Err(held(what, holder, "", "choose another `mac`, or omit it".to_owned()))
             }
             None => Ok(()),
         }
@@ -359,7 +359,7 @@ impl<'a> Others<'a> {
                 let pools = self.pools.iter();
                 let pools: Vec<_> =
                     pools.map(|pool| format!("{:?} ({})", pool.name.as_str(), pool.networks())).collect();
-                return refuse(format!("it lies in none of this host's pools: {}", pools.join(", ")));
+                return refuse(format!("it is not in any pool of this host: {}", pools.join(", ")));
             }
             None => {
                 let here = |claims: &Claims| {
@@ -371,7 +371,9 @@ impl<'a> Others<'a> {
         };
         match holder {
             Some(holder) => {
-                let help = format!("choose another address; tenantctl show {holder} tells what it has");
+                let help = format!(
+                    "choose another address; show those of the other tenant: tenantctl show {holder}"
+                );
                 Err(held(format!("address {address}"), holder, self.why(address), help))
             }
             None => Ok(()),

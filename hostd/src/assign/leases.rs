@@ -68,10 +68,13 @@ fn pool_of(config: &HostConfig, nic: &Nic) -> Result<Pool, StoreError> {
     let Some(pool) = config.find_pool(name) else {
         let known: Vec<_> = config.pools().iter().map(|pool| format!("{:?}", pool.name.as_str())).collect();
         let name = name.map_or(Pool::DEFAULT, PoolName::as_str);
-        return Err(refuse(format!("this host has no pool {name:?}; its pools are {}", known.join(", "))));
+        return Err(refuse(format!(
+            "there is no pool {name:?} on this host; its pools are {}",
+            known.join(", ")
+        )));
     };
     if pool.is_default() && !matches!(nic.attachment, Attachment::Routed { .. }) {
-        return Err(refuse("the default pool is for routed interfaces alone".to_owned()));
+        return Err(refuse("only routed interfaces can use the default pool".to_owned()));
     }
     Ok(pool)
 }
@@ -294,6 +297,9 @@ mod tests {
         assert_eq!((fours(&fitted.wanted), fitted.wanted[0].ipv6), (vec!["10.8.0.1".to_owned()], None));
         assert_eq!(fitted.unwanted, old, "what runs still has it");
         let error = Cursors::default().fit(&HostConfig::default(), &lan, &[], &none).unwrap_err();
-        assert!(error.to_string().contains("no pool \"lan\"; its pools are \"default\""), "{error}");
+        assert!(
+            error.to_string().contains("no pool \"lan\" on this host; its pools are \"default\""),
+            "{error}"
+        );
     }
 }

@@ -35,7 +35,7 @@ pub struct Given {
 }
 
 /// The text of a table that has no rows yet.
-const HEADER: &str = "# NICs and VLANs of this host, and the tenants that have them.\n";
+const HEADER: &str = "# NICs and VLANs of this host, and the tenants they are assigned to.\n";
 
 fn refuse(what: impl Into<String>, code: Code, help: impl Into<String>) -> StoreError {
     StoreError::Port { what: what.into(), code, help: help.into() }
@@ -87,7 +87,7 @@ pub fn remove(text: &str, link: &LinkName, vlan: Option<u16>) -> Result<Option<S
 
 fn document(text: &str) -> Result<DocumentMut, StoreError> {
     let malformed = |error: toml_edit::TomlError| {
-        refuse(format!("ports.toml is malformed: {}", error.message()), Code::Invalid, "correct it by hand")
+        refuse(format!("ports.toml is malformed: {}", error.message()), Code::Invalid, "correct the file")
     };
     text.parse().map_err(malformed)
 }
@@ -95,7 +95,7 @@ fn document(text: &str) -> Result<DocumentMut, StoreError> {
 fn rows(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, StoreError> {
     let rows = document.entry("port").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     rows.as_array_of_tables_mut().ok_or_else(|| {
-        refuse("the rows of ports.toml are an inline list", Code::Invalid, "write each as a [[port]] table")
+        refuse("the rows of ports.toml are an inline array", Code::Invalid, "write each as a [[port]] table")
     })
 }
 
@@ -245,7 +245,7 @@ impl Store {
 }
 
 fn running(row: &PortRow) -> StoreError {
-    let what = format!("{} is held by tenant {:?}, which runs", row.what(), row.tenant.as_str());
+    let what = format!("{} is in use by tenant {:?}, which is running", row.what(), row.tenant.as_str());
     refuse(what, Code::Running, format!("stop it first: tenantctl stop {}", row.tenant))
 }
 

@@ -38,7 +38,7 @@ const BTRFS: u64 = 0x9123_683e;
 #[derive(Debug, thiserror::Error)]
 pub enum QuotaError {
     /// The filesystem does not do it.
-    #[error("{key} cannot be enforced: {dir:?} is {reason}")]
+    #[error("cannot enforce {key}: {dir:?} is {reason}")]
     Unenforceable {
         /// The key.
         key: &'static str,
@@ -50,7 +50,7 @@ pub enum QuotaError {
         help: &'static str,
     },
     /// What a tenant has stored is to be counted first.
-    #[error("what the tenant has stored is not counted yet, and it runs")]
+    #[error("the tenant is running, and its disk usage has not been counted yet")]
     Running,
     /// The kernel, or btrfs(8), refused.
     #[error("cannot {verb} {dir:?}")]
@@ -70,7 +70,7 @@ impl QuotaError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Unenforceable { help, .. } => help,
-            Self::Running => "stop it first, and set the limit then",
+            Self::Running => "stop the tenant first, then set the limit",
             Self::Io { .. } => "see quota(5), and for btrfs btrfs-quota(8)",
         }
     }
@@ -130,18 +130,18 @@ pub fn enforce(dir: &Path, project: u32, limits: &DiskLimits, is_running: bool) 
         key,
         dir: tenants(dir),
         reason: "on a filesystem without project quotas",
-        help: "put it on ext4 made with `-O quota,project`, or on xfs, mounted with the option prjquota; or on \
-               btrfs with quotas enabled",
+        help: "move it to ext4 (mkfs -O quota,project) or xfs, mounted with prjquota, or to btrfs with quotas \
+               enabled",
     };
     raw::project_quota(file.as_fd(), project).map(drop).or_else(absent_is_fine).map_err(refuse)?;
     if raw::project(file.as_fd()).map_err(refuse)? != project {
         if is_running {
             return Err(QuotaError::Running);
         }
-        assign(file.into(), project).map_err(io("count what is below"))?;
+        assign(file.into(), project).map_err(io("count the usage below"))?;
     }
     raw::set_project_quota(record::open_dir(dir).map_err(io("open"))?.as_fd(), project, quota)
-        .map_err(io("limit what is below"))
+        .map_err(io("limit the usage below"))
 }
 
 /// What the admin knows: a tenant that is being made has another directory than later.
@@ -159,8 +159,8 @@ fn enforce_qgroup(dir: &Path, limits: &DiskLimits) -> Result<(), QuotaError> {
         return Err(QuotaError::Unenforceable {
             key: "inodes_max",
             dir: tenants(dir),
-            reason: "on btrfs, which does not limit inodes",
-            help: "use disk_max alone, or put the state directory on ext4 or xfs with project quotas",
+            reason: "on btrfs, which cannot limit inodes",
+            help: "use only disk_max, or move the state directory to ext4 or xfs with project quotas",
         });
     }
     let size = limits.max.map_or("none".to_owned(), |ByteSize(bytes)| bytes.to_string());
@@ -232,7 +232,7 @@ fn walk(top: OwnedFd, mut visit: impl FnMut(BorrowedFd<'_>, bool) -> io::Result<
         let Some(up) = above.pop() else { return Ok(()) };
         here = rustix::fs::openat(&here, c"..", OPEN | OFlags::DIRECTORY, Mode::empty())?;
         if id(&here)? != up.id {
-            return Err(io::Error::other("a directory was moved while what is in it was counted"));
+            return Err(io::Error::other("a directory was moved while its usage was counted"));
         }
         left = up.left;
     }

@@ -58,7 +58,7 @@ pub struct Remains {
 
 /// A removal that goes on.
 #[derive(Debug)]
-#[must_use = "what cannot be removed is told here"]
+#[must_use = "failures to remove files are reported here"]
 pub struct Leaving {
     name: String,
     ended: oneshot::Receiver<Result<(), Remains>>,
@@ -170,7 +170,7 @@ impl Trash {
         Leaving { name, ended }
     }
 
-    /// What is held by tenants whose files are not gone yet.
+    /// What is in use by tenants whose files are not gone yet.
     pub fn holdings(&self) -> Vec<(TenantName, Holding)> {
         let state = held(&self.shared.state);
         let of = |entry: &Entry| Some((entry.item.tenant.clone()?, entry.item.holding.clone()));
@@ -313,7 +313,7 @@ impl Shared {
         let (reason, help) = match mounted[..] {
             [] => (error.to_string(), format!("remove the cause ({}), {again}", path.display())),
             _ => (
-                format!("the host has mounted something there, at {}", mounts::list(&mounted)),
+                format!("a filesystem is mounted there, at {}", mounts::list(&mounted)),
                 format!("{}, {again}", mounts::remedy(&mounted)),
             ),
         };
@@ -370,7 +370,7 @@ mod tests {
         drop(trash);
         // Either the thread had not begun, or it did one slice and was through with it.
         if let Err(error) = leaving.wait() {
-            assert!(error.to_string().contains("goes on"), "{error}");
+            assert!(error.to_string().contains("continues"), "{error}");
             assert!(dir.path().join(".gone-a/allocation.toml").exists());
         }
         let trash = Trash::begin(dir.path().to_owned(), vec![item(dir.path(), ".gone-a")]).unwrap();

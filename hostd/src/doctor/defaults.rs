@@ -13,14 +13,14 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
 
 fn judge(missing: Vec<String>) -> Vec<Finding> {
     if missing.is_empty() {
-        return vec![Finding::ok("the limits of tenants without settings can all be enforced")];
+        return vec![Finding::ok("all default limits can be enforced")];
     }
     let degraded = |text| Finding::degraded(text).help(HELP);
     missing.into_iter().map(degraded).collect()
 }
 
-const HELP: &str = "enable the controller (cgroup_enable=memory on the kernel's command line); start hostd in a cgroup \
-                    where no other process sits; tenantctl start --strict refuses tenants that are not limited";
+const HELP: &str = "enable the controller (cgroup_enable=memory on the kernel command line); start hostd in a cgroup \
+                    without other processes; tenantctl start --strict refuses tenants without limits";
 
 #[cfg(test)]
 mod tests {

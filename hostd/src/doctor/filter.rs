@@ -8,7 +8,7 @@ use tenant::{
             repair::{self, Findings, Rules},
         },
     },
-    plan::HostFilter,
+    model::filter::HostFilter,
 };
 use wire::{chain, doctor::Finding};
 
@@ -27,7 +27,7 @@ fn failed(error: &KernelError) -> Finding {
 pub(super) fn program(examination: &Examination<'_>) -> Vec<Finding> {
     let found = match filter::of(examination.host.store()) {
         Err(failure) => Finding::fault(failure.message).help(failure.help.unwrap_or_default()),
-        Ok(None) => Finding::ok("hostd.toml says filter = \"none\": nothing filters tenants' packets here"),
+        Ok(None) => Finding::ok("the packet filter is disabled: filter = \"none\" in hostd.toml"),
         Ok(Some(_)) => match Nft::find() {
             Ok(nft) => Finding::ok(format!("{} is there", nft.path().display())),
             Err(error) => failed(&error),
@@ -46,7 +46,7 @@ pub(super) fn tables(examination: &Examination<'_>) -> Vec<Finding> {
     let look = if examination.repair { repair::repair } else { repair::inspect };
     match look(&host) {
         Ok(findings) if findings.is_good() => {
-            vec![Finding::ok(format!("the tables {} hold what they should", host.table)), reached(&host)]
+            vec![Finding::ok(format!("the tables {} are complete", host.table)), reached(&host)]
         }
         Ok(findings) => told(examination, &host, &findings),
         Err(error) => vec![failed(&error)],
@@ -56,7 +56,7 @@ pub(super) fn tables(examination: &Examination<'_>) -> Vec<Finding> {
 /// What tenants reach of the host itself.
 fn reached(host: &HostFilter) -> Finding {
     let services: String = host.services.iter().map(|service| format!(", {service}")).collect();
-    Finding::ok(format!("tenants reach of this host: ping{services}"))
+    Finding::ok(format!("tenants can reach on this host: ping{services}"))
 }
 
 fn told(examination: &Examination<'_>, host: &HostFilter, findings: &Findings) -> Vec<Finding> {
@@ -64,11 +64,13 @@ fn told(examination: &Examination<'_>, host: &HostFilter, findings: &Findings) -
     let mut list = Vec::new();
     match &findings.rules {
         Rules::Good => {}
-        Rules::Missing => {
-            list.push(Finding::fault(format!("the tables {table} are missing: nothing is filtered")))
-        }
+        Rules::Missing => list.push(Finding::fault(format!(
+            "the tables {table} are missing: packets of tenants are not filtered"
+        ))),
         Rules::Changed(what) => {
-            list.push(Finding::fault(format!("somebody changed the rules of the tables {table}: {what}")));
+            list.push(Finding::fault(format!(
+                "another program changed the rules of the tables {table}: {what}"
+            )));
         }
     }
     // Without tables nothing of anybody is there.
@@ -83,7 +85,7 @@ fn told(examination: &Examination<'_>, host: &HostFilter, findings: &Findings) -
     }
     if let Some(first) = findings.foreign.first() {
         let count = findings.foreign.len();
-        list.push(Finding::fault(format!("{count} elements belong to no tenant that runs, e.g. {first}")));
+        list.push(Finding::fault(format!("{count} elements belong to no running tenant, e.g. {first}")));
     }
     let list = list.into_iter().map(Finding::repairable);
     if !examination.repair {

@@ -3,8 +3,7 @@
 use rootfs_tools::{Store, store::StoreError};
 use tenant::{
     kernel::image::is_damaged,
-    model::image::Manifest,
-    plan::{ErofsImage, ImageSource},
+    model::image::{ErofsImage, ImageSource, Manifest},
 };
 use wire::{chain, doctor::Finding};
 
@@ -26,7 +25,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("no damaged block was read of {checked} images with hash trees")));
+        findings.push(Finding::ok(format!("{checked} images with hash trees, no damaged block was read")));
     }
     findings
 }
@@ -45,9 +44,10 @@ fn state(manifest: &Manifest, image: &ErofsImage) -> Option<Finding> {
     let named = format!("{}@{}", manifest.image, manifest.digest.short());
     match is_damaged(image) {
         Ok(Some(true)) => {
-            let text = format!("image {named} is damaged on its disk: reads of it have failed");
-            let help =
-                format!("rootfsctl verify {named}; publish it anew, and set its tenants to that version");
+            let text = format!("image {named} is damaged on disk: reads have failed");
+            let help = format!(
+                "check it: rootfsctl verify {named}; then publish it again and move its tenants to the new version"
+            );
             Some(Finding::fault(text).help(help))
         }
         Ok(_) => None,

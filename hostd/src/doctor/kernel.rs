@@ -18,7 +18,7 @@ const ALLOW: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 
 pub(super) fn check(_: &Examination<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let kinds = kinds().unwrap_or_else(|error| {
-        findings.push(Finding::fault(format!("cannot make a network namespace: {error}")));
+        findings.push(Finding::fault(format!("cannot create a network namespace: {error}")));
         BTreeMap::new()
     });
     let all = NAMESPACES.iter().chain(&MISC);
@@ -40,24 +40,24 @@ fn kind(feature: &Feature) -> Option<&'static str> {
 /// An interface that could not be made.
 fn missing(feature: &Feature, error: Option<&io::Error>) -> Option<Finding> {
     let (kind, error) = (kind(feature)?, error?);
-    let text = format!("{} cannot be had: the kernel makes no {kind}: {error}", feature.what);
+    let text = format!("{} not available: cannot create a {kind} interface: {error}", feature.what);
     let finding = if kind == "veth" { Finding::fault(text) } else { Finding::degraded(text) };
     Some(finding.help(format!("load its module, or boot a kernel with CONFIG_{}", feature.option)))
 }
 
 /// Something else that is not there.
 fn absent(feature: &Feature) -> Option<Finding> {
-    let text = |why: &str| format!("{} cannot be had: {why}", feature.what);
+    let text = |why: &str| format!("{} not available: {why}", feature.what);
     let finding = match feature.probe {
         Probe::File(file) if !feature.probe.shows() => {
-            Finding::fault(text(&format!("the kernel has no {file}, so no tenant can be started")))
+            Finding::fault(text(&format!("{file} is missing, so tenants cannot be started")))
         }
         Probe::Optional(file) if !feature.probe.shows() => {
-            Finding::degraded(text(&format!("the kernel has no {file}")))
+            Finding::degraded(text(&format!("{file} is missing")))
         }
         Probe::DeviceProgram(_) => {
             let error = raw::bpf_load(raw::CgroupProgram::Device, &ALLOW).err()?;
-            let why = format!("the kernel takes no device programs, so no tenant can be started: {error}");
+            let why = format!("the kernel rejects device programs, so tenants cannot be started: {error}");
             Finding::fault(text(&why))
         }
         _ => return None,
@@ -72,5 +72,5 @@ fn kinds() -> io::Result<BTreeMap<&'static str, io::Result<()>>> {
         Ok(try_kinds().into_iter().collect())
     };
     // The namespace is this thread's alone and goes with it, and the interfaces with the namespace.
-    thread::spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("the attempt was cut short")))
+    thread::spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("the attempt panicked")))
 }

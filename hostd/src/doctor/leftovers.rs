@@ -9,7 +9,8 @@ use tenant::{
     TenantName, apply,
     files::claim::NicClaim,
     kernel::{Kernel as _, Linux, links_of_group, nft},
-    plan::{HostFilter, port_group},
+    model::filter::HostFilter,
+    plan::port_group,
 };
 use wire::{chain, doctor::Finding};
 
@@ -24,10 +25,10 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let remains = remains(examination, &mut findings);
     for (name, things) in remains {
         let list = things.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let finding = Finding::fault(format!("it does not run and has left: {list}")).repairable();
+        let finding = Finding::fault(format!("it is not running, but it left behind: {list}")).repairable();
         let finding = match &name {
             Some(name) => finding.about(name),
-            None => Finding { message: format!("no tenant has, or has had: {list}"), ..finding },
+            None => Finding { message: format!("they belong to no tenant: {list}"), ..finding },
         };
         findings.push(match examination.repair {
             true => finding.with_repair(repair(examination, name.as_ref(), &things)),
@@ -35,7 +36,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
         });
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("tenants that do not run have left nothing behind"));
+        findings.push(Finding::ok("stopped tenants left nothing behind"));
     }
     findings
 }
@@ -73,7 +74,7 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
                 note(Some(claim.tenant), format!("NIC {}", claim.nic));
             }
         }
-        Err(error) => findings.push(Finding::fault(format!("the claims to NICs cannot be read: {error}"))),
+        Err(error) => findings.push(Finding::fault(format!("cannot read the claims of NICs: {error}"))),
     }
     for name in host.units().existing() {
         let dir = host.units().cgroups(&name).v2;
@@ -85,7 +86,7 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
             note(Some(name.clone()), format!("directory {}", entry.path().display()));
         }
         if HostFilter::bare(layout).record(&name).exists() {
-            note(Some(name), "its part of the packet filter".to_owned());
+            note(Some(name), "its elements of the packet filter".to_owned());
         }
     }
     remains
@@ -113,7 +114,7 @@ fn repair(
     // Nobody starts it while this goes on. Who is starting it now is not waited for: a tenant says how long that takes.
     let turn = name.map(|name| host.try_turn(name));
     if matches!(turn, Some(None)) {
-        return Err("somebody works on it at this moment".to_owned());
+        return Err("another operation on it is in progress".to_owned());
     }
     if let Some(name) = name {
         // Nor one that systemd is about to start: it has no supervisor yet.
@@ -149,7 +150,7 @@ fn repair(
     let left = remains(examination, &mut Vec::new()).remove(&name.cloned());
     match left {
         None => Ok(()),
-        Some(left) => Err(format!("there is still {}", left.into_iter().collect::<Vec<_>>().join(", "))),
+        Some(left) => Err(format!("{} is still there", left.into_iter().collect::<Vec<_>>().join(", "))),
     }
 }
 

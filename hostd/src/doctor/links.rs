@@ -38,7 +38,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
             ports += 1;
             if !there.contains(&port.host_name) {
                 let text =
-                    format!("its interface {} has no end on the host: {} is gone", nic.name, port.host_name);
+                    format!("the host's end of its interface {} is missing: {}", nic.name, port.host_name);
                 findings.push(Finding::fault(text).about(name).help(format!("tenantctl restart {name}")));
             } else if matches!(nic.link, LinkPlan::Routed { .. }) {
                 let six = nic.addresses.iter().any(|own| own.address.is_ipv6());
@@ -54,7 +54,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     }
     if findings.is_empty() {
         findings
-            .push(Finding::ok(format!("{ports} ports of {tenants} tenants that run are there and forward")));
+            .push(Finding::ok(format!("{ports} links of {tenants} running tenants are up and forwarding")));
     }
     findings
 }
@@ -71,19 +71,17 @@ fn rp_filter(link: &str) -> Option<u8> {
 /// The higher one of `all` and the interface's own counts, and 2 is looser than 1: see `rp_filter` in
 /// `Documentation/networking/ip-sysctl.rst`.
 fn loose_everywhere() -> Option<Finding> {
-    let text = "net.ipv4.conf.all.rp_filter is 2: IPv4 sources of routed tenants are checked loosely by the \
-                kernel, so that the packet filter alone pins them";
+    let text = "net.ipv4.conf.all.rp_filter is 2: the kernel checks IPv4 sources of routed tenants only \
+                loosely, so only the packet filter pins them";
     let help =
-        "sysctl net.ipv4.conf.all.rp_filter=0, which leaves it to each interface; the same in /etc/sysctl.d";
+        "let each interface decide: sysctl net.ipv4.conf.all.rp_filter=0, and the same in /etc/sysctl.d";
     (rp_filter("all") == Some(2)).then(|| Finding::degraded(text).help(help))
 }
 
 /// A port whose own value somebody changed, e.g. a rule for all new interfaces.
 fn loose(examination: &Examination<'_>, port: &str) -> Option<Finding> {
     let value = rp_filter(port).filter(|value| *value != 1)?;
-    let text = format!(
-        "rp_filter of {port} is {value}, not 1: its IPv4 sources are pinned by the packet filter alone"
-    );
+    let text = format!("rp_filter of {port} is {value}, not 1: only the packet filter pins its IPv4 sources");
     let finding = Finding::degraded(text).repairable();
     Some(match examination.repair {
         true => {

@@ -87,7 +87,7 @@ fn count(tenants: u32) -> String {
 
 fn short(row: &Row, tenants: u32) -> Finding {
     let have = row.have.unwrap_or(0);
-    let text = format!("{} for {}: {} are needed, {have} are there", row.resource, count(tenants), row.need);
+    let text = format!("{} for {}: {} needed, {have} available", row.resource, count(tenants), row.need);
     let help = match row.sysctl {
         Some(_) => Some(format!("tenantctl doctor --tenants {tenants} --fix")),
         None => row.remedy.clone(),
@@ -118,5 +118,5 @@ pub async fn examine(host: &Arc<Host>, repair: bool, tenants: Option<u32>) -> Re
     };
     task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(Code::Failed, format!("the examination was cut short: {error}")))
+        .map_err(|error| Failure::new(Code::Failed, format!("the examination panicked: {error}")))
 }

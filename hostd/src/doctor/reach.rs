@@ -38,7 +38,9 @@ pub(super) fn shut_uplinks() -> impl Iterator<Item = String> {
 
 /// What that means.
 pub(super) fn shut(link: &str) -> String {
-    format!("IPv4 from {link} is not forwarded: routed tenants reach nobody beyond the host, and nobody them")
+    format!(
+        "IPv4 from {link} is not forwarded: routed tenants cannot reach networks beyond this host, nor be reached"
+    )
 }
 
 /// What helps.

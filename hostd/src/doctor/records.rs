@@ -25,17 +25,17 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     findings.extend(store.trash().remains().into_iter().map(|remains| remove(examination, remains)));
     if findings.is_empty() {
         let going = store.trash().len();
-        let text = "the records of all tenants can be read";
+        let text = "the records of all tenants are readable";
         findings.push(Finding::ok(match going {
             0 => text.to_owned(),
-            going => format!("{text}; the files of {going} removed ones are still being deleted"),
+            going => format!("{text}; the files of {going} removed tenants are still being deleted"),
         }));
     }
     findings
 }
 
 fn newer(fault: Finding) -> Finding {
-    fault.help("use the release that wrote it, or a later one")
+    fault.help("use the release of Tenantry that wrote it, or a newer one")
 }
 
 /// A tenant that hostd could not read when it started.
@@ -62,7 +62,7 @@ fn mend(examination: &Examination<'_>, name: &TenantName, fault: Finding) -> Fin
 
 /// A record that was damaged while hostd was running: it knows what it said. Nothing where it has been written meanwhile.
 fn rewrite(examination: &Examination<'_>, name: &TenantName, problem: &StoreError) -> Option<Finding> {
-    let text = format!("its record is damaged, and hostd still knows what it said: {}", reason(problem));
+    let text = format!("its record is damaged, but hostd still has its content: {}", reason(problem));
     let fault = Finding::fault(text).about(name).repairable();
     if !examination.repair {
         return Some(fault);
@@ -77,7 +77,7 @@ fn rewrite(examination: &Examination<'_>, name: &TenantName, problem: &StoreErro
 }
 
 fn remove(examination: &Examination<'_>, remains: Remains) -> Finding {
-    let text = format!("it is removed, and some of its files are not: {}", remains.reason);
+    let text = format!("it was removed, but some of its files remain: {}", remains.reason);
     let fault = Finding::fault(text).about(&remains.tenant).help(remains.help.clone());
     if !examination.repair {
         return fault;
@@ -90,7 +90,7 @@ fn remove(examination: &Examination<'_>, remains: Remains) -> Finding {
 }
 
 /// Why nothing is repaired of a tenant that is being worked on.
-const BUSY: &str = "it is being started, stopped or changed at this moment";
+const BUSY: &str = "it is being started, stopped or changed";
 
 fn reason(error: &StoreError) -> String {
     one_line(&chain(error))

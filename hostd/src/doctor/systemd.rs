@@ -55,7 +55,7 @@ fn show(units: &[String]) -> Result<BTreeMap<String, Unit>, String> {
         .args(["--no-pager", "show", "--property", keys, "--"])
         .args(units)
         .output()
-        .map_err(|error| format!("systemctl cannot be run: {error}"))?;
+        .map_err(|error| format!("cannot run systemctl: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
@@ -105,7 +105,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let mut findings = judge(release, controllers.as_deref(), &units, &tenants);
     if findings.is_empty() {
         let release = release.map_or("systemd".to_owned(), |release| format!("systemd {release}"));
-        let text = format!("{release} starts tenants, with {}, machined and polkit", CONTROLLERS.join(", "));
+        let text = format!("{release} manages tenants, with {}, machined and polkit", CONTROLLERS.join(", "));
         findings.push(Finding::ok(text));
     }
     findings
@@ -119,13 +119,13 @@ fn unit_of(name: &TenantName) -> String {
 const PARTS: [(&str, &str, &str); 3] = [
     (
         "systemd-machined.service",
-        "machinectl, systemctl -M and journalctl -M know no tenants",
+        "machinectl, systemctl -M and journalctl -M do not work for tenants",
         "apt-get install systemd-container, or unmask it",
     ),
     ("polkit.service", "only root may start and stop tenants with systemctl", "apt-get install polkitd"),
     (
         "hostd.socket",
-        "a tenant whose file was changed by hand is started without that change while hostd is down",
+        "while hostd is down, tenants are started without manual changes of their files",
         "systemctl enable --now hostd.socket",
     ),
 ];
@@ -139,12 +139,14 @@ fn judge(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(release) = release.filter(|release| *release < OLDEST) {
-        let text = format!("this is systemd {release}; the units were tried with {OLDEST} and newer");
+        let text = format!(
+            "systemd {release} is older than {OLDEST}, the oldest release that the units were tested with"
+        );
         findings.push(Finding::degraded(text));
     }
     match controllers {
         None => findings.push(
-            Finding::degraded("/sys/fs/cgroup is not cgroup v2: limits of units are not those of tenants")
+            Finding::degraded("/sys/fs/cgroup is not cgroup v2: limits of units do not apply to tenants")
                 .help("systemd.unified_cgroup_hierarchy=1 on the kernel command line"),
         ),
         Some(list) => {
@@ -152,7 +154,7 @@ fn judge(
             for missing in CONTROLLERS.iter().filter(|name| !list.contains(name)) {
                 let text = format!("cgroup v2 has no controller {missing}: limits that need it are refused");
                 let help = format!(
-                    "cgroup_enable={missing} on the kernel command line, and not cgroup_no_v1 or a v1 mount of it"
+                    "set cgroup_enable={missing} on the kernel command line, and remove v1 mounts of it"
                 );
                 findings.push(Finding::degraded(text).help(help));
             }
@@ -174,14 +176,14 @@ fn judge(
     let any = tenants.iter().any(|(name, _)| enabled(&unit_of(name)) == Some(true));
     if any && enabled("tenants.target") != Some(true) {
         findings.push(
-            Finding::degraded("tenants.target is not enabled: no tenant starts with the host")
+            Finding::degraded("tenants.target is not enabled: tenants do not start with the host")
                 .help("systemctl enable tenants.target"),
         );
     }
     for (name, autostart) in tenants {
         let text = match (autostart, enabled(&unit_of(name))) {
-            (true, Some(false)) => "its file says autostart, and its unit is not enabled",
-            (false, Some(true)) => "its unit is enabled, and its file does not say autostart",
+            (true, Some(false)) => "autostart is set in its file, but its unit is not enabled",
+            (false, Some(true)) => "its unit is enabled, but autostart is not set in its file",
             _ => continue,
         };
         let verb = if *autostart { "enable" } else { "disable" };
@@ -236,10 +238,10 @@ mod tests {
 
     #[test]
     fn a_unit_that_contradicts_its_file_is_told() {
-        assert_eq!(messages(GOOD, false), ["its unit is enabled, and its file does not say autostart"]);
+        assert_eq!(messages(GOOD, false), ["its unit is enabled, but autostart is not set in its file"]);
         let disabled =
             GOOD.replace("alice.service\nUnitFileState=enabled", "alice.service\nUnitFileState=disabled");
-        assert_eq!(messages(&disabled, true), ["its file says autostart, and its unit is not enabled"]);
+        assert_eq!(messages(&disabled, true), ["autostart is set in its file, but its unit is not enabled"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn check(_: &Examination<'_>) -> Vec<Finding> {
     match (value("max"), value("reserve"), value("nr")) {
         (Some(max), Some(reserve), Some(used)) => vec![judge(max, reserve, used)],
         _ => vec![Finding::degraded(
-            "cannot read /proc/sys/kernel/pty: how many pseudoterminals there are is unknown",
+            "cannot read /proc/sys/kernel/pty, so the number of pseudoterminals is unknown",
         )],
     }
 }
@@ -26,19 +26,18 @@ fn judge(max: u64, reserve: u64, used: u64) -> Finding {
     let shared = max.saturating_sub(reserve);
     if reserve < ENOUGH {
         let text = format!(
-            "tenants can take every pseudoterminal, and nobody could log in on the host: kernel.pty.reserve is {reserve}"
+            "tenants can use all pseudoterminals, which prevents logins on the host: kernel.pty.reserve is {reserve}"
         );
         return Finding::degraded(text).help("sysctl -w kernel.pty.reserve=1024");
     }
     if used * 10 >= shared * 9 {
         let text = format!(
-            "{used} pseudoterminals are open; tenants and the host share {shared}, and root of a tenant can take more \
-             than its `pts_max`"
+            "{used} of the {shared} pseudoterminals shared by tenants and the host are open; the root user of a \
+             tenant can exceed `pts_max`"
         );
-        return Finding::degraded(text)
-            .help("look for who has them open: lsof +c0 /dev/ptmx; stop that tenant");
+        return Finding::degraded(text).help("find the tenant and stop it: lsof +c0 /dev/ptmx");
     }
-    Finding::ok(format!("{used} of {shared} pseudoterminals are open, and {reserve} are kept for the host"))
+    Finding::ok(format!("{used} of {shared} pseudoterminals are open, {reserve} are reserved for the host"))
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::{
 
 use serde_json::Value;
 use tenant::{
+    apply::try_port,
     kernel::nft::{
         Nft,
-        trial::{Answer, Exit, Way, try_port},
+        trial::{Answer, Exit, Way},
     },
-    model::facts::HostFacts,
-    plan::{HostFilter, trial_nic},
+    model::{facts::HostFacts, filter::HostFilter},
+    plan::trial_nic,
 };
 use wire::doctor::Finding;
 
@@ -73,7 +74,7 @@ fn good(ways: &[Way]) -> String {
     for (exit, what) in [(Exit::Plain, "forwarded"), (Exit::Translated, "forwarded and translated")] {
         let of_exit = families(&|way| way.exit == Some(exit));
         if !of_exit.is_empty() {
-            text += &format!("; packets to the world are {what} ({of_exit})");
+            text += &format!("; packets to other networks are {what} ({of_exit})");
         }
     }
     text
@@ -90,21 +91,21 @@ fn told(way: &Way, host: &HostFilter, nat: bool, chains: &Value) -> Vec<Finding>
         Answer::Heard => {}
         Answer::Refused => findings.push(
             Finding::fault(format!(
-                "connection tracking of this host is dead ({family}): rules that ask for `ct state`, forwarded ports and \
-                 translation have no effect, those of this host's own firewall included"
+                "connection tracking of this host does not work ({family}): rules with `ct state`, port forwards and NAT \
+                 have no effect, including those of this host's own firewall"
             ))
             .help(
-                "something has taken it down, e.g. a set with `ct count`; load all tables anew: nft --stateless list \
-                 ruleset > /root/ruleset; nft flush ruleset; nft -f /root/ruleset; tenantctl doctor --repair",
+                "something disabled it, e.g. a set with `ct count`; reload all tables: nft --stateless list ruleset \
+                 > /root/ruleset; nft flush ruleset; nft -f /root/ruleset; tenantctl doctor --repair",
             ),
         ),
         Answer::Lost => {
             let by = droppers(chains, &["input", "output"], way, host);
             let text = format!(
-                "this host does not hear what a tenant answers it over {family}: {} drops it",
+                "replies of tenants to this host over {family} are dropped by {}",
                 by.first().map_or_else(|| "a firewall of this host".to_owned(), Dropper::name)
             );
-            findings.push(Finding::degraded(text).help("let answers in: ct state established,related accept"));
+            findings.push(Finding::degraded(text).help("accept replies: ct state established,related accept"));
         }
     }
     match way.exit {
@@ -112,13 +113,13 @@ fn told(way: &Way, host: &HostFilter, nat: bool, chains: &Value) -> Vec<Finding>
             let by = droppers(chains, &["forward"], way, host);
             let whom = by.first().map_or_else(|| "a firewall of this host".to_owned(), Dropper::name);
             let text = format!(
-                "routed tenants reach nobody beyond this host over {family}: {whom} drops what is forwarded"
+                "routed tenants cannot reach networks beyond this host over {family}: {whom} drops forwarded packets"
             );
             let help = by.first().map_or_else(|| iptables("FORWARD", way, host), |by| by.remedy(way, host));
             findings.push(Finding::degraded(text).help(help));
         }
         Some(Exit::Plain) if nat => findings.push(Finding::fault(format!(
-            "hostd.toml says nat = true, and packets of tenants to the world keep their own address ({family})"
+            "nat = true in hostd.toml, but packets of tenants keep their own source address ({family})"
         ))),
         _ => {}
     }
@@ -236,7 +237,7 @@ mod tests {
         let text = good(&[way(true, Some(Exit::Translated)), way(false, None)]);
         assert_eq!(
             text,
-            "connections are tracked (IPv4 and IPv6); packets to the world are forwarded and translated (IPv4)"
+            "connections are tracked (IPv4 and IPv6); packets to other networks are forwarded and translated (IPv4)"
         );
     }
 }

@@ -137,7 +137,7 @@ impl Host {
         if let Some(on) = was_enabled
             && let Err(error) = self.units().enable(name, on).await
         {
-            log::error!("the unit of tenant \"{name}\" starts with the host otherwise: {}", chain(&error));
+            log::error!("cannot restore the autostart of tenant \"{name}\": {}", chain(&error));
         }
         self.units().give_back(name, &now.limits, &had).await;
         self.note_back(name, before).await;

@@ -85,7 +85,7 @@ impl Changes {
         let mut watched = self.held();
         let started = watched.start(self);
         if let Err(error) = &started {
-            log::debug!("states of tenants cannot be watched: {error}");
+            log::debug!("cannot watch the states of tenants: {error}");
         }
         let waiting = watched.waiting.entry(name.clone()).or_insert_with(|| Waiting {
             tell: watch::Sender::new(()),
@@ -118,7 +118,7 @@ impl Changes {
                     }
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => break,
-                    Err(errno) => return log::error!("cannot hear of the states of tenants: {errno}"),
+                    Err(errno) => return log::error!("cannot watch the states of tenants: {errno}"),
                 }
             }
             ready.clear_ready();

@@ -83,7 +83,7 @@ impl Host {
             Err(failure) => {
                 blocking(move || drop(live)).await?;
                 return Err(Failure {
-                    message: format!("cannot carry the file of tenant \"{name}\" to its unit: {failure}"),
+                    message: format!("cannot apply the file of tenant \"{name}\" to its unit: {failure}"),
                     ..failure
                 });
             }

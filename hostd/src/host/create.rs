@@ -66,7 +66,7 @@ impl Host {
         // One that waits to be started again is up as well.
         if self.units.is_running(name) || !self.units.is_down(name).await? {
             if !force {
-                return Err(Failure::new(Code::Running, format!("tenant {:?} runs", name.as_str()))
+                return Err(Failure::new(Code::Running, format!("tenant {:?} is running", name.as_str()))
                     .help(format!("stop it first: tenantctl stop {name}; or pass --force")));
             }
             self.units.kill(name).await?;

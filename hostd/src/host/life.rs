@@ -181,7 +181,7 @@ impl Host {
             Err(failure) => {
                 // It may go on running, and then with what it had.
                 if let Some(Err(error)) = limits.map(Applied::undo) {
-                    log::error!("tenant \"{name}\" keeps some of its new limits: {}", wire::chain(&error));
+                    log::error!("cannot restore some limits of tenant \"{name}\": {}", wire::chain(&error));
                 }
                 return Err(failure);
             }
@@ -234,5 +234,5 @@ impl Host {
 }
 
 fn unprotected(limit: &Unenforceable) -> String {
-    format!("{limit}; a tenant without a limit of its own has none")
+    format!("{limit}; tenants without a limit of their own are unlimited")
 }

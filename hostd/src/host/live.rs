@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tenant::{Tenant, TenantName, plan::TenantFilter};
+use tenant::{Tenant, TenantName, model::filter::TenantFilter};
 
 use crate::{
     host::{Host, Result},
@@ -76,11 +76,11 @@ impl Drop for LiveChange {
         if let Some(before) = self.filter.take()
             && let Err(failure) = self.host.filter().put_back(self.host.store(), &self.name, &before)
         {
-            log::error!("tenant \"{}\" keeps its new rate, group and ports: {failure}", self.name);
+            log::error!("cannot restore rate, group and ports of tenant \"{}\": {failure}", self.name);
         }
         if let Some(Err(error)) = self.limits.take().map(Applied::undo) {
             let reason = wire::chain(&error);
-            log::error!("tenant \"{}\" keeps some of its new limits: {reason}", self.name);
+            log::error!("cannot restore some limits of tenant \"{}\": {reason}", self.name);
         }
     }
 }

@@ -83,7 +83,7 @@ pub struct Host {
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(Code::Failed, format!("an operation was cut short: {error}")))
+        .map_err(|error| Failure::new(Code::Failed, format!("an operation panicked: {error}")))
 }
 
 impl Host {
@@ -193,7 +193,7 @@ impl Host {
             return Ok(());
         }
         self.store.record(name)?;
-        Err(Failure::new(Code::NotRunning, format!("tenant {:?} does not run", name.as_str()))
+        Err(Failure::new(Code::NotRunning, format!("tenant {:?} is not running", name.as_str()))
             .help(format!("start it: tenantctl start {name}")))
     }
 }

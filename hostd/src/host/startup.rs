@@ -84,7 +84,7 @@ impl Host {
             starts.spawn(async move {
                 match host.start(&name, Enforce::default()).await {
                     Ok(Change::Unchanged) => {
-                        log::info!(TENANT = name.as_str(); "tenant \"{name}\" was running already");
+                        log::info!(TENANT = name.as_str(); "tenant \"{name}\" was already running");
                     }
                     Ok(_) => log::info!(TENANT = name.as_str(); "tenant \"{name}\" is running"),
                     Err(failure) => log::error!("{failure}"),
@@ -93,7 +93,7 @@ impl Host {
         }
         while starts.join_next().await.is_some() {}
         if let Err(error) = record::write(&marker, boot.as_bytes(), Durability::Volatile) {
-            log::warn!("cannot note that tenants were started: {error}");
+            log::warn!("cannot record that tenants were started: {error}");
         }
     }
 }

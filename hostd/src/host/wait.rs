@@ -32,7 +32,7 @@ impl Host {
                 (true, TenantState::Running | TenantState::Frozen) => return Ok(state),
                 (false, state) if !state.is_up() => return Ok(state),
                 (true, state) if was_up && !state.is_up() => {
-                    let text = format!("tenant {:?} went down while it was waited for", name.as_str());
+                    let text = format!("tenant {:?} stopped unexpectedly", name.as_str());
                     return Err(Failure {
                         console: crate::units::last_console_lines(self.layout(), name, 20),
                         ..Failure::new(Code::NotRunning, text)
@@ -45,7 +45,7 @@ impl Host {
                 () = tokio::time::sleep_until(deadline) => {
                     let wanted = if up { "up" } else { "down" };
                     let text =
-                        format!("tenant {:?} is not {wanted} after {} s", name.as_str(), patience.as_secs());
+                        format!("tenant {:?} is still not {wanted} after {} s", name.as_str(), patience.as_secs());
                     return Err(Failure::new(Code::Timeout, text));
                 }
                 () = changes.changed() => {}

@@ -176,7 +176,7 @@ impl Store {
                 // The record must not say what no file asks for: another version, say.
                 let mut restored = Allocation { generation: allocation.generation, ..before.clone() };
                 if let Err(error) = self.update(&allocation, &mut restored) {
-                    log::warn!("the record of tenant \"{name}\" is ahead of its file: {error}");
+                    log::warn!("cannot restore the record of tenant \"{name}\": {error}");
                 }
                 return Err(error.into());
             }
@@ -187,7 +187,7 @@ impl Store {
             let before = allocation.clone();
             allocation.leases = fitted.wanted;
             if let Err(error) = self.update(&before, &mut allocation) {
-                log::warn!("tenant \"{name}\" keeps addresses until its next start: {error}");
+                log::warn!("cannot release addresses of tenant \"{name}\" before its next start: {error}");
             }
         }
         Ok(Change::Changed)
@@ -258,7 +258,7 @@ impl Store {
             && let Some(before) = before.filter(|before| *before != tenant.disk)
             && let Err(error) = quota::enforce(&dir, project, &before, is_running)
         {
-            log::warn!("tenant \"{}\" has other limits on its disk than its file says: {error}", tenant.name);
+            log::warn!("the disk limits of tenant \"{}\" differ from its file: {error}", tenant.name);
         }
         result
     }

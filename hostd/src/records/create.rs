@@ -94,7 +94,10 @@ impl Creation<'_> {
             if let Err(error) = self.step(step) {
                 if let Err(cleanup) = self.undo() {
                     let staged = self.staged();
-                    log::warn!("the next start of hostd removes {}: {cleanup}", staged.display());
+                    log::warn!(
+                        "cannot remove {}, trying again at the next start of hostd: {cleanup}",
+                        staged.display()
+                    );
                 }
                 return Err(error);
             }

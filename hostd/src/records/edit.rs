@@ -5,7 +5,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// The text of a new tenant's file.
 pub const HEADER: &str =
-    "# Every key is optional; `tenantctl explain NAME` tells where each value comes from.\n";
+    "# Every key is optional; `tenantctl explain NAME` shows where each value comes from.\n";
 
 fn document(text: &str) -> Result<DocumentMut, ParseError> {
     text.parse().map_err(|error: toml_edit::TomlError| ParseError::new(error.message()))

@@ -25,7 +25,7 @@ use crate::dirs::{mounts, quota::QuotaError, trash::Remains};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another hostd runs.
-    #[error("another hostd has the store{}", if pid.is_empty() { String::new() } else { format!(" (pid {pid})") })]
+    #[error("another hostd is using the store{}", if pid.is_empty() { String::new() } else { format!(" (pid {pid})") })]
     Locked {
         /// Its pid, as far as known.
         pid: String,
@@ -34,13 +34,13 @@ pub enum StoreError {
     #[error("there is no tenant {0:?}")]
     NoTenant(String),
     /// The name is in use.
-    #[error("there is a tenant {0:?} already, with other settings")]
+    #[error("tenant {0:?} already exists, with other settings")]
     NameTaken(String),
     /// The record is not whole.
-    #[error("tenant {0:?} is half removed")]
+    #[error("tenant {0:?} is only partly removed")]
     HalfRemoved(String),
     /// Another change of it is under way.
-    #[error("tenant {0:?} is being changed by somebody else at this moment")]
+    #[error("tenant {0:?} is being changed by another request")]
     Changing(String),
     /// Its record cannot be used.
     #[error("tenant {tenant:?} is broken: {}", broken.reason)]
@@ -51,7 +51,7 @@ pub enum StoreError {
         broken: Broken,
     },
     /// The record of a broken tenant cannot be made again.
-    #[error("the record of tenant {tenant:?} cannot be made again: {reason}")]
+    #[error("cannot rebuild the record of tenant {tenant:?}: {reason}")]
     Unmendable {
         /// The tenant.
         tenant: String,
@@ -61,14 +61,14 @@ pub enum StoreError {
         help: &'static str,
     },
     /// The record on the disk is not the one that hostd wrote.
-    #[error("{path:?} was changed by somebody else than hostd")]
+    #[error("{path:?} was changed by another program than hostd")]
     Altered {
         /// The file.
         path: PathBuf,
     },
     /// The host has mounted something in its directories.
     #[error(
-        "cannot destroy tenant {tenant:?}: the host has mounted something in its directories, at {}",
+        "cannot destroy tenant {tenant:?}: a filesystem is mounted in its directories, at {}",
         mounts::list(points)
     )]
     Mounted {
@@ -78,19 +78,19 @@ pub enum StoreError {
         points: Vec<PathBuf>,
     },
     /// A tenant is gone, and some of its files are not.
-    #[error("tenant {:?} is removed, but not all of its files", .0.tenant)]
+    #[error("tenant {:?} was removed, but some of its files remain", .0.tenant)]
     Remains(#[from] Remains),
     /// hostd ends before all files of a removed tenant are gone.
-    #[error("tenant {0:?} is removed; the deletion of its files goes on when hostd starts again")]
+    #[error("tenant {0:?} was removed; the deletion of its files continues at the next start of hostd")]
     RemovalGoesOn(String),
     /// A configuration file without a tenant.
-    #[error("there is a configuration file without a tenant in the way: {path:?}")]
+    #[error("{path:?} already exists, but there is no such tenant")]
     StrayConfig {
         /// The file.
         path: PathBuf,
     },
     /// The file changed under the caller's hands.
-    #[error("the configuration of tenant {0:?} was changed meanwhile")]
+    #[error("the configuration of tenant {0:?} was changed in the meantime")]
     Conflict(String),
     /// A `key=value` that cannot be.
     #[error("cannot {} of {tenant:?}: {}", what_to_set(fault), fault.reason())]
@@ -137,7 +137,7 @@ pub enum StoreError {
         source: ManifestError,
     },
     /// Something of the host belongs to another tenant.
-    #[error("{what} is held by tenant {:?}{place}", holder.as_str())]
+    #[error("{what} is in use by tenant {:?}{place}", holder.as_str())]
     Held {
         /// What.
         what: String,
@@ -149,7 +149,7 @@ pub enum StoreError {
         help: String,
     },
     /// An address that no tenant, or not this one, can have.
-    #[error("address {address} cannot be given: {reason}")]
+    #[error("cannot assign address {address}: {reason}")]
     Address {
         /// The address.
         address: std::net::IpAddr,
@@ -175,13 +175,13 @@ pub enum StoreError {
         help: String,
     },
     /// A pool is used up.
-    #[error("{what} are taken")]
+    #[error("{what} are in use")]
     PoolFull {
         /// Which.
         what: String,
     },
     /// The state directory cannot hold tenants.
-    #[error("{dir:?} is not on a filesystem that can hold tenants (an idmapped overlay upper)")]
+    #[error("{dir:?} is on a filesystem that does not support tenants (idmapped overlay upper directories)")]
     Storage {
         /// The directory.
         dir: PathBuf,
@@ -193,7 +193,7 @@ pub enum StoreError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A record that cannot be read.
-    #[error("{path:?} cannot be used")]
+    #[error("cannot use {path:?}")]
     Allocation {
         /// The file.
         path: PathBuf,
@@ -202,7 +202,7 @@ pub enum StoreError {
         source: AllocationError,
     },
     /// A record of another tenant.
-    #[error("{path:?} holds the record of tenant {name:?}")]
+    #[error("{path:?} contains the record of tenant {name:?}")]
     Misplaced {
         /// The directory.
         path: PathBuf,
@@ -213,7 +213,7 @@ pub enum StoreError {
     #[error(transparent)]
     Illegal(#[from] Illegal),
     /// The directories cannot be made.
-    #[error("cannot make the directories of tenant {tenant:?}")]
+    #[error("cannot create the directories of tenant {tenant:?}")]
     Create {
         /// The tenant.
         tenant: String,
@@ -312,12 +312,16 @@ impl StoreError {
             Self::NameTaken(name) => {
                 return Some(format!("choose another name, or change it: tenantctl set {name} KEY=VALUE"));
             }
-            Self::HalfRemoved(name) => return Some(format!("finish it: tenantctl destroy {name}")),
-            Self::Changing(_) => "repeat it in a moment",
-            Self::Broken { broken, .. } if broken.is_newer => "use the release that wrote it, or a later one",
+            Self::HalfRemoved(name) => {
+                return Some(format!("complete the removal: tenantctl destroy {name}"));
+            }
+            Self::Changing(_) => "try again in a moment",
+            Self::Broken { broken, .. } if broken.is_newer => {
+                "use the release of Tenantry that wrote it, or a newer one"
+            }
             Self::Broken { tenant, .. } => {
                 return Some(format!(
-                    "make its record again: tenantctl doctor --repair; or remove it and all it stored: \
+                    "rebuild its record: tenantctl doctor --repair; or remove the tenant and its data: \
                      tenantctl destroy {tenant} --force"
                 ));
             }
@@ -325,9 +329,9 @@ impl StoreError {
             Self::Mounted { points, .. } => return Some(mounts::remedy(points)),
             Self::Remains(remains) => return Some(remains.help.clone()),
             Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
-            Self::StrayConfig { .. } => "move the file away; tenantctl create --set takes its settings",
-            Self::Conflict(_) => "read it again and repeat the change",
-            Self::Load(LoadError::NoProfile(_)) => "profiles lie in /etc/tenantry/profiles",
+            Self::StrayConfig { .. } => "move the file away, and pass its settings to tenantctl create --set",
+            Self::Conflict(_) => "reload the configuration and repeat the change",
+            Self::Load(LoadError::NoProfile(_)) => "list the profiles: ls /etc/tenantry/profiles",
             Self::Load(LoadError::Host { source, .. }) => source.help(),
             Self::Load(LoadError::Ports { source, .. }) => source.help(),
             Self::Bind { source, .. } => return Some(source.help()),
@@ -344,16 +348,16 @@ impl StoreError {
                 return config::key(key).map(|known| format!("{} takes {}", known.name, known.range.forms()));
             }
             Self::Setting { .. } | Self::Config { .. } | Self::Load(_) => {
-                "the keys are described in tenant.toml(5); tenantctl explain NAME shows the values"
+                "see tenant.toml(5) for the keys, and tenantctl explain NAME for the values"
             }
             Self::LoadPlan(error) => return error.help().map(str::to_owned),
             Self::Plan { source, .. } => source.help(),
             Self::Image(error) => return error.help(),
             Self::Quota(error) => error.help(),
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
-            Self::Storage { .. } => "put it on ext4, xfs, btrfs or tmpfs, or choose another --root",
+            Self::Storage { .. } => "move it to ext4, xfs, btrfs or tmpfs, or choose another --root",
             Self::Manifest { .. } => "check the image: rootfsctl verify",
-            Self::Destroy { .. } => "repeat it when the cause is gone: tenantctl destroy",
+            Self::Destroy { .. } => "remove the cause and try again: tenantctl destroy",
             Self::Kernel(error) => {
                 return remedy(error).or_else(|| self.io_help().map(str::to_owned));
             }
@@ -365,7 +369,7 @@ impl StoreError {
     fn io_help(&self) -> Option<&'static str> {
         match self.io_kind()? {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("make room on that filesystem and repeat it; nothing was changed")
+                Some("nothing was changed; free space on that filesystem and try again")
             }
             io::ErrorKind::PermissionDenied => Some("run hostd as root"),
             _ => None,

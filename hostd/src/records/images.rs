@@ -6,9 +6,8 @@ use tenant::{
     kernel::image::Contents,
     model::{
         allocation::Pinned,
-        image::{ImageRef, Manifest},
+        image::{ImageRef, ImageSource, Manifest},
     },
-    plan::ImageSource,
 };
 
 use super::StoreError;

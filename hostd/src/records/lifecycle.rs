@@ -113,7 +113,7 @@ impl Store {
     /// [`StoreError::Mounted`].
     pub fn refuse_mounts(&self, name: &TenantName) -> Result<(), StoreError> {
         let dir = self.layout.tenant(name);
-        let points = mounts::below(&dir).map_err(FileError::when("look for mounts below", &dir))?;
+        let points = mounts::below(&dir).map_err(FileError::when("find mounts below", &dir))?;
         match points[..] {
             [] => Ok(()),
             _ => Err(StoreError::Mounted { tenant: name.to_string(), points }),

@@ -39,7 +39,7 @@ impl Store {
             help,
         };
         if broken.is_newer {
-            return Err(refuse(broken.reason, "use the release that wrote it, or a later one"));
+            return Err(refuse(broken.reason, "use the release of Tenantry that wrote it, or a newer one"));
         }
         let traces = Traces::of(&self.layout, &self.layout.tenant(name), name);
         let _images = ImagesLock::shared(&self.layout)?;
@@ -54,7 +54,7 @@ impl Store {
         let at = match known {
             Some(at) => at,
             None if is_running => {
-                let reason = "its number is not known any more, and it runs with it".to_owned();
+                let reason = "its number is lost while it is running with it".to_owned();
                 return Err(refuse(reason, "stop it first: tenantctl stop NAME"));
             }
             None => {
@@ -182,10 +182,7 @@ impl Store {
             return Ok(Pinned { image, digest });
         }
         let pinned = images::resolve(&self.layout, &tenant.image)?;
-        notes.push(format!(
-            "it boots {} of image \"{image}\", which its file asks for",
-            pinned.digest.short()
-        ));
+        notes.push(format!("it boots {} of image \"{image}\", as its file requests", pinned.digest.short()));
         Ok(pinned)
     }
 
@@ -205,7 +202,7 @@ impl Store {
         }
         let found = self.machine_id(name).filter(is_free);
         notes.push(match found {
-            Some(_) => "its uuid is its machine-id".to_owned(),
+            Some(_) => "its machine-id is used as its uuid".to_owned(),
             None => "it has a new uuid, and with it new hardware addresses".to_owned(),
         });
         found.map_or_else(random_uuid, Ok)

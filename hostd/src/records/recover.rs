@@ -127,7 +127,7 @@ fn staged(layout: &Layout, path: &Path, found: &mut Recovered) {
     };
     match hide() {
         Ok(hidden) => {
-            log::info!("undoing the creation in {}", path.display());
+            log::info!("rolling back the creation in {}", path.display());
             let holding = record.as_ref().map(Holding::of).unwrap_or_default();
             found.trash.push(Item { path: hidden, tenant: name, holding });
         }
@@ -184,7 +184,7 @@ fn keep_copy(layout: &Layout, allocation: &Allocation) {
 pub(crate) fn write_copy(layout: &Layout, allocation: &Allocation, durability: Durability) {
     let path = layout.allocation_copy(&allocation.name);
     if let Err(error) = record::write(&path, allocation.render().as_bytes(), durability) {
-        log::warn!("tenant \"{}\" has no copy of its record: {}", allocation.name, wire::chain(&error));
+        log::warn!("cannot copy the record of tenant \"{}\": {}", allocation.name, wire::chain(&error));
     }
 }
 

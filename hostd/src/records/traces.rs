@@ -16,10 +16,10 @@ use tenant::{
     kernel::nft,
     model::{
         allocation::{Lease, Pinned},
+        filter::HostFilter,
         ids::{Digest, Index, UidRange},
         image::ImageName,
     },
-    plan::HostFilter,
 };
 
 use super::StoreError;

@@ -47,7 +47,7 @@ pub struct CgroupError {
 
 /// No cgroup v2 hierarchy is mounted.
 #[derive(Debug, thiserror::Error)]
-#[error("this host has no cgroup v2 hierarchy mounted")]
+#[error("the cgroup v2 hierarchy is not mounted on this host")]
 pub struct NoCgroup2;
 
 impl Cgroups {
@@ -105,7 +105,7 @@ impl Cgroups {
             return Ok(());
         }
         if let Err(error) = self.pass_down() {
-            log::warn!("the controllers of {} cannot be passed down: {error}", self.v2_own.display());
+            log::warn!("cannot delegate the controllers of {}: {error}", self.v2_own.display());
             self.v2_controllers.clear();
         }
         Ok(())

@@ -71,7 +71,7 @@ pub enum UnitError {
     #[error("it was not ready within {0} s")]
     Timeout(u64, Vec<String>),
     /// Its supervisor has been killed and does not end.
-    #[error("its supervisor, process {0}, does not end although it was killed")]
+    #[error("its supervisor, process {0}, was killed but does not exit")]
     Stuck(i32),
     /// A job of systemd did not end well, and the supervisor left no word.
     #[error("{}", job(.0))]
@@ -83,7 +83,7 @@ pub enum UnitError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// What is left.
-    #[error("something of it could not be removed: {}", left(.0))]
+    #[error("cannot remove its leftovers: {}", left(.0))]
     Leftovers(Arc<Vec<KernelError>>),
 }
 
@@ -102,10 +102,10 @@ fn words(text: &str) -> String {
 fn job(FailedJob { unit, word, result, status }: &FailedJob) -> String {
     let mut text = match word.as_str() {
         "failed" => format!("{unit} failed"),
-        "canceled" => format!("its start was canceled: somebody asked {unit} for something else meanwhile"),
+        "canceled" => format!("its start was canceled by another job of {unit}"),
         "timeout" => format!("{unit} was not ready in time"),
-        "dependency" => format!("something that {unit} depends on failed"),
-        "assert" => format!("an assertion of {unit} does not hold"),
+        "dependency" => format!("a dependency of {unit} failed"),
+        "assert" => format!("an assertion of {unit} failed"),
         other => format!("the job of {unit} ended as {other:?}"),
     };
     if !matches!(result.as_str(), "" | "success") {
@@ -140,7 +140,7 @@ impl From<UnitError> for Failure {
                 (Code::StartFailed, Some("start it again: tenantctl start NAME".to_owned()), Vec::new())
             }
             UnitError::Stuck(pid) => {
-                let help = format!("see what it waits for in the kernel: cat /proc/{pid}/stack");
+                let help = format!("check where it hangs in the kernel: cat /proc/{pid}/stack");
                 (Code::Failed, Some(help), Vec::new())
             }
             UnitError::Died(_) => {
@@ -153,14 +153,14 @@ impl From<UnitError> for Failure {
             ),
             UnitError::Bus(error) => {
                 let help = match *error {
-                    BusError::Unreachable(_) => "see whether systemd answers: systemctl status",
-                    BusError::Call(..) => "see what systemd says: journalctl -b _PID=1",
+                    BusError::Unreachable(_) => "check that systemd responds: systemctl status",
+                    BusError::Call(..) => "read the log of systemd: journalctl -b _PID=1",
                 };
                 (Code::Failed, Some(help.to_owned()), Vec::new())
             }
             UnitError::Control(ControlError::Refused { help, .. }) => (Code::Failed, help, Vec::new()),
             UnitError::Timeout(_, console) => {
-                let help = "raise start_timeout_sec, or see what it waits for: tenantctl logs NAME";
+                let help = "read its console, or raise start_timeout_sec: tenantctl logs NAME";
                 (Code::Timeout, Some(help.to_owned()), console)
             }
             UnitError::Io(_, source) => of_kind(source.kind()),

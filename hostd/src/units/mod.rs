@@ -50,7 +50,7 @@ pub struct Start {
     pub name: TenantName,
     /// What the supervisor will do; its leftovers are swept by it.
     pub plan: Arc<Plan>,
-    /// What becomes of limits that this host cannot enforce.
+    /// Handling of limits that this host cannot enforce.
     pub enforce: Enforce,
     /// How long init has until it is ready.
     pub timeout: Duration,
@@ -239,7 +239,7 @@ impl UnitManager {
     /// Whether nothing of a tenant runs, and nothing is about to: one that waits to be started again is up.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
         match self {
             Self::Standalone(units) => Ok(!units.is_running(name)),
@@ -272,7 +272,10 @@ impl UnitManager {
             Self::Standalone(units) => units.sweep_strangers(is_known).await,
             Self::Systemd(units) => {
                 for name in units.existing().iter().filter(|name| !is_known(name)) {
-                    ::log::warn!("the unit of tenant {:?} runs, and there is no such tenant", name.as_str());
+                    ::log::warn!(
+                        "the unit of tenant {:?} is running, but there is no such tenant",
+                        name.as_str()
+                    );
                 }
             }
         }
@@ -396,7 +399,7 @@ impl UnitManager {
     /// own.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn report(
         &self,
         name: &TenantName,
@@ -411,7 +414,7 @@ impl UnitManager {
     /// What units are doing that the states of their tenants do not tell.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// cannot connect to systemd.
     pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
         match self {
             Self::Standalone(_) => Ok(HashMap::new()),

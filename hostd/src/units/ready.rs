@@ -48,7 +48,7 @@ impl Awaited<'_> {
                         deadline = extension.map_or(deadline, |more| deadline.max(Instant::now() + more));
                     }
                     Err(error) => {
-                        log::warn!(TENANT = self.name.as_str(); "what the supervisor of tenant {:?} says is not heard: {error}", self.name.as_str());
+                        log::warn!(TENANT = self.name.as_str(); "cannot receive notifications from the supervisor of tenant {:?}: {error}", self.name.as_str());
                         listens = false;
                     }
                 },

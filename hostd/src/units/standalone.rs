@@ -195,13 +195,13 @@ impl Standalone {
         if let Some(state) = self.state(name)
             && let Some((process, pidfd)) = find(&state)
         {
-            log::info!(TENANT = name.as_str(); "found tenant {:?} running (supervisor {})", name.as_str(), process.pid);
+            log::info!(TENANT = name.as_str(); "tenant {:?} is running (supervisor {})", name.as_str(), process.pid);
             shared.watch(name, process, pidfd, cgroups, plan());
             return;
         }
         let has_leftovers = cgroups.v2.exists() || cgroups.v1.values().any(|dir| dir.exists());
         if has_leftovers {
-            log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing what is left", name.as_str());
+            log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing its leftovers", name.as_str());
             let (shared, name, plan) = (shared.clone(), name.clone(), plan());
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
             report(or_none(swept));
@@ -228,7 +228,7 @@ impl Standalone {
         let (shared, program) = (self.shared.clone(), self.program.clone());
         let notify_dir = shared.layout.run().join(NOTIFY);
         let notify = NotifySocket::bind(&notify_dir, name.as_str())
-            .map_err(|error| UnitError::Io("make the socket that the supervisor reports to", error))?;
+            .map_err(|error| UnitError::Io("create the notification socket", error))?;
         let path = notify.path().to_owned();
         // The new supervisor's first state must not be taken for the old one's last.
         let launched = task::spawn_blocking(move || shared.launch(&program, &start, &path)).await;
@@ -377,7 +377,7 @@ async fn end_of(pidfd: &Arc<OwnedFd>, name: &TenantName) {
         Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
     };
     if let Err(error) = told {
-        log::warn!(TENANT = name.as_str(); "the kernel does not tell of the end of tenant {:?}: {error}; looking every {} ms", name.as_str(), LOOK.as_millis());
+        log::warn!(TENANT = name.as_str(); "cannot watch the supervisor of tenant {:?}, polling every {} ms instead: {error}", name.as_str(), LOOK.as_millis());
     }
     while !has_ended(pidfd) {
         sleep(LOOK).await;
@@ -395,10 +395,7 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 /// What of a tenant's life is to be found in the log afterwards.
 fn notable(state: &RunState) -> Option<String> {
     let killed = state.killed.as_ref().map(|reason| format!("it was killed: {reason}"));
-    let kills = state.oom_kills.map(|kills| {
-        let were = if kills == 1 { "was" } else { "were" };
-        format!("{kills} of its processes {were} killed because its memory was used up")
-    });
+    let kills = state.oom_kills.map(|kills| format!("the OOM killer killed {kills} of its processes"));
     let all: Vec<String> = killed.into_iter().chain(kills).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
@@ -430,16 +427,16 @@ fn ended_how(state: &RunState) -> String {
     match state.phase {
         Phase::Failed => {
             let why = state.failure.as_ref().map(|failure| format!(": {}", failure.message));
-            format!("has failed{}", why.unwrap_or(how))
+            format!("failed{}", why.unwrap_or(how))
         }
-        _ => format!("has stopped{how}"),
+        _ => format!("stopped{how}"),
     }
 }
 
 /// What a sweep left; one that was cut short says so, and the next start sweeps again.
 fn or_none(swept: Result<Vec<KernelError>, task::JoinError>) -> Vec<KernelError> {
     swept.unwrap_or_else(|error| {
-        log::error!("what a tenant left was not removed: {error}");
+        log::error!("cannot remove the leftovers of a tenant: {error}");
         Vec::new()
     })
 }
@@ -461,7 +458,7 @@ impl Shared {
         let name = &start.name;
         let io = |what| move |error| UnitError::Io(what, error);
         let cgroups = self.cgroups.unit(name);
-        fs::create_dir_all(self.layout.runtime(name)).map_err(io("make the runtime directory"))?;
+        fs::create_dir_all(self.layout.runtime(name)).map_err(io("create the runtime directory"))?;
         self.note(name, &cgroups)?;
         let spawned = cgroups::make_unit(&cgroups)
             .map_err(UnitError::from)
@@ -533,7 +530,7 @@ impl Shared {
         let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
         let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
         let Some(state) = said else {
-            log::warn!(TENANT = name.as_str(); "the supervisor of tenant \"{name}\" died; it was taken down");
+            log::warn!(TENANT = name.as_str(); "the supervisor of tenant \"{name}\" died; the tenant was taken down");
             return;
         };
         let end = ended_how(&state);
@@ -546,7 +543,7 @@ impl Shared {
     /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
     fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
         let failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
-        if let Err(error) = cgroups::remove_v1(&cgroups) {
+        if let Err(error) = cgroups::remove_v1(cgroups) {
             log::error!("{}", wire::chain(&error));
         }
         // Where it stays, it says where cgroups were that are gone; the next start writes it anew.

@@ -37,7 +37,7 @@ impl StopEnd {
 
     /// A supervisor that did not end.
     pub(super) fn hung() -> Self {
-        Self::Killed("its supervisor did not end in time".to_owned())
+        Self::Killed("its supervisor did not stop in time".to_owned())
     }
 
     /// Why it was killed, if it was.
@@ -113,7 +113,7 @@ pub(super) async fn tell_limit(layout: &Layout, name: &TenantName, supervisor: P
         Ok(_) | Err(ControlError::NotRunning | ControlError::Ended(_)) => {}
         Err(error) => {
             let error = wire::chain(&error);
-            log::warn!(TENANT = name.as_str(); "tenant {:?} is not told how long it may take to end: {error}", name.as_str());
+            log::warn!(TENANT = name.as_str(); "cannot set the stop timeout of tenant {:?}: {error}", name.as_str());
         }
     }
 }

@@ -101,7 +101,7 @@ impl Finding {
         match result {
             Ok(()) => Self { repaired: true, help: None, ..self },
             Err(reason) => {
-                Self { message: format!("{}, and it cannot be put right: {reason}", self.message), ..self }
+                Self { message: format!("{}, and the repair failed: {reason}", self.message), ..self }
             }
         }
     }
@@ -217,7 +217,7 @@ mod tests {
         assert!(repaired.repaired && repaired.help.is_none());
         let failed = finding.with_repair(Err("nft is not there".to_owned()));
         assert!(!failed.repaired && failed.help.is_some());
-        assert_eq!(failed.message, "the rules are missing, and it cannot be put right: nft is not there");
+        assert_eq!(failed.message, "the rules are missing, and the repair failed: nft is not there");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 pub use tenant::cause::chain;
-use tenant::{TenantName, model::name::InvalidName};
+use tenant::{TenantName, cause::without_numbers, model::name::InvalidName};
 
 /// Machine-readable kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with a message and no remedy.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None, console: Vec::new() }
+        Self { code, message: without_numbers(&message.into()), help: None, console: Vec::new() }
     }
 
     /// Adds the remedy.

@@ -55,12 +55,7 @@ pub const NAMESPACES: [Feature; 8] = [
     feature("User namespace", "USER_NS", Probe::File("/proc/self/ns/user"), "tenants' root"),
     feature("Network namespace", "NET_NS", Probe::File("/proc/self/ns/net"), "tenants' interfaces"),
     feature("Cgroup namespace", "CGROUPS", Probe::File("/proc/self/ns/cgroup"), "tenants' cgroups"),
-    feature(
-        "Time namespace",
-        "TIME_NS",
-        Probe::Optional("/proc/self/ns/time"),
-        "an uptime of the tenant's own",
-    ),
+    feature("Time namespace", "TIME_NS", Probe::Optional("/proc/self/ns/time"), "per-tenant uptime"),
 ];
 
 /// Everything else.

@@ -14,7 +14,7 @@ const LIBEXEC: &str = "TENANTRY_LIBEXEC";
 #[derive(Debug, thiserror::Error)]
 pub enum NoProgram {
     /// Where this program is, is not told.
-    #[error("cannot find this program")]
+    #[error("cannot find the path of this program")]
     Here(#[source] io::Error),
     /// It is nowhere.
     #[error("cannot find the program `{0}` in any of {1:?}")]
@@ -26,7 +26,7 @@ impl NoProgram {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Here(_) => None,
-            Self::Missing(..) => Some("install it, or name its directory in TENANTRY_LIBEXEC"),
+            Self::Missing(..) => Some("install it, or set TENANTRY_LIBEXEC to its directory"),
         }
     }
 }
@@ -69,7 +69,7 @@ pub fn rootfsctl() -> Result<PathBuf, NoProgram> {
 
 /// The directory of this program.
 fn here() -> Result<PathBuf, NoProgram> {
-    let here = env::current_exe().map_err(|error| NoProgram::Here(error))?;
+    let here = env::current_exe().map_err(NoProgram::Here)?;
     Ok(here.parent().unwrap_or(Path::new("/")).to_owned())
 }
 

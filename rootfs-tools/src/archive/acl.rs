@@ -10,7 +10,7 @@ const VERSION: u32 = 2;
 /// Most bytes of an attribute, see xattr(7).
 const MAX_BYTES: usize = 64 << 10;
 
-/// Whom an entry is about, in the order in which the kernel wants them.
+/// The subject of an entry, in the order that the kernel expects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// The file's owner.
@@ -53,7 +53,7 @@ impl Acl {
     pub fn from_text(text: &[u8]) -> Result<Self, Reason> {
         let text = std::str::from_utf8(text).map_err(|_| Reason::Acl("it is not text"))?;
         let mut entries = Vec::new();
-        // An effective right is told behind a `#`, to the end of the line.
+        // The effective right follows a `#`, to the end of the line.
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
         for entry in lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty()) {
             entries.push(entry_of(entry)?);
@@ -66,7 +66,7 @@ impl Acl {
     /// # Errors
     /// [`Reason::Acl`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reason> {
-        let bad = Reason::Acl("its bytes are not those of an attribute of the kernel");
+        let bad = Reason::Acl("its binary form is not the kernel's");
         let Some((version, entries)) = bytes.split_first_chunk::<4>() else { return Err(bad) };
         if u32::from_le_bytes(*version) != VERSION || entries.len() % 8 != 0 {
             return Err(bad);
@@ -89,12 +89,12 @@ impl Acl {
         entries.chunks_exact(8).map(entry).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether somebody is told by name alone.
+    /// Whether any entry has a name but no number.
     pub fn has_names(&self) -> bool {
         self.0.iter().any(|(who, _)| matches!(who, Who::User(Id::Name(_)) | Who::Group(Id::Name(_))))
     }
 
-    /// The kernel's form, with ids as they shall be on disk.
+    /// The kernel's form, with ids as stored on disk.
     ///
     /// # Errors
     /// What `user` and `group` return; a list that is too long.
@@ -129,7 +129,7 @@ impl Acl {
     }
 }
 
-/// `[default:]KIND:[NAME]:PERMISSIONS[:NUMBER]`; of mask and other `KIND:PERMISSIONS` will do.
+/// `[default:]KIND:[NAME]:PERMISSIONS[:NUMBER]`; for mask and other, `KIND:PERMISSIONS` is enough.
 fn entry_of(text: &str) -> Result<(Who, u16), Reason> {
     let mut fields: Vec<&str> = text.split(':').map(str::trim).collect();
     if matches!(fields.first(), Some(&("default" | "d"))) {
@@ -154,7 +154,7 @@ fn entry_of(text: &str) -> Result<(Who, u16), Reason> {
         ("group" | "g", _) => Who::Group(id()),
         ("mask" | "m", "") => Who::Mask,
         ("other" | "o", "") => Who::Other,
-        _ => return Err(Reason::Acl("an entry is about neither user, group, mask nor other")),
+        _ => return Err(Reason::Acl("an entry has an unknown tag: expected user, group, mask or other")),
     };
     let permissions = permissions.chars().try_fold(0, |bits, c| match c {
         'r' => Some(bits | 4),
@@ -163,7 +163,7 @@ fn entry_of(text: &str) -> Result<(Who, u16), Reason> {
         '-' => Some(bits),
         _ => None,
     });
-    Ok((who, permissions.ok_or(Reason::Acl("permissions are not made of r, w, x and -"))?))
+    Ok((who, permissions.ok_or(Reason::Acl("permissions contain characters other than r, w, x and -"))?))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl<'a> Header<'a> {
         self.0.iter().all(|byte| *byte == 0)
     }
 
-    /// Whether its checksum is that of its bytes. Some old programs took them for signed ones.
+    /// Whether its checksum matches its bytes. Some old programs computed it over signed bytes.
     pub(crate) fn is_valid(self) -> bool {
         let sum = |byte: fn(u8) -> i64| -> i64 {
             let bytes = self.0.iter().enumerate();
@@ -127,7 +127,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// What stands before the first NUL.
+/// The bytes before the first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -142,7 +142,7 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
         let value = rest.iter().fold(start, |value, byte| value << 8 | i128::from(*byte));
         return i64::try_from(value).ok();
     }
-    // A NUL in front is what an old program left where the field before it was too small.
+    // A leading NUL was left by old programs when the preceding field overflowed.
     let digits = if first == 0 { rest } else { field };
     let is_blank = |byte: &u8| matches!(byte, b' ' | 0);
     let start = digits.iter().position(|byte| *byte != b' ').unwrap_or(digits.len());

@@ -1,4 +1,4 @@
-//! One entry of an archive, as all its headers together tell it.
+//! One entry of an archive, assembled from all its headers.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
 
@@ -61,12 +61,12 @@ pub struct Member {
     pub acl: Option<Acl>,
     /// Access control list that new files in a directory get.
     pub default_acl: Option<Acl>,
-    /// Keys of its extended headers that this reader does not know.
+    /// Keys of its extended headers that this reader does not support.
     pub unknown: Vec<String>,
 }
 
 impl Member {
-    /// What the headers tell; size and chunks are still those of a file without data.
+    /// What the headers say; size and chunks are still those of a file without data.
     pub(super) fn new(header: Header<'_>, mut own: Extended, global: &Extended) -> Result<Self, Reason> {
         let path = own.sparse.name.take().or(own.path.take()).unwrap_or_else(|| header.name());
         let kind = kind(header, &own, &path)?;

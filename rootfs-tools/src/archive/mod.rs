@@ -5,8 +5,8 @@
 //! 512-byte blocks ─header─▶ one header ─pax, long names─▶ one Member ─sparse map─▶ chunks of its data
 //! ```
 //!
-//! Invariant: a member is given as GNU tar would extract it, or refused with a [`Reason`]. Nothing that a format can
-//! say is passed over without a word: what this reader does not know is in [`Member::unknown`].
+//! Invariant: a member is given as GNU tar would extract it, or refused with a [`Reason`]. Nothing is ignored
+//! silently: whatever this reader does not support is listed in [`Member::unknown`].
 //!
 //! The formats: POSIX.1-2008, pax, "Extended Description"; tar(5) of libarchive; "Basic Tar Format" and "Storing Sparse
 //! Files" of the GNU tar manual.

@@ -1,4 +1,4 @@
-//! Extended headers: records `LENGTH KEY=VALUE`, of which a value may hold any bytes.
+//! Extended headers: records `LENGTH KEY=VALUE`; a value may contain any bytes.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
 
@@ -34,19 +34,19 @@ pub(super) struct Extended {
 /// What extended headers say of the holes of a file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sparse {
-    /// Version 1.0: the map stands in front of the data.
+    /// Version 1.0: the map precedes the data.
     pub(super) map_in_data: bool,
-    /// The file's name, in place of one made for programs that know nothing of holes.
+    /// The file's real name; the header has a substitute for programs without support for sparse files.
     pub(super) name: Option<Vec<u8>>,
     /// The file's size with its holes.
     pub(super) real_size: Option<u64>,
     /// Versions 0.0 and 0.1: the map.
     pub(super) map: Option<Vec<Chunk>>,
-    /// Version 0.0: an offset whose length is still to come.
+    /// Version 0.0: an offset whose length has not been read yet.
     offset: Option<u64>,
 }
 
-/// Keys that say nothing of what is extracted.
+/// Keys that do not affect extraction.
 const MEANINGLESS: &[&str] = &[
     "atime",
     "comment",
@@ -66,7 +66,7 @@ const MEANINGLESS: &[&str] = &[
     "SCHILY.volhdr.label",
 ];
 
-/// Keys that a global header may have: what it says of all files does no harm.
+/// Keys allowed in a global header: they are harmless when applied to every file.
 const GLOBAL: &[&str] = &["mtime", "uid", "gid", "uname", "gname"];
 
 /// Key and value of a record.
@@ -89,7 +89,7 @@ pub(super) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<Pair<'_>,
 
 /// The first record, and what follows it.
 fn record(bytes: &[u8]) -> Result<(Pair<'_>, &[u8]), Reason> {
-    let bad = || Reason::Extended("a record is not as long as it says");
+    let bad = || Reason::Extended("a record's length is wrong");
     let blank = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or_else(bad)?;
     let length = decimal(&bytes[..blank]).and_then(|length| usize::try_from(length).ok()).ok_or_else(bad)?;
     let (record, rest) = bytes.split_at_checked(length).ok_or_else(bad)?;
@@ -174,7 +174,7 @@ impl Extended {
             return Ok(());
         }
         match key {
-            // A value of no bytes takes back what was said before.
+            // An empty value cancels the earlier one.
             b"path" => self.path = bytes(),
             b"linkpath" => self.link = bytes(),
             b"uname" => self.user_name = bytes(),
@@ -205,9 +205,9 @@ impl Extended {
         }
     }
 
-    /// Sparse files, and what is not known.
+    /// Sparse files and unknown keys.
     fn take_rest(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reason> {
-        let number = || decimal(value).ok_or(Reason::Sparse("a record is no number"));
+        let number = || decimal(value).ok_or(Reason::Sparse("a value is not a number"));
         match key {
             b"GNU.sparse.major" if value == b"1" => self.sparse.map_in_data = true,
             b"GNU.sparse.major" if value == b"0" => {}
@@ -248,7 +248,7 @@ impl Extended {
     }
 }
 
-/// A key for people.
+/// A key for display.
 fn shown(key: &[u8]) -> String {
     String::from_utf8_lossy(key).chars().take(80).collect()
 }
@@ -304,7 +304,7 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What stands before the first NUL of the data of a long name.
+/// The bytes of a long name before the first NUL.
 pub(super) fn long_name(data: &[u8]) -> Vec<u8> {
     data.split(|byte| *byte == 0).next().unwrap_or_default().to_owned()
 }

@@ -12,7 +12,7 @@ use super::{
     sparse,
 };
 
-/// Largest extended header, or long name, bytes. A map of many holes may take much.
+/// Largest extended header, or long name, bytes. A map of many holes can be large.
 const MAX_EXTENDED: u64 = 32 << 20;
 /// All of them together, bytes.
 const MAX_EXTENDED_TOTAL: u64 = 1 << 30;
@@ -22,10 +22,10 @@ const MAX_PADDING: u64 = 1 << 30;
 /// What went wrong with an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It cannot be read, or what it holds cannot be written.
+    /// It cannot be read, or its content cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It holds what it must not.
+    /// It contains an entry that is refused.
     #[error("{0}")]
     Refused(#[from] Reason),
 }
@@ -57,7 +57,7 @@ pub struct Reader<R> {
     inner: R,
     /// Bytes of the last member's data that were not read.
     left: u64,
-    /// Bytes that fill its last block.
+    /// Padding of its last block, bytes.
     padding: u64,
     /// What global headers say.
     global: Extended,
@@ -68,7 +68,7 @@ pub struct Reader<R> {
     buffer: Box<[u8]>,
 }
 
-/// A name for people.
+/// A name for display.
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().take(200).collect()
 }
@@ -86,7 +86,7 @@ impl Front {
         self.name.is_none() && self.link.is_none() && self.records.is_empty()
     }
 
-    /// The name of the entry if it is among them, be the rest as it may.
+    /// The name of the entry if these records contain it; errors in the others are ignored here.
     fn entry_name(&self) -> Option<Vec<u8>> {
         let last = |wanted: &[u8]| {
             let all = self.records.iter().flat_map(|bytes| pax::records(bytes)).flatten();
@@ -118,11 +118,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The next member; none at the end of the archive, behind which there is nothing. Data of the last member that
+    /// The next member; none at the end of the archive, after which nothing may follow. Data of the last member that
     /// was not read is passed over.
     ///
     /// # Errors
-    /// The stream cannot be read; it is no archive; a member cannot be given as it is meant.
+    /// The stream cannot be read; it is no archive; a member cannot be represented faithfully.
     pub fn next_member(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.next().map_err(|fault| self.error(fault))
     }
@@ -137,11 +137,11 @@ impl<R: Read> Reader<R> {
         self.left = 0;
         self.skip(self.padding)?;
         self.padding = 0;
-        // What the headers in front of it say; they are understood when its name is known.
+        // The headers before it; they are interpreted once its name is known.
         let mut front = Front::default();
         loop {
             let Some(block) = self.header()? else {
-                // Such a header belongs to an entry.
+                // Such a header must be followed by an entry.
                 return if front.is_empty() { Ok(None) } else { Err(Reason::Truncated.into()) };
             };
             let header = Header(&block);
@@ -188,7 +188,7 @@ impl<R: Read> Reader<R> {
         Ok(Some(block))
     }
 
-    /// Reads what follows the end: that is where a packed stream is checked, and where a second archive would be.
+    /// Reads past the end of the archive: the checksum of a compressed stream is there, and so would be a second archive.
     fn end(&mut self) -> Result<(), Fault> {
         let mut padding = 0;
         loop {
@@ -226,7 +226,7 @@ impl<R: Read> Reader<R> {
         let size = own.size;
         let mut member = Member::new(header, own, &self.global)?;
         if member.kind != Kind::File {
-            // Some programs fill in the size of a directory, or of the file that is linked to; no data follows.
+            // Some programs record the size of a directory, or of a link's target; no data follows.
             return Ok(member);
         }
         let mut stored = size.map_or_else(|| header.size(), Ok)?;
@@ -256,7 +256,7 @@ impl<R: Read> Reader<R> {
             member.chunks = Some(map);
         }
         self.left = stored;
-        // A map in the data fills blocks of its own.
+        // A map in the data occupies whole blocks.
         self.padding = padding(stored);
         Ok(member)
     }
@@ -273,12 +273,12 @@ impl<R: Read> Reader<R> {
         Ok(map)
     }
 
-    /// The next block of the map that stands in front of the present member's data.
+    /// The next block of the map that precedes the current member's data.
     fn map_block(&mut self) -> Result<[u8; BLOCK], Fault> {
         self.left = self
             .left
             .checked_sub(BLOCK as u64)
-            .ok_or(Reason::Sparse("it is longer than the data it stands in"))?;
+            .ok_or(Reason::Sparse("it is longer than the entry's data"))?;
         let mut block = [0; BLOCK];
         self.inner.read_exact(&mut block).map_err(truncated)?;
         Ok(block)
@@ -341,7 +341,7 @@ fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
 
-/// The end of the stream where there should be more.
+/// The stream ends too early.
 fn truncated(error: io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => Reason::Truncated.into(),

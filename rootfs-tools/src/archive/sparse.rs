@@ -9,24 +9,24 @@ use super::{
 /// Most chunks of one file: a map of them takes 16 MiB.
 const MAX_CHUNKS: usize = 1 << 20;
 
-/// Bytes of a file that are not a hole.
+/// A range of bytes that is not a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Where they begin in the file.
+    /// Offset in the file.
     pub offset: u64,
     /// How many there are.
     pub length: u64,
 }
 
-/// Adds a chunk; all are in order and apart.
+/// Adds a chunk; chunks are in order and do not overlap.
 pub(super) fn push(map: &mut Vec<Chunk>, chunk: Chunk) -> Result<(), Reason> {
     let end = |chunk: &Chunk| chunk.offset.checked_add(chunk.length);
     let before = map.last().and_then(end).unwrap_or(0);
     if chunk.offset < before || end(&chunk).is_none() {
-        return Err(Reason::Sparse("its parts are not in order"));
+        return Err(Reason::Sparse("its chunks are not in order"));
     }
     if map.len() == MAX_CHUNKS {
-        return Err(Reason::Sparse("it has too many parts"));
+        return Err(Reason::Sparse("it has too many chunks"));
     }
     map.push(chunk);
     Ok(())
@@ -83,7 +83,7 @@ pub(super) fn in_data<E: From<Reason>>(
                 }
                 continue;
             }
-            let value = decimal(&line).ok_or(Reason::Sparse("a line is no number"))?;
+            let value = decimal(&line).ok_or(Reason::Sparse("a line is not a number"))?;
             line.clear();
             match (count, offset.take()) {
                 (None, _) => count = Some(value),
@@ -97,15 +97,15 @@ pub(super) fn in_data<E: From<Reason>>(
     }
 }
 
-/// Checks a map against the size of the file with its holes, and the bytes that the archive holds of it.
+/// Checks a map against the apparent size of the file and the bytes that the archive contains.
 pub(super) fn check(map: &[Chunk], real_size: u64, stored: u64) -> Result<(), Reason> {
     let end = map.last().map_or(0, |chunk| chunk.offset + chunk.length);
     if end > real_size {
         return Err(Reason::Sparse("it goes beyond the end of the file"));
     }
-    // They are apart, so their sum is no more than the end of the last.
+    // They do not overlap, so their sum is at most the end of the last.
     if map.iter().map(|chunk| chunk.length).sum::<u64>() != stored {
-        return Err(Reason::Sparse("its parts are not as long as the data"));
+        return Err(Reason::Sparse("the length of its chunks does not match the data"));
     }
     Ok(())
 }

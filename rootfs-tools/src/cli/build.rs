@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use rootfs_tools::{
     Outcome, busybox,
     debian::{self, RootPassword},
@@ -12,6 +15,7 @@ use rootfs_tools::{
     progress::Progress,
     publish::{self, Published, Request},
     rootdir::RootDir,
+    sets::{self, PackageSet},
     staging::Staging,
     tuning,
 };
@@ -28,24 +32,24 @@ pub(crate) enum Build {
     Busybox(Target),
 }
 
-/// What every command that publishes takes.
+/// Options of every command that publishes.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// Name of the image [default: what is built, or the name of the file].
+    /// Name of the image [default: the kind that is built, or the file name].
     #[arg(long, value_name = "IMAGE")]
     pub(crate) name: Option<ImageName>,
     /// Channel to point at the new version.
     #[arg(long, default_value = "stable")]
     pub(crate) channel: ChannelName,
-    /// How the version is stored.
+    /// Storage format of the version.
     #[arg(long, value_enum, default_value_t = Format::Tree)]
     pub(crate) format: Format,
-    /// Have every block checked when it is read: a damaged one is an I/O error, never wrong data.
+    /// Verify every block when it is read: a damaged block is an I/O error, never wrong data.
     #[arg(long)]
     pub(crate) verity: bool,
 }
 
-/// How a version is stored.
+/// Storage format of a version.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Format {
     /// A directory.
@@ -59,26 +63,49 @@ pub(crate) struct DebianArgs {
     /// Debian release.
     #[arg(long, default_value = "bookworm")]
     suite: String,
+    /// A set of packages besides those that every image has; may be repeated.
+    #[arg(long, value_delimiter = ',', value_name = "SET", value_parser = set_parser())]
+    with: Vec<&'static PackageSet>,
     /// More packages, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "PACKAGE,…")]
+    #[arg(long, alias = "packages", value_delimiter = ',', value_name = "PACKAGE,…")]
     include: Vec<String>,
     /// A mirror: a URI, a `deb …` line or a sources file [default: this host's].
     #[arg(long, value_name = "MIRROR")]
     mirror: Vec<String>,
-    /// Leave the image as the packages make it: no tuning, the build's ssh host keys.
+    /// Leave the image as the packages create it: no tuning, and the ssh host keys of the build.
     #[arg(long)]
     stock: bool,
-    /// Set root's password to a hash of crypt(5); without it a tty logs root in and sshd wants a key.
+    /// Set root's password to a crypt(5) hash [default: no password on a tty, and sshd requires a key].
     #[arg(long, value_name = "HASH", conflicts_with = "lock_root")]
     root_password_hash: Option<String>,
-    /// Let no password log root in.
+    /// Disable root's password: sshd with a key is the only login.
     #[arg(long)]
     lock_root: bool,
-    /// Fetch everything anew, even if a build of today can be reused.
+    /// Download all packages again instead of reusing a build of the last 24 hours.
     #[arg(long)]
     fresh: bool,
+    /// Only say what would be asked for; nothing is fetched.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     target: Target,
+}
+
+/// Takes the name of a set; the help lists all of them with their packages.
+fn set_parser() -> impl TypedValueParser<Value = &'static PackageSet> {
+    let values = sets::SETS
+        .iter()
+        .map(|set| PossibleValue::new(set.name).help(format!("{}: {}", set.purpose, set.packages.join(" "))));
+    PossibleValuesParser::new(values).map(|name| sets::find(&name).expect("it is one of them"))
+}
+
+/// What a build would ask for.
+#[derive(Debug, Serialize)]
+struct Wanted {
+    image: ImageName,
+    suite: String,
+    sets: Vec<String>,
+    packages: Vec<String>,
 }
 
 /// The result of a build or import.
@@ -86,10 +113,10 @@ pub(crate) struct DebianArgs {
 pub(crate) struct Built {
     #[serde(flatten)]
     published: Published,
-    /// What an import left out.
+    /// What an import skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<Report>,
-    /// What was put right on the way.
+    /// What was fixed on the way.
     fixed: usize,
     /// Ids of the tuning rows that changed something.
     tuned: Vec<&'static str>,
@@ -102,7 +129,13 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
         Build::Debian(args) => (&args.target, "debian", !args.stock),
         Build::Busybox(target) => (target, "busybox", true),
     };
-    let image = target.name.clone().unwrap_or_else(|| default.parse().expect("the default is a name"));
+    let image = target.name.clone().unwrap_or_else(|| default.parse().expect("the default is a valid name"));
+    let refused = |failure: Failure| failure.context(format!("cannot build image \"{image}\""));
+    if let Build::Debian(args) = &build
+        && args.dry_run
+    {
+        return args.tell(context, image.clone()).map_err(refused);
+    }
     let progress = Progress::stderr();
     let make = || -> Result<Built, Failure> {
         let staging = Staging::new(&context.layout)?;
@@ -115,7 +148,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
     };
     let built = make();
     progress.finish();
-    report(context, &built.map_err(|e| e.context(format!("cannot build image \"{image}\"")))?)
+    report(context, &built.map_err(refused)?)
 }
 
 impl Target {
@@ -129,6 +162,22 @@ impl Target {
 }
 
 impl DebianArgs {
+    /// Prints what would be asked for.
+    fn tell(&self, context: &Context, image: ImageName) -> Result<(), Failure> {
+        debian::check(&self.options())?;
+        let (sets, packages) = (sets::names(&self.with), sets::packages(&self.with, &self.include));
+        let wanted = Wanted { image, suite: self.suite.clone(), sets, packages };
+        context.print(&wanted, || {
+            let sets = if wanted.sets.is_empty() { "-".to_owned() } else { wanted.sets.join(" ") };
+            format!(
+                "image     {}\nsuite     {}\nsets      {sets}\npackages  {}\n",
+                wanted.image,
+                wanted.suite,
+                wanted.packages.join(" ")
+            )
+        })
+    }
+
     fn options(&self) -> debian::Options {
         let root_password = match (&self.root_password_hash, self.lock_root) {
             (Some(hash), _) => RootPassword::Hash(hash.clone()),
@@ -137,6 +186,7 @@ impl DebianArgs {
         };
         debian::Options {
             suite: self.suite.clone(),
+            sets: self.with.clone(),
             include: self.include.clone(),
             mirrors: self.mirror.clone(),
             root_password,
@@ -154,7 +204,7 @@ pub(crate) struct Source {
     pub(crate) tune: bool,
 }
 
-/// Puts the staged tree right, tunes it and publishes it.
+/// Fixes the staged tree, tunes it and publishes it.
 pub(crate) fn finish(
     context: &Context,
     staging: &Staging,
@@ -165,8 +215,8 @@ pub(crate) fn finish(
 ) -> Result<Built, Failure> {
     let Source { line, origin, tune } = source;
     let tree = staging.tree();
-    progress.step("checking the rules and tuning");
-    // Whoever leaves the image untuned gets nothing that would make new keys either.
+    progress.step("applying the rules and the tuning");
+    // An untuned image has no first-boot steps either, which would make new keys.
     let kept = first_boot::kept(origin, tune);
     let fixed = lint::fix(&tree, &kept)?.len();
     let tuned = if tune { tuning::apply(&open(&tree)?)? } else { Vec::new() };
@@ -180,7 +230,7 @@ pub(crate) fn finish(
     Ok(Built { published, left_out: None, fixed, tuned, findings })
 }
 
-/// What is an error is not published: nothing put it right.
+/// A tree with errors that could not be fixed is not published.
 fn refuse_errors(findings: &[Finding]) -> Result<(), Failure> {
     let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     let Some(first) = errors.next() else { return Ok(()) };
@@ -190,7 +240,7 @@ fn refuse_errors(findings: &[Finding]) -> Result<(), Failure> {
     };
     Err(Refusal {
         message: format!("/{}: {}{more}", printable(&first.object), first.what),
-        help: Some(format!("{}; put it right in what the image is made from", first.why)),
+        help: Some(format!("{}; fix it in the source of the image", first.why)),
         outcome: Outcome::Refused,
     }
     .into())
@@ -218,7 +268,7 @@ pub(crate) fn report(context: &Context, built: &Built) -> Result<(), Failure> {
     context.print(built, || {
         let mut text = describe(&built.published);
         if let Some(left_out) = built.left_out.as_ref().and_then(Report::left_out) {
-            text += &format!("  left out: {}\n", printable(&left_out));
+            text += &format!("  skipped: {}\n", printable(&left_out));
         }
         for finding in built.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
             let severity = format!("{:?}", finding.severity).to_lowercase();

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     image: ImageName,
     /// The channel.
     channel: Option<ChannelName>,
-    /// The version it shall point at: hex digits of it, or `:CHANNEL` for what that channel points at.
+    /// Version to point the channel at: leading hex digits of its digest, or `:CHANNEL` for the version of that channel.
     #[arg(requires = "channel")]
     version: Option<String>,
     /// Remove the channel; its version stays.

@@ -1,4 +1,4 @@
-//! What a package is made of: completion scripts and man pages, from the definition of the command line.
+//! Completion scripts and man pages for the package, generated from the command line definition.
 
 use std::{io::Write as _, path::PathBuf};
 

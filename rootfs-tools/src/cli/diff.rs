@@ -15,7 +15,7 @@ pub(crate) struct Args {
     old: ImageRef,
     /// The newer version.
     new: ImageRef,
-    /// Only Debian packages, not files.
+    /// Compare Debian packages only, not files.
     #[arg(long)]
     packages: bool,
 }

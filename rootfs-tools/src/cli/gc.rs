@@ -8,10 +8,10 @@ use super::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many versions of each image that nothing needs are kept, the newest.
+    /// Number of unused versions of each image to keep, the newest first.
     #[arg(long, default_value_t = 1, value_name = "N")]
     keep: usize,
-    /// Only say what would go.
+    /// Print what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     for (image, digest) in context.store.garbage(args.keep)? {
         if !args.dry_run {
             match context.store.remove(&image, &digest) {
-                // A tenant or channel took it in between: then it is no garbage.
+                // A tenant or channel took it in the meantime, so it is not garbage.
                 Err(e) if e.outcome() == Outcome::Refused => continue,
                 other => other?,
             }

@@ -21,13 +21,13 @@ use super::{
 pub(crate) struct Args {
     /// The archive or directory.
     from: PathBuf,
-    /// Leave it as it is but for what tenants must not share.
+    /// Do not tune it; only remove what tenants must not share.
     #[arg(long)]
     stock: bool,
-    /// The root filesystem is this directory in it, e.g. rootfs; `.` takes the whole whatever it looks like.
+    /// Directory in it that is the root filesystem, e.g. rootfs; `.` imports everything without looking for one.
     #[arg(long, value_name = "DIR")]
     strip_prefix: Option<PathBuf>,
-    /// Owners on disk that are ids inside, as in the container's lxc.idmap: KIND:INSIDE:ON-DISK:COUNT, e.g.
+    /// Map owners on disk to ids inside, as the container's lxc.idmap does: KIND:INSIDE:ON-DISK:COUNT, e.g.
     /// b:0:100000:65536; KIND is u (users), g (groups) or b (both). May be repeated.
     #[arg(long, value_name = "RANGE")]
     idmap: Vec<IdRange>,
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) struct PublishArgs {
     /// The directory.
     from: PathBuf,
-    /// Publish it even if the rules find errors.
+    /// Publish it even if a rule finds an error.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
         if !args.from.is_dir() {
             return Err(Refusal {
                 message: format!("{:?} is not a directory", args.from),
-                help: Some("rootfsctl import takes archives".to_owned()),
+                help: Some("import archives with rootfsctl import".to_owned()),
                 outcome: if args.from.exists() { Outcome::Refused } else { Outcome::NotFound },
             }
             .into());
@@ -101,7 +101,7 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
             return Err(Refusal {
                 message: format!("{:?}: {}", error.object, error.what),
                 help: Some(
-                    "rootfsctl import puts it right, rootfsctl lint shows all, --force publishes it as it is"
+                    "rootfsctl import fixes it, rootfsctl lint shows all findings, --force publishes it as it is"
                         .to_owned(),
                 ),
                 outcome: Outcome::Refused,
@@ -135,7 +135,7 @@ fn image_name(from: &Path, target: &Target) -> Result<ImageName, Failure> {
     name.to_lowercase().parse().map_err(|e| {
         let refusal = Refusal {
             message: format!("cannot name the image after {from:?}: {e}"),
-            help: Some("give it a name with --name IMAGE".to_owned()),
+            help: Some("name it with --name IMAGE".to_owned()),
             outcome: Outcome::Failed,
         };
         refusal.into()

@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     };
     context.print(&findings, || {
         if findings.is_empty() {
-            return "nothing found\n".to_owned();
+            return "no findings\n".to_owned();
         }
         let rows = findings.iter().map(|finding| {
             let severity = format!("{:?}", finding.severity).to_lowercase();
@@ -47,18 +47,18 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     }
     let refusal = Refusal {
         message: format!("\"{}\" has {errors} errors", args.image),
-        help: Some("rootfsctl import puts right what it can".to_owned()),
+        help: Some("rootfsctl import fixes most findings".to_owned()),
         outcome: Outcome::Failed,
     };
     Err(refusal.into())
 }
 
-/// Parses what clap took as text because it could be a path as well.
+/// Parses an argument that can also be a path.
 fn reference(text: &str) -> Result<ImageRef, Failure> {
     text.parse().map_err(|e| {
         let refusal = Refusal {
             message: format!("{e}"),
-            help: Some("write a directory with a slash: ./DIR".to_owned()),
+            help: Some("write a directory with a slash, e.g. ./DIR".to_owned()),
             outcome: Outcome::Failed,
         };
         refusal.into()

@@ -27,7 +27,7 @@ use tenant::Layout;
 #[derive(Debug, Parser)]
 #[command(name = "rootfsctl", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Directory below which everything lies.
+    /// Directory that all paths of Tenantry are relative to.
     #[arg(long, global = true, env = Layout::ENV, default_value = "/", value_name = "DIR")]
     root: PathBuf,
     /// Print the result as JSON.
@@ -42,7 +42,7 @@ enum Verb {
     /// Build an image and publish it.
     #[command(subcommand)]
     Build(build::Build),
-    /// Publish a tar archive (plain, gzip, xz, zstd) or a directory as a version, checked and put right.
+    /// Check, fix and publish a tar archive (plain, gzip, xz, zstd) or a directory.
     Import(import::Args),
     /// Publish a directory exactly as it is.
     Publish(import::PublishArgs),
@@ -52,13 +52,13 @@ enum Verb {
     Show(show::Args),
     /// Check a version, or a directory, against the rules.
     Lint(lint::Args),
-    /// Check that a version is what its digest says.
+    /// Check that the files of a version match its digest.
     Verify(verify::Args),
-    /// Show what differs between two versions.
+    /// Show the differences between two versions.
     Diff(diff::Args),
     /// List channels, or point one at a version.
     Channel(channel::Args),
-    /// Remove versions that nothing needs.
+    /// Remove unused versions.
     Gc(gc::Args),
     /// Remove one version.
     Rm(rm::Args),
@@ -70,7 +70,7 @@ enum Verb {
     Man(complete::Man),
 }
 
-/// What a verb needs besides its own arguments.
+/// What a verb needs in addition to its own arguments.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) layout: Layout,
@@ -79,7 +79,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Prints the result: `value` as JSON, or the `text` for people.
+    /// Prints the result: `value` as JSON, or `text`.
     pub(crate) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let text = if self.json {
             let mut json = serde_json::to_string_pretty(value)
@@ -98,7 +98,7 @@ impl Context {
     }
 }
 
-/// A command that did not do its work.
+/// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     error: anyhow::Error,
@@ -118,7 +118,7 @@ impl Failure {
         Self { error: error.into().context(what), help: None, outcome: Outcome::Failed }
     }
 
-    /// Says in front what was being done, e.g. `cannot build image "debian"`.
+    /// Prepends the operation, e.g. `cannot build image "debian"`.
     pub(crate) fn context(mut self, what: String) -> Self {
         self.error = self.error.context(what);
         self
@@ -134,14 +134,14 @@ impl Failure {
     }
 }
 
-/// Text from archives and tools must not steer the terminal.
+/// Text from archives and tools must not control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
         .collect()
 }
 
-/// A number of bytes for people.
+/// A number of bytes in readable form.
 pub(crate) fn bytes(bytes: u64) -> String {
     match bytes {
         0..=1023 => format!("{bytes} B"),
@@ -193,7 +193,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// An error that a verb itself makes.
+/// An error raised by a verb itself.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refusal {

@@ -12,7 +12,7 @@ use super::{Context, Failure};
 pub(crate) struct Args {
     /// IMAGE@VERSION, IMAGE:CHANNEL or IMAGE.
     image: ImageRef,
-    /// Remove the channels that point at it as well.
+    /// Also remove the channels that point at it.
     #[arg(long)]
     channels: bool,
 }

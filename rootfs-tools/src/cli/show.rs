@@ -1,10 +1,7 @@
 //! `rootfsctl show`.
 
 use serde::Serialize;
-use tenant::{
-    model::image::{ChannelName, ImageRef, Manifest},
-    plan::ImageSource,
-};
+use tenant::model::image::{ChannelName, ImageRef, ImageSource, Manifest};
 
 use super::{Context, Failure};
 

@@ -9,16 +9,15 @@ use tenant::{
     kernel::image::{Contents, ImageError},
     model::{
         ids::Digest,
-        image::{ImageFormat, ImageName, ImageRef},
+        image::{ImageFormat, ImageName, ImageRef, ImageSource},
     },
-    plan::ImageSource,
 };
 
 use super::{Context, Failure, Refusal, printable};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// IMAGE, IMAGE:CHANNEL or IMAGE@VERSION; all versions of all images if none is given.
+    /// IMAGE, IMAGE:CHANNEL or IMAGE@VERSION [default: all versions of all images].
     image: Vec<ImageRef>,
 }
 
@@ -38,12 +37,12 @@ pub(crate) fn open(context: &Context, image: &ImageName, digest: &Digest) -> Res
     Ok(Contents::open(&ImageSource::of(&context.layout, &manifest)).map_err(ErofsError::from)?)
 }
 
-/// Whether the disk, or what watches over it, says that something is not what was written.
+/// Whether the disk, or dm-verity or fs-verity above it, reports damaged data.
 fn is_damage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN))
 }
 
-/// What is wrong with a version, if anything is.
+/// What is wrong with a version; none if it is intact.
 fn damage(context: &Context, image: &ImageName, digest: &Digest) -> Result<Option<String>, Failure> {
     let manifest = context.store.manifest(image, digest)?;
     let contents = match Contents::open(&ImageSource::of(&context.layout, &manifest)) {
@@ -67,14 +66,14 @@ fn damage(context: &Context, image: &ImageName, digest: &Digest) -> Result<Optio
         Err(error) => return Err(error.into()),
     };
     if digest::of_version(&found, manifest.format, manifest.verity.is_some()) != *digest {
-        return Ok(Some("it has other files, or other bytes in them".to_owned()));
+        return Ok(Some("its files or their contents have changed".to_owned()));
     }
     let Some(protected) = manifest.verity.filter(|_| manifest.format == ImageFormat::Tree) else {
         return Ok(None);
     };
     Ok(match verity::measure(&path, &entries)? {
         Err(file) => Some(format!("/{} is not protected", printable(&file.to_string_lossy()))),
-        Ok(found) if found != protected => Some("its files are protected by other digests".to_owned()),
+        Ok(found) if found != protected => Some("the fs-verity digests of its files have changed".to_owned()),
         Ok(_) => None,
     })
 }
@@ -109,11 +108,11 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         None => Ok(()),
         Some(version) => Err(Refusal {
             message: format!(
-                "version {} of image \"{}\" is not what it was published as",
+                "version {} of image \"{}\" is damaged",
                 version.digest.short(),
                 version.image
             ),
-            help: Some("build it again and move its tenants and channels; then rootfsctl rm".to_owned()),
+            help: Some("build it again, move its tenants and channels to the new version, then remove it with rootfsctl rm".to_owned()),
             outcome: Outcome::Failed,
         }
         .into()),

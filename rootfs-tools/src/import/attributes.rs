@@ -12,10 +12,10 @@ use crate::archive::{Kind, Member, Reason};
 
 /// File capabilities, see capabilities(7).
 pub(super) const CAPABILITY: &str = "security.capability";
-/// What an overlay filesystem obeys: such a file shows something of a layer below, or hides it.
+/// Attributes that overlayfs interprets: such a file shows or hides a file of a lower layer.
 const LAYERED: [&str; 5] = ["opaque", "redirect", "metacopy", "whiteout", "whiteouts"];
 
-/// What becomes of an attribute.
+/// What happens to an attribute.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Keep<'a> {
     /// It is set, with this value.
@@ -24,10 +24,10 @@ pub(super) enum Keep<'a> {
     Not,
 }
 
-/// File capabilities and what users set themselves are kept; nothing that an overlay or a security module obeys.
+/// File capabilities and user attributes are kept; attributes that overlayfs or a security module interprets are not.
 ///
 /// # Errors
-/// A capability for the root of a user namespace that a tenant cannot have.
+/// A capability bound to the root of a user namespace that a tenant cannot have.
 pub(super) fn keep<'a>(name: &OsStr, value: &'a [u8], kind: Kind, idmap: &IdMap) -> Result<Keep<'a>, Reason> {
     let bytes = name.as_bytes();
     let is_users = bytes.starts_with(b"user.") && !bytes.starts_with(b"user.overlay.");
@@ -38,12 +38,12 @@ pub(super) fn keep<'a>(name: &OsStr, value: &'a [u8], kind: Kind, idmap: &IdMap)
     })
 }
 
-/// The bytes of `struct vfs_ns_cap_data`, whose last four are the root of the user namespace that it counts in.
+/// The bytes of `struct vfs_ns_cap_data`, whose last four are the root of the user namespace that it is valid in.
 const REVISION_3: u32 = 0x0300_0000;
 const REVISION_2: u32 = 0x0200_0000;
 const REVISION: u32 = 0xff00_0000;
 
-/// A capability that counts for the tenant's root.
+/// A capability bound to the tenant's root.
 pub(super) fn capability<'a>(value: &'a [u8], idmap: &IdMap) -> Result<Cow<'a, [u8]>, Reason> {
     let Ok(bytes) = <[u8; 24]>::try_from(value) else { return Ok(value.into()) };
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -54,7 +54,7 @@ pub(super) fn capability<'a>(value: &'a [u8], idmap: &IdMap) -> Result<Cow<'a, [
     let root = idmap.user(id).ok_or(Reason::Owner { id, mapped: !idmap.is_empty() })?;
     let mut mapped = bytes.to_vec();
     if root == 0 {
-        // Without a root it counts for whoever is root where the file is seen.
+        // Without a root id it is valid in every user namespace that sees the file.
         mapped[..4].copy_from_slice(&(word(0) & !REVISION | REVISION_2).to_le_bytes());
         mapped.truncate(20);
     } else {
@@ -63,7 +63,7 @@ pub(super) fn capability<'a>(value: &'a [u8], idmap: &IdMap) -> Result<Cow<'a, [
     Ok(mapped.into())
 }
 
-/// Refuses what is not a file but says something about a layer below: taken as a file it would be a lie.
+/// Refuses entries that are not files but markers for a lower layer: as files they would be wrong.
 ///
 /// # Errors
 /// [`Reason::Whiteout`], [`Reason::Layer`].
@@ -75,7 +75,7 @@ pub(super) fn check_layer(path: &Path, member: &Member) -> Result<(), Reason> {
     member.attributes.iter().try_for_each(|(name, _)| check_name(name))
 }
 
-/// Refuses an attribute that an overlay filesystem would obey.
+/// Refuses an attribute that overlayfs would interpret.
 ///
 /// # Errors
 /// [`Reason::Layer`].

@@ -27,7 +27,7 @@ use crate::{
 /// Copies the directory `from` to `tree`, which must not exist.
 ///
 /// # Errors
-/// [`ImportError`]; somebody runs in it.
+/// [`ImportError`]; a process has it as its root directory.
 pub fn copy(from: &Path, tree: &Path, progress: &Progress) -> Result<(), ImportError> {
     let failed = FileError::when("read", from);
     if let Some(user) = user_of(from).map_err(failed)? {
@@ -39,7 +39,7 @@ pub fn copy(from: &Path, tree: &Path, progress: &Progress) -> Result<(), ImportE
     }
     progress.step("copying the directory");
     let options = ["-a", "--reflink=auto", "--one-file-system", "--"].map(OsStr::new);
-    // With `/.` the directory itself is meant even if it is named by a link.
+    // `/.` names the directory itself even if the path is a link.
     let content = from.join(".");
     CP.run(options.into_iter().chain([content.as_os_str(), tree.as_os_str()]), |_| {})?;
     Ok(())
@@ -56,7 +56,7 @@ pub(super) fn below(from: &Path, prefix: &Path) -> Result<PathBuf, ImportError> 
     found.ok_or_else(|| ImportError::NoPrefix(prefix.to_owned()))
 }
 
-/// Who runs with `from` as the root directory: this system, or else the first process that does.
+/// The process that has `from` as its root directory: this system, or the first one found.
 fn user_of(from: &Path) -> io::Result<Option<String>> {
     let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     let wanted = fs::metadata(from)?;
@@ -77,7 +77,7 @@ fn user_of(from: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Checks a copied tree for what a tenant cannot have, and gives its files the owners that `idmap` says.
+/// Refuses in a copied tree what a tenant cannot have, and maps the owners of its files by `idmap`.
 ///
 /// # Errors
 /// [`ImportError::File`], [`ImportError::Entry`].
@@ -109,7 +109,7 @@ fn check(entry: &Entry) -> Result<(), Reason> {
     entry.xattrs.keys().try_for_each(|name| attributes::check_name(name))
 }
 
-/// What of a file depends on who is who.
+/// The attributes of a file that contain ids.
 struct Shifted {
     uid: u32,
     gid: u32,
@@ -155,7 +155,7 @@ impl Shifted {
     }
 }
 
-/// Lists a tree that was just made.
+/// Lists a tree that was just created.
 pub(super) fn walk(tree: &Path) -> Result<Vec<Entry>, ImportError> {
     Ok(tree::walk(tree)?)
 }

@@ -1,4 +1,4 @@
-//! What somebody may take for a root filesystem.
+//! Things that are mistaken for a root filesystem.
 
 use std::{
     collections::HashSet,
@@ -7,11 +7,11 @@ use std::{
 
 use crate::tree::{Entry, Kind};
 
-/// A tree that no tenant could boot or run, and what it is instead.
+/// A tree that is not a root filesystem, and what it is instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
     /// Nothing.
-    #[error("it holds no files")]
+    #[error("it contains no files")]
     Empty,
     /// An image as the OCI's image-layout specification has it.
     #[error("it is an OCI image layout: its files are in layers, not in a root filesystem")]
@@ -19,28 +19,28 @@ pub enum Foreign {
     /// What `docker save` and `podman save` write.
     #[error("it is a docker archive: its files are in layers, not in a root filesystem")]
     DockerArchive,
-    /// An image of LXD or Incus, with its metadata beside it.
-    #[error("it is an image of LXD or Incus: its root filesystem lies in \"rootfs\"")]
+    /// An image of LXD or Incus, with its metadata.
+    #[error("it is an image of LXD or Incus: its root filesystem is in \"rootfs\"")]
     LxdImage,
     /// The metadata of an image of LXD or Incus alone.
     #[error("it is the metadata of an image of LXD or Incus: its root filesystem is another file")]
     LxdMetadata,
     /// A backup of LXD or Incus.
-    #[error("it is a backup of LXD or Incus: its root filesystem lies in {0:?}")]
+    #[error("it is a backup of LXD or Incus: its root filesystem is in {0:?}")]
     LxdBackup(PathBuf),
     /// A root filesystem in a directory.
-    #[error("its root filesystem lies in {0:?}")]
+    #[error("its root filesystem is in {0:?}")]
     Nested(PathBuf),
-    /// No file in it can be executed.
-    #[error("it holds neither an init nor any other program")]
+    /// It contains no executable file.
+    #[error("it contains no init and no other program")]
     NoProgram,
 }
 
-/// What every root filesystem has one of.
+/// Names of which every root filesystem has at least one.
 const TOP: [&str; 7] = ["bin", "sbin", "usr", "lib", "etc", "init", "nix"];
-/// What tells a root filesystem from any other directory.
+/// Names that tell a root filesystem from any other directory.
 const ROOT: [&str; 5] = ["usr/sbin/init", "sbin/init", "etc/os-release", "usr/lib/os-release", "etc/passwd"];
-/// Deepest prefix that is looked for.
+/// Maximum depth of a prefix, components.
 const DEPTH: usize = 4;
 
 impl Foreign {
@@ -51,13 +51,13 @@ impl Foreign {
         };
         match self {
             Self::Empty | Self::NoProgram => {
-                "give the root filesystem itself, e.g. tar -C DIR --numeric-owner --xattrs -czf FILE ."
+                "archive the root filesystem itself, e.g. tar -C DIR --numeric-owner --xattrs -czf FILE ."
                     .to_owned()
             }
-            Self::OciLayout => "let its layers be merged: umoci unpack --image DIR:TAG BUNDLE; \
-                 rootfsctl import BUNDLE/rootfs"
+            Self::OciLayout => "merge its layers: umoci unpack --image DIR:TAG BUNDLE; rootfsctl \
+                 import BUNDLE/rootfs"
                 .to_owned(),
-            Self::DockerArchive => "let its layers be merged: docker load -i FILE; \
+            Self::DockerArchive => "merge its layers: docker load -i FILE; \
                  docker export -o root.tar $(docker create IMAGE); rootfsctl import root.tar"
                 .to_owned(),
             Self::LxdImage => again(Path::new("rootfs")),
@@ -68,8 +68,8 @@ impl Foreign {
         }
     }
 
-    /// What a tree is if it is no root filesystem. With `as_it_is` a root filesystem further down is none of our
-    /// business.
+    /// What a tree is if it is not a root filesystem. With `as_it_is`, a root filesystem further down is not
+    /// looked for.
     pub fn recognize(entries: &[Entry], as_it_is: bool) -> Option<Self> {
         let paths: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
         let has = |path: &str| paths.contains(Path::new(path));
@@ -99,7 +99,7 @@ impl Foreign {
     }
 }
 
-/// Whether layers lie in it as docker saved them up to version 24.
+/// Whether it contains layers as docker saved them up to version 24.
 fn layers(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| entry.path.file_name().is_some_and(|name| name == "layer.tar"))
 }

@@ -2,15 +2,15 @@
 
 use std::str::FromStr;
 
-/// Ids that a tenant has.
+/// Number of ids of a tenant.
 const IDS: u64 = 1 << 16;
 
-/// A range of ids: those of an unprivileged container lie on disk from another number on.
+/// A range of ids: those of an unprivileged container are shifted on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRange {
-    /// Whether it is about users.
+    /// Whether it maps users.
     users: bool,
-    /// Whether it is about groups.
+    /// Whether it maps groups.
     groups: bool,
     /// The first id inside.
     inside: u64,
@@ -20,7 +20,7 @@ pub struct IdRange {
     count: u64,
 }
 
-/// Why a text is no range of ids.
+/// Why a text is not a range of ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a range of ids: {reason}")]
 pub struct InvalidRange {
@@ -47,7 +47,7 @@ impl FromStr for IdRange {
         };
         let number = |field: &str| field.parse::<u32>().map(u64::from);
         let (Ok(inside), Ok(outside), Ok(count)) = (number(inside), number(outside), number(count)) else {
-            return Err(refuse("a field is no number of 0 to 4294967295"));
+            return Err(refuse("a field is not a number from 0 to 4294967295"));
         };
         if count == 0 || inside + count > IDS {
             return Err(refuse("a tenant has the ids 0 to 65535"));
@@ -92,7 +92,7 @@ impl IdMap {
         self.0.is_empty()
     }
 
-    /// The user inside to whom what belongs to `id` on disk shall belong.
+    /// The user inside for the owner `id` on disk.
     pub fn user(&self, id: u64) -> Option<u32> {
         self.id(id, |range| range.users)
     }
@@ -110,7 +110,7 @@ impl IdMap {
     }
 }
 
-/// Ranges that give one id two meanings.
+/// Ranges that overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("two ranges of ids overlap")]
 pub struct OverlappingRanges;

@@ -5,9 +5,9 @@
 //! DIR  ─cp(1)───────────────────────────────────── put_right──▶ ┴─ tree ─▶ foreign::recognize
 //! ```
 //!
-//! The archive is hostile until shown otherwise. Names are made relative and may not hold `..`; each
+//! The archive is untrusted. Names are made relative and may not contain `..`; each
 //! parent resolves inside the tree ([`crate::rootdir::RootDir`]), so no link leads out of it; device nodes, attributes
-//! that steer overlay filesystems or security modules, owners a tenant cannot have, and bombs are refused or
+//! that control overlayfs or security modules, owners a tenant cannot have, and bombs are refused or
 //! left out.
 
 mod attributes;
@@ -60,9 +60,9 @@ impl Default for Limits {
 pub struct Options {
     /// What an archive may hold at most.
     pub limits: Limits,
-    /// Who of the owners on disk is who inside.
+    /// Map of owners on disk to ids inside.
     pub idmap: IdMap,
-    /// The directory in it that is the root filesystem; empty for the whole as it is, whatever it looks like.
+    /// The directory in it that is the root filesystem; empty for everything, without looking for one.
     pub strip_prefix: Option<PathBuf>,
 }
 
@@ -76,7 +76,7 @@ impl Options {
     }
 }
 
-/// What was done besides copying.
+/// What was done in addition to copying.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Entries of the archive.
@@ -87,12 +87,12 @@ pub struct Report {
     pub attributes: u64,
     /// The same by name.
     pub names: BTreeMap<String, u64>,
-    /// Entries that lie outside of the directory that was asked for.
+    /// Entries outside the directory that was asked for.
     pub outside: u64,
 }
 
 impl Report {
-    /// What was left out, for people; none if nothing was.
+    /// What was skipped, as text; none if nothing was.
     pub fn left_out(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.devices > 0 {
@@ -141,10 +141,10 @@ pub enum ImportError {
         /// What is wrong with it.
         reason: Reason,
     },
-    /// Nothing lies where the root filesystem should be.
-    #[error("nothing in it lies below {0:?}")]
+    /// The directory that should be the root filesystem is empty or missing.
+    #[error("it contains nothing below {0:?}")]
     NoPrefix(PathBuf),
-    /// It is no root filesystem.
+    /// It is not a root filesystem.
     #[error("{kind}")]
     Foreign {
         /// The archive or directory.
@@ -153,15 +153,15 @@ pub enum ImportError {
         kind: Foreign,
     },
     /// It is in use.
-    #[error("{path:?} is the root directory of {user}: its files change while they are read")]
+    #[error("{path:?} is the root directory of {user}: its files would change during the import")]
     Live {
         /// The directory.
         path: PathBuf,
-        /// Who runs in it.
+        /// The process whose root directory it is.
         user: String,
     },
-    /// The store lies in it.
-    #[error("{0:?} holds the image store")]
+    /// It contains the image store.
+    #[error("{0:?} contains the image store")]
     Around(PathBuf),
     /// cp(1) failed.
     #[error(transparent)]
@@ -184,17 +184,17 @@ impl Explain for ImportError {
                 Some("free some space, or use --root DIR on another disk".to_owned())
             }
             Self::File(source) if source.kind() == io::ErrorKind::Unsupported => Some(
-                "the store's filesystem keeps no such attributes; use --root DIR on ext4, xfs or btrfs"
+                "the store's filesystem does not support such attributes; use --root DIR on ext4, xfs or btrfs"
                     .to_owned(),
             ),
             Self::Entry { reason, .. } => Some(reason.help()),
             Self::Unknown(_) => {
-                Some("make one with: tar -C DIR --numeric-owner --xattrs -czf FILE .".to_owned())
+                Some("create one with: tar -C DIR --numeric-owner --xattrs -czf FILE .".to_owned())
             }
             Self::Format { remedy, .. } => Some((*remedy).to_owned()),
             Self::Foreign { from, kind } => Some(kind.help(from)),
-            Self::NoPrefix(_) => Some("look into it with tar -tf".to_owned()),
-            Self::Live { .. } => Some("stop what runs in it first, or import a snapshot of it".to_owned()),
+            Self::NoPrefix(_) => Some("inspect it with tar -tf".to_owned()),
+            Self::Live { .. } => Some("stop its processes first, or import a snapshot".to_owned()),
             Self::Around(_) => Some("name the root filesystem itself".to_owned()),
             Self::Tool(e) => e.help(),
             Self::Tree(e) => e.help(),

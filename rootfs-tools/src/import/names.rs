@@ -1,8 +1,8 @@
-//! Numbers of users and groups that an access control list names.
+//! Numbers of the users and groups named in access control lists.
 //!
-//! tar(1) writes names, even with `--numeric-owner`: those of the machine where it ran. That may have been this one, or
-//! the container itself. What both call the same, what the archive itself tells, and what has the same number on every
-//! Debian, is known; the rest is refused.
+//! tar(1) writes names, even with `--numeric-owner`: those of the machine where it ran, which may have been this one,
+//! or the container itself. Names that mean the same number on both, names whose number the archive contains, and names
+//! with the same number on every Debian are resolved; all others are refused.
 
 use std::{collections::HashMap, path::Path};
 
@@ -12,7 +12,7 @@ use crate::{
     rootdir::RootDir,
 };
 
-/// Most names of either kind.
+/// Maximum number of names of either kind.
 const MAX: usize = 1 << 16;
 /// Ids below this are the same on every Debian (Debian Policy, 9.2.2).
 const GLOBAL: u32 = 100;
@@ -27,7 +27,7 @@ pub(super) struct Names {
 /// What names of one kind mean.
 #[derive(Debug, Default)]
 struct Meanings {
-    /// Ids on disk, as the owners of entries tell them.
+    /// Ids on disk, from the owners of entries.
     archive: HashMap<Vec<u8>, u64>,
     /// Ids in the image.
     image: HashMap<Vec<u8>, u32>,
@@ -48,12 +48,12 @@ impl Names {
         self.groups.look_up(image, host, "etc/group");
     }
 
-    /// The user inside that an entry is about.
+    /// The user inside that an entry names.
     pub(super) fn user(&self, id: &Id, idmap: &IdMap) -> Result<u32, Reason> {
         self.users.find(id, |id| idmap.user(id), idmap, "user")
     }
 
-    /// The group inside that an entry is about.
+    /// The group inside that an entry names.
     pub(super) fn group(&self, id: &Id, idmap: &IdMap) -> Result<u32, Reason> {
         self.groups.find(id, |id| idmap.group(id), idmap, "group")
     }

@@ -1,4 +1,4 @@
-//! What packs an archive, and what only looks like one.
+//! Compression of archives, and formats that are mistaken for archives.
 
 use std::{
     fs::File,
@@ -13,12 +13,12 @@ use crate::archive::{BLOCK, Header};
 
 /// Largest dictionary of an xz stream, bytes.
 const XZ_MEMORY: u64 = 256 << 20;
-/// Bytes that are looked at: the mark of an ISO image lies behind its first 32 KiB.
+/// Bytes that are inspected: the magic of an ISO image follows its first 32 KiB.
 const HEAD: u64 = 36 << 10;
 
-/// A format that is not read.
+/// A format that is not supported.
 struct Other {
-    /// Where its mark stands.
+    /// Offset of its magic, bytes.
     at: usize,
     mark: &'static [u8],
     /// What it is.
@@ -34,14 +34,14 @@ const fn other(at: usize, mark: &'static [u8], name: &'static str, remedy: &'sta
 const UNPACK: &str = "unpack it into a directory and import that";
 const MOUNT: &str = "mount it and import the directory: mount -o ro,loop FILE DIR";
 
-/// Formats that somebody may take for an archive of a root filesystem.
+/// Formats that are mistaken for an archive of a root filesystem.
 const OTHERS: &[Other] = &[
-    other(0, b"BZh", "packed with bzip2", "bunzip2 FILE, or pack it with gzip, xz or zstd"),
-    other(0, b"LZIP", "packed with lzip", "lzip --decompress FILE, or pack it with gzip, xz or zstd"),
-    other(0, b"\x04\x22\x4d\x18", "packed with lz4", "lz4 -d FILE, or pack it with gzip, xz or zstd"),
-    other(0, b"\x89LZO\0", "packed with lzop", "lzop -d FILE, or pack it with gzip, xz or zstd"),
-    other(0, b"\x1f\x9d", "packed with compress", "uncompress FILE, or pack it with gzip, xz or zstd"),
-    other(0, b"\x5d\0\0", "packed with lzma", "unlzma FILE, or pack it with gzip, xz or zstd"),
+    other(0, b"BZh", "compressed with bzip2", "decompress it with bunzip2 FILE"),
+    other(0, b"LZIP", "compressed with lzip", "decompress it with lzip --decompress FILE"),
+    other(0, b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it with lz4 -d FILE"),
+    other(0, b"\x89LZO\0", "compressed with lzop", "decompress it with lzop -d FILE"),
+    other(0, b"\x1f\x9d", "compressed with compress", "decompress it with uncompress FILE"),
+    other(0, b"\x5d\0\0", "compressed with lzma", "decompress it with unlzma FILE"),
     other(0, b"PK\x03\x04", "a zip archive", UNPACK),
     other(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     other(0, b"070701", "a cpio archive", "unpack it with cpio -id and import the directory"),
@@ -54,7 +54,7 @@ const OTHERS: &[Other] = &[
         0,
         b"VMA\0",
         "a Proxmox backup of a virtual machine",
-        "a virtual machine has no root filesystem that a tenant could boot; take its files with tar",
+        "it is not a root filesystem; archive the files of the virtual machine with tar",
     ),
     other(
         0,
@@ -76,7 +76,7 @@ const OTHERS: &[Other] = &[
     other(0x8001, b"CD001", "an ISO image", MOUNT),
 ];
 
-/// The tar archive in `from` without what packs it.
+/// The tar archive in `from`, decompressed.
 ///
 /// # Errors
 /// It cannot be read, or is something else.
@@ -98,7 +98,7 @@ fn head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// How an archive is packed.
+/// How an archive is compressed.
 enum Packing {
     None,
     Gzip,
@@ -131,10 +131,10 @@ impl Packing {
     }
 }
 
-/// Whether a stream begins as a tar archive does.
+/// Whether a stream begins like a tar archive.
 fn check(from: &Path, start: &[u8]) -> Result<(), ImportError> {
     let block = start.first_chunk::<BLOCK>();
-    // A block of zeros is the end of an archive that holds nothing.
+    // A block of zeros is the end of an empty archive.
     if block.is_some_and(|block| Header(block).is_valid() || block.iter().all(|byte| *byte == 0)) {
         return Ok(());
     }
@@ -143,7 +143,7 @@ fn check(from: &Path, start: &[u8]) -> Result<(), ImportError> {
         return Err(ImportError::Format {
             path: from.to_owned(),
             name: "a tar archive whose first header is damaged",
-            remedy: "fetch or make it again",
+            remedy: "download or create it again",
         });
     }
     Err(match OTHERS.iter().find(is) {

@@ -29,9 +29,9 @@ use crate::{
     tree::MAX_DEPTH,
 };
 
-/// Longest path of an entry, bytes: leaves room for the staging directory's below PATH_MAX.
+/// Longest path of an entry, bytes: with the staging directory's it stays below PATH_MAX.
 const MAX_PATH: usize = 3 << 10;
-/// Most device nodes, and hard links to them; a host's /dev has some hundred.
+/// Maximum number of device nodes and hard links to them; a host's /dev has some hundred.
 const MAX_DEVICES: usize = 1 << 16;
 
 /// Unpacks a tar stream into the existing directory `tree`.
@@ -84,8 +84,8 @@ impl Place {
     }
 }
 
-/// What is set when everything is unpacked: of directories, because files are still put into them, and of files
-/// whose ACL names users that may come later.
+/// What is set after everything is unpacked: on directories, because files are still added to them, and on
+/// files whose ACL names users that may follow later.
 struct Deferred {
     path: PathBuf,
     inode: u64,
@@ -162,7 +162,7 @@ impl<'a> Unpacker<'a> {
         Reason::Owner { id, mapped: !self.idmap().is_empty() }
     }
 
-    /// The parent of `path`, made if need be, and its name; of the root the root and `.`.
+    /// The parent of `path`, created if needed, and its name; for the root, the root and `.`.
     fn at(&self, path: &Path) -> Result<Place, Fault> {
         let Some(name) = path.file_name() else {
             return Ok(Place { parent: self.root.mkdir_all("")?, name: ".".into() });
@@ -214,7 +214,7 @@ impl<'a> Unpacker<'a> {
         Ok(rustix::fs::mkdirat(&at.parent, &at.name, Mode::from_raw_mode(0o700))?)
     }
 
-    /// Makes room: a later entry counts, as for tar(1), which does not remove a directory with files in it either.
+    /// Removes an earlier entry: the later one wins, as for tar(1), which does not remove a non-empty directory either.
     fn clear(&mut self, at: &Place) -> Result<(), Fault> {
         let Some(stat) = at.stat()? else { return Ok(()) };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -260,7 +260,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// Owner, attributes, mode and times of what was just made.
+    /// Sets owner, attributes, mode and times of what was just created.
     fn describe(
         &mut self,
         member: Member,
@@ -307,7 +307,7 @@ impl<'a> Unpacker<'a> {
     fn left_out(&mut self, name: &str) {
         self.report.attributes += 1;
         *self.report.names.entry(name.chars().take(64).collect()).or_default() += 1;
-        // What an archive calls its attributes is up to it.
+        // The archive chooses the names of its attributes freely.
         if self.report.names.len() > 64 {
             self.report.names.pop_last();
         }

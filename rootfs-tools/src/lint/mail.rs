@@ -1,4 +1,4 @@
-//! The name that a mail system was given when it was installed: that of the machine where the image was built.
+//! The mail name that was configured at installation: the name of the build machine.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::rootdir::RootDir;
 const MAILNAME: &str = "etc/mailname";
 const POSTFIX: &str = "etc/postfix/main.cf";
 
-/// Files that have such a name.
+/// Files that contain it.
 pub(super) fn check(root: &RootDir) -> Vec<String> {
     let uname = rustix::system::uname();
     let machine = uname.nodename().to_string_lossy().into_owned();
@@ -39,7 +39,7 @@ fn postfix_name(line: &str) -> Option<&str> {
     (key.trim() == "myhostname").then(|| value.trim())
 }
 
-/// `localhost` is what [`crate::debian`] calls the machine for the packages that it installs.
+/// `localhost` is the host name that [`crate::debian`] presents to the packages it installs.
 fn is_of_build(name: &str, machine: &str) -> bool {
     let host = name.split('.').next().unwrap_or_default();
     host == "localhost" || (host == machine && !host.is_empty())

@@ -1,7 +1,7 @@
 //! What an image must not carry into a thousand tenants.
 //!
-//! The rules are [`RULES`], one table: what is wrong, why that matters, how it is found and, where there is
-//! one safe way, how it is put right. Builds and imports apply every fix; `rootfsctl lint` only reports.
+//! The rules are [`RULES`], one table: what is wrong, why that matters, how it is found and, where there is one
+//! safe way, how it is fixed. Builds and imports apply every fix; `rootfsctl lint` only reports.
 
 mod mail;
 mod rules;
@@ -30,7 +30,7 @@ pub enum Severity {
     Error,
 }
 
-/// A tree with everything the rules look at.
+/// A tree with everything that the rules inspect.
 #[derive(Debug)]
 pub struct Image {
     /// Its root.
@@ -46,17 +46,17 @@ pub struct Finding {
     pub rule: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// On which file, or what about the image.
+    /// The file, or the property of the image.
     pub object: String,
     /// What is wrong.
     pub what: &'static str,
     /// Why that matters.
     pub why: &'static str,
-    /// Whether a build or import puts it right.
+    /// Whether a build or import fixes it.
     pub fixable: bool,
 }
 
-/// A tree that cannot be checked or put right.
+/// A tree that cannot be checked or fixed.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
     /// It cannot be read.
@@ -103,7 +103,7 @@ pub fn open(tree: &Path) -> Result<Image, LintError> {
     Ok(Image { root, entries: tree::walk(tree)? })
 }
 
-/// Everything that all rules find, the worst first.
+/// The findings of all rules, the most severe first.
 pub fn check(image: &Image) -> Vec<Finding> {
     let mut findings: Vec<_> = RULES
         .iter()
@@ -122,8 +122,8 @@ pub fn check(image: &Image) -> Vec<Finding> {
     findings
 }
 
-/// Applies the fix of every rule whose id is not in `except`, and returns what was put right. What has no
-/// fix is for [`check`] to report afterwards.
+/// Applies the fix of every rule whose id is not in `except`, and returns what was fixed. [`check`] reports the
+/// rest afterwards.
 ///
 /// # Errors
 /// A tree that cannot be read or changed.

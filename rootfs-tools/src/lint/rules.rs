@@ -30,7 +30,7 @@ pub struct Rule {
     pub why: &'static str,
     /// The objects that are wrong: paths below the root without a leading `/`, where they are files.
     pub check: fn(&Image) -> Vec<String>,
-    /// Puts one object right.
+    /// Fixes one object.
     pub fix: Option<fn(&RootDir, &str) -> io::Result<()>>,
 }
 
@@ -40,7 +40,7 @@ pub const RULES: &[Rule] = &[
         id: "init",
         severity: Severity::Warning,
         what: "there is no init program",
-        why: "only tenants that bring their own command can use the image",
+        why: "only tenants with a command of their own can use the image",
         check: |image| {
             let found = inspect::INIT.iter().any(|path| image.root.is_file(path));
             if found { Vec::new() } else { vec!["sbin/init".to_owned()] }
@@ -51,7 +51,7 @@ pub const RULES: &[Rule] = &[
         id: "init-kind",
         severity: Severity::Note,
         what: "its init is not systemd",
-        why: "a tenant counts as started when its init is, and is stopped as that init wants it",
+        why: "a tenant counts as started when its init is started, and is stopped in that init's way",
         check: |image| {
             let kind = inspect::init_kind(&image.root).ok().flatten();
             let kind = kind.filter(|kind| *kind != InitKind::Systemd);
@@ -63,7 +63,7 @@ pub const RULES: &[Rule] = &[
         id: "os-release",
         severity: Severity::Note,
         what: "there is no os-release file",
-        why: "nobody can tell what the image is",
+        why: "the system in the image cannot be identified",
         check: |image| {
             let found = ["etc/os-release", "usr/lib/os-release"].iter().any(|path| image.root.is_file(path));
             if found { Vec::new() } else { vec!["usr/lib/os-release".to_owned()] }
@@ -73,8 +73,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "machine-id",
         severity: Severity::Error,
-        what: "a machine-id is baked in",
-        why: "every tenant would have the same one; an empty file gets the tenant's own at boot",
+        what: "it contains a machine-id",
+        why: "every tenant would have the same one; with an empty file each tenant gets its own at boot",
         check: |image| {
             let baked = |path: &&str| {
                 image.root.text(path).is_ok_and(|id| id.is_some_and(|id| !id.trim().is_empty()))
@@ -87,7 +87,7 @@ pub const RULES: &[Rule] = &[
                 .collect()
         },
         fix: Some(|root, path| match path {
-            // Empty and not absent: an absent one makes systemd take each boot for the first one.
+            // Empty and not absent: without the file systemd treats every boot as the first.
             "etc/machine-id" => root.write(path, b"", 0o444),
             _ => root.symlink("/etc/machine-id", path),
         }),
@@ -95,16 +95,16 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "host-name",
         severity: Severity::Error,
-        what: "a host name is baked in",
-        why: "systemd would set it in place of the tenant's",
+        what: "it contains a host name",
+        why: "systemd would set it instead of the tenant's",
         check: |image| present(image, &["etc/hostname"]),
         fix: Some(remove),
     },
     Rule {
         id: "resolv-conf",
         severity: Severity::Error,
-        what: "the build machine's name servers are baked in",
-        why: "tenants may not reach them; the file comes from the tenant's config",
+        what: "it contains the build machine's name servers",
+        why: "tenants may be unable to reach them; the file is written from the tenant's configuration",
         check: |image| {
             if image.root.link("etc/resolv.conf").is_some() {
                 return Vec::new();
@@ -116,8 +116,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "ssh-host-keys",
         severity: Severity::Error,
-        what: "ssh host keys are baked in",
-        why: "every tenant could pass for every other; each makes its own",
+        what: "it contains ssh host keys",
+        why: "every tenant could impersonate every other; each generates its own",
         check: |image| {
             let is_key = |name: &str| name.starts_with("ssh_host_") && name.contains("_key");
             below(image, "etc/ssh", |entry| {
@@ -129,7 +129,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "random-seed",
         severity: Severity::Error,
-        what: "a secret made on the build machine is baked in",
+        what: "it contains a secret generated on the build machine",
         why: "every tenant would have the same one",
         check: |image| {
             present(
@@ -150,8 +150,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "snakeoil-key",
         severity: Severity::Error,
-        what: "the self-signed certificate of the package ssl-cert is baked in",
-        why: "every tenant would have the same private key; each makes its own",
+        what: "it contains the self-signed certificate of the package ssl-cert",
+        why: "every tenant would have the same private key; each generates its own",
         check: |image| {
             let made = first_boot::makes(&image.root, "snakeoil-key");
             if made { present(image, SNAKEOIL) } else { Vec::new() }
@@ -161,8 +161,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "bind-key",
         severity: Severity::Error,
-        what: "the key that controls the name server BIND is baked in",
-        why: "every tenant would have the same one; each makes its own",
+        what: "it contains the control key of the name server BIND",
+        why: "every tenant would have the same one; each generates its own",
         check: |image| {
             let made = first_boot::makes(&image.root, "bind-key");
             if made { present(image, &[BIND_KEY]) } else { Vec::new() }
@@ -172,8 +172,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "postgresql-cluster",
         severity: Severity::Warning,
-        what: "a PostgreSQL cluster is baked in",
-        why: "every tenant would have the same system identifier, by which replicas know their origin",
+        what: "it contains a PostgreSQL cluster",
+        why: "every tenant would have the same system identifier, by which replicas identify their primary",
         check: |image| {
             let clusters = image.root.glob("var/lib/postgresql/*/*/global/pg_control").unwrap_or_default();
             let cluster = |control: &Path| control.ancestors().nth(2).map(|dir| dir.display().to_string());
@@ -188,15 +188,15 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "mail-name",
         severity: Severity::Error,
-        what: "the name of the build machine is baked in as that of the mail system",
-        why: "every tenant would send its mail in that name; each has its own",
+        what: "its mail system is configured with the name of the build machine",
+        why: "every tenant would send mail under that name; each has its own",
         check: |image| mail::check(&image.root),
         fix: Some(mail::fix),
     },
     Rule {
         id: "private-key",
         severity: Severity::Warning,
-        what: "a private key or another secret of one machine is baked in",
+        what: "it contains a private key or another secret of one machine",
         why: "every tenant would have the same one",
         check: |image| secrets(image),
         fix: None,
@@ -205,7 +205,7 @@ pub const RULES: &[Rule] = &[
         id: "hard-links",
         severity: Severity::Warning,
         what: "it has hard links outside the image",
-        why: "a tenant sees how many there are, and cron, logrotate and mail servers refuse such a file",
+        why: "a tenant sees the link count, and cron, logrotate and mail servers refuse such a file",
         check: |image| {
             let mut here = std::collections::HashMap::new();
             image.entries.iter().for_each(|entry| *here.entry(entry.inode).or_insert(0) += 1);
@@ -218,7 +218,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "device-nodes",
         severity: Severity::Error,
-        what: "a device node lies in the image",
+        what: "it contains a device node",
         why: "tenants get a fresh /dev; anywhere else a node is a mistake, an overlay whiteout or an attack",
         check: |image| matching(image, |entry| matches!(entry.kind, Kind::Char(_) | Kind::Block(_))),
         fix: Some(remove),
@@ -226,8 +226,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "sockets",
         severity: Severity::Warning,
-        what: "a socket lies in the image",
-        why: "nobody listens on it",
+        what: "it contains a socket",
+        why: "no process listens on it",
         check: |image| matching(image, |entry| entry.kind == Kind::Socket),
         fix: Some(remove),
     },
@@ -253,7 +253,7 @@ pub const RULES: &[Rule] = &[
         id: "owners",
         severity: Severity::Error,
         what: "its owner or group is not 0 to 65535",
-        why: "a tenant has 65,536 ids: the file would belong to nobody",
+        why: "a tenant has 65,536 ids: the owner would not be mapped",
         check: |image| matching(image, |entry| entry.uid > 0xffff || entry.gid > 0xffff),
         fix: None,
     },
@@ -261,7 +261,7 @@ pub const RULES: &[Rule] = &[
         id: "root-password",
         severity: Severity::Note,
         what: "root has no password",
-        why: "whoever reaches a tty of the tenant is root; sshd refuses empty passwords",
+        why: "opening a tty of the tenant logs in as root; sshd refuses empty passwords",
         check: |image| {
             let shadow = image.root.text("etc/shadow").ok().flatten().unwrap_or_default();
             let empty = shadow.lines().any(|line| line.starts_with("root::"));
@@ -272,7 +272,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "untuned-units",
         severity: Severity::Note,
-        what: "units that mean nothing in a tenant are active",
+        what: "units that are useless in a tenant are active",
         why: "each costs time and memory at every boot; see the tuning table",
         check: |image| tuning::missing(&image.root).into_iter().map(|row| row.id.to_owned()).collect(),
         fix: None,
@@ -281,7 +281,7 @@ pub const RULES: &[Rule] = &[
         id: "merged-usr",
         severity: Severity::Note,
         what: "a directory that should be a link into /usr",
-        why: "it is shared with tenants by one more mount",
+        why: "sharing it takes one more mount per tenant",
         check: |image| {
             ["bin", "sbin", "lib", "lib64"]
                 .iter()
@@ -295,7 +295,7 @@ pub const RULES: &[Rule] = &[
         id: "fstab",
         severity: Severity::Warning,
         what: "/etc/fstab names block devices",
-        why: "a tenant has none and would wait for them",
+        why: "a tenant has none, and its boot would wait for them",
         check: |image| {
             let fstab = image.root.text("etc/fstab").ok().flatten().unwrap_or_default();
             let is_disk = |line: &str| {
@@ -313,7 +313,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "world-writable",
         severity: Severity::Warning,
-        what: "anybody in the tenant may write to it",
+        what: "it is writable for every user",
         why: "a service could change what others run",
         check: |image| {
             matching(image, |entry| match entry.kind {
@@ -327,7 +327,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "old-logs",
         severity: Severity::Warning,
-        what: "a log of the build is baked in",
+        what: "it contains a log of the build",
         why: "every tenant would start with it",
         check: |image| {
             let journals = below(image, "var/log/journal", |entry| entry.kind == Kind::File);
@@ -343,8 +343,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "apt-cache",
         severity: Severity::Note,
-        what: "a package cache is baked in",
-        why: "it takes room and grows stale",
+        what: "it contains a package cache",
+        why: "it takes space and becomes outdated",
         check: |image| {
             let is_cache = |entry: &Entry| {
                 entry.kind == Kind::File && entry.path.extension().is_some_and(|e| e == "deb" || e == "bin")
@@ -357,15 +357,15 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "ldconfig-cache",
         severity: Severity::Note,
-        what: "the cache of ldconfig holds the times of the build",
-        why: "nothing but ldconfig reads it, and two builds of the same packages would differ",
+        what: "the cache of ldconfig contains the times of the build",
+        why: "only ldconfig reads it, and it makes two builds of the same packages differ",
         check: |image| present(image, &["var/cache/ldconfig/aux-cache"]),
         fix: Some(remove),
     },
     Rule {
         id: "build-files",
         severity: Severity::Note,
-        what: "something of the build is left in a directory that is empty at each boot",
+        what: "a file of the build is left in a directory that is empty at each boot",
         why: "a tenant never sees it",
         check: |image| {
             let top = |entry: &&Entry| {

@@ -1,4 +1,4 @@
-//! Secrets that belong to one machine, wherever a package or an admin put them.
+//! Secrets that belong to one machine, wherever packages or admins put them.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use super::{
 };
 use crate::tree::{Entry, Kind};
 
-/// Where keys lie.
+/// Directories of keys.
 const PLACES: [&str; 6] = ["etc", "home", "opt", "root", "srv", "var"];
-/// What is of packages and of no machine.
+/// Paths that belong to packages and not to a machine.
 const NOT_HERE: [&str; 3] = ["var/cache", "var/lib/dpkg", "etc/ssl/certs"];
-/// Largest file that is looked into, bytes.
+/// Largest file that is inspected, bytes.
 const MOST: u64 = 64 << 10;
 /// How a private key in PEM ends its first line, see RFC 7468.
 const MARK: &str = "PRIVATE KEY-----";

@@ -3,15 +3,15 @@
 /// Where it is.
 pub(crate) const PATH: &str = "etc/inittab";
 
-/// Where sysvinit's own inittab looks for what to do when the power fails; no package of Debian has it.
+/// The script that sysvinit's own inittab runs when the power fails; no package of Debian contains it.
 pub(super) const POWERFAIL: &str = "etc/init.d/powerfail";
 
-const LOGIN_REMARK: &str = "# The host starts a login on a tty when somebody attaches to it.";
+const LOGIN_REMARK: &str = "# The host starts a login on a tty when a client attaches.";
 
 /// The text for a tenant; `has_powerfail` says whether the image has [`POWERFAIL`].
 ///
-/// Logins on ttys are commented out: the supervisor starts one when somebody attaches, and two on the same tty
-/// would take each other's input. SIGPWR, which the host asks sysvinit with to end, powers off.
+/// Logins on ttys are commented out: the supervisor starts one when a client attaches, and two on the same tty
+/// would compete for input. SIGPWR, by which the host asks sysvinit to stop, powers off.
 pub(super) fn fit(text: &str, has_powerfail: bool) -> String {
     let mut fitted = String::new();
     for line in text.lines() {
@@ -45,7 +45,7 @@ pub(crate) fn with_first(text: &str, program: &str) -> String {
     let Some((first, entry)) = entries().find(|(_, entry)| entry.action == "sysinit") else {
         return text.to_owned();
     };
-    // To sysvinit the first field is a name that nobody else has, to busybox it is a tty or empty.
+    // For sysvinit the first field is a unique name, for busybox a tty or empty.
     let id = if entry.id.is_empty() { "" } else { "tfb" };
     let levels = entry.levels;
     let own = format!("{id}:{levels}:sysinit:{program}");

@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn begin<K: Kernel>(kernel: &K, plan: &Plan, done: &mut Vec<Undo>) -> Result<Option<K::Change>> {
     let Some(filter) = &plan.filter else { return Ok(None) };
     done.push(Undo::Filter(Box::new(filter.clone())));
-    kernel.filter_add(filter).map(Some)
+    kernel.filter_add(&filter.host, &filter.tenant).map(Some)
 }
 
 pub(super) fn finish<K: Kernel>(kernel: &K, change: Option<K::Change>) -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) fn begin_undo<K: Kernel>(kernel: &K, done: &[Undo]) -> Vec<Result<K::
         Undo::Filter(filter) => Some(filter),
         _ => None,
     });
-    filters.map(|filter| kernel.filter_remove(filter)).collect()
+    filters.map(|filter| kernel.filter_remove(&filter.host, &filter.tenant)).collect()
 }
 
 /// Waits for what [`begin_undo`] began.

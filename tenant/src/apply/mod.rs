@@ -9,15 +9,17 @@ mod network;
 mod root;
 mod undo;
 
+pub use network::try_port;
 pub use undo::{Undo, everything};
 
 use std::path::Path;
 
 use crate::{
     files::file_error::full,
+    init::Program,
     kernel::{
-        Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError, nft::FilterError,
-        source::SourceError, staging::PlaceError,
+        InitClone, Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError,
+        nft::FilterError, source::SourceError, staging::PlaceError,
     },
     model::name::TenantName,
     plan::Plan,
@@ -25,7 +27,7 @@ use crate::{
 
 /// A start that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} failed{}", leftovers(.cleanup))]
+#[error("cannot {}{}", operation(.step), leftovers(.cleanup))]
 pub struct StartError {
     /// The part of the plan that failed.
     pub step: &'static str,
@@ -57,12 +59,26 @@ pub fn remedy(error: &KernelError) -> Option<String> {
         .or_else(|| full(error.source.kind()).map(str::to_owned))
 }
 
+/// What a step of a start does, as it follows "cannot".
+fn operation(step: &str) -> &'static str {
+    match step {
+        "cgroup" => "set up its cgroups",
+        "drivers" => "provide its devices",
+        "filter" => "set up its packet filter",
+        "user namespace" => "create its user namespace",
+        "root" => "set up its root filesystem",
+        "network" => "set up its network",
+        "devices" => "restrict its devices",
+        _ => "start its init",
+    }
+}
+
 fn leftovers(cleanup: &[KernelError]) -> String {
     if cleanup.is_empty() {
         return String::new();
     }
     let list: Vec<String> = cleanup.iter().map(|error| format!("{error}: {}", error.source)).collect();
-    format!(" (and its cleanup: {})", list.join("; "))
+    format!(" (cleanup failed: {})", list.join("; "))
 }
 
 /// Starts a tenant: returns when its init has been executed.
@@ -96,15 +112,19 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
-    let root::Parts { staging, mounts, layers } =
-        root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
-    let mut held =
-        kernel.spawn(plan, &user, staging, mounts).map_err(|error| match PlaceError::of(&error) {
-            // The root is put together while init waits.
-            Some(_) => ("root", error),
-            None => ("init", error),
-        })?;
+    let parts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
+    let clone = InitClone {
+        cgroup: &plan.cgroup.payload,
+        user: &user,
+        time_namespace: plan.time_namespace,
+        own: &parts.own(),
+        program: &Program::of(plan),
+    };
+    let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
+    let own = std::mem::take(&mut held.own);
+    let remains = root::assemble(kernel, parts, own).map_err(|error| ("root", error))?;
+    kernel.root_ready(&held).map_err(|error| ("init", error))?;
     network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
         // Without an init there is no network namespace to connect: that is init's failure, not the network's.
         Err(own) => ("init", own),
@@ -115,9 +135,9 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;
     // The tenant sends nothing before it is filtered.
     filter::finish(kernel, filter).map_err(|error| ("filter", error))?;
-    let mut payload = kernel.release(plan, held).map_err(|error| ("init", error))?;
-    payload.remains.extend(layers);
-    Ok(payload)
+    let terminals = usize::from(plan.ttys) + 1;
+    let payload = kernel.release(held, &plan.init.argv[0], terminals).map_err(|error| ("init", error))?;
+    Ok(Payload { remains, ..payload })
 }
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its

@@ -1,10 +1,17 @@
 //! The tenant's interfaces, as far as the host makes them. Init configures its own side, see
-//! `kernel/netlink/inside.rs`.
+//! [`crate::init`].
 
 use super::{Journal, Undo};
 use crate::{
-    kernel::{Child, ChildKind, Kernel, MovedNic, PortRoute, Result, Veth},
-    model::net::{LinkName, Mac},
+    init::network::interface,
+    kernel::{
+        Child, ChildKind, Kernel, MovedNic, PortRoute, Result, Veth,
+        nft::trial::{self, TrialPort, Way},
+    },
+    model::{
+        filter::HostFilter,
+        net::{LinkName, Mac},
+    },
     plan::{LinkPlan, NicPlan, Plan, PortPlan},
 };
 
@@ -104,4 +111,22 @@ fn phys<K: Kernel>(
         mtu: nic.mtu,
     };
     kernel.nic_move(&plan.claims, &moved, namespace)
+}
+
+/// Tries a host with packets over a port that is no tenant's, that of [`crate::plan::trial_nic`], see
+/// [`trial::try_port`].
+///
+/// # Errors
+/// Its own.
+pub fn try_port(host: &HostFilter, nic: &NicPlan, leaves: impl Fn(bool) -> bool) -> Result<Vec<Way>> {
+    let (Some(port), Some(mac)) = (nic.port(), nic.mac) else { return Ok(Vec::new()) };
+    let port = TrialPort {
+        host_name: &port.host_name,
+        altname: &port.altname,
+        host_mac: port.host_mac,
+        group: port.group,
+        mac,
+        interface: interface(nic),
+    };
+    trial::try_port(host, &port, leaves)
 }

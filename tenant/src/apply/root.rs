@@ -1,14 +1,17 @@
-//! The detached mounts of a tenant's root.
+//! A tenant's root: its mounts are made detached, and put together over an init that waits for them.
 
 use std::{
     cell::{OnceCell, RefCell},
     collections::VecDeque,
+    io,
 };
 
 use crate::{
-    kernel::{Access, Entry, Kernel, KernelError, Node, Prepared, Result, Shape, TmpfsUse, Top, Upper},
-    model::{ids::UidRange, limits::ByteSize, path::TenantPath},
-    plan::{ImageSource, Plan, RootStep},
+    kernel::{
+        Access, Entry, Kernel, KernelError, Node, OwnFilesystem, Place, Result, Shape, TmpfsUse, Top, Upper,
+    },
+    model::{ids::UidRange, image::ImageSource, limits::ByteSize, path::TenantPath},
+    plan::{Plan, RootStep},
 };
 
 /// Room for the skeleton: directories and links only, no file is ever written there.
@@ -30,10 +33,40 @@ const DEV: ByteSize = ByteSize(64 << 10);
 pub(super) struct Parts<K: Kernel> {
     /// Where that is done.
     pub(super) staging: K::Staging,
-    /// Every mount that does not belong to the tenant's own namespaces, in the order of the plan.
-    pub(super) mounts: Vec<Prepared<K::Fd>>,
+    /// Every mount, in the order of the plan.
+    mounts: Vec<Mount<K::Fd>>,
     /// What the overlays were made of; they have copies of their own.
     pub(super) layers: Vec<K::Fd>,
+}
+
+/// A mount of the root.
+struct Mount<Fd> {
+    /// Where, relative to the root; none is the root itself.
+    at: Option<String>,
+    /// What is there before it is attached.
+    place: Place,
+    /// Whether it can never be unmounted inside.
+    is_fixed: bool,
+    tree: Tree<Fd>,
+}
+
+/// A detached mount.
+enum Tree<Fd> {
+    /// It is made.
+    Made(Fd),
+    /// Init makes it, of its own namespaces.
+    Own(OwnFilesystem),
+}
+
+impl<K: Kernel> Parts<K> {
+    /// The filesystems that init makes, in the order of the plan.
+    pub(super) fn own(&self) -> Vec<OwnFilesystem> {
+        let own = self.mounts.iter().filter_map(|mount| match mount.tree {
+            Tree::Own(own) => Some(own),
+            Tree::Made(_) => None,
+        });
+        own.collect()
+    }
 }
 
 /// Makes the parts of the root. Dropping them takes them away.
@@ -64,22 +97,63 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     for tree in [&trees.image, &trees.dirs, &trees.empty] {
         trees.attach(tree)?;
     }
-    let mut mounts: Vec<Prepared<K::Fd>> = Vec::new();
+    let mut mounts: Vec<Mount<K::Fd>> = Vec::new();
     for step in &plan.root {
-        let tree = match (step, mounts.first()) {
-            (RootStep::Path { at }, Some(skeleton)) => Some(trees.show(plan, at, &skeleton.tree)?),
-            (RootStep::Present { at }, _) => trees.find(plan, at).map(|_| None)?,
-            _ => trees.mount(step)?,
+        let skeleton = mounts.first().and_then(|mount| match &mount.tree {
+            Tree::Made(tree) => Some(tree),
+            Tree::Own(_) => None,
+        });
+        let (tree, place) = match (step, skeleton) {
+            (RootStep::Path { at }, Some(skeleton)) => {
+                (Some(Tree::Made(trees.show(plan, at, skeleton)?)), Place::Made)
+            }
+            (RootStep::Present { at }, _) => (trees.find(plan, at).map(|_| None)?, Place::Made),
+            _ => (trees.mount(step)?, Place::Directory { owner: plan.uids.base() }),
         };
-        mounts.extend(tree.map(|tree| Prepared { at: step.at().map(str::to_owned), tree }));
+        let mount = |tree| Mount { at: step.at().map(str::to_owned), place, is_fixed: step.is_fixed(), tree };
+        mounts.extend(tree.map(mount));
     }
     // Not sooner: listed paths get their places in it.
-    if let (Some(RootStep::Skeleton { .. }), Some(skeleton)) = (plan.root.first(), mounts.first()) {
-        kernel.seal(&skeleton.tree)?;
+    if let (Some(RootStep::Skeleton { .. }), Some(Mount { tree: Tree::Made(skeleton), .. })) =
+        (plan.root.first(), mounts.first())
+    {
+        kernel.seal(skeleton)?;
     }
     let Trees { image, dirs, empty, whole, .. } = trees;
     let layers = [image, dirs, empty].into_iter().chain(whole.into_inner()).collect();
     Ok(Parts { staging, mounts, layers })
+}
+
+/// Puts the root together, in its order, of the parts and of what init has made: then it is init's root. Returns the
+/// mount namespace in which that was done, and the layers; letting go of them waits for the kernel's readers of mounts.
+pub(super) fn assemble<K: Kernel>(kernel: &K, parts: Parts<K>, own: Vec<K::Fd>) -> Result<Vec<K::Fd>> {
+    let Parts { staging, mounts, layers } = parts;
+    let missing = |what: &str| KernelError::new("find", what, io::ErrorKind::NotFound);
+    let mut own = own.into_iter();
+    let (mut root, mut fixed, mut loose) = (None, Vec::new(), Vec::new());
+    for Mount { at, place, is_fixed, tree } in mounts {
+        let tree = match tree {
+            Tree::Made(tree) => tree,
+            Tree::Own(own_filesystem) => {
+                own.next().ok_or_else(|| missing(&format!("init's {own_filesystem:?}")))?
+            }
+        };
+        match at {
+            None => root = Some(tree),
+            Some(at) if is_fixed => fixed.push((at, place, tree)),
+            Some(at) => loose.push((at, place, tree)),
+        }
+    }
+    let root = root.ok_or_else(|| missing("the root"))?;
+    let attach =
+        |(at, place, tree): (String, Place, K::Fd)| kernel.mount_attach(&staging, &root, &at, place, &tree);
+    kernel.root_attach(&staging, &root)?;
+    fixed.into_iter().try_for_each(attach)?;
+    kernel.root_show(&staging, &root)?;
+    loose.into_iter().try_for_each(attach)?;
+    drop(root);
+    let staging = kernel.staging_leave(staging)?;
+    Ok(layers.into_iter().chain([staging]).collect())
 }
 
 /// A directory of the host.
@@ -137,8 +211,8 @@ impl<K: Kernel> Trees<'_, K> {
         Ok(tree)
     }
 
-    /// The mount of one step; none for the steps that init takes itself.
-    fn mount(&self, step: &RootStep) -> Result<Option<K::Fd>> {
+    /// The mount of one step; none for those that mount nothing.
+    fn mount(&self, step: &RootStep) -> Result<Option<Tree<K::Fd>>> {
         let owner = self.uids.base();
         let upper = |store| Top::Upper(Upper { tree: &self.dirs, store });
         let tree = match step {
@@ -162,7 +236,7 @@ impl<K: Kernel> Trees<'_, K> {
             RootStep::Whole { store } => self.kernel.overlay(&self.image, None, upper(store), owner)?,
             RootStep::Private { store, .. } => self.kernel.tree_subdir(&self.dirs, store)?,
             RootStep::Tmpfs { size, mode, .. } => self.kernel.tmpfs(TmpfsUse::Files, size.0, *mode, owner)?,
-            RootStep::Bind { .. } => return Ok(self.binds.borrow_mut().pop_front()),
+            RootStep::Bind { .. } => return Ok(self.binds.borrow_mut().pop_front().map(Tree::Made)),
             RootStep::Dev { nodes, links, dirs } => {
                 let tree = self.kernel.tmpfs(TmpfsUse::Devices, DEV.0, 0o755, owner)?;
                 for dir in dirs {
@@ -198,14 +272,13 @@ impl<K: Kernel> Trees<'_, K> {
                 self.kernel.seal(&tree)?;
                 tree
             }
-            RootStep::Path { .. }
-            | RootStep::Present { .. }
-            | RootStep::Devpts { .. }
-            | RootStep::Proc
-            | RootStep::Sysfs
-            | RootStep::Cgroup
-            | RootStep::RunHost => return Ok(None),
+            RootStep::Devpts { max } => return Ok(Some(Tree::Own(OwnFilesystem::Devpts { max: *max }))),
+            RootStep::Proc => return Ok(Some(Tree::Own(OwnFilesystem::Proc))),
+            RootStep::Sysfs => return Ok(Some(Tree::Own(OwnFilesystem::Sysfs))),
+            RootStep::Cgroup => return Ok(Some(Tree::Own(OwnFilesystem::Cgroup))),
+            // Shown and looked for above; written by init's program.
+            RootStep::Path { .. } | RootStep::Present { .. } | RootStep::RunHost => return Ok(None),
         };
-        Ok(Some(tree))
+        Ok(Some(Tree::Made(tree)))
     }
 }

@@ -170,7 +170,7 @@ pub enum AttachError {
     #[error("tenant {0:?} is not running")]
     NotRunning(String),
     /// This user may not.
-    #[error("the console of tenant {0:?} is closed to this user")]
+    #[error("this user may not open the console of tenant {0:?}")]
     Forbidden(String),
     /// The supervisor refused.
     #[error("{error}")]
@@ -190,7 +190,9 @@ impl AttachError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
-            Self::Forbidden(_) => Some(format!("be root or a member of the group {}", socket::GROUP)),
+            Self::Forbidden(_) => {
+                Some(format!("run it as root or as a member of the group {}", socket::GROUP))
+            }
             Self::Refused { help, .. } => help.clone(),
             Self::Io(..) => None,
         }
@@ -250,7 +252,7 @@ fn say(text: &str) {
 
 /// Sends the hello and takes the answer; returns the frames that came with it.
 fn greet(stream: &UnixStream, options: &AttachOptions) -> Result<Vec<u8>, AttachError> {
-    let io = failed("talk to the supervisor");
+    let io = failed("communicate with the supervisor");
     let (rows, cols) = window_size(stdin());
     let mode = if options.read_only { Mode::Ro } else { Mode::Rw };
     let hello = Hello { tty: options.tty, mode, rows, cols, replay: options.replay };
@@ -259,8 +261,9 @@ fn greet(stream: &UnixStream, options: &AttachOptions) -> Result<Vec<u8>, Attach
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     (&mut reader).take(wire::MAX_LINE as u64).read_until(b'\n', &mut line).map_err(&io)?;
-    let answer: Answer = wire::parse(&line)
-        .map_err(|_| io(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))?;
+    let answer: Answer = wire::parse(&line).map_err(|_| {
+        io(io::Error::new(io::ErrorKind::InvalidData, "the supervisor sent a malformed answer"))
+    })?;
     if !answer.ok {
         let error = answer.error.unwrap_or_else(|| "the supervisor refused".to_owned());
         return Err(AttachError::Refused { error, help: answer.help });

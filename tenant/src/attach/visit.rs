@@ -243,8 +243,8 @@ impl Visit {
     fn tell(&mut self, event: &Event) {
         self.heard();
         match event {
-            Event::Reboot { .. } => say("the tenant reboots"),
-            Event::Lagging { dropped } => say(&format!("{dropped} bytes of output were missed")),
+            Event::Reboot { .. } => say("the tenant is rebooting"),
+            Event::Lagging { dropped } => say(&format!("{dropped} bytes of output were lost")),
             Event::Notice { text } => say(&one_line(text, 400)),
             Event::Ended { .. } => {}
         }

@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Policy {
             Table { tmpfs: None, bind: Some(source), writable } => {
                 Ok(Self::Bind { source, writable: writable.unwrap_or(false) })
             }
-            _ => Err(de::Error::custom("a policy table has either `tmpfs` or `bind` (and `writable`)")),
+            _ => Err(de::Error::custom("write either `tmpfs` or `bind` (with `writable`)")),
         }
     }
 }

@@ -45,7 +45,7 @@ pub enum LoadError {
         source: ParseError,
     },
     /// The host's settings are not what they should be.
-    #[error("{file} cannot be used")]
+    #[error("cannot use {file}")]
     Host {
         /// The file.
         file: String,
@@ -54,7 +54,7 @@ pub enum LoadError {
         source: HostConfigError,
     },
     /// The table of NICs is not what it should be.
-    #[error("{file} cannot be used")]
+    #[error("cannot use {file}")]
     Ports {
         /// The file.
         file: String,

@@ -64,7 +64,7 @@ pub enum ExecError {
     #[error(transparent)]
     State(#[from] FileError),
     /// What its processes are started with is not known.
-    #[error("its supervisor has left no record of what its processes are started with")]
+    #[error("the record of its supervisor (exec.json) is missing")]
     NoContext(String),
     /// It does not run.
     #[error("it is not running")]
@@ -88,16 +88,16 @@ impl ExecError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::NotRoot(name) => Some(format!(
-                "run it as root; its console is open to the group tenantry: tenantctl console {name}"
+                "run it as root, or use the console, which the group tenantry may open: tenantctl console {name}"
             )),
             Self::Load(error) => error.help().map(str::to_owned),
             Self::NoContext(name) => Some(format!(
-                "use its console, or restart it: tenantctl console {name}; tenantctl restart {name}"
+                "use the console or restart the tenant: tenantctl console {name}; tenantctl restart {name}"
             )),
             Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
             Self::Frozen(name) => Some(format!("thaw it: tenantctl thaw {name}")),
             Self::Join(JoinError::NoUser(_)) => {
-                Some("users are those of the tenant's own /etc/passwd".into())
+                Some("list the tenant's users: tenantctl exec NAME -- getent passwd".into())
             }
             Self::State(_) | Self::Host(..) | Self::Interrupted(_) | Self::Join(_) => None,
         }
@@ -169,10 +169,10 @@ fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), Exe
     let init = state.and_then(|state| state.init).filter(ProcessRef::is_alive).ok_or_else(not_running)?;
     let context = ExecContext::read(layout, name)?;
     // Looked at last: if this init is alive now, the record was that of its boot.
-    let cgroups = CgroupFacts::gather().map_err(host("look at the host's cgroups"))?;
+    let cgroups = CgroupFacts::gather().map_err(host("inspect the host's cgroups"))?;
     let target = Target::of(init, &cgroups).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => not_running(),
-        _ => ExecError::Host("look at the tenant's init", error),
+        _ => ExecError::Host("inspect the tenant's init", error),
     })?;
     let context = context.ok_or_else(|| ExecError::NoContext(name.to_string()))?;
     if is_frozen(&context.cgroup) {

@@ -85,17 +85,17 @@ impl Step {
     /// What it does, as it goes into "cannot … inside the tenant".
     pub(super) fn words(self) -> &'static str {
         match self {
-            Self::Harden => "let go of the host",
+            Self::Harden => "drop the privileges of the host",
             Self::TakeShare => "take over the limits of init",
             Self::EnterCgroup => "enter the cgroups of init",
             Self::EnterNamespaces => "enter the namespaces of init",
-            Self::BecomeRoot => "become root",
-            Self::FindUser => "find the user",
+            Self::BecomeRoot => "switch to root",
+            Self::FindUser => "look up the user",
             Self::OpenTerminal => "open a pseudoterminal",
-            Self::BecomeUser => "become the user",
-            Self::Confine => "give up capabilities",
+            Self::BecomeUser => "switch to the user",
+            Self::Confine => "drop capabilities",
             Self::EnterDirectory => "enter the working directory",
-            Self::MakePipes => "make pipes",
+            Self::MakePipes => "create pipes",
             Self::Clone => "clone",
             Self::SetUp => "set up the session",
             Self::Execute => "execute",

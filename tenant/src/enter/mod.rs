@@ -2,7 +2,7 @@
 //! restrictions, with no way back.
 //!
 //! ```text
-//! caller ──clone into init's cgroup──▶ joiner ──setns, become root inside, confine──clone──▶ process
+//! caller ──clone into init's cgroup──▶ joiner ──setns, switch to root inside, confine──clone──▶ process
 //!    ▲                                   │ (not yet visible inside: another pid namespace)     │ exec
 //!    └──────── pid, ends of streams ─────┴───────────────── errors, end of file on exec ───────┘
 //! ```
@@ -171,7 +171,7 @@ pub fn join(
     streams: &Streams<'_>,
     adopter: Adopter,
 ) -> Result<Joining, JoinError> {
-    let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("make a socket pair", error))?;
+    let (ours, theirs) = channel::pair().map_err(|error| JoinError::Host("create a socket pair", error))?;
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|error| JoinError::Host("open /dev/null", error))?;
     let cgroup = target.cgroup.as_ref().map(AsFd::as_fd);
@@ -210,7 +210,7 @@ impl Joining {
         let message = match self.channel.receive(wait) {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(Progress::Pending),
-            Err(error) => return Err(JoinError::Host("hear of the new process", error)),
+            Err(error) => return Err(JoinError::Host("receive from the new process", error)),
         };
         match message {
             channel::Message::Born { pid, near } => {
@@ -225,7 +225,8 @@ impl Joining {
                     self.channel.send_held()?;
                     Ok(pidfd)
                 };
-                let pidfd = Some(hold().map_err(|error| JoinError::Host("hold the new process", error))?);
+                let pidfd =
+                    Some(hold().map_err(|error| JoinError::Host("open a pidfd of the new process", error))?);
                 Ok(Progress::Born { pid, pidfd, near: Vec::new() })
             }
             channel::Message::Closed => match self.pid {

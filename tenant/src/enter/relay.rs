@@ -199,7 +199,7 @@ impl<'a> Pump<'a> {
     }
 
     /// What to poll for nothing but errors: that nobody reads what it carries any more. A command can wait for that,
-    /// as `tail -f` does, so it must hear of it before it writes again.
+    /// as `tail -f` does, so it must see that before it writes again.
     pub(super) fn hangup(&self) -> Option<PollFd<'_>> {
         let to = self.to.as_ref().filter(|_| self.is_outward)?;
         Some(PollFd::new(to, PollFlags::empty()))

@@ -92,7 +92,7 @@ pub enum CredentialError {
     Name(String),
     /// Somebody besides root could read them.
     #[error(
-        "{path:?} must belong to root and be closed to all others; it belongs to uid {uid} and has mode {mode:04o}"
+        "{path:?} must be owned by root and inaccessible to other users; its owner is uid {uid}, its mode {mode:04o}"
     )]
     Open {
         /// The directory.
@@ -106,7 +106,7 @@ pub enum CredentialError {
     #[error("{0:?} is not a file")]
     NotAFile(PathBuf),
     /// More than there may be.
-    #[error("the credentials in {0:?} are more than {most} files or 1 MiB together", most = MOST_NAMES)]
+    #[error("the credentials in {0:?} exceed {most} files or 1 MiB in total", most = MOST_NAMES)]
     TooMuch(PathBuf),
     /// A file or directory that cannot be read.
     #[error(transparent)]
@@ -121,9 +121,9 @@ impl CredentialError {
                 Some("use letters, digits, `-`, `_` and `.`; see LoadCredential= in systemd.exec(5)")
             }
             Self::Open { .. } => Some("chown root: DIR; chmod 0700 DIR"),
-            Self::NotAFile(_) => Some("put plain files there, one for each credential"),
+            Self::NotAFile(_) => Some("store each credential in a regular file"),
             Self::TooMuch(_) => {
-                Some("credentials are for keys and passwords; give it data by a bind in [dirs]")
+                Some("credentials are for keys and passwords; for other data use a bind in [dirs]")
             }
             Self::Read(_) => None,
         }

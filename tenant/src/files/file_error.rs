@@ -37,7 +37,7 @@ impl FileError {
 pub fn full(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-            "make room on the filesystem where it lies (df, df -i), and repeat it; for a mount, look at fs.mount-max too",
+            "free space or inodes on that filesystem (df, df -i) and try again; for a mount, check fs.mount-max as well",
         ),
         _ => None,
     }

@@ -99,7 +99,7 @@ fn replace(
     if durability == Durability::Durable
         && let Err(error) = sync_dir(parent)
     {
-        log::warn!("{} is written; a power cut now could undo that: {error}", path.display());
+        log::warn!("cannot sync {}, and a power failure could undo the change: {error}", path.display());
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// fails, so a failure is logged and told to nobody as a failure of what was asked for.
 pub fn settle_dir(dir: &Path) {
     if let Err(error) = sync_dir(dir) {
-        log::warn!("cannot sync {}: a power cut now could undo what was done there: {error}", dir.display());
+        log::warn!("cannot sync {}, and a power failure could undo the change: {error}", dir.display());
     }
 }
 
@@ -161,7 +161,7 @@ fn regular(file: File) -> io::Result<File> {
         _ if kind.is_socket() => "a socket",
         _ => "a device",
     };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a file")))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file")))
 }
 
 /// Reads a text file of at most [`MAX_FILE`] bytes.
@@ -265,10 +265,10 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         std::os::unix::fs::symlink(&fifo, &link).unwrap();
         for (path, says) in [
-            (fifo.as_path(), "it is a FIFO, not a file"),
-            (&link, "it is a FIFO, not a file"),
-            (dir.path(), "it is a directory, not a file"),
-            (Path::new("/dev/null"), "it is a device, not a file"),
+            (fifo.as_path(), "it is a FIFO, not a regular file"),
+            (&link, "it is a FIFO, not a regular file"),
+            (dir.path(), "it is a directory, not a regular file"),
+            (Path::new("/dev/null"), "it is a device, not a regular file"),
         ] {
             let error = read(path).unwrap_err();
             assert_eq!(std::error::Error::source(&error).unwrap().to_string(), says);

@@ -28,7 +28,7 @@ fn close(dir: &Path) -> Result<(), FileError> {
     if found.uid() == 0 && found.mode() & 0o077 == 0 {
         return Ok(());
     }
-    log::warn!("{dir:?} was open to users of the host; it is root's alone again, mode 0700");
+    log::warn!("{dir:?} was accessible to users of the host; its mode is 0700 and its owner root again");
     chown(dir, Some(0), Some(0)).map_err(FileError::when("change the owner of", dir))?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
         .map_err(FileError::when("change the mode of", dir))

@@ -26,10 +26,10 @@ pub enum LoadPlanError {
     #[error(transparent)]
     Config(#[from] LoadError),
     /// Its record was never made.
-    #[error("tenant {0:?} has a configuration and no allocation")]
+    #[error("tenant {0:?} has a configuration but no allocation")]
     NotAllocated(String),
     /// Its record.
-    #[error("the record of tenant {name:?} cannot be used")]
+    #[error("cannot use the record of tenant {name:?}")]
     Allocation {
         /// The tenant.
         name: String,
@@ -46,7 +46,7 @@ pub enum LoadPlanError {
         digest: String,
     },
     /// The manifest of that version.
-    #[error("the manifest of image {image:?} cannot be used")]
+    #[error("cannot use the manifest of image {image:?}")]
     Manifest {
         /// The image.
         image: String,
@@ -55,7 +55,7 @@ pub enum LoadPlanError {
         source: ManifestError,
     },
     /// Its credentials.
-    #[error("the credentials of tenant {name:?} cannot be used")]
+    #[error("cannot use the credentials of tenant {name:?}")]
     Credentials {
         /// The tenant.
         name: String,
@@ -67,7 +67,7 @@ pub enum LoadPlanError {
     #[error(transparent)]
     Read(#[from] FileError),
     /// The plan itself.
-    #[error("tenant {name:?} cannot be planned")]
+    #[error("cannot plan tenant {name:?}")]
     Plan {
         /// The tenant.
         name: String,
@@ -82,14 +82,14 @@ impl LoadPlanError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Config(LoadError::NoTenant(_)) => Some("list the tenants: tenantctl list"),
-            Self::Config(LoadError::NoProfile(_)) => Some("profiles lie in /etc/tenantry/profiles"),
+            Self::Config(LoadError::NoProfile(_)) => Some("list the profiles: ls /etc/tenantry/profiles"),
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }
             Self::Config(LoadError::Host { source, .. }) => Some(source.help()),
             Self::Config(LoadError::Ports { source, .. }) => Some(source.help()),
             Self::NotAllocated(_) => Some("create it through hostd: tenantctl create NAME"),
-            Self::NoVersion { .. } => Some("list the versions there are: rootfsctl list IMAGE"),
+            Self::NoVersion { .. } => Some("list its versions: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),
             Self::Plan { source, .. } => Some(source.help()),
             Self::Credentials { source, .. } => source.help(),

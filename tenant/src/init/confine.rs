@@ -4,10 +4,8 @@ use std::io;
 
 use caps::{CapSet, Capability, CapsHashSet};
 
-use crate::{
-    kernel::{raw, seccomp},
-    plan::SecurityPlan,
-};
+use super::seccomp;
+use crate::{kernel::raw, plan::SecurityPlan};
 
 /// What a process is left with: capabilities, and the filters that its system calls pass.
 #[derive(Clone, Debug, PartialEq, Eq)]

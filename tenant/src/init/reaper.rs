@@ -23,11 +23,11 @@ use nix::{
 };
 use rustix::process::{WaitOptions, wait};
 
+use super::execute::execute;
 use crate::{
-    init::assemble,
     kernel::{
         KernelError,
-        process::{Message, send},
+        gate::{Message, send},
         raw::{self, Fork, Parent},
     },
     plan::Plan,
@@ -39,7 +39,7 @@ const NAME: &str = "init";
 /// Becomes process 1 of a tenant that is assembled and confined, and starts the payload. The gate closes
 /// when that has been executed; what fails before goes through it. Never returns, for it closes descriptors that
 /// its callers own.
-pub(crate) fn run(plan: &Plan, gate: &OwnedFd) -> ! {
+pub(super) fn run(plan: &Plan, gate: &OwnedFd) -> ! {
     let payload = start(plan, gate).unwrap_or_else(|error| {
         let error = KernelError::new("start", "the reaping init", error);
         // A supervisor that is gone hears nothing, and waits for nothing.
@@ -82,7 +82,7 @@ fn become_payload(plan: &Plan, gate: &OwnedFd) -> ! {
         Ok(())
     };
     let done = set_up().map_err(|error| KernelError::new("set up", "the program's session", error));
-    if let Err(error) = done.and_then(|()| assemble::execute(plan)) {
+    if let Err(error) = done.and_then(|()| execute(plan)) {
         // A supervisor that is gone hears nothing, and waits for nothing.
         let _ = send(gate, &Message::failure(&error), &[]);
     }

@@ -12,5 +12,5 @@ pub(super) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let thread = thread::Builder::new().spawn_scoped(scope, work)?;
         Ok::<_, io::Error>(thread.join())
     })?;
-    done.map_err(|_| io::Error::other("its thread was cut short"))
+    done.map_err(|_| io::Error::other("its thread panicked"))
 }

@@ -61,7 +61,10 @@ pub(super) fn hand_down(dir: &Path, controllers: &[&str]) -> Result<()> {
     }
     match set(dir, "cgroup.subtree_control", &wanted.join(" ")) {
         Err(error) if error.source.raw_os_error() == Some(libc::EBUSY) => {
-            log::warn!("the tenant has no cgroup controllers: other processes sit in {}", dir.display());
+            log::warn!(
+                "the tenant has no cgroup controllers: there are other processes in {}",
+                dir.display()
+            );
             Ok(())
         }
         result => result,

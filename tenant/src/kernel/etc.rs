@@ -8,15 +8,12 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat,
+    AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat,
     unlinkat,
 };
 
 use super::openat2;
-use crate::{
-    model::identity::{self, EtcFile, OwnNames, Planned},
-    plan::Plan,
-};
+use crate::model::identity::{EtcFile, OwnNames};
 
 /// Most bytes that are read of a file.
 const MAX_SIZE: u64 = 64 << 10;
@@ -67,7 +64,7 @@ impl Etc {
     }
 
     /// Replaces `hosts`, which keeps its owner and mode.
-    fn write_hosts(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn write_hosts(&self, text: &str) -> io::Result<()> {
         let old = self.open_file("hosts").ok_or(io::ErrorKind::NotFound)?;
         self.remove(NEW_HOSTS);
         let written = self.write_new_hosts(&fstat(&old)?, text);
@@ -88,34 +85,9 @@ impl Etc {
     }
 
     /// Removes a file. One that is not there, or cannot be removed, is left for the next boot.
-    fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         let _stays = unlinkat(&self.0, name, AtFlags::empty());
     }
-}
-
-/// Brings the files of `/etc` in step with the tenant's host name, which it returns. It is called by process 1,
-/// inside the tenant, before init runs.
-///
-/// What cannot be read or written (a full disk, a directory in place of a file) stays as it is: a tenant boots
-/// with a stale `/etc/hosts` rather than not at all.
-pub(crate) fn settle_names(plan: &Plan) -> String {
-    let planned = plan.init.hostname.clone();
-    if plan.own_etc().is_none() {
-        return planned;
-    }
-    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let Some(etc) = root.ok().and_then(|root| Etc::open(root, "etc").ok()) else { return planned };
-    let names = etc.names();
-    let known = Planned { tenant: plan.tenant.as_str(), hostname: &planned, uuid: &plan.init.uuid };
-    if names.is_seeded(known) {
-        etc.remove("hostname");
-    }
-    let hostname = names.set_inside(known).map_or(planned.clone(), str::to_owned);
-    let hosts = names.hosts.and_then(|hosts| identity::follow(&hosts.text, &hostname));
-    if let Some(text) = hosts {
-        let _full_disk = etc.write_hosts(&text);
-    }
-    hostname
 }
 
 #[cfg(test)]

@@ -32,12 +32,12 @@ impl MissingDriver {
     /// The remedy.
     pub fn help(&self) -> String {
         let key = self.driver.key();
-        format!("load it on the host: modprobe {key}; or do without: tenantctl set NAME {key}=false")
+        format!("load it on the host: modprobe {key}; or disable the feature: tenantctl set NAME {key}=false")
     }
 }
 
 fn missing(driver: Driver, cause: io::Error) -> KernelError {
-    KernelError::new("give the tenant", driver, io::Error::other(MissingDriver { driver, cause }))
+    KernelError::new("provide", driver, io::Error::other(MissingDriver { driver, cause }))
 }
 
 /// Opens a device node once, as programs of the tenant will. `tree` is the tenant's `/dev`.
@@ -65,7 +65,7 @@ pub(super) fn try_driver(driver: Driver) -> Result<()> {
                 match status.and_then(|(_, status)| status.exit_status()) {
                     Some(0) => Ok(()),
                     Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-                    None => Err(io::Error::other("the attempt was cut short")),
+                    None => Err(io::Error::other("the attempt panicked")),
                 }
             }
         }

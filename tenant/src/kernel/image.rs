@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use super::{KernelError, Result, mount::create, program, program::Running};
-use crate::plan::{ErofsImage, HashTree, ImageSource};
+use crate::model::image::{ErofsImage, HashTree, ImageSource};
 
 /// Where device-mapper has its devices, and the kernel all that are block devices.
 const DEVICES: &str = "/dev/mapper";
@@ -41,7 +41,7 @@ pub enum ImageError {
     #[error("veritysetup: {0}")]
     Said(String),
     /// It is a plain file, and neither the kernel nor the filesystem below it mounts those.
-    #[error("the kernel cannot mount a file of the filesystem where it lies")]
+    #[error("the kernel cannot mount a file from this filesystem")]
     NoFile,
     /// What was read is no filesystem, or not what was published.
     #[error("it is damaged: {0}")]
@@ -53,15 +53,13 @@ impl ImageError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotInstalled => "install it: apt-get install cryptsetup-bin",
-            Self::Said(_) => {
-                "the kernel needs dm-verity: modprobe dm-verity; or publish the image without --verity"
-            }
+            Self::Said(_) => "load dm-verity: modprobe dm-verity; or publish the image without --verity",
             Self::NoFile => {
-                "it needs Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, and an image store on a disk (ext4, xfs, btrfs; \
-                 tmpfs does not serve); or publish it with --format tree"
+                "use Linux 6.12 or newer with CONFIG_EROFS_FS_BACKED_BY_FILE, and an image store on ext4, xfs or btrfs \
+                 (not tmpfs); or publish the image with --format tree"
             }
             Self::Damaged(_) => {
-                "see which versions are: rootfsctl verify; publish it anew, and set its tenants to that version"
+                "find the damaged versions: rootfsctl verify; then publish the image again and move its tenants to the new version"
             }
         }
     }
@@ -225,7 +223,7 @@ pub fn is_damaged(image: &ErofsImage) -> Result<Option<bool>> {
         let status = said.lines().find_map(|line| line.trim().strip_prefix("status:"));
         Ok(status.map(|status| status.trim().starts_with("corrupted")))
     };
-    ask().map_err(|error| KernelError::new("ask for the state of image", image.file.display(), error))
+    ask().map_err(|error| KernelError::new("query the state of image", image.file.display(), error))
 }
 
 /// Runs it; what it says.

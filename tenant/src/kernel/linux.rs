@@ -3,18 +3,18 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
-    Access, Child, Entry, Held, Kernel, KernelError, MovedNic, Payload, PortRoute, Prepared, Result, Shape,
-    TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process, staging::Staging,
-    sysctl,
+    Access, Child, Entry, Held, InitClone, Kernel, KernelError, MovedNic, Payload, Place, PortRoute, Result,
+    Shape, TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process,
+    staging::{self, Staging},
+    sysctl, userns,
 };
-use crate::{
-    model::{
-        device::{DeviceRule, Driver},
-        ids::UidRange,
-        name::TenantName,
-        net::LinkName,
-    },
-    plan::{ErofsImage, FilterPlan, Plan},
+use crate::model::{
+    device::{DeviceRule, Driver},
+    filter::{HostFilter, TenantFilter},
+    ids::UidRange,
+    image::ErofsImage,
+    name::TenantName,
+    net::LinkName,
 };
 
 /// The running Linux kernel. Its methods need root and a process with a single thread.
@@ -36,14 +36,14 @@ impl Linux {
     }
 
     /// Checks, by doing it once, that a directory lies on a filesystem that can hold tenants: one that
-    /// carries an idmapped, writable overlay upper. `attach` as in [`Plan::attach_layers`].
+    /// carries an idmapped, writable overlay upper. `attach` as in [`Kernel::layer_attach`]: whether layers must be attached.
     ///
     /// # Errors
     /// The step that this filesystem refuses.
     pub fn check_storage(&self, dir: &Path, attach: bool) -> Result<()> {
         let uids = UidRange::try_from(*UidRange::BASES.start())
             .map_err(|error| KernelError::new("check", dir.display(), std::io::Error::other(error)))?;
-        let user = process::user_namespace(uids)?;
+        let user = userns::user_namespace(uids)?;
         mount::check_storage(dir, &user, uids.base(), attach)
     }
 }
@@ -90,7 +90,7 @@ impl Kernel for Linux {
     }
 
     fn user_namespace(&self, uids: UidRange) -> Result<OwnedFd> {
-        process::user_namespace(uids)
+        userns::user_namespace(uids)
     }
 
     fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()> {
@@ -151,14 +151,35 @@ impl Kernel for Linux {
         mount::seal(tree)
     }
 
-    fn spawn(
+    fn spawn(&self, clone: &InitClone<'_, OwnedFd>) -> Result<Held<OwnedFd>> {
+        process::spawn(clone)
+    }
+
+    fn root_attach(&self, staging: &Staging, root: &OwnedFd) -> Result<()> {
+        staging.attach_root(root)
+    }
+
+    fn mount_attach(
         &self,
-        plan: &Plan,
-        user: &OwnedFd,
-        staging: Staging,
-        mounts: Vec<Prepared<OwnedFd>>,
-    ) -> Result<Held<OwnedFd>> {
-        process::spawn(plan, user, staging, mounts)
+        _staging: &Staging,
+        root: &OwnedFd,
+        at: &str,
+        place: Place,
+        tree: &OwnedFd,
+    ) -> Result<()> {
+        staging::attach(root, at, place, tree)
+    }
+
+    fn root_show(&self, _staging: &Staging, root: &OwnedFd) -> Result<()> {
+        staging::show_root(root)
+    }
+
+    fn staging_leave(&self, staging: Staging) -> Result<OwnedFd> {
+        staging.leave()
+    }
+
+    fn root_ready(&self, held: &Held<OwnedFd>) -> Result<()> {
+        process::root_ready(held)
     }
 
     fn assembled(&self, held: &mut Held<OwnedFd>) -> Result<()> {
@@ -169,8 +190,8 @@ impl Kernel for Linux {
         process::speaks(held)
     }
 
-    fn release(&self, plan: &Plan, held: Held<OwnedFd>) -> Result<Payload<OwnedFd>> {
-        process::release(plan, held)
+    fn release(&self, held: Held<OwnedFd>, program: &str, terminals: usize) -> Result<Payload<OwnedFd>> {
+        process::release(held, program, terminals)
     }
 
     fn process_kill(&self, pid: i32) -> Result<()> {
@@ -219,12 +240,12 @@ impl Kernel for Linux {
         netlink::nics_home(claims, tenant, namespaces)
     }
 
-    fn filter_add(&self, filter: &FilterPlan) -> Result<nft::Change> {
-        nft::begin_add(filter)
+    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<nft::Change> {
+        nft::begin_add(host, tenant)
     }
 
-    fn filter_remove(&self, filter: &FilterPlan) -> Result<nft::Change> {
-        nft::begin_remove(filter)
+    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<nft::Change> {
+        nft::begin_remove(host, tenant)
     }
 
     fn filter_finish(&self, change: nft::Change) -> Result<()> {

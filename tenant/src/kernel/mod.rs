@@ -6,26 +6,28 @@
 mod apart;
 mod bpf;
 mod cgroup;
+mod child;
 mod device;
 pub mod etc;
 mod fake;
 pub mod feature;
+pub(crate) mod gate;
 pub mod image;
 mod linux;
-pub(crate) mod mount;
+mod mount;
 pub(crate) mod netlink;
 pub mod nft;
 mod open;
-pub(crate) mod process;
+mod process;
 mod program;
 pub mod pty;
 pub mod raw;
-pub(crate) mod seccomp;
 pub mod source;
 pub mod staging;
 mod sysctl;
+mod userns;
 
-use std::{borrow::Cow, io, net::IpAddr, path::Path};
+use std::{borrow::Cow, fmt, io, net::IpAddr, os::fd::OwnedFd, path::Path};
 
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
@@ -37,11 +39,12 @@ use crate::{
     config::MacvlanMode,
     model::{
         device::{DeviceRule, Driver},
+        filter::{HostFilter, TenantFilter},
         ids::UidRange,
+        image::ErofsImage,
         name::TenantName,
-        net::{Cidr, LinkName},
+        net::{Cidr, LinkName, Mac, Route},
     },
-    plan::{ErofsImage, FilterPlan, Plan},
 };
 
 /// A request to the kernel that failed.
@@ -157,13 +160,53 @@ pub enum Shape {
     File,
 }
 
-/// A mount that waits to be attached to a tenant's root.
-#[derive(Debug)]
-pub struct Prepared<Fd> {
-    /// Where, relative to the root; none is the root itself.
-    pub at: Option<String>,
-    /// The detached mount.
-    pub tree: Fd,
+/// Where a mount is attached below a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// What is there already: a directory, or a file.
+    Made,
+    /// A directory. Missing ones are made, and belong to `owner`; a link on the way is refused.
+    Directory {
+        /// The host uid and gid of what is made.
+        owner: u32,
+    },
+}
+
+/// A filesystem that belongs to namespaces of init's: only init can make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnFilesystem {
+    /// devpts(5), an instance of its own.
+    Devpts {
+        /// Most pseudoterminals.
+        max: u32,
+    },
+    /// proc(5).
+    Proc,
+    /// sysfs(5), read-only.
+    Sysfs,
+    /// cgroup2, see cgroups(7).
+    Cgroup,
+}
+
+/// What init does from its root on until it executes. It is displayed as that, one line for each thing.
+pub trait InitProgram: fmt::Display {
+    /// Runs it, in init. `gate` is init's end of the socket to its supervisor.
+    fn run(&self, gate: OwnedFd) -> !;
+}
+
+/// How init is cloned.
+#[derive(Clone, Copy)]
+pub struct InitClone<'a, Fd> {
+    /// The cgroup it is born in.
+    pub cgroup: &'a Path,
+    /// The user namespace that all its other namespaces belong to.
+    pub user: &'a Fd,
+    /// Whether its clocks begin at zero, see time_namespaces(7).
+    pub time_namespace: bool,
+    /// The filesystems that it makes of its own namespaces, in this order.
+    pub own: &'a [OwnFilesystem],
+    /// What it does then.
+    pub program: &'a dyn InitProgram,
 }
 
 /// A tenant's init, in its namespaces, waiting for its network before it executes.
@@ -175,8 +218,8 @@ pub struct Held<Fd> {
     pub pidfd: Fd,
     /// The socket it waits on.
     pub gate: Fd,
-    /// The mount namespace in which its root was put together.
-    pub staging: Fd,
+    /// The filesystems of its own namespaces, detached.
+    pub own: Vec<Fd>,
     /// The terminals and the notify socket that it has handed over, see [`Kernel::assembled`].
     pub handed: Vec<Fd>,
 }
@@ -190,7 +233,7 @@ pub struct Payload<Fd> {
     pub pidfd: Fd,
     /// Masters of its pseudoterminals: the console, then tty1, tty2, …
     pub terminals: Vec<Fd>,
-    /// The datagram socket that init reports to, bound inside at [`crate::plan::NOTIFY_SOCKET`], with
+    /// The datagram socket that init reports to, bound inside at `/run/host/notify`, with
     /// `SO_PASSCRED` set.
     pub notify: Option<Fd>,
     /// Its network namespace, if NICs of the host are in it.
@@ -234,6 +277,25 @@ pub struct PortRoute<'a> {
     pub addresses: &'a [Cidr],
     /// Hardware address of the peer: a permanent neighbour for each address.
     pub mac: Option<[u8; 6]>,
+}
+
+/// An interface of a tenant, as it is configured inside.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// More names.
+    pub altnames: &'a [String],
+    /// Its addresses.
+    pub addresses: &'a [Cidr],
+    /// Its default gateways, at most one of each family.
+    pub gateways: &'a [IpAddr],
+    /// Metric of its default routes; 0 is what the kernel takes by itself.
+    pub metric: u32,
+    /// Routes besides.
+    pub routes: &'a [Route],
+    /// Hardware address of the host, where that is its only neighbour.
+    pub peer: Option<Mac>,
 }
 
 /// What is born in a tenant as the child of a NIC of the host.
@@ -356,22 +418,35 @@ pub trait Kernel {
     /// Makes a detached mount read-only.
     fn seal(&self, tree: &Self::Fd) -> Result<()>;
 
-    /// Clones init with every namespace, in the payload cgroup, and puts its root together, so that no flag of a
-    /// mount can be taken off inside; init moves into it and waits.
-    fn spawn(
+    /// Clones init with every namespace; it makes its own filesystems and waits for its root.
+    fn spawn(&self, clone: &InitClone<'_, Self::Fd>) -> Result<Held<Self::Fd>>;
+    /// Attaches a root in there, out of the way: what is mounted in it before [`Self::root_show`] can never be unmounted
+    /// inside.
+    fn root_attach(&self, staging: &Self::Staging, root: &Self::Fd) -> Result<()>;
+    /// Attaches a detached mount below a root; `at` is relative to it. No flag of the mount can be taken off inside.
+    fn mount_attach(
         &self,
-        plan: &Plan,
-        user: &Self::Fd,
-        staging: Self::Staging,
-        mounts: Vec<Prepared<Self::Fd>>,
-    ) -> Result<Held<Self::Fd>>;
+        staging: &Self::Staging,
+        root: &Self::Fd,
+        at: &str,
+        place: Place,
+        tree: &Self::Fd,
+    ) -> Result<()>;
+    /// Lets a root appear over `/` in there, and by propagation in the mount namespace of every init cloned from there.
+    fn root_show(&self, staging: &Self::Staging, root: &Self::Fd) -> Result<()>;
+    /// Takes this process back to its own mount namespace. The other one lives on as long as its descriptor, which is
+    /// returned.
+    fn staging_leave(&self, staging: Self::Staging) -> Result<Self::Fd>;
+    /// Tells a held init that its root is whole.
+    fn root_ready(&self, held: &Held<Self::Fd>) -> Result<()>;
     /// Waits until a held init has moved into its root and handed over its terminals.
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// An error if a held init has failed or ended by now, nothing as long as it lives: what failed outside may
     /// have failed because of that. Does not wait.
     fn speaks(&self, held: &mut Held<Self::Fd>) -> Result<()>;
-    /// Lets a held init configure its interfaces and execute; returns when it has.
-    fn release(&self, plan: &Plan, held: Held<Self::Fd>) -> Result<Payload<Self::Fd>>;
+    /// Lets a held init configure its interfaces and execute `program`; returns when it has. It has handed over as many
+    /// terminals as `terminals`, and perhaps a notify socket.
+    fn release(&self, held: Held<Self::Fd>, program: &str, terminals: usize) -> Result<Payload<Self::Fd>>;
     /// Kills a held init and waits for it.
     fn process_kill(&self, pid: i32) -> Result<()>;
 
@@ -401,9 +476,9 @@ pub trait Kernel {
     fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
 
     /// Begins to put a tenant into the packet filter, whose rules are loaded first where they are missing.
-    fn filter_add(&self, filter: &FilterPlan) -> Result<Self::Change>;
+    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Self::Change>;
     /// Begins to take a tenant out of the packet filter.
-    fn filter_remove(&self, filter: &FilterPlan) -> Result<Self::Change>;
+    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Self::Change>;
     /// Waits until a change of the packet filter is done.
     fn filter_finish(&self, change: Self::Change) -> Result<()>;
 }

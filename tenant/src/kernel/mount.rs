@@ -20,8 +20,8 @@ use rustix::{
 };
 
 use super::{
-    Access, Entry, KernelError, Node, Result, Shape, TmpfsUse, Top, Upper, apart::apart, openat2, raw,
-    source, staging::Staging,
+    Access, Entry, KernelError, Node, OwnFilesystem, Result, Shape, TmpfsUse, Top, Upper, apart::apart,
+    openat2, raw, source, staging::Staging,
 };
 
 /// A tmpfs has an inode for every 4 KiB of its size, at least this many.
@@ -79,16 +79,23 @@ fn explain(context: &OwnedFd, error: rustix::io::Errno) -> io::Error {
     }
 }
 
-/// A filesystem that init mounts itself: proc, sysfs, cgroup2, devpts.
-pub(crate) fn filesystem(kind: &'static str, options: &[(&str, &str)], access: Access) -> Result<OwnedFd> {
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    if kind != "devpts" {
-        attributes |= MountAttrFlags::MOUNT_ATTR_NODEV;
-    }
-    if access == Access::ReadOnly {
-        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
-    }
-    new_filesystem(kind, options, attributes).map_err(|error| KernelError::new("mount", kind, error))
+/// A filesystem that belongs to the namespaces of its caller, init.
+pub(super) fn own_filesystem(own: &OwnFilesystem) -> Result<OwnedFd> {
+    let base = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let sealed = base | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let (kind, made) = match own {
+        OwnFilesystem::Devpts { max } => {
+            let max = max.to_string();
+            let options = [("gid", "5"), ("mode", "620"), ("ptmxmode", "666"), ("max", &max)];
+            ("devpts", new_filesystem("devpts", &options, base))
+        }
+        OwnFilesystem::Proc => ("proc", new_filesystem("proc", &[], sealed)),
+        OwnFilesystem::Sysfs => {
+            ("sysfs", new_filesystem("sysfs", &[], sealed | MountAttrFlags::MOUNT_ATTR_RDONLY))
+        }
+        OwnFilesystem::Cgroup => ("cgroup2", new_filesystem("cgroup2", &[], sealed)),
+    };
+    made.map_err(|error| KernelError::new("mount", kind, error))
 }
 
 /// Of a directory of Tenantry's own. Links lead to it only where root has put them.
@@ -123,7 +130,7 @@ fn clone_mount(at: &OwnedFd) -> io::Result<OwnedFd> {
 fn explain_clone(path: &Path, error: io::Error) -> KernelError {
     match error.raw_os_error() {
         Some(libc::EINVAL) => {
-            let cause = io::Error::other("its filesystem does not support idmapped mounts (EINVAL)");
+            let cause = io::Error::other("its filesystem does not support idmapped mounts");
             KernelError::new("idmap", path.display(), cause)
         }
         _ => KernelError::new("clone the mount at", path.display(), error),
@@ -149,7 +156,7 @@ pub(crate) fn tree_path(tree: &OwnedFd, path: &str) -> Result<(OwnedFd, Shape)> 
         let shape = match FileType::from_raw_mode(fstat(&found)?.st_mode) {
             FileType::Directory => Shape::Dir,
             FileType::RegularFile => Shape::File,
-            _ => return Err(io::Error::other("it is neither a directory nor a plain file")),
+            _ => return Err(io::Error::other("it is neither a directory nor a regular file")),
         };
         Ok((clone_mount(&found)?, shape))
     };
@@ -217,8 +224,7 @@ pub(crate) fn overlay(
             if stat.f_bavail == 0 || stat.f_favail == 0 {
                 return Err(rustix::io::Errno::NOSPC.into());
             }
-            let cause =
-                "overlayfs fell back to read-only: the upper directory cannot be written by the tenant";
+            let cause = "overlayfs fell back to read-only: the tenant cannot write to the upper directory";
             return Err(io::Error::other(cause));
         }
         Ok(tree)

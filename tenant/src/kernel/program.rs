@@ -98,7 +98,7 @@ impl Drop for Running {
 impl Finished {
     /// The first line that it wrote to its standard error.
     pub(super) fn complaint(&self) -> &str {
-        self.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why")
+        self.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("no error message")
     }
 }
 

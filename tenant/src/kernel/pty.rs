@@ -38,7 +38,7 @@ pub fn open(root: impl AsFd) -> io::Result<Pty> {
         && stat.st_rdev == rustix::fs::makedev(5, 2)
         && fstatfs(&probe)?.f_type as i64 == DEVPTS_SUPER_MAGIC;
     if !is_multiplexer {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "/dev/pts/ptmx is not that of a devpts"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "/dev/pts/ptmx is not on a devpts"));
     }
     let master = openat2(root.as_fd(), "dev/pts/ptmx", flags, Mode::empty(), resolve)?;
     if fstat(&master)?.st_ino != stat.st_ino || fstat(&master)?.st_dev != stat.st_dev {

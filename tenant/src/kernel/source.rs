@@ -29,7 +29,7 @@ pub enum SourceError {
         path: PathBuf,
     },
     /// A link is on the way: whoever may write where it lies, perhaps a tenant, says where it leads.
-    #[error("{link:?} is a link to {target:?}, and no link is followed")]
+    #[error("{link:?} is a symbolic link to {target:?}, and links are not followed")]
     Link {
         /// The link.
         link: PathBuf,
@@ -38,8 +38,8 @@ pub enum SourceError {
     },
     /// Root of the tenant is root of what it writes there, and users of the host could execute it.
     #[error(
-        "{path:?} would be writable, and users of the host could run set-user-ID programs that root of the tenant \
-         makes there"
+        "{path:?} would be writable, and the tenant's root could create set-user-ID programs there for users of \
+         the host"
     )]
     Exposed {
         /// The directory.
@@ -66,15 +66,15 @@ impl SourceError {
     pub fn help(&self) -> String {
         match self {
             Self::Missing { path } => {
-                format!("make it, or correct the [dirs] table: mkdir -p {}", path.display())
+                format!("create it, or correct the [dirs] table: mkdir -p {}", path.display())
             }
             Self::NotDirectory { .. } => "only directories can be bound; correct the [dirs] table".to_owned(),
             Self::Link { .. } => {
-                "write the path without links into the [dirs] table: readlink -f PATH".to_owned()
+                "use the path without links in the [dirs] table: readlink -f PATH".to_owned()
             }
             Self::Exposed { path } => format!(
-                "put it below a directory of mode 0700 that belongs to root, or let no set-user-ID program run there: \
-                 mount --bind {0} {0} && mount -o remount,bind,nosuid {0}",
+                "move it below a directory that is owned by root with mode 0700, or mount it nosuid: mount --bind {0} \
+                 {0} && mount -o remount,bind,nosuid {0}",
                 path.display()
             ),
             Self::Open { .. } => "correct the [dirs] table: tenantctl edit NAME".to_owned(),
@@ -179,8 +179,8 @@ mod tests {
         symlink("real", top.join("link")).unwrap();
         assert!(open(&top.join("real/in"), Access::ReadOnly).is_ok());
         for (path, text) in [
-            ("link/in", "is a link to \"real\""),
-            ("link", "is a link to \"real\""),
+            ("link/in", "is a symbolic link to \"real\""),
+            ("link", "is a symbolic link to \"real\""),
             ("file", "is not a directory"),
             ("file/in", "is not a directory"),
             ("real/absent/in", "real/absent\" does not exist"),

@@ -21,11 +21,10 @@ use rustix::{
 };
 
 use super::{
-    KernelError, Prepared, Result, TmpfsUse,
+    KernelError, Place, Result, TmpfsUse,
     mount::{as_owner, tmpfs},
     openat2, raw,
 };
-use crate::plan::{Plan, RootStep};
 
 /// Room for the places: directories only.
 const PLACES: u64 = 1 << 20;
@@ -61,8 +60,7 @@ impl Staging {
             mount_change("/", MountPropagationFlags::SHARED)?;
             Ok(staging)
         };
-        enter()
-            .map_err(|error| KernelError::new("make", "a mount namespace to put a root together in", error))
+        enter().map_err(|error| KernelError::new("make", "a mount namespace for the root filesystem", error))
     }
 
     fn places(&self) -> io::Result<&OwnedFd> {
@@ -88,39 +86,9 @@ impl Staging {
         Ok(move_mount(tree, "", places, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
     }
 
-    /// Attaches every mount of a plan, in its order: those that were made here, and those that init has made. All of
-    /// them appear over the root of every namespace that was copied from this one, init's.
-    pub(super) fn assemble(
-        &self,
-        plan: &Plan,
-        made_here: Vec<Prepared<OwnedFd>>,
-        made_inside: Vec<OwnedFd>,
-    ) -> Result<()> {
-        let (mut here, mut inside) = (made_here.into_iter(), made_inside.into_iter());
-        let missing =
-            |step| KernelError::new("find", format!("the mount of {step}"), io::ErrorKind::NotFound);
-        let (mut fixed, mut loose) = (Vec::new(), Vec::new());
-        let mut root = None;
-        for step in &plan.root {
-            let tree = match step.at() {
-                _ if step.is_made_inside() => inside.next(),
-                Some(_) => here.next().map(|prepared| prepared.tree),
-                None if root.is_none() => {
-                    root = Some(here.next().ok_or_else(|| missing(step))?.tree);
-                    continue;
-                }
-                None => continue,
-            };
-            let list = if step.is_fixed() { &mut fixed } else { &mut loose };
-            list.push((step, tree.ok_or_else(|| missing(step))?));
-        }
-        let root = root.ok_or_else(|| KernelError::new("find", "the root", io::ErrorKind::NotFound))?;
-        let attach = |(step, tree): (&RootStep, OwnedFd)| place(root.as_fd(), plan.uids.base(), step, &tree);
-        self.attach_apart(ROOT, &root).map_err(|error| KernelError::new("attach", "/", error))?;
-        fixed.into_iter().try_for_each(attach)?;
-        move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|error| KernelError::new("attach", "/", error))?;
-        loose.into_iter().try_for_each(attach)
+    /// Attaches a root out of the way: what is locked in it comes before it is seen.
+    pub(super) fn attach_root(&self, root: &OwnedFd) -> Result<()> {
+        self.attach_apart(ROOT, root).map_err(|error| KernelError::new("attach", "/", error))
     }
 
     /// Takes this thread back. The namespace lives on, with what is in it, for as long as the descriptor is held:
@@ -142,10 +110,10 @@ impl Staging {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// The directory is missing, and cannot be made.
-    #[error("the image has no such directory, and what is above it is read-only")]
+    #[error("the directory does not exist in the image, and its parent is read-only")]
     Absent,
     /// A link is on the way: the tenant may have put it there.
-    #[error("a link is on the way, and no link is followed")]
+    #[error("its path contains a symbolic link, and links are not followed")]
     Link,
     /// A file is on the way, or there.
     #[error("it is not a directory")]
@@ -162,13 +130,11 @@ impl PlaceError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Absent => {
-                "mount it below a directory of the tenant's own, or make the directory in the image; both are shown by \
-                 tenantctl plan NAME"
+                "mount it below a writable directory of the tenant, or create the directory in the image: tenantctl \
+                 plan NAME"
             }
-            Self::Link => "write the path without links into the [dirs] table: tenantctl edit NAME",
-            Self::NotDirectory => {
-                "only directories can be mounted on; correct the [dirs] table: tenantctl edit NAME"
-            }
+            Self::Link => "use the path without links in the [dirs] table: tenantctl edit NAME",
+            Self::NotDirectory => "a mount needs a directory; correct the [dirs] table: tenantctl edit NAME",
         }
     }
 
@@ -224,13 +190,17 @@ impl Drop for Before {
     }
 }
 
-/// Attaches the mount of one step.
-fn place(root: BorrowedFd<'_>, owner: u32, step: &RootStep, tree: &OwnedFd) -> Result<()> {
-    let Some(at) = step.at() else { return Ok(()) };
-    let place = match step {
-        // Made with the skeleton: a file or a directory, whatever the image has.
-        RootStep::Path { .. } => open_made(root, at),
-        _ => open_place(root, at, owner),
+/// Lets a root appear over `/`, here and in every namespace that was copied from this one, init's.
+pub(super) fn show_root(root: &OwnedFd) -> Result<()> {
+    move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|error| KernelError::new("attach", "/", error))
+}
+
+/// Attaches a mount below a root.
+pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> Result<()> {
+    let place = match place {
+        Place::Made => open_made(root.as_fd(), at),
+        Place::Directory { owner } => open_place(root.as_fd(), at, owner),
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     place

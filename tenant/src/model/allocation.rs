@@ -121,7 +121,7 @@ pub enum AllocationError {
     #[error("the allocation is malformed")]
     Malformed(#[from] toml::de::Error),
     /// Written by a newer release.
-    #[error("the allocation has format_version {0}, this release reads 1")]
+    #[error("the allocation has format_version {0}, but this release supports only 1")]
     Version(u32),
 }
 

@@ -39,7 +39,7 @@ pub struct DeviceRule {
 
 /// A string that is not a rule for devices.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not a rule for devices: {reason}; write e.g. \"c 136:* rw\"")]
+#[error("{text:?} is not a device rule: {reason}; write e.g. \"c 136:* rw\"")]
 pub struct InvalidDeviceRule {
     text: String,
     reason: &'static str,
@@ -55,15 +55,15 @@ impl FromStr for DeviceRule {
             Some("a") => DeviceClass::All,
             Some("b") => DeviceClass::Block,
             Some("c") => DeviceClass::Char,
-            _ => return Err(refuse("it begins with none of a, b, c")),
+            _ => return Err(refuse("it does not start with a, b or c")),
         };
         let (numbers, access) = match (words.next(), words.next(), words.next()) {
             (None, ..) if class == DeviceClass::All => ("*:*", "rwm"),
             (Some(numbers), access, None) => (numbers, access.unwrap_or("rwm")),
-            _ => return Err(refuse("it is not class, numbers and access")),
+            _ => return Err(refuse("it does not consist of class, numbers and access")),
         };
         let (major, minor) =
-            numbers.split_once(':').ok_or_else(|| refuse("its numbers are not MAJOR:MINOR"))?;
+            numbers.split_once(':').ok_or_else(|| refuse("its numbers do not have the form MAJOR:MINOR"))?;
         let number = |text: &str, max: u32| match text {
             "*" => Ok(None),
             _ if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) => {
@@ -75,7 +75,7 @@ impl FromStr for DeviceRule {
             },
         };
         if access.is_empty() || !access.bytes().all(|b| matches!(b, b'r' | b'w' | b'm')) {
-            return Err(refuse("its access is not made of r, w and m"));
+            return Err(refuse("its access contains characters other than r, w and m"));
         }
         let rule = Self {
             class,

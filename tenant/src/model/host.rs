@@ -105,7 +105,7 @@ impl HostConfigError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Parse(_) => "correct the file; its keys are described in hostd.toml(5)",
+            Self::Parse(_) => "correct the file, see hostd.toml(5)",
             Self::Pool(fault) => fault.help(),
         }
     }
@@ -209,21 +209,24 @@ mod tests {
     fn pools_that_make_no_sense_are_refused_by_name() {
         let lan = "[[pool]]\nname = \"lan\"\n";
         for (text, says) in [
-            ("[[pool]]\nname = \"default\"\nv4 = \"10.0.0.0/24\"\n".to_owned(), "\"default\" belongs"),
-            (lan.to_owned(), "pool \"lan\" holds no addresses"),
+            ("[[pool]]\nname = \"default\"\nv4 = \"10.0.0.0/24\"\n".to_owned(), "\"default\" is reserved"),
+            (lan.to_owned(), "pool \"lan\" has no addresses"),
             (format!("{lan}v4 = \"10.1.0.0/24\"\n{lan}v4 = \"10.2.0.0/24\"\n"), "two pools \"lan\""),
-            (format!("{lan}v4 = \"10.115.7.0/24\"\n"), "in common with pool \"default\" (10.115.0.0/16)"),
-            (format!("{lan}v6 = \"fd74:656e:616e:7400::/60\"\n"), "in common with pool \"default\""),
+            (format!("{lan}v4 = \"10.115.7.0/24\"\n"), "overlaps pool \"default\" (10.115.0.0/16)"),
+            (format!("{lan}v6 = \"fd74:656e:616e:7400::/60\"\n"), "overlaps pool \"default\""),
             (
                 format!("{lan}v4 = \"10.1.0.0/24\"\n[[pool]]\nname = \"b\"\nv4 = \"10.1.0.128/25\"\n"),
-                "pool \"b\" (10.1.0.128/25) has addresses in common with pool \"lan\"",
+                "pool \"b\" (10.1.0.128/25) overlaps pool \"lan\"",
             ),
             (format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"10.2.0.1\"]\n"), "10.2.0.1 of pool \"lan\""),
             (format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"10.1.0.0\"]\n"), "first or last"),
-            (format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"fe80::1\"]\n"), "of a family"),
+            (
+                format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"fe80::1\"]\n"),
+                "has an address family that the pool does not have",
+            ),
             (
                 format!("{lan}v4 = \"10.1.0.0/24\"\ngateways = [\"10.1.0.1\", \"10.1.0.2\"]\n"),
-                "second one of its family",
+                "second one of the same address family",
             ),
         ] {
             let fault = fault(&text);

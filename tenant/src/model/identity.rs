@@ -10,7 +10,7 @@
 
 use std::time::SystemTime;
 
-use crate::plan::GATEWAY4;
+use super::port::GATEWAY4;
 
 /// Marks the line of `/etc/hosts` that follows the host name.
 const REMARK: &str = "# follows the host name; without this remark it stays as it is";

@@ -2,7 +2,7 @@
 //!
 //! `rootfs-tools` writes them; this crate only reads.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub(crate) fn check_label(what: &'static str, text: &str) -> Result<(), InvalidI
         return refuse("it does not start with a-z or 0-9");
     }
     if !text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_')) {
-        return refuse("it has a character other than a-z, 0-9, '-', '.' and '_'");
+        return refuse("it contains a character other than a-z, 0-9, '-', '.' and '_'");
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ impl FromStr for ImageRef {
                 return Err(InvalidImageRef {
                     what: "an image reference",
                     text: text.chars().take(160).collect(),
-                    reason: "behind '@' it needs 6 to 64 lower-case hex digits of a version",
+                    reason: "'@' must be followed by 6 to 64 lower-case hex digits of a version",
                 });
             }
             return Ok(Self { image: image.parse()?, version: VersionRef::Prefix(hex.to_owned()) });
@@ -207,7 +207,7 @@ pub enum Ready {
 impl std::fmt::Display for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Notify => "when init says READY=1,",
+            Self::Notify => "when init sends READY=1,",
             Self::Exec => "when init has been executed,",
         })
     }
@@ -330,8 +330,43 @@ pub enum ManifestError {
     #[error("the manifest is malformed")]
     Malformed(#[from] toml::de::Error),
     /// Written by a newer release.
-    #[error("the manifest has format_version {0}, this release reads 1")]
+    #[error("the manifest has format_version {0}, but this release supports only 1")]
     Version(u32),
+}
+
+/// Where the image's tree comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageSource {
+    /// A directory.
+    Tree(PathBuf),
+    /// A file with an erofs filesystem, mounted once for all tenants.
+    Erofs {
+        /// The file.
+        #[serde(flatten)]
+        image: ErofsImage,
+        /// Where it is mounted.
+        mount: PathBuf,
+    },
+}
+
+/// A file with an erofs filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErofsImage {
+    /// The file.
+    pub file: PathBuf,
+    /// What each block of it is checked against when it is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verity: Option<HashTree>,
+}
+
+/// The hash tree of a file, see veritysetup(8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HashTree {
+    /// The file that it is in.
+    pub file: PathBuf,
+    /// The hash at its root, which stands for every bit of the image.
+    pub root_hash: Digest,
 }
 
 #[cfg(test)]

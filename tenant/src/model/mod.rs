@@ -4,6 +4,7 @@
 pub mod allocation;
 pub mod device;
 pub mod facts;
+pub mod filter;
 pub mod host;
 pub mod identity;
 pub mod ids;
@@ -13,6 +14,7 @@ pub mod name;
 pub mod net;
 pub mod path;
 pub mod pool;
+pub mod port;
 pub mod ports;
 pub mod quantity;
 pub mod syscall;

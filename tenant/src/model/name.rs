@@ -23,7 +23,7 @@ pub struct InvalidName {
 impl InvalidName {
     /// What a valid name looks like, for the `help:` line.
     pub const HELP: &'static str =
-        "use 1 to 48 of a-z, 0-9 and '-', starting with a letter and not ending in '-'";
+        "use 1 to 48 characters of a-z, 0-9 and '-', starting with a letter and not ending in '-'";
 }
 
 impl TenantName {
@@ -58,7 +58,7 @@ impl FromStr for TenantName {
         }
         let allowed = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
         if !bytes.iter().all(allowed) {
-            return refuse("it has a character other than a-z, 0-9 and '-'");
+            return refuse("it contains a character other than a-z, 0-9 and '-'");
         }
         Ok(Self(name.to_owned()))
     }

@@ -52,10 +52,10 @@ impl FromStr for Mac {
             return Err(refuse("write six bytes, e.g. 4a:49:43:49:79:bf"));
         }
         if bytes[0] & 1 == 1 {
-            return Err(refuse("it is a multicast address; an interface needs a unicast one"));
+            return Err(refuse("it is a multicast address; an interface needs a unicast address"));
         }
         if bytes == [0; 6] {
-            return Err(refuse("it is all zeroes"));
+            return Err(refuse("it is all zeros"));
         }
         Ok(Self(bytes))
     }
@@ -157,7 +157,7 @@ impl FromStr for Route {
         let via: Option<IpAddr> =
             via.map(str::parse).transpose().map_err(|_| refuse("its next hop is malformed"))?;
         if via.is_some_and(|via| via.is_ipv4() != to.address.is_ipv4()) {
-            return Err(refuse("network and next hop are of different families"));
+            return Err(refuse("network and next hop belong to different address families"));
         }
         Ok(Self { to, via })
     }
@@ -190,10 +190,10 @@ impl FromStr for LinkName {
     fn from_str(text: &str) -> Result<Self, InvalidWord> {
         let refuse = |reason| refuse("a name for an interface", text, reason);
         if !(1..=15).contains(&text.len()) {
-            return Err(refuse("it has not 1 to 15 bytes"));
+            return Err(refuse("it is not 1 to 15 bytes long"));
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-            return Err(refuse("it has other characters than letters, digits, -, _ and ."));
+            return Err(refuse("it contains characters other than letters, digits, -, _ and ."));
         }
         if matches!(text, "lo" | "." | ".." | "all" | "default") {
             return Err(refuse("it is reserved"));
@@ -232,7 +232,7 @@ impl FromStr for BitRate {
             _ => (text, 1),
         };
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(refuse("write bit/s as a number with K, M or G, e.g. 100M"));
+            return Err(refuse("write bit/s with a suffix K, M or G, e.g. 100M"));
         }
         let rate = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
         match rate {

@@ -12,7 +12,7 @@ pub struct TenantPath(String);
 
 /// Why a string is not a path inside a tenant.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{path:?} is not a path inside a tenant: {reason}")]
+#[error("{path:?} is not a valid path inside a tenant: {reason}")]
 pub struct InvalidPath {
     path: String,
     reason: &'static str,
@@ -58,10 +58,10 @@ impl FromStr for TenantPath {
             return refuse("it is longer than 255 bytes");
         }
         if path.chars().any(char::is_control) {
-            return refuse("it has a control character");
+            return refuse("it contains a control character");
         }
         if relative.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return refuse("it has an empty, '.' or '..' component");
+            return refuse("it contains an empty, '.' or '..' component");
         }
         Ok(Self(path.to_owned()))
     }

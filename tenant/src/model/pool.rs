@@ -40,7 +40,7 @@ fn split_prefix<A: FromStr>(text: &str, longest: u8) -> Result<(A, u8), InvalidP
     let address = address.parse().map_err(|_| refuse("its address is malformed"))?;
     let prefix = prefix.parse().map_err(|_| refuse("its prefix length is not a number"))?;
     if !(8..=longest).contains(&prefix) {
-        return Err(refuse("its prefix length leaves no room or is shorter than 8"));
+        return Err(refuse("its prefix length is shorter than 8 or leaves no addresses"));
     }
     Ok((address, prefix))
 }
@@ -51,7 +51,7 @@ impl FromStr for Pool4 {
     fn from_str(text: &str) -> Result<Self, InvalidPool> {
         let (network, prefix): (Ipv4Addr, u8) = split_prefix(text, 30)?;
         if network.to_bits() & (u32::MAX >> prefix) != 0 {
-            return Err(InvalidPool { text: text.to_owned(), reason: "it has host bits set" });
+            return Err(InvalidPool { text: text.to_owned(), reason: "its host bits are not zero" });
         }
         Ok(Self { network, prefix })
     }
@@ -63,7 +63,7 @@ impl FromStr for Pool6 {
     fn from_str(text: &str) -> Result<Self, InvalidPool> {
         let (network, prefix): (Ipv6Addr, u8) = split_prefix(text, 120)?;
         if network.to_bits() & (u128::MAX >> prefix) != 0 {
-            return Err(InvalidPool { text: text.to_owned(), reason: "it has host bits set" });
+            return Err(InvalidPool { text: text.to_owned(), reason: "its host bits are not zero" });
         }
         Ok(Self { network, prefix })
     }
@@ -223,13 +223,13 @@ pub enum PoolFault {
     #[error("there are two pools {0:?}")]
     Twice(String),
     /// The name belongs to `pool4` and `pool6`.
-    #[error("the name \"default\" belongs to `pool4` and `pool6`")]
+    #[error("the name \"default\" is reserved for `pool4` and `pool6`")]
     Reserved,
     /// It has neither `v4` nor `v6`.
-    #[error("pool {0:?} holds no addresses")]
+    #[error("pool {0:?} has no addresses")]
     Empty(String),
     /// Two pools hold the same addresses.
-    #[error("pool {pool:?} ({network}) has addresses in common with pool {other:?} ({with})")]
+    #[error("pool {pool:?} ({network}) overlaps pool {other:?} ({with})")]
     Overlap {
         /// The later one.
         pool: String,
@@ -256,10 +256,10 @@ impl PoolFault {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Twice(_) | Self::Reserved => "give the [[pool]] another name in hostd.toml",
-            Self::Empty(_) => "give it v4 = \"ADDRESS/PREFIX\", v6, or both in hostd.toml",
-            Self::Overlap { .. } => "move one of them in hostd.toml; the default ones are pool4 and pool6",
-            Self::Gateway { .. } => "a gateway lies in its pool, or is link-local; one of each family",
+            Self::Twice(_) | Self::Reserved => "rename the [[pool]] in hostd.toml",
+            Self::Empty(_) => "set v4 = \"ADDRESS/PREFIX\", v6, or both in hostd.toml",
+            Self::Overlap { .. } => "change one of them in hostd.toml; the default pools are pool4 and pool6",
+            Self::Gateway { .. } => "use one gateway per address family, inside the pool or link-local",
         }
     }
 }
@@ -331,13 +331,13 @@ impl Pool {
                 IpAddr::V6(v6) => (v6.is_unicast_link_local(), self.v6.is_some()),
             };
             if self.gateways[..number].iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-                return refuse("is the second one of its family");
+                return refuse("is a second one of the same address family");
             }
             if !in_family {
-                return refuse("is of a family that the pool has no addresses of");
+                return refuse("has an address family that the pool does not have");
             }
             if !self.contains(gateway) && !link_local {
-                return refuse("lies outside of it");
+                return refuse("is outside the pool");
             }
             if self.is_edge(gateway) {
                 return refuse("is the first or last address of its network");

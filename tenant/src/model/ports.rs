@@ -47,7 +47,7 @@ pub enum PortTableError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// Two rows for the same NIC or VLAN, or a VLAN of a NIC that is given away whole.
-    #[error("{link} is given to {first:?} and to {second:?}")]
+    #[error("{link} is assigned to both {first:?} and {second:?}")]
     Twice {
         /// NIC or NIC and tag.
         link: String,
@@ -65,11 +65,11 @@ impl PortTableError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Parse(_) => "correct the file; its keys are described in ports.toml(5)",
+            Self::Parse(_) => "correct the file, see ports.toml(5)",
             Self::Twice { .. } => {
-                "remove one of the two rows: a NIC, or a VLAN of it, is given to one tenant"
+                "remove one of the two rows: a NIC or VLAN can be assigned to one tenant only"
             }
-            Self::Vlan(_) => "correct the row; without `vlan` it gives the whole NIC",
+            Self::Vlan(_) => "correct the row; without `vlan` it assigns the whole NIC",
         }
     }
 }
@@ -151,7 +151,7 @@ mod tests {
                 "[[port]]\nlink = \"eth2\"\nvlan = 100\ntenant = \"a\"\n[[port]]\nlink = \"eth2\"\n{second}tenant = \"b\"\n"
             );
             let error = PortTable::parse(&text).unwrap_err();
-            assert!(error.to_string().contains("is given to \"a\" and to \"b\""), "{error}");
+            assert!(error.to_string().contains("is assigned to both \"a\" and \"b\""), "{error}");
         }
         assert!(PortTable::parse("[[port]]\nlink = \"e\"\nvlan = 0\ntenant = \"a\"\n").is_err());
     }

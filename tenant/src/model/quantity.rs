@@ -43,7 +43,7 @@ impl FromStr for ByteSize {
     type Err = InvalidQuantity;
 
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
-        let refuse = || invalid("a size", text, "write bytes as a number with K, M, G or T, e.g. 512M");
+        let refuse = || invalid("a size", text, "write bytes, with a suffix K, M, G or T, e.g. 512M");
         let text = text.trim();
         if is_unlimited(text) {
             return Ok(Self::MAX);
@@ -105,7 +105,7 @@ impl FromStr for CpuQuota {
             .filter(|percent| (1..=100_000).contains(percent))
             .and_then(|percent| percent.try_into().ok())
             .map(Self)
-            .ok_or_else(|| invalid("a CPU quota", text, "write percent of one CPU, 1% to 100000%"))
+            .ok_or_else(|| invalid("a CPU quota", text, "write a percentage of one CPU, 1% to 100000%"))
     }
 }
 
@@ -293,9 +293,9 @@ impl FromStr for DefaultMemory {
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
         let refuse = || {
             invalid(
-                "a default limit of memory",
+                "a default memory limit",
                 text,
-                "write a share of the host's memory (1% to 100%), a size of 4M and more, or max",
+                "write a percentage of the host's memory (1% to 100%), a size of at least 4M, or max",
             )
         };
         if is_unlimited(text) {
@@ -327,7 +327,7 @@ impl FromStr for DefaultTasks {
     type Err = InvalidQuantity;
 
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
-        let refuse = || invalid("a default limit of tasks", text, "write a number from 8 to 4194304, or max");
+        let refuse = || invalid("a default task limit", text, "write a number from 8 to 4194304, or max");
         match is_unlimited(text) {
             true => Ok(Self(None)),
             false => {

@@ -64,7 +64,7 @@ impl fmt::Display for AllowedCall {
 
 /// The name of a system call that no tenant can be allowed, or of none.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a system call that a tenant can be allowed; these are: {names}", names = names())]
+#[error("{0:?} is not a system call that can be allowed; use one of: {names}", names = names())]
 pub struct NotAllowed(String);
 
 fn names() -> String {

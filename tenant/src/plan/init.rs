@@ -157,7 +157,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
         return Err(PlanError::NoInit(manifest.image.to_string()));
     }
     if !argv.first().is_some_and(|program| program.starts_with('/')) {
-        return Err(PlanError::Manifest("it has no absolute path to an init".to_owned()));
+        return Err(PlanError::Manifest("it contains no absolute path of an init".to_owned()));
     }
     let stop = match tenant.stop_signal {
         Some(signal) => StopProcedure::Signal(signal),

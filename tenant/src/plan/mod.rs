@@ -20,16 +20,10 @@ use serde::Serialize;
 
 pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
-pub use filter::{FilterPlan, FilterPort, HostFilter, TenantFilter, group_number};
+pub use filter::FilterPlan;
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
-pub use network::{
-    GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PORT_GROUPS, PortPlan, host_link, is_trial_port, port_group,
-    trial_nic,
-};
-pub use root::{
-    CREDENTIALS, DevNode, ErofsImage, HashTree, INACCESSIBLE, ImageSource, OwnEtc, RootStep, TopDir,
-    store_name,
-};
+pub use network::{LinkPlan, NicPlan, PortPlan, host_link, port_group, trial_nic};
+pub use root::{CREDENTIALS, DevNode, INACCESSIBLE, OwnEtc, RootStep, TopDir, store_name};
 pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
 pub use sysctl::RefusedSysctl;
 
@@ -42,7 +36,7 @@ use crate::{
         facts::{HostFacts, KernelVersion},
         host::HostConfig,
         ids::{Digest, UidRange},
-        image::{ImageFormat, ImageName, Manifest},
+        image::{ImageFormat, ImageName, ImageSource, Manifest},
         limits::Limits,
         name::TenantName,
     },
@@ -103,7 +97,7 @@ pub enum PlanError {
     #[error("its record is in state {0:?}")]
     NotReady(RecordState),
     /// The kernel lacks something the design rests on.
-    #[error("this kernel is {have}; {feature} needs Linux {need}")]
+    #[error("{feature} needs Linux {need}, but this kernel is {have}")]
     Kernel {
         /// What is missing.
         feature: &'static str,
@@ -113,13 +107,13 @@ pub enum PlanError {
         have: KernelVersion,
     },
     /// There is no cgroup v2 hierarchy.
-    #[error("this host has no cgroup v2 hierarchy mounted")]
+    #[error("the cgroup v2 hierarchy is not mounted on this host")]
     NoCgroup2,
     /// Nobody has made a cgroup for the unit.
-    #[error("its supervisor runs in the root cgroup, so it has no unit")]
+    #[error("its supervisor is in the root cgroup, not in a unit")]
     RootCgroup,
     /// Manifest and allocation speak of different versions.
-    #[error("it is pinned to {pinned}, but the manifest is that of {found}")]
+    #[error("it is pinned to {pinned}, but the manifest is for {found}")]
     WrongVersion {
         /// What the allocation pins.
         pinned: Digest,
@@ -159,13 +153,13 @@ pub enum PlanError {
         reason: &'static str,
     },
     /// A tenant that runs one program does not say which.
-    #[error("a tenant of this kind runs one program, and its key `init` does not say which")]
+    #[error("a tenant of this kind runs one program, but its key `init` is not set")]
     NoProgram,
     /// A tenant that boots a system has an image without one.
-    #[error("the image {0:?} has no init, and a tenant of this kind boots one")]
+    #[error("the image {0:?} has no init, and a tenant of this kind needs one")]
     NoInit(String),
     /// The manifest names a signal that does not exist.
-    #[error("the image's manifest is unusable: {0}")]
+    #[error("cannot use the manifest of the image: {0}")]
     Manifest(String),
 }
 
@@ -180,14 +174,16 @@ impl PlanError {
             Self::WrongVersion { .. } => "check the image: rootfsctl verify IMAGE",
             Self::Directory { .. } => "correct the [dirs] table: tenantctl edit NAME",
             Self::Nic { .. } => {
-                "correct the [[nic]] tables with tenantctl edit NAME; addresses from a pool are handed out by: tenantctl restart NAME"
+                "correct the [[nic]] tables: tenantctl edit NAME; addresses from a pool are assigned by tenantctl restart NAME"
             }
             Self::Filter { .. } => "remove the key, or change its [[nic]] tables: tenantctl edit NAME",
             Self::Path { .. } => "correct its paths: tenantctl edit NAME",
-            Self::NoProgram => "name it and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'",
+            Self::NoProgram => {
+                "set the program and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'"
+            }
             Self::NoInit(_) => {
-                "run a program of it, tenantctl create NAME --profile app --set 'init=[\"/bin/program\"]'; or choose another image: \
-                 rootfsctl list"
+                "run a single program: tenantctl create NAME --profile app --set 'init=[\"/bin/program\"]'; or choose another \
+                 image: rootfsctl list"
             }
             Self::Manifest(_) => "build the image again: rootfsctl build",
         }

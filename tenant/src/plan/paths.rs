@@ -65,7 +65,7 @@ impl<'a> Paths<'a> {
         if entry.is_some_and(|entry| entry.target.is_some()) {
             return Err(refuse_directory(
                 at,
-                "it is a link in the image, or below one, and cannot have a policy",
+                "it is a symbolic link in the image, or below one, and cannot have a policy",
             ));
         }
         let store = || store_name(Some(at));
@@ -88,7 +88,7 @@ impl<'a> Paths<'a> {
 
     fn add_path(&mut self, at: TenantPath) -> Result<(), PlanError> {
         if FRESH.contains(&at.top()) {
-            return Err(refuse(&at, "it lies in a directory that every tenant gets fresh"));
+            return Err(refuse(&at, "it is inside a directory that is set up anew for every tenant"));
         }
         let above = ancestors(&at).find_map(|path| self.tenant.dirs.get_key_value(&path));
         match above {
@@ -97,10 +97,10 @@ impl<'a> Paths<'a> {
                 return Ok(());
             }
             Some((_, Policy::Empty | Policy::Tmpfs { .. } | Policy::Bind { .. })) => {
-                return Err(refuse(&at, "the [dirs] table has something else there than the image's files"));
+                return Err(refuse(&at, "the [dirs] table replaces the image's files there"));
             }
             None if matches!(at.top(), "tmp" | "run") => {
-                return Err(refuse(&at, "it lies in a directory that is empty at each boot"));
+                return Err(refuse(&at, "it is inside a directory that is empty at each boot"));
             }
             None => {}
         }
@@ -146,9 +146,9 @@ impl<'a> Paths<'a> {
             };
             let rest = &now.as_str()[1 + now.top().len()..];
             let next = format!("/{}{rest}", target.trim_start_matches('/').trim_end_matches('/'));
-            now = next.parse().map_err(|_| refuse(path, "it begins with a link that leads nowhere"))?;
+            now = next.parse().map_err(|_| refuse(path, "it starts with a dangling symbolic link"))?;
         }
-        Err(refuse(path, "it begins with a link that leads in circles"))
+        Err(refuse(path, "it starts with a symbolic link loop"))
     }
 
     /// For a tenant that can ask name servers and has nothing at `/etc`: where programs look for them.

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use super::{
-    CREDENTIALS, FirstProcess, INACCESSIBLE, ImageSource, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl,
-    RootStep,
+    CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl, RootStep,
 };
-use crate::config::KEYS;
+use crate::{config::KEYS, model::image::ImageSource};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +21,7 @@ impl fmt::Display for RootStep {
                 Ok(())
             }
             Self::Shared { at } => write!(f, "{at} overlay ro: image{at}"),
-            Self::Path { at } => write!(f, "{at} overlay ro: image{at}, this path alone"),
+            Self::Path { at } => write!(f, "{at} overlay ro: image{at}, only this path"),
             Self::Present { at } => write!(f, "{at} must be in the image"),
             Self::Overlay { at, store } => write!(f, "{at} overlay rw: image{at} under dirs/{store}"),
             Self::Whole { store } => write!(f, "/ overlay rw: image under dirs/{store}"),
@@ -49,7 +48,7 @@ impl fmt::Display for RootStep {
             Self::Proc => write!(f, "/proc proc"),
             Self::Sysfs => write!(f, "/sys sysfs ro"),
             Self::Cgroup => write!(f, "/sys/fs/cgroup cgroup2 rw"),
-            Self::RunHost => write!(f, "/run/host what the tenant is told of its host"),
+            Self::RunHost => write!(f, "/run/host tmpfs ro: host interface"),
             Self::Inaccessible => {
                 write!(f, "/{INACCESSIBLE} tmpfs ro: reg dir fifo sock chr blk, all mode 0000")
             }
@@ -68,7 +67,7 @@ impl fmt::Display for ImageSource {
             Self::Erofs { image, mount } => {
                 write!(f, "image is {}, erofs, mounted once at {}", image.file.display(), mount.display())?;
                 match &image.verity {
-                    Some(tree) => write!(f, ", each block checked against {}", tree.root_hash),
+                    Some(tree) => write!(f, ", verified against {}", tree.root_hash),
                     None => Ok(()),
                 }
             }
@@ -132,8 +131,8 @@ impl fmt::Display for Plan {
         writeln!(f, "tenant      {} at {}", self.tenant, self.digest)?;
         writeln!(f, "cgroup      {} owner {}", self.cgroup.payload.display(), self.cgroup.owner)?;
         let controllers = self.cgroup.controllers.join(" ");
-        writeln!(f, "cgroup      {controllers} handed down, as far as the unit has them")?;
-        writeln!(f, "cgroup      at most {} below it", self.cgroup.max_descendants)?;
+        writeln!(f, "cgroup      {controllers} delegated, where the unit has them")?;
+        writeln!(f, "cgroup      at most {} descendants", self.cgroup.max_descendants)?;
         for key in KEYS.iter().filter(|key| key.is_limit()) {
             let Some(limit) = self.limits.get(key.name) else { continue };
             let default = self.limits.by_default.contains(&key.name);
@@ -147,13 +146,13 @@ impl fmt::Display for Plan {
             writeln!(f, "driver      {driver}")?;
         }
         for RefusedSysctl { path, reason } in &self.refused_sysctls {
-            writeln!(f, "sysctl      {path} cannot be written: {reason}")?;
+            writeln!(f, "sysctl      {path} read-only: {reason}")?;
         }
-        writeln!(f, "user        0-65535 are {} on the host", self.uids)?;
+        writeln!(f, "user        0-65535 map to {} on the host", self.uids)?;
         let time = if self.time_namespace { " time" } else { "" };
         writeln!(f, "namespaces  user pid mount uts ipc net cgroup{time}")?;
         if self.attach_layers {
-            writeln!(f, "root        layers attached in a mount namespace apart")?;
+            writeln!(f, "root        overlay layers attached in a separate mount namespace")?;
         }
         writeln!(f, "root        {}", self.image)?;
         for step in &self.root {
@@ -164,7 +163,10 @@ impl fmt::Display for Plan {
         }
         if let Some(note) = &self.forwarding6 {
             let note = note.display();
-            writeln!(f, "network     the whole host forwards IPv6; what it did before is noted in {note}")?;
+            writeln!(
+                f,
+                "network     IPv6 forwarding enabled on the whole host; previous value saved in {note}"
+            )?;
         }
         if let Some(filter) = &self.filter {
             write!(f, "{filter}")?;
@@ -180,7 +182,7 @@ impl fmt::Display for Plan {
             writeln!(f, "deny        {deny}")?;
         }
         let (newest, number) = self.security.newest;
-        writeln!(f, "deny        x32, and calls newer than {newest}, {number}: ENOSYS (not looked at)")?;
+        writeln!(f, "deny        x32, and calls newer than {newest}, {number}: ENOSYS (not reviewed)")?;
         writeln!(f, "hostname    {}", self.init.hostname)?;
         for (key, value) in &self.init.env {
             writeln!(f, "env         {key}={}", value.escape_debug())?;
@@ -192,10 +194,15 @@ impl fmt::Display for Plan {
             writeln!(f, "resolver    {}", text.trim_end().replace('\n', ", "))?;
         }
         if self.init.process == FirstProcess::Reaper {
-            writeln!(f, "init        passes signals on, reaps, ends as the program ends")?;
+            writeln!(f, "init        forwards signals, reaps children, exits with the program's exit code")?;
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
         writeln!(f, "ready       {} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
-        writeln!(f, "stop        by {}, killed after {} s", self.init.stop, self.init.stop_timeout.as_secs())
+        writeln!(
+            f,
+            "stop        with {}, killed after {} s",
+            self.init.stop,
+            self.init.stop_timeout.as_secs()
+        )
     }
 }

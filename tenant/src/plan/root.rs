@@ -10,47 +10,11 @@ use crate::{
     files::{credentials::Credential, layout::Layout},
     model::{
         device::Driver,
-        ids::Digest,
-        image::{ImageFormat, Manifest, TopEntry},
+        image::{ErofsImage, HashTree, ImageFormat, ImageSource, Manifest, TopEntry},
         limits::ByteSize,
         path::TenantPath,
     },
 };
-
-/// Where the image's tree comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImageSource {
-    /// A directory.
-    Tree(PathBuf),
-    /// A file with an erofs filesystem, mounted once for all tenants.
-    Erofs {
-        /// The file.
-        #[serde(flatten)]
-        image: ErofsImage,
-        /// Where it is mounted.
-        mount: PathBuf,
-    },
-}
-
-/// A file with an erofs filesystem.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ErofsImage {
-    /// The file.
-    pub file: PathBuf,
-    /// What each block of it is checked against when it is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verity: Option<HashTree>,
-}
-
-/// The hash tree of a file, see veritysetup(8).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HashTree {
-    /// The file that it is in.
-    pub file: PathBuf,
-    /// The hash at its root, which stands for every bit of the image.
-    pub root_hash: Digest,
-}
 
 impl ImageSource {
     /// How a version is stored.

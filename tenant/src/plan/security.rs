@@ -21,7 +21,7 @@ pub enum Answer {
     /// `EPROTONOSUPPORT`: the family has no such protocol.
     #[serde(rename = "EPROTONOSUPPORT")]
     NoProtocol,
-    /// 0, and nothing is done.
+    /// 0, without effect.
     #[serde(rename = "0")]
     Done,
 }
@@ -33,7 +33,7 @@ impl fmt::Display for Answer {
             Self::NotImplemented => "ENOSYS",
             Self::NoFamily => "EAFNOSUPPORT",
             Self::NoProtocol => "EPROTONOSUPPORT",
-            Self::Done => "0, and nothing is done",
+            Self::Done => "0, without effect",
         })
     }
 }
@@ -83,7 +83,7 @@ impl fmt::Display for Condition {
             Test::Is((name, _)) => write!(f, "{} is {name}", self.argument),
             Test::NoneOf(values) => {
                 let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
-                write!(f, "{} is none of {}", self.argument, names.join(", "))
+                write!(f, "{} is not one of {}", self.argument, names.join(", "))
             }
         }
     }
@@ -189,37 +189,37 @@ const DENIED: &[(&str, Answer, &[Condition], &str)] = {
     ("swapon",             NotPermitted,   &[], "swap belongs to the host"),
     ("swapoff",            NotPermitted,   &[], "swap belongs to the host"),
     ("acct",               NotPermitted,   &[], "process accounting belongs to the host"),
-    ("quotactl",           NotPermitted,   &[], "quotas are the host's limits on the tenant"),
-    ("quotactl_fd",        NotPermitted,   &[], "quotas are the host's limits on the tenant"),
+    ("quotactl",           NotPermitted,   &[], "quotas are set by the host"),
+    ("quotactl_fd",        NotPermitted,   &[], "quotas are set by the host"),
     ("iopl",               NotPermitted,   &[], "I/O ports belong to the host"),
     ("ioperm",             NotPermitted,   &[], "I/O ports belong to the host"),
     ("settimeofday",       NotPermitted,   &[], "the clock belongs to the host"),
     ("clock_settime",      NotPermitted,   &[], "the clock belongs to the host"),
-    ("syslog",             NotPermitted,   &[], "the kernel log tells of other tenants"),
+    ("syslog",             NotPermitted,   &[], "the kernel log contains messages about other tenants"),
     ("bpf",                NotPermitted,   &[], "attack surface of the verifier"),
     ("perf_event_open",    NotPermitted,   &[], "attack surface, and a side channel between tenants"),
     ("userfaultfd",        NotPermitted,   &[], "widens races in the kernel"),
     ("add_key",            NotImplemented, &[], "key quotas are not per user namespace"),
-    ("request_key",        NotImplemented, &[], "calls out to the host's key helper"),
+    ("request_key",        NotImplemented, &[], "calls the host's key helper"),
     ("keyctl",             NotImplemented, &[], "key quotas are not per user namespace"),
     ("io_uring_setup",     NotImplemented, &[], "attack surface, and not covered by this filter"),
     ("io_uring_enter",     NotImplemented, &[], "attack surface, and not covered by this filter"),
     ("io_uring_register",  NotImplemented, &[], "attack surface, and not covered by this filter"),
     ("io_setup",           NotImplemented, &[], "fs.aio-max-nr is one pool for the whole host"),
     ("vmsplice",           NotPermitted,   &[], "lends page-cache pages to pipes"),
-    ("cachestat",          NotImplemented, &[], "tells what others read of the shared image"),
+    ("cachestat",          NotImplemented, &[], "reveals which files of the shared image others read"),
     ("fadvise64",          Done, &[is("advice", 3, "POSIX_FADV_DONTNEED", 4)], "drops pages of the shared image from memory"),
     ("madvise",            Done, &[is("advice", 2, "MADV_PAGEOUT", 21)], "drops pages of the shared image from memory"),
     ("process_madvise",    Done, &[is("advice", 3, "MADV_PAGEOUT", 21)], "drops pages of the shared image from memory"),
-    ("sync",               Done, &[], "writes what all tenants have pending; fsync is the tenant's own"),
-    ("socket",             NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or has no namespaces"),
-    ("socketpair",         NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or has no namespaces"),
+    ("sync",               Done, &[], "writes back the data of all tenants; fsync is per file"),
+    ("socket",             NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or is not namespaced"),
+    ("socketpair",         NoFamily, &[FOREIGN_FAMILY], "loads modules on the host, or is not namespaced"),
     ("socket",             NoFamily, &[IS_NETLINK, is("protocol", 2, "NETLINK_AUDIT", 9)], "audit belongs to the host"),
     ("socket",             NoProtocol, &[IS_NETLINK, FOREIGN_NETLINK], "loads modules on the host"),
     ("socketcall",         NotImplemented, &[is("call", 0, "SYS_SOCKET", 1)], "hides the family from this filter"),
     ("socketcall",         NotImplemented, &[is("call", 0, "SYS_SOCKETPAIR", 8)], "hides the family from this filter"),
-    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCSTI", 0x5412)],   "types into another's terminal"),
-    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCLINUX", 0x541c)], "types into another's terminal"),
+    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCSTI", 0x5412)],   "inserts input into another terminal"),
+    ("ioctl",              NotPermitted, &[is("request", 1, "TIOCLINUX", 0x541c)], "inserts input into another terminal"),
     ("ioctl",              NotPermitted, &[is("request", 1, "TIOCSETD", 0x5423)],  "loads line disciplines on the host"),
     ]
 };

@@ -111,7 +111,7 @@ pub enum ControlError {
     #[error("the supervisor does not answer")]
     Io(#[source] io::Error),
     /// It answers nonsense.
-    #[error("the supervisor's answer makes no sense: {0}")]
+    #[error("the supervisor sent a malformed answer: {0}")]
     Malformed(String),
     /// It refused.
     #[error("{error}")]

@@ -58,7 +58,7 @@ impl fmt::Display for Tty {
 
 /// A string that names no terminal.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a terminal: write console, tty1 or a number from 0 (the console) to 63")]
+#[error("{0:?} is not a terminal: use console, tty1 or a number from 0 (the console) to 63")]
 pub struct InvalidTty(String);
 
 impl FromStr for Tty {
@@ -217,7 +217,7 @@ pub enum Item<'a> {
 
 /// A byte stream that is not made of frames.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the other side sent a malformed frame")]
+#[error("the peer sent a malformed frame")]
 pub struct Malformed;
 
 /// Takes a byte stream apart. Its memory is bounded by [`MAX_EVENT`].

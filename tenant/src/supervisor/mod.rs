@@ -84,10 +84,10 @@ pub struct RunOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Only root can do this.
-    #[error("this needs root")]
+    #[error("it requires root")]
     NotRoot,
     /// Another supervisor has it.
-    #[error("it is supervised already, by process {0}")]
+    #[error("it already has a supervisor, process {0}")]
     Busy(String),
     /// Its files.
     #[error(transparent)]
@@ -118,7 +118,7 @@ pub enum RunError {
     #[error(transparent)]
     Unit(KernelError),
     /// What a supervisor that was killed left behind cannot be removed.
-    #[error("what an earlier run left cannot be removed")]
+    #[error("cannot remove the leftovers of an earlier run")]
     Sweep(#[source] KernelError),
     /// The start.
     #[error(transparent)]
@@ -156,16 +156,15 @@ impl RunError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::NotRoot => Some("run it as root".to_owned()),
-            Self::Busy(_) => Some("stop it first, or use it as it is: tenantctl stop NAME".to_owned()),
+            Self::Busy(_) => Some("stop it first: tenantctl stop NAME".to_owned()),
             Self::Load(error) => error.help().map(str::to_owned),
-            Self::Sweep(error) => {
-                Some(remedy(error).unwrap_or_else(|| {
-                    "end what still uses it; the cgroup's cgroup.procs names it".to_owned()
-                }))
-            }
+            Self::Sweep(error) => Some(
+                remedy(error)
+                    .unwrap_or_else(|| "end the processes listed in cgroup.procs of that cgroup".to_owned()),
+            ),
             Self::Unit(_) => Some("start it through its unit manager: tenantctl start NAME".to_owned()),
             Self::Died(_) | Self::ProgramFailed(_) | Self::NotReady(_) | Self::RebootLoop => {
-                Some("see what it printed: tenantctl logs NAME".to_owned())
+                Some("read its console log: tenantctl logs NAME".to_owned())
             }
             Self::Start(error) => Some(error.help().unwrap_or_else(|| start_help(error.step).to_owned())),
             Self::Unprepared { help, .. } => help.clone(),
@@ -195,15 +194,13 @@ impl RunError {
 /// What to do about a step of the start that failed.
 fn start_help(step: &str) -> &'static str {
     match step {
-        "init" => "see what it boots with, and correct its `init` or its image: tenantctl plan NAME",
+        "init" => "check its `init` and its image: tenantctl plan NAME",
         "root" => "check its image and its directories: tenantctl plan NAME",
-        "network" => {
-            "see which interfaces and routes it gets, and what the host has: tenantctl plan NAME; ip link"
-        }
-        "filter" => "look at the packet filter and put it right: tenantctl doctor --repair",
-        "devices" => "see which devices it may use; the kernel needs CONFIG_CGROUP_BPF: tenantctl plan NAME",
+        "network" => "compare its interfaces with those of the host: tenantctl plan NAME; ip link",
+        "filter" => "check and repair the packet filter: tenantctl doctor --repair",
+        "devices" => "check that the kernel has CONFIG_CGROUP_BPF, and the devices: tenantctl plan NAME",
         "cgroup" => "start it through its unit manager: tenantctl start NAME",
-        _ => "see what was to be done: tenantctl plan NAME",
+        _ => "show the steps of the start: tenantctl plan NAME",
     }
 }
 
@@ -401,7 +398,7 @@ impl Supervisor {
             Err(error) => {
                 if self.unpublished.failed(Instant::now()) {
                     ::log::warn!(
-                        "what tenant {:?} does is not written yet: {}",
+                        "cannot write the state of tenant {:?}, trying again: {}",
                         self.name.as_str(),
                         chain(&error)
                     );
@@ -419,8 +416,8 @@ fn set_file_limit() {
     let kept = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, has)| setrlimit(Resource::RLIMIT_NOFILE, soft.min(has), has).map(|()| has));
     match kept {
-        Ok(has) => ::log::info!("the tenant's programs may open {has} files each and not {hard}: {error}"),
-        Err(_) => ::log::info!("the tenant's programs may open as many files as its supervisor: {error}"),
+        Ok(has) => ::log::info!("the tenant's limit of open files is {has} instead of {hard}: {error}"),
+        Err(_) => ::log::info!("the tenant's limit of open files is that of its supervisor: {error}"),
     }
 }
 

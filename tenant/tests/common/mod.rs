@@ -1,6 +1,8 @@
 //! A tenant, an image and a host that do not exist.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::path::PathBuf;
+
 use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant,
     config::{Fragment, parse_toml, profile},
@@ -13,6 +15,36 @@ use tenant::{
     },
     plan::{Inputs, PlanError, plan},
 };
+
+/// Compares a text with a golden file, or writes it.
+pub(crate) fn assert_golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; look at it and run again with UPDATE_GOLDEN=1:\n{text}");
+}
+
+/// An application of the image here.
+pub(crate) const APP: &str = r#"
+    profile = "app"
+    init = ["/usr/bin/program", "--serve"]
+    paths = ["/bin/sh", "/lib/x.so", "/usr/share/data", "/usr/share/data/inner", "/etc/ssl", "/srv/www"]
+    dns = ["9.9.9.9"]
+    dirs."/data" = "private"
+    dirs."/etc" = "overlay"
+    dirs."/srv/www/up" = { bind = "/srv/up", writable = true }
+    dirs."/var/cache" = { tmpfs = "1M" }
+    sysctl."net.core.somaxconn" = "64"
+    drop_capabilities = ["CAP_SYS_BOOT"]
+    devices = ["c 1:3 rw", "c 136:* rw"]
+    cpu_quota = "150%"
+    cpu_quota_period_ms = 20
+    memory_max = "1g"
+    memory_swap_max = "max"
+    tasks_max = 500
+"#;
 
 /// A tenant with an interface of every mode.
 pub(crate) const ALL_MODES: &str = r#"

@@ -7,7 +7,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{native, sh};
+use crate::{sh, tree};
 
 /// Installs the packages in `$2` into the tree `$1`. It runs in a mount and a pid namespace of its own.
 const INSTALL: &str = r#"
@@ -22,7 +22,7 @@ const INSTALL: &str = r#"
 
 /// Builds it from the image `debian` of the same store.
 pub(crate) fn build(bin: &Path, images: &Path) -> Result<()> {
-    let debian = native::tree(bin, images, "debian")?;
+    let debian = tree::tree(bin, images, "debian")?;
     let cache = sh::target().join("tenantry-cache/bird");
     let packages = cache.join("packages");
     fs::create_dir_all(packages.join("partial"))?;

@@ -3,9 +3,12 @@
 //! The same commit, built by the same compiler in the same directory, gives the same package, byte for byte: its time
 //! is that of the commit.
 
+mod build;
 mod control;
 mod files;
 mod pages;
+mod place;
+mod version;
 
 use std::{
     fs::{self, File, FileTimes, Permissions},
@@ -17,8 +20,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use self::{
-    control::Version,
+    build::Build,
     files::{FILES, Source},
+    place::{compress, place},
+    version::Version,
 };
 use crate::{packages, programs, sh};
 
@@ -34,19 +39,6 @@ pub(crate) struct Options {
     /// Refuse to install missing Debian packages.
     #[arg(long)]
     no_install: bool,
-}
-
-/// What is known before anything is made.
-struct Build {
-    /// Programs to be packed.
-    bin: PathBuf,
-    /// Where generated files are made.
-    made: PathBuf,
-    /// The tree that becomes the package.
-    tree: PathBuf,
-    version: Version,
-    /// Seconds since 1970.
-    epoch: u64,
 }
 
 /// Builds the package; prints its path.
@@ -86,7 +78,7 @@ pub(crate) fn build(suffix: &str, packing: Packing) -> Result<PathBuf> {
         made: work.join("made"),
         tree: work.join("tree"),
         version: Version::new(suffix)?,
-        epoch: control::epoch()?,
+        epoch: version::epoch()?,
     };
     build.make().context("cannot make the generated files")?;
     build.stage()?;
@@ -209,22 +201,4 @@ impl Build {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.epoch);
         Ok(File::open(path)?.set_times(FileTimes::new().set_modified(time))?)
     }
-}
-
-fn place(from: &Path, to: &Path, mode: u32) -> Result<()> {
-    fs::create_dir_all(to.parent().unwrap_or(Path::new("/")))?;
-    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
-    Ok(fs::set_permissions(to, Permissions::from_mode(mode))?)
-}
-
-/// With gzip(1), as Debian's policy wants it.
-fn compress(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to.parent().unwrap_or(Path::new("/")))?;
-    let mut gzip = sh::command("gzip", &["-9", "--no-name", "--stdout"]);
-    gzip.arg(from).stdout(File::create(to)?);
-    let status = gzip.status().context("cannot run gzip")?;
-    if !status.success() {
-        bail!("gzip cannot compress {}", from.display());
-    }
-    Ok(fs::set_permissions(to, Permissions::from_mode(0o644))?)
 }

@@ -53,14 +53,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let demo = Demo { bin: sh::target().join("release"), root };
         return demo.down();
     }
-    packages::ensure(packages::Use::Demo, options.no_install)?;
-    let demo = Demo { bin: programs::build()?, root };
+    let missing = packages::missing(packages::Use::Demo, options.no_install)?;
+    // What makes the image is built first, while the packages that it needs are installed; the rest is built while
+    // the image is made.
+    let bin = at_once("cannot install the packages", || missing.install(), programs::build_rootfsctl)?;
+    let demo = Demo { bin, root };
     let mut record = Record::load(&demo.root)?;
     record.note_host(&demo.root)?;
-    demo.image(&mut record)?;
+    at_once("cannot make the image", || demo.image(&mut record), programs::build)?;
     demo.hostd(&mut record)?;
     demo.tenants(&mut record)?;
-    table::print(&demo)
+    let list = demo.json("tenantctl", &["list"])?;
+    table::print(&list, &TENANTS, &demo.bin, &demo.root);
+    Ok(())
+}
+
+/// Does one thing on a thread while another is done here; both have ended when it returns, and the other's result is its.
+fn at_once<T>(
+    what: &'static str,
+    meanwhile: impl FnOnce() -> Result<()> + Send,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    thread::scope(|scope| {
+        let meanwhile = scope.spawn(meanwhile);
+        let done = work();
+        meanwhile.join().expect("no panic").context(what)?;
+        done
+    })
 }
 
 impl Demo {
@@ -91,7 +110,12 @@ impl Demo {
             return Ok(());
         }
         record.change(&self.root, |record| record.image = true)?;
-        sh::show(self.tool("rootfsctl", &["build", IMAGE]))
+        // Its progress would be mixed with that of the compiler.
+        let started = Instant::now();
+        eprintln!("making the image {IMAGE} meanwhile");
+        sh::read(self.tool("rootfsctl", &["build", IMAGE]))?;
+        eprintln!("made the image {IMAGE} in {} s", started.elapsed().as_secs());
+        Ok(())
     }
 
     fn answers(&self) -> bool {

@@ -4,14 +4,17 @@ mod bare;
 mod bench;
 mod bird;
 mod check;
+mod count;
 mod deb;
 mod demo;
+mod images;
 mod native;
 mod packages;
 mod programs;
 mod services;
 mod sh;
 mod test;
+mod tree;
 mod vm;
 
 use std::process::ExitCode;

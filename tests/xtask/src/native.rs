@@ -16,8 +16,9 @@ use serde::Deserialize;
 use tenantry_tests::{debian, guard::World, host};
 
 use crate::{
+    count::{Count, counted},
+    images::images,
     packages, programs, sh,
-    test::{Count, counted},
 };
 
 /// What is asked of this tier.
@@ -92,55 +93,6 @@ fn isolate() -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the mounts private")?;
     sh::show(sh::command("ip", &["link", "set", "lo", "up"]))
-}
-
-/// A root whose image store holds the named images, built at most once for each state of the sources
-/// of `rootfs-tools`, and kept across runs.
-pub(crate) fn images(bin: &Path, names: &[&str]) -> Result<PathBuf> {
-    let root = sh::target().join("tenantry-cache/images");
-    fs::create_dir_all(&root)?;
-    let state = sh::read({
-        let mut sum = sh::command("sha256sum", &[]);
-        sum.arg(bin.join("rootfsctl"));
-        sum
-    })?;
-    let state = state.split(' ').next().unwrap_or_default().to_owned();
-    for name in names {
-        let stamp = root.join(format!("{name}.stamp"));
-        if fs::read_to_string(&stamp).is_ok_and(|text| text == state) {
-            continue;
-        }
-        if *name == "bird" {
-            crate::bird::build(bin, &root)?;
-            fs::write(&stamp, &state)?;
-            continue;
-        }
-        if *name == "services" {
-            if crate::services::build(bin, &root)? {
-                fs::write(&stamp, &state)?;
-            }
-            continue;
-        }
-        let mut build = Command::new(bin.join("rootfsctl"));
-        build.arg("--root").arg(&root).arg("build");
-        match name.strip_suffix("-stock") {
-            Some(kind) => build.args([kind, "--stock", "--name", name]),
-            None => build.arg(name),
-        };
-        sh::show(build)?;
-        fs::write(&stamp, &state)?;
-    }
-    Ok(root)
-}
-
-/// The tree of an image that [`images`] built.
-pub(crate) fn tree(bin: &Path, images: &Path, name: &str) -> Result<PathBuf> {
-    let mut show = Command::new(bin.join("rootfsctl"));
-    show.arg("--root").arg(images).args(["--json", "show", name]);
-    let shown: serde_json::Value = serde_json::from_str(&sh::read(show)?)?;
-    let digest = shown.pointer("/manifest/digest").and_then(serde_json::Value::as_str);
-    let digest = digest.with_context(|| format!("rootfsctl shows no digest of {name}"))?.replace(':', "-");
-    Ok(images.join("var/lib/tenantry/images").join(name).join("versions").join(digest).join("tree"))
 }
 
 #[derive(Deserialize)]

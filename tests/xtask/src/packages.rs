@@ -75,6 +75,7 @@ const TABLE: &[Package] = packages! {
     "mmdebstrap", "mmdebstrap", [Demo Native Vm Bench Bare], "makes the Debian image";
     "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
+    "openssh-client", "ssh", [Native], "is how the guides log in to tenants";
     "procps", "kill", [Native], "sends signals";
     "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
     "python3-minimal", "python3", [Pure], "is the program of python3";
@@ -116,38 +117,58 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
+/// Packages that a use of this repository needs and this machine lacks.
+pub(crate) struct Missing(Vec<&'static Package>);
+
+/// Finds what a use of this repository needs and this machine lacks. With `no_install`, or where only root could
+/// install it, anything missing is an error.
+pub(crate) fn missing(needed: Use, no_install: bool) -> Result<Missing> {
+    let table = TABLE.iter().filter(|package| package.uses.contains(&needed));
+    let installed = installed()?.map(|(all, _)| all);
+    let missing = Missing(table.filter(|package| !package.is_there(installed.as_ref())).collect());
+    if missing.0.is_empty() {
+        return Ok(missing);
+    }
+    let names = missing.names().join(" ");
+    if no_install {
+        bail!("missing Debian packages: {names}\nhelp: apt-get install {names}");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("missing Debian packages, and only root can install them\nhelp: apt-get install {names}");
+    }
+    Ok(missing)
+}
+
+impl Missing {
+    fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|package| package.name).collect()
+    }
+
+    /// Installs them, after saying what and why.
+    pub(crate) fn install(&self) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        eprintln!("installing Debian packages:");
+        for package in &self.0 {
+            eprintln!("  {:24} {}", package.name, package.why);
+        }
+        let apt = |args: &[&str]| -> Command {
+            let mut apt = sh::command("apt-get", args);
+            apt.env("DEBIAN_FRONTEND", "noninteractive");
+            apt
+        };
+        sh::show(apt(&["update", "-qq"]))?;
+        let mut install = apt(&["install", "-qq", "--yes", "--no-install-recommends"]);
+        install.args(self.names());
+        sh::show(install)
+    }
+}
+
 /// Installs what a use of this repository needs and this machine lacks, after saying what; with
 /// `no_install`, or where only root could, refuses instead.
 pub(crate) fn ensure(needed: Use, no_install: bool) -> Result<()> {
-    let table = TABLE.iter().filter(|package| package.uses.contains(&needed));
-    let installed = installed()?.map(|(all, _)| all);
-    let missing: Vec<&Package> = table.filter(|package| !package.is_there(installed.as_ref())).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
-    if no_install {
-        bail!("missing Debian packages: {}\nhelp: apt-get install {}", names.join(" "), names.join(" "));
-    }
-    if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "missing Debian packages, and only root can install them\nhelp: apt-get install {}",
-            names.join(" ")
-        );
-    }
-    eprintln!("installing Debian packages:");
-    for package in &missing {
-        eprintln!("  {:24} {}", package.name, package.why);
-    }
-    let apt = |args: &[&str]| -> Command {
-        let mut apt = sh::command("apt-get", args);
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        apt
-    };
-    sh::show(apt(&["update", "-qq"]))?;
-    let mut install = apt(&["install", "-qq", "--yes", "--no-install-recommends"]);
-    install.args(&names);
-    sh::show(install)
+    missing(needed, no_install)?.install()
 }
 
 /// A search path for tests: a directory with the programs of the packages of a use and of the essential

@@ -7,7 +7,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{native, sh};
+use crate::{sh, tree};
 
 /// What is installed besides Debian's own dependencies.
 const PACKAGES: &[&str] = &[
@@ -61,7 +61,7 @@ const ENTER: &str = r#"
 /// Builds it from the image `debian` of the same store. Where no mirror answers it says so loudly and
 /// returns false.
 pub(crate) fn build(bin: &Path, images: &Path) -> Result<bool> {
-    let debian = native::tree(bin, images, "debian")?;
+    let debian = tree::tree(bin, images, "debian")?;
     let cache = sh::target().join("tenantry-cache/services");
     let packages = cache.join("packages");
     fs::create_dir_all(packages.join("partial"))?;

@@ -1,5 +1,5 @@
-//! Commands of LXC that are not provided. They are here by name, so that a script never reaches those of an LXC on the
-//! same host, which would look for its containers, wait for them, or end without a word.
+//! Commands of LXC that are not provided. They are refused by name, so that a script never runs those of an LXC on the
+//! same host, which would look for its containers, wait for them, or exit silently.
 
 use std::process::ExitCode;
 
@@ -24,52 +24,52 @@ const fn absent(name: &'static str, why: &'static str, instead: &'static str) ->
 pub(super) const ABSENT: &[Absent] = &[
     absent(
         "lxc-checkpoint",
-        "a running tenant is not written to disk",
+        "checkpoints of running tenants are not supported",
         "freeze it: lxc-freeze -n NAME; or stop it: lxc-stop -n NAME",
     ),
     absent(
         "lxc-config",
-        "the host is not set up by LXC's configuration",
-        "the settings of the host are in /etc/tenantry/hostd.toml; tenants lie below $TENANTRY_ROOT",
+        "LXC's configuration of the host is not used",
+        "the settings of the host are in /etc/tenantry/hostd.toml; tenants are below $TENANTRY_ROOT",
     ),
     absent(
         "lxc-copy",
-        "tenants are not copied; many tenants share one image",
-        "make another of the same image: tenantctl create NEW --image IMAGE; for one command: lxc-execute -n NEW -- COMMAND",
+        "tenants cannot be copied; many tenants share one image",
+        "create another from the same image: tenantctl create NEW --image IMAGE; for one command: lxc-execute -n NEW -- COMMAND",
     ),
     absent(
         "lxc-device",
-        "a tenant's devices are in its configuration",
-        "tenantctl edit NAME: `devices` for what it may use, [[nic]] with mode = \"phys\" for a NIC of the host",
+        "a tenant's devices are set in its configuration",
+        "tenantctl edit NAME: `devices` for device access, [[nic]] with mode = \"phys\" for a NIC of the host",
     ),
     absent(
         "lxc-monitor",
-        "changes of state are not sent to programs that wait for them",
-        "wait for a state: lxc-wait -n NAME -s RUNNING; look at what happened: tenantctl logs NAME",
+        "there is no monitor of state changes",
+        "wait for a state: lxc-wait -n NAME -s RUNNING; read the log: tenantctl logs NAME",
     ),
     absent(
         "lxc-snapshot",
-        "a tenant has no snapshots; an image has versions that never change",
-        "back its directories up while it is stopped, /var/lib/tenantry/tenants/NAME; versions of the image: rootfsctl list",
+        "tenants have no snapshots; images have immutable versions",
+        "back up /var/lib/tenantry/tenants/NAME while the tenant is stopped; list the versions of images: rootfsctl list",
     ),
     absent("lxc-unpriv-attach", "every tenant is unprivileged", "lxc-attach -n NAME -- COMMAND"),
     absent("lxc-unpriv-start", "every tenant is unprivileged", "lxc-start -n NAME"),
     absent(
         "lxc-unshare",
         "a program in namespaces of its own is not a tenant",
-        "to run it in a tenant: lxc-execute -n NAME -- COMMAND; for namespaces only: unshare COMMAND",
+        "run it in a tenant: lxc-execute -n NAME -- COMMAND; for namespaces only: unshare COMMAND",
     ),
     absent(
         "lxc-update-config",
-        "configurations with old key names are read as they are",
+        "configurations with old key names need no conversion",
         "tenantctl import-lxc FILE",
     ),
     absent(
         "lxc-usernsexec",
         "hostd assigns the ids of tenants",
-        "in a tenant: lxc-attach -n NAME -- COMMAND; for a user namespace only: unshare --user COMMAND",
+        "run it in a tenant: lxc-attach -n NAME -- COMMAND; for a user namespace only: unshare --user COMMAND",
     ),
-    absent("lxc-top", "what tenants use is shown by a command of its own", "tenantctl top"),
+    absent("lxc-top", "another command shows the resource usage of tenants", "tenantctl top"),
 ];
 
 /// Refuses the command of this name; none if it is none of these.

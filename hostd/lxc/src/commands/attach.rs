@@ -16,13 +16,13 @@ pub(super) struct Attach {
     /// Accepted: the environment is always the tenant's
     #[arg(long, conflicts_with = "keep_env")]
     clear_env: bool,
-    /// Take all of the caller's environment along
+    /// Pass all of the caller's environment
     #[arg(long)]
     keep_env: bool,
     /// Add a variable (repeatable)
     #[arg(short = 'v', long = "set-var", value_name = "NAME=VALUE")]
     set_var: Vec<OsString>,
-    /// Take one variable of the caller's environment along (repeatable)
+    /// Pass one variable of the caller's environment (repeatable)
     #[arg(long = "keep-var", value_name = "NAME")]
     keep_var: Vec<OsString>,
     /// Run it as this user of the tenant
@@ -35,16 +35,16 @@ pub(super) struct Attach {
     common: Common,
 }
 
-const CONFINED: &str = "what is run in a tenant has the tenant's privileges and namespaces, never more";
+const CONFINED: &str = "a command in a tenant has the tenant's privileges and namespaces, never more";
 
 impl Applet for Attach {
     const REFUSED: &'static [Refused] = &[
         refused(Some('e'), "elevated-privileges", true, CONFINED),
         refused(Some('s'), "namespaces", true, CONFINED),
         refused(Some('R'), "remount-sys-proc", false, CONFINED),
-        refused(Some('c'), "context", true, "tenants have no SELinux context of their own"),
+        refused(Some('c'), "context", true, "tenants have no SELinux context"),
         refused(Some('a'), "arch", true, "run setarch(8) inside: lxc-attach -n NAME -- setarch ARCH COMMAND"),
-        refused(Some('g'), "gid", true, "the groups are those of the user: -u USER"),
+        refused(Some('g'), "gid", true, "the groups are those of the user; select it with -u USER"),
         refused(Some('L'), "pty-log", true, "use script(1) on the host"),
     ];
 

@@ -8,8 +8,8 @@ use super::{Applet, Common, Lxc, Refused, Result, refused, tell};
 
 /// Start all tenants that start with the host
 ///
-/// Those whose `autostart` is true and that do not run yet; with -s, -k or -r those of them that run are stopped,
-/// killed or restarted. Exit code 1 if it was not done for all of them.
+/// Starts the tenants with `autostart = true` that are not running; with -s, -k or -r stops, kills or restarts
+/// those that are running. The exit code is 1 if it failed for any of them.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Autostart {
@@ -22,13 +22,13 @@ pub(super) struct Autostart {
     /// Kill them at once
     #[arg(short = 'k', long)]
     kill: bool,
-    /// Print their names and the pause behind each, which is 0, and do nothing
+    /// Print their names and the delay after each, which is 0, and do nothing
     #[arg(short = 'L', long)]
     list: bool,
     /// Kill a tenant that has not stopped after this many seconds
     #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u32,
-    /// Accepted: tenants are in no groups for starting
+    /// Accepted: tenants have no start groups
     #[arg(short = 'a', long)]
     all: bool,
     /// All tenants, whether they start with the host or not
@@ -43,7 +43,7 @@ impl Applet for Autostart {
         Some('g'),
         "groups",
         true,
-        "tenants are in no groups for starting; choose by name: lxc-ls -1 | grep REGEX | xargs -n 1 lxc-start -d -n",
+        "tenants have no start groups; select them by name: lxc-ls -1 | grep REGEX | xargs -n 1 lxc-start -d -n",
     )];
 
     fn run(self, lxc: &Lxc) -> Result<ExitCode> {
@@ -63,7 +63,7 @@ impl Applet for Autostart {
 }
 
 impl Autostart {
-    /// Does to one tenant what is wanted, if it is one of those that are meant.
+    /// Performs the operation on one tenant, if it is selected.
     fn one(&self, lxc: &Lxc, summary: &Summary) -> Result<()> {
         let name = wire::tenant_name(&summary.name)?;
         let ends = self.reboot || self.shutdown || self.kill;
@@ -91,6 +91,7 @@ impl Autostart {
 fn starts(lxc: &Lxc, name: &TenantName) -> Result<bool> {
     let explained: Vec<Explained> = lxc.get(name, "/explain")?;
     let line = explained.into_iter().find(|line| line.key == "autostart");
-    line.map(|line| line.value == "true")
-        .ok_or_else(|| Failure::new(Code::Failed, format!("cannot tell whether {name} starts with the host")))
+    line.map(|line| line.value == "true").ok_or_else(|| {
+        Failure::new(Code::Failed, format!("cannot determine whether {name} starts with the host"))
+    })
 }

@@ -10,7 +10,7 @@ use crate::conf::{self, Fate, Wanted};
 
 /// Show or set a file of a tenant's cgroup
 ///
-/// A limit is set as a key of the tenant's file, so it stays.
+/// A limit is set as a key of the tenant's file, so it is persistent.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Cgroup {
@@ -21,7 +21,7 @@ pub(super) struct Cgroup {
     common: Common,
 }
 
-/// Files of cgroups v1 and v2, and the key of a tenant that they are.
+/// Files of cgroups v1 and v2, and the corresponding keys of a tenant.
 const KEYS: [(&str, &str); 15] = [
     ("memory.max", "memory_max"),
     ("memory.limit_in_bytes", "memory_max"),
@@ -50,7 +50,7 @@ const TWINS: [(&str, &str); 6] = [
     ("memory.memsw.usage_in_bytes", "memory.swap.current"),
 ];
 
-/// The key of a tenant that a file is.
+/// The key of a tenant for a file.
 pub(super) fn key_of(file: &str) -> Option<&'static str> {
     KEYS.iter().find(|(name, _)| *name == file).map(|(_, key)| *key)
 }
@@ -112,7 +112,7 @@ fn read(lxc: &Lxc, name: &TenantName, detail: &Detail, file: &str) -> Result<Str
 
 fn unknown(file: &str) -> Failure {
     let files: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
-    Failure::new(Code::NotFound, format!("this host's cgroups of a tenant have no {file:?}"))
+    Failure::new(Code::NotFound, format!("the cgroups of tenants on this host have no {file:?}"))
         .help(format!("limits that can be set: {}", files.join(", ")))
 }
 
@@ -125,10 +125,10 @@ fn set(lxc: &Lxc, name: &TenantName, file: &str, value: &str) -> Result<()> {
     if file.starts_with("devices.") {
         return Err(Failure::new(
             Code::Invalid,
-            "single devices are not allowed or denied while a tenant runs",
+            "single devices cannot be allowed or denied while a tenant is running",
         )
         .help(format!(
-            "change the list, for the next start: tenantctl set {name} 'devices=[\"c 1:3 rw\", …]'"
+            "change the list for the next start: tenantctl set {name} 'devices=[\"c 1:3 rw\", …]'"
         )));
     }
     let key = key_of(file).ok_or_else(|| unknown(file))?;
@@ -166,7 +166,7 @@ fn translated(file: &str, value: &str) -> Result<Vec<String>> {
             _ => {}
         }
     }
-    Err(Failure::new(Code::Invalid, format!("{file} cannot be {value:?}: {reason}"))
+    Err(Failure::new(Code::Invalid, format!("cannot set {file} to {value:?}: {reason}"))
         .help("e.g. memory.max 512M"))
 }
 
@@ -194,6 +194,6 @@ mod tests {
             assert!(pairs[0].starts_with(&format!("{key}=")), "{file}: {pairs:?}");
         }
         assert_eq!(translated("memory.max", "512M").unwrap(), ["memory_max=\"512M\""]);
-        assert!(translated("pids.max", "many").unwrap_err().message.contains("no number"));
+        assert!(translated("pids.max", "many").unwrap_err().message.contains("not a number"));
     }
 }

@@ -10,9 +10,9 @@ use wire::feature::{Feature, MISC, NAMESPACES};
 
 use super::{Applet, Common, Lxc, Result};
 
-/// Show what this kernel has of what tenants need
+/// Show which kernel features for tenants are available
 ///
-/// The features are those that `tenantctl doctor` tries; that tells what is short for many tenants, too.
+/// The features are those that `tenantctl doctor` tests; doctor also checks the capacity for many tenants.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct CheckConfig {
@@ -20,7 +20,7 @@ pub(super) struct CheckConfig {
     common: Common,
 }
 
-/// The options that this kernel was built with, where that can be read.
+/// The build options of this kernel, where they are readable.
 fn options() -> Option<HashSet<String>> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     let given = std::env::var_os("CONFIG").map(PathBuf::from);

@@ -30,12 +30,13 @@ impl Applet for Console {
         let name = self.named.get()?;
         let tty = if self.tty == "0" { Ok(Tty::CONSOLE) } else { self.tty.parse() };
         let tty = tty.map_err(|_| {
-            Failure::new(Code::Invalid, format!("{:?} is no number of a tty", self.tty)).help("e.g. -t 1")
+            Failure::new(Code::Invalid, format!("{:?} is not the number of a tty", self.tty))
+                .help("e.g. -t 1")
         })?;
         lxc.running(&name)?;
         let letter = self.escape.strip_prefix('^').unwrap_or(&self.escape);
         let detach_key: DetachKey = format!("^{letter} q").parse().map_err(|_| {
-            Failure::new(Code::Invalid, format!("{:?} is no control character", self.escape))
+            Failure::new(Code::Invalid, format!("{:?} is not a control character", self.escape))
                 .help("e.g. -e ^b")
         })?;
         eprintln!("\nConnected to tty {}", self.tty);

@@ -9,9 +9,9 @@ use crate::{
     import::{self, Choice},
 };
 
-/// Make a tenant
+/// Create a tenant
 ///
-/// Its configuration is an lxc.conf; a template is an image of its name.
+/// Its configuration is an lxc.conf; a template is the image of that name.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Create {
@@ -21,10 +21,10 @@ pub(super) struct Create {
     /// Configuration: an lxc.conf, imported as by tenantctl import-lxc
     #[arg(short = 'f', long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Image: debian, busybox, the name of another; download -- -d NAME; none
+    /// Image: debian, busybox or another name; download -- -d NAME; none
     #[arg(short = 't', long, value_name = "TEMPLATE")]
     template: Option<String>,
-    /// Accepted if dir, best, overlay, overlayfs or none: the host stores tenants in its own way
+    /// Accepted if dir, best, overlay, overlayfs or none: hostd chooses how tenants are stored
     #[arg(short = 'B', long, value_name = "BDEV")]
     bdev: Option<String>,
     /// Name of the tenant, without -n
@@ -38,7 +38,7 @@ pub(super) struct Create {
 }
 
 const STORAGE: &str =
-    "the host stores tenants in its own way; limit a tenant with `memory_max`, `tasks_max`, `[dirs]`";
+    "hostd chooses how tenants are stored; limit a tenant with `memory_max`, `tasks_max`, `disk_max`";
 
 impl Applet for Create {
     const REFUSED: &'static [Refused] = &[
@@ -63,7 +63,7 @@ impl Applet for Create {
         if let Some(bdev) = &self.bdev
             && !matches!(bdev.as_str(), "dir" | "best" | "overlay" | "overlayfs" | "none" | "_unset")
         {
-            let text = format!("there is no storage of type {bdev:?}");
+            let text = format!("storage of type {bdev:?} is not supported");
             return Err(Failure::new(Code::Invalid, text).help(STORAGE));
         }
         let image = self.image()?;
@@ -82,14 +82,14 @@ impl Applet for Create {
         let done = lxc.wait(import::create(lxc.client(), lxc.layout(), &import))?;
         if done.result == Changed::Unchanged {
             return Err(Failure::new(Code::NameTaken, format!("Container {name} already exists"))
-                .help("somebody else made it just now"));
+                .help("another client created it just now"));
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Create {
-    /// The image that the template stands for.
+    /// The image for the template.
     fn image(&self) -> Result<Option<String>> {
         let options: Vec<String> = self.options.iter().map(|o| o.to_string_lossy().into_owned()).collect();
         let option = |short: &str, long: &str| {
@@ -101,29 +101,27 @@ impl Create {
             None | Some("none") => Ok(None),
             Some("download") => {
                 let name = option("-d", "--dist").ok_or_else(|| {
-                    Failure::new(Code::Invalid, "the template download needs to know what to take")
+                    Failure::new(Code::Invalid, "the template download needs a distribution")
                         .help("e.g. -t download -- -d debian")
                 })?;
                 if let Some(release) = option("-r", "--release") {
-                    eprintln!(
-                        "lxc-create: the release is that of the image {name}, not asked for: {release}"
-                    );
+                    eprintln!("lxc-create: ignoring release {release}: the image {name} determines it");
                 }
                 Ok(Some(name))
             }
-            Some("oci" | "local") => Err(Failure::new(Code::Invalid, "archives are made images first")
+            Some("oci" | "local") => Err(Failure::new(Code::Invalid, "archives must be imported first")
                 .help("rootfsctl import FILE --name IMAGE, then: lxc-create -n NAME -t IMAGE")),
             Some(_) if !options.is_empty() => Err(Failure::new(
                 Code::Invalid,
-                format!("a template has no options here: {}", options.join(" ")),
+                format!("template options are not supported: {}", options.join(" ")),
             )
-            .help("they are for building the image: rootfsctl build --help")),
+            .help("build the image with options instead: rootfsctl build --help")),
             Some(template) => Ok(Some(template.trim_start_matches("lxc-").to_owned())),
         }
     }
 }
 
-/// Says on standard error what a configuration asks for and the tenant does not have.
+/// Prints to standard error which settings of a configuration the tenant does not have.
 pub(super) fn warn(program: &str, import: &Import) {
     for row in import.rows.iter().filter(|row| row.fate == Fate::Warning) {
         let text = format!("{program}: warning: {}:{}: {}: {}", row.file, row.line, row.key, row.text);

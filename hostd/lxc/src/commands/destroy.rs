@@ -7,13 +7,13 @@ use wire::{Code, Done, Failure};
 
 use super::{Applet, Common, Lxc, Named, Result};
 
-/// Remove a tenant and everything it stored
+/// Destroy a tenant and all its data
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Destroy {
     #[command(flatten)]
     named: Named,
-    /// Kill it first if it runs
+    /// Kill it first if it is running
     #[arg(short = 'f', long)]
     force: bool,
     /// Accepted: a tenant has no snapshots

@@ -13,10 +13,10 @@ use super::{
     temporary::{Setup, Temporary},
 };
 
-/// Run one command in a tenant that is started for it
+/// Start a tenant for one command
 ///
-/// The tenant's own init does not run. A tenant that does not exist is made, and goes when the command has
-/// ended. The exit code is the command's.
+/// The tenant's own init is not started. A tenant that does not exist is created, and destroyed after the
+/// command. The exit code is the command's.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Execute {
@@ -35,17 +35,17 @@ pub(super) struct Execute {
     common: Common,
 }
 
-/// A process 1 that does nothing but take what is left behind, and ends when it is asked to.
+/// A process 1 that only reaps orphans, and exits on request.
 const IDLE: &str = "trap 'exit 0' TERM INT HUP PWR; while :; do sleep 3600 & wait; done";
 
 impl Applet for Execute {
     const REFUSED: &'static [Refused] = &[
-        refused(Some('d'), "daemon", false, "lxc-start -n NAME -d -- COMMAND, of a tenant that exists"),
-        refused(Some('g'), "gid", true, "the groups are those of the user: -u USER"),
-        refused(None, "share-net", true, "a tenant has a namespace of its own of every kind"),
-        refused(None, "share-ipc", true, "a tenant has a namespace of its own of every kind"),
-        refused(None, "share-uts", true, "a tenant has a namespace of its own of every kind"),
-        refused(None, "share-pid", true, "a tenant has a namespace of its own of every kind"),
+        refused(Some('d'), "daemon", false, "for an existing tenant: lxc-start -n NAME -d -- COMMAND"),
+        refused(Some('g'), "gid", true, "the groups are those of the user; select it with -u USER"),
+        refused(None, "share-net", true, "a tenant has its own namespaces of every kind"),
+        refused(None, "share-ipc", true, "a tenant has its own namespaces of every kind"),
+        refused(None, "share-uts", true, "a tenant has its own namespaces of every kind"),
+        refused(None, "share-pid", true, "a tenant has its own namespaces of every kind"),
     ];
 
     fn run(self, lxc: &Lxc) -> Result<ExitCode> {

@@ -15,7 +15,7 @@ pub(super) struct Freeze {
     common: Common,
 }
 
-/// Let the processes of a frozen tenant go on
+/// Resume the processes of a frozen tenant
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Unfreeze {

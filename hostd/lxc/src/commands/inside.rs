@@ -1,8 +1,8 @@
-//! What the files of /proc tell of a running tenant's network: whatever its interfaces are connected to.
+//! The network of a running tenant, read from its /proc, regardless of the type of its interfaces.
 
 use std::{fs, net::Ipv6Addr};
 
-/// Addresses, not those of loopback nor link-local ones, which LXC does not show either.
+/// Addresses, without loopback and link-local ones, which LXC does not show either.
 pub(super) fn addresses(init: i32) -> (Vec<String>, Vec<String>) {
     let read = |file: &str| fs::read_to_string(format!("/proc/{init}/net/{file}")).unwrap_or_default();
     (ipv4(&read("fib_trie")), ipv6(&read("if_inet6")))

@@ -10,12 +10,12 @@ use wire::{Code, Failure};
 
 use super::names;
 
-/// Make links in a directory, so that this program is found under the names of LXC's commands
+/// Create links in a directory, so that this program is found under the names of LXC's commands
 #[derive(Debug, Args)]
 pub struct LxcLinks {
     /// The directory, e.g. /usr/libexec/tenantry/lxc; put it in front of $PATH
     dir: PathBuf,
-    /// What the links say; default: this program
+    /// Target of the links; default: this program
     #[arg(long, value_name = "PATH")]
     target: Option<PathBuf>,
 }
@@ -33,19 +33,19 @@ impl LxcLinks {
             names().try_for_each(|name| link(target, &self.dir.join(name)))
         };
         make().map_err(|error| {
-            Failure::new(Code::Failed, format!("cannot make links in {:?}: {error}", self.dir))
-                .help("name a directory of its own: nothing but links is replaced there")
+            Failure::new(Code::Failed, format!("cannot create links in {:?}: {error}", self.dir))
+                .help("use a separate directory: only links are replaced there")
         })?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Makes a link, in place of another link at most.
+/// Creates a link; only another link is replaced.
 fn link(target: &Path, path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => fs::remove_file(path)?,
         Ok(_) => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{path:?} is no link")));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{path:?} is not a link")));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

@@ -23,22 +23,22 @@ pub(super) struct List {
     /// Print a table of these columns: NAME, STATE, PID, RAM, SWAP, AUTOSTART, GROUPS, INTERFACE, IPV4, IPV6, UNPRIVILEGED
     #[arg(short = 'F', long, value_name = "COLUMNS", value_delimiter = ',', value_enum, ignore_case = true)]
     fancy_format: Vec<Column>,
-    /// Only those that run or are frozen
+    /// Only running and frozen tenants
     #[arg(long)]
     active: bool,
-    /// Only those that run
+    /// Only running tenants
     #[arg(long)]
     running: bool,
-    /// Only those that are frozen
+    /// Only frozen tenants
     #[arg(long)]
     frozen: bool,
-    /// Only those that are stopped
+    /// Only stopped tenants
     #[arg(long)]
     stopped: bool,
     /// Accepted: every tenant is defined
     #[arg(long)]
     defined: bool,
-    /// Only those in all of these groups, joined by commas
+    /// Only tenants in all of these groups, separated by commas
     #[arg(short = 'g', long, value_name = "GROUPS", value_delimiter = ',')]
     groups: Vec<String>,
     #[command(flatten)]
@@ -72,8 +72,8 @@ impl Column {
 
 impl Applet for List {
     const REFUSED: &'static [Refused] = &[
-        refused(None, "nesting", true, "tenants in tenants are listed inside: tenantctl exec NAME lxc-ls"),
-        refused(None, "filter", true, "use a shell's own means: lxc-ls -1 | grep -E REGEX"),
+        refused(None, "nesting", true, "list nested tenants inside: tenantctl exec NAME lxc-ls"),
+        refused(None, "filter", true, "filter with grep: lxc-ls -1 | grep -E REGEX"),
     ];
 
     fn run(self, lxc: &Lxc) -> Result<ExitCode> {
@@ -115,7 +115,7 @@ impl List {
     }
 }
 
-/// What a table tells that is not in a summary.
+/// The columns of a table that are not in a summary.
 struct Row {
     group: Option<String>,
     autostart: bool,

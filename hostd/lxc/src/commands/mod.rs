@@ -1,7 +1,7 @@
 //! The commands of LXC: `tenantctl` under their names.
 //!
-//! Each takes the flags that scripts use, prints what LXC prints and ends with LXC's exit code. A flag that
-//! means nothing here is an error that says what to use instead; nothing is passed over in silence.
+//! Each accepts the flags that scripts use, prints what LXC prints and exits with LXC's exit code. An
+//! unsupported flag is an error that names the alternative; nothing is ignored silently.
 
 mod absent;
 mod attach;
@@ -74,7 +74,7 @@ struct Common {
     /// Print no errors
     #[arg(short = 'q', long)]
     quiet: bool,
-    /// Accepted if it is /var/lib/lxc: tenants lie below $TENANTRY_ROOT
+    /// Accepted if it is /var/lib/lxc: tenants are below $TENANTRY_ROOT
     #[arg(short = 'P', long = "lxcpath", value_name = "PATH")]
     lxcpath: Option<PathBuf>,
     /// Accepted: a tenant has its own file
@@ -85,7 +85,7 @@ struct Common {
     help: Option<bool>,
 }
 
-/// The container that is meant: `-n NAME`, or the first word.
+/// The selected container: `-n NAME`, or the first word.
 #[derive(Debug, Args)]
 struct Named {
     /// Name of the tenant
@@ -166,7 +166,7 @@ impl Lxc {
         }
     }
 
-    /// The tenant, which must run.
+    /// The tenant, which must be running.
     fn running(&self, name: &TenantName) -> Result<Detail> {
         match self.find(name)? {
             Some(detail) if detail.summary.state.is_up() => Ok(detail),
@@ -267,7 +267,7 @@ fn run<A: Applet>(name: &'static str, arguments: Vec<OsString>) -> ExitCode {
     let ended = definition::<A>(name).try_get_matches_from(arguments).map(|matches| {
         let given = |flag: &&Refused| matches.value_source(flag.long) == Some(ValueSource::CommandLine);
         if let Some(flag) = A::REFUSED.iter().find(given) {
-            let text = format!("--{} means nothing here", flag.long);
+            let text = format!("--{} is not supported", flag.long);
             return Err(Failure::new(Code::Invalid, text).help(flag.instead));
         }
         let applet = A::from_arg_matches(&matches).map_err(|error| Failure::of(Code::Invalid, &error))?;
@@ -289,13 +289,13 @@ fn run<A: Applet>(name: &'static str, arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Another path of LXC would hold other containers; that must not be passed over.
+/// Another path of LXC would contain other containers; that must not be ignored.
 fn elsewhere(path: Option<&PathBuf>) -> Result<()> {
     match path {
         Some(path) if path.components().ne(Path::new("/var/lib/lxc").components()) => {
-            let text = format!("tenants do not lie in {}", path.display());
+            let text = format!("tenants are not stored in {}", path.display());
             Err(Failure::new(Code::Invalid, text)
-                .help(format!("for another host directory set {}=DIRECTORY and leave -P out", Layout::ENV)))
+                .help(format!("omit -P, and select another host directory with {}=DIRECTORY", Layout::ENV)))
         }
         _ => Ok(()),
     }

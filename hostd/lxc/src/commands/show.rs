@@ -6,7 +6,7 @@ use wire::{Code, Detail, Explained, Failure, PlanAnswer, Stat, Usage};
 
 use super::{Applet, Common, Lxc, Named, Result, inside, state::State};
 
-/// Show what a tenant does and uses
+/// Show the state and resource usage of a tenant
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Info {
@@ -21,7 +21,7 @@ pub(super) struct Info {
     /// Show the process id of its init
     #[arg(short = 'p', long)]
     pid: bool,
-    /// Show what it uses
+    /// Show its resource usage
     #[arg(short = 'S', long)]
     stats: bool,
     /// Print plain numbers, and one value without its name
@@ -137,7 +137,7 @@ fn host_end(plan: &serde_json::Value, name: &str) -> Option<String> {
     Some(end.as_str()?.to_owned())
 }
 
-/// A key of LXC's configuration, told of a tenant.
+/// The value of a key of LXC's configuration for a tenant.
 fn configured(key: &str, name: &TenantName, explained: &[Explained]) -> Option<String> {
     let of = |own: &str| explained.iter().find(|line| line.key == own).map(|line| line.value.clone());
     let flag = |own: &str| of(own).map(|value| if value == "true" { "1" } else { "0" }.to_owned());

@@ -21,8 +21,8 @@ use super::{
 
 /// Start a tenant
 ///
-/// With a COMMAND that takes the place of its init, in the foreground unless -d is given. With a COMMAND or
-/// -F a tenant that does not exist is made, and goes when it ends.
+/// A COMMAND replaces its init, in the foreground unless -d is given. With a COMMAND or -F a tenant that
+/// does not exist is created, and destroyed when it stops.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Start {
@@ -31,7 +31,7 @@ pub(super) struct Start {
     /// Start it and return; the default without a COMMAND
     #[arg(short = 'd', long, conflicts_with = "foreground")]
     daemon: bool,
-    /// Stay at its console until it ends
+    /// Stay attached to its console until it stops
     #[arg(short = 'F', long)]
     foreground: bool,
     /// Write the process id of its init there
@@ -51,7 +51,7 @@ pub(super) struct Start {
 }
 
 const SHARED: &str =
-    "a tenant has a namespace of its own of every kind; tenants of one `group` reach each other";
+    "a tenant has its own namespaces of every kind; tenants of one `group` can reach each other";
 
 impl Applet for Start {
     const REFUSED: &'static [Refused] = &[
@@ -87,7 +87,8 @@ impl Applet for Start {
         if let Some(path) = &self.pidfile {
             let pid = lxc.find(&name)?.and_then(|detail| detail.init_pid).unwrap_or_default();
             fs::write(path, format!("{pid}\n")).map_err(|error| {
-                Failure::new(Code::Failed, format!("cannot write {path:?}: {error}")).help("the tenant runs")
+                Failure::new(Code::Failed, format!("cannot write {path:?}: {error}"))
+                    .help("the tenant is running")
             })?;
         }
         if foreground {
@@ -122,7 +123,9 @@ fn stay(lxc: &Lxc, name: &TenantName) -> Result<()> {
     match attach::run(lxc.layout(), name, options) {
         // A supervisor that ends closes the connection, at times before it has said so.
         Ok(AttachEnd::Lost) if ends(lxc, name)? => Ok(()),
-        Ok(AttachEnd::Lost) => Err(Failure::new(Code::Failed, format!("the console of {name} was lost"))),
+        Ok(AttachEnd::Lost) => {
+            Err(Failure::new(Code::Failed, format!("the connection to the console of {name} was lost")))
+        }
         // Its init has ended; what is left of it goes in a moment, and a script may ask at once.
         Ok(AttachEnd::Ended(_)) => ends(lxc, name).map(|_| ()),
         Ok(_) => Ok(()),

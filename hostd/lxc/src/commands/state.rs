@@ -17,9 +17,9 @@ pub(super) enum State {
     Thawed,
 }
 
-/// A word that is no state.
+/// A word that is not a state.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is no state of a container")]
+#[error("{0:?} is not a state of a container")]
 pub(super) struct NoState(String);
 
 impl State {

@@ -9,26 +9,26 @@ use wire::{Code, Done, Failure, KillRequest, StartRequest, StopRequest};
 
 use super::{Applet, Common, Lxc, Named, Result};
 
-/// What lxc-stop ends with when the container does not run.
+/// Exit code of lxc-stop when the container is not running.
 const NOT_RUNNING: u8 = 2;
 /// Seconds before it is killed, as in LXC.
 const TIMEOUT: i64 = 60;
 
 /// Stop a tenant
 ///
-/// Exit codes: 0 it is stopped, 1 it could not be, 2 it was not running
+/// Exit codes: 0 stopped, 1 failed, 2 not running
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Stop {
     #[command(flatten)]
     named: Named,
-    /// Stop it and start it again
+    /// Restart it
     #[arg(short = 'r', long, conflicts_with = "kill")]
     reboot: bool,
-    /// Do not wait for it to end
+    /// Do not wait until it is stopped
     #[arg(short = 'W', long)]
     nowait: bool,
-    /// Kill it after this many seconds; 0 does not wait, -1 is the longest there is
+    /// Kill it after this many seconds; 0 does not wait, -1 is the maximum
     #[arg(short = 't', long, value_name = "SECONDS", allow_negative_numbers = true, conflicts_with = "kill")]
     timeout: Option<i64>,
     /// Kill it at once
@@ -37,7 +37,7 @@ pub(super) struct Stop {
     /// Accepted: nothing is locked
     #[arg(long, requires = "kill")]
     nolock: bool,
-    /// Do not kill it when the time is up
+    /// Do not kill it after the timeout
     #[arg(long, conflicts_with = "kill")]
     nokill: bool,
     #[command(flatten)]
@@ -85,18 +85,18 @@ fn signal(lxc: &Lxc, name: &TenantName, signal: &str) -> Result<Done> {
     lxc.post(name, "/kill", &KillRequest { signal: Some(signal.to_owned()) })
 }
 
-/// Asks it to power off, in whichever way its init understands.
+/// Asks it to power off, in the way that its init supports.
 fn ask(lxc: &Lxc, name: &TenantName) -> Result<Done> {
     lxc.post(name, "/stop", &StopRequest { timeout_sec: None, ask_only: true })
 }
 
-/// Waits until it does not run; negative seconds are for ever.
+/// Waits until it is stopped; negative seconds wait for ever.
 fn await_end(lxc: &Lxc, name: &TenantName, seconds: i64) -> Result<()> {
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
     let since = Instant::now();
     while lxc.find(name)?.is_some_and(|detail| detail.summary.state.is_up()) {
         if patience.is_some_and(|patience| since.elapsed() >= patience) {
-            return Err(Failure::new(Code::Timeout, format!("{name} has not ended after {seconds} s"))
+            return Err(Failure::new(Code::Timeout, format!("{name} has not stopped within {seconds} s"))
                 .help(format!("kill it: lxc-stop -k -n {name}")));
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -1,5 +1,5 @@
-//! A tenant that is started for one command: one that exists, with another init for this once; or one that
-//! is made for it and goes with it, as every container of LXC 0.6 did.
+//! A tenant that is started for one command: an existing one with a temporary init, or one that is created
+//! for the command and destroyed after it, as every container of LXC 0.6 was.
 
 use std::{io, path::Path, process::ExitStatus};
 
@@ -14,7 +14,7 @@ use wire::{
 use super::{Lxc, Result, create::warn, destroy};
 use crate::import::{self, Choice};
 
-/// What is caught, and passed on to the command.
+/// Signals that are caught and forwarded to the command.
 const SIGNALS: [SignalKind; 4] =
     [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
 
@@ -42,7 +42,7 @@ pub(super) struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    /// Starts the tenant, which does not run.
+    /// Starts the tenant, which is not running.
     pub(super) fn start(lxc: &'a Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<Self> {
         let signals = lxc.wait(async {
             let catch = |kind| signal(kind).map_err(|error| Failure::of(Code::Failed, &error));
@@ -51,12 +51,12 @@ impl<'a> Temporary<'a> {
         })?;
         let found = lxc.find(name)?;
         if found.is_some() && (setup.file.is_some() || !setup.define.is_empty()) {
-            return Err(Failure::new(Code::Invalid, format!("{name} has a configuration of its own"))
-                .help(format!("change it: tenantctl edit {name}; or leave -f and -s out")));
+            return Err(Failure::new(Code::Invalid, format!("{name} already has a configuration"))
+                .help(format!("change it: tenantctl edit {name}; or omit -f and -s")));
         }
         if found.is_none() && !setup.make {
             return Err(Failure::new(Code::NoTenant, "No container config specified")
-                .help(format!("make the tenant first: lxc-create -n {name} -f FILE")));
+                .help(format!("create the tenant first: lxc-create -n {name} -f FILE")));
         }
         let mut temporary = Temporary { lxc, name: name.clone(), made: false, signals };
         match (&setup.init, found) {
@@ -104,7 +104,7 @@ impl<'a> Temporary<'a> {
         })
     }
 
-    /// Ends it, if it runs.
+    /// Stops it if it is running.
     pub(super) fn kill(&self) {
         // It may have ended by itself.
         let _: Result<Done> = self.lxc.post(&self.name, "/kill", &KillRequest::default());
@@ -117,7 +117,7 @@ impl Drop for Temporary<'_> {
             return;
         }
         if let Err(failure) = destroy::remove(self.lxc, &self.name) {
-            eprintln!("error: {} is left: {failure}\nhelp: lxc-destroy -f -n {}", self.name, self.name);
+            eprintln!("error: cannot remove {}: {failure}\nhelp: lxc-destroy -f -n {}", self.name, self.name);
         }
     }
 }
@@ -127,7 +127,7 @@ fn begin(lxc: &Lxc, name: &TenantName) -> Result<()> {
     Ok(())
 }
 
-/// The pairs that make a command the tenant's init.
+/// The settings that make a command the tenant's init.
 fn pairs(init: &[String]) -> Vec<String> {
     vec![format!("init={}", toml::Value::from(init.to_vec())), "ready=exec".to_owned()]
 }
@@ -141,7 +141,7 @@ fn make(lxc: &Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<()> {
     let file = setup.file.unwrap_or_else(|| Path::new(setup.program));
     let mut import = import::translate(lxc.layout(), file, &text, &choice)?;
     warn(setup.program, &import);
-    import.fragment.description = Some(format!("made by {} for one command", setup.program));
+    import.fragment.description = Some(format!("created by {} for one command", setup.program));
     if let Some(init) = &setup.init {
         for pair in pairs(init) {
             let one = tenant::config::set(&pair).map_err(|error| Failure::of(Code::Invalid, &error))?;
@@ -152,7 +152,7 @@ fn make(lxc: &Lxc, name: &TenantName, setup: &Setup<'_>) -> Result<()> {
     match done.result {
         Changed::Created => Ok(()),
         Changed::Changed | Changed::Unchanged => {
-            let text = format!("somebody else made {name} just now");
+            let text = format!("another client created {name} just now");
             Err(Failure::new(Code::NameTaken, text).help("choose another name"))
         }
     }
@@ -187,7 +187,7 @@ impl Drop for OtherInit<'_> {
     fn drop(&mut self) {
         if let Err(failure) = self.restore() {
             eprintln!(
-                "error: the init of this once is left in the tenant's file: {failure}\nhelp: tenantctl edit NAME"
+                "error: cannot remove the temporary init from the tenant's file: {failure}\nhelp: tenantctl edit NAME"
             );
         }
     }

@@ -8,7 +8,7 @@ use wire::{Code, Failure};
 
 use super::{Applet, Common, Lxc, Named, Result, state::State};
 
-/// How often a tenant is looked at.
+/// Polling interval of a tenant's state.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Wait until a tenant is in one of some states

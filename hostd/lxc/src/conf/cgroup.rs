@@ -36,10 +36,10 @@ fn limit(text: &str) -> Option<Option<u64>> {
     }
 }
 
-const NO_LIMIT: &str = "it is no limit, as without the key";
+const NO_LIMIT: &str = "it means unlimited, as without the key";
 
 pub(super) fn memory_max(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Some(limit) = limit(pair.value) else { return Verdict::warning("it is no size") };
+    let Some(limit) = limit(pair.value) else { return Verdict::warning("it is not a size") };
     let Some(bytes) = limit else { return Verdict::note(NO_LIMIT) };
     draft.memory_limit = Some(bytes);
     draft.fragment.memory_max = Some(ByteSize(bytes));
@@ -47,7 +47,7 @@ pub(super) fn memory_max(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 }
 
 pub(super) fn memory_high(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Some(limit) = limit(pair.value) else { return Verdict::warning("it is no size") };
+    let Some(limit) = limit(pair.value) else { return Verdict::warning("it is not a size") };
     let Some(bytes) = limit else { return Verdict::note(NO_LIMIT) };
     draft.fragment.memory_high = Some(ByteSize(bytes));
     Verdict::done("memory_high", format!("memory_high = \"{}\"", ByteSize(bytes)))
@@ -58,13 +58,13 @@ pub(super) fn swap(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, Ver
     let mut found = Vec::new();
     for pair in pairs {
         let verdict = match limit(pair.value) {
-            None => Verdict::warning("it is no size"),
+            None => Verdict::warning("it is not a size"),
             Some(None) => Verdict::note(NO_LIMIT),
             Some(Some(bytes)) => {
                 let both = pair.name.starts_with("lxc.cgroup.");
                 match (both, draft.memory_limit) {
                     (true, None) => {
-                        Verdict::warning("without a memory limit it says nothing of swap; set memory_max")
+                        Verdict::warning("without a memory limit it does not limit swap; set memory_max")
                     }
                     (_, memory) => {
                         let swap = ByteSize(bytes.saturating_sub(memory.filter(|_| both).unwrap_or(0)));
@@ -81,12 +81,12 @@ pub(super) fn swap(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, Ver
 
 fn weight(value: u64) -> Weight {
     let value = value.clamp(1, 10_000).to_string();
-    value.parse().expect("a weight was made to fit")
+    value.parse().expect("the weight was adjusted")
 }
 
 /// As systemd does: 1024 shares are a weight of 100.
 pub(super) fn cpu_shares(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Ok(shares) = pair.value.parse::<u64>() else { return Verdict::warning("it is no number") };
+    let Ok(shares) = pair.value.parse::<u64>() else { return Verdict::warning("it is not a number") };
     let weight = weight(shares.saturating_mul(100) / 1024);
     draft.fragment.cpu_weight = Some(weight);
     Verdict::done("cpu_weight", format!("cpu_weight = {weight}"))
@@ -100,7 +100,7 @@ pub(super) fn cpu_weight(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 
 /// As systemd does: a weight of 500 is one of 100.
 pub(super) fn blkio_weight(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Ok(value) = pair.value.parse::<u64>() else { return Verdict::warning("it is no number") };
+    let Ok(value) = pair.value.parse::<u64>() else { return Verdict::warning("it is not a number") };
     let weight = weight(value.saturating_mul(100) / 500);
     draft.fragment.io_weight = Some(weight);
     Verdict::done("io_weight", format!("io_weight = {weight}"))
@@ -109,7 +109,7 @@ pub(super) fn blkio_weight(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 pub(super) fn io_weight(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     let number = pair.value.strip_prefix("default").unwrap_or(pair.value).trim();
     let Ok(value) = number.parse::<Weight>() else {
-        return Verdict::warning("only one weight for all disks can be given, 1 to 10000");
+        return Verdict::warning("only one weight for all disks is possible, 1 to 10000");
     };
     draft.fragment.io_weight = Some(value);
     Verdict::done("io_weight", format!("io_weight = {value}"))
@@ -119,13 +119,13 @@ pub(super) fn tasks_max(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     if pair.value == "max" {
         return Verdict::note(NO_LIMIT);
     }
-    let Ok(value) = pair.value.parse::<u32>() else { return Verdict::warning("it is no number") };
+    let Ok(value) = pair.value.parse::<u32>() else { return Verdict::warning("it is not a number") };
     draft.fragment.tasks_max = Some(Count(value.into()));
     Verdict::done("tasks_max", format!("tasks_max = {value}"))
 }
 
 pub(super) fn cgroups_max(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Ok(value) = pair.value.parse::<u32>() else { return Verdict::note("the profile's limit counts") };
+    let Ok(value) = pair.value.parse::<u32>() else { return Verdict::note("the profile's limit applies") };
     draft.fragment.cgroups_max = Some(value);
     Verdict::done("cgroups_max", format!("cgroups_max = {value}"))
 }
@@ -150,12 +150,12 @@ pub(super) fn quota(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, Ve
             }
         };
         if !good {
-            found.push((pair.at, Verdict::warning("it is no number of microseconds")));
+            found.push((pair.at, Verdict::warning("it is not a number of microseconds")));
         }
     }
     let verdict = match quota {
         None => Verdict::note(NO_LIMIT),
-        Some(_) if period == 0 => Verdict::warning("a period of 0 makes no sense"),
+        Some(_) if period == 0 => Verdict::warning("a period of 0 is invalid"),
         Some(quota) => {
             let percent = quota.saturating_mul(100).div_ceil(period).clamp(1, 100_000);
             draft.fragment.cpu_quota = format!("{percent}%").parse().ok();
@@ -197,7 +197,7 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
             (true, true) => {
                 closed = false;
                 list.clear();
-                Verdict::warning("no tenant may use every device: list the ones it needs in `devices`")
+                Verdict::warning("access to all devices is not possible: list the required ones in `devices`")
             }
             (true, false) if closed || !closes => match feature {
                 // LXC's own common.conf allows fuse to every container.
@@ -209,7 +209,7 @@ pub(super) fn devices(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(usize, 
                 None => allowed(&mut list, rule),
             },
             (true, false) => {
-                Verdict::note("everything is allowed at this point, and a later line begins anew")
+                Verdict::note("everything is allowed at this point, and a later line starts over")
             }
             (false, false) if closed => {
                 subtract(&mut list, rule);
@@ -239,7 +239,7 @@ fn allowed(list: &mut Vec<DeviceRule>, rule: DeviceRule) -> Verdict {
     match has_node(&rule) || !rule.read && !rule.write {
         true => Verdict::done("devices", format!("devices: \"{rule}\"")),
         false => Verdict::warning(format!(
-            "devices: \"{rule}\", but {} is not in a tenant's /dev, and a tenant makes no nodes",
+            "devices: \"{rule}\", but {} is not in a tenant's /dev, and a tenant cannot create device nodes",
             node(&rule)
         )),
     }
@@ -290,7 +290,7 @@ impl Feature {
     fn allowed_to_all(self) -> Verdict {
         let key = self.key();
         Verdict::note(format!(
-            "the included file allows it to every container; set `{key} = true` if this tenant needs it"
+            "the included file allows it for every container; set `{key} = true` if this tenant needs it"
         ))
     }
 

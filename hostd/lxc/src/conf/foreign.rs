@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
     /// Of pct(1).
-    #[error("is a configuration of Proxmox, not of LXC: it has `key: value` where LXC has `key = value`")]
+    #[error("is a configuration of Proxmox, not of LXC: it uses `key: value` instead of `key = value`")]
     Proxmox,
     /// What `lxc config show` and `incus config show` print, or index.yaml of a backup.
     #[error("is a configuration of LXD or Incus, not of LXC")]
@@ -13,16 +13,16 @@ pub enum Foreign {
     #[error("is a configuration of systemd-nspawn, not of LXC")]
     Nspawn,
     /// A file of docker compose.
-    #[error("is a file of docker compose, not a configuration of LXC")]
+    #[error("is a docker compose file, not a configuration of LXC")]
     Compose,
     /// A domain of libvirt, or other XML.
-    #[error("is XML, as libvirt has it, not a configuration of LXC")]
+    #[error("is XML, as used by libvirt, not a configuration of LXC")]
     Xml,
     /// A config.json of an OCI bundle, or other JSON.
-    #[error("is JSON, as OCI bundles have it, not a configuration of LXC")]
+    #[error("is JSON, as used in OCI bundles, not a configuration of LXC")]
     Json,
     /// Something else.
-    #[error("is not a configuration of LXC: no line of it sets a key that begins with lxc.")]
+    #[error("is not a configuration of LXC: no line sets a key that starts with lxc.")]
     Other,
 }
 
@@ -90,21 +90,21 @@ impl Foreign {
     pub fn help(self) -> &'static str {
         match self {
             Self::Proxmox => {
-                "on the Proxmox host import what it makes of it at each start, /var/lib/lxc/ID/config, with --name; the \
-                 root filesystem comes from a backup: vzdump ID, then rootfsctl import ARCHIVE"
+                "on the Proxmox host import the file that it generates at each start, /var/lib/lxc/ID/config, with \
+                 --name; create the image from a backup: vzdump ID, then rootfsctl import ARCHIVE"
             }
             Self::Lxd => {
-                "on its host import what LXD makes of it at each start, lxc.conf in /var/log/lxd/NAME or \
-                 /var/snap/lxd/common/lxd/logs/NAME; the root filesystem comes from `lxc export`, then rootfsctl import \
+                "on its host import the file that LXD generates at each start, lxc.conf in /var/log/lxd/NAME or \
+                 /var/snap/lxd/common/lxd/logs/NAME; create the image from an export: lxc export, then rootfsctl import \
                  ARCHIVE --strip-prefix backup/container/rootfs"
             }
             Self::Nspawn => {
-                "import its directory, rootfsctl import /var/lib/machines/NAME, and make a tenant of it: tenantctl \
+                "import its directory and create a tenant: rootfsctl import /var/lib/machines/NAME; tenantctl \
                  create NAME --profile os --image IMAGE"
             }
             Self::Compose | Self::Json => {
-                "export the container's root filesystem, docker export, import that with rootfsctl, and make a tenant of \
-                 it: tenantctl create NAME --profile app --image IMAGE"
+                "export and import the root filesystem and create a tenant: docker export; rootfsctl import; tenantctl \
+                 create NAME --profile app --image IMAGE"
             }
             Self::Xml | Self::Other => "name the container's configuration, e.g. /var/lib/lxc/NAME/config",
         }

@@ -20,17 +20,17 @@ pub(super) fn arch(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         other => other == draft.host.arch,
     };
     if same {
-        return Verdict::note("it is this machine's");
+        return Verdict::note("it is the architecture of this machine");
     }
     Verdict::warning(format!(
-        "this machine is {}; programs for {:?} run if the kernel can, but uname(2) says the truth",
+        "this machine is {}; programs for {:?} run if the kernel supports them, but uname(2) reports this machine",
         draft.host.arch, pair.value
     ))
 }
 
 /// Reached only by an include without a value; those with one are settled while reading.
 pub(super) fn include(_: &mut Draft<'_>, _: &Pair<'_>) -> Verdict {
-    Verdict::note("it names no file")
+    Verdict::note("it does not name a file")
 }
 
 /// Words of a command, parted by blanks; quotes keep blanks together, as in LXC.
@@ -64,7 +64,7 @@ pub(super) fn init_cwd(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
         "/" => Verdict::note("init starts in /"),
         _ => Verdict::warning(
-            "init starts in /; let it be a shell that changes there: init = [\"/bin/sh\", \"-c\", …]",
+            "init starts in /; use a shell that changes the directory: init = [\"/bin/sh\", \"-c\", …]",
         ),
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn init_id(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
         "0" => Verdict::note("init is root inside"),
         _ => Verdict::warning(
-            "init is root inside; it can start the program as another user, e.g. by setpriv(1)",
+            "init is root inside; it can start the program as another user, e.g. with setpriv(1)",
         ),
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn signal(text: &str) -> Option<String> {
 
 pub(super) fn stop_signal(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     let Some(name) = signal(pair.value) else {
-        return Verdict::warning("it is no signal; the image's counts");
+        return Verdict::warning("it is not a signal; the image's applies");
     };
     draft.fragment.stop_signal = Some(name.clone());
     Verdict::done("stop_signal", format!("stop_signal = {name:?}"))
@@ -124,38 +124,40 @@ pub(super) fn autostart(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 
 pub(super) fn start_order(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
-        "0" => Verdict::note("tenants start side by side"),
-        _ => Verdict::warning("tenants start side by side: what needs another has to wait for it by itself"),
+        "0" => Verdict::note("tenants start in parallel"),
+        _ => Verdict::warning(
+            "tenants start in parallel: services have to wait for their dependencies themselves",
+        ),
     }
 }
 
 pub(super) fn ephemeral(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
-        "0" => Verdict::note("a tenant stays until it is destroyed"),
+        "0" => Verdict::note("a tenant exists until it is destroyed"),
         _ => Verdict::warning(
-            "a tenant stays until it is destroyed; only `lxc-start` and `lxc-execute` of a name that does not exist make one that goes by itself",
+            "a tenant exists until it is destroyed; only `lxc-start` and `lxc-execute` with a new name create a temporary one",
         ),
     }
 }
 
 pub(super) fn environment(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     let Some((key, value)) = pair.value.split_once('=') else {
-        return Verdict::warning("nothing is taken from the host's environment: write NAME=VALUE");
+        return Verdict::warning("the host's environment is not inherited: write NAME=VALUE");
     };
     draft.fragment.env.insert(key.to_owned(), value.to_owned());
     Verdict::done(&format!("env.{key}"), format!("env.{key} = {value:?}"))
 }
 
 pub(super) fn pts_max(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Ok(wanted) = pair.value.parse::<u32>() else { return Verdict::warning("it is no number") };
+    let Ok(wanted) = pair.value.parse::<u32>() else { return Verdict::warning("it is not a number") };
     let most = wanted.clamp(16, 4096);
     draft.fragment.pts_max = Some(most);
-    let why = if most == wanted { "" } else { " (a tenant has 16 to 4096)" };
+    let why = if most == wanted { "" } else { " (the range is 16 to 4096)" };
     Verdict::done("pts_max", format!("pts_max = {most}{why}"))
 }
 
 pub(super) fn ttys(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
-    let Ok(wanted) = pair.value.parse::<u32>() else { return Verdict::warning("it is no number") };
+    let Ok(wanted) = pair.value.parse::<u32>() else { return Verdict::warning("it is not a number") };
     let ttys = u8::try_from(wanted.min(63)).unwrap_or(63);
     draft.fragment.ttys = Some(ttys);
     if wanted > 63 {
@@ -166,9 +168,9 @@ pub(super) fn ttys(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 
 pub(super) fn console_path(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
-        "none" | "auto" => Verdict::note("every tenant has a console, and nobody needs to be attached"),
+        "none" | "auto" => Verdict::note("every tenant has a console, with or without clients"),
         _ => Verdict::warning(
-            "the console is not connected to a device or file: tenantctl console attaches to it, tenantctl logs reads it",
+            "the console cannot be a device or file: attach with tenantctl console, read it with tenantctl logs",
         ),
     }
 }
@@ -186,7 +188,7 @@ pub(super) fn console_log(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
     };
     let Some(wanted) = (if lower == "auto" { Some(128 << 10) } else { shift(number) }) else {
-        return Verdict::warning("it is no size; the profile's counts");
+        return Verdict::warning("it is not a size; the profile's value applies");
     };
     let size =
         ByteSize(wanted.clamp(4 << 10, 64 << 20)).max(draft.fragment.console_log.unwrap_or(ByteSize(0)));

@@ -80,7 +80,7 @@ pub enum ImportError {
     #[error("it {0}")]
     Foreign(Foreign),
     /// Nothing in it makes a name.
-    #[error("neither lxc.uts.name nor the path of {file:?} makes a name for the tenant")]
+    #[error("cannot derive a tenant name from lxc.uts.name or from the path of {file:?}")]
     NoName {
         /// The file.
         file: String,
@@ -92,7 +92,7 @@ pub enum ImportError {
     #[error("{0}")]
     Profile(String),
     /// The rest of it makes no tenant.
-    #[error("the configuration makes no tenant")]
+    #[error("the configuration is not valid for a tenant")]
     Config(#[from] ConfigError),
 }
 
@@ -102,9 +102,9 @@ impl ImportError {
         match self {
             Self::Parse(error) => error.help(),
             Self::Foreign(whose) => whose.help(),
-            Self::NoName { .. } => "give it one with --name NAME",
-            Self::Profile(_) => "name another with --profile",
-            Self::Config(_) => "name another profile or image with --profile and --image",
+            Self::NoName { .. } => "name it with --name NAME",
+            Self::Profile(_) => "select another with --profile",
+            Self::Config(_) => "select another profile or image with --profile and --image",
         }
     }
 }
@@ -169,12 +169,13 @@ pub fn import(file: &str, text: &str, wanted: Wanted<'_>) -> Result<Import, Impo
 fn remarks(translated: &translate::Translated) -> Vec<String> {
     let mut remarks = Vec::new();
     if translated.fragment.image.is_none() {
-        remarks
-            .push("no root filesystem: LXC used the host's own; the tenant has the default image".to_owned());
+        remarks.push(
+            "no root filesystem: LXC used the host's own; the tenant uses the default image".to_owned(),
+        );
     }
     if translated.fragment.nic.is_none() {
         remarks.push(
-            "no network: LXC gave loopback only, before 2.1 the host's network; the tenant has its profile's NIC"
+            "no network: LXC provided only loopback, before 2.1 the host's network; the tenant uses its profile's NIC"
                 .to_owned(),
         );
     }

@@ -87,11 +87,11 @@ pub(super) fn rootfs(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         "overlay" | "overlayfs" | "aufs" if rest.starts_with('/') => {
             draft.rootfs = Some(lower.to_owned());
             Verdict::warning(format!(
-                "{text}, from {lower:?}; what the upper directory holds is not taken along"
+                "{text}, from {lower:?}; the content of the upper directory is not imported"
             ))
         }
         _ => Verdict::warning(format!(
-            "{text}, but {rest:?} is no directory: mount it, then: rootfsctl import DIRECTORY --name {name}"
+            "{text}, but {rest:?} is not a directory: mount it, then: rootfsctl import DIRECTORY --name {name}"
         )),
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn rootfs(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 pub(super) fn backend(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
         "dir" | "btrfs" | "best" | "overlay" | "overlayfs" => {
-            Verdict::note("an image is a directory or one erofs file, whatever it was made from")
+            Verdict::note("an image is a directory or an erofs file, regardless of its source")
         }
         other => Verdict::warning(format!("mount the {other} volume and import the directory")),
     }
@@ -120,11 +120,11 @@ pub(super) fn rootfs_options(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     ];
     let unknown: Vec<&str> = pair.value.split(',').filter(|option| !HARMLESS.contains(option)).collect();
     match unknown[..] {
-        [] => Verdict::note("images are mounted nodev and shifted by idmapped mounts"),
+        [] => Verdict::note("images are mounted nodev and idmapped"),
         ["ro"] => Verdict::warning(
-            "with profile \"os\" the tenant may change its copy; \"shared-os\" keeps /usr read-only",
+            "with profile \"os\" the tenant can change its copy; \"shared-os\" keeps /usr read-only",
         ),
-        _ => Verdict::warning(format!("an image has no options of its own: {}", unknown.join(","))),
+        _ => Verdict::warning(format!("images have no mount options: {}", unknown.join(","))),
     }
 }
 
@@ -140,7 +140,7 @@ pub(super) fn auto(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         return Verdict::note("every tenant has its own /proc, /sys and /sys/fs/cgroup");
     }
     Verdict::warning(format!(
-        "{}: a tenant has its own /proc, /sys and cgroups, and never writes the host's",
+        "{}: a tenant has its own /proc, /sys and cgroups, and cannot write to the host's",
         risky.join(" ")
     ))
 }
@@ -149,7 +149,7 @@ pub(super) fn auto(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 pub(super) fn fstab(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     let text = match (draft.host.look)(pair.value) {
         Ok(Found::File(text)) if text.len() <= super::parse::MAX_FILE => text,
-        Ok(_) => return Verdict::warning("it is no fstab; its mounts are not imported"),
+        Ok(_) => return Verdict::warning("it is not an fstab; its mounts are not imported"),
         Err(error) => {
             return Verdict::warning(format!("it cannot be read ({error}); its mounts are not imported"));
         }
@@ -163,7 +163,7 @@ pub(super) fn fstab(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         count += 1;
         let verdict =
             if text.len() > super::parse::MAX_LINE || text.chars().any(|c| c.is_control() && c != '\t') {
-                Verdict::warning("it is too long or has a control character")
+                Verdict::warning("it is too long or contains a control character")
             } else {
                 mount(draft, text)
             };
@@ -197,7 +197,7 @@ fn target(draft: &Draft<'_>, text: &str) -> Result<TenantPath, Verdict> {
         (None, _) => &text,
         (Some(_), Some(below)) => below,
         (Some(_), None) if draft.has_rootfs => {
-            return Err(Verdict::note("LXC passes over it, too: the target is outside the root filesystem"));
+            return Err(Verdict::note("LXC ignores it too: the target is outside the root filesystem"));
         }
         (Some(inside), None) => inside,
     };
@@ -222,7 +222,7 @@ impl Entry<'_> {
     /// have either.
     fn lost(&self, draft: &Draft<'_>, text: String) -> Verdict {
         match self.has("optional") && self.is_absent(draft) {
-            true => Verdict::note(format!("{:?} does not exist: LXC passes over it, too", self.source)),
+            true => Verdict::note(format!("{:?} does not exist: LXC ignores it too", self.source)),
             false => Verdict::warning(text),
         }
     }
@@ -239,7 +239,9 @@ fn mount(draft: &mut Draft<'_>, line: &str) -> Verdict {
     let (source, at, kind, options) = match &fields[..] {
         [source, at, kind, options, ..] => (source, at, kind.as_str(), options.as_str()),
         [source, at, kind] => (source, at, kind.as_str(), "defaults"),
-        _ => return Verdict::warning("it is not source, target, type and options of an fstab(5)"),
+        _ => {
+            return Verdict::warning("it does not consist of source, target, type and options, see fstab(5)");
+        }
     };
     let at = match target(draft, at) {
         Ok(path) => path,
@@ -293,9 +295,8 @@ fn policy(draft: &Draft<'_>, entry: &Entry<'_>) -> Result<(Policy, Remark), Verd
         }
         "proc" | "sys" => return Err(Verdict::warning(format!("{at}: a tenant has its own /proc and /sys"))),
         "dev" => {
-            let text = format!(
-                "{at}: a tenant's own /dev has no node for it; see `devices` for what may be used, [[nic]] for NICs"
-            );
+            let text =
+                format!("{at}: a tenant's /dev has no node for it; use `devices`, or [[nic]] for NICs");
             return Err(entry.lost(draft, text));
         }
         _ => {}
@@ -308,56 +309,61 @@ fn policy(draft: &Draft<'_>, entry: &Entry<'_>) -> Result<(Policy, Remark), Verd
     }
     let text = match *kind {
         "none" | "bind" => {
-            format!("neither bind nor rbind is among its options: {}", entry.options.join(","))
+            format!("its options include neither bind nor rbind: {}", entry.options.join(","))
         }
-        kind => format!("a tenant mounts no {kind}: mount {source:?} on the host and bind the directory"),
+        kind => format!(
+            "{kind} cannot be mounted in a tenant: mount {source:?} on the host and bind the directory"
+        ),
     };
     Err(entry.lost(draft, text))
 }
 
 /// Files of the host that containers often had, and where a tenant has them from.
 const OWN_FILES: [(&str, &str); 5] = [
-    ("/etc/resolv.conf", "a tenant's name servers are the host's, or those of `dns`"),
-    ("/etc/hostname", "a tenant's name is `hostname`"),
+    ("/etc/resolv.conf", "a tenant uses the name servers of the host, or those of `dns`"),
+    ("/etc/hostname", "the host name is set by `hostname`"),
     ("/etc/hosts", "a tenant has its own, with its `hostname`"),
     ("/etc/machine-id", "a tenant has its own"),
-    ("/etc/localtime", "set the time zone in the image or inside, timedatectl set-timezone"),
+    ("/etc/localtime", "set the time zone in the image or inside with timedatectl set-timezone"),
 ];
 
 fn bind(draft: &Draft<'_>, entry: &Entry<'_>) -> Result<(Policy, Remark), Verdict> {
     let Entry { source, at, .. } = entry;
     if let Some((_, instead)) = OWN_FILES.iter().find(|(path, _)| at.to_string() == *path) {
-        return Err(entry.lost(draft, format!("{at} is a file, and only directories are bound: {instead}")));
+        return Err(
+            entry.lost(draft, format!("{at} is a file, and only directories can be bound: {instead}"))
+        );
     }
     if !source.starts_with('/') || entry.has("relative") {
         return Err(Verdict::warning(format!(
-            "{source:?} is below the container's own root: only directories of the host are bound"
+            "{source:?} is below the container's own root: only directories of the host can be bound"
         )));
     }
-    let is_file =
-        || entry.lost(draft, format!("{source:?} is no directory: only directories of the host are bound"));
+    let is_file = || {
+        entry.lost(draft, format!("{source:?} is not a directory: only directories of the host can be bound"))
+    };
     if entry.has("create=file") {
         return Err(is_file());
     }
     if ["/proc", "/sys", "/dev"].iter().any(|top| source == top || source.starts_with(&format!("{top}/"))) {
-        let text = format!("{source:?} is the kernel's; devices are given by `devices`");
+        let text = format!("{source:?} belongs to the kernel; allow devices with `devices`");
         return Err(entry.lost(draft, text));
     }
     let path = plain(source);
     let (path, remark) = match (draft.host.probe)(&path) {
         Ok(Source::Directory(real)) if real != path => {
-            let remark = format!("where {source:?} leads: a bind follows no links");
+            let remark = format!("the target of {source:?}: binds do not follow links");
             (real, Remark::Same(remark))
         }
         Ok(Source::Directory(real)) => (real, Remark::None),
         Ok(Source::Other) => return Err(is_file()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && entry.has("optional") => {
-            return Err(Verdict::note(format!("{source:?} does not exist: LXC passes over it, too")));
+            return Err(Verdict::note(format!("{source:?} does not exist: LXC ignores it too")));
         }
         Err(_) => (path, Remark::Same("the directory must exist on the host".to_owned())),
     };
     let remark = match entry.has("noexec") {
-        true => Remark::Less("programs in it can be executed: noexec is not kept".to_owned()),
+        true => Remark::Less("noexec is not kept: programs in it can be executed".to_owned()),
         false => remark,
     };
     Ok((Policy::Bind { source: path.into(), writable: !entry.has("ro") }, remark))
@@ -371,14 +377,14 @@ fn tmpfs(options: &[&str]) -> (Policy, Remark) {
     let fitted = ByteSize(wanted.clamp(64 << 10, 1 << 40));
     let remark = match (given, size) {
         (None, _) => Remark::Less(format!(
-            "LXC gives half of the memory without a size: set one if {fitted} is too little"
+            "LXC uses half of the memory without a size: set one if {fitted} is too small"
         )),
         (Some(given), None) => Remark::Less(format!(
-            "size={given} is no number of bytes, and a share of the host's memory is none of a tenant's: it is {fitted}, \
-             set what it needs"
+            "size={given} is not a number of bytes, and percentages of the host's memory are not supported: it is \
+             {fitted}, set the required size"
         )),
         (Some(_), Some(size)) if size != fitted.0 => {
-            Remark::Less(format!("it is {fitted}, the nearest there is"))
+            Remark::Less(format!("it is {fitted}, the nearest possible value"))
         }
         _ => Remark::None,
     };

@@ -73,10 +73,10 @@ impl Interface<'_> {
             Some("phys") => Kind::Nic(NicMode::Phys),
             Some("empty") => Kind::Loopback,
             Some("none") => Kind::Refused(
-                "no tenant shares the host's network: it has loopback only; add a [[nic]], e.g. mode = \"routed\"",
+                "tenants cannot share the host's network: it has loopback only; add a [[nic]], e.g. mode = \"routed\"",
             ),
             Some("ipvlan") => Kind::Refused(
-                "there is no ipvlan: use mode = \"macvlan\", or mode = \"routed\" where the parent allows one MAC only",
+                "ipvlan is not supported: use mode = \"macvlan\", or mode = \"routed\" if the parent allows only one MAC",
             ),
             Some(_) => Kind::Refused("LXC has no such type"),
             None => Kind::Refused("the interface has no lxc.net.N.type: LXC ignores it"),
@@ -91,7 +91,7 @@ impl Interface<'_> {
                 self.every(|pair| match Self::part(pair) {
                     "type" => Verdict::note("loopback only, which every tenant has"),
                     "flags" => Verdict::note("loopback is up"),
-                    _ => Verdict::warning("an interface of type empty has nothing but loopback"),
+                    _ => Verdict::warning("an interface of type empty has only loopback"),
                 }),
             ),
             Kind::Refused(reason) => (
@@ -156,7 +156,7 @@ impl Interface<'_> {
                     nic.mtu = Some(mtu);
                     self.done(format!("mtu = {mtu}"))
                 }
-                _ => Verdict::warning("an MTU is 1280 to 65535: IPv6 needs 1280"),
+                _ => Verdict::warning("the MTU must be 1280 to 65535: IPv6 needs 1280"),
             },
             "ipv4.address" | "ipv6.address" => self.address(nic, value, Self::part(pair).starts_with("ipv4")),
             "ipv4.gateway" | "ipv6.gateway" => self.gateway(nic, value, Self::part(pair).starts_with("ipv4")),
@@ -166,31 +166,31 @@ impl Interface<'_> {
                     nic.vlan = Some(id);
                     self.done(format!("vlan = {id}"))
                 }
-                _ => Verdict::warning("a VLAN is 1 to 4094"),
+                _ => Verdict::warning("the VLAN must be 1 to 4094"),
             },
             "veth.mode" => match value {
                 "router" | "bridge" => self.mode(nic.mode),
                 _ => Verdict::warning("LXC knows only bridge and router"),
             },
             "veth.pair" => {
-                Verdict::note("the host end is named by the host; its altname is made of the tenant's name")
+                Verdict::note("the host chooses the name of its end; its altname contains the tenant's name")
             }
             "veth.n_rxqueues" | "veth.n_txqueues" => Verdict::note("the kernel chooses the number of queues"),
             "veth.ipv4.route" | "veth.ipv6.route" => Verdict::warning(format!(
-                "the host routes a tenant's own addresses only: ip route add {value} via ADDRESS"
+                "the host routes only a tenant's own addresses: ip route add {value} via ADDRESS"
             )),
             "veth.vlan.id" | "veth.vlan.tagged.id" => Verdict::warning(
-                "ports of a bridge are not given VLANs: use mode = \"vlan\", or a bridge for each",
+                "VLANs of bridge ports are not supported: use mode = \"vlan\", or a bridge for each VLAN",
             ),
-            "l2proxy" if value == "0" => Verdict::note("there is none"),
+            "l2proxy" if value == "0" => Verdict::note("it is not supported"),
             "l2proxy" => {
-                Verdict::warning("the host answers for routed interfaces only: use mode = \"routed\"")
+                Verdict::warning("the host is a proxy for routed interfaces only: use mode = \"routed\"")
             }
             "script.up" | "script.down" => Verdict::warning(
-                "the host runs no scripts for tenants; use addresses, routes, ports, net_rate",
+                "scripts on the host are not supported; use addresses, routes, ports, net_rate",
             ),
-            "vlan.id" => Verdict::note(format!("it means nothing for {}", word(nic.mode))),
-            part if part.starts_with("ipvlan.") => Verdict::note("it means nothing for this type"),
+            "vlan.id" => Verdict::note(format!("it has no effect for {}", word(nic.mode))),
+            part if part.starts_with("ipvlan.") => Verdict::note("it has no effect for this type"),
             _ => Verdict::warning("LXC has no such key"),
         }
     }
@@ -219,7 +219,7 @@ impl Interface<'_> {
 
     fn mac(&self, nic: &mut NicFragment, value: &str) -> Verdict {
         if value.contains(['x', 'X']) {
-            return Verdict::note("the host makes a MAC for each interface, which stays the same");
+            return Verdict::note("the host generates a stable MAC for each interface");
         }
         match value.parse::<Mac>() {
             Ok(mac) => {
@@ -232,7 +232,7 @@ impl Interface<'_> {
 
     fn macvlan(&self, nic: &mut NicFragment, value: &str) -> Verdict {
         if nic.mode != NicMode::Macvlan {
-            return Verdict::note("it means nothing for this type");
+            return Verdict::note("it has no effect for this type");
         }
         let mode = match value {
             "private" => MacvlanMode::Private,
@@ -240,7 +240,7 @@ impl Interface<'_> {
             "bridge" => MacvlanMode::Bridge,
             "passthru" => {
                 return Verdict::warning(
-                    "there is no passthru: it is macvlan = \"private\"; mode = \"phys\" gives the whole NIC",
+                    "passthru is not supported: it is macvlan = \"private\"; mode = \"phys\" assigns the whole NIC",
                 );
             }
             _ => return Verdict::warning("LXC knows private, vepa, bridge, passthru"),
@@ -256,12 +256,12 @@ impl Interface<'_> {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let Ok(address) = address.parse::<IpAddr>() else { return Verdict::warning("it is no address") };
+        let Ok(address) = address.parse::<IpAddr>() else { return Verdict::warning("it is not an address") };
         if address.is_ipv4() != v4 {
-            return Verdict::warning("it is of the other family");
+            return Verdict::warning("it belongs to the other address family");
         }
         if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-            return Verdict::warning("it cannot be the address of an interface");
+            return Verdict::warning("it cannot be used as the address of an interface");
         }
         let longest = if v4 { 32 } else { 128 };
         let default = match address {
@@ -271,18 +271,18 @@ impl Interface<'_> {
         let prefix = match prefix.map(str::parse::<u8>) {
             None => default,
             Some(Ok(prefix)) if prefix <= longest => prefix,
-            Some(_) => return Verdict::warning("its prefix is no number, or too long"),
+            Some(_) => return Verdict::warning("its prefix is not a number, or too long"),
         };
         let cidr = Cidr { address, prefix };
         let addresses = nic.addresses.get_or_insert_default();
         if addresses.iter().any(|other| other.address == address) {
-            return Verdict::note("it is there already");
+            return Verdict::note("it is already listed");
         }
         addresses.push(cidr);
         let from = match (text.contains('/'), v4) {
             (true, _) => "",
-            (false, true) => " (LXC takes the prefix of the address's class where none is given)",
-            (false, false) => " (LXC takes /64 where no prefix is given)",
+            (false, true) => " (without a prefix LXC uses that of the address's class)",
+            (false, false) => " (without a prefix LXC uses /64)",
         };
         let broadcast = match broadcast {
             Some(given) if !is_broadcast(given, cidr) => "; the broadcast address is computed",
@@ -297,7 +297,7 @@ impl Interface<'_> {
         }
         match value {
             "auto" => {
-                Verdict::warning("the bridge's address is not looked up: write it as gateways = [\"…\"]")
+                Verdict::warning("the bridge's address is not looked up: set it with gateways = [\"…\"]")
             }
             "dev" => {
                 let any =
@@ -311,7 +311,7 @@ impl Interface<'_> {
                     nic.gateways.get_or_insert_default().push(gateway);
                     self.done(format!("gateways: \"{gateway}\""))
                 }
-                _ => Verdict::warning("it is no address of this family, and neither auto nor dev"),
+                _ => Verdict::warning("it is neither an address of this family, nor auto, nor dev"),
             },
         }
     }

@@ -84,7 +84,7 @@ pub enum ParseError {
         line: usize,
     },
     /// A line has a control character.
-    #[error("line {line} of {file:?} has a control character, {character:?}")]
+    #[error("line {line} of {file:?} contains a control character, {character:?}")]
     Control {
         /// The file.
         file: String,
@@ -94,7 +94,7 @@ pub enum ParseError {
         character: char,
     },
     /// There are too many lines.
-    #[error("{file:?} and what it includes have more than {MAX_LINES} lines")]
+    #[error("{file:?} and its included files have more than {MAX_LINES} lines")]
     TooManyLines {
         /// The file.
         file: String,
@@ -110,7 +110,7 @@ pub enum ParseError {
         included: String,
     },
     /// Files include each other too deeply.
-    #[error("line {line} of {file:?} is the include number {MAX_DEPTH} within another")]
+    #[error("line {line} of {file:?} exceeds the maximum depth of {MAX_DEPTH} includes")]
     TooDeep {
         /// The file.
         file: String,
@@ -124,11 +124,11 @@ impl ParseError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } | Self::LongLine { .. } | Self::TooManyLines { .. } => {
-                "is it an lxc.conf? A configuration of LXC has some dozen short lines"
+                "check that it is an lxc.conf: a configuration of LXC has some dozen short lines"
             }
-            Self::Control { .. } => "is it an lxc.conf? Remove the character",
+            Self::Control { .. } => "check that it is an lxc.conf, and remove the character",
             Self::Cycle { .. } => "remove one of the two lxc.include lines",
-            Self::TooDeep { .. } => "write the settings of the innermost files into the outer ones",
+            Self::TooDeep { .. } => "move the settings of the innermost files to the outer ones",
         }
     }
 }
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(parse(&"x".repeat(MAX_FILE)), "line 1 of \"c\" is longer than 8192 bytes");
         assert_eq!(parse(&"x".repeat(MAX_FILE + 1)), "\"c\" is larger than 1024 KiB");
         assert!(parse(&"a\n".repeat(100_000)).contains("more than 20000 lines"));
-        assert!(parse("\nlxc.tty.max = 1\0").starts_with("line 2 of \"c\" has a control character"));
+        assert!(parse("\nlxc.tty.max = 1\0").starts_with("line 2 of \"c\" contains a control character"));
         assert!(parse("lxc.uts.name = \u{1b}[2J").contains("control character"));
     }
 }

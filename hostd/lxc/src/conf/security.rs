@@ -76,7 +76,7 @@ pub(super) fn capabilities(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Vec<(us
             drop.extend(&names);
         }
         let verdict = match (unknown, is_keep) {
-            (Some(word), _) => Verdict::warning(format!("{word:?} is no capability")),
+            (Some(word), _) => Verdict::warning(format!("{word:?} is not a capability")),
             (None, true) => Verdict::done("drop_capabilities", "drop_capabilities: all but these"),
             (None, false) => {
                 Verdict::done("drop_capabilities", format!("drop_capabilities: {}", names.join(", ")))
@@ -102,8 +102,8 @@ pub(super) fn idmap(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         Ok(_) => {
             draft.idmap.push(range);
             Verdict::note(
-                "every tenant has 65536 ids of its own, which the host chooses; owners in the root filesystem are mapped \
-                 back when the image is made from it",
+                "every tenant has its own 65536 ids, chosen by the host; the import of the root filesystem maps owners \
+                 back",
             )
         }
         Err(error) => Verdict::warning(format!("{error}; a tenant has 65536 ids")),
@@ -118,9 +118,11 @@ pub(super) fn sysctl(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 
 pub(super) fn seccomp(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     if pair.value.ends_with("/common.seccomp") || pair.value == "none" {
-        return Verdict::note("tenants have a filter that refuses what LXC's does, and more: tenantctl plan");
+        return Verdict::note(
+            "the filter of tenants refuses the same system calls as LXC's, and more: tenantctl plan",
+        );
     }
-    Verdict::warning("tenants have a filter of their own, shown by tenantctl plan; this one is not added")
+    Verdict::warning("tenants have their own filter, shown by tenantctl plan; this one is not added")
 }
 
 pub(super) fn apparmor(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
@@ -140,14 +142,14 @@ pub(super) fn apparmor(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
 pub(super) fn selinux(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
         "unconfined_t" => Verdict::note("tenants are confined by user namespace, capabilities and seccomp"),
-        _ => Verdict::warning("tenants have no SELinux context of their own"),
+        _ => Verdict::warning("tenants have no SELinux context"),
     }
 }
 
 pub(super) fn keyring(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
-        "1" => Verdict::note("a tenant has a session keyring of its own"),
-        _ => Verdict::warning("a tenant always has a session keyring of its own"),
+        "1" => Verdict::note("a tenant has its own session keyring"),
+        _ => Verdict::warning("a tenant always has its own session keyring"),
     }
 }
 
@@ -155,14 +157,14 @@ pub(super) fn no_new_privs(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
         "0" => Verdict::note("setuid programs work inside"),
         _ => Verdict::warning(
-            "setuid programs work inside; start the service with NoNewPrivileges=yes or setpriv --no-new-privs",
+            "setuid programs work inside; start services with NoNewPrivileges=yes or setpriv --no-new-privs",
         ),
     }
 }
 
 pub(super) fn sched_core(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
     match pair.value {
-        "0" => Verdict::note("tenants are not core scheduled"),
-        _ => Verdict::warning("tenants are not core scheduled: switch SMT off where that matters"),
+        "0" => Verdict::note("core scheduling is not supported"),
+        _ => Verdict::warning("core scheduling is not supported: disable SMT where that matters"),
     }
 }

@@ -153,11 +153,11 @@ fn present_names(lines: &[Line], verdicts: &mut [Option<Verdict>]) -> Vec<Option
     for (line, verdict) in lines.iter().zip(verdicts) {
         let name = match &line.content {
             Content::Foreign => {
-                *verdict = Some(Verdict::note("LXC passes over it, too: it is no key of lxc"));
+                *verdict = Some(Verdict::note("LXC ignores it too: it is not a key of LXC"));
                 None
             }
             Content::NoEquals => {
-                *verdict = Some(Verdict::warning("it has no `=`: LXC refuses a file with such a line"));
+                *verdict = Some(Verdict::warning("it has no `=`: LXC rejects a file with such a line"));
                 None
             }
             Content::Include(Ok(count)) => {
@@ -166,14 +166,13 @@ fn present_names(lines: &[Line], verdicts: &mut [Option<Verdict>]) -> Vec<Option
             }
             Content::Include(Err(reason)) => {
                 *verdict = Some(Verdict::warning(format!(
-                    "it cannot be read ({reason}); what it says is not imported"
+                    "it cannot be read ({reason}); its content is not imported"
                 )));
                 None
             }
             Content::Pair => match renamer.name(&line.key) {
                 None => {
-                    *verdict =
-                        Some(Verdict::warning("it stands before any lxc.network.type: LXC refuses it"));
+                    *verdict = Some(Verdict::warning("it precedes any lxc.network.type: LXC rejects it"));
                     None
                 }
                 Some(name) if keys::find(&name).is_none() && !is_interface(&name) => {
@@ -219,7 +218,7 @@ fn clear(lines: &[Line], names: &[Option<String>], verdicts: &mut [Option<Verdic
             continue;
         }
         if is_interface(name) {
-            verdicts[at] = Some(Verdict::warning("LXC has no value for it"));
+            verdicts[at] = Some(Verdict::warning("LXC expects a value"));
             continue;
         }
         if keys::find(name).is_some_and(|key| !key.list)
@@ -294,7 +293,7 @@ pub(super) fn validate(
         for (_, verdict) in &mut translated.entries {
             // A list that loses an element keeps the numbers of the others.
             if !verdict.key.is_empty() && (verdict.key == part || verdict.key == top) {
-                *verdict = Verdict::warning(format!("a tenant cannot have it: {}", error.reason));
+                *verdict = Verdict::warning(format!("it is not possible for a tenant: {}", error.reason));
             }
         }
         renumber(&mut translated.entries, &part);

@@ -152,7 +152,7 @@ fn pools_of(config: &HostConfig, tenants: u64, leases: &BTreeMap<(String, bool),
         what: "uid ranges".to_owned(),
         need: tenants,
         have: fits.unwrap_or(0).into(),
-        remedy: "raise uid_ranges, or lower uid_base, in hostd.toml".to_owned(),
+        remedy: "increase uid_ranges, or decrease uid_base, in hostd.toml".to_owned(),
     }];
     for pool in config.pools() {
         let families = [
@@ -174,7 +174,7 @@ fn pools_of(config: &HostConfig, tenants: u64, leases: &BTreeMap<(String, bool),
                     what: format!("{family} addresses of pool {name:?}"),
                     need,
                     have: u64::from(size).saturating_sub(gateways),
-                    remedy: format!("give a larger network to {key} in hostd.toml"),
+                    remedy: format!("set {key} to a larger network in hostd.toml"),
                 });
             }
         }

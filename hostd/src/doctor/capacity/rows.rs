@@ -84,7 +84,7 @@ impl Remedy for Row {
     fn by(self, key: &str, ceiling: u64) -> Self {
         if self.need > ceiling {
             return self
-                .or(format!("the kernel takes no {key} above {ceiling}: fewer tenants, or more hosts"));
+                .or(format!("the kernel's maximum of {key} is {ceiling}: use fewer tenants, or more hosts"));
         }
         match self.verdict {
             Verdict::Short => {
@@ -93,7 +93,7 @@ impl Remedy for Row {
                 let remedy = format!("{key} = {value}");
                 Self { sysctl: Some(setting), remedy: Some(remedy), ..self }
             }
-            Verdict::Unknown => self.unless_told(&format!("{key} is not to be seen from here")),
+            Verdict::Unknown => self.unless_told(&format!("cannot read {key}")),
             Verdict::Enough => self,
         }
     }
@@ -146,7 +146,7 @@ fn files(demand: &Demand, limits: &Limits) -> Vec<Row> {
         row("open files of one process", HOSTD_DESCRIPTORS, hostd, limits.key("fs.nr_open"))
             .by("fs.nr_open", 1 << 30),
         row("open files of hostd", HOSTD_DESCRIPTORS, hostd, limits.descriptors)
-            .or(format!("start hostd with room for them: LimitNOFILE={hostd} in a drop-in of hostd.service")),
+            .or(format!("raise the limit of hostd: LimitNOFILE={hostd} in a drop-in of hostd.service")),
     ]
 }
 
@@ -187,7 +187,7 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
     }
     if demand.tracked {
         let key = "net.netfilter.nf_conntrack_max";
-        let why = "connections are not tracked yet: they are with the first routed tenant";
+        let why = "connection tracking starts with the first routed tenant";
         // One that has all it may have leaves half of them.
         let table = row("tracked connections", FLOWS, 2 * FLOWS, limits.key(key));
         rows.push(table.unless_told(why).by_known(key));
@@ -198,8 +198,8 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
         let each = ports.div_ceil(demand.tenants.max(1));
         rows.push(
             row(format!("ports of bridge {bridge}"), each, need, have)
-                .or(format!("a bridge has {BRIDGE_PORTS} ports: give some tenants another one"))
-                .unless_told("the bridge is not to be seen from here"),
+                .or(format!("a bridge has {BRIDGE_PORTS} ports: use another bridge for some tenants"))
+                .unless_told("cannot inspect the bridge"),
         );
     }
     rows
@@ -220,16 +220,16 @@ fn room(demand: &Demand, limits: &Limits) -> Vec<Row> {
     let mut rows = vec![
         row("memory", MEMORY, down * MEMORY, limits.memory)
             .bytes()
-            .or("more memory; see the benchmarks for what a tenant of your image takes")
-            .unless_told("MemAvailable is not told"),
+            .or("add memory; the benchmarks list the memory per tenant")
+            .unless_told("cannot read MemAvailable"),
     ];
     let places = [
-        ("disk", "/var/lib/tenantry", new, DISK, INODES, limits.disk, "a larger filesystem"),
+        ("disk", "/var/lib/tenantry", new, DISK, INODES, limits.disk, "use a larger filesystem"),
         ("/run", "/run/tenantry", down, RUN, RUN_INODES, limits.run, "mount -o remount,size=… /run"),
     ];
     for (what, dir, count, bytes, inodes, space, remedy) in places {
         let remedy = format!("{remedy}: {dir}");
-        let unseen = format!("{dir} cannot be looked at");
+        let unseen = format!("cannot inspect {dir}");
         rows.push(
             row(what, bytes, count * bytes, space.map(|space| space.bytes))
                 .bytes()
@@ -250,13 +250,13 @@ fn cgroups(demand: &Demand, limits: &Limits) -> Vec<Row> {
     let used = limits.memory_cgroups;
     let need = others(used, demand.running * CGROUPS) + demand.tenants * CGROUPS;
     let remedy = format!(
-        "the kernel numbers {MEMORY_CGROUPS} and no more: fewer tenants, or no memory limits \
+        "the kernel's maximum is {MEMORY_CGROUPS}: use fewer tenants, or disable memory limits \
          (cgroup_disable=memory on the kernel command line)"
     );
     vec![
         row("memory cgroups", CGROUPS, need, used.map(|_| MEMORY_CGROUPS))
             .or(remedy)
-            .unless_told("cgroup v2 has no memory controller here: nothing numbers them"),
+            .unless_told("the memory controller is not in cgroup v2, so there is no such limit"),
     ]
 }
 

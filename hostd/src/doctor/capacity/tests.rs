@@ -147,9 +147,9 @@ fn what_no_sysctl_gives_is_refused_with_who_has_to_do_it() {
             |limits| {
                 limits.bridges.insert("br0".to_owned(), 1_004);
             },
-            "another one",
+            "another bridge",
         ),
-        ("memory", |limits| limits.memory = Some(1 << 20), "more memory"),
+        ("memory", |limits| limits.memory = Some(1 << 20), "add memory"),
         ("disk", |limits| limits.disk = Some(Space { bytes: 1, inodes: None }), "larger filesystem"),
         ("disk, inodes", |limits| limits.disk = Some(Space { bytes: 1 << 40, inodes: Some(9) }), "larger"),
         ("/run", |limits| limits.run = Some(Space { bytes: 1, inodes: Some(1 << 20) }), "remount"),

@@ -154,39 +154,39 @@ fn nobody_gets_what_another_one_has() {
     assert_eq!(leased(&store, "bob"), ["192.168.7.10"], "behind the highest one in use");
     let of_alice = format!("nic=[{{mode=\"routed\",addresses=[\"{}\"]}}]", alice.ipv4);
     for (pair, code, says) in [
-        (of_alice.as_str(), Code::Taken, "is held by tenant \"alice\""),
+        (of_alice.as_str(), Code::Taken, "is in use by tenant \"alice\""),
         (
             "nic=[{mode=\"routed\",addresses=[\"192.168.7.9\"]}]",
             Code::Taken,
-            "address 192.168.7.9 is held by tenant \"alice\"",
+            "address 192.168.7.9 is in use by tenant \"alice\"",
         ),
         (
             "nic=[{mode=\"macvlan\",link=\"y\",addresses=[\"192.168.7.10/24\"]}]",
             Code::Taken,
-            "held by tenant \"bob\"",
+            "in use by tenant \"bob\"",
         ),
         (
             "nic=[{mode=\"bridge\",link=\"br0\",addresses=[\"10.9.0.5/16\"]}]",
             Code::Taken,
-            "held by tenant \"alice\"",
+            "in use by tenant \"alice\"",
         ),
         (
             "nic=[{mode=\"bridge\",link=\"br0\",mac=\"02:00:00:00:00:07\"}]",
             Code::Taken,
             "hardware address 02:00:00:00:00:07",
         ),
-        ("nic=[{mode=\"phys\",link=\"x1\"}]", Code::Taken, "NIC \"x1\" is held by tenant \"alice\""),
+        ("nic=[{mode=\"phys\",link=\"x1\"}]", Code::Taken, "NIC \"x1\" is in use by tenant \"alice\""),
         ("nic=[{mode=\"phys\",link=\"x2\"}]", Code::Taken, "NIC \"x2\" (its VLAN 7)"),
-        ("nic=[{mode=\"vlan\",link=\"x1\",vlan=9}]", Code::Taken, "NIC \"x1\" is held"),
+        ("nic=[{mode=\"vlan\",link=\"x1\",vlan=9}]", Code::Taken, "NIC \"x1\" is in use"),
         ("nic=[{mode=\"vlan\",link=\"x2\",vlan=7}]", Code::Taken, "VLAN 7 of NIC \"x2\""),
         ("nic=[{mode=\"macvlan\",link=\"x1\"}]", Code::Taken, "NIC \"x1\""),
         ("nic=[{mode=\"vlan\",link=\"x3\",vlan=7}]", Code::Taken, "\"alice\" in ports.toml"),
         ("nic=[{mode=\"phys\",link=\"y\"},{mode=\"phys\",link=\"y\"}]", Code::Taken, "\"carol\" already"),
-        ("ports=2222:80", Code::Taken, "port 2222/tcp of the host is held by tenant \"alice\""),
+        ("ports=2222:80", Code::Taken, "port 2222/tcp of the host is in use by tenant \"alice\""),
         (
             "nic=[{mode=\"routed\",addresses=[\"10.9.0.5\"]}]",
             Code::Invalid,
-            "none of this host's pools: \"default\" (10.115.0.0/16, ",
+            "not in any pool of this host: \"default\" (10.115.0.0/16, ",
         ),
         (
             "nic=[{mode=\"routed\",addresses=[\"192.168.7.1\"]}]",
@@ -197,9 +197,9 @@ fn nobody_gets_what_another_one_has() {
         (
             "nic=[{mode=\"routed\",pool=\"wan\"}]",
             Code::Invalid,
-            "no pool \"wan\"; its pools are \"default\", \"lan\", \"public\"",
+            "no pool \"wan\" on this host; its pools are \"default\", \"lan\", \"public\"",
         ),
-        ("nic=[{mode=\"bridge\",link=\"b\",pool=\"default\"}]", Code::Invalid, "for routed interfaces alone"),
+        ("nic=[{mode=\"bridge\",link=\"b\",pool=\"default\"}]", Code::Invalid, "only routed interfaces"),
         (
             "nic=[{mode=\"routed\",addresses=[\"192.168.7.8\"]},{mode=\"bridge\",link=\"b\",addresses=[\"192.168.7.8/24\"]}]",
             Code::Invalid,
@@ -343,9 +343,9 @@ fn the_table_is_changed_row_by_row() {
     assert_eq!(store.set_port(&row("x1", None, "edge"), nobody).unwrap(), Change::Changed);
     assert_eq!(store.set_port(&row("x1", None, "edge"), edge).unwrap(), Change::Unchanged);
     for (asked, code, says) in [
-        (row("x1", None, "core"), Code::Running, "x1 is held by tenant \"edge\", which runs"),
-        (row("x1", Some(5), "core"), Code::Taken, "is given to \"edge\" and to \"core\""),
-        (row("x9", None, "core"), Code::Taken, "NIC \"x9\" is held by tenant \"edge\""),
+        (row("x1", None, "core"), Code::Running, "x1 is in use by tenant \"edge\", which is running"),
+        (row("x1", Some(5), "core"), Code::Taken, "is assigned to both \"edge\" and \"core\""),
+        (row("x9", None, "core"), Code::Taken, "NIC \"x9\" is in use by tenant \"edge\""),
         (row("x2", Some(0), "core"), Code::Invalid, "VLAN 0"),
         (row("x2", None, "ghost"), Code::NoTenant, "no tenant \"ghost\""),
     ] {

@@ -37,10 +37,10 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// Neither its socket nor the bus.
-    #[error("systemd cannot be reached")]
+    #[error("cannot connect to systemd")]
     Unreachable(#[source] zbus::Error),
     /// It answered with an error, or not at all.
-    #[error("systemd does not {0}")]
+    #[error("cannot {0} through systemd")]
     Call(&'static str, #[source] zbus::Error),
 }
 
@@ -111,7 +111,7 @@ impl Bus {
             let passes = matches!(&error, zbus::Error::InputOutput(error)
                 if error.kind() != io::ErrorKind::PermissionDenied);
             if !passes || Instant::now() >= deadline {
-                log::debug!("the socket of systemd cannot be used: {error}");
+                log::debug!("cannot use the socket of systemd: {error}");
                 break;
             }
             sleep(RETRY).await;
@@ -145,7 +145,7 @@ impl Bus {
             .map_err(|error| BusError::Call(what, error))
     }
 
-    /// Calls a method of the manager; `what` completes "systemd does not …".
+    /// Calls a method of the manager; `what` completes "cannot … through systemd".
     pub(super) async fn manager(
         &self,
         what: &'static str,
@@ -160,7 +160,7 @@ impl Bus {
         unit: &str,
         interface: &'static str,
     ) -> Result<HashMap<String, OwnedValue>, BusError> {
-        let what = "tell the properties of a unit";
+        let what = "read the properties of a unit";
         let answer = self.ask(what, &object(unit), PROPERTIES, "GetAll", &(interface,)).await?;
         answer.body().deserialize().map_err(|error| BusError::Call(what, error))
     }
@@ -200,7 +200,7 @@ impl Bus {
     /// # Errors
     /// See [`BusError`].
     pub(super) async fn status_line(&self, unit: &str) -> Result<String, BusError> {
-        let what = "tell the status of a unit";
+        let what = "read the status of a unit";
         let body = (SERVICE_UNIT, "StatusText");
         let answer = self.ask(what, &object(unit), PROPERTIES, "Get", &body).await?;
         let value: OwnedValue = answer.body().deserialize().map_err(|error| BusError::Call(what, error))?;

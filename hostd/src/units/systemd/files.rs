@@ -101,7 +101,7 @@ impl Systemd {
     }
 
     async fn reload(&self) -> Result<(), UnitError> {
-        Bus::open().await?.manager("read its unit files anew", "Reload", &()).await?;
+        Bus::open().await?.manager("reload unit files", "Reload", &()).await?;
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Systemd {
         let own = self.drop_in(name).is_some();
         for result in [
             bus.manager("revert a unit", "RevertUnitFiles", &(units.as_slice(),)).await,
-            bus.manager("forget that a unit failed", "ResetFailedUnit", &(unit.as_str(),)).await,
+            bus.manager("reset the failed state of a unit", "ResetFailedUnit", &(unit.as_str(),)).await,
         ] {
             match result {
                 // There was nothing to revert, or nobody has heard of it.

@@ -49,7 +49,7 @@ impl Verb {
 /// Makes a job for a unit and waits for its end, at most for `patience`.
 ///
 /// # Errors
-/// systemd cannot be reached, or refuses the job.
+/// cannot connect to systemd, or refuses the job.
 pub(super) async fn run(verb: Verb, unit: &str, patience: Duration) -> Result<JobEnd, BusError> {
     let deadline = Instant::now() + patience;
     loop {
@@ -66,7 +66,7 @@ pub(super) async fn run(verb: Verb, unit: &str, patience: Duration) -> Result<Jo
 /// Asks for a job and listens for its end; none where the connection broke meanwhile.
 async fn ask(verb: Verb, unit: &str, deadline: Instant) -> Result<Option<JobEnd>, BusError> {
     let bus = Bus::open().await?;
-    let listen = |error| BusError::Call("tell of jobs", error);
+    let listen = |error| BusError::Call("watch jobs", error);
     let rule = MatchRule::builder()
         .msg_type(zbus::message::Type::Signal)
         .interface(MANAGER)
@@ -77,7 +77,7 @@ async fn ask(verb: Verb, unit: &str, deadline: Instant) -> Result<Option<JobEnd>
     let mut removed =
         MessageStream::for_match_rule(rule, &bus.connection, Some(QUEUE)).await.map_err(listen)?;
     if !bus.is_direct() {
-        bus.manager("tell of jobs", "Subscribe", &()).await?;
+        bus.manager("watch jobs", "Subscribe", &()).await?;
     }
     let answer = bus.manager(verb.what(), verb.method(), &(unit, "replace")).await?;
     let own: OwnedObjectPath =

@@ -142,13 +142,13 @@ impl Systemd {
     /// Whether systemd is PID 1 here, knows `tenant@.service`, and `layout` is the one that this unit is for.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn is_there(layout: &Layout, facts: &HostFacts) -> Result<bool, UnitError> {
         if !facts.systemd || !layout.is_default() {
             return Ok(false);
         }
         let bus = Bus::open().await?;
-        match bus.manager("tell of tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
+        match bus.manager("load tenant@.service", "GetUnitFileState", &("tenant@.service",)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_unknown() => Ok(false),
             Err(error) => Err(error.into()),
@@ -247,7 +247,7 @@ impl Systemd {
     /// Whether a unit is down and has no job.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn is_down(&self, name: &TenantName) -> Result<bool, UnitError> {
         Ok(Bus::open().await?.unit(&unit(name)).await?.is_down())
     }
@@ -268,7 +268,7 @@ impl Systemd {
             Ok(failures) => {
                 failures.iter().for_each(|failure| log::error!("{}", wire::chain(failure)));
             }
-            Err(error) => log::error!("what a tenant left was not removed: {error}"),
+            Err(error) => log::error!("cannot remove the leftovers of a tenant: {error}"),
         }
     }
 
@@ -315,7 +315,7 @@ impl Systemd {
         if bus.unit(unit).await?.active != "failed" {
             return Ok(());
         }
-        match bus.manager("forget that a unit failed", "ResetFailedUnit", &(unit,)).await {
+        match bus.manager("reset the failed state of a unit", "ResetFailedUnit", &(unit,)).await {
             Err(error) if !error.is_unknown() => Err(error.into()),
             _ => Ok(()),
         }
@@ -513,7 +513,10 @@ impl Systemd {
         let limits = self.set_limits(name, limits, &had.limits).await;
         let drop_in = self.put_drop_in(name, had.drop_in.as_deref()).await;
         for error in [limits, drop_in].into_iter().filter_map(Result::err) {
-            log::error!("the unit of tenant \"{name}\" keeps what it was given: {}", wire::chain(&error));
+            log::error!(
+                "cannot reset the properties of the unit of tenant \"{name}\": {}",
+                wire::chain(&error)
+            );
         }
     }
 
@@ -537,7 +540,7 @@ impl Systemd {
     /// The limits that a tenant's unit has, against those of its file, and how the unit is.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn report(
         &self,
         name: &TenantName,
@@ -568,7 +571,7 @@ impl Systemd {
     /// The units of tenants that are being started or stopped.
     ///
     /// # Errors
-    /// systemd cannot be reached.
+    /// Cannot connect to systemd.
     pub async fn pending(&self) -> Result<HashMap<TenantName, Pending>, UnitError> {
         let what = "list units";
         let bus = Bus::open().await?;

@@ -6,13 +6,13 @@ use std::io;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// There is none.
-    #[error("this host has no interface \"{name}\"")]
+    #[error("there is no interface \"{name}\" on this host")]
     Missing {
         /// The name.
         name: String,
     },
     /// Another tenant has it.
-    #[error("tenant \"{tenant}\" has the NIC \"{nic}\"")]
+    #[error("NIC \"{nic}\" is in use by tenant \"{tenant}\"")]
     Held {
         /// The NIC.
         nic: String,
@@ -26,19 +26,19 @@ pub enum LinkError {
         name: String,
     },
     /// It has as many ports as a bridge can have.
-    #[error("bridge \"{name}\" has 1023 ports already, the most the kernel gives a bridge")]
+    #[error("bridge \"{name}\" already has 1023 ports, the maximum of the kernel")]
     BridgeFull {
         /// The name.
         name: String,
     },
     /// Somebody else made an interface with a name of ours.
-    #[error("there is an interface \"{name}\" already, which this host's tenants did not make")]
+    #[error("there is already an interface \"{name}\", which does not belong to a tenant")]
     Stranger {
         /// The name.
         name: String,
     },
     /// A NIC that the host cannot do without, or that is something else.
-    #[error("\"{nic}\" cannot be given to a tenant: {reason}")]
+    #[error("NIC \"{nic}\" cannot be moved to a tenant: {reason}")]
     Unsuitable {
         /// The NIC.
         nic: String,
@@ -46,7 +46,7 @@ pub enum LinkError {
         reason: String,
     },
     /// The kernel was built without it.
-    #[error("this kernel has no {what} ({option})")]
+    #[error("this kernel does not support {what} ({option})")]
     Unsupported {
         /// What.
         what: &'static str,
@@ -54,7 +54,7 @@ pub enum LinkError {
         option: &'static str,
     },
     /// The tag is in use.
-    #[error("\"{parent}\" has its VLAN {id} already")]
+    #[error("VLAN {id} of \"{parent}\" already exists")]
     VlanTaken {
         /// The NIC.
         parent: String,
@@ -62,7 +62,7 @@ pub enum LinkError {
         id: u16,
     },
     /// The name that it came with is in use now.
-    #[error("the NIC \"{nic}\" is back as \"{now}\": another interface has its name")]
+    #[error("NIC \"{nic}\" was returned to the host as \"{now}\": another interface has its name")]
     NameTaken {
         /// The NIC.
         nic: String,
@@ -76,14 +76,14 @@ impl LinkError {
     pub fn help(&self) -> String {
         match self {
             Self::Missing { .. } => {
-                "see what there is, and correct the [[nic]] table: ip link; tenantctl edit NAME".to_owned()
+                "list the interfaces and correct the [[nic]] table: ip link; tenantctl edit NAME".to_owned()
             }
             Self::Held { tenant, .. } => {
-                format!("stop that tenant, or give each a NIC of its own: tenantctl stop {tenant}")
+                format!("stop that tenant or use another NIC: tenantctl stop {tenant}")
             }
             Self::NotBridge { name } => {
                 format!(
-                    "name a bridge in the [[nic]] table, or make one: ip link add NEW type bridge; ip link set {name} master NEW"
+                    "name a bridge in the [[nic]] table, or create one: ip link add NEW type bridge; ip link set {name} master NEW"
                 )
             }
             Self::BridgeFull { .. } => "use a second bridge, or mode = \"routed\"".to_owned(),
@@ -94,12 +94,10 @@ impl LinkError {
                 "name another NIC in the [[nic]] table: tenantctl edit NAME".to_owned()
             }
             Self::Unsupported { .. } => {
-                "use another mode, or a kernel that has it: tenantctl edit NAME".to_owned()
+                "use another mode, or a kernel that supports it: tenantctl edit NAME".to_owned()
             }
             Self::VlanTaken { parent, id } => {
-                format!(
-                    "see who has it, and use another tag: ip -d link show type vlan; VLAN {id} of {parent}"
-                )
+                format!("find VLAN {id} of {parent} and use another tag: ip -d link show type vlan")
             }
             Self::NameTaken { nic, now } => {
                 format!("rename or remove the other one, then: ip link set {now} name {nic}")

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     files::record::{self, Durability},
     kernel::{KernelError, Result},
-    plan::is_trial_port,
+    model::port::is_trial_port,
 };
 
 const CONF: &str = "/proc/sys/net/ipv6/conf";

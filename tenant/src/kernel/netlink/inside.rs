@@ -1,4 +1,4 @@
-//! The tenant's side: loopback, and each interface with all that its plan gives it, valid at once.
+//! The tenant's side: loopback, and each interface with all that it is given, valid at once.
 
 use std::{io, net::IpAddr};
 
@@ -9,28 +9,27 @@ use super::{
     link::{altnames, patiently, set_up, up},
 };
 use crate::{
-    kernel::{KernelError, Result},
-    model::net::{Cidr, Mac},
-    plan::{LinkPlan, NicPlan},
+    kernel::{Interface, KernelError, Result},
+    model::net::{Cidr, Mac, Route},
 };
 
 /// Loopback is the first interface of every network namespace.
 const LOOPBACK: u32 = 1;
 
 /// Configures every interface of this process's namespace.
-pub(crate) fn configure_inside(nics: &[NicPlan]) -> Result<()> {
+pub(crate) fn configure_inside(nics: &[Interface<'_>]) -> Result<()> {
     let failed = |error| KernelError::new("set up link", "lo", error);
     let mut connection = Connection::open().map_err(failed)?;
     set_up(&mut connection, LOOPBACK).map_err(failed)?;
     for nic in nics {
         configure(&mut connection, nic)
-            .map_err(|error| KernelError::new("configure link", &nic.name, error))?;
+            .map_err(|error| KernelError::new("configure link", nic.name, error))?;
     }
     Ok(())
 }
 
-fn configure(connection: &mut Connection, nic: &NicPlan) -> io::Result<()> {
-    let index = index(nic.name.as_str())?;
+fn configure(connection: &mut Connection, nic: &Interface<'_>) -> io::Result<()> {
+    let index = index(nic.name)?;
     let mut names = Vec::new();
     if !nic.altnames.is_empty() {
         names.push(altnames(index, nic.altnames.iter().map(String::as_str)));
@@ -38,14 +37,14 @@ fn configure(connection: &mut Connection, nic: &NicPlan) -> io::Result<()> {
     let batch = |connection: &mut Connection, requests: Vec<Request>| {
         connection.batch(requests).map_err(|(_, error)| error)
     };
-    match &nic.link {
-        LinkPlan::Routed { port } => {
+    match nic.peer {
+        Some(host) => {
             // The host is its only neighbour: no address but those that are known there.
             batch(connection, names)?;
             set_up(connection, index)?;
-            batch(connection, routed(index, nic, port.host_mac))
+            batch(connection, routed(index, nic, host))
         }
-        _ => {
+        None => {
             batch(connection, names)?;
             // A macvlan of this tenant's last run may still hold the hardware address.
             patiently(libc::EADDRINUSE, || batch(connection, vec![up(index)]))?;
@@ -55,9 +54,9 @@ fn configure(connection: &mut Connection, nic: &NicPlan) -> io::Result<()> {
 }
 
 /// What lies behind the host: everything.
-fn routed(index: u32, nic: &NicPlan, host: Mac) -> Vec<Request> {
+fn routed(index: u32, nic: &Interface<'_>, host: Mac) -> Vec<Request> {
     let mut requests: Vec<Request> = nic.addresses.iter().map(|own| address(index, *own)).collect();
-    for gateway in &nic.gateways {
+    for gateway in nic.gateways {
         let own = nic.addresses.iter().find(|own| own.address.is_ipv4() == gateway.is_ipv4());
         let default =
             Hop { source: own.map(|own| own.address), metric: nic.metric, ..Hop::default(*gateway) };
@@ -81,9 +80,9 @@ fn routed(index: u32, nic: &NicPlan, host: Mac) -> Vec<Request> {
 }
 
 /// What lies on a network with other neighbours.
-fn switched(index: u32, nic: &NicPlan) -> Vec<Request> {
+fn switched(index: u32, nic: &Interface<'_>) -> Vec<Request> {
     let mut requests: Vec<Request> = nic.addresses.iter().map(|own| address(index, *own)).collect();
-    for gateway in &nic.gateways {
+    for gateway in nic.gateways {
         let onlink = !is_near(nic, *gateway);
         requests.push(route(index, Hop { onlink, metric: nic.metric, ..Hop::default(*gateway) }));
     }
@@ -91,8 +90,8 @@ fn switched(index: u32, nic: &NicPlan) -> Vec<Request> {
     requests
 }
 
-fn more_routes(index: u32, nic: &NicPlan) -> Vec<Request> {
-    let hop = |to: &crate::model::net::Route| {
+fn more_routes(index: u32, nic: &Interface<'_>) -> Vec<Request> {
+    let hop = |to: &Route| {
         let onlink = to.via.is_some_and(|via| !is_near(nic, via));
         route(index, Hop { via: to.via, onlink, ..Hop::direct(to.to) })
     };
@@ -100,7 +99,7 @@ fn more_routes(index: u32, nic: &NicPlan) -> Vec<Request> {
 }
 
 /// Whether a prefix of the interface holds an address, as the link-local one always does.
-fn is_near(nic: &NicPlan, address: IpAddr) -> bool {
+fn is_near(nic: &Interface<'_>, address: IpAddr) -> bool {
     let link_local = match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => address.is_unicast_link_local(),

@@ -233,10 +233,10 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
                 LinkError::VlanTaken { parent: parent.to_owned(), id }.into()
             }
             (Some(libc::EBUSY), ChildKind::Macvlan(_)) => {
-                unsuitable("it is a port of a bridge or a bond, or somebody's macvlan in mode passthru")
+                unsuitable("it is a port of a bridge or bond, or the parent of a macvlan in mode passthru")
             }
             (Some(libc::ENETDOWN), _) => unsuitable("it is down; bring it up first: ip link set LINK up"),
-            (Some(libc::EINVAL), _) => unsuitable("it is no Ethernet interface, or its MTU is smaller"),
+            (Some(libc::EINVAL), _) => unsuitable("it is not an Ethernet interface, or its MTU is smaller"),
             _ => error,
         })
     };

@@ -187,7 +187,7 @@ fn whole<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T>
             return Ok(answer);
         }
     }
-    Err(io::Error::other("the list changed whenever it was read"))
+    Err(io::Error::other("the list kept changing while it was read"))
 }
 
 /// The answers to a dump, as they come.

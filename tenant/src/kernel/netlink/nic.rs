@@ -25,8 +25,8 @@ use crate::{
     model::{
         name::TenantName,
         net::{LinkName, Mac},
+        port::PORT_GROUPS,
     },
-    plan::PORT_GROUPS,
 };
 
 /// What a tenant can change of the flags and the host wants back: up, promiscuous and the like.
@@ -52,17 +52,17 @@ fn unsuitable(connection: &mut Connection, facts: &LinkFacts) -> io::Result<Opti
     }
     if facts.is("bridge") || facts.is("bond") || facts.is("team") || facts.is("vrf") {
         let kind = facts.kind.as_deref().unwrap_or_default();
-        return Ok(Some(format!("it is a {kind}, which other interfaces are ports of")));
+        return Ok(Some(format!("it is a {kind} with ports")));
     }
     if PORT_GROUPS.contains(&facts.group) {
-        return Ok(Some("it is the port of a tenant".to_owned()));
+        return Ok(Some("it is the host's end of a tenant's link".to_owned()));
     }
     if facts.master != 0 {
         let master = connection.link_at(facts.master)?.map(|master| master.name).unwrap_or_default();
         return Ok(Some(format!("it is a port of \"{master}\"")));
     }
     if connection.carries_default_route(facts.index)? {
-        return Ok(Some("the host's default route leads over it".to_owned()));
+        return Ok(Some("the host's default route uses it".to_owned()));
     }
     Ok(None)
 }
@@ -164,7 +164,7 @@ pub(in crate::kernel) fn claimed_namespaces(
         }
         Ok(found)
     };
-    find().map_err(|error| KernelError::new("look for the NICs of", tenant, error))
+    find().map_err(|error| KernelError::new("find the NICs of", tenant, error))
 }
 
 pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
@@ -176,7 +176,7 @@ pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: 
             claim.drop_from(dir)
         };
         if let Err(error) = home() {
-            failure.get_or_insert(KernelError::new("bring home NIC", &claim.nic, error));
+            failure.get_or_insert(KernelError::new("return NIC", &claim.nic, error));
         }
     }
     failure.map_or(Ok(()), Err)

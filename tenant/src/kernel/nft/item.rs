@@ -10,9 +10,10 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use crate::{
-    model::net::{BitRate, Protocol},
-    plan::{FilterPort, GATEWAY4, GATEWAY6, HostFilter, TenantFilter, group_number},
+use crate::model::{
+    filter::{FilterPort, HostFilter, TenantFilter, group_number},
+    net::{BitRate, Protocol},
+    port::{GATEWAY4, GATEWAY6},
 };
 
 /// Family of a table.

@@ -39,8 +39,10 @@ use self::{
 use super::{KernelError, Result, program::Running};
 use crate::{
     files::record::{self, Durability},
-    model::name::TenantName,
-    plan::{FilterPlan, HostFilter, TenantFilter},
+    model::{
+        filter::{HostFilter, TenantFilter},
+        name::TenantName,
+    },
 };
 
 impl Drop for Lock {
@@ -60,7 +62,7 @@ pub enum FilterError {
     #[error("it is not installed")]
     NotInstalled,
     /// A port of the host is forwarded already.
-    #[error("it leads to {0} already")]
+    #[error("it is already forwarded to {0}")]
     Taken(String),
     /// What nft says first.
     #[error("nft: {0}")]
@@ -72,10 +74,10 @@ impl FilterError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotInstalled => {
-                "install it: apt-get install nftables; or have no filter: filter = \"none\" in hostd.toml"
+                "install it: apt-get install nftables; or disable the filter: filter = \"none\" in hostd.toml"
             }
             Self::Taken(_) => "choose another port: tenantctl set NAME ports=HOST:TENANT/tcp",
-            Self::Said(_) => "look at the tables and put them right: tenantctl doctor --repair",
+            Self::Said(_) => "check and repair the tables: tenantctl doctor --repair",
         }
     }
 
@@ -140,8 +142,7 @@ enum Wish {
 ///
 /// # Errors
 /// Its record cannot be written, or there is no nft(8).
-pub fn begin_add(plan: &FilterPlan) -> Result<Change> {
-    let FilterPlan { host, tenant } = plan;
+pub fn begin_add(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
     let nft = Nft::find()?;
     let lock = Lock::shared(host)?;
     write_record(host, std::slice::from_ref(tenant))?;
@@ -158,8 +159,8 @@ pub fn begin_add(plan: &FilterPlan) -> Result<Change> {
 ///
 /// # Errors
 /// Its record cannot be read.
-pub fn begin_remove(plan: &FilterPlan) -> Result<Change> {
-    begin_forget(&plan.host, &plan.tenant.tenant, Some(&plan.tenant))
+pub fn begin_remove(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
+    begin_forget(host, &tenant.tenant, Some(tenant))
 }
 
 fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFilter>) -> Result<Change> {
@@ -288,7 +289,7 @@ fn refuse_conflict(
     };
     let holder = running(host).into_iter().find(|other| other.tenant != tenant.tenant && leads(other));
     let holder =
-        holder.map_or_else(|| "somebody else".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
+        holder.map_or_else(|| "another target".to_owned(), |holder| format!("tenant \"{}\"", holder.tenant));
     let reason = io::Error::new(io::ErrorKind::AddrInUse, FilterError::Taken(holder));
     Err(KernelError::new("forward", format!("port {port}/{protocol} of the host"), reason))
 }

@@ -18,8 +18,10 @@ use super::{
 };
 use crate::{
     files::state,
-    model::name::TenantName,
-    plan::{HostFilter, TenantFilter},
+    model::{
+        filter::{HostFilter, TenantFilter},
+        name::TenantName,
+    },
 };
 
 /// The rules, with words in place of the names of the tables and of the interface group.

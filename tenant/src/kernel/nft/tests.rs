@@ -9,7 +9,7 @@ use super::{
     repair::rules,
     *,
 };
-use crate::plan::FilterPort;
+use crate::model::filter::FilterPort;
 
 fn host() -> HostFilter {
     HostFilter {

@@ -19,12 +19,12 @@ use nix::{
 use serde_json::Value;
 
 use super::{
-    super::{KernelError, PortRoute, Result, Veth, netlink},
+    super::{Interface, KernelError, PortRoute, Result, Veth, netlink},
     Lock, Nft, failed, item,
 };
-use crate::{
-    model::net::Mac,
-    plan::{FilterPort, HostFilter, NicPlan, TenantFilter},
+use crate::model::{
+    filter::{FilterPort, HostFilter, TenantFilter},
+    net::{Cidr, Mac},
 };
 
 /// How long a packet may take that crosses one link.
@@ -36,6 +36,23 @@ const BEYOND4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const BEYOND6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 /// How often the counters are asked.
 const LOOKS: usize = 10;
+
+/// A port that is no tenant's, and the interface behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct TrialPort<'a> {
+    /// Name of the host end.
+    pub host_name: &'a str,
+    /// Readable name of the host end.
+    pub altname: &'a str,
+    /// Hardware address of the host end.
+    pub host_mac: Mac,
+    /// Interface group of the host end.
+    pub group: u32,
+    /// Hardware address of the interface.
+    pub mac: Mac,
+    /// The interface.
+    pub interface: Interface<'a>,
+}
 
 /// What became of an answer from behind a port to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,25 +92,24 @@ pub struct Way {
 ///
 /// # Errors
 /// The port cannot be made, nft is missing, or what it says; or something of it cannot be taken away.
-pub fn try_port(host: &HostFilter, nic: &NicPlan, leaves: impl Fn(bool) -> bool) -> Result<Vec<Way>> {
+pub fn try_port(host: &HostFilter, port: &TrialPort<'_>, leaves: impl Fn(bool) -> bool) -> Result<Vec<Way>> {
     let nft = Nft::find()?;
-    let (Some(port), Some(own)) = (nic.port(), nic.mac) else { return Ok(Vec::new()) };
     let _lock = Lock::shared(host)?;
     if nft.list(&host.table)?.is_none() {
         return Ok(Vec::new());
     }
-    let tenant = entry(nic, own);
-    let tried = connect(nic, own).and_then(|guests| {
+    let tenant = entry(port);
+    let tried = connect(port).and_then(|guests| {
         let items = item::of_tenant(&tenant);
-        let load = counters(host, nic) + &item::add_text(&host.table, &items);
+        let load = counters(host, &port.interface) + &item::add_text(&host.table, &items);
         nft.run(&load).map_err(|error| failed(&host.table, error))?;
-        let ways = guests.iter().map(|guest| way(&nft, host, guest, &port.host_name, &leaves)).collect();
+        let ways = guests.iter().map(|guest| way(&nft, host, guest, port.host_name, &leaves)).collect();
         let unload = format!("delete table inet {}\n", trial_table(host));
         let unload = unload + &item::delete_text(&host.table, &items);
         nft.run(&unload).map_err(|error| failed(&host.table, error))?;
         ways
     });
-    let deleted = netlink::link_delete(&port.host_name, port.group);
+    let deleted = netlink::link_delete(port.host_name, port.group);
     let ways = tried?;
     deleted.map(|()| ways)
 }
@@ -103,20 +119,21 @@ fn trial_table(host: &HostFilter) -> String {
 }
 
 /// The interface as a tenant of the filter.
-fn entry(nic: &NicPlan, mac: Mac) -> TenantFilter {
-    let name = nic.port().and_then(|port| port.host_name.parse().ok());
-    let addresses = nic.addresses.iter().map(|own| own.address).collect();
-    let ports = name.map(|name| FilterPort { name, bridged: false, mac, addresses }).into_iter().collect();
+fn entry(port: &TrialPort<'_>) -> TenantFilter {
+    let name = port.host_name.parse().ok();
+    let addresses = port.interface.addresses.iter().map(|own| own.address).collect();
+    let port = |name| FilterPort { name, bridged: false, mac: port.mac, addresses };
+    let ports = name.map(port).into_iter().collect();
     let tenant = "trial".parse().expect("it is a name of a tenant");
     TenantFilter { tenant, ports, group: None, rate: None, forwards: Vec::new() }
 }
 
 /// Counts and drops, behind everything that translates, what [`way`] sends out.
-fn counters(host: &HostFilter, nic: &NicPlan) -> String {
+fn counters(host: &HostFilter, nic: &Interface<'_>) -> String {
     let table = trial_table(host);
     let mut rules = String::new();
     let mut names = String::new();
-    for own in &nic.addresses {
+    for own in nic.addresses {
         let (word, number, beyond) = match own.address {
             IpAddr::V4(_) => ("ip", 4, IpAddr::from(BEYOND4)),
             IpAddr::V6(_) => ("ip6", 6, IpAddr::from(BEYOND6)),
@@ -134,8 +151,8 @@ fn counters(host: &HostFilter, nic: &NicPlan) -> String {
 }
 
 /// Makes the port, and sockets behind it: one for each address.
-fn connect(nic: &NicPlan, mac: Mac) -> Result<Vec<UdpSocket>> {
-    let Some(port) = nic.port() else { return Ok(Vec::new()) };
+fn connect(port: &TrialPort<'_>) -> Result<Vec<UdpSocket>> {
+    let TrialPort { interface: nic, mac, .. } = *port;
     let (tell, told) = mpsc::channel();
     let (wake, woken) = mpsc::channel::<()>();
     let guest = move || -> Result<Vec<UdpSocket>> {
@@ -146,15 +163,14 @@ fn connect(nic: &NicPlan, mac: Mac) -> Result<Vec<UdpSocket>> {
         if woken.recv().is_err() {
             return Ok(Vec::new());
         }
-        netlink::configure_inside(std::slice::from_ref(nic))?;
+        netlink::configure_inside(&[nic])?;
         let bind = |address: IpAddr| -> io::Result<UdpSocket> {
             let socket = UdpSocket::bind((address, PORT))?;
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
-        let bind = |own: &crate::model::net::Cidr| {
-            bind(own.address).map_err(|error| KernelError::new("bind", own.address, error))
-        };
+        let bind =
+            |own: &Cidr| bind(own.address).map_err(|error| KernelError::new("bind", own.address, error));
         nic.addresses.iter().map(bind).collect()
     };
     // The namespace lives as long as the sockets do.
@@ -162,23 +178,23 @@ fn connect(nic: &NicPlan, mac: Mac) -> Result<Vec<UdpSocket>> {
         let guest = scope.spawn(guest);
         let made = told.recv().ok().map(|pid| {
             netlink::veth_create(&Veth {
-                host_name: &port.host_name,
-                altname: &port.altname,
+                host_name: port.host_name,
+                altname: port.altname,
                 host_mac: port.host_mac.bytes(),
                 group: port.group,
                 bridge: None,
-                name: nic.name.as_str(),
+                name: nic.name,
                 mac: mac.bytes(),
                 mtu: None,
                 pid,
             })?;
             netlink::port_route(&PortRoute {
-                link: &port.host_name,
-                gateways: &nic.gateways,
-                addresses: &nic.addresses,
+                link: port.host_name,
+                gateways: nic.gateways,
+                addresses: nic.addresses,
                 mac: Some(mac.bytes()),
             })?;
-            netlink::forwarding_enable(&port.host_name, None)
+            netlink::forwarding_enable(port.host_name, None)
         });
         match made {
             Some(Err(error)) => {
@@ -188,7 +204,7 @@ fn connect(nic: &NicPlan, mac: Mac) -> Result<Vec<UdpSocket>> {
             Some(Ok(())) => drop(wake.send(())),
             None => drop(wake),
         }
-        let cut_short = || Err(failed(&port.host_name, io::Error::other("the trial was cut short")));
+        let cut_short = || Err(failed(port.host_name, io::Error::other("the trial panicked")));
         guest.join().unwrap_or_else(|_| cut_short())
     })
 }

@@ -457,7 +457,7 @@ pub fn end_child(pidfd: &OwnedFd, reason: io::Error) -> io::Error {
     match rustix::io::retry_on_intr(wait) {
         Ok(_) => reason,
         Err(error) => {
-            io::Error::new(reason.kind(), format!("{reason} (and its process cannot be waited for: {error})"))
+            io::Error::new(reason.kind(), format!("{reason} (and cannot wait for its process: {error})"))
         }
     }
 }

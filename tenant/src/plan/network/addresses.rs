@@ -3,10 +3,13 @@
 
 use std::net::IpAddr;
 
-use super::{GATEWAY4, GATEWAY6};
 use crate::{
     config::{Attachment, Nic},
-    model::{host::PoolName, net::Cidr},
+    model::{
+        host::PoolName,
+        net::Cidr,
+        port::{GATEWAY4, GATEWAY6},
+    },
     plan::{Inputs, PlanError},
 };
 
@@ -21,7 +24,7 @@ pub(super) fn plan(
     // A routed interface has no neighbours but the host, whatever prefix was written down.
     addresses.extend(nic.addresses.iter().map(|own| if routed { Cidr::host(own.address) } else { *own }));
     if let Some(six) = nic.addresses.iter().find(|own| own.address.is_ipv6()).filter(|_| !inputs.facts.ipv6) {
-        return Err(error(nic, format!("it has the address {six}, but this host has no IPv6")));
+        return Err(error(nic, format!("it has the IPv6 address {six}, but IPv6 is disabled on this host")));
     }
     let has = |four: bool| addresses.iter().any(|own| own.address.is_ipv4() == four);
     if routed {
@@ -57,7 +60,7 @@ fn leased(inputs: &Inputs<'_>, number: usize, nic: &Nic) -> Result<Vec<Cidr>, Pl
             allocation.leases.iter().find(|lease| lease.nic == nic.name && lease.pool.as_ref() == pool);
         let lease = lease.ok_or_else(|| {
             let pool = pool.map_or("the default pool".to_owned(), |pool| format!("pool \"{pool}\""));
-            error(nic, format!("it has no address from {pool} yet"))
+            error(nic, format!("it has not been assigned an address from {pool} yet"))
         })?;
         (lease.ipv4, lease.ipv6)
     } else {
@@ -76,7 +79,7 @@ fn leased(inputs: &Inputs<'_>, number: usize, nic: &Nic) -> Result<Vec<Cidr>, Pl
 /// The prefix lengths of a pool: those of the network that the interface sits in.
 fn prefixes(inputs: &Inputs<'_>, nic: &Nic, name: &PoolName) -> Result<(u8, u8), PlanError> {
     let pool = inputs.host.pool.iter().find(|pool| pool.name == *name);
-    let pool = pool.ok_or_else(|| error(nic, format!("hostd.toml has no pool \"{name}\"")))?;
+    let pool = pool.ok_or_else(|| error(nic, format!("there is no pool \"{name}\" in hostd.toml")))?;
     Ok((pool.v4.map_or(32, |v4| v4.prefix()), pool.v6.map_or(128, |v6| v6.prefix())))
 }
 

@@ -9,15 +9,11 @@
 mod addresses;
 mod trial;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    ops::RangeInclusive,
-    path::PathBuf,
-};
+use std::{net::IpAddr, path::PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-pub use trial::{is_trial_port, trial_nic};
+pub use trial::trial_nic;
 
 use super::{Inputs, PlanError};
 use crate::{
@@ -29,18 +25,10 @@ use crate::{
     },
 };
 
-/// The IPv4 address of the host on every routed link: link-local, so it takes nothing from a pool.
-pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// The IPv6 address of the host on every routed link.
-pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
 /// Interface indexes of what is moved in begin here, a hundred for each tenant: no index that the kernel
 /// gives by itself is ever as high, so each of them means one NIC of one tenant, inside and on the host. A
 /// tenant can rename what it was given, but not give it another index.
 const FIRST_INDEX: u32 = 1_000_000_000;
-
-/// The interface groups of the ports of every root on this machine.
-pub const PORT_GROUPS: RangeInclusive<u32> = 0x7400_0000..=0x74ff_ffff;
 
 /// Metric of the default routes of every interface but the first: above what IPv6 uses by itself (1024),
 /// so that those of the first prevail.
@@ -152,7 +140,7 @@ pub fn host_link(layout: &Layout, index: Index, nic: usize) -> String {
     format!("t{index}-{nic}{}", suffix(layout))
 }
 
-/// The interface group of every port of a root, one of [`PORT_GROUPS`]: 0x74 (`t`), then 24 bits of its
+/// The interface group of every port of a root, one of [`crate::model::port::PORT_GROUPS`]: 0x74 (`t`), then 24 bits of its
 /// name's hash.
 pub fn port_group(layout: &Layout) -> u32 {
     let hash: [u8; 32] = Sha256::digest(layout.instance()).into();

@@ -1,18 +1,14 @@
 //! A port that is no tenant's, by which a host is tried with packets.
 
-use super::{GATEWAY4, GATEWAY6, LinkPlan, NicPlan, PortPlan, mac, port_group, suffix};
+use super::{LinkPlan, NicPlan, PortPlan, mac, port_group, suffix};
 use crate::{
     files::layout::Layout,
-    model::{host::HostConfig, net::Cidr},
+    model::{
+        host::HostConfig,
+        net::Cidr,
+        port::{GATEWAY4, GATEWAY6, TRIAL_PORT},
+    },
 };
-
-/// Whether a port is the one of [`trial_nic`]: it comes and goes with nobody.
-pub fn is_trial_port(name: &str) -> bool {
-    name.starts_with(NAME)
-}
-
-/// Of tenant number 0, which no tenant is.
-const NAME: &str = "t0-";
 
 /// A routed interface of tenant number 0, which no tenant is, with the last addresses of the default pools, which no
 /// tenant's number leads to.
@@ -25,7 +21,7 @@ pub fn trial_nic(layout: &Layout, config: &HostConfig, ipv6: bool) -> NicPlan {
         gateways.push(GATEWAY6.into());
     }
     let port = PortPlan {
-        host_name: format!("{NAME}0{}", suffix(layout)),
+        host_name: format!("{TRIAL_PORT}0{}", suffix(layout)),
         // No tenant's name begins with a dot.
         altname: format!("ve-.trial{}", suffix(layout)),
         host_mac: mac(&instance, 0, "host"),
@@ -47,6 +43,7 @@ pub fn trial_nic(layout: &Layout, config: &HostConfig, ipv6: bool) -> NicPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::port::is_trial_port;
 
     #[test]
     fn its_name_and_its_addresses_are_nobodys() {

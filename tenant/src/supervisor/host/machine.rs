@@ -89,7 +89,7 @@ impl Machine {
         }
         call.attempts -= 1;
         if call.attempts == 0 {
-            log::warn!("tenant {:?} is not registered with systemd-machined: {reason}", call.tenant);
+            log::warn!("cannot register tenant {:?} with systemd-machined: {reason}", call.tenant);
         } else if self.due.is_empty() {
             self.not_before = Some(now + AGAIN);
             // machined has not yet seen the end of an earlier supervisor, or has answered too late.

@@ -47,7 +47,9 @@ impl MemoryEvents {
                 let counter = File::open(dir.join(V1_FILE)).ok()?;
                 let event = listen(dir, &counter);
                 if let Err(error) = &event {
-                    log::warn!("kills for lack of memory are told only when the tenant ends: {error}");
+                    log::warn!(
+                        "cannot watch for OOM kills, so they are reported only when the tenant ends: {error}"
+                    );
                 }
                 (counter, event.ok())
             }

@@ -98,7 +98,7 @@ pub(in crate::supervisor) fn receive(socket: &OwnedFd, heard: Heard) -> io::Resu
 /// What `systemctl status` shows of a tenant. `stop_limit` is what it has to end, seconds.
 pub(in crate::supervisor) fn status_line(state: &RunState, stop_limit: u64) -> String {
     let phase = match state.phase {
-        Phase::Queued => "Waiting for its turn",
+        Phase::Queued => "Waiting to boot",
         Phase::Starting => "Starting",
         Phase::Booting => "Booting",
         Phase::Running => "Running",
@@ -114,7 +114,7 @@ pub(in crate::supervisor) fn status_line(state: &RunState, stop_limit: u64) -> S
         line.push_str(&format!(", boot {}", state.boots));
     }
     if let Some(kills) = state.oom_kills {
-        line.push_str(&format!(", {kills} killed because its memory was used up"));
+        line.push_str(&format!(", {kills} killed by the OOM killer"));
     }
     if let Some(status) = &state.status {
         line.push_str(&format!(": {status}"));
@@ -203,7 +203,7 @@ impl Manager {
         match send() {
             Err(error) if !is_deaf(&error) => {
                 if self.retry.failed(now) {
-                    log::warn!("the unit manager cannot be told yet: {error}");
+                    log::warn!("cannot notify the unit manager, trying again: {error}");
                 }
             }
             _ => {

@@ -83,16 +83,16 @@ impl Supervisor {
         if carried.is_some_and(|carried| carried.is_of(&text)) {
             return Ok(());
         }
-        self.manager.tell("STATUS=Waiting for the host: its file was edited");
+        self.manager.tell("STATUS=Waiting for hostd: the tenant's file was edited");
         match self.ask_hostd() {
             Ok(Some(Answer::Refused { message, help })) => Err(RunError::Unprepared { message, help }),
             Ok(Some(Answer::Done) | None) => Ok(()),
             Ok(Some(Answer::Other(said))) => {
-                log::warn!("tenant {:?}: hostd did not carry its edited file: {said}", self.name.as_str());
+                log::warn!("tenant {:?}: hostd did not apply the edited file: {said}", self.name.as_str());
                 Ok(())
             }
             Err(error) => {
-                log::warn!("tenant {:?}: hostd did not carry its edited file: {error}", self.name.as_str());
+                log::warn!("tenant {:?}: hostd did not apply the edited file: {error}", self.name.as_str());
                 Ok(())
             }
         }

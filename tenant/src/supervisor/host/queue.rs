@@ -274,7 +274,7 @@ impl Supervisor {
     }
 
     fn boot_out_of_turn(&self, error: &io::Error) -> bool {
-        log::warn!("tenant {:?} boots without waiting for its turn: {error}", self.name.as_str());
+        log::warn!("cannot use the boot queue, so tenant {:?} boots at once: {error}", self.name.as_str());
         true
     }
 
@@ -299,11 +299,11 @@ impl Supervisor {
                         told = Some(now);
                         let ahead = booting + before;
                         self.manager.tell(&format!(
-                            "STATUS=Waiting for its turn: {ahead} before it\n{}",
+                            "STATUS=Waiting to boot: {ahead} tenants ahead\n{}",
                             extension(EXTENSION)
                         ));
                         let reason =
-                            format!("tenant {} waits for its turn to boot: {ahead} before it", self.name);
+                            format!("tenant {} is waiting to boot: {ahead} tenants ahead", self.name);
                         self.consoles.wait_for_turn(reason);
                     }
                     if self.pause(None, now + again)? == Woken::Stop {
@@ -313,7 +313,9 @@ impl Supervisor {
                 Decision::Go | Decision::Wait(_) => {
                     match turn.begin() {
                         Ok(()) => self.turn = Some(turn),
-                        Err(error) => log::warn!("others do not see that it is this tenant's turn: {error}"),
+                        Err(error) => {
+                            log::warn!("cannot mark this tenant as booting in the boot queue: {error}")
+                        }
                     }
                     return Ok(true);
                 }

@@ -37,32 +37,32 @@ impl Supervisor {
                 (Level::Info, id::POWERED_OFF, "was powered off from inside".to_owned())
             }
             (Wish::Run, Exit::Code(0)) => {
-                (Level::Info, id::STOPPED, "has ended by itself, without an error".to_owned())
+                (Level::Info, id::STOPPED, "ended by itself, without an error".to_owned())
             }
-            (Wish::Run, exit) => (Level::Error, id::INIT_DIED, format!("has ended: its init {}", how(&exit))),
+            (Wish::Run, exit) => (Level::Error, id::INIT_DIED, format!("ended: its init {}", how(&exit))),
         };
         self.report(level, id, &[], &text);
     }
 
     /// It is built again.
     pub(in crate::supervisor) fn report_reboot(&self, wish: Wish) {
-        let text = if wish == Wish::Run { "was rebooted from inside" } else { "reboots as it was asked to" };
+        let text = if wish == Wish::Run { "was rebooted from inside" } else { "is rebooting on request" };
         self.report(Level::Info, id::REBOOTED, &[], text);
     }
 
     /// It was stopped before it had an init.
     pub(in crate::supervisor) fn report_called_off(&self) {
-        self.report(Level::Info, id::STOPPED, &[], "was stopped before it had booted");
+        self.report(Level::Info, id::STOPPED, &[], "was stopped before it was up");
     }
 
     /// It did not end in time.
     pub(in crate::supervisor) fn report_kill(&self, reason: &str) {
-        self.report(Level::Warn, id::KILLED, &[], &format!("is killed: {reason}"));
+        self.report(Level::Warn, id::KILLED, &[], &format!("is being killed: {reason}"));
     }
 
     /// The kernel killed this many of its processes.
     pub(in crate::supervisor) fn report_out_of_memory(&self, killed: u64) {
-        let text = format!("is out of memory; the kernel killed {killed} of its processes");
+        let text = format!("is out of memory: the kernel killed {killed} of its processes");
         let killed = killed.to_string();
         self.report(Level::Warn, id::OUT_OF_MEMORY, &[("KILLED", &killed)], &text);
     }

@@ -12,8 +12,8 @@ use crate::{
     apply,
     files::{claim::NicClaim, layout::Layout, sources::load_plan, state::RunState},
     kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
-    model::{facts::HostFacts, name::TenantName},
-    plan::{HostFilter, Plan, port_group},
+    model::{facts::HostFacts, filter::HostFilter, name::TenantName},
+    plan::{Plan, port_group},
     supervisor::{Failed, RunError, host::queue, lock},
 };
 

@@ -138,7 +138,11 @@ impl Supervisor {
             record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
         });
         if let Err(error) = written {
-            log::warn!("a later edit of tenant {:?} cannot be told: {}", self.name.as_str(), chain(&error));
+            log::warn!(
+                "cannot save the file that tenant {:?} was started with, so later edits are not detected: {}",
+                self.name.as_str(),
+                chain(&error)
+            );
         }
     }
 
@@ -249,7 +253,10 @@ impl Supervisor {
         let released = forwarding6_release(&self.layout.forwarding6(), port_group(&self.layout));
         if let Err(error) = released {
             // The next tenant that ends tries again, and so does hostd.
-            log::warn!("this host forwards IPv6 although no tenant needs it: {}", chain(&error));
+            log::warn!(
+                "cannot reset IPv6 forwarding of this host, which no tenant needs any more: {}",
+                chain(&error)
+            );
         }
         self.consoles.dismiss_all(&Event::Ended { exit: exit.filter(|_| result.is_ok()) });
         self.farewell();
@@ -275,7 +282,7 @@ impl Supervisor {
             .unwrap_or_default();
         let mut message = chain(&error);
         for leftover in leftovers {
-            message.push_str(&format!(" (and afterwards: {})", chain(&leftover)));
+            message.push_str(&format!(" (and then: {})", chain(&leftover)));
         }
         let console = match &error {
             RunError::Died(_) | RunError::ProgramFailed(_) | RunError::NotReady(_) | RunError::RebootLoop => {

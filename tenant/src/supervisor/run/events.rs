@@ -300,10 +300,7 @@ impl Supervisor {
             }
             Err(error) => {
                 if self.deaf.failed(now) {
-                    log::warn!(
-                        "tenant {:?}: who asks for something has to wait: {error}",
-                        self.name.as_str()
-                    );
+                    log::warn!("tenant {:?}: cannot accept connections for now: {error}", self.name.as_str());
                 }
                 None
             }
@@ -430,7 +427,7 @@ impl Supervisor {
                     }
                     Err(error) => Reply::refused(
                         format!("cannot write cgroup.freeze: {error}"),
-                        "see whether it still runs: tenantctl show NAME",
+                        "check the state of the tenant: tenantctl show NAME",
                     ),
                 }
             }
@@ -457,13 +454,13 @@ impl Supervisor {
             } else if now >= deadline {
                 give_up |= conversation.target;
                 conversation.answer(&Reply::refused(
-                    "its processes did not come to rest within 5 s",
-                    "one of them hangs in the kernel: look for state D in ps(1)",
+                    "its processes did not freeze or thaw within 5 s",
+                    "find processes in uninterruptible sleep: ps -eo pid,state,comm | grep ' D '",
                 ));
             }
         }
         if give_up && let Err(error) = self.set_frozen(false) {
-            log::warn!("tenant {:?} cannot be thawed again: {error}", self.name.as_str());
+            log::warn!("cannot thaw tenant {:?} again: {error}", self.name.as_str());
         }
     }
 

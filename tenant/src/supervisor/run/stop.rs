@@ -37,7 +37,7 @@ pub(in crate::supervisor) struct Ending {
     is_given: bool,
     /// Init is asked then; none when it has been.
     ask_at: Option<Instant>,
-    /// Whether anybody is to hear of a kill: nobody, where it is what was asked for.
+    /// Whether a kill is reported: not if it was requested.
     is_told: bool,
     /// Why asking it had no effect so far.
     fault: Option<String>,
@@ -72,8 +72,8 @@ impl Ending {
     fn reason(&self, procedure: &StopProcedure) -> String {
         let seconds = self.limit.as_secs_f64();
         match &self.fault {
-            Some(fault) => format!("it did not end within {seconds} s: {fault}"),
-            None => format!("it did not end within {seconds} s of {procedure}"),
+            Some(fault) => format!("it did not stop within {seconds} s: {fault}"),
+            None => format!("it did not stop within {seconds} s of {procedure}"),
         }
     }
 
@@ -110,7 +110,7 @@ impl StopCommand {
         let command = Command { argv: argv.to_vec(), env, ..Command::default() };
         // What it says goes where init's own messages go. The console stays whose it is.
         let streams = Streams::Given([console.as_fd(); 3]);
-        let host = |source| JoinError::Host("read the limits of this process", source);
+        let host = |source| JoinError::Host("read the resource limits of this process", source);
         let context = ExecContext::of(plan).map_err(host)?;
         let joining = join(target, &command, &context, &streams, Adopter::Caller)?;
         Ok(Self { joining: Some(joining), pid: None, ended: Vec::new() })
@@ -173,7 +173,7 @@ impl Supervisor {
         if let Err(error) = self.set_frozen(false)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            log::warn!("tenant {:?} cannot be thawed to be stopped: {error}", self.name.as_str());
+            log::warn!("cannot thaw tenant {:?} in order to stop it: {error}", self.name.as_str());
         }
         self.press(now);
         self.manager.tell(&extension(given + GRACE));
@@ -219,9 +219,9 @@ impl Supervisor {
                 let sent = raw::pidfd_signal(init.pidfd.as_fd(), signal.number());
                 ending.fault = match sent {
                     Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-                        Some(format!("it cannot be sent {signal}: {error}"))
+                        Some(format!("cannot send {signal}: {error}"))
                     }
-                    _ if !listens => Some(format!("its init does not take {signal}")),
+                    _ if !listens => Some(format!("its init does not handle {signal}")),
                     _ => None,
                 };
                 ending.ask_at = ending.fault.is_some().then_some(now + LISTENING);
@@ -247,7 +247,7 @@ impl Supervisor {
     /// Notes why asking had no effect, tells it the first time, and has it tried again.
     fn report_fault(&self, ending: &mut Ending, fault: String, now: Instant) {
         if ending.fault.as_ref() != Some(&fault) {
-            log::warn!("tenant {:?} cannot be asked to end: {fault}", self.name.as_str());
+            log::warn!("cannot ask tenant {:?} to stop: {fault}", self.name.as_str());
         }
         ending.fault = Some(fault);
         ending.ask_at = Some(now + AGAIN);
@@ -294,7 +294,7 @@ impl Supervisor {
         // Init alone takes the whole pid namespace with it, should the cgroup be out of reach.
         let signalled = raw::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
         if let (Err(error), Err(_)) = (killed, signalled) {
-            log::warn!("cannot write {}: {error}; it is tried again", file.display());
+            log::warn!("cannot write {}, trying again: {error}", file.display());
         }
     }
 }
@@ -336,12 +336,12 @@ mod tests {
         let mut ending = Ending::new(Instant::now(), 5 * SECOND, true);
         let signal = StopProcedure::Signal("SIGUSR2".parse().unwrap());
         let command = StopProcedure::Command(vec!["/sbin/init".to_owned(), "0".to_owned()]);
-        assert_eq!(ending.reason(&signal), "it did not end within 5 s of SIGUSR2");
-        assert_eq!(ending.reason(&command), "it did not end within 5 s of `/sbin/init 0`");
+        assert_eq!(ending.reason(&signal), "it did not stop within 5 s of SIGUSR2");
+        assert_eq!(ending.reason(&command), "it did not stop within 5 s of `/sbin/init 0`");
         ending.fault = Some(format!("{command}: it exited with code 1"));
         assert_eq!(
             ending.reason(&command),
-            "it did not end within 5 s: `/sbin/init 0`: it exited with code 1"
+            "it did not stop within 5 s: `/sbin/init 0`: it exited with code 1"
         );
     }
 }

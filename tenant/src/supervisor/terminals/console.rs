@@ -173,7 +173,7 @@ impl Consoles {
             let has_room = self.viewers.len() < 4 * MAX_VIEWERS;
             match self.viewers.iter_mut().find(|viewer| viewer.is_silent()) {
                 Some(silent) if has_room => silent.hang_up(),
-                _ => return viewer.refuse("too many viewers are attached", "detach one of them first"),
+                _ => return viewer.refuse("too many clients are attached", "detach one of them first"),
             }
         }
         self.viewers.push(viewer);
@@ -301,7 +301,7 @@ impl Consoles {
         let Some(seat) = self.seats.get_mut(usize::from(hello.tty.number())) else {
             let most = self.seats.len().saturating_sub(1);
             let error = format!("the tenant has no {}", hello.tty);
-            viewer.refuse(&error, &format!("it has the console and tty1 to tty{most}; see the key `ttys`"));
+            viewer.refuse(&error, &format!("use console or tty1 to tty{most}, or change the key `ttys`"));
             return;
         };
         viewer.welcome();

@@ -174,7 +174,7 @@ impl Getty {
         if inside.plan.init.getty.is_empty() {
             self.give_way();
             self.not_before = now + MAX_BACKOFF;
-            return self.tell("its image has no login program for ttys".to_owned());
+            return self.tell("the image has no login program for ttys".to_owned());
         }
         self.program.clone_from(&inside.plan.init.getty[0]);
         match self.spawn(terminal, inside) {
@@ -191,7 +191,8 @@ impl Getty {
         let target = Target::of_child(inside.pid, inside.pidfd, inside.v2_mount);
         let target = target.map_err(host("open the tenant's cgroup"))?;
         let slave: OwnedFd = terminal.slave().map_err(host("open the tty"))?;
-        let context = ExecContext::of(inside.plan).map_err(host("read the limits of this process"))?;
+        let context =
+            ExecContext::of(inside.plan).map_err(host("read the resource limits of this process"))?;
         let mut env: Vec<(String, String)> = context.env.clone().into_iter().collect();
         env.retain(|(key, _)| key != "NOTIFY_SOCKET");
         // A terminal that every system knows and every emulator can stand in for.
@@ -254,7 +255,7 @@ impl Getty {
     }
 
     fn tell(&mut self, reason: String) -> Option<String> {
-        (!std::mem::replace(&mut self.told, true)).then(|| format!("no login here: {reason}"))
+        (!std::mem::replace(&mut self.told, true)).then(|| format!("cannot start a login here: {reason}"))
     }
 
     /// Nobody is there any more: ends a login program that nobody has logged in with. A session in which

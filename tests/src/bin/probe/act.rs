@@ -13,7 +13,7 @@ use nix::{
 };
 use serde_json::json;
 
-use super::say;
+use super::words::say;
 
 /// Holds an exclusive flock(2) on a file until it is killed.
 pub(super) fn lock(path: &str) -> io::Result<()> {

@@ -29,9 +29,9 @@ impl FromStr for Call {
         };
         let mut arguments = [0; 6];
         for (place, word) in arguments.iter_mut().zip(list.split(',').filter(|word| !word.is_empty())) {
-            *place = super::number(word)?;
+            *place = super::words::number(word)?;
         }
-        Ok(Self { is_32_bit: arch == "i386", number: super::number(number)?, arguments })
+        Ok(Self { is_32_bit: arch == "i386", number: super::words::number(number)?, arguments })
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn each(list: &str) -> io::Result<()> {
     for call in list.split_ascii_whitespace() {
         let child = Command::new("/proc/self/exe").args(["call", call]).stderr(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&child.stdout);
-        super::say(&match said.trim() {
+        super::words::say(&match said.trim() {
             "" => format!("{}", child.status),
             said => said.to_owned(),
         })?;
@@ -105,8 +105,8 @@ pub(super) fn each(list: &str) -> io::Result<()> {
 pub(super) fn one(text: &str) -> io::Result<()> {
     let result = text.parse::<Call>()?.make();
     match i32::try_from(-result) {
-        Ok(errno @ 1..4096) => super::say(&format!("{:?}", Errno::from_raw(errno))),
-        _ => super::say(&result.to_string()),
+        Ok(errno @ 1..4096) => super::words::say(&format!("{:?}", Errno::from_raw(errno))),
+        _ => super::words::say(&result.to_string()),
     }
 }
 
@@ -125,5 +125,5 @@ pub(super) fn page_out(path: &str) -> io::Result<()> {
     let sum = bytes.iter().step_by(4096).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
     // SAFETY: the mapping above; this advice changes no byte of it.
     unsafe { madvise(pages, length.get(), MmapAdvise::MADV_PAGEOUT) }?;
-    super::say(&format!("advised {sum}"))
+    super::words::say(&format!("advised {sum}"))
 }

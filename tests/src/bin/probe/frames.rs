@@ -16,7 +16,7 @@ use nix::{
     },
 };
 
-use super::say;
+use super::words::say;
 
 /// Frames that are sent without a pause: fewer than any queue on the way holds.
 const BURST: usize = 64;

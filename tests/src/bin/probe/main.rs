@@ -12,14 +12,15 @@ mod see;
 mod spy;
 mod sysctl;
 mod traffic;
+mod words;
 
 use std::{
     io::{self, Write},
     process::ExitCode,
-    str::FromStr,
 };
 
 use serde_json::Value;
+use words::number;
 
 /// What can be done: the name, its arguments, how it is done.
 const VERBS: &[(&str, &[&str], Act)] = &[
@@ -84,15 +85,4 @@ fn report(wanted: &[String]) -> io::Result<()> {
         }
     }
     writeln!(io::stdout(), "{}", Value::Object(seen))
-}
-
-fn number<T: FromStr<Err = std::num::ParseIntError>>(word: &str) -> io::Result<T> {
-    word.parse().map_err(io::Error::other)
-}
-
-/// Prints a line at once.
-fn say(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{text}")?;
-    stdout.flush()
 }

@@ -8,7 +8,7 @@ use nix::{
 };
 use serde_json::json;
 
-use super::say;
+use super::words::say;
 
 /// Flags of a mount: as in mountinfo, for mount(2), and as statvfs(3) tells them.
 const FLAGS: [(&str, MsFlags, FsFlags); 4] = [

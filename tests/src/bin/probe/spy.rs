@@ -22,7 +22,7 @@ use nix::sys::{
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde_json::json;
 
-use super::say;
+use super::words::say;
 
 /// How often a process is looked into from its birth on. Its memory is searched at the looks whose number is a
 /// power of two, for that takes its time.

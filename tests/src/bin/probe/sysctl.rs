@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io};
 
 use serde_json::json;
 
-use super::{say, see};
+use super::{see, words::say};
 
 /// Writes something else to every file below `/proc/sys` that can be written; prints what each of those held before and
 /// holds now whose value has changed, and those that were refused at last.

@@ -16,7 +16,7 @@ use nix::sys::{
 };
 use serde_json::json;
 
-use super::say;
+use super::words::say;
 
 /// Bytes of one read or write.
 const CHUNK: usize = 128 << 10;

@@ -4,6 +4,7 @@
 //! The contestants take turns, so that whatever else the machine does hits all of them. Every figure is
 //! taken from outside and in the same way for each.
 
+mod compare;
 mod contestant;
 mod lxc;
 mod machine;
@@ -13,6 +14,7 @@ mod nspawn;
 mod pools;
 mod report;
 mod rounds;
+mod scale;
 mod tenantry;
 
 use std::{fs, path::Path};
@@ -23,10 +25,11 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::{native, packages, programs, sh};
+use crate::{images, packages, programs, sh, tree};
 use contestant::Contestant;
 use machine::Machine;
 use report::Results;
+use scale::Scale;
 
 /// Options of `bench`.
 #[derive(clap::Args)]
@@ -37,6 +40,9 @@ pub(crate) struct Options {
     /// One part alone, in its full length. Nothing is written.
     #[arg(long)]
     only: Option<Part>,
+    /// Three rounds against the published ratios: fails when one is worse by 15 % or more. Nothing is written.
+    #[arg(long, conflicts_with_all = ["only", "thousand"])]
+    compare: bool,
     /// A thousand tenants besides.
     #[arg(long)]
     thousand: bool,
@@ -54,41 +60,12 @@ enum Part {
     Network,
 }
 
-/// How much is measured.
-pub(crate) struct Scale {
-    /// Repetitions of what concerns one tenant.
-    pub(crate) repetitions: usize,
-    /// Numbers of tenants whose memory is measured, and how often.
-    pub(crate) crowds: Vec<(usize, usize)>,
-    /// Numbers of starts at once.
-    pub(crate) at_once: Vec<usize>,
-    /// Tenants started to find the rate.
-    pub(crate) starts: usize,
-    /// Numbers of tenants among which the network of a start is measured.
-    pub(crate) networks: Vec<usize>,
-    /// Whether Tenantry is measured with a thousand tenants as well.
-    pub(crate) thousand: bool,
-}
-
-impl Scale {
-    fn of(options: &Options) -> Self {
-        let (crowds, at_once) = match options.quick {
-            true => (vec![(20, 1)], vec![1, 4]),
-            false => (vec![(20, 1), (100, 1)], vec![1, 4, 16]),
-        };
-        let repetitions = if options.quick { 5 } else { 11 };
-        let starts = if options.quick { 8 } else { 16 };
-        let networks = if options.quick { vec![1, 20] } else { vec![1, 100, 500, 1000] };
-        Self { repetitions, crowds, at_once, starts, networks, thousand: options.thousand }
-    }
-}
-
 /// Measures everything and writes the report.
 pub(crate) fn run(options: &Options) -> Result<()> {
     sh::need_root("the bench")?;
     packages::ensure(packages::Use::Bench, options.no_install)?;
     let bin = programs::build()?;
-    let images = native::images(&bin, &["debian", "debian-stock", "busybox"])?;
+    let images = images::images(&bin, &["debian", "debian-stock", "busybox"])?;
     // The throughput is measured by it.
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     isolate()?;
@@ -96,17 +73,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let dir = sh::target().join("tenantry-cache/bench");
     drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir)?;
-    let scale = Scale::of(options);
-    let mut results = Results::new(Machine::look());
-    let mut measured = Ok(());
-    if options.only != Some(Part::Network) {
-        measured = measure(&bin, &images, &dir, &scale, options.only, &mut results);
-    }
-    if measured.is_ok() && options.only != Some(Part::Exec) {
-        measured = measure_network(&bin, &images, &dir, &scale, &mut results);
+    let scale = Scale::of(options.quick, options.thousand);
+    let rounds = if options.compare { compare::ROUNDS } else { 1 };
+    let (mut all, mut measured) = (Vec::new(), Ok(()));
+    while measured.is_ok() && all.len() < rounds {
+        if options.compare {
+            machine::wait_until_idle();
+        }
+        let mut results = Results::new(Machine::look());
+        measured = round(&bin, &images, &dir, &scale, options.only, &mut results);
+        all.push(results);
     }
     let cleaned = fs::remove_dir_all(&dir).context("cannot remove the directory of the bench");
     drop(fs::remove_dir("/sys/fs/cgroup/lxc.pivot"));
+    if options.compare {
+        measured.and(cleaned)?;
+        return compare::run(&all);
+    }
+    let results = all.pop().context("nothing was measured")?;
     // Also what was had before something failed.
     let markdown = report::markdown(&results);
     println!("{markdown}");
@@ -123,6 +107,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::write(reference.join("benchmarks.json"), json).context("cannot write the figures")
 }
 
+/// Everything once, with a turn for every contestant.
+fn round(
+    bin: &Path,
+    images: &Path,
+    dir: &Path,
+    scale: &Scale,
+    only: Option<Part>,
+    results: &mut Results,
+) -> Result<()> {
+    if only != Some(Part::Network) {
+        measure(bin, images, dir, scale, only, results)?;
+    }
+    if only != Some(Part::Exec) {
+        measure_network(bin, images, dir, scale, results)?;
+    }
+    Ok(())
+}
+
 /// On a host of its own, so that nothing of the other parts is left there.
 fn measure_network(
     bin: &Path,
@@ -132,7 +134,7 @@ fn measure_network(
     results: &mut Results,
 ) -> Result<()> {
     let host = tenantry::host(bin, images, &dir.join("hosts"));
-    let tree = native::tree(bin, images, "debian")?;
+    let tree = tree::tree(bin, images, "debian")?;
     network::run(&host, &tree, dir, scale, results).context("the network part")
 }
 
@@ -147,7 +149,7 @@ fn measure(
     let host = tenantry::host(bin, images, &dir.join("hosts"));
     let mut contestants: Vec<Box<dyn Contestant + '_>> = Vec::new();
     for (kind, image) in [("stock", "debian-stock"), ("tuned", "debian")] {
-        let tree = native::tree(bin, images, image)?;
+        let tree = tree::tree(bin, images, image)?;
         contestants.push(Box::new(lxc::Lxc::new(kind, &tree, &dir.join("lxc").join(kind))?));
         contestants.push(Box::new(nspawn::Nspawn::new(kind, &tree, &dir.join("nspawn").join(kind))?));
         contestants.push(Box::new(tenantry::Tenantry::new(&host, kind, image)));

@@ -13,10 +13,10 @@ use tenantry_tests::{
 };
 
 use super::{
-    Scale,
     contestant::timed,
     report::{Figure, Results, Unit},
     rounds::{WORKERS, each, milliseconds, say},
+    scale::Scale,
     tenantry::ctl,
 };
 use crate::sh;

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 
 /// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub(super) enum Unit {
     #[serde(rename = "ms")]
     Milliseconds,
@@ -34,15 +34,20 @@ impl Unit {
             Self::Gigabits => "Gbit/s",
         }
     }
+
+    /// Whether more of it is better.
+    pub(super) fn is_rate(self) -> bool {
+        matches!(self, Self::PerSecond | Self::Gigabits)
+    }
 }
 
 /// One quantity of one contestant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub(super) struct Figure {
-    what: String,
-    unit: Unit,
-    who: String,
-    image: String,
+    pub(super) what: String,
+    pub(super) unit: Unit,
+    pub(super) who: String,
+    pub(super) image: String,
 }
 
 impl Figure {
@@ -96,7 +101,7 @@ fn entry<'a>(figure: &'a Figure, samples: &[f64]) -> Entry<'a> {
 }
 
 /// The middle of the samples; not a number when there are none.
-fn median(samples: &[f64]) -> f64 {
+pub(super) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -118,6 +123,11 @@ impl Results {
             self.rows.push(row);
         }
         self.samples.entry(figure).or_default().push(value);
+    }
+
+    /// Every figure with its median.
+    pub(super) fn medians(&self) -> impl Iterator<Item = (Figure, f64)> {
+        self.samples.iter().map(|(figure, samples)| (figure.clone(), median(samples)))
     }
 
     fn median(&self, what: &str, who: &str, image: &str) -> Option<f64> {

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, anyhow};
 use tenantry_tests::Host;
 
 use super::{
-    Scale,
     contestant::{Contestant, timed},
     memory,
     report::{Figure, Results, Unit},
+    scale::Scale,
     tenantry,
 };
 use crate::sh;

@@ -15,6 +15,8 @@ use crate::{deb, packages, sh};
 /// Options of `check`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// These checks alone, by their names; also those that are not part of a whole check.
+    names: Vec<String>,
     /// Refuse to install missing Debian packages.
     #[arg(long)]
     no_install: bool,
@@ -23,27 +25,58 @@ pub(crate) struct Options {
     write: bool,
 }
 
-type Step<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
+/// When a check is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    /// When its name is given: the sources do not pass it yet.
+    Named,
+}
 
-/// Runs every check, and reports all that failed.
+/// A check: its name, when it is made, what it does.
+struct Step<'a>(&'a str, When, Box<dyn Fn() -> Result<()> + 'a>);
+
+/// Every check there is.
+fn steps(options: &Options) -> Vec<Step<'_>> {
+    vec![
+        Step("format", When::Always, Box::new(format)),
+        Step("dependencies", When::Always, Box::new(dependencies::check)),
+        Step("spelling", When::Always, Box::new(spelling::check)),
+        Step("paths", When::Always, Box::new(paths::check)),
+        Step("tables", When::Always, Box::new(tables::check)),
+        Step("circles", When::Named, Box::new(|| sources("circles"))),
+        Step("sizes", When::Named, Box::new(|| sources("sizes"))),
+        Step("layers", When::Always, Box::new(|| sources("layers"))),
+        Step("phrases", When::Named, Box::new(|| sources("phrases"))),
+        Step("package", When::Always, Box::new(deb::check)),
+        Step("lints", When::Always, Box::new(lints)),
+        Step("documentation", When::Always, Box::new(documentation)),
+        Step("generated", When::Always, Box::new(|| generated::check(options.write))),
+    ]
+}
+
+/// The checks to make: those named, or all that are part of a whole check.
+fn chosen<'a>(steps: Vec<Step<'a>>, names: &[String]) -> Result<Vec<Step<'a>>> {
+    if let Some(name) = names.iter().find(|name| !steps.iter().any(|step| step.0 == **name)) {
+        let known: Vec<&str> = steps.iter().map(|step| step.0).collect();
+        bail!("there is no check {name:?}\nhelp: one of: {}", known.join(", "));
+    }
+    let is_chosen = |step: &Step<'_>| match names {
+        [] => step.1 == When::Always,
+        names => names.iter().any(|name| name == step.0),
+    };
+    Ok(steps.into_iter().filter(is_chosen).collect())
+}
+
+/// Makes the checks, and reports all that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let steps = chosen(steps(options), &options.names)?;
     packages::ensure(packages::Use::Check, options.no_install)?;
-    let steps: Vec<Step<'_>> = vec![
-        ("format", Box::new(format)),
-        ("dependencies", Box::new(dependencies::check)),
-        ("spelling", Box::new(spelling::check)),
-        ("paths in the docs", Box::new(paths::check)),
-        ("tables in the docs", Box::new(tables::check)),
-        ("package", Box::new(deb::check)),
-        ("lints", Box::new(lints)),
-        ("documentation", Box::new(documentation)),
-        ("generated files", Box::new(|| generated::check(options.write))),
-    ];
     let mut failed = Vec::new();
-    for (name, step) in &steps {
+    for Step(name, _, check) in &steps {
         eprintln!("--- {name}");
         let begin = Instant::now();
-        match step() {
+        match check() {
             Ok(()) => eprintln!("--- {name}: ok, {:.1} s", begin.elapsed().as_secs_f64()),
             Err(error) => {
                 eprintln!("error: {name}: {error:#}");
@@ -56,6 +89,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     eprintln!("all {} checks passed", steps.len());
     Ok(())
+}
+
+/// A check of `tests/sources`, which is a package of its own: it parses Rust, and what the demo builds does
+/// not wait for a parser.
+fn sources(name: &str) -> Result<()> {
+    sh::show(sh::cargo(&["run", "--quiet", "--locked", "--package", "sources", "--", name]))
 }
 
 fn format() -> Result<()> {
@@ -78,4 +117,29 @@ fn documentation() -> Result<()> {
     let mut cargo = sh::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
     cargo.env("RUSTDOCFLAGS", "-D warnings");
     sh::show(cargo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_made_by_name_or_all_that_are_passed() {
+        let steps = || {
+            vec![
+                Step("a", When::Always, Box::new(|| Ok(()))),
+                Step("b", When::Named, Box::new(|| Ok(()))),
+                Step("c", When::Always, Box::new(|| Ok(()))),
+            ]
+        };
+        let names = |names: &[&str]| -> Result<Vec<&str>> {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            Ok(chosen(steps(), &names)?.iter().map(|step| step.0).collect())
+        };
+        assert_eq!(names(&[]).unwrap(), ["a", "c"]);
+        assert_eq!(names(&["b"]).unwrap(), ["b"]);
+        assert_eq!(names(&["c", "a"]).unwrap(), ["a", "c"]);
+        let error = names(&["a", "d"]).unwrap_err().to_string();
+        assert!(error.contains("no check \"d\"") && error.ends_with("one of: a, b, c"), "{error}");
+    }
 }

@@ -1,24 +1,23 @@
 //! What dpkg(1) wants to know: control file, scripts, checksums, the changelog of the package.
 
 use std::{
-    fmt, fs,
+    fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{
-    Build,
+    build::Build,
     files::{FILES, Source, conffiles},
+    place::compress,
+    version::date,
 };
 use crate::sh;
 
 /// Who answers for the package where the environment does not say, see debchange(1). Nobody can be reached there.
 const AUTHORS: (&str, &str) = ("Tenantry authors", "tenantry@tenantry.invalid");
-/// The revision of the packaging.
-const REVISION: &str = "1";
-
 /// What is installed for a tenant host to work at all. The versions are those of Debian 12, which all tests use.
 const DEPENDS: &[&str] = &["nftables (>= 1.0.6)", "systemd (>= 252)"];
 /// What most hosts want: machined, images of Debian and busybox, images as one file, operators that are not root.
@@ -41,68 +40,10 @@ pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("postrm", include_str!("postrm")),
 ];
 
-/// The version of the package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version(String);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Version {
-    /// That of the workspace, the packaging's revision, and what is appended.
-    ///
-    /// # Errors
-    /// The suffix has characters that a version cannot have, see deb-version(7).
-    pub(super) fn new(suffix: &str) -> Result<Self> {
-        let is_fine = |c: char| c.is_ascii_alphanumeric() || "+.~".contains(c);
-        if !suffix.chars().all(is_fine) || suffix.chars().next().is_some_and(|c| c.is_ascii_alphanumeric()) {
-            bail!(
-                "the version suffix {suffix:?} cannot be part of a version\nhelp: something like +test1 or ~rc1"
-            );
-        }
-        let manifest = fs::read_to_string(sh::repository().join("Cargo.toml"))?;
-        let manifest: toml::Table = manifest.parse().context("cannot read Cargo.toml")?;
-        let package = manifest.get("workspace").and_then(|workspace| workspace.get("package"));
-        let version = package.and_then(|package| package.get("version")).and_then(toml::Value::as_str);
-        Ok(Self(format!("{}-{REVISION}{suffix}", version.context("the workspace has no version")?)))
-    }
-}
-
 /// `NAME <ADDRESS>`, of `$DEBFULLNAME` and `$DEBEMAIL` where they are set.
 fn maintainer() -> String {
     let or = |key: &str, text: &str| std::env::var(key).unwrap_or_else(|_| text.to_owned());
     format!("{} <{}>", or("DEBFULLNAME", AUTHORS.0), or("DEBEMAIL", AUTHORS.1))
-}
-
-/// The time that everything in the package has, in seconds since 1970: `$SOURCE_DATE_EPOCH`, otherwise that of the
-/// last commit.
-///
-/// # Errors
-/// Neither is there.
-pub(super) fn epoch() -> Result<u64> {
-    let text = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text,
-        Err(_) => {
-            let repository = sh::repository();
-            let repository = repository.to_string_lossy();
-            // A directory that belongs to somebody else is no reason to refuse: nothing is run from it.
-            let safe = format!("safe.directory={repository}");
-            let args = ["-c", &safe, "-C", &repository, "log", "-1", "--format=%ct"];
-            sh::read(sh::command("git", &args))
-                .context("cannot tell the time of the last commit\nhelp: set SOURCE_DATE_EPOCH")?
-        }
-    };
-    text.trim().parse().with_context(|| format!("{:?} is no number of seconds", text.trim()))
-}
-
-/// A time as date(1) prints it, in UTC.
-pub(super) fn date(epoch: u64, format: &str) -> Result<String> {
-    let mut date = sh::command("date", &["--utc", &format!("--date=@{epoch}"), &format!("+{format}")]);
-    date.env("LC_ALL", "C");
-    Ok(sh::read(date)?.trim().to_owned())
 }
 
 impl Build {
@@ -127,7 +68,7 @@ impl Build {
         let mut depends: Vec<&str> = libraries.split(", ").collect();
         depends.extend(DEPENDS);
         let control = include_str!("control")
-            .replace("@VERSION@", &self.version.0)
+            .replace("@VERSION@", &self.version.to_string())
             .replace("@ARCHITECTURE@", architecture)
             .replace("@MAINTAINER@", &maintainer())
             .replace("@SIZE@", &size.to_string())
@@ -153,7 +94,7 @@ impl Build {
         );
         let plain = self.made.join("changelog.Debian");
         fs::write(&plain, text)?;
-        super::compress(&plain, &self.tree.join("usr/share/doc/tenantry/changelog.Debian.gz"))
+        compress(&plain, &self.tree.join("usr/share/doc/tenantry/changelog.Debian.gz"))
     }
 
     /// The libraries that the programs are linked with, as packages with their versions.
@@ -193,15 +134,6 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_version_has_what_dpkg_takes_and_nothing_else() {
-        assert!(Version::new("+test1").unwrap().0.ends_with("-1+test1"));
-        assert!(Version::new("~rc1").is_ok() && Version::new("").is_ok());
-        for suffix in ["1", "-2", "+a b", "/", "+é"] {
-            assert!(Version::new(suffix).is_err(), "{suffix:?}");
-        }
-    }
 
     #[test]
     fn the_scripts_touch_no_unit_of_a_tenant_but_at_removal() {

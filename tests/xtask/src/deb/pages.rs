@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, bail};
 use std::{fmt::Write as _, fs, io::Write as _, process::Stdio};
 
-use super::control::{self, Version};
+use super::version::{self, Version};
 use crate::sh;
 
 /// A man page and where its text is.
@@ -97,7 +97,7 @@ impl Page {
             ("section", self.section.to_string()),
             ("source", format!("Tenantry {version}")),
             ("volume", "Tenantry".to_owned()),
-            ("date", control::date(epoch, "%Y-%m-%d")?),
+            ("date", version::date(epoch, "%Y-%m-%d")?),
         ] {
             lowdown.args(["-M", &format!("{key}={value}")]);
         }

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use serde_json::Value;
-
-use super::{Demo, TENANTS};
 
 /// Names in the answer of `tenantctl --json list`.
 pub(super) fn names(list: &Value) -> Vec<String> {
@@ -24,12 +21,11 @@ fn text(value: &Value, pointer: &str) -> String {
     }
 }
 
-/// Prints the tenants and what to try next.
-pub(super) fn print(demo: &Demo) -> Result<()> {
-    let list = demo.json("tenantctl", &["list"])?;
+/// Prints these tenants of the answer of `tenantctl --json list`, and what to try next.
+pub(super) fn print(list: &Value, tenants: &[&str], bin: &Path, root: &Path) {
     let head = ["TENANT", "STATE", "ADDRESS", "BOOT", "MEMORY", "IMAGE VERSION"].map(str::to_owned);
     let mut table = vec![head];
-    for row in rows(&list).iter().filter(|row| TENANTS.contains(&text(row, "/name").as_str())) {
+    for row in rows(list).iter().filter(|row| tenants.contains(&text(row, "/name").as_str())) {
         let boot = row.pointer("/ready_us").and_then(Value::as_f64);
         let memory = row.pointer("/memory_bytes").and_then(Value::as_f64);
         table.push([
@@ -48,12 +44,12 @@ pub(super) fn print(demo: &Demo) -> Result<()> {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
-    let mut ctl = demo.bin.join("tenantctl").display().to_string();
-    if demo.root != Path::new("/") {
-        ctl = format!("{ctl} --root {}", demo.root.display());
+    let mut ctl = bin.join("tenantctl").display().to_string();
+    if root != Path::new("/") {
+        ctl = format!("{ctl} --root {}", root.display());
     }
-    let down = match demo.root != Path::new("/") {
-        true => format!("cargo xtask demo --root {} --down", demo.root.display()),
+    let down = match root != Path::new("/") {
+        true => format!("cargo xtask demo --root {} --down", root.display()),
         false => "cargo xtask demo --down".to_owned(),
     };
     println!(
@@ -68,5 +64,4 @@ pub(super) fn print(demo: &Demo) -> Result<()> {
          \n  tenantctl plan alice\
          \n\nTake it all away again: {down}"
     );
-    Ok(())
 }

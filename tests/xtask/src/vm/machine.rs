@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Stages, select::Kernel};
+use super::select::{Kernel, Stages};
 use crate::{
+    count::{Count, counted},
     sh,
-    test::{Count, counted},
 };
 
 /// Memory of the machine, MiB.

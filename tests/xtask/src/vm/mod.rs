@@ -18,12 +18,12 @@ mod select;
 
 use self::{
     machine::Machine,
-    select::{KERNELS, Program, Tests},
+    select::{KERNELS, Stages, Tests},
 };
 use crate::{
+    count::Count,
     deb::{self, Packing},
-    native, packages, programs, sh,
-    test::Count,
+    images, packages, programs, sh,
 };
 
 /// What is wanted of a run.
@@ -31,9 +31,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) no_install: bool,
     pub(crate) filter: Option<&'a str>,
 }
-
-/// The programs of each stage, and which of their tests.
-type Stages = [Vec<(Program, String)>];
 
 /// Images that the tests boot.
 const IMAGES: [&str; 2] = ["debian", "busybox"];
@@ -49,7 +46,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     packages::ensure(packages::Use::Vm, wanted.no_install)?;
     let bin = programs::build()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
-    let images = native::images(&bin, &IMAGES)?;
+    let images = images::images(&bin, &IMAGES)?;
     let tests = Tests::build()?;
     let packages = [deb::build("", Packing::Small)?, deb::build("+newer", Packing::Quick)?];
     let dir = sh::target().join("tenantry-cache/vm");

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{native, sh};
 
+/// The programs of each stage, and which of their tests.
+pub(super) type Stages = [Vec<(Program, String)>];
+
 /// A kernel, and which test programs run on it; between two stages the machine is rebooted.
 pub(super) struct Kernel {
     /// Start of its version.

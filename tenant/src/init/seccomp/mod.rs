@@ -22,8 +22,10 @@ use self::{
     arch::{Arch, Call, HOSTS},
     bpf::{Is, Piece},
 };
-use super::raw::Instruction;
-use crate::plan::{Answer, Condition, Deny, SecurityPlan, Test};
+use crate::{
+    kernel::raw::Instruction,
+    plan::{Answer, Condition, Deny, SecurityPlan, Test},
+};
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
@@ -34,9 +36,9 @@ const ARGUMENTS: u32 = 16;
 const NO_CALL: u32 = u32::MAX;
 
 /// The program for this host's architecture.
-pub(crate) fn compile(plan: &SecurityPlan) -> Vec<Instruction> {
+pub(super) fn compile(plan: &SecurityPlan) -> Vec<Instruction> {
     let host = HOSTS.iter().find(|(name, _)| *name == std::env::consts::ARCH);
-    let (_, architectures) = host.expect("Tenantry is not made for this architecture");
+    let (_, architectures) = host.expect("Tenantry does not support this architecture");
     compile_for(plan, architectures)
 }
 

@@ -1,0 +1,30 @@
+//! How much the bench measures.
+
+/// How much is measured.
+pub(crate) struct Scale {
+    /// Repetitions of what concerns one tenant.
+    pub(crate) repetitions: usize,
+    /// Numbers of tenants whose memory is measured, and how often.
+    pub(crate) crowds: Vec<(usize, usize)>,
+    /// Numbers of starts at once.
+    pub(crate) at_once: Vec<usize>,
+    /// Tenants started to find the rate.
+    pub(crate) starts: usize,
+    /// Numbers of tenants among which the network of a start is measured.
+    pub(crate) networks: Vec<usize>,
+    /// Whether Tenantry is measured with a thousand tenants as well.
+    pub(crate) thousand: bool,
+}
+
+impl Scale {
+    pub(super) fn of(quick: bool, thousand: bool) -> Self {
+        let (crowds, at_once) = match quick {
+            true => (vec![(20, 1)], vec![1, 4]),
+            false => (vec![(20, 1), (100, 1)], vec![1, 4, 16]),
+        };
+        let repetitions = if quick { 5 } else { 11 };
+        let starts = if quick { 8 } else { 16 };
+        let networks = if quick { vec![1, 20] } else { vec![1, 100, 500, 1000] };
+        Self { repetitions, crowds, at_once, starts, networks, thousand }
+    }
+}
