@@ -83,7 +83,10 @@ fn a_period_is_refused_by_the_name_of_the_controller_that_is_missing() {
     host.start_hostd_without_controller("cpu");
     let alice = host.create("alice", &["--image", "busybox", "--set", "cpu_quota_period_ms=20"]);
     let said = alice.ctl("start", &[]).output().refused(4);
-    assert!(said.contains("cannot enforce cpu_quota_period_ms on this host: there is no cpu controller"), "{said}");
+    assert!(
+        said.contains("cannot enforce cpu_quota_period_ms on this host: there is no cpu controller"),
+        "{said}"
+    );
     alice.ctl("start", &["--allow-unenforced"]).ok();
 }
 
@@ -104,7 +107,9 @@ fn a_mistake_names_the_key_and_what_it_takes() {
     let typed = ["memory_max=1g", "autostart=yes", "stop_timeout_sec=2min", "tasks_max=max", "tun=off"];
     alice.ctl("set", &typed).ok();
     let explained = host.ctl(&["explain", "alice"]).ok().stdout;
-    for (key, value) in [("memory_max", "1G"), ("autostart", "true"), ("stop_timeout_sec", "120"), ("tasks_max", "max")] {
+    for (key, value) in
+        [("memory_max", "1G"), ("autostart", "true"), ("stop_timeout_sec", "120"), ("tasks_max", "max")]
+    {
         let line = explained.lines().find(|line| line.split_ascii_whitespace().next() == Some(key));
         assert!(line.is_some_and(|line| line.contains(value)), "{key}: {explained}");
     }

@@ -42,32 +42,29 @@ fn write_back(path: &Path, before: Option<&Carried>) -> std::result::Result<(), 
 }
 
 impl Host {
-    /// Carries a tenant's file as it is. Directories have been seen to; `_files` says that nobody else is at them.
+    /// Carries a tenant's file as it is: its text, and the tenant it stands for. Directories have been seen to; `_files`
+    /// says that nobody else is at them.
     ///
     /// # Errors
     /// A limit cannot be enforced, or systemd refuses; the unit has then what it had.
     pub(crate) async fn carry(
         self: &Arc<Self>,
-        name: &TenantName,
+        text: &str,
+        tenant: &Tenant,
         enforce: Enforce,
         _files: &Turn,
     ) -> Result<()> {
         if !self.units().starts_with_host() {
             return Ok(());
         }
-        let (host, own) = (self.clone(), name.clone());
-        let read = blocking(move || -> Result<(String, Tenant, Option<Carried>)> {
-            let text = host.store().config_text(&own)?;
-            let tenant = host.store().resolve_text(&own, &text)?;
-            Ok((text, tenant, host.carried(&own)))
-        });
-        let (text, tenant, before) = read.await??;
+        let (host, own, name) = (self.clone(), tenant.name.clone(), &tenant.name);
+        let before = blocking(move || host.carried(&own)).await?;
         let Some(limits) = self.units().enforceable(&tenant.limits, enforce)? else { return Ok(()) };
         let old = before.as_ref().map(|before| before.limits.clone()).unwrap_or_default();
         let Some(had) = self.units().carry(name, &old, &limits, tenant.restart).await? else {
             return Ok(());
         };
-        let now = Carried::new(&text, limits);
+        let now = Carried::new(text, limits);
         if before.as_ref() == Some(&now) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use wire::Failure;
 
 use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
 use crate::{
-    records::{Change, StoreError, edit},
+    records::{Adopted, Change, StoreError, edit},
     units::limits::Enforce,
 };
 
@@ -60,7 +60,7 @@ impl Host {
         let (host, own, proposed) = (self.clone(), name.clone(), (base.clone(), text.clone()));
         let is_running = self.units.is_running(name);
         let begun = blocking(move || -> Result<(Change, Option<Tenant>, Tenant, LiveChange)> {
-            let before = host.store.tenant(&own).ok();
+            let before = host.store.resolve_text(&own, &proposed.0).ok();
             let after = host.store.resolve_text(&own, &proposed.1)?;
             // What cannot be the tenant's file must not be its unit's for a moment.
             let change = match host.units.starts_with_host() {
@@ -114,8 +114,9 @@ impl Host {
     pub async fn prepare(self: &Arc<Self>, name: &TenantName) -> Result<Change> {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
-        blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2)).await??;
-        self.carry(name, Enforce::Asked, &files).await?;
+        let prepare = move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2);
+        let Adopted { text, tenant, .. } = blocking(prepare).await??;
+        self.carry(&text, &tenant, Enforce::Asked, &files).await?;
         Ok(Change::Changed)
     }
 
@@ -133,19 +134,20 @@ impl Host {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         let is_running = self.units.is_running(name);
-        let begun = blocking(move || -> Result<(Vec<String>, LiveChange)> {
+        let begun = blocking(move || -> Result<(Vec<String>, LiveChange, Adopted)> {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
             let live = LiveChange::begin(&host, &own, None, &tenant, enforce)?;
-            host.store.take_up(&own, is_running)?;
+            let adopted = host.store.take_up(&own, text, is_running)?;
             if !is_running {
-                return Ok((Vec::new(), live));
+                return Ok((Vec::new(), live, adopted));
             }
             let started = record::read(&host.layout().started(&own)).ok();
-            Ok((started.map(|started| edit::waiting(&started, &text)).unwrap_or_default(), live))
+            let waiting = started.map(|started| edit::waiting(&started, &adopted.text)).unwrap_or_default();
+            Ok((waiting, live, adopted))
         });
-        let (waiting, live) = begun.await??;
-        let carried = self.carry(name, enforce, &files).await;
+        let (waiting, live, Adopted { text, tenant, .. }) = begun.await??;
+        let carried = self.carry(&text, &tenant, enforce, &files).await;
         let is_carried = carried.is_ok();
         blocking(move || if is_carried { live.keep() } else { drop(live) }).await?;
         carried?;

@@ -29,9 +29,16 @@ impl Host {
         let mut warnings = Vec::new();
         if change == Change::Created {
             // It is made; what its unit lacks the next start carries, or refuses.
-            warnings
-                .extend(self.carry(name, Enforce::Asked, &files).await.err().map(|failure| failure.message));
-            if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
+            let (host, own) = (self.clone(), name.clone());
+            let made = blocking(move || -> std::result::Result<_, StoreError> {
+                let text = host.store.config_text(&own)?;
+                let tenant = host.store.resolve_text(&own, &text)?;
+                Ok((text, tenant))
+            });
+            let (text, tenant) = made.await??;
+            let carried = self.carry(&text, &tenant, Enforce::Asked, &files).await;
+            warnings.extend(carried.err().map(|failure| failure.message));
+            if tenant.autostart {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| wire::chain(&error)));
             }

@@ -28,6 +28,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use configure::Adopted;
 pub use error::StoreError;
 use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,

@@ -29,7 +29,7 @@ use tenant::{
     kernel::source::View,
     model::limits::Limits,
     protocol::{
-        control::{ControlError, Request},
+        control::{ControlError, Request, StartedPlan},
         escape,
         wire::Tty,
     },
@@ -279,6 +279,14 @@ impl UnitManager {
                 }
             }
         }
+    }
+
+    /// The plan that a tenant which is running was started with, as its supervisor tells; one of an earlier release does
+    /// not.
+    pub async fn started_plan(&self, name: &TenantName) -> Option<StartedPlan> {
+        let supervisor = self.supervisor(name)?;
+        let reply = stop::ask(self.layout(), name, supervisor, Request::Plan {}).await.ok()?;
+        reply.plan.map(|plan| *plan)
     }
 
     /// Which of a tenant's limits this host cannot enforce.

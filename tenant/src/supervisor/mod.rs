@@ -37,11 +37,11 @@ use rustix::fs::{FlockOperation, flock};
 use crate::{
     apply::{StartError, remedy},
     cause::chain,
-    config::profile::{LoadError, load_fragment},
+    config::profile::LoadError,
     files::{
         file_error::{FileError, full},
         layout::Layout,
-        sources::LoadPlanError,
+        sources::{LoadPlanError, Sources},
         state::{Exit, Phase, ProcessRef, RunState},
     },
     kernel::{KernelError, Linux},
@@ -281,6 +281,8 @@ struct Supervisor {
     state: Option<RunState>,
     /// Whether it does not say that yet.
     unpublished: Retry,
+    /// What it will boot with; none where its files make no sense, or while it is there.
+    sources: Option<Sources>,
     plan: Option<Plan>,
     init: Option<Init>,
     boot_began: Instant,
@@ -304,9 +306,10 @@ impl Supervisor {
         let kernel = Linux::new();
         v1_cgroups.iter().try_for_each(|dir| kernel.cgroup_enter_v1(dir)).map_err(RunError::Unit)?;
         // A tenant that does not exist leaves no runtime directory behind.
-        if let Err(error @ LoadError::NoTenant(_)) = load_fragment(&layout, &name) {
-            return Err(LoadPlanError::from(error).into());
-        }
+        let sources = match Sources::read(&layout, &name) {
+            Err(error @ LoadError::NoTenant(_)) => return Err(LoadPlanError::from(error).into()),
+            read => read.ok(),
+        };
         let runtime = layout.runtime(&name);
         fs::DirBuilder::new()
             .recursive(true)
@@ -350,6 +353,7 @@ impl Supervisor {
             machine: Machine::default(),
             state: Some(state),
             unpublished: Retry::default(),
+            sources,
             plan: None,
             init: None,
             memory: None,

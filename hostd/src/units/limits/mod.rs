@@ -3,7 +3,7 @@
 mod apply;
 mod enforce;
 mod knobs;
-pub(super) mod table;
+pub mod table;
 #[cfg(test)]
 mod tests;
 

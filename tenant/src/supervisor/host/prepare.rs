@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    files::{carried::Carried, record},
+    files::carried::Carried,
     model::name::TenantName,
     protocol::{escape::one_line, socket},
     supervisor::{RunError, Supervisor, run::events::Woken},
@@ -78,9 +78,9 @@ impl Supervisor {
     /// [`RunError::Unprepared`]: hostd answers that it cannot be done.
     pub(in crate::supervisor) fn prepare(&mut self) -> Result<(), RunError> {
         // A file that cannot be read is told of when it is planned.
-        let Ok(text) = record::read(&self.layout.tenant_config(&self.name)) else { return Ok(()) };
+        let Some(sources) = &self.sources else { return Ok(()) };
         let carried = Carried::read(&self.layout.carried(&self.name)).ok().flatten();
-        if carried.is_some_and(|carried| carried.is_of(&text)) {
+        if carried.is_some_and(|carried| carried.is_of(sources.text())) {
             return Ok(());
         }
         self.manager.tell("STATUS=Waiting for hostd: the tenant's file was edited");

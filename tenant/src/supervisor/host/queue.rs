@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::notify::extension;
 use crate::{
-    config::{self, profile::load_tenant},
+    config,
     files::layout::Layout,
     kernel::KernelError,
     model::name::TenantName,
@@ -254,18 +254,16 @@ pub(in crate::supervisor) fn left(layout: &Layout, name: &TenantName) -> Vec<Pat
     own.filter(|path| matches!(take(path, false), Ok(Some(_)))).collect()
 }
 
-fn priority(layout: &Layout, name: &TenantName) -> u16 {
-    // A file that makes no sense is told of when it is planned.
-    let known = load_tenant(layout, name).ok().map(|tenant| tenant.start_priority);
-    known.or(config::defaults().start_priority).unwrap_or_default()
-}
-
 impl Supervisor {
     /// Waits until it is this tenant's turn to boot. False when it is to be stopped instead. What goes wrong
     /// with the queue keeps no tenant from booting.
     pub(in crate::supervisor) fn take_turn(&mut self) -> Result<bool, RunError> {
         let dir = self.layout.turns();
-        let priority = priority(&self.layout, &self.name);
+        // A file that makes no sense is told of when it is planned.
+        let priority = match &self.sources {
+            Some(sources) => sources.start_priority(),
+            None => config::defaults().start_priority.unwrap_or_default(),
+        };
         let turn = match Turn::queue(&dir, &self.name, priority) {
             Ok(turn) => turn,
             Err(error) => return Ok(self.boot_out_of_turn(&error)),

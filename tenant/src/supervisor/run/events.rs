@@ -22,9 +22,9 @@ use super::{
 use crate::{
     files::state::Phase,
     kernel::raw,
-    plan::FirstProcess,
+    plan::{FirstProcess, Plan},
     protocol::{
-        control::{Reply, Request, Status},
+        control::{Reply, Request, StartedPlan, Status},
         socket,
     },
     supervisor::{
@@ -435,6 +435,15 @@ impl Supervisor {
             Request::ConsoleTail { tty, lines } => {
                 let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);
                 Reply { lines: Some(lines), ..Reply::done() }
+            }
+            Request::Plan {} => {
+                let text = |plan: &Plan| Some((plan.to_string(), serde_json::to_value(plan).ok()?));
+                match self.plan.as_ref().and_then(text) {
+                    Some((text, plan)) => {
+                        Reply { plan: Some(Box::new(StartedPlan { text, plan })), ..Reply::done() }
+                    }
+                    None => refused(),
+                }
             }
         };
         Ok(Some(reply))
