@@ -193,7 +193,9 @@ impl Sources {
             let stamp = Stamp::of(&path);
             found.push((path, stamp));
         };
-        [layout.tenant_config(name), layout.host_config(), layout.port_table()].into_iter().for_each(&mut note);
+        [layout.tenant_config(name), layout.host_config(), layout.port_table()]
+            .into_iter()
+            .for_each(&mut note);
         let text = profile::load_text(layout, name)?;
         let own = profile::parse(layout, name, &text)?;
         let host = profile::load_host(layout)?;
