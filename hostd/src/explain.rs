@@ -8,13 +8,17 @@ use tenant::{
     config::{Absent, Fragment, KEYS, Key, Policy, RootMode},
     model::{
         image::{Manifest, TopEntry},
+        label::{LabelName, LabelValue},
         path::TenantPath,
     },
     plan::{NicPlan, RootStep, StopProcedure},
 };
 use wire::{Explained, Source, UnitCgroups};
 
-use crate::units::limits::{IoSchedulers, Knob, Unenforceable, knobs};
+use crate::{
+    records::edit,
+    units::limits::{IoSchedulers, Knob, Unenforceable, knobs},
+};
 
 /// What an explanation is made from.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
     let limits = LimitNotes::of(inputs);
     let line = |key: &'static Key| match key.name {
         "env" => environment(inputs),
+        "labels" => labels(inputs),
         "sysctl" => sysctls(inputs),
         "dirs" => directories(inputs),
         "paths" => paths(inputs),
@@ -165,6 +170,15 @@ impl LimitNotes {
             (None, None) => None,
         }
     }
+}
+
+fn labels(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, .. } = inputs;
+    let explained = |(name, value): (&LabelName, &LabelValue)| {
+        let source = from(own.labels.get(name), profile.labels.get(name), Source::Default);
+        line(&edit::dotted("labels", name.as_str()), value, source)
+    };
+    tenant.labels.iter().map(explained).collect()
 }
 
 fn sysctls(inputs: &Inputs<'_>) -> Vec<Explained> {

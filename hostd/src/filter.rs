@@ -65,7 +65,7 @@ impl PacketFilter {
         };
         match repaired {
             Ok(findings) if findings.is_good() => {}
-            // Nobody has touched what was not there yet.
+            // No process has touched what was not there yet.
             Ok(findings) if findings.is_first() => log::info!("packet filter: loaded"),
             Ok(findings) => {
                 log::info!(MESSAGE_ID = id::FILTER_REPAIRED; "packet filter: {}", summary(&findings));
@@ -116,7 +116,7 @@ impl PacketFilter {
         nft::change(&host, name, edit).map(drop).map_err(|error| failure(&error))
     }
 
-    /// What went over a running tenant's ports; none where nobody counts.
+    /// What went over a running tenant's ports; none where no process counts.
     pub fn traffic(&self, store: &Store, name: &TenantName) -> Option<Traffic> {
         let host = of(store).ok()??;
         let known = nft::known(&host, name).ok()??;

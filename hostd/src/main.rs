@@ -82,7 +82,7 @@ fn run(layout: Layout, units: Units) -> Result<(), Failure> {
     }
     let facts = HostFacts::gather().map_err(failed("inspect this host"))?;
     raise_file_limit();
-    // Whatever it was started with: nobody but root writes to what is made here.
+    // Whatever it was started with: only root writes to what is made here.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // While there is a single thread: the check makes a process and a user namespace.
     std::fs::create_dir_all(layout.state()).map_err(failed("create the state directory"))?;
@@ -140,7 +140,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     let host = Host::new(store.seeing(units.view()), units);
     match host.default_limits_missing() {
         Ok(missing) => missing.iter().for_each(|missing| log::warn!("{missing}")),
-        // Whoever needs a setting is told; what runs is kept all the same.
+        // A process that needs a setting is told; what runs is kept all the same.
         Err(failure) => log::error!("{failure}"),
     }
     let socket = layout.hostd_socket();
@@ -164,7 +164,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
         log::info!("shutting down; tenants keep running");
         let _ = tell.send(());
     };
-    // It listens before it knows what runs: whoever asks meanwhile waits, and sees that somebody is there.
+    // It listens before it knows what runs: a client that asks meanwhile waits, and sees that a client is there.
     let starter = Arc::clone(&host);
     tokio::spawn(async move {
         let serving = Arc::clone(&starter);

@@ -14,17 +14,17 @@ use sd_notify::NotifyState;
 
 use crate::host::Host;
 
-/// How often the status line is made anew.
+/// Interval of updates of the status line.
 const STATUS: Duration = Duration::from_secs(10);
 
 /// The listening socket that systemd made for `path`; none where it made none. One whose file is not there any
-/// more is of no use: nobody can connect to it.
+/// more is of no use: no process can connect to it.
 ///
 /// # Errors
 /// What systemd passed is not a socket at that path.
 pub fn listener(path: &Path) -> io::Result<Option<UnixListener>> {
     let Some(number) = sd_notify::listen_fds()?.next() else { return Ok(None) };
-    // Through a descriptor of this process, because a bare number is nobody's.
+    // Through a descriptor of this process, because a bare number is not in use.
     let own = pidfd_open(getpid(), PidfdFlags::empty())?;
     let descriptor: OwnedFd = pidfd_getfd(own, number, PidfdGetfdFlags::empty())?;
     let listener = UnixListener::from(descriptor);
@@ -44,7 +44,7 @@ pub fn listener(path: &Path) -> io::Result<Option<UnixListener>> {
     Ok(Some(listener))
 }
 
-/// Tells systemd; without it nobody listens.
+/// Tells systemd; without it no process listens.
 pub fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::warn!("cannot report to the service manager: {error}");

@@ -48,6 +48,8 @@ pub struct Request {
     pub format: ImageFormat,
     /// Where it came from, one line for the manifest.
     pub source: String,
+    /// Named sets of packages that it was built with.
+    pub sets: Vec<String>,
     /// Whether the tuning table was applied.
     pub tuned: bool,
     /// Whether every block is checked when it is read, see [`crate::verity`].
@@ -149,6 +151,7 @@ pub fn publish(
             os: inspect::os_name(&root, request.image.as_str()).map_err(FileError::when("read", &tree))?,
             arch: inspect::arch(&tree, &entries),
             source: request.source.clone(),
+            sets: request.sets.clone(),
             tuned: request.tuned,
             size_bytes,
             files,
@@ -222,6 +225,7 @@ mod tests {
             image: "img".parse().unwrap(),
             channel: ChannelName::stable(),
             format,
+            sets: Vec::new(),
             source: "test".to_owned(),
             tuned: false,
             verity: false,

@@ -24,7 +24,7 @@ pub struct Tool {
 }
 
 /// mmdebstrap(1) copies `/etc/hostname` into the tree.
-const CALL_IT_LOCALHOST: &str = r#"
+const WITH_LOCALHOST: &str = r#"
 echo localhost > /proc/sys/kernel/hostname
 if [ -f /etc/hostname ]; then
     name=$(mktemp)
@@ -126,7 +126,7 @@ impl Tool {
             "--",
             "sh",
             "-ec",
-            CALL_IT_LOCALHOST,
+            WITH_LOCALHOST,
             "sh",
         ]);
         command.arg(program);

@@ -2,7 +2,7 @@
 //!
 //! | format | by | what is kept |
 //! |---|---|---|
-//! | erofs | dm-verity, see veritysetup(8) | a hash tree beside the file, its root hash in the manifest |
+//! | erofs | dm-verity, see veritysetup(8) | a hash tree next to the file, its root hash in the manifest |
 //! | tree | fs-verity, see `Documentation/filesystems/fsverity.rst` | a hash tree with each file, which the filesystem keeps; one digest of all their digests in the manifest |
 //!
 //! Neither is a signature: write access to the manifest is enough to replace the root hash.

@@ -169,7 +169,7 @@ fn bombs_are_refused() {
 }
 
 #[test]
-fn attributes_that_overlays_or_security_modules_obey_are_left_out() {
+fn attributes_of_overlays_or_security_modules_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let mut archive = Builder::new(Vec::new());
     let value: &[u8] = b"v";

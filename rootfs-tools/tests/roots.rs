@@ -202,7 +202,7 @@ fn what_is_no_root_filesystem_is_refused_by_its_name() {
         (&["oci-layout", "index.json", "blobs/sha256/aa"], "OCI image layout"),
         (&["manifest.json", "aa/layer.tar"], "docker archive"),
         (&["metadata.yaml", "rootfs/etc/passwd"], "LXD or Incus"),
-        (&["web/rootfs/etc/passwd"], "lies in \"web/rootfs\""),
+        (&["web/rootfs/etc/passwd"], "is in \"web/rootfs\""),
         (&["etc/passwd", "usr/share/x"], "no init and no other program"),
     ] {
         let files: Vec<_> = files.iter().map(|name| (*name, 0o644)).collect();

@@ -42,6 +42,7 @@ impl Host {
             channel,
             format,
             source: "test".to_owned(),
+            sets: Vec::new(),
             tuned: false,
             verity: false,
         };

@@ -1,7 +1,7 @@
 //! What goes to the host's journal: messages with fields, see systemd.journal-fields(7).
 //!
 //! Messages are written by the macros of the crate `log`, whose key-values become fields, or by [`event`].
-//! Where there is no journal (no systemd, or another root than `/`) they go to standard error. Nobody here
+//! Where there is no journal (no systemd, or another root than `/`) they go to standard error. No process here
 //! ever waits for the journal: what it has no room for is dropped.
 
 use std::{
@@ -44,7 +44,7 @@ pub mod id {
     pub const OUT_OF_MEMORY: &str = "8981d424987242cfa468c673df963cfa";
     /// Lines of a console did not go to the journal.
     pub const LINES_DROPPED: &str = "21013197538e4ff79203ce98c157b657";
-    /// Somebody had changed the packet filter, and it was put right.
+    /// A process had changed the packet filter, and it was repaired.
     pub const FILTER_REPAIRED: &str = "0d43e22410a342ad9bad296f6cf1255e";
     /// hostd serves.
     pub const HOSTD_STARTED: &str = "8e363ba2c4c8466baabb7c69c9584370";
@@ -101,7 +101,7 @@ pub fn has_stderr() -> bool {
 }
 
 /// Tells the journal of an event, with more fields. Where there is no journal, a warning goes to standard error; an
-/// error does not, for whoever ends because of it says so there.
+/// error does not, because the process that ends because of it reports it there.
 pub fn event(level: Level, message_id: &str, fields: &[(&str, &str)], text: &str) {
     let mut all = vec![("MESSAGE_ID", message_id)];
     all.extend_from_slice(fields);
@@ -222,7 +222,7 @@ impl Socket {
         match self.0.send(payload) {
             Ok(_) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            // The journal's socket was made anew.
+            // The journal's socket was made again.
             Err(_) => self.0.connect(SOCKET).and_then(|()| self.0.send(payload)).is_ok(),
         }
     }

@@ -1,4 +1,4 @@
-//! `tenant`: runs one tenant, and gets into one that runs. Needs no hostd.
+//! `tenant`: runs one tenant, and enters running ones. Needs no hostd.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -14,7 +14,7 @@ use tenant::{
     supervisor::{self, Failed, RunError, RunOptions},
 };
 
-/// Runs one tenant, and gets into one that runs.
+/// Runs one tenant, and enters running ones.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -146,18 +146,18 @@ enum Op {
 }
 
 /// What is printed before the command ends badly.
-struct Trouble {
+struct CliError {
     /// What could not be done, as it goes behind `error: `.
     error: String,
     help: Option<String>,
     /// Lines of the tenant's console.
     console: Vec<String>,
-    /// Whether whoever reads standard error has been told already.
+    /// Whether a process that reads standard error has been told already.
     is_told: bool,
     code: u8,
 }
 
-impl Trouble {
+impl CliError {
     fn new(error: String, help: Option<String>, code: u8) -> Self {
         Self { error, help, console: Vec::new(), is_told: false, code }
     }
@@ -176,29 +176,29 @@ fn main() -> ExitCode {
         Command::Sweep(Sweep { name }) => sweep_tenant(&layout, &name),
         Command::Exec(exec) => exec_command(&layout, exec),
         Command::Shell(Shell { name, tty, user }) => enter::shell(&layout, &name, user, tty.mode())
-            .map_err(|error| exec_trouble("a shell", &name, &error)),
+            .map_err(|error| exec_error("a shell", &name, &error)),
         Command::Console(console) => attach_console(&layout, console),
         Command::Control(Control { name, op }) => ask(&layout, &name, op),
     };
     match result {
         Ok(code) => ExitCode::from(code),
         // The supervisor's failure is in the journal already, with its fields.
-        Err(trouble) if trouble.is_told => ExitCode::from(trouble.code),
-        Err(trouble) => {
+        Err(failure) if failure.is_told => ExitCode::from(failure.code),
+        Err(failure) => {
             let mut out = std::io::stderr().lock();
-            for line in &trouble.console {
+            for line in &failure.console {
                 let _ = writeln!(out, "console: {line}");
             }
-            let _ = writeln!(out, "error: {}", trouble.error);
-            if let Some(help) = &trouble.help {
+            let _ = writeln!(out, "error: {}", failure.error);
+            if let Some(help) = &failure.help {
                 let _ = writeln!(out, "help: {help}");
             }
-            ExitCode::from(trouble.code)
+            ExitCode::from(failure.code)
         }
     }
 }
 
-fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
+fn run_tenant(layout: Layout, run: Run) -> Result<u8, CliError> {
     let Run { name, cgroup, v1_cgroups } = run;
     journal::install("tenant", &layout, Some(&name), LevelFilter::Info, LevelFilter::Warn, None);
     let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
@@ -208,17 +208,17 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, Trouble> {
         if let RunError::ProgramFailed(_) = *error {
             let text = format!("tenant {:?} failed: {}", name.as_str(), chain(&*error));
             let help = error.help().map(|help| help.replace("NAME", name.as_str()));
-            return Trouble { console, is_told, ..Trouble::new(text, help, error.exit_code()) };
+            return CliError { console, is_told, ..CliError::new(text, help, error.exit_code()) };
         }
         let help = error.help().map(|help| help.replace("NAME", name.as_str()));
-        Trouble { console, is_told, ..Trouble::new(cannot(&chain(&*error)), help, error.exit_code()) }
+        CliError { console, is_told, ..CliError::new(cannot(&chain(&*error)), help, error.exit_code()) }
     })
 }
 
-fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
+fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, CliError> {
     let swept = supervisor::host::sweep::after(layout, name).map_err(|Failed { error, .. }| {
         let text = format!("cannot remove the leftovers of tenant {:?}: {}", name.as_str(), chain(&*error));
-        Trouble::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
+        CliError::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
     })?;
     if swept {
         let _ =
@@ -227,18 +227,18 @@ fn sweep_tenant(layout: &Layout, name: &TenantName) -> Result<u8, Trouble> {
     Ok(0)
 }
 
-fn exec_trouble(what: &str, name: &TenantName, error: &ExecError) -> Trouble {
+fn exec_error(what: &str, name: &TenantName, error: &ExecError) -> CliError {
     let text = format!("cannot run {what} in tenant {:?}: {}", name.as_str(), chain(error));
-    Trouble::new(text, error.help(), error.exit_code())
+    CliError::new(text, error.help(), error.exit_code())
 }
 
-fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, Trouble> {
+fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, CliError> {
     let Exec { name, tty, user, workdir, env, command } = exec;
     let options = ExecOptions { argv: command, tty: tty.mode(), user, dir: workdir, env };
-    enter::exec(layout, &name, &options).map_err(|error| exec_trouble("a command", &name, &error))
+    enter::exec(layout, &name, &options).map_err(|error| exec_error("a command", &name, &error))
 }
 
-fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {
+fn attach_console(layout: &Layout, console: Console) -> Result<u8, CliError> {
     let Console { name, options } = console;
     match attach::run(layout, &name, options) {
         Ok(AttachEnd::Lost) => Ok(1),
@@ -246,12 +246,12 @@ fn attach_console(layout: &Layout, console: Console) -> Result<u8, Trouble> {
         Err(error) => {
             let code = if matches!(error, AttachError::NotRunning(_)) { 4 } else { 1 };
             let text = format!("cannot attach to tenant {:?}: {}", name.as_str(), chain(&error));
-            Err(Trouble::new(text, error.help(), code))
+            Err(CliError::new(text, error.help(), code))
         }
     }
 }
 
-fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, Trouble> {
+fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, CliError> {
     let request = match op {
         Op::Status => Request::Status {},
         Op::Stop => Request::Stop { timeout_sec: None },
@@ -269,7 +269,7 @@ fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, Trouble> {
                 ControlError::Ended(_) | ControlError::Io(_) | ControlError::Malformed(_) => (None, 1),
             };
             let what = format!("{op:?}").to_lowercase();
-            Trouble::new(format!("cannot {what} tenant {:?}: {}", name.as_str(), chain(&error)), help, code)
+            CliError::new(format!("cannot {what} tenant {:?}: {}", name.as_str(), chain(&error)), help, code)
         })?;
     if let Some(status) = reply.status {
         let text = serde_json::to_string_pretty(&status).unwrap_or_default();

@@ -14,7 +14,7 @@ fn kinds() -> [(&'static str, &'static str); 6] {
         ("os", "profile = \"os\""),
         ("app", common::APP),
         ("app-plus", APP_PLUS),
-        ("router", "profile = \"router\"\nfeatures = [\"tun\"]"),
+        ("router", "profile = \"router\"\ntun = true"),
         ("networks", common::ALL_MODES),
     ]
 }

@@ -124,7 +124,7 @@ fn a_hostd_that_ends_finishes_a_change_whose_client_has_hung_up() {
 }
 
 #[test]
-fn a_large_tenant_that_is_removed_keeps_nobody_waiting() {
+fn removing_a_large_tenant_delays_no_other_request() {
     let host = Host::start();
     let big = host.create("big", &["--image", "busybox"]);
     host.create("set", &["--image", "busybox"]);
@@ -381,7 +381,7 @@ fn a_damaged_record_breaks_its_tenant_and_nothing_else() {
 }
 
 #[test]
-fn hostile_and_hung_clients_keep_nobody_waiting() {
+fn hostile_and_hung_clients_delay_no_other_client() {
     let host = Host::start();
     host.create("alice", &["--image", "busybox"]);
     let half = "POST /v1/tenants HTTP/1.1\r\nhost: hostd\r\n";
@@ -463,7 +463,7 @@ fn slow_clients_are_not_waited_for_for_ever() {
 }
 
 #[test]
-fn a_fifo_in_place_of_any_file_wedges_nobody() {
+fn a_fifo_in_place_of_any_file_blocks_nothing() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     alice.stop();

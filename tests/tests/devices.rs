@@ -190,7 +190,7 @@ fn pts_max_bounds_the_pseudoterminals_of_one_tenant() {
 }
 
 #[test]
-fn a_tty_that_nobody_attached_to_costs_no_process() {
+fn a_tty_without_clients_costs_no_process() {
     let host = Host::start();
     let alice = host.boot("alice", &["--set", "ttys=6"]);
     assert_eq!(alice.says("ls /dev/tty[1-6] | wc -l"), "6");

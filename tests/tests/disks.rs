@@ -60,7 +60,7 @@ fn a_full_disk_publishes_no_half_image() {
 }
 
 #[test]
-fn a_filesystem_that_cannot_carry_a_tenant_is_refused_at_create() {
+fn an_unsuitable_filesystem_is_refused_at_create() {
     let mut host = Host::bare();
     host.state_on("ramfs");
     host.tool("rootfsctl", &["build", "busybox"]).ok();

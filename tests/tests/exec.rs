@@ -72,7 +72,7 @@ fn a_command_has_the_powers_of_the_start_and_not_those_of_todays_files() {
 }
 
 #[test]
-fn what_init_has_given_up_itself_nobody_has_who_joins() {
+fn joined_processes_lack_the_capabilities_that_init_dropped() {
     let host = Host::start();
     let init = r#"init=["/usr/bin/setpriv","--bounding-set=-net_raw","--no-new-privs","--","/sbin/init"]"#;
     let alice = host.boot("alice", &["--set", init]);
@@ -256,7 +256,7 @@ fn a_client_that_is_killed_takes_its_command_along() {
 }
 
 #[test]
-fn a_command_ends_when_nobody_reads_what_it_writes() {
+fn a_command_ends_when_its_reader_is_gone() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let run = in_bash(r#""$@" | head -1; echo "${PIPESTATUS[0]}""#, &alice.exec(&["yes"])).limit(SOON);
@@ -279,7 +279,7 @@ fn a_command_ends_when_nobody_reads_what_it_writes() {
 }
 
 #[test]
-fn a_command_hears_at_once_that_nobody_reads() {
+fn a_command_sees_at_once_that_its_reader_is_gone() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     // tail(1) writes once and then waits, for more and for the end of whoever reads.
@@ -310,7 +310,7 @@ fn bytes_of_any_kind_go_both_ways_without_end_or_deadlock() {
 }
 
 #[test]
-fn a_stream_that_nobody_reads_does_not_hold_up_the_others() {
+fn an_unread_stream_does_not_block_the_others() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let script = "head -c 4000000 /dev/zero & read -r line; echo \"got $line\" >&2; wait";
@@ -365,8 +365,8 @@ fn who_is_not_root_is_told_so_and_nothing_else() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let stranger = Tenant::new(&host, "stranger");
-    for tenant in [&alice, &stranger] {
+    let outsider = Tenant::new(&host, "outsider");
+    for tenant in [&alice, &outsider] {
         for run in [tenant.exec(&["id"]), tenant.ctl("shell", &[]), tenant.ctl("logs", &["--journal"])] {
             let said = before(&as_nobody, &run).output().refused(1);
             assert!(said.contains("root"), "{said}");

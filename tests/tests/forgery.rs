@@ -122,7 +122,7 @@ fn on_a_bridge_no_forged_frame_arrives() {
 }
 
 #[test]
-fn a_port_without_addresses_asks_for_one_and_says_nothing_else_before() {
+fn a_port_without_addresses_sends_only_dhcp_requests() {
     let host = host_with("");
     let (own, _machine) = bridge(&host);
     let alice = host.create("alice", &GROUP);
@@ -141,7 +141,7 @@ fn a_port_without_addresses_asks_for_one_and_says_nothing_else_before() {
 
 /// Honest frames to a neighbour, and whether they arrive.
 fn reaches(host: &Host, alice: &Tenant<'_>, bob: &Tenant<'_>, cast: &Cast) -> bool {
-    let honest: Frames = cast.honest().into_iter().filter(|(_, free)| *free != Free::Nobody).collect();
+    let honest: Frames = cast.honest().into_iter().filter(|(_, free)| *free != Free::Unused).collect();
     let (to_peer, to_host): (Frames, Frames) =
         honest.iter().cloned().partition(|(_, free)| *free == Free::Peer);
     let ears = Ears::open(host, bob, &honest);

@@ -157,7 +157,7 @@ fn the_uuid_stays_over_reboots_and_is_new_for_a_new_tenant() {
 }
 
 #[test]
-fn no_login_program_runs_on_a_tty_that_nobody_is_attached_to() {
+fn no_login_program_is_running_on_a_tty_without_clients() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     assert_eq!(alice.probe(&["environment"])["environment"]["init"]["container_ttys"], Value::Null);
@@ -290,7 +290,7 @@ fn run_host_tells_of_the_host() {
 }
 
 #[test]
-fn run_host_has_a_node_of_each_type_that_nobody_may_open() {
+fn run_host_has_an_inaccessible_node_of_each_type() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     let nodes = alice.says("cd /run/host/inaccessible && stat -c '%n: %F %a %U' *");

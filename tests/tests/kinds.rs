@@ -410,7 +410,7 @@ apt-get install -y ./greet.deb > apt.log 2>&1 || { cat apt.log; exit 1; }
 "#;
 
 #[test]
-fn an_os_tenant_installs_packages_that_stay_and_that_nobody_else_sees() {
+fn an_os_tenant_installs_packages_that_stay_and_that_no_other_tenant_sees() {
     let host = Host::start();
     let (alice, bob) = (host.boot("alice", &["--profile", "os"]), host.boot("bob", &["--profile", "os"]));
     assert_eq!(alice.says("systemctl is-system-running"), "running");

@@ -111,7 +111,7 @@ fn the_exit_code_of_init_is_kept() {
 }
 
 #[test]
-fn an_init_that_dies_at_once_is_reported_with_its_last_words() {
+fn an_init_that_dies_at_once_is_reported_with_its_last_output() {
     let host = Host::start();
     let script = r#"init=["/bin/sh","-c","echo cannot go on; exit 3"]"#;
     let doomed = host.create("doomed", &["--image", "busybox", "--set", script, "--set", "ready=notify"]);

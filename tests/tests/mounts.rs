@@ -504,7 +504,7 @@ fn a_bind_without_a_place_in_the_image_is_told_with_its_remedy() {
     assert!(!said.status.success());
     let said = said.stderr;
     assert!(said.contains("cannot attach /opt/in: the directory does not exist in the image"), "{said}");
-    assert!(said.contains("help: mount it below a directory of the tenant's own"), "{said}");
+    assert!(said.contains("help: mount it below a writable directory of the tenant"), "{said}");
     assert!(!said.contains("`init`") && !said.contains("cannot start its init"), "{said}");
     let bob = create("bob", "/root/in");
     bob.ctl("start", &[]).ok();

@@ -68,7 +68,7 @@ fn what_is_not_a_bridge_or_is_full_is_refused() {
     host.run("ip", &["-batch", "-"]).stdin(commands).ok();
     let full = host.create("full", &with(&nic("br0")));
     let said = refused(&full);
-    assert!(said.contains("\"br0\" has 1023 ports already"), "{said}");
+    assert!(said.contains("\"br0\" already has 1023 ports"), "{said}");
     assert_eq!(link(&host, &host_end(&full, 0)), Value::Null, "a port is left");
     // It was full, not broken.
     ip(&host, "link delete p0");
@@ -184,7 +184,7 @@ fn a_hand_made_interface_with_our_name_stays_and_is_named() {
     let host = Host::start();
     let tenant = host.create("early", &["--image", "busybox"]);
     let port = host_end(&tenant, 0);
-    ip(&host, &format!("link add {port} type veth peer name stranger"));
+    ip(&host, &format!("link add {port} type veth peer name outsider"));
     let said = refused(&tenant);
     assert!(said.contains(&port) && said.contains("does not belong to a tenant"), "{said}");
     assert!(said.contains(&format!("ip link delete {port}")), "{said}");
@@ -196,14 +196,14 @@ fn a_hand_made_interface_with_our_name_stays_and_is_named() {
     tenant.stop();
     assert!(link(&host, &port).is_null(), "this one was");
     // One with our readable name as well.
-    ip(&host, "link add stranger type veth peer name other");
+    ip(&host, "link add outsider type veth peer name other");
     let plan = tenant.ctl("plan", &[]).ok().stdout;
     let altname = plan.split(&format!("{port} (")).nth(1).and_then(|rest| rest.split(')').next());
     let altname = altname.expect("the plan names it");
-    ip(&host, &format!("link property add dev stranger altname {altname}"));
+    ip(&host, &format!("link property add dev outsider altname {altname}"));
     let said = refused(&tenant);
     assert!(said.contains(altname) && said.contains("does not belong to a tenant"), "{said}");
-    assert!(link(&host, &port).is_null() && !link(&host, "stranger").is_null());
+    assert!(link(&host, &port).is_null() && !link(&host, "outsider").is_null());
 }
 
 #[test]

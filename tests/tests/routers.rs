@@ -149,12 +149,12 @@ fn one_table_gives_nics_to_several_routers_and_is_edited_by_hand() {
         ["north", "south"].map(|name| host.create(name, &["--profile", "router", "--image", "busybox"]));
     let row = |number: usize, tenant: &str| {
         format!(
-            "[[port]]\nlink = \"n{number}\"\ntenant = \"{tenant}\"\naddresses = [\"10.{number}.0.1/24\", \"fd0{number}::1/64\"]\n"
+            "[[nic]]\nlink = \"n{number}\"\ntenant = \"{tenant}\"\naddresses = [\"10.{number}.0.1/24\", \"fd0{number}::1/64\"]\n"
         )
     };
     let rows: String =
         [(0, "north"), (1, "north"), (2, "south"), (3, "south")].iter().map(|(n, t)| row(*n, t)).collect();
-    let more = "[[port]]\nlink = \"n9\"\ntenant = \"north\"\nvlan = 7\nname = \"later\"\n[[port]]\nlink = \"n8\"\ntenant = \"nobody\"\n";
+    let more = "[[nic]]\nlink = \"n9\"\ntenant = \"north\"\nvlan = 7\nname = \"later\"\n[[nic]]\nlink = \"n8\"\ntenant = \"nobody\"\n";
     let table = host.path("etc/tenantry/ports.toml");
     fs::write(&table, format!("# By hand.\n{rows}{more}")).expect("an admin can write it");
     let listed = ctl(&host, "ports").ok();
@@ -181,7 +181,7 @@ fn one_table_gives_nics_to_several_routers_and_is_edited_by_hand() {
     // A file that gives a NIC twice is told, and so is one that is no table.
     for (text, says) in [
         (format!("{}{}", row(2, "south"), row(2, "north")), "n2 is assigned to both \"south\" and \"north\""),
-        ("[[port]]\nlink = \"n2\"\ntenants = \"south\"\n".to_owned(), "did you mean `tenant`?"),
+        ("[[nic]]\nlink = \"n2\"\ntenants = \"south\"\n".to_owned(), "did you mean `tenant`?"),
     ] {
         fs::write(&table, &text).expect("an admin can write it");
         let refused = routers[1].ctl("start", &[]).output();

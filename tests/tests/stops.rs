@@ -36,7 +36,7 @@ fn a_stop_takes_as_long_as_it_is_told_and_says_that_it_killed() {
 }
 
 #[test]
-fn a_stop_that_was_heard_says_nothing_of_a_kill() {
+fn a_stop_that_worked_mentions_no_kill() {
     let host = Host::start();
     for image in ["busybox", "debian"] {
         let tenant = host.boot(image, &["--image", image]);

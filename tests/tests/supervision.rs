@@ -24,7 +24,7 @@ fn a_process_that_was_killed_for_its_memory_leaves_a_trace() {
     // It is still there when the tenant is not.
     alice.stop();
     assert_eq!(alice.show()["oom_kills"], 1);
-    assert!(host.hostd_log().contains("1 of its processes was killed"), "{}", host.hostd_log());
+    assert!(host.hostd_log().contains("the OOM killer killed 1 of its processes"), "{}", host.hostd_log());
     alice.start();
     assert_eq!(alice.show().get("oom_kills"), None, "another boot has its own count");
 }
@@ -55,7 +55,7 @@ fn a_tenant_has_its_own_limits_of_open_files_whatever_its_host_has() {
 }
 
 #[test]
-fn connections_that_ask_for_nothing_keep_nobody_out() {
+fn idle_connections_do_not_block_others() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
     // More than a supervisor has at a time, on each socket.

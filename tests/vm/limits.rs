@@ -39,7 +39,7 @@ fn a_tenant_without_settings_has_the_limits_of_the_template() {
     assert_eq!(unit.reads("memory.max", ""), 64 << 20);
     unit.ctl("set", &["--unset", "memory_max"]).ok();
     assert_eq!(unit.reads("memory.max", ""), half);
-    let limits = unit.show()["limits"].clone();
+    let limits = unit.show()["unit_limits"].clone();
     assert!(!limits.to_string().contains("\"by\""), "nobody else has set any: {limits}");
 }
 
@@ -77,7 +77,7 @@ fn a_change_that_does_not_reach_the_unit_changes_nothing() {
 }
 
 #[test]
-fn a_file_edited_by_hand_is_carried_at_the_next_start_or_reload() {
+fn a_file_edited_by_hand_is_applied_at_the_next_start_or_reload() {
     let unit = Unit::start("cora", &["--set", "tasks_max=100"]);
     let file = "/etc/tenantry/tenants/cora.toml";
     let edit = |from: &str, to: &str| {

@@ -7,7 +7,12 @@ use std::{
 };
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tenant::Layout;
@@ -50,7 +55,7 @@ impl Client {
         self.request(Method::POST, path, body).await
     }
 
-    /// One request on a connection of its own. It may take as long as what is asked for; that somebody is at work on it
+    /// One request on a connection of its own. It may take as long as what is asked for; that a process is at work on it
     /// is asked by other connections meanwhile.
     ///
     /// # Errors
@@ -75,10 +80,7 @@ impl Client {
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(|error| Failure::of(Code::Failed, &error));
         }
-        Err(serde_json::from_slice(&body).unwrap_or_else(|_| {
-            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-            Failure::new(Code::Failed, format!("hostd answered {status}: {}", text.escape_debug()))
-        }))
+        Err(refusal(status, &body))
     }
 
     /// Sends a request and reads the whole answer.
@@ -88,15 +90,29 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), Failure> {
+        let broken = |error| self.broken(&error);
+        let response = self.open(method, path, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        Ok((status, body))
+    }
+
+    fn broken(&self, error: &hyper::Error) -> Failure {
+        let socket = self.layout.hostd_socket();
+        Failure::new(Code::NoHostd, format!("hostd at {} closed the connection: {error}", socket.display()))
+            .help("read its log; tenants are not affected")
+    }
+
+    /// Sends a request; the answer comes as it is read.
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, Failure> {
         let socket = self.layout.hostd_socket();
         let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(&socket, &error))?;
-        let broken = |error: hyper::Error| {
-            Failure::new(
-                Code::NoHostd,
-                format!("hostd at {} closed the connection: {error}", socket.display()),
-            )
-            .help("read its log; tenants are not affected")
-        };
+        let broken = |error| self.broken(&error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "hostd");
@@ -106,10 +122,26 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| Failure::of(Code::Invalid, &error))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        sender.send_request(request).await.map_err(broken)
+    }
+
+    /// An answer that comes line by line, for as long as hostd has some.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn lines(&self, path: &str) -> Result<Lines<'_>, Failure> {
+        let begin = Instant::now();
+        let response = tokio::select! {
+            opened = self.open(Method::GET, path, None) => opened?,
+            () = self.silence() => return Err(self.silent(begin.elapsed())),
+        };
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        Ok((status, body))
+        let body = response.into_body();
+        if status == StatusCode::OK {
+            return Ok(Lines { client: self, body, read: Vec::new() });
+        }
+        let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
+        Err(refusal(status, &bytes))
     }
 
     /// Ends when hostd does not even say that it is there.
@@ -166,6 +198,51 @@ impl Client {
                 )
                 .help(start)
             }
+        }
+    }
+}
+
+/// What hostd answered instead of what was asked for.
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        Failure::new(Code::Failed, format!("hostd answered {status}: {}", text.escape_debug()))
+    })
+}
+
+/// An answer of hostd, line by line.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    client: &'a Client,
+    body: Incoming,
+    read: Vec<u8>,
+}
+
+impl Lines<'_> {
+    /// The next line, without its end; none where hostd has ended, or has no more.
+    ///
+    /// # Errors
+    /// hostd does not answer any more, or a line has more than 1 MiB.
+    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
+        const LONGEST: usize = 1 << 20;
+        let begin = Instant::now();
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let rest = self.read.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.read, rest);
+                line.truncate(end);
+                return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+            }
+            if self.read.len() > LONGEST {
+                return Err(Failure::new(Code::Failed, "hostd answered with a line of more than 1 MiB"));
+            }
+            let frame = tokio::select! {
+                frame = self.body.frame() => frame,
+                () = self.client.silence() => return Err(self.client.silent(begin.elapsed())),
+            };
+            // A hostd that was killed closes the connection in the middle of a line.
+            let Some(Ok(frame)) = frame else { return Ok(None) };
+            self.read.extend(frame.into_data().unwrap_or_default());
         }
     }
 }
@@ -231,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hostd_that_says_nothing_is_given_up_within_seconds() {
+    async fn an_unresponsive_hostd_is_reported_within_seconds() {
         let dir = tempfile::tempdir().unwrap();
         let (client, serving) = hostd(dir.path(), "/nothing").await;
         let failure = client.get::<bool>("/v1/tenants").await.unwrap_err();

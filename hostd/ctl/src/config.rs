@@ -104,7 +104,7 @@ fn open_editor(path: &std::path::Path) -> Result<(), Failure> {
     // Ctrl-C is for the editor: were this process to die of it, the editor would be left without a terminal.
     let keys = [Signal::SIGINT, Signal::SIGQUIT];
     let io = |error: io::Error| Failure::of(Code::Failed, &error);
-    raw::shrug_off_signals(&keys).map_err(io)?;
+    raw::catch_signals(&keys).map_err(io)?;
     // The variable may hold arguments, e.g. "code --wait": that is the shell's to take apart. The shell catches
     // the keys, the editor gets them as they are.
     let script = format!("trap : INT QUIT; {editor} \"$1\"");

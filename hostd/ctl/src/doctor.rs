@@ -106,7 +106,7 @@ fn text(diagnosis: &Diagnosis, capacity: bool) -> String {
 
 fn amount(row: &Row, amount: u64) -> String {
     match row.unit {
-        // fs.file-max, where nobody has set it.
+        // fs.file-max, where no process has set it.
         Unit::Count if amount >= i64::MAX as u64 => "no limit".to_owned(),
         Unit::Count => amount.to_string(),
         Unit::Bytes => output::size(Some(amount)),

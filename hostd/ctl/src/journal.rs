@@ -103,7 +103,7 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }
 
-/// Waits for journalctl, which is killed first if nobody reads on.
+/// Waits for journalctl, which is killed first if no process reads on.
 fn end(mut child: Child, kill: bool) -> Result<i32, Failure> {
     if kill {
         let _ = child.kill();

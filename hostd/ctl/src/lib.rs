@@ -6,9 +6,11 @@ mod console;
 mod create;
 mod destroy;
 mod doctor;
+mod events;
 mod exec;
 mod explain;
 mod freeze;
+mod get;
 mod import_lxc;
 mod journal;
 mod kill;
@@ -74,11 +76,13 @@ enum Command {
     #[command(visible_alias = "ls")]
     List(list::List),
     Show(show::Show),
+    Get(get::Get),
     Edit(config::Edit),
     Set(config::Set),
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
+    #[command(visible_alias = "nics")]
     Ports(ports::Ports),
     Explain(explain::Explain),
     Exec(exec::Exec),
@@ -88,6 +92,7 @@ enum Command {
     Wait(wait::Wait),
     Stat(stat::Stat),
     Top(top::Top),
+    Events(events::Events),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
     Completions(complete::Completions),
@@ -150,6 +155,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Thaw(verb) => verb.run(&context).await,
             Command::List(verb) => verb.run(&context).await,
             Command::Show(verb) => verb.run(&context).await,
+            Command::Get(verb) => verb.run(&context).await,
             Command::Edit(verb) => verb.run(&context).await,
             Command::Set(verb) => verb.run(&context).await,
             Command::ImportLxc(verb) => verb.run(&context).await,
@@ -160,6 +166,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Wait(verb) => verb.run(&context).await,
             Command::Stat(verb) => verb.run(&context).await,
             Command::Top(verb) => verb.run(&context).await,
+            Command::Events(verb) => verb.run(&context).await,
             Command::Doctor(verb) => verb.run(&context).await,
             Command::Exec(_)
             | Command::Shell(_)
@@ -217,6 +224,8 @@ mod tests {
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",
+            "events web* --since 10m --no-follow",
+            "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",
             "ports --all",

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use wire::{Detail, DiskUsage, EffectiveLimit, Interface, Source, Traffic, UnitReport};
+use wire::{Detail, DiskUsage, EffectiveLimit, Interface, Source, Traffic, UnitReport, Usage, Waiting};
 
 use super::{Context, output};
 
@@ -23,6 +23,11 @@ impl Show {
 fn text(detail: &Detail) -> String {
     let summary = &detail.summary;
     let uptime = summary.started_ms.map(|ms| output::duration(output::now_ms().saturating_sub(ms) / 1000));
+    let uptime = uptime.map(|uptime| match &detail.since {
+        Some(since) => format!("{uptime}, since {since}"),
+        None => uptime,
+    });
+    let labels: Vec<_> = summary.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let lines = [
         ("name", Some(summary.name.clone())),
         ("state", Some(summary.state.as_str().to_owned())),
@@ -31,20 +36,23 @@ fn text(detail: &Detail) -> String {
         ("exit", detail.exit.clone()),
         ("killed", detail.killed.clone()),
         ("status", detail.status.clone()),
+        ("labels", Some(labels.join(" ")).filter(|labels| !labels.is_empty())),
         ("hostname", hostname(detail)),
         ("ipv4", Some(summary.ipv4.clone()).filter(|address| !address.is_empty())),
         ("ipv6", Some(summary.ipv6.clone()).filter(|address| !address.is_empty())),
-        ("group", detail.group.clone()),
+        ("group", summary.group.clone()),
         ("ports", Some(detail.ports.join(" ")).filter(|ports| !ports.is_empty())),
         ("net rate", detail.net_rate.as_ref().map(|rate| format!("{rate}bit/s each way"))),
         ("image", Some(format!("{} {}", summary.image, detail.digest))),
         ("booted", detail.booted_digest.clone()),
-        ("profile", detail.profile.clone()),
+        ("profile", summary.profile.clone()),
         ("uptime", uptime),
         ("init executed", summary.exec_us.map(|us| format!("after {:.1} ms", us as f64 / 1e3))),
         ("ready", summary.ready_us.map(|us| format!("after {:.3} s", us as f64 / 1e6))),
         ("boots", detail.boots.map(|boots| boots.to_string())),
-        ("memory", summary.memory_bytes.map(|bytes| output::size(Some(bytes)))),
+        ("memory", memory(detail)),
+        ("cpu", cpu(detail)),
+        ("tasks", tasks(detail)),
         ("supervisor", detail.supervisor_pid.map(|pid| format!("pid {pid}"))),
         ("init", detail.init_pid.map(|pid| format!("pid {pid}"))),
         ("traffic", detail.traffic.as_ref().map(traffic)),
@@ -63,7 +71,7 @@ fn text(detail: &Detail) -> String {
         if key == "traffic" {
             text.extend(
                 detail
-                    .limits
+                    .unit_limits
                     .iter()
                     .map(|limit| format!("{:<14}{}\n", "limit", output::clean(&bound(limit)))),
             );
@@ -77,7 +85,51 @@ fn text(detail: &Detail) -> String {
             text.push_str(&format!("{key:<14}{}\n", output::clean(&value)));
         }
     }
+    for waiting in &detail.waiting {
+        text.push_str(&format!("{:<14}{}\n", "pending", output::clean(&pending(waiting))));
+    }
+    for line in &detail.console {
+        text.push_str(&format!("{:<14}{}\n", "console", output::clean(line)));
+    }
     text
+}
+
+/// `ttys: 2 now, 3 at the next start`
+fn pending(waiting: &Waiting) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "the default".to_owned());
+    format!("{}: {} now, {} at the next start", waiting.key, value(&waiting.running), value(&waiting.next))
+}
+
+/// `1.2M of 512M`; where it is down only what it may use.
+fn against(used: Option<String>, limit: Option<String>) -> Option<String> {
+    match (used, limit) {
+        (Some(used), Some(limit)) => Some(format!("{used} of {limit}")),
+        (Some(used), None) => Some(used),
+        (None, limit) => limit.map(|limit| format!("at most {limit}")),
+    }
+}
+
+fn usage(detail: &Detail) -> Usage {
+    detail.usage.clone().unwrap_or_default()
+}
+
+fn memory(detail: &Detail) -> Option<String> {
+    let size = |bytes: u64| output::size(Some(bytes));
+    against(usage(detail).memory_bytes.map(size), detail.summary.limits.memory_max_bytes.map(size))
+}
+
+/// `12.345 s, at most 50% of one CPU`
+fn cpu(detail: &Detail) -> Option<String> {
+    let used = usage(detail).cpu_us.map(|us| output::seconds(Some(us)));
+    let most =
+        detail.summary.limits.cpu_quota_percent.map(|percent| format!("at most {percent}% of one CPU"));
+    let parts: Vec<_> = used.into_iter().chain(most).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn tasks(detail: &Detail) -> Option<String> {
+    let most = detail.summary.limits.tasks_max.map(|most| most.to_string());
+    against(usage(detail).tasks.map(|tasks| tasks.to_string()), most)
 }
 
 /// `web`, or `box, set inside; its file says web`
@@ -141,12 +193,14 @@ fn line(nic: &Interface) -> String {
     words.join(" ")
 }
 
-/// `1.2M of 10G, 812 inodes`.
+/// `1.2M of 10G, 812 inodes`; `at least 1.2M, 812 inodes (measured 40 s ago)` where a walk over its directories found that.
 fn disk(disk: &DiskUsage) -> String {
     let of = |max: Option<String>| max.map_or(String::new(), |max| format!(" of {max}"));
     let size = |bytes| output::size(Some(bytes));
     let (bytes, inodes) = (of(disk.max_bytes.map(size)), of(disk.max_inodes.map(|max| max.to_string())));
-    format!("{}{bytes}, {}{inodes} inodes", size(disk.used_bytes), disk.inodes)
+    let least = if disk.is_partial { "at least " } else { "" };
+    let when = disk.measured_sec_ago.map_or(String::new(), |sec| format!(" (measured {sec} s ago)"));
+    format!("{least}{}{bytes}, {}{inodes} inodes{when}", size(disk.used_bytes), disk.inodes)
 }
 
 /// `1.2M sent, 3.4M received; 12 packets rejected, 3 above the rate`.

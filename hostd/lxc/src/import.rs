@@ -183,7 +183,7 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
     }
 }
 
-/// Whether a root filesystem belongs to somebody else than root: `lxc.idmap` is about what is on disk only then, and
+/// Whether a root filesystem belongs to another process than root: `lxc.idmap` is about what is on disk only then, and
 /// not where the container's mount is idmapped.
 fn is_shifted(rootfs: &str) -> bool {
     fs::metadata(rootfs).is_ok_and(|metadata| metadata.uid() != 0)

@@ -49,7 +49,7 @@ pub(super) async fn look(
     Ok(Json(examine(&host, false, parameters.check()?).await?))
 }
 
-/// Puts right what is ours, without touching tenants.
+/// Repairs what belongs to Tenantry, without affecting tenants.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/doctor",

@@ -17,7 +17,7 @@ use tenant::{
     protocol::{control::StartedPlan, escape, wire::Tty},
     supervisor::terminals::log,
 };
-use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatLimits, Usage};
+use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, Usage};
 
 use super::{Answer, Named, Parameters};
 use crate::{
@@ -89,7 +89,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
         allocation: &allocation,
         manifest: &manifest,
         plan: &plan,
-        ports: store.ports()?.port.iter().filter(|row| row.tenant == name).count(),
+        ports: store.ports()?.nic.iter().filter(|row| row.tenant == name).count(),
         facts: store.facts(),
         cgroups: &cgroups,
     })))
@@ -110,12 +110,7 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
         name: name.to_string(),
         state,
         usage: if state.is_up() { host.units().usage(&name) } else { Usage::default() },
-        limits: StatLimits {
-            memory_max_bytes: limits.most("memory_max"),
-            cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
-            tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
-            io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
-        },
+        limits: super::tenants::limits(&limits),
         traffic: if state.is_up() { host.traffic(&name).await } else { None },
     }))
 }

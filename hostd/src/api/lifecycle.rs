@@ -48,7 +48,7 @@ fn enforce(request: &StartRequest) -> Result<Enforce, Failure> {
     }
 }
 
-/// Starts a tenant and answers when it is ready; one that runs is left alone.
+/// Starts a tenant and answers when it is ready; a running one is not changed.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/start",
@@ -104,7 +104,7 @@ pub(super) async fn stop(
     Ok(told(name, stopped, since))
 }
 
-/// Stops a tenant if it runs, then starts it.
+/// Stops a tenant if it is running, then starts it.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/restart",
@@ -166,7 +166,7 @@ pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> A
     Ok(done(name, change, since))
 }
 
-/// Carries a tenant's file, as it is now, to the tenant that runs.
+/// Applies the current file of a tenant to the running tenant.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post,
     path = "/v1/tenants/{name}/reload",

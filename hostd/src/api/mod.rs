@@ -5,10 +5,12 @@
 
 mod config;
 mod doctor;
+mod events;
 mod host;
 mod inspect;
 pub mod lifecycle;
 mod ports;
+mod select;
 pub mod serve;
 mod tenants;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
     info(title = "hostd", description = "Tenants of one host", license(name = "Apache-2.0 OR MIT")),
     paths(
         host::host,
+        events::events,
         doctor::look,
         doctor::repair,
         tenants::list,
@@ -158,21 +161,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
 /// The changes that are under way, those whose client has hung up among them: hostd waits for them when it ends.
 #[derive(Clone, Debug, Default)]
-pub struct UnderWay(watch::Sender<usize>);
+pub struct PendingChanges(watch::Sender<usize>);
 
 /// A change that is under way, until this is dropped.
-struct OneUnderWay(watch::Sender<usize>);
+struct ChangeGuard(watch::Sender<usize>);
 
-impl Drop for OneUnderWay {
+impl Drop for ChangeGuard {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
 }
 
-impl UnderWay {
-    fn begin(&self) -> OneUnderWay {
+impl PendingChanges {
+    fn begin(&self) -> ChangeGuard {
         self.0.send_modify(|count| *count += 1);
-        OneUnderWay(self.0.clone())
+        ChangeGuard(self.0.clone())
     }
 
     /// Waits until there is none.
@@ -186,11 +189,11 @@ impl UnderWay {
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Answers a request. One that changes something runs to its end in a task of its own, from the moment it is here:
-/// whoever hangs up cuts nothing in half, and what the task holds (a tenant's turn, say) is held until the work is done.
+/// a client that hangs up cuts nothing in half, and what the task holds (a tenant's turn, say) is held until the work is done.
 /// One that only looks ends with its connection.
 ///
 /// This is the one way to all routes: none can be registered that goes by another.
-pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answering {
+pub fn answer(router: &Router, under_way: &PendingChanges, request: Request) -> Answering {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answering = TowerToHyperService::new(router.clone()).call(request);
     let answering = async move { answering.await.unwrap_or_else(|never| match never {}) };
@@ -202,7 +205,7 @@ pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answer
     // Now, not when the answer is first asked for: hyper does not come to that where the client has gone already.
     tokio::spawn(async move {
         let response = answering.await;
-        // There is nobody else to tell.
+        // There is no other process to tell.
         if let Err(response) = tell.send(response)
             && let Some(Message(message)) = response.extensions().get()
         {
@@ -222,6 +225,7 @@ pub fn answer(router: &Router, under_way: &UnderWay, request: Request) -> Answer
 pub fn router(host: Arc<Host>) -> Router {
     Router::new()
         .merge(host::routes())
+        .merge(events::routes())
         .merge(doctor::routes())
         .merge(tenants::routes())
         .merge(lifecycle::routes())

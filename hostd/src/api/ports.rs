@@ -10,7 +10,7 @@ use tenant::{
     files::claim::NicClaim,
     model::{
         net::{InvalidWord, LinkName},
-        ports::PortRow,
+        nic_table::NicRow,
     },
     plan::LinkPlan,
 };
@@ -20,7 +20,7 @@ use super::{Answer, Body, Parameters, tenants::done};
 use crate::{
     assign::{
         claims::{Part, uses},
-        ports::Given,
+        nic_table::Given,
     },
     host::{Host, blocking},
     records::StoreError,
@@ -94,7 +94,7 @@ pub(super) async fn list(
 pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<PortSet>) -> Answer<Done> {
     let since = Instant::now();
     let word = |error: InvalidWord| Failure::of(Code::Invalid, &error);
-    let row = PortRow {
+    let row = NicRow {
         link: request.link.parse().map_err(word)?,
         vlan: request.vlan,
         tenant: tenant_name(&request.tenant)?,
@@ -108,7 +108,7 @@ pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<Port
     };
     let what = port_text(row.link.as_str(), row.vlan.map_or(Part::Whole, Part::Vlan));
     let work = move || -> Result<Done, Failure> {
-        let change = host.store().set_port(&row, |tenant, link, part| has(&host, tenant, link, part))?;
+        let change = host.store().set_nic(&row, |tenant, link, part| has(&host, tenant, link, part))?;
         let part = row.vlan.map_or(Part::Whole, Part::Vlan);
         let waits = !has(&host, &row.tenant, &row.link, part);
         let Json(answer) = done(what, change, since);
@@ -147,7 +147,7 @@ pub(super) async fn take(
     let what = port_text(link.as_str(), vlan.map_or(Part::Whole, Part::Vlan));
     let work = move || -> Result<Done, Failure> {
         let has = |tenant: &TenantName, link: &LinkName, part| has(&host, tenant, link, part);
-        let change = host.store().unset_port(&link, vlan, has)?;
+        let change = host.store().unset_nic(&link, vlan, has)?;
         Ok(done(what, change, since).0)
     };
     Ok(Json(blocking(work).await??))
@@ -242,7 +242,7 @@ pub(super) fn interfaces(host: &Host, name: &TenantName) -> Result<Vec<Interface
     let (_, plan) = host.store().plan(name, None)?;
     let own: Option<Fragment> = tenant::config::parse_toml(&host.store().config_text(name)?).ok();
     let in_file = if own.is_some_and(|own| own.nic.is_some()) { Source::Tenant } else { Source::Profile };
-    let rows = host.store().ports()?.port.iter().filter(|row| row.tenant == *name).count();
+    let rows = host.store().ports()?.nic.iter().filter(|row| row.tenant == *name).count();
     let from_table = plan.nics.len().saturating_sub(rows);
     let interface = |(number, nic): (usize, &tenant::plan::NicPlan)| {
         let (mode, link, vlan) = match &nic.link {

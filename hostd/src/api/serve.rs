@@ -31,7 +31,7 @@ use tokio::{
 };
 use wire::{Code, Failure};
 
-use super::{Refusal, UnderWay};
+use super::{PendingChanges, Refusal};
 use crate::host::Host;
 
 /// The group that may do what root may, through this socket.
@@ -43,7 +43,7 @@ const MAX_SOCKET_PATH: usize = 107;
 const HEAD: Duration = Duration::from_secs(15);
 /// How long a client may take nothing of its answer.
 const STALL: Duration = Duration::from_secs(30);
-/// How long to wait when no connection can be taken for want of descriptors or memory.
+/// How long to wait when no connection can be accepted because descriptors or memory are exhausted.
 const RETRY: Duration = Duration::from_millis(100);
 /// What is answered before hostd knows what runs: that it is there.
 const AT_ONCE: [&str; 2] = ["/v1/host", "/v1/openapi.json"];
@@ -59,7 +59,7 @@ impl Peer {
     fn of(stream: &UnixStream) -> Self {
         match stream.peer_cred() {
             Ok(cred) => Self { uid: Uid::from_raw(cred.uid()), gid: Gid::from_raw(cred.gid()) },
-            // Nobody: refused below.
+            // None: refused below.
             Err(_) => Self { uid: Uid::from_raw(u32::MAX), gid: Gid::from_raw(u32::MAX) },
         }
     }
@@ -82,7 +82,7 @@ impl Peer {
 }
 
 /// Binds the socket: mode 0660, of root and, where there is one, the group `tenantry`. The store's lock
-/// is held, so a file that is there belongs to nobody.
+/// is held, so a file that is there belongs to no process.
 ///
 /// # Errors
 /// The path is too long for a socket, or the socket cannot be made.
@@ -96,7 +96,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Bound under another name, so that nobody connects before the mode is set.
+    // Bound under another name, so that no process connects before the mode is set.
     let staged = path.with_extension("new");
     let _ = fs::remove_file(&staged);
     let listener = UnixListener::bind(&staged)?;
@@ -139,9 +139,9 @@ pub async fn serve(
     host: Arc<Host>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready));
+    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host.clone(), when_ready));
     let refusal = Router::new().fallback(refuse);
-    let (connections, under_way) = (GracefulShutdown::new(), UnderWay::default());
+    let (connections, under_way) = (GracefulShutdown::new(), PendingChanges::default());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
@@ -178,13 +178,15 @@ pub async fn serve(
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(Impatient::new(stream, STALL)), service);
+                .serve_connection(TokioIo::new(WriteTimeout::new(stream, STALL)), service);
             if let Err(error) = watcher.watch(connection).await {
                 log::debug!("a connection of uid {} ended: {error}", peer.uid);
             }
         });
     }
     drop(listener);
+    // Those who read along would go on for ever.
+    host.events().close();
     connections.shutdown().await;
     // No connection is left that could begin another one.
     under_way.ended().await;
@@ -207,13 +209,13 @@ fn passes(error: &io::Error) -> bool {
 
 /// A connection that breaks when the client takes nothing of its answer for a while: it would keep that in memory for
 /// ever.
-struct Impatient {
+struct WriteTimeout {
     stream: UnixStream,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Impatient {
+impl WriteTimeout {
     fn new(stream: UnixStream, patience: Duration) -> Self {
         Self { stream, patience, stalled: None }
     }
@@ -231,7 +233,7 @@ impl Impatient {
     }
 }
 
-impl AsyncRead for Impatient {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -241,7 +243,7 @@ impl AsyncRead for Impatient {
     }
 }
 
-impl AsyncWrite for Impatient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(cx, written)
@@ -276,7 +278,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
-    fn strangers_are_refused() {
+    fn unknown_users_are_refused() {
         let peer = |uid, gid| Peer { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) };
         let group = Some(Gid::from_raw(4242));
         assert!(peer(0, 0).may_connect(None));
@@ -290,11 +292,11 @@ mod tests {
         const PATIENCE: Duration = Duration::from_millis(300);
         let answer = vec![b'x'; 4 << 20];
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = Impatient::new(ours, PATIENCE).write_all(&answer).await.unwrap_err();
+        let error = WriteTimeout::new(ours, PATIENCE).write_all(&answer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut ours = Impatient::new(ours, PATIENCE);
+        let mut ours = WriteTimeout::new(ours, PATIENCE);
         let begin = std::time::Instant::now();
         let reader = tokio::spawn(async move {
             let (mut part, mut all) = (vec![0; 256 << 10], 0);

@@ -1,21 +1,27 @@
 //! `/v1/tenants`: what there is, what is made and removed.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
-use tenant::{Allocation, TenantName, files::state::Exit};
-use wire::{Changed, CreateRequest, Detail, Done, Failure, Summary, TenantState, tenant_name};
-
-use super::{Answer, Body, Named, Parameters};
-use crate::{
-    host::Host,
-    records::{Change, NewTenant, traces::Broken},
+use tenant::{Allocation, TenantName, files::state::Exit, model::limits::Limits};
+use wire::{
+    Changed, CreateRequest, Detail, Done, Failure, StatLimits, Summary, TenantState, Waiting, tenant_name,
 };
 
+use super::{Answer, Body, Named, Parameters, select::Selection};
+use crate::{
+    host::{Host, blocking, events::ended, glance::Glance},
+    records::{self, Change, NewTenant, traces::Broken},
+    units::last_console_lines,
+};
+
+/// How many of a tenant's last console lines are shown with it.
+const CONSOLE_LINES: usize = 10;
 /// How long a list waits for what units are doing.
 const PENDING: Duration = Duration::from_millis(200);
 
@@ -48,25 +54,45 @@ pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Insta
     })
 }
 
-fn summary(host: &Host, allocation: &Allocation) -> Summary {
+fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
     let (state, said) = host.state(&allocation.name, allocation.state);
     let said = said.filter(|_| state.is_up());
     let claims = host.store().claims().get(&allocation.name).cloned();
-    let [ipv4, ipv6] = claims.map(|claims| claims.shown(allocation)).unwrap_or_default();
-    let text = |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+    let shown = claims.map(|claims| claims.shown(allocation)).unwrap_or_default();
+    let [ipv4, ipv6] = shown.map(|address| address.map(|a| a.to_string()).unwrap_or_default());
+    let booted = said.as_ref().and_then(|said| said.digest);
     Summary {
         name: allocation.name.to_string(),
         state,
-        ipv4: text(ipv4),
-        ipv6: text(ipv6),
+        addresses: shown.iter().flatten().map(ToString::to_string).collect(),
+        ipv4,
+        ipv6,
         image: allocation.pinned.image.to_string(),
         version: allocation.pinned.digest.short(),
+        kind: glance.of.as_ref().map(|(kind, _)| kind.as_str().to_owned()),
+        profile: glance.of.as_ref().map(|(_, profile)| profile.to_string()),
+        group: glance.group.as_ref().map(|group| group.as_str().to_owned()),
+        labels: glance.labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        limits: limits(&glance.limits),
+        pending: state.is_up()
+            && (!glance.waiting.is_empty()
+                || booted.is_some_and(|booted| booted != allocation.pinned.digest)),
         started_ms: said.as_ref().map(|said| said.started_ms),
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
         memory_bytes: host.units().memory(&allocation.name),
         unit_status: None,
         broken: None,
+    }
+}
+
+/// The limits that a list and `stat` show.
+pub(super) fn limits(limits: &Limits) -> StatLimits {
+    StatLimits {
+        memory_max_bytes: limits.most("memory_max"),
+        cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
+        tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
+        io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
     }
 }
 
@@ -81,8 +107,15 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         state: TenantState::Broken,
         ipv4: address(true),
         ipv6: address(false),
+        addresses: broken.holding.addresses.iter().map(ToString::to_string).collect(),
         image: String::new(),
         version: String::new(),
+        kind: None,
+        profile: None,
+        group: None,
+        labels: BTreeMap::new(),
+        limits: StatLimits::default(),
+        pending: false,
         started_ms: None,
         ready_us: None,
         exec_us: None,
@@ -92,15 +125,35 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
     }
 }
 
-/// All tenants, sorted by name.
-#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/tenants", responses((status = 200, body = Vec<Summary>))))]
-pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> {
+/// Tenants, sorted by name. Every parameter may be repeated: a tenant is listed that fits one of each, and all labels.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get,
+    path = "/v1/tenants",
+    params(
+        ("name" = Option<Vec<String>>, Query, description = "A name, or a pattern of names: `web*`"),
+        ("state" = Option<Vec<String>>, Query, description = "A state"),
+        ("image" = Option<Vec<String>>, Query, description = "`IMAGE`, a pattern, or `IMAGE@VERSION`"),
+        ("kind" = Option<Vec<String>>, Query, description = "A kind, or a pattern"),
+        ("profile" = Option<Vec<String>>, Query, description = "A profile, or a pattern"),
+        ("group" = Option<Vec<String>>, Query, description = "A group, or a pattern"),
+        ("label" = Option<Vec<String>>, Query, description = "`NAME`, `NAME=PATTERN` or `NAME!=PATTERN`"),
+    ),
+    responses((status = 200, body = Vec<Summary>), (status = 400, body = Failure))
+))]
+pub(super) async fn list(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<Vec<(String, String)>>,
+) -> Answer<Vec<Summary>> {
+    let selection = Selection::parse(&parameters)?;
     let (records, broken) = (host.store().records(), host.store().broken());
-    // Whoever only looks does not wait for systemd.
+    // A process that only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
+    let glances = host.glances(None).await?;
+    let unknown = Arc::default();
     let with_unit = |allocation: &Allocation| {
-        let mut summary = summary(&host, allocation);
+        let glance = glances.get(&allocation.name).unwrap_or(&unknown);
+        let mut summary = summary(&host, allocation, glance);
         if let Some(pending) = pending.remove(&allocation.name) {
             let is_down = matches!(summary.state, TenantState::Stopped | TenantState::Failed);
             if pending.starts && is_down {
@@ -110,8 +163,10 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<Summary>> 
         }
         summary
     };
-    let mut all: Vec<_> = records.values().map(with_unit).collect();
+    let named = records.values().filter(|record| selection.has_name(record.name.as_str()));
+    let mut all: Vec<_> = named.map(with_unit).collect();
     all.extend(broken.iter().map(|(name, broken)| broken_summary(&host, name, broken)));
+    all.retain(|tenant| selection.has(tenant));
     all.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Json(all))
 }
@@ -148,7 +203,9 @@ pub(super) async fn create(
 ))]
 pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Detail> {
     let allocation = host.store().record(&name)?;
-    let summary = summary(&host, &allocation);
+    let glances = host.glances(Some(&name)).await?;
+    let glance = glances.get(&name).cloned().unwrap_or_default();
+    let mut summary = summary(&host, &allocation, &glance);
     let is_up = summary.state.is_up();
     let said = host.units().state(&name);
     let now = said.as_ref().filter(|_| is_up);
@@ -157,16 +214,12 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         Err(error) => (None, Some(wire::chain(&error))),
     };
     let digest = allocation.pinned.digest;
-    let disk = host.store().disk_usage(&allocation);
-    let exit = said.as_ref().and_then(|said| said.exit).map(|exit| match exit {
-        Exit::Code(code) => format!("exited with {code}"),
-        Exit::Poweroff => "powered off".to_owned(),
-        Exit::Signal(signal) => format!("killed by signal {signal}"),
-    });
+    let disk = host.disk_usage(&allocation).await;
+    let exit = said.as_ref().and_then(|said| said.exit).map(ended);
     let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
     let traffic = if is_up { host.traffic(&name).await } else { None };
     let file = tenant.as_ref().map(|tenant| tenant.limits.clone()).unwrap_or_default();
-    let (unit, limits) = match host.units().report(&name, &file).await {
+    let (unit, unit_limits) = match host.units().report(&name, &file).await {
         Ok(Some((unit, limits))) => (Some(unit), limits),
         Ok(None) => (None, Vec::new()),
         Err(error) => {
@@ -174,13 +227,25 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
             (None, Vec::new())
         }
     };
+    let booted = now.and_then(|said| said.digest).filter(|booted| *booted != digest);
+    let mut waiting = if is_up { glance.waiting.clone() } else { Vec::new() };
+    waiting.extend(booted.map(|booted| Waiting {
+        key: "version".to_owned(),
+        running: Some(booted.short()),
+        next: Some(digest.short()),
+    }));
+    summary.pending = !waiting.is_empty();
+    let (layout, own) = (host.layout().clone(), name.clone());
+    let console = blocking(move || last_console_lines(&layout, &own, CONSOLE_LINES)).await?;
     Ok(Json(Detail {
         unit,
-        limits,
+        unit_limits,
+        since: now.map(|said| records::date_ms(said.started_ms / 1000 * 1000)),
+        usage: is_up.then(|| host.units().usage(&name)),
+        waiting,
+        console,
         autostart: tenant.as_ref().map(|tenant| tenant.autostart),
         nics,
-        profile: tenant.as_ref().map(|tenant| tenant.profile.to_string()),
-        group: tenant.as_ref().and_then(|tenant| Some(tenant.group.as_ref()?.as_str().to_owned())),
         ports: tenant
             .as_ref()
             .map(|tenant| tenant.forwards.iter().map(ToString::to_string).collect())
@@ -195,10 +260,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         created: allocation.created,
         generation: allocation.generation,
         digest: digest.to_string(),
-        booted_digest: now
-            .and_then(|said| said.digest)
-            .filter(|booted| *booted != digest)
-            .map(|d| d.to_string()),
+        booted_digest: booted.map(|digest| digest.to_string()),
         supervisor_pid: now.map(|said| said.supervisor.pid),
         init_pid: now.and_then(|said| said.init).map(|init| init.pid),
         boots: now.map(|said| said.boots),
@@ -229,7 +291,7 @@ pub(super) struct DestroyParameters {
 }
 
 /// Removes a tenant and everything it stored; answers when its last file is gone. Its name is free before that, and
-/// nobody else waits.
+/// no other process waits.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete,
     path = "/v1/tenants/{name}",

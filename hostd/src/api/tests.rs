@@ -1,3 +1,6 @@
+mod events;
+mod list;
+
 use std::time::Duration;
 
 use axum::{
@@ -72,7 +75,7 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let response = answer(&self.router, &UnderWay::default(), request.body(body).unwrap()).await;
+        let response = answer(&self.router, &PendingChanges::default(), request.body(body).unwrap()).await;
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
@@ -223,7 +226,7 @@ async fn a_huge_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_tells_the_supervisors_last_words() {
+async fn a_failed_start_reports_the_supervisors_last_messages() {
     let api = Api::new("echo 'error: no such thing' >&2; exit 1");
     api.call("POST", "/v1/tenants", json!({"name": "alice", "set": ["nic=[]"]})).await;
     let (status, failure) = api.call("POST", "/v1/tenants/alice/start", json!({})).await;
@@ -275,7 +278,7 @@ async fn whoever_hangs_up_cuts_no_change_in_half() {
         // rootfsctl publishes something: the change waits for that.
         let images = rootfs_tools::store::Lock::exclusive(api.host.layout()).unwrap();
         api.hang_up(method, path, body, || api.host.is_busy(&name)).await;
-        // Nobody else gets at the tenant while the change goes on.
+        // No other process gets at the tenant while the change goes on.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(api.host.is_busy(&name), "{method} {path}");
         drop(images);
@@ -325,7 +328,7 @@ async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
     use std::io::{BufRead as _, Write as _};
     let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
     api.start("alice").await;
-    // Somebody else serves the socket by now: the next supervisor, say.
+    // Another process serves the socket by now: the next supervisor, say.
     let socket = api.host.layout().control_socket(&"alice".parse().unwrap());
     let next = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let (tell, heard) = std::sync::mpsc::channel();
@@ -334,7 +337,7 @@ async fn a_request_reaches_no_other_supervisor_than_the_one_it_is_for() {
             let mut client = client.unwrap();
             let mut line = String::new();
             std::io::BufReader::new(client.try_clone().unwrap()).read_line(&mut line).unwrap();
-            // Whoever asked for nothing has gone.
+            // A process that asked for nothing has gone.
             let _ = client.write_all(b"{\"ok\":true}\n");
             if tell.send(line).is_err() {
                 return;
@@ -364,7 +367,7 @@ async fn a_wait_is_told_of_what_happens_and_looks_no_oftener() {
     let stop = tokio::spawn(async move {
         let stop = Request::builder().method("POST").uri("/v1/tenants/alice/stop");
         let stop = stop.header("content-type", "application/json").body(Body::from("{}")).unwrap();
-        answer(&router, &UnderWay::default(), stop).await.status().as_u16()
+        answer(&router, &PendingChanges::default(), stop).await.status().as_u16()
     });
     let (status, waited) = api.get("/v1/tenants/alice/wait?for=stopped").await;
     assert_eq!((status, waited["state"].as_str()), (200, Some("stopped")), "{waited}");
@@ -466,14 +469,14 @@ async fn a_change_that_does_not_reach_the_unit_changes_nothing() {
     let state = || {
         let read = |path| std::fs::read_to_string(path).ok();
         let drop_ins = std::fs::read_dir(unit_files.path()).unwrap().count();
-        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.carried(&alice)];
+        let files = [layout.tenant_config(&alice), layout.allocation(&alice), layout.applied_config(&alice)];
         (files.map(read), drop_ins)
     };
-    for carried in
-        [None, Some(tenant::files::carried::Carried::new("", tenant::model::limits::Limits::default()))]
+    for applied in
+        [None, Some(tenant::files::applied::AppliedConfig::new("", tenant::model::limits::Limits::default()))]
     {
-        if let Some(carried) = carried {
-            carried.write(&layout.carried(&alice)).unwrap();
+        if let Some(applied) = applied {
+            applied.write(&layout.applied_config(&alice)).unwrap();
         }
         let before = state();
         // Limits, the drop-in that is written before systemd is told of it, whether it starts with the host.

@@ -29,7 +29,7 @@ pub struct Assignment {
     pub ipv6: Ipv6Addr,
 }
 
-/// The numbers that are not free, whoever has them.
+/// The numbers that are in use.
 #[derive(Clone, Debug, Default)]
 pub struct Used {
     indices: BTreeSet<Index>,
@@ -75,7 +75,7 @@ impl Cursor {
         Self(used.highest())
     }
 
-    /// The next free assignment; `taken` are all addresses that somebody has.
+    /// The next free assignment; `taken` are all addresses in use.
     ///
     /// # Errors
     /// [`StoreError::PoolFull`] that names the smallest pool.

@@ -12,7 +12,7 @@ use tenant::{
         host::Pool,
         ids::{Index, UidRange},
         net::{Cidr, Forward, LinkName, Mac},
-        ports::PortTable,
+        nic_table::NicTable,
     },
 };
 
@@ -26,7 +26,7 @@ pub enum Segment {
     Routed,
     /// On a bridge or a NIC that several tenants share.
     Shared(LinkName),
-    /// Nobody but the tenant is there.
+    /// Only the tenant is there.
     Own,
 }
 
@@ -144,8 +144,8 @@ pub fn uses(nics: &[Nic]) -> Vec<Use> {
 
 impl Claims {
     /// The claims of a tenant that was resolved with a table of ports.
-    pub fn of(tenant: &Tenant, ports: &PortTable) -> Self {
-        let rows = ports.port.iter().filter(|row| row.tenant == tenant.name).count();
+    pub fn of(tenant: &Tenant, ports: &NicTable) -> Self {
+        let rows = ports.nic.iter().filter(|row| row.tenant == tenant.name).count();
         let own = &tenant.nics[..tenant.nics.len().saturating_sub(rows)];
         let addresses = own
             .iter()
@@ -195,12 +195,12 @@ pub struct Others<'a> {
     /// What is held besides: by tenants that are being made, changed or removed, or whose records are damaged.
     pub held: &'a [Held],
     /// The table of NICs.
-    pub ports: &'a PortTable,
+    pub ports: &'a NicTable,
     /// All pools, the default one first.
     pub pools: &'a [Pool],
 }
 
-/// A thing of the host that somebody else has.
+/// A thing of the host that another process has.
 fn held(what: String, holder: &TenantName, place: &'static str, help: String) -> StoreError {
     StoreError::Held { what, holder: holder.clone(), place, help }
 }
@@ -252,9 +252,9 @@ impl<'a> Others<'a> {
     }
 
     /// Rows of the table that count: those of other tenants that exist.
-    fn rows(&self) -> impl Iterator<Item = &'a tenant::model::ports::PortRow> + use<'a> {
+    fn rows(&self) -> impl Iterator<Item = &'a tenant::model::nic_table::NicRow> + use<'a> {
         let own = *self;
-        self.ports.port.iter().filter(move |row| row.tenant != *own.name && own.is_known(&row.tenant))
+        self.ports.nic.iter().filter(move |row| row.tenant != *own.name && own.is_known(&row.tenant))
     }
 
     /// Looks whether a tenant asks for something that is not there or not free.

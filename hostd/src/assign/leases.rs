@@ -36,7 +36,7 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// All of them: what a record says until the new file is written, and until the tenant starts anew.
+    /// All of them: what a record says until the new file is written, and until the tenant starts again.
     pub fn all(&self) -> Vec<Lease> {
         self.wanted.iter().chain(&self.unwanted).cloned().collect()
     }

@@ -6,10 +6,10 @@
 //! | `leases` | addresses of the host's pools |
 //! | `claims` | what the files of tenants name of the host, and who would collide |
 //! | `reserve` | what is decided under one lock, and kept for a tenant until its record is written |
-//! | `ports` | the table of NICs that are given to tenants, `ports.toml` |
+//! | `nic_table` | the table of NICs that are given to tenants, `ports.toml` |
 
 pub mod allocate;
 pub mod claims;
 pub mod leases;
-pub mod ports;
+pub mod nic_table;
 pub(crate) mod reserve;

@@ -7,7 +7,7 @@ use std::{
 
 use tenant::{
     Allocation, Tenant, TenantName,
-    model::{host::HostConfig, ports::PortTable},
+    model::{host::HostConfig, nic_table::NicTable},
 };
 
 use super::{
@@ -33,7 +33,7 @@ impl Writer {
     }
 }
 
-/// Kept for as long as a tenant is made or changed; what it will have is nobody else's meanwhile.
+/// Kept for as long as a tenant is made or changed; what it will have is not another's meanwhile.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Reservation<'a> {
@@ -48,7 +48,7 @@ impl Drop for Reservation<'_> {
 }
 
 impl Store {
-    /// Waits until nobody else decides what a tenant may have. That takes as long as reading a few small files.
+    /// Waits until no other process decides what a tenant may have. That takes as long as reading a few small files.
     pub(crate) fn decide(&self) -> MutexGuard<'_, Writer> {
         held(&self.writer)
     }
@@ -105,7 +105,7 @@ impl Store {
         writer: &Writer,
         name: &TenantName,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Taken {
         let (records, claims, pools) = (self.records(), self.claims(), config.pools());
         let held = self.held(writer, name);
@@ -121,7 +121,7 @@ impl Store {
         writer: &Writer,
         tenant: &Tenant,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Taken, StoreError> {
         let (records, pools) = (self.records(), config.pools());
         let held = self.held(writer, &tenant.name);

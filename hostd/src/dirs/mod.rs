@@ -5,6 +5,7 @@
 //! | `seed` | what a new tenant's directories begin with |
 //! | `copy` | copies of trees |
 //! | `quota` | what may be stored in them |
+//! | `usage` | what is stored in them, where the filesystem does not count it |
 //! | `mounts` | what is mounted below them |
 //! | `remove`, `trash` | trees that go, in the background |
 
@@ -14,3 +15,4 @@ pub mod quota;
 pub(crate) mod remove;
 pub(crate) mod seed;
 pub mod trash;
+pub mod usage;

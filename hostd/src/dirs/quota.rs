@@ -172,7 +172,7 @@ fn enforce_qgroup(dir: &Path, limits: &DiskLimits) -> Result<(), QuotaError> {
     }
 }
 
-/// Forgets the limits of a tenant that is removed, so that nobody else gets them with its number.
+/// Forgets the limits of a tenant that is removed, so that no other process gets them with its number.
 pub fn release(dir: &Path, project: u32) {
     if let Ok(file) = record::open_dir(dir) {
         // A filesystem that has none has nothing to forget.
@@ -180,7 +180,7 @@ pub fn release(dir: &Path, project: u32) {
     }
 }
 
-/// What is stored below a tenant's directory; none where nobody counts.
+/// What is stored below a tenant's directory; none where the filesystem does not count it.
 pub fn usage(dir: &Path, project: u32) -> Option<DiskUsage> {
     let file = record::open_dir(dir).ok()?;
     if raw::project(file.as_fd()).ok()? != project {
@@ -193,6 +193,8 @@ pub fn usage(dir: &Path, project: u32) -> Option<DiskUsage> {
         inodes: quota.inodes,
         max_bytes: limit(quota.max_kib).map(|kib| kib * 1024),
         max_inodes: limit(quota.max_inodes),
+        measured_sec_ago: None,
+        is_partial: false,
     })
 }
 

@@ -190,7 +190,7 @@ const RESOLV_CONF: &str = "../run/host/resolv.conf";
 
 /// Whether an `/etc/resolv.conf` of the image says nothing: it is absent, empty, or a link. What a link
 /// leads to, in `/run` mostly, is not there in a tenant, whose network is configured before init runs.
-fn says_nothing(image: &OwnedFd) -> io::Result<bool> {
+fn is_placeholder(image: &OwnedFd) -> io::Result<bool> {
     let etc = match open_dir(image, c"etc") {
         Ok(etc) => etc,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -254,7 +254,7 @@ pub(crate) fn write_identity(
         unsynced.push(file.into());
     }
     hide(&etc, own, image, c"hostname")?;
-    if says_nothing(image)? {
+    if is_placeholder(image)? {
         remove_all(&etc, c"resolv.conf")?;
         rustix::fs::symlinkat(RESOLV_CONF, &etc, c"resolv.conf")?;
     }
@@ -274,7 +274,7 @@ mod tests {
         let file = etc.join("resolv.conf");
         let said = || {
             let image = open_dir(rustix::fs::CWD, &CString::new(image.path().to_str().unwrap()).unwrap());
-            says_nothing(&image.unwrap()).unwrap()
+            is_placeholder(&image.unwrap()).unwrap()
         };
         assert!(said(), "absent");
         std::fs::write(&file, "").unwrap();

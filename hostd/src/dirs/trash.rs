@@ -1,6 +1,6 @@
 //! Directories of removed tenants, and the thread that empties them.
 //!
-//! How long that takes was the tenant's choice, so nobody waits for it but those who asked: no lock is held over it.
+//! How long that takes was the tenant's choice, so only the clients that asked wait for it: no lock is held over it.
 //! All of them advance in turns of `SLICE`, so that a small one is not behind a large one. What a removed tenant had
 //! of the host (its number, its uid range, its addresses) stays its own until its last file is gone.
 
@@ -276,7 +276,7 @@ impl Shared {
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
                 let dir = record::open_dir(&self.dir)?.into();
-                // As long as the record is there, whoever finds the directory knows whose number is not free.
+                // As long as the record is there, a process that finds the directory knows whose number is not free.
                 vacant.insert(Removal::new(dir, &name, &[c"allocation.copy.toml", c"allocation.toml"]))
             }
         };

@@ -1,4 +1,4 @@
-//! What protects the host and the neighbours from a tenant for which nobody has set anything.
+//! What protects the host and the neighbours from a tenant without settings.
 
 use wire::doctor::Finding;
 

@@ -65,7 +65,7 @@ fn absent(feature: &Feature) -> Option<Finding> {
     Some(finding.help(format!("boot a kernel with CONFIG_{}", feature.option)))
 }
 
-/// Makes one interface of each kind where nobody is.
+/// Makes one interface of each kind where no process is.
 fn kinds() -> io::Result<BTreeMap<&'static str, io::Result<()>>> {
     let work = || {
         unshare(CloneFlags::CLONE_NEWNET)?;

@@ -57,7 +57,7 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
         }
     };
     let links = {
-        let _turn = traffic::nobody_tries();
+        let _turn = traffic::no_trial_is_running();
         links_of_group(port_group(layout))
     };
     match links {
@@ -111,7 +111,7 @@ fn repair(
     things: &BTreeSet<String>,
 ) -> Result<(), String> {
     let host = examination.host;
-    // Nobody starts it while this goes on. Who is starting it now is not waited for: a tenant says how long that takes.
+    // No process starts it while this goes on. Who is starting it now is not waited for: a tenant says how long that takes.
     let turn = name.map(|name| host.try_turn(name));
     if matches!(turn, Some(None)) {
         return Err("another operation on it is in progress".to_owned());
@@ -141,7 +141,7 @@ fn repair(
     }
     let group = port_group(host.layout());
     {
-        let _turn = traffic::nobody_tries();
+        let _turn = traffic::no_trial_is_running();
         for link in things.iter().filter_map(|thing| thing.strip_prefix("interface ")) {
             Linux::new().link_delete(link, group).map_err(|error| chain(&error))?;
         }
@@ -206,7 +206,7 @@ mod tests {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
-            let trial = traffic::nobody_tries();
+            let trial = traffic::no_trial_is_running();
             make();
             scope.spawn(|| tell.send(look(true)).unwrap());
             let early = told.recv_timeout(Duration::from_millis(500));

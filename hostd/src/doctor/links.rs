@@ -78,7 +78,7 @@ fn loose_everywhere() -> Option<Finding> {
     (rp_filter("all") == Some(2)).then(|| Finding::degraded(text).help(help))
 }
 
-/// A port whose own value somebody changed, e.g. a rule for all new interfaces.
+/// A port whose own value a process changed, e.g. a rule for all new interfaces.
 fn loose(examination: &Examination<'_>, port: &str) -> Option<Finding> {
     let value = rp_filter(port).filter(|value| *value != 1)?;
     let text = format!("rp_filter of {port} is {value}, not 1: only the packet filter pins its IPv4 sources");

@@ -25,7 +25,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Keeps everybody from trying: while this is held, a port of that name is there because a trial was cut short. Others
 /// are examined at the same time.
-pub(super) fn nobody_tries() -> MutexGuard<'static, ()> {
+pub(super) fn no_trial_is_running() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     if Nft::find().is_err() {
         return Vec::new();
     }
-    let _turn = nobody_tries();
+    let _turn = no_trial_is_running();
     let ipv6 = HostFacts::gather().is_ok_and(|facts| facts.ipv6);
     let leaves = |is_ipv4: bool| match is_ipv4 {
         true => !reach::uplinks().is_empty(),
@@ -88,7 +88,7 @@ fn family(way: &Way) -> &'static str {
 fn told(way: &Way, host: &HostFilter, nat: bool, chains: &Value) -> Vec<Finding> {
     let (family, mut findings) = (family(way), Vec::new());
     match way.answer {
-        Answer::Heard => {}
+        Answer::Received => {}
         Answer::Refused => findings.push(
             Finding::fault(format!(
                 "connection tracking of this host does not work ({family}): rules with `ct state`, port forwards and NAT \
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn who_drops_is_named_with_what_lets_tenants_through() {
         let host = HostFilter::bare(&Layout::default());
-        let way = |is_ipv4| Way { is_ipv4, answer: Answer::Heard, exit: Some(Exit::Dropped) };
+        let way = |is_ipv4| Way { is_ipv4, answer: Answer::Received, exit: Some(Exit::Dropped) };
         let of = |is_ipv4| told(&way(is_ipv4), &host, true, &chains()).remove(0);
         let four = of(true);
         assert!(four.message.contains("chain FORWARD of table ip filter drops"), "{}", four.message);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_well_is_told_by_family() {
-        let way = |is_ipv4, exit| Way { is_ipv4, answer: Answer::Heard, exit };
+        let way = |is_ipv4, exit| Way { is_ipv4, answer: Answer::Received, exit };
         let text = good(&[way(true, Some(Exit::Translated)), way(false, None)]);
         assert_eq!(
             text,

@@ -2,7 +2,7 @@
 //! inotify(7), and when hostd itself changes something.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::CStr,
     mem::MaybeUninit,
     os::fd::OwnedFd,
@@ -15,7 +15,10 @@ use rustix::{
     io::Errno,
 };
 use tenant::{Layout, TenantName};
-use tokio::{io::unix::AsyncFd, sync::watch};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{Notify, watch},
+};
 
 /// What happens in the directory of runtime directories.
 const ABOVE: WatchFlags =
@@ -23,11 +26,13 @@ const ABOVE: WatchFlags =
 /// What happens in the runtime directory of a tenant.
 const OWN: WatchFlags = WatchFlags::MOVED_TO.union(WatchFlags::ONLYDIR);
 
-/// The states of tenants that somebody waits for.
+/// The states of tenants that a process waits for.
 #[derive(Debug)]
 pub(crate) struct Changes {
     layout: Layout,
     watched: Mutex<Watched>,
+    /// Told when a name has been put among those of [`Watched::all`].
+    wake: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +43,10 @@ struct Watched {
     /// The tenants whose runtime directories are watched.
     names: HashMap<i32, TenantName>,
     waiting: HashMap<TenantName, Waiting>,
+    /// The tenants of which something was told, for who reads of all; none where nobody does.
+    all: Option<BTreeSet<TenantName>>,
+    /// Whether some tenant could not be watched.
+    is_blind: bool,
 }
 
 #[derive(Debug)]
@@ -71,9 +80,51 @@ impl Drop for Subscription {
     }
 }
 
+/// Kept by the reader of what happens to all tenants.
+#[derive(Debug)]
+pub(crate) struct AllChanges(Arc<Changes>);
+
+impl AllChanges {
+    /// Waits until something has happened; to which tenants.
+    pub(crate) async fn changed(&self) -> Vec<TenantName> {
+        loop {
+            let told = self.0.wake.notified();
+            let names = self.0.held().all.as_mut().map(std::mem::take).unwrap_or_default();
+            if !names.is_empty() {
+                return names.into_iter().collect();
+            }
+            told.await;
+        }
+    }
+}
+
 impl Changes {
     pub(crate) fn new(layout: Layout) -> Arc<Self> {
-        Arc::new(Self { layout, watched: Mutex::default() })
+        Arc::new(Self { layout, watched: Mutex::default(), wake: Notify::new() })
+    }
+
+    /// Begins to watch all tenants: these, and those that come.
+    pub(crate) fn watch_all<'a>(
+        self: &Arc<Self>,
+        names: impl IntoIterator<Item = &'a TenantName>,
+    ) -> AllChanges {
+        let mut watched = self.held();
+        watched.all = Some(BTreeSet::new());
+        let started = watched.start(self);
+        let looked = started.and_then(|()| {
+            names.into_iter().try_for_each(|name| watched.look(&self.layout.runtime(name), name))
+        });
+        if let Err(error) = looked {
+            log::warn!("states of tenants cannot be watched, and are looked at now and then: {error}");
+            watched.is_blind = true;
+        }
+        AllChanges(self.clone())
+    }
+
+    /// Whether what happens to all tenants is told.
+    pub(crate) fn is_watching(&self) -> bool {
+        let watched = self.held();
+        watched.all.is_some() && !watched.is_blind
     }
 
     fn held(&self) -> MutexGuard<'_, Watched> {
@@ -100,12 +151,11 @@ impl Changes {
 
     /// The state of a tenant may be another one.
     pub(crate) fn tell(&self, name: &TenantName) {
-        if let Some(waiting) = self.held().waiting.get(name) {
-            waiting.tell.send_replace(());
-        }
+        self.held().tell(name);
+        self.wake.notify_one();
     }
 
-    /// Handles what has happened until nobody waits any more.
+    /// Handles what has happened until no process waits any more.
     async fn listen(self: Arc<Self>, inotify: AsyncFd<Arc<OwnedFd>>) {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         loop {
@@ -114,7 +164,8 @@ impl Changes {
             loop {
                 match events.next() {
                     Ok(event) => {
-                        self.held().happened(&self.layout, event.wd(), event.events(), event.file_name())
+                        self.held().happened(&self.layout, event.wd(), event.events(), event.file_name());
+                        self.wake.notify_one();
                     }
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => break,
@@ -163,6 +214,9 @@ impl Watched {
 
     fn happened(&mut self, layout: &Layout, number: i32, events: ReadFlags, file: Option<&CStr>) {
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            if let Some(all) = &mut self.all {
+                all.extend(self.names.values().cloned());
+            }
             return self.waiting.values().for_each(|waiting| waiting.tell.send_replace(()));
         }
         let name = match self.names.get(&number) {
@@ -176,13 +230,20 @@ impl Watched {
             // The directory is gone; another one of its name is told by the directory above.
             self.names.remove(&number);
         }
-        if !self.waiting.contains_key(&name) {
+        if self.all.is_none() && !self.waiting.contains_key(&name) {
             return;
         }
-        if self.above == Some(number) {
-            let _ = self.look(&layout.runtime(&name), &name);
+        if self.above == Some(number) && self.look(&layout.runtime(&name), &name).is_err() {
+            self.is_blind = true;
         }
-        if let Some(waiting) = self.waiting.get(&name) {
+        self.tell(&name);
+    }
+
+    fn tell(&mut self, name: &TenantName) {
+        if let Some(all) = &mut self.all {
+            all.insert(name.clone());
+        }
+        if let Some(waiting) = self.waiting.get(name) {
             waiting.tell.send_replace(());
         }
     }
@@ -195,6 +256,9 @@ impl Watched {
         }
         let watch = waiting.watch;
         self.waiting.remove(name);
+        if self.all.is_some() {
+            return;
+        }
         if let (Some(number), Some(inotify)) = (watch, &self.inotify)
             && self.names.remove(&number).is_some()
         {

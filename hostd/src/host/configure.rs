@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenant::{Tenant, TenantName, config, files::record};
-use wire::Failure;
+use wire::{EventKind, Failure};
 
-use super::{Host, Result, blocking, live::LiveChange, turns::Turn};
+use super::{Host, Result, blocking, events::What, live::LiveChange, turns::Turn};
 use crate::{
     records::{Adopted, Change, StoreError, edit},
     units::limits::Enforce,
@@ -26,7 +26,7 @@ impl Host {
         enforce: Enforce,
     ) -> Result<(Change, bool)> {
         let _turn = self.turns.take(name).await;
-        // Not sooner: somebody else may have changed another key before it was this one's turn.
+        // Not sooner: another process may have changed another key before it was this one's turn.
         let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
         let text = edit::apply(&base, &set, &unset).map_err(StoreError::setting(name))?;
@@ -77,8 +77,8 @@ impl Host {
             blocking(move || live.keep()).await?;
             return Ok((change, waits));
         }
-        let carried = self.carry_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
-        let ahead = match carried {
+        let applied = self.apply_config_ahead(name, &text, before.as_ref(), &after, enforce, &files).await;
+        let ahead = match applied {
             Ok(ahead) => ahead,
             Err(failure) => {
                 blocking(move || drop(live)).await?;
@@ -90,8 +90,18 @@ impl Host {
         };
         let (host, own) = (self.clone(), name.clone());
         let written = blocking(move || -> Result<Change> {
+            let pinned = || host.store.record(&own).map(|record| record.pinned).ok();
+            let before = pinned();
             let change = host.store.configure(&own, &base, &text, is_running)?;
             live.keep();
+            if change != Change::Unchanged {
+                host.events.tell(&own, What::new(EventKind::Set).keys(edit::changed(&base, &text)));
+            }
+            if let (Some(before), Some(after)) = (before, pinned())
+                && before != after
+            {
+                host.events.tell(&own, What::new(EventKind::ImageChanged).change(before, after));
+            }
             Ok(change)
         });
         let change = match written.await.and_then(|written| written) {
@@ -116,7 +126,7 @@ impl Host {
         let (host, own) = (self.clone(), name.clone());
         let prepare = move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2);
         let Adopted { text, tenant, .. } = blocking(prepare).await??;
-        self.carry(&text, &tenant, Enforce::Asked, &files).await?;
+        self.apply_config(&text, &tenant, Enforce::Asked, &files).await?;
         Ok(Change::Changed)
     }
 
@@ -138,7 +148,7 @@ impl Host {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
             let live = LiveChange::begin(&host, &own, None, &tenant, enforce)?;
-            let adopted = host.store.take_up(&own, text, is_running)?;
+            let adopted = host.store.adopt_edit(&own, text, is_running)?;
             if !is_running {
                 return Ok((Vec::new(), live, adopted));
             }
@@ -147,10 +157,10 @@ impl Host {
             Ok((waiting, live, adopted))
         });
         let (waiting, live, Adopted { text, tenant, .. }) = begun.await??;
-        let carried = self.carry(&text, &tenant, enforce, &files).await;
-        let is_carried = carried.is_ok();
-        blocking(move || if is_carried { live.keep() } else { drop(live) }).await?;
-        carried?;
+        let applied = self.apply_config(&text, &tenant, enforce, &files).await;
+        let is_applied = applied.is_ok();
+        blocking(move || if is_applied { live.keep() } else { drop(live) }).await?;
+        applied?;
         Ok((Change::Changed, waiting))
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenant::TenantName;
-use wire::{Code, Failure};
+use wire::{Code, EventKind, Failure};
 
-use super::{Host, Result, blocking};
+use super::{Host, Result, blocking, events::What};
 use crate::{
     dirs::trash::Leaving,
     records::{Change, NewTenant, StoreError},
@@ -28,6 +28,7 @@ impl Host {
         let (_, change) = blocking(move || host.store.create(&own, &new)).await??;
         let mut warnings = Vec::new();
         if change == Change::Created {
+            self.events.tell(name, What::new(EventKind::Created));
             // It is made; what its unit lacks the next start carries, or refuses.
             let (host, own) = (self.clone(), name.clone());
             let made = blocking(move || -> std::result::Result<_, StoreError> {
@@ -36,8 +37,8 @@ impl Host {
                 Ok((text, tenant))
             });
             let (text, tenant) = made.await??;
-            let carried = self.carry(&text, &tenant, Enforce::Asked, &files).await;
-            warnings.extend(carried.err().map(|failure| failure.message));
+            let applied = self.apply_config(&text, &tenant, Enforce::Asked, &files).await;
+            warnings.extend(applied.err().map(|failure| failure.message));
             if tenant.autostart {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| wire::chain(&error)));
@@ -47,7 +48,7 @@ impl Host {
     }
 
     /// Removes a tenant and waits until its files are gone; a running one, or one whose record is damaged, only with
-    /// `force`. The name is free before that: while the files go nobody else is kept waiting, and what does go wrong
+    /// `force`. The name is free before that: while the files go no other process is kept waiting, and what does go wrong
     /// then is told.
     ///
     /// # Errors
@@ -86,7 +87,9 @@ impl Host {
             false => host.store.destroy(&own),
         });
         let leaving = removed.await??;
+        self.meter.forget(&self.store.layout().tenant(name));
         self.changes.tell(name);
+        self.events.tell(name, What::new(EventKind::Destroyed));
         Ok(leaving)
     }
 }

@@ -13,9 +13,9 @@ use tenant::{
     files::state::Phase,
     kernel::raw,
 };
-use wire::{Code, Failure};
+use wire::{Code, EventKind, Failure};
 
-use super::{Host, Result, Started, Stopped, blocking};
+use super::{Host, Result, Started, Stopped, blocking, events::What};
 use crate::{
     records::{Adopted, Change, StoreError},
     units::{
@@ -63,7 +63,7 @@ impl Host {
             ..failure
         };
         if self.is_starting(name) {
-            // By systemd, for somebody else or once more.
+            // By systemd, for another process or once more.
             let timeout = self.store.tenant(name).map(|tenant| tenant.start_timeout);
             let timeout = timeout.unwrap_or(TIMEOUT);
             self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
@@ -78,7 +78,7 @@ impl Host {
             StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),
         })?;
-        self.carry(&text, &tenant, enforce, &files).await.map_err(named)?;
+        self.apply_config(&text, &tenant, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
         let start =
@@ -90,7 +90,7 @@ impl Host {
     /// Asks a tenant to power off and waits until it has; `limit` stands in for its own `stop_timeout_sec`.
     ///
     /// One that is being stopped already gets no more time than that, and one that is being started is stopped all
-    /// the same: neither waits for whoever works on the tenant, because a tenant chooses how long it boots.
+    /// the same: neither waits for a process that works on the tenant, because a tenant chooses how long it boots.
     ///
     /// # Errors
     /// Something of it could not be removed.
@@ -194,7 +194,9 @@ impl Host {
         self.running(name)?;
         let Some(signal) = signal else {
             // It does not wait for its turn: what it is to end may be what holds it.
-            return Ok(self.units.kill(name).await?);
+            self.units.kill(name).await?;
+            self.events.tell(name, What::new(EventKind::Killed).because("a request to hostd"));
+            return Ok(());
         };
         let number = signal
             .parse::<SignalName>()
@@ -225,6 +227,7 @@ impl Host {
             return Ok(Change::Unchanged);
         }
         self.units.freeze(name, on).await?;
+        self.events.tell(name, What::new(if on { EventKind::Frozen } else { EventKind::Thawed }));
         Ok(Change::Changed)
     }
 }

@@ -2,29 +2,34 @@
 //!
 //! One operation at a time works on a tenant: it has the tenant's turn. Different tenants do not wait for each other,
 //! except for the moment in which the store decides what each may have. A turn is held by the task that does the work,
-//! which [`crate::api`] lets run to its end whoever hangs up.
+//! which [`crate::api`] lets run to its end a client that hangs up.
 //!
 //! | file | verbs |
 //! |---|---|
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create` | create, destroy |
 //! | `life` | start, stop, restart, kill, freeze |
-//! | `configure` | set, edit, reload; `live`: what counts at once, `carry`: what the unit is given |
+//! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
+//! | `events` | what happens to tenants, for who reads along |
+//! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
 //! | `turns` | who works on a tenant |
 
-mod carry;
 mod changes;
 mod configure;
 mod create;
+mod disk;
+pub(crate) mod events;
+pub(crate) mod glance;
 mod life;
 mod live;
 mod startup;
 mod turns;
+mod unit_config;
 mod wait;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -39,9 +44,12 @@ use wire::{Code, Failure, TenantState, Traffic};
 
 use self::{
     changes::Changes,
+    events::Events,
+    glance::{Glance, Glances},
     turns::{Turn, Turns},
 };
 use crate::{
+    dirs::usage::Meter,
     filter::PacketFilter,
     records::{Change, Store},
     units::{StopDeadline, UnitManager},
@@ -83,9 +91,12 @@ pub struct Host {
     /// supervisor asks for this.
     files: Turns,
     changes: Arc<Changes>,
+    meter: Meter,
+    glances: Glances,
+    events: Arc<Events>,
     is_ready: watch::Sender<bool>,
     started: Instant,
-    /// How often somebody who waits has looked at a tenant.
+    /// How often a client that waits has looked at a tenant.
     #[cfg(test)]
     pub(crate) looks: std::sync::atomic::AtomicUsize,
 }
@@ -108,6 +119,9 @@ impl Host {
             turns: Turns::default(),
             stopping: Mutex::default(),
             files: Turns::default(),
+            meter: Meter::default(),
+            glances: Glances::default(),
+            events: Events::new(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]
@@ -141,6 +155,11 @@ impl Host {
         self.started.elapsed()
     }
 
+    /// What happens to tenants.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
     /// The packet filter.
     pub(crate) fn filter(&self) -> &PacketFilter {
         &self.filter
@@ -152,17 +171,17 @@ impl Host {
         let _ = self.is_ready.subscribe().wait_for(|is_ready| *is_ready).await;
     }
 
-    /// The turn of a tenant, unless somebody works on it.
+    /// The turn of a tenant, unless an operation on it is in progress.
     pub(crate) fn try_turn(&self, name: &TenantName) -> Option<Turn> {
         self.turns.try_take(name)
     }
 
-    /// The files of a tenant, unless somebody works on them. After its turn, where both are wanted.
+    /// The files of a tenant, unless an operation on them is in progress. After its turn, where both are wanted.
     pub(crate) fn try_files(&self, name: &TenantName) -> Option<Turn> {
         self.files.try_take(name)
     }
 
-    /// Whether somebody works on a tenant at this moment.
+    /// Whether an operation on a tenant is in progress.
     pub(crate) fn is_busy(&self, name: &TenantName) -> bool {
         self.turns.is_taken(name)
     }
@@ -185,6 +204,24 @@ impl Host {
             _ => TenantState::Stopped,
         };
         (state, said)
+    }
+
+    /// What the files of tenants come to, all of them or one.
+    pub(crate) async fn glances(
+        self: &Arc<Self>,
+        one: Option<&TenantName>,
+    ) -> Result<BTreeMap<TenantName, Arc<Glance>>> {
+        let (host, one) = (self.clone(), one.cloned());
+        blocking(move || {
+            let records = host.store.records();
+            if one.is_none() {
+                host.glances.forget(|name| records.contains_key(name));
+            }
+            let names = records.keys().filter(|name| one.as_ref().is_none_or(|one| one == *name));
+            let names = names.map(|name| (name.clone(), host.units.is_running(name)));
+            host.glances.of(&host.store, names)
+        })
+        .await
     }
 
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one

@@ -26,11 +26,12 @@ impl Host {
         for name in records.keys().chain(broken.keys()) {
             self.units.take_over(name, || self.present_plan(name)).await;
         }
-        self.units.sweep_strangers(|name| self.store.has(name)).await;
+        self.units.sweep_unknown(|name| self.store.has(name)).await;
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
         }
+        self.watch_supervisors().await;
         self.is_ready.send_replace(true);
         for (name, _) in records.iter().filter(|(_, record)| record.state != RecordState::Ready) {
             // What is left of it is told by who removes it.

@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 /// Held while something is done with a tenant; the next one goes on when it is dropped.
 pub(crate) type Turn = OwnedMutexGuard<()>;
 
-/// So many locks may be there that nobody holds.
+/// So many locks may be there that no process holds.
 const IDLE: usize = 4096;
 
 /// One lock for each tenant.
@@ -21,24 +21,24 @@ pub(crate) struct Turns(Mutex<HashMap<TenantName, Arc<tokio::sync::Mutex<()>>>>)
 impl Turns {
     fn of(&self, name: &TenantName) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody holds are dropped here, so that the table does not grow for ever.
+        // Those that no process holds are dropped here, so that the table does not grow for ever.
         if locks.len() > IDLE {
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         }
         locks.entry(name.clone()).or_default().clone()
     }
 
-    /// Waits until nobody else has the tenant's turn.
+    /// Waits until no other process has the tenant's turn.
     pub(crate) async fn take(&self, name: &TenantName) -> Turn {
         self.of(name).lock_owned().await
     }
 
-    /// The tenant's turn, unless somebody has it.
+    /// The tenant's turn, unless a process has it.
     pub(crate) fn try_take(&self, name: &TenantName) -> Option<Turn> {
         self.of(name).try_lock_owned().ok()
     }
 
-    /// Whether somebody has the tenant's turn at this moment.
+    /// Whether a process has the tenant's turn at this moment.
     pub(crate) fn is_taken(&self, name: &TenantName) -> bool {
         let locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         locks.get(name).is_some_and(|lock| lock.try_lock().is_err())

@@ -1,4 +1,4 @@
-//! Whoever waits until a tenant is up, or down.
+//! A process that waits until a tenant is up, or down.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use tenant::{
     kernel::{Access, etc::Etc, source},
     model::{
         allocation::Pinned, host::HostConfig, identity::Planned, image::Manifest, limits::DiskLimits,
-        ports::PortTable,
+        nic_table::NicTable,
     },
     plan::RootStep,
 };
@@ -41,7 +41,7 @@ struct Draft<'a> {
     allocation: Allocation,
     fitted: Fitted,
     config: HostConfig,
-    ports: PortTable,
+    ports: NicTable,
     _reservation: Reservation<'a>,
 }
 
@@ -70,7 +70,7 @@ impl Store {
     /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
     /// cannot be started.
     pub(crate) fn read_claims(&self, name: &TenantName) {
-        let ports = PortTable::default();
+        let ports = NicTable::default();
         // Not asking for its record: a damaged one takes nothing away.
         let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
         let tenant = text.and_then(|text| self.resolve(name, &text, &self.host_config()?, &ports));
@@ -104,7 +104,7 @@ impl Store {
         let name = &allocation.name;
         let mut allocation = allocation.clone();
         let mut writer = self.decide();
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, text, &config, &ports)?;
         let taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         if let Some(pinned) = pin(&tenant)? {
@@ -132,7 +132,7 @@ impl Store {
         let old_tenant = self.resolve_text(name, &old).ok();
         let pin = |tenant: &Tenant| match old_tenant.as_ref().map(|old| &old.image) {
             Some(image) if *image == tenant.image => Ok(None),
-            // Whoever mends a file that could not be used asks for no other version by that.
+            // A process that mends a file that could not be used asks for no other version by that.
             None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
             _ => images::resolve(&self.layout, &tenant.image).map(Some),
         };
@@ -163,7 +163,7 @@ impl Store {
     /// the file says something else meanwhile, nothing is changed.
     ///
     /// Directories that the new configuration asks for are made, addresses of pools are handed out, and a
-    /// changed image reference is resolved anew; all count from the next start. What a tenant that
+    /// changed image reference is resolved again; all count from the next start. What a tenant that
     /// `is_running` has of a pool stays its own until then.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever makes the file invalid; nothing is changed then.
-    pub fn take_up(&self, name: &TenantName, text: String, is_running: bool) -> Result<Adopted, StoreError> {
+    pub fn adopt_edit(&self, name: &TenantName, text: String, is_running: bool) -> Result<Adopted, StoreError> {
         self.adopt_file(name, text, None, is_running)
     }
 
@@ -229,7 +229,7 @@ impl Store {
         let manifest = sources::load_manifest(&self.layout, &allocation)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         self.check_binds(&plan)?;
-        // What held before the file was edited by hand nobody knows.
+        // The values before the file was edited by hand are unknown.
         self.with_disk(&tenant, None, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
             self.update(&before, &mut allocation)
@@ -284,7 +284,7 @@ impl Store {
         etc.names().set_inside(planned).map(str::to_owned)
     }
 
-    /// What a tenant has stored; none where nobody counts.
+    /// What a tenant has stored, as its filesystem counts it; none where that does not count.
     pub fn disk_usage(&self, allocation: &Allocation) -> Option<DiskUsage> {
         quota::usage(&self.layout.tenant(&allocation.name), allocation.uid_base.base())
     }
@@ -325,7 +325,7 @@ impl Store {
     /// Whatever keeps it from being started.
     pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
         let mut allocation = self.ready(name)?;
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &ports)?;
         let (mut cursors, taken) = {
             let writer = self.decide();

@@ -1,4 +1,4 @@
-//! A new tenant, in steps. Until [`Step::Publish`] nobody sees it; whatever step a crash or a full disk
+//! A new tenant, in steps. Until [`Step::Publish`] no process sees it; whatever step a crash or a full disk
 //! comes in, what is left is finished or undone by [`super::recover`].
 //!
 //! ```text
@@ -35,7 +35,7 @@ pub const STAGED: &str = ".new-";
 /// The steps of a creation, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// An empty directory under a name that nobody looks at.
+    /// An empty directory under a hidden name.
     Stage,
     /// The tenant's directories and its identity.
     Seed,
@@ -132,7 +132,7 @@ impl Creation<'_> {
     fn stage(&self) -> io::Result<()> {
         let staged = self.staged();
         fs::create_dir_all(self.layout.tenant_configs())?;
-        // What lies below holds setuid files of tenants: nobody but root may reach them.
+        // What lies below holds setuid files of tenants: only root may reach them.
         let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         private(&self.layout.tenants())?;
         remove_below(&self.layout.tenants(), &staged)?;

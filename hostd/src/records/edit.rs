@@ -83,13 +83,29 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     }
 }
 
+/// Whether a key of a tenant's file counts at once, see [`config::KEYS`].
+pub(super) fn is_live(key: &str) -> bool {
+    config::key(key).is_some_and(|key| key.effect != Effect::NextStart)
+}
+
+/// A key of a table as it is written in a file, quoted where it must be.
+pub fn dotted(table: &str, key: &str) -> String {
+    let is_bare = !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if is_bare { format!("{table}.{key}") } else { format!("{table}.{key:?}") }
+}
+
 /// The keys in which two texts of a tenant's file differ and that count from a start only.
 pub fn waiting(before: &str, after: &str) -> Vec<String> {
+    changed(before, after).into_iter().filter(|key| !is_live(key)).collect()
+}
+
+/// The keys in which two texts of a tenant's file differ.
+pub fn changed(before: &str, after: &str) -> Vec<String> {
     let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
     let (before, after) = (table(before), table(after));
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let waits = |key: &str| config::key(key).is_none_or(|key| key.effect == Effect::NextStart);
-    let differs = |key: &&String| before.get(*key) != after.get(*key) && waits(key);
+    let differs = |key: &&String| before.get(*key) != after.get(*key);
     keys.into_iter().filter(differs).cloned().collect()
 }
 

@@ -124,7 +124,7 @@ pub enum StoreError {
         #[source]
         source: PlanError,
     },
-    /// An image, a channel or a version that cannot be had.
+    /// An image, a channel or a version that is not available.
     #[error(transparent)]
     Image(#[from] rootfs_tools::store::StoreError),
     /// The manifest of a version is unusable.
@@ -275,7 +275,7 @@ impl StoreError {
         match self {
             Self::Locked { .. } => Code::Locked,
             Self::NoTenant(_) | Self::Load(LoadError::NoTenant(_)) => Code::NoTenant,
-            Self::Load(LoadError::NoProfile(_)) => Code::NoProfile,
+            Self::Load(LoadError::NoProfile { .. }) => Code::NoProfile,
             Self::NameTaken(_) | Self::StrayConfig { .. } => Code::NameTaken,
             Self::HalfRemoved(_) | Self::Changing(_) | Self::Mounted { .. } => Code::Busy,
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
@@ -331,9 +331,11 @@ impl StoreError {
             Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
             Self::StrayConfig { .. } => "move the file away, and pass its settings to tenantctl create --set",
             Self::Conflict(_) => "reload the configuration and repeat the change",
-            Self::Load(LoadError::NoProfile(_)) => "list the profiles: ls /etc/tenantry/profiles",
+            Self::Load(LoadError::NoProfile { .. }) => {
+                "choose a shipped profile: app, app-plus, os, router, shared-os"
+            }
             Self::Load(LoadError::Host { source, .. }) => source.help(),
-            Self::Load(LoadError::Ports { source, .. }) => source.help(),
+            Self::Load(LoadError::NicTable { source, .. }) => source.help(),
             Self::Bind { source, .. } => return Some(source.help()),
             Self::Held { help, .. } | Self::Port { help, .. } => return Some(help.clone()),
             Self::Address { .. } => {

@@ -1,6 +1,6 @@
 //! Tenants that are made and removed.
 //!
-//! Whoever calls this sees to it that one change of a tenant goes on at a time; different tenants do not wait for each
+//! A process that calls this sees to it that one change of a tenant goes on at a time; different tenants do not wait for each
 //! other, but for the moment in which it is decided what each may have.
 
 use std::{path::PathBuf, sync::Arc};
@@ -50,7 +50,7 @@ impl Store {
         // Before anybody is kept waiting: rootfsctl may have it for a while.
         let _images = ImagesLock::shared(&self.layout)?;
         let mut writer = self.decide();
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, &text, &config, &ports)?;
         let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         let pinned = images::resolve(&self.layout, &tenant.image)?;
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Removes a tenant that does not run; going on with a removal that failed is fine. Its name is free then, and
-    /// its files go while nobody waits for them.
+    /// its files go while no process waits for them.
     ///
     /// # Errors
     /// [`StoreError::Mounted`], and nothing is changed; else see [`StoreError`], and the record says that the tenant
@@ -132,7 +132,7 @@ impl Store {
         let _writing = self.writing(name);
         let result = Destruction { layout: &self.layout, allocation: &mut allocation }.run();
         match result {
-            Ok(path) => Ok(self.bury(name, path, Holding::of(&allocation))),
+            Ok(path) => Ok(self.drop_record(name, path, Holding::of(&allocation))),
             Err(error) => {
                 self.put(allocation);
                 Err(error)
@@ -152,12 +152,12 @@ impl Store {
         destroy::forget(&self.layout, name).map_err(failed)?;
         let hidden = destroy::hidden(&self.layout, name, &random_uuid()?);
         destroy::hide(&self.layout, name, &hidden).map_err(failed)?;
-        Ok(self.bury(name, hidden, holding))
+        Ok(self.drop_record(name, hidden, holding))
     }
 
     /// There is no such tenant any more; what it had of the host is free when its files are gone.
-    fn bury(&self, name: &TenantName, path: PathBuf, holding: Holding) -> Leaving {
-        // Whoever decides about numbers meanwhile sees the tenant, or its files.
+    fn drop_record(&self, name: &TenantName, path: PathBuf, holding: Holding) -> Leaving {
+        // A process that decides about numbers meanwhile sees the tenant, or its files.
         let _writer = self.decide();
         let leaving = self.trash.add(Item { path, tenant: Some(name.clone()), holding });
         Arc::make_mut(&mut held(&self.records)).remove(name);

@@ -26,7 +26,7 @@ use crate::assign::{allocate::Assignment, claims::Claims, leases, reserve::Write
 
 impl Store {
     /// Makes the record of a broken tenant again, from its copy or from what else is known. What is not known any
-    /// more it gets anew; that is the answer, in words.
+    /// more it gets again; that is the answer, in words.
     ///
     /// # Errors
     /// [`StoreError::Unmendable`], or the record cannot be written.
@@ -58,7 +58,7 @@ impl Store {
                 return Err(refuse(reason, "stop it first: tenantctl stop NAME"));
             }
             None => {
-                let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+                let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
                 let (used, taken) = (self.used(&writer, name), self.taken(&writer, name, &config, &ports));
                 notes.push("it has a new number, new uids on the host and new addresses".to_owned());
                 writer.cursor.next(&config, &used, &taken)?
@@ -136,14 +136,14 @@ impl Store {
         (!is_changed).then_some(fault)
     }
 
-    /// The numbers of a tenant as far as they are known and nobody else's; none where one is missing.
+    /// The numbers of a tenant as far as they are known and not another's; none where one is missing.
     fn numbers(
         &self,
         writer: &Writer,
         name: &TenantName,
         traces: &Traces,
     ) -> Result<Option<Assignment>, StoreError> {
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let Some(index) = traces.index else { return Ok(None) };
         // As the pools of this host have it, where the record does not say.
         let uid_base = traces.uid_base.or_else(|| config.uid_range(index));
@@ -157,14 +157,14 @@ impl Store {
         Ok(is_free.then_some(Assignment { index, uid_base, ipv4, ipv6 }))
     }
 
-    /// The leases that nobody else has got meanwhile; the next start asks for what is missing.
+    /// The leases that no other process has got meanwhile; the next start asks for what is missing.
     fn free_leases(
         &self,
         writer: &Writer,
         name: &TenantName,
         known: Vec<Lease>,
     ) -> Result<Vec<Lease>, StoreError> {
-        let (config, ports) = (self.host_config()?, profile::load_ports(&self.layout)?);
+        let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let taken = self.taken(writer, name, &config, &ports);
         let is_free = |lease: &Lease| leases::addresses(lease).all(|address| !taken.contains_key(&address));
         Ok(known.into_iter().filter(is_free).collect())

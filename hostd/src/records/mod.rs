@@ -4,7 +4,7 @@
 //! steps; a crash between any two is finished or undone by [`recover`] when hostd starts again.
 //!
 //! Everything here blocks on the disk. What two tenants could both want is decided under one lock, which is held over
-//! nothing but that decision: what will be a tenant's is reserved, and the disk is written without the lock. Whoever
+//! nothing but that decision: what will be a tenant's is reserved, and the disk is written without the lock. A process that
 //! calls sees to it that one change of a tenant goes on at a time.
 
 mod configure;
@@ -16,6 +16,7 @@ pub mod images;
 mod lifecycle;
 pub mod lock;
 mod mend;
+pub mod pending;
 pub mod recover;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,7 +37,7 @@ use tenant::{
     files::{credentials::Credential, file_error::FileError, record, shelter, sources},
     kernel::{KernelError, source::View},
     model::{
-        allocation::RecordState, facts, host::HostConfig, image::Manifest, limits::Limits, ports::PortTable,
+        allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, nic_table::NicTable,
     },
     plan::{self, Inputs},
 };
@@ -98,7 +99,7 @@ pub struct Store {
     pub(crate) started: Mutex<BTreeMap<TenantName, Vec<Use>>>,
     /// Tenants whose records cannot be used.
     pub(crate) broken: Mutex<AllBroken>,
-    /// Held by whoever decides what a tenant may have.
+    /// Held by a process that decides what a tenant may have.
     pub(crate) writer: Mutex<Writer>,
     /// Tenants whose records are being written, and by how many.
     pub(crate) writing: Mutex<BTreeMap<TenantName, usize>>,
@@ -153,7 +154,7 @@ impl Store {
         let lock = StoreLock::take(&layout.state())?;
         shelter::close_state(&layout)?;
         let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
-        // Settings that cannot be used are told when somebody needs them.
+        // Settings that cannot be used are told when a process needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
         let cursors = Cursors::behind(&config, &records);
         let held = broken.values().map(|broken| &broken.holding);
@@ -165,7 +166,7 @@ impl Store {
             layout,
             facts,
             view: View::Own,
-            memory: facts::total_memory(),
+            memory: tenant::files::facts::total_memory(),
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
             trash,
@@ -181,7 +182,7 @@ impl Store {
         Ok((store, findings))
     }
 
-    /// Looks at what tenants are given of the host as another process sees it: whoever starts their supervisors.
+    /// Looks at what tenants are given of the host as another process sees it: the one that starts their supervisors.
     #[must_use]
     pub fn seeing(mut self, view: View) -> Self {
         self.view = view;
@@ -279,7 +280,7 @@ impl Store {
         }
     }
 
-    /// The host's settings, read anew.
+    /// The host's settings, read again.
     ///
     /// # Errors
     /// A file that cannot be read or is malformed.
@@ -336,7 +337,7 @@ impl Store {
     /// # Errors
     /// The text is malformed or makes no sense.
     pub fn resolve_text(&self, name: &TenantName, text: &str) -> Result<Tenant, StoreError> {
-        self.resolve(name, text, &self.host_config()?, &profile::load_ports(&self.layout)?)
+        self.resolve(name, text, &self.host_config()?, &profile::load_nic_table(&self.layout)?)
     }
 
     /// [`Store::resolve_text`] with the host's files as they were read before.
@@ -345,15 +346,26 @@ impl Store {
         name: &TenantName,
         text: &str,
         config: &HostConfig,
-        ports: &PortTable,
+        ports: &NicTable,
     ) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
+        self.resolve_fragment(name, fragment, config, ports)
+    }
+
+    /// The tenant that a parsed configuration text stands for.
+    pub(crate) fn resolve_fragment(
+        &self,
+        name: &TenantName,
+        fragment: Fragment,
+        config: &HostConfig,
+        ports: &NicTable,
+    ) -> Result<Tenant, StoreError> {
         let defaults = config.default_limits(&self.facts, self.memory);
         Ok(profile::resolve_with(&self.layout, name, fragment, config, ports, &defaults)?)
     }
 
-    /// The limits of a tenant for which nobody has set anything; with systemd they are its unit's.
+    /// The limits of a tenant without settings; with systemd they are its unit's.
     ///
     /// # Errors
     /// `hostd.toml` cannot be used.
@@ -379,6 +391,13 @@ pub(crate) fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
     let now = now.replace_nanosecond(0).unwrap_or(now);
     now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+/// A moment, milliseconds since 1970 UTC, as RFC 3339 in UTC.
+pub(crate) fn date_ms(millis: u64) -> String {
+    let date = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+    let date = date.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    date.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
 /// Makes a directory of the runtime tree, mode 0755.

@@ -118,7 +118,7 @@ fn staged(layout: &Layout, path: &Path, found: &mut Recovered) {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.trim_start_matches(STAGED).parse::<TenantName>().ok();
-    // Its place must be free at once: somebody may want to make the same tenant again.
+    // Its place must be free at once: a process may want to make the same tenant again.
     let hide = || -> Result<PathBuf, StoreError> {
         let name = name.clone().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let hidden = hidden(layout, &name, &random_uuid()?);
@@ -188,7 +188,7 @@ pub(crate) fn write_copy(layout: &Layout, allocation: &Allocation, durability: D
     }
 }
 
-/// Removes what interrupted writes left beside the configuration files.
+/// Removes what interrupted writes left next to the configuration files.
 fn temporary_files(dir: &Path) -> Result<(), StoreError> {
     for name in entries(dir)? {
         if name.starts_with('.') && name.ends_with(".tmp") {

@@ -69,6 +69,7 @@ impl Trial {
             os: "Debian".to_owned(),
             arch: "x86_64".to_owned(),
             source: "a test".to_owned(),
+            sets: Vec::new(),
             tuned: false,
             size_bytes: 0,
             files: 0,
@@ -139,7 +140,7 @@ fn a_new_tenant_has_its_directories_and_its_own_identity() {
     assert_eq!(mode(dirs.join("root")), 0o700);
     assert_eq!(mode(dirs.join("etc/upper")), 0o755);
     assert!(dirs.join("var/work").is_dir());
-    // Its setuid files are on the host's disk: nobody but root may reach them.
+    // Its setuid files are on the host's disk: only root may reach them.
     assert_eq!(mode(trial.layout.tenants()), 0o700);
     assert_eq!(mode(trial.layout.tenant(&alice)), 0o700);
     assert_eq!(allocation.pinned.digest, trial.digest);
@@ -181,7 +182,11 @@ fn what_cannot_be_made_changes_nothing_and_says_why() {
         (&["image=arch"], Code::NoImage, "image \"arch\" does not exist"),
         (&["image=debian:edge"], Code::NoImage, "has no channel \"edge\""),
         (&["image=debian@abcdef0"], Code::NoImage, "has no version"),
-        (&["profile=nonsense"], Code::NoProfile, "there is no profile \"nonsense\""),
+        (
+            &["profile=nonsense"],
+            Code::NoProfile,
+            "there is no profile \"nonsense\": it is not a shipped one, and not in /",
+        ),
         (&["ttys=99"], Code::Invalid, "cannot set ttys of \"alice\": 99 is outside 0 to 63"),
         (&["memory_max=lots"], Code::Invalid, "cannot set memory_max of \"alice\": \"lots\" is not a size"),
         (&["autostart=maybe"], Code::Invalid, "cannot set autostart of \"alice\": \"maybe\" is neither"),
@@ -383,7 +388,7 @@ fn a_file_that_cannot_be_written_leaves_the_record_as_it_was() {
 }
 
 #[test]
-fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
+fn a_fifo_in_place_of_any_file_delays_no_request() {
     let trial = Trial::new();
     let store = trial.open();
     let [alice, bob] = ["alice", "bob"].map(name);
@@ -398,7 +403,7 @@ fn a_fifo_in_place_of_any_file_keeps_nobody_waiting() {
     let table: [(PathBuf, Attempt<'_>); 5] = [
         (layout.tenant_config(&alice), &plan),
         (layout.host_config(), &plan),
-        (layout.port_table(), &plan),
+        (layout.nic_table(), &plan),
         (layout.manifest(&image, &trial.digest), &plan),
         (channel, &create),
     ];

@@ -177,7 +177,7 @@ pub fn freeze(unit: &UnitCgroups, on: bool) -> Result<(), CgroupError> {
 pub fn remove_v1(unit: &UnitCgroups) -> Result<(), CgroupError> {
     let mut first = None;
     for dir in unit.v1.values() {
-        // What failed for want of a descriptor or of memory may not the next time.
+        // What failed for lack of a descriptor or of memory may not the next time.
         if let Err(source) = remove_tree(dir).or_else(|_| remove_tree(dir)) {
             first.get_or_insert(CgroupError { verb: "remove", path: dir.clone(), source });
         }

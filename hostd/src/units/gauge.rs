@@ -27,7 +27,7 @@ impl Gauge {
         if let Some(number) = file.as_ref().and_then(number) {
             return Some(number);
         }
-        // The directory was removed and made anew, as by a reboot of the tenant.
+        // The directory was removed and made again, as by a reboot of the tenant.
         *file = File::open(&self.path).ok();
         file.as_ref().and_then(number)
     }

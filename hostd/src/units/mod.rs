@@ -85,13 +85,13 @@ impl UnitManager {
         }
     }
 
-    /// Waits until a tenant that somebody else starts is ready; its init has `timeout` for that.
+    /// Waits until a tenant that another process starts is ready; its init has `timeout` for that.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn join_start(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
         match self {
-            // Nobody else does: whoever starts one has its turn until it is ready. It may be rebooting.
+            // No other process does: a process that starts one has its turn until it is ready. It may be rebooting.
             Self::Standalone(_) => Ok(()),
             Self::Systemd(units) => units.join_start(name, timeout).await,
         }
@@ -267,9 +267,9 @@ impl UnitManager {
     }
 
     /// Removes cgroups of tenants that have no record.
-    pub async fn sweep_strangers(&self, is_known: impl Fn(&TenantName) -> bool) {
+    pub async fn sweep_unknown(&self, is_known: impl Fn(&TenantName) -> bool) {
         match self {
-            Self::Standalone(units) => units.sweep_strangers(is_known).await,
+            Self::Standalone(units) => units.sweep_unknown(is_known).await,
             Self::Systemd(units) => {
                 for name in units.existing().iter().filter(|name| !is_known(name)) {
                     ::log::warn!(
@@ -304,7 +304,7 @@ impl UnitManager {
         }
     }
 
-    /// Which of the host's default limits no tenant can have, for want of a controller.
+    /// Which of the host's default limits no tenant can have, for lack of a controller.
     pub fn lacking(&self, defaults: &Limits) -> Vec<Unenforceable> {
         match self {
             Self::Standalone(units) => limits::lacking(defaults, &units.controllers()),
@@ -324,7 +324,7 @@ impl UnitManager {
     }
 
     /// Applies limits to a running tenant; what they were before is the answer. With systemd they are only looked at:
-    /// [`UnitManager::carry`] sets them.
+    /// [`UnitManager::apply_config`] sets them.
     ///
     /// # Errors
     /// One cannot be enforced, or the kernel refuses a value; nothing is changed then.
@@ -361,7 +361,7 @@ impl UnitManager {
     ///
     /// # Errors
     /// systemd refuses; the unit has then what it had.
-    pub async fn carry(
+    pub async fn apply_config(
         &self,
         name: &TenantName,
         before: &Limits,
@@ -370,7 +370,7 @@ impl UnitManager {
     ) -> Result<Option<Had>, UnitError> {
         match self {
             Self::Standalone(_) => Ok(None),
-            Self::Systemd(units) => units.carry(name, before, limits, restart).await.map(Some),
+            Self::Systemd(units) => units.apply_config(name, before, limits, restart).await.map(Some),
         }
     }
 

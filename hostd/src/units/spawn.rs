@@ -19,7 +19,7 @@ use tenant::{
 use wire::UnitCgroups;
 
 /// So much of the supervisor's last words is told, bytes.
-const LAST_WORDS: u64 = 2048;
+const STDERR_TAIL: u64 = 2048;
 
 /// A supervisor that runs.
 #[derive(Debug)]
@@ -31,18 +31,18 @@ pub(super) struct Spawned {
 }
 
 /// File that takes what a supervisor says on standard error.
-fn last_words(layout: &Layout, name: &TenantName) -> PathBuf {
+fn stderr_tail(layout: &Layout, name: &TenantName) -> PathBuf {
     layout.runtime(name).join("stderr")
 }
 
 /// The end of what the supervisor of a tenant said, in one line.
-pub(super) fn read_last_words(layout: &Layout, name: &TenantName) -> String {
+pub(super) fn read_stderr_tail(layout: &Layout, name: &TenantName) -> String {
     let read = || -> io::Result<String> {
-        let mut file = record::open(&last_words(layout, name))?;
+        let mut file = record::open(&stderr_tail(layout, name))?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(STDERR_TAIL)))?;
         let mut bytes = Vec::new();
-        file.take(LAST_WORDS).read_to_end(&mut bytes)?;
+        file.take(STDERR_TAIL).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let text = read().unwrap_or_default();
@@ -63,7 +63,7 @@ pub(super) fn spawn(
     notify: &Path,
 ) -> io::Result<Spawned> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let path = last_words(layout, name);
+    let path = stderr_tail(layout, name);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -209,7 +209,7 @@ impl Standalone {
     }
 
     /// Removes cgroups of tenants that have no record.
-    pub async fn sweep_strangers(&self, is_known: impl Fn(&TenantName) -> bool) {
+    pub async fn sweep_unknown(&self, is_known: impl Fn(&TenantName) -> bool) {
         for name in self.shared.cgroups.existing() {
             if !is_known(&name) {
                 self.adopt(&name, || None).await;
@@ -270,7 +270,7 @@ impl Standalone {
         }
         match state.and_then(|state| state.failure.clone()) {
             Some(failure) => UnitError::Tenant(failure),
-            None => UnitError::Died(spawn::read_last_words(&self.shared.layout, name)),
+            None => UnitError::Died(spawn::read_stderr_tail(&self.shared.layout, name)),
         }
     }
 
@@ -546,7 +546,7 @@ impl Shared {
         if let Err(error) = cgroups::remove_v1(cgroups) {
             log::error!("{}", wire::chain(&error));
         }
-        // Where it stays, it says where cgroups were that are gone; the next start writes it anew.
+        // Where it stays, it says where cgroups were that are gone; the next start writes it again.
         let _ = fs::remove_file(self.unit_file(name));
         failures
     }

@@ -92,7 +92,7 @@ impl StopDeadline {
 }
 
 /// Asks a supervisor of a tenant for something. It goes to that one or to none: the request is on its way for a while,
-/// goes on when nobody waits for its answer any more, and the tenant may have been started again meanwhile.
+/// goes on when no process waits for its answer any more, and the tenant may have been started again meanwhile.
 pub(super) async fn ask(
     layout: &Layout,
     name: &TenantName,
@@ -105,7 +105,7 @@ pub(super) async fn ask(
     asked.map_err(|error| ControlError::Io(error.into()))?
 }
 
-/// Tells a supervisor of a tenant how long that may take to end, beside what makes it end: whatever comes first,
+/// Tells a supervisor of a tenant how long that may take to end, in addition to what makes it end: whatever comes first,
 /// it keeps to this. One of an earlier release knows no limit but that of the tenant's file.
 pub(super) async fn tell_limit(layout: &Layout, name: &TenantName, supervisor: ProcessRef, limit: Duration) {
     let seconds = u32::try_from(limit.as_secs()).unwrap_or(u32::MAX);

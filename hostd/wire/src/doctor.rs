@@ -10,7 +10,7 @@ use tenant::{cause::chain, kernel::KernelError};
 pub enum Health {
     /// As it should be.
     Ok,
-    /// Something cannot be had, and tenants that do not need it are not affected.
+    /// Something is not available, and tenants that do not need it are not affected.
     Degraded,
     /// Tenants are affected.
     Fault,
@@ -32,7 +32,7 @@ pub struct Finding {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Whether it has been put right.
+    /// Whether it has been repaired.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repaired: bool,
 }
@@ -41,7 +41,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diagnosis {
-    /// The worst of what has not been put right.
+    /// The worst finding that has not been repaired.
     pub health: Health,
     /// What each check found, in the order of the checks.
     pub findings: Vec<Finding>,
@@ -67,7 +67,7 @@ impl Finding {
         Self { health: Health::Fault, ..Self::ok(message) }
     }
 
-    /// Something cannot be had.
+    /// Something is not available.
     pub fn degraded(message: impl Into<String>) -> Self {
         Self { health: Health::Degraded, ..Self::ok(message) }
     }
@@ -178,7 +178,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// By how much it is short; 0 where it is not, or nobody knows.
+    /// By how much it is short; 0 if it is not short, or unknown.
     pub fn short_by(&self) -> u64 {
         self.have.map_or(0, |have| self.need.saturating_sub(have))
     }

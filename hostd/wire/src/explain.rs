@@ -13,7 +13,7 @@ pub enum Source {
     Profile,
     /// The image.
     Image,
-    /// Nobody: the default.
+    /// None: the default.
     Default,
     /// The host's own settings.
     Host,
@@ -21,6 +21,21 @@ pub enum Source {
     Ports,
     /// hostd, when it made the tenant.
     Allocation,
+}
+
+impl Source {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Profile => "profile",
+            Self::Image => "image",
+            Self::Default => "default",
+            Self::Host => "host",
+            Self::Ports => "ports",
+            Self::Allocation => "allocation",
+        }
+    }
 }
 
 /// One value of a tenant.

@@ -13,7 +13,7 @@ pub enum Probe {
     Link(&'static str, &'static str),
     /// A device program can be loaded; the file is there where the kernel knows of such programs.
     DeviceProgram(&'static str),
-    /// Tried elsewhere, by what uses it; the file tells that somebody does.
+    /// Tried elsewhere, by what uses it; the file tells that a process does.
     Elsewhere(&'static str),
 }
 

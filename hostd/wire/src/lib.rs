@@ -3,17 +3,21 @@
 //! | file | what |
 //! |---|---|
 //! | `types` | requests and answers, one pair for each verb |
+//! | `summary` | a row of a list |
+//! | `event` | what happens to tenants |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
 //! | `failure` | the one error that a client sees, its code and its exit code |
 //! | `programs` | where the other programs of Tenantry are |
 //! | `feature` | what the kernel must have, as one table |
 
 pub mod doctor;
+mod event;
 mod explain;
 mod failure;
 pub mod feature;
 pub mod programs;
 mod state;
+mod summary;
 mod types;
 mod unit;
 mod usage;
@@ -22,9 +26,11 @@ use std::path::PathBuf;
 
 use tenant::Layout;
 
+pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use state::{Goal, TenantState, Waited};
+pub use summary::{StatLimits, Summary, Waiting};
 pub use types::*;
 pub use unit::{EffectiveLimit, UnitCgroups, UnitReport};
 pub use usage::{DiskUsage, Traffic, Usage};

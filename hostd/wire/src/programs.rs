@@ -44,7 +44,7 @@ impl From<NoProgram> for Failure {
 /// Where the package has the programs that are not for a shell.
 const INSTALLED: &str = "/usr/libexec/tenantry";
 
-/// Finds the program `tenant`: in `$TENANTRY_LIBEXEC` and nowhere else if that is set; otherwise beside this one,
+/// Finds the program `tenant`: in `$TENANTRY_LIBEXEC` and nowhere else if that is set; otherwise next to this one,
 /// otherwise in `/usr/libexec/tenantry`.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ pub fn tenant() -> Result<PathBuf, NoProgram> {
     find("tenant", dirs)
 }
 
-/// Finds the program `rootfsctl`: beside this one, otherwise beside `tenant`.
+/// Finds the program `rootfsctl`: next to this one, otherwise next to `tenant`.
 ///
 /// # Errors
 /// It is in none of these places.

@@ -31,6 +31,20 @@ pub enum TenantState {
 }
 
 impl TenantState {
+    /// All of them, in the order of a tenant's life.
+    pub const ALL: [Self; 10] = [
+        Self::Broken,
+        Self::Destroying,
+        Self::Stopped,
+        Self::Failed,
+        Self::Queued,
+        Self::Starting,
+        Self::Booting,
+        Self::Running,
+        Self::Frozen,
+        Self::Stopping,
+    ];
+
     /// Whether it has a supervisor.
     pub fn is_up(self) -> bool {
         !matches!(self, Self::Broken | Self::Destroying | Self::Stopped | Self::Failed)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     explain::Source,
     state::TenantState,
+    summary::{StatLimits, Summary, Waiting},
     unit::{EffectiveLimit, UnitReport},
     usage::{DiskUsage, Traffic, Usage},
 };
@@ -46,42 +47,6 @@ pub struct Done {
     pub took_us: u64,
 }
 
-/// One tenant in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Summary {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    pub state: TenantState,
-    /// The IPv4 address it is reached by; empty without one.
-    pub ipv4: String,
-    /// The IPv6 address it is reached by; empty without one.
-    pub ipv6: String,
-    /// The image it boots.
-    pub image: String,
-    /// First 12 hex digits of the version's digest.
-    pub version: String,
-    /// When the present boot began, milliseconds since 1970 UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_ms: Option<u64>,
-    /// From the beginning of that boot until init was ready, microseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready_us: Option<u64>,
-    /// From the beginning of that boot until init was executed, microseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exec_us: Option<u64>,
-    /// Memory it uses, page cache included, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// What its unit is doing, while systemd starts or stops it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit_status: Option<String>,
-    /// What is wrong with the record of a broken tenant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broken: Option<String>,
-}
-
 /// Everything about one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -89,9 +54,6 @@ pub struct Detail {
     /// What a list says of it.
     #[serde(flatten)]
     pub summary: Summary,
-    /// Its profile; absent when its configuration is invalid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<String>,
     /// The host name that its file gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
@@ -146,16 +108,13 @@ pub struct Detail {
     /// Its interfaces besides loopback, as its next start makes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<Interface>,
-    /// The tenants of this group reach it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
     /// Ports of the host that lead to it, e.g. `2222:22/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
     /// The most it may send, and the most it may receive, in bit/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net_rate: Option<String>,
-    /// What went over its ports, while it runs and where the packet filter counts.
+    /// Traffic of its links, while it is running and where the packet filter counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
     /// Its unit, where systemd runs it.
@@ -166,11 +125,23 @@ pub struct Detail {
     pub autostart: Option<bool>,
     /// The limits that its unit has, where systemd runs it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub limits: Vec<EffectiveLimit>,
-    /// What it has stored, where the filesystem counts that.
+    pub unit_limits: Vec<EffectiveLimit>,
+    /// When its present boot began, RFC 3339 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What it uses, while it is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What of its file counts from its next start, while it is up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// The last lines of its console, without control characters, oldest first; at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub console: Vec<String>,
+    /// What it has stored; absent until it is measured, where the filesystem does not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskUsage>,
-    /// Its cgroup v2 directory, while it runs.
+    /// Its cgroup v2 directory, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
 }
@@ -248,7 +219,7 @@ pub struct Port {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ports {
-    /// The rows of `ports.toml`, then what tenants' files name, then what nobody has.
+    /// The rows of `ports.toml`, then the NICs in tenants' files, then unassigned NICs.
     pub ports: Vec<Port>,
     /// Rows that do nothing, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -382,24 +353,6 @@ pub struct Stat {
     pub traffic: Option<Traffic>,
 }
 
-/// The limits that `stat` shows; what is absent is unlimited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct StatLimits {
-    /// Bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_max_bytes: Option<u64>,
-    /// Percent of one CPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_quota_percent: Option<u32>,
-    /// Processes and threads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tasks_max: Option<u32>,
-    /// Share of block I/O.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub io_weight: Option<u16>,
-}
-
 /// What a tenant was started with where it is running, else what its next start will do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -441,7 +394,7 @@ pub struct HostAnswer {
     pub units: String,
     /// Number of tenants.
     pub tenants: usize,
-    /// Number of tenants that run.
+    /// Number of running tenants.
     pub running: usize,
     /// Number of removed tenants whose files are still being deleted.
     #[serde(default)]

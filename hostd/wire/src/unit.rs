@@ -56,11 +56,11 @@ pub struct UnitReport {
     /// The status line of its supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// How often systemd has restarted it since it was last started by somebody.
+    /// How often systemd has restarted it since it was last started on request.
     pub restarts: u32,
     /// Whether it starts with the host: `enabled` or `disabled`.
     pub enabled: String,
-    /// How often the kernel killed a process of it for want of memory, since it was started.
+    /// Number of its processes that the OOM killer has killed since it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
 }

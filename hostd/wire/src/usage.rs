@@ -37,6 +37,12 @@ pub struct DiskUsage {
     /// Most inodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_inodes: Option<u64>,
+    /// Seconds since it was measured, where the filesystem does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_sec_ago: Option<u64>,
+    /// Whether there is more than was looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_partial: bool,
 }
 
 /// What went over a tenant's ports since it started.

@@ -14,13 +14,14 @@
 pub mod acl;
 mod header;
 mod member;
+mod number;
 mod pax;
 mod reader;
 mod reason;
 mod sparse;
 
 pub use member::{Kind, Member};
-pub use reader::{ArchiveError, Fault, Reader};
+pub use reader::{ArchiveError, ReadError, Reader};
 pub use reason::Reason;
 pub use sparse::Chunk;
 

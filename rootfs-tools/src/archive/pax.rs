@@ -6,6 +6,7 @@ use rustix::fs::Timespec;
 
 use super::{
     Reason,
+    number::decimal,
     sparse::{self, Chunk},
 };
 
@@ -47,7 +48,7 @@ pub(super) struct Sparse {
 }
 
 /// Keys that do not affect extraction.
-const MEANINGLESS: &[&str] = &[
+const IGNORED: &[&str] = &[
     "atime",
     "comment",
     "ctime",
@@ -99,17 +100,6 @@ fn record(bytes: &[u8]) -> Result<(Pair<'_>, &[u8]), Reason> {
     Ok(((&body[..equals], &body[equals + 1..]), rest))
 }
 
-/// Digits as a number.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |value, byte| match byte {
-        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-        _ => None,
-    })
-}
-
 /// `[-]SECONDS[.FRACTION]` since 1970, rounded down to nanoseconds.
 pub(super) fn timestamp(text: &[u8]) -> Option<Timespec> {
     let (negative, text) = match text.strip_prefix(b"-") {
@@ -145,7 +135,7 @@ impl Extended {
             }
             if GLOBAL.contains(&name.as_ref()) {
                 self.take(key, value)?;
-            } else if !MEANINGLESS.contains(&name.as_ref()) {
+            } else if !IGNORED.contains(&name.as_ref()) {
                 return Err(Reason::Global(shown(key)));
             }
         }
@@ -233,7 +223,7 @@ impl Extended {
                 {
                     return Err(Reason::Extension(shown(key)));
                 }
-                if !MEANINGLESS.contains(&name.as_ref()) {
+                if !IGNORED.contains(&name.as_ref()) {
                     self.unknown.push(shown(key));
                 }
             }

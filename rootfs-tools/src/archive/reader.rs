@@ -21,7 +21,7 @@ const MAX_PADDING: u64 = 1 << 30;
 
 /// What went wrong with an archive.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum ReadError {
     /// It cannot be read, or its content cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -30,7 +30,7 @@ pub enum Fault {
     Refused(#[from] Reason),
 }
 
-impl From<rustix::io::Errno> for Fault {
+impl From<rustix::io::Errno> for ReadError {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Io(errno.into())
     }
@@ -43,10 +43,10 @@ pub struct ArchiveError {
     /// Name of the entry, at most 200 characters.
     pub entry: String,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub fault: ReadError,
 }
 
-impl From<ArchiveError> for Fault {
+impl From<ArchiveError> for ReadError {
     fn from(error: ArchiveError) -> Self {
         error.fault
     }
@@ -128,11 +128,11 @@ impl<R: Read> Reader<R> {
     }
 
     /// An error that names the present entry.
-    pub fn error(&self, fault: impl Into<Fault>) -> ArchiveError {
+    pub fn error(&self, fault: impl Into<ReadError>) -> ArchiveError {
         ArchiveError { entry: self.last.clone(), fault: fault.into() }
     }
 
-    fn next(&mut self) -> Result<Option<Member>, Fault> {
+    fn next(&mut self) -> Result<Option<Member>, ReadError> {
         self.skip(self.left)?;
         self.left = 0;
         self.skip(self.padding)?;
@@ -166,7 +166,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next header; none at the end.
-    fn header(&mut self) -> Result<Option<[u8; BLOCK]>, Fault> {
+    fn header(&mut self) -> Result<Option<[u8; BLOCK]>, ReadError> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads past the end of the archive: the checksum of a compressed stream is there, and so would be a second archive.
-    fn end(&mut self) -> Result<(), Fault> {
+    fn end(&mut self) -> Result<(), ReadError> {
         let mut padding = 0;
         loop {
             let length = match self.inner.read(&mut self.buffer) {
@@ -206,7 +206,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The data of an extended header.
-    fn extension(&mut self, header: Header<'_>) -> Result<Vec<u8>, Fault> {
+    fn extension(&mut self, header: Header<'_>) -> Result<Vec<u8>, ReadError> {
         let size = header.size()?;
         self.extended = self.extended.saturating_add(size).saturating_add(BLOCK as u64);
         if size > MAX_EXTENDED || self.extended > MAX_EXTENDED_TOTAL {
@@ -221,7 +221,7 @@ impl<R: Read> Reader<R> {
         Ok(data)
     }
 
-    fn member(&mut self, header: Header<'_>, own: Extended) -> Result<Member, Fault> {
+    fn member(&mut self, header: Header<'_>, own: Extended) -> Result<Member, ReadError> {
         let sparse = own.sparse.clone();
         let size = own.size;
         let mut member = Member::new(header, own, &self.global)?;
@@ -261,7 +261,7 @@ impl<R: Read> Reader<R> {
         Ok(member)
     }
 
-    fn old_map(&mut self, header: Header<'_>) -> Result<Vec<Chunk>, Fault> {
+    fn old_map(&mut self, header: Header<'_>) -> Result<Vec<Chunk>, ReadError> {
         let (mut map, mut goes_on) = sparse::of_header(header)?;
         while goes_on {
             let mut block = [0; BLOCK];
@@ -274,7 +274,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next block of the map that precedes the current member's data.
-    fn map_block(&mut self) -> Result<[u8; BLOCK], Fault> {
+    fn map_block(&mut self) -> Result<[u8; BLOCK], ReadError> {
         self.left = self
             .left
             .checked_sub(BLOCK as u64)
@@ -303,7 +303,7 @@ impl<R: Read> Reader<R> {
         sized.map_err(|fault| self.error(fault))
     }
 
-    fn copy(&mut self, length: u64, file: &mut File) -> Result<(), Fault> {
+    fn copy(&mut self, length: u64, file: &mut File) -> Result<(), ReadError> {
         let mut left = length;
         while left > 0 {
             let part = self.part(left)?;
@@ -314,7 +314,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn skip(&mut self, length: u64) -> Result<(), Fault> {
+    fn skip(&mut self, length: u64) -> Result<(), ReadError> {
         let mut left = length;
         while left > 0 {
             left -= self.part(left)? as u64;
@@ -323,7 +323,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads at most `length` bytes, at least one, into the buffer.
-    fn part(&mut self, length: u64) -> Result<usize, Fault> {
+    fn part(&mut self, length: u64) -> Result<usize, ReadError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
         loop {
             match self.inner.read(&mut self.buffer[..length]) {
@@ -342,7 +342,7 @@ fn padding(size: u64) -> u64 {
 }
 
 /// The stream ends too early.
-fn truncated(error: io::Error) -> Fault {
+fn truncated(error: io::Error) -> ReadError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => Reason::Truncated.into(),
         _ => error.into(),

@@ -3,7 +3,7 @@
 use super::{
     BLOCK, Reason,
     header::{Header, number},
-    pax::decimal,
+    number::decimal,
 };
 
 /// Most chunks of one file: a map of them takes 16 MiB.

@@ -22,7 +22,7 @@ use rootfs_tools::{
 use serde::Serialize;
 use tenant::model::image::{ChannelName, ImageFormat, ImageName};
 
-use super::{Context, Failure, Refusal, bytes, printable};
+use super::context::{Context, Failure, Refusal, bytes, printable};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Build {
@@ -143,7 +143,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
             Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
-        let source = Source { line, origin: Origin::Packages, tune };
+        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune };
         finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
@@ -151,13 +151,23 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
     report(context, &built.map_err(refused)?)
 }
 
+impl Build {
+    /// The sets of packages that were asked for.
+    fn sets(&self) -> Vec<String> {
+        match self {
+            Self::Debian(args) => sets::names(&args.with),
+            Self::Busybox(_) => Vec::new(),
+        }
+    }
+}
+
 impl Target {
-    fn request(&self, image: ImageName, source: String, tuned: bool) -> Request {
+    fn request(&self, image: ImageName, source: String, sets: Vec<String>, tuned: bool) -> Request {
         let format = match self.format {
             Format::Tree => ImageFormat::Tree,
             Format::Erofs => ImageFormat::Erofs,
         };
-        Request { image, channel: self.channel.clone(), format, source, tuned, verity: self.verity }
+        Request { image, channel: self.channel.clone(), format, source, sets, tuned, verity: self.verity }
     }
 }
 
@@ -199,6 +209,8 @@ impl DebianArgs {
 pub(crate) struct Source {
     /// One line for the manifest.
     pub(crate) line: String,
+    /// The sets of packages it was built with.
+    pub(crate) sets: Vec<String>,
     pub(crate) origin: Origin,
     /// Whether it is to be tuned.
     pub(crate) tune: bool,
@@ -213,7 +225,7 @@ pub(crate) fn finish(
     source: Source,
     progress: &Progress,
 ) -> Result<Built, Failure> {
-    let Source { line, origin, tune } = source;
+    let Source { line, sets, origin, tune } = source;
     let tree = staging.tree();
     progress.step("applying the rules and the tuning");
     // An untuned image has no first-boot steps either, which would make new keys.
@@ -225,7 +237,7 @@ pub(crate) fn finish(
         finding.severity = Severity::Warning;
     }
     refuse_errors(&findings)?;
-    let request = target.request(image, line, tune);
+    let request = target.request(image, line, sets, tune);
     let published = publish::publish(&context.layout, staging, &request, progress)?;
     Ok(Built { published, left_out: None, fixed, tuned, findings })
 }
@@ -256,7 +268,12 @@ pub(crate) fn publish_as_is(
     progress: &Progress,
 ) -> Result<Published, Failure> {
     let tuned = tuning::missing(&open(&staging.tree())?).is_empty();
-    Ok(publish::publish(&context.layout, staging, &target.request(image, source, tuned), progress)?)
+    Ok(publish::publish(
+        &context.layout,
+        staging,
+        &target.request(image, source, Vec::new(), tuned),
+        progress,
+    )?)
 }
 
 fn open(tree: &Path) -> Result<RootDir, Failure> {

@@ -7,7 +7,7 @@ use tenant::model::{
     image::{ChannelName, ImageName, ImageRef},
 };
 
-use super::{Context, Failure, Refusal, table};
+use super::context::{Context, Failure, Refusal, table};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

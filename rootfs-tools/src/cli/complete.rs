@@ -4,7 +4,7 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap_complete::Shell;
 
-use super::Failure;
+use super::context::Failure;
 
 /// Arguments of `rootfsctl completions`.
 #[derive(Debug, clap::Args)]

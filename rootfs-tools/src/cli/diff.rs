@@ -7,7 +7,10 @@ use rootfs_tools::{
 use serde::Serialize;
 use tenant::{kernel::image::Contents, model::image::ImageRef};
 
-use super::{Context, Failure, printable, verify};
+use super::{
+    context::{Context, Failure, printable},
+    verify,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -4,7 +4,7 @@ use rootfs_tools::{Explain as _, Outcome, staging};
 use serde::Serialize;
 use tenant::model::{ids::Digest, image::ImageName};
 
-use super::{Context, Failure};
+use super::context::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -13,8 +13,8 @@ use rootfs_tools::{
 use tenant::model::image::ImageName;
 
 use super::{
-    Context, Failure, Refusal,
     build::{self, Source, Target},
+    context::{Context, Failure, Refusal},
 };
 
 #[derive(Debug, clap::Args)]
@@ -69,7 +69,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let staging = Staging::new(&context.layout)?;
         let report = import::import(&args.from, &staging.tree(), &options, &progress)?;
         let line = format!("import {}", file_name(&args.from));
-        let source = Source { line, origin: Origin::System, tune: !args.stock };
+        let source = Source { line, sets: Vec::new(), origin: Origin::System, tune: !args.stock };
         let mut built = build::finish(context, &staging, &args.target, image.clone(), source, &progress)?;
         built.left_out = Some(report);
         Ok(built)

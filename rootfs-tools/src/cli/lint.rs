@@ -8,7 +8,7 @@ use rootfs_tools::{
 };
 use tenant::model::image::ImageRef;
 
-use super::{Context, Failure, Refusal, printable, table};
+use super::context::{Context, Failure, Refusal, printable, table};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

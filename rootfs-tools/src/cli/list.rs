@@ -2,7 +2,7 @@
 
 use tenant::model::image::{ImageName, Manifest};
 
-use super::{Context, Failure, bytes, table};
+use super::context::{Context, Failure, bytes, table};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -6,7 +6,7 @@ use tenant::model::{
     image::{ImageName, ImageRef},
 };
 
-use super::{Context, Failure};
+use super::context::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tenant::model::image::{ChannelName, ImageRef, ImageSource, Manifest};
 
-use super::{Context, Failure};
+use super::context::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

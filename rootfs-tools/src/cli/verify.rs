@@ -13,7 +13,7 @@ use tenant::{
     },
 };
 
-use super::{Context, Failure, Refusal, printable};
+use super::context::{Context, Failure, Refusal, printable};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

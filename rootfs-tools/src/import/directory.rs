@@ -12,9 +12,11 @@ use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use tenant::files::file_error::FileError;
 
 use super::{
-    IdMap, ImportError, Report,
     attributes::{self, CAPABILITY},
+    error::ImportError,
+    idmap::IdMap,
     names::Names,
+    report::Report,
 };
 use crate::{
     archive::{Reason, acl::Acl},

@@ -8,7 +8,7 @@ use std::{
 
 use tenant::files::file_error::FileError;
 
-use super::ImportError;
+use super::error::ImportError;
 use crate::archive::{BLOCK, Header};
 
 /// Largest dictionary of an xz stream, bytes.

@@ -5,11 +5,8 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::Read,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::{Component, Path, PathBuf},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -19,18 +16,18 @@ use rustix::{
 use tenant::files::file_error::FileError;
 
 use super::{
-    IdMap, ImportError, Options, Report,
     attributes::{self, Keep},
+    error::ImportError,
+    idmap::IdMap,
     names::Names,
+    options::{Options, relative},
+    report::Report,
 };
 use crate::{
-    archive::{ArchiveError, Fault, Kind, Member, Reader, Reason, acl::Acl},
+    archive::{ArchiveError, Kind, Member, ReadError, Reader, Reason, acl::Acl},
     rootdir::RootDir,
-    tree::MAX_DEPTH,
 };
 
-/// Longest path of an entry, bytes: with the staging directory's it stays below PATH_MAX.
-const MAX_PATH: usize = 3 << 10;
 /// Maximum number of device nodes and hard links to them; a host's /dev has some hundred.
 const MAX_DEVICES: usize = 1 << 16;
 
@@ -134,7 +131,7 @@ impl<'a> Unpacker<'a> {
         self.options.strip_prefix.as_deref().unwrap_or(Path::new(""))
     }
 
-    fn entry<R: Read>(&mut self, archive: &mut Reader<R>, member: Member) -> Result<(), Fault> {
+    fn entry<R: Read>(&mut self, archive: &mut Reader<R>, member: Member) -> Result<(), ReadError> {
         self.report.entries += 1;
         if self.report.entries > self.options.limits.entries {
             return Err(Reason::TooMany.into());
@@ -163,7 +160,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// The parent of `path`, created if needed, and its name; for the root, the root and `.`.
-    fn at(&self, path: &Path) -> Result<Place, Fault> {
+    fn at(&self, path: &Path) -> Result<Place, ReadError> {
         let Some(name) = path.file_name() else {
             return Ok(Place { parent: self.root.mkdir_all("")?, name: ".".into() });
         };
@@ -177,7 +174,7 @@ impl<'a> Unpacker<'a> {
         member: Member,
         path: &Path,
         owner: (u32, u32),
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadError> {
         let at = self.at(path)?;
         match member.kind {
             Kind::Directory => self.directory(&at)?,
@@ -205,7 +202,7 @@ impl<'a> Unpacker<'a> {
         self.describe(member, &at, path, owner)
     }
 
-    fn directory(&mut self, at: &Place) -> Result<(), Fault> {
+    fn directory(&mut self, at: &Place) -> Result<(), ReadError> {
         let kind = at.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode));
         if kind == Some(FileType::Directory) {
             return Ok(());
@@ -215,7 +212,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Removes an earlier entry: the later one wins, as for tar(1), which does not remove a non-empty directory either.
-    fn clear(&mut self, at: &Place) -> Result<(), Fault> {
+    fn clear(&mut self, at: &Place) -> Result<(), ReadError> {
         let Some(stat) = at.stat()? else { return Ok(()) };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
@@ -229,7 +226,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn leave_out(&mut self, path: &Path) -> Result<(), Fault> {
+    fn leave_out(&mut self, path: &Path) -> Result<(), ReadError> {
         self.report.devices += 1;
         if self.devices.len() == MAX_DEVICES {
             return Err(Reason::TooMany.into());
@@ -238,7 +235,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn hard_link(&mut self, member: &Member, at: &Place, path: &Path) -> Result<(), Fault> {
+    fn hard_link(&mut self, member: &Member, at: &Place, path: &Path) -> Result<(), ReadError> {
         if member.link.is_empty() {
             return Err(Reason::NoTarget.into());
         }
@@ -267,7 +264,7 @@ impl<'a> Unpacker<'a> {
         at: &Place,
         path: &Path,
         (uid, gid): (u32, u32),
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadError> {
         // Writing and chown(2) take capabilities and setuid away, so they come first.
         at.set_owner(uid, gid)?;
         let is_directory = member.kind == Kind::Directory;
@@ -313,12 +310,12 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn set_acl(&self, at: &Place, name: &str, acl: &Acl) -> Result<(), Fault> {
+    fn set_acl(&self, at: &Place, name: &str, acl: &Acl) -> Result<(), ReadError> {
         let bytes =
             acl.to_bytes(|id| self.names.user(id, self.idmap()), |id| self.names.group(id, self.idmap()))?;
         at.set_attribute(OsStr::new(name), &bytes).map_err(|errno| match errno {
             Errno::INVAL => Reason::Acl("the kernel refuses it").into(),
-            errno => Fault::from(errno),
+            errno => ReadError::from(errno),
         })
     }
 
@@ -338,7 +335,7 @@ impl<'a> Unpacker<'a> {
         Ok(self.report)
     }
 
-    fn settle(&self, deferred: &Deferred) -> Result<(), Fault> {
+    fn settle(&self, deferred: &Deferred) -> Result<(), ReadError> {
         let at = match deferred.path.file_name() {
             None => self.at(&deferred.path)?,
             Some(_) => {
@@ -359,24 +356,4 @@ impl<'a> Unpacker<'a> {
         at.set_mode(deferred.mode)?;
         Ok(at.set_times(deferred.mtime)?)
     }
-}
-
-/// The path of an entry below the root: `/` and `.` are taken off, `..` is refused.
-pub(super) fn relative(path: &OsStr) -> Result<PathBuf, Reason> {
-    if path.is_empty() || path.len() > MAX_PATH || path.as_bytes().contains(&0) {
-        return Err(Reason::Name);
-    }
-    let mut relative = PathBuf::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(name) if name.len() <= 255 => relative.push(name),
-            Component::Normal(_) => return Err(Reason::LongName),
-            Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(Reason::ParentDir),
-        }
-    }
-    if relative.components().count() > MAX_DEPTH {
-        return Err(Reason::TooDeep);
-    }
-    Ok(relative)
 }

@@ -3,41 +3,22 @@
 //! The rules are [`RULES`], one table: what is wrong, why that matters, how it is found and, where there is one
 //! safe way, how it is fixed. Builds and imports apply every fix; `rootfsctl lint` only reports.
 
+mod image;
 mod mail;
 mod rules;
 mod secrets;
 
 use std::{io, path::Path};
 
+pub use image::{Image, Severity};
 pub use rules::{RULES, Rule};
 use serde::Serialize;
 
 use crate::{
     explain::{Explain, Outcome},
     rootdir::RootDir,
-    tree::{self, Entry, TreeError},
+    tree::{self, TreeError},
 };
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Good to know.
-    Note,
-    /// The image works, but not well.
-    Warning,
-    /// Tenants would break, or share what must be theirs alone.
-    Error,
-}
-
-/// A tree with everything that the rules inspect.
-#[derive(Debug)]
-pub struct Image {
-    /// Its root.
-    pub root: RootDir,
-    /// Its entries, as [`tree::walk`] lists them.
-    pub entries: Vec<Entry>,
-}
 
 /// One thing a rule found.
 #[derive(Clone, Debug, Serialize)]

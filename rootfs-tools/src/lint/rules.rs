@@ -4,18 +4,17 @@ use std::{io, path::Path};
 
 use tenant::model::image::InitKind;
 
-use super::{Image, Severity, mail, secrets::secrets};
+use super::{
+    image::{Image, Severity},
+    mail,
+    secrets::{BIND_KEY, SNAKEOIL, secrets},
+};
 use crate::{
     first_boot, inspect,
     rootdir::RootDir,
     tree::{Entry, Kind},
     tuning,
 };
-
-/// What the package ssl-cert makes: the key, and the certificate with the name of the machine.
-pub(super) const SNAKEOIL: &[&str] =
-    &["etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"];
-pub(super) const BIND_KEY: &str = "etc/bind/rndc.key";
 
 /// One rule.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::{
-    Image,
-    rules::{BIND_KEY, SNAKEOIL},
-};
+use super::image::Image;
 use crate::tree::{Entry, Kind};
+
+/// What the package ssl-cert makes: the key, and the certificate with the name of the machine.
+pub(super) const SNAKEOIL: &[&str] =
+    &["etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"];
+pub(super) const BIND_KEY: &str = "etc/bind/rndc.key";
 
 /// Directories of keys.
 const PLACES: [&str; 6] = ["etc", "home", "opt", "root", "srv", "var"];

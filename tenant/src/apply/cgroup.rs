@@ -1,6 +1,6 @@
 //! The payload's cgroup, the devices that its processes may use, and the sysctls that they may not write.
 
-use super::Undo;
+use super::undo::Undo;
 use crate::{
     kernel::{Kernel, Result},
     plan::{CgroupPlan, Plan},

@@ -1,7 +1,7 @@
 //! Plan to kernel. Nothing is decided here: each part of the plan has a file that walks its steps.
 //!
 //! A failure at any step undoes what was done before it, in reverse, and reports every cleanup that
-//! failed beside the cause.
+//! failed in addition to the cause.
 
 mod cgroup;
 mod filter;
@@ -14,13 +14,12 @@ pub use undo::{Undo, everything};
 
 use std::path::Path;
 
+use self::undo::Journal;
+
 use crate::{
     files::file_error::full,
     init::Program,
-    kernel::{
-        InitClone, Kernel, KernelError, LinkError, Payload, feature::MissingDriver, image::ImageError,
-        nft::FilterError, source::SourceError, staging::PlaceError,
-    },
+    kernel::{Cause, InitClone, Kernel, KernelError, Payload},
     model::name::TenantName,
     plan::Plan,
 };
@@ -45,18 +44,10 @@ impl StartError {
     }
 }
 
-/// The remedy for an interface that cannot be used, made or had, for a filter that cannot be set, for an image whose
-/// blocks cannot be checked, for a directory of the host that cannot be given, for one that has no place in the tenant,
-/// for a driver that the host lacks, and for a filesystem without room.
+/// The remedy: that of the fault itself, where it is one of which more is known, or that for a filesystem without
+/// room.
 pub fn remedy(error: &KernelError) -> Option<String> {
-    let filter = FilterError::of(error).map(FilterError::help);
-    let known = filter.or_else(|| ImageError::of(error).map(ImageError::help)).map(str::to_owned);
-    let known = known.or_else(|| SourceError::of(error).map(SourceError::help));
-    let known = known.or_else(|| MissingDriver::of(error).map(MissingDriver::help));
-    let known = known.or_else(|| PlaceError::of(error).map(|error| error.help().to_owned()));
-    known
-        .or_else(|| error.source.get_ref()?.downcast_ref::<LinkError>().map(LinkError::help))
-        .or_else(|| full(error.source.kind()).map(str::to_owned))
+    error.source.help().or_else(|| full(error.source.kind()).map(str::to_owned))
 }
 
 /// What a step of a start does, as it follows "cannot".
@@ -96,13 +87,6 @@ pub fn start<K: Kernel>(kernel: &K, plan: &Plan) -> Result<Payload<K::Fd>, Start
     }
 }
 
-/// What a start has done so far.
-struct Journal<Fd> {
-    done: Vec<Undo>,
-    /// The tenant's network namespace, once NICs of the host are to move there.
-    network: Option<Fd>,
-}
-
 type Step<T> = Result<T, (&'static str, KernelError)>;
 
 fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> Step<Payload<K::Fd>> {
@@ -123,12 +107,17 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     let own = std::mem::take(&mut held.own);
-    let remains = root::assemble(kernel, parts, own).map_err(|error| ("root", error))?;
+    let remains = root::assemble(kernel, parts, own).map_err(|error| match error.source {
+        Cause::Place(_) => ("root", error),
+        _ => ("init", error),
+    })?;
     kernel.root_ready(&held).map_err(|error| ("init", error))?;
-    network::connect(kernel, plan, held.pid, journal).map_err(|error| match kernel.speaks(&mut held) {
-        // Without an init there is no network namespace to connect: that is init's failure, not the network's.
-        Err(own) => ("init", own),
-        Ok(()) => ("network", error),
+    network::connect(kernel, plan, held.pid, journal).map_err(|error| {
+        match kernel.check_alive(&mut held) {
+            // Without an init there is no network namespace to connect: that is init's failure, not the network's.
+            Err(own) => ("init", own),
+            Ok(()) => ("network", error),
+        }
     })?;
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
@@ -142,7 +131,7 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its
 /// name. Right after a clean end, after a crash, and before a start alike. `network` is its network
-/// namespace, if somebody holds it: all that is in it then comes home, even when no process is left.
+/// namespace, if a process holds it: all that is in it then is returned to the host, even when no process is left.
 ///
 /// # Errors
 /// Everything that could not be removed; what could is gone.

@@ -1,7 +1,7 @@
 //! The tenant's interfaces, as far as the host makes them. Init configures its own side, see
 //! [`crate::init`].
 
-use super::{Journal, Undo};
+use super::undo::{Journal, Undo};
 use crate::{
     init::network::interface,
     kernel::{

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::filter;
 use crate::{
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, Result},
     model::name::TenantName,
     plan::{FilterPlan, Plan, PortPlan},
 };
@@ -51,6 +50,13 @@ impl Undo {
     }
 }
 
+/// What a start has done so far.
+pub(super) struct Journal<Fd> {
+    pub(super) done: Vec<Undo>,
+    /// The tenant's network namespace, once NICs of the host are to move there.
+    pub(super) network: Option<Fd>,
+}
+
 /// Everything that a whole start of this plan leaves, in the order in which it was made.
 pub fn everything(plan: &Plan) -> Vec<Undo> {
     let filter = plan.filter.as_ref().map(|filter| Undo::Filter(Box::new(filter.clone())));
@@ -62,11 +68,11 @@ pub fn everything(plan: &Plan) -> Vec<Undo> {
     all
 }
 
-/// Undoes in reverse. One failure hides no other. `network` is the tenant's network namespace, if somebody
+/// Undoes in reverse. One failure hides no other. `network` is the tenant's network namespace, if a process
 /// holds it.
 pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd>) -> Vec<KernelError> {
     let mut failures = Vec::new();
-    let changes = filter::begin_undo(kernel, &done);
+    let changes = begin_filters(kernel, &done);
     // Opened while there are processes in them: then nothing that is in them can be lost.
     let mut namespaces = Vec::new();
     let (mut nics, rest): (Vec<Undo>, Vec<Undo>) =
@@ -81,7 +87,7 @@ pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd
         }
     }
     let namespaces: Vec<&K::Fd> = network.into_iter().chain(&namespaces).collect();
-    // NICs come home last: nobody is left then who could keep them.
+    // NICs is returned to the host last: no process is left then who could keep them.
     for undo in rest.into_iter().rev().chain(nics) {
         let result = match &undo {
             Undo::Cgroup(dir) => kernel.cgroup_kill(dir).and_then(|()| kernel.cgroup_remove(dir)),
@@ -89,10 +95,25 @@ pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd
             // Begun above.
             Undo::Filter(_) => Ok(()),
             Undo::Link { name, group } => kernel.link_delete(name, *group),
-            Undo::Nics { claims, tenant, .. } => kernel.nics_home(claims, tenant, &namespaces),
+            Undo::Nics { claims, tenant, .. } => kernel.return_nics(claims, tenant, &namespaces),
         };
         failures.extend(result.err());
     }
-    failures.extend(filter::finish_undo(kernel, changes));
+    failures.extend(finish_filters(kernel, changes));
     failures
+}
+
+/// Begins to undo what there is of the filter.
+fn begin_filters<K: Kernel>(kernel: &K, done: &[Undo]) -> Vec<Result<K::Change>> {
+    let filters = done.iter().filter_map(|undo| match undo {
+        Undo::Filter(filter) => Some(filter),
+        _ => None,
+    });
+    filters.map(|filter| kernel.filter_remove(&filter.host, &filter.tenant)).collect()
+}
+
+/// Waits for what [`begin_filters`] began.
+fn finish_filters<K: Kernel>(kernel: &K, changes: Vec<Result<K::Change>>) -> Vec<KernelError> {
+    let results = changes.into_iter().map(|change| change.and_then(|change| kernel.filter_finish(change)));
+    results.filter_map(Result::err).collect()
 }

@@ -1,7 +1,7 @@
 //! The terminal of the person at the keyboard.
 
 use std::{
-    io,
+    io::{self, Write as _},
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -9,7 +9,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 
 /// Ends what a program may have switched on and not off again: hidden cursor, colours, mouse reports,
 /// bracketed paste; see console_codes(4) and xterm's control sequences.
-const CALM: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
+const RESET: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
 /// To the alternate screen and back. The way back moves the cursor where nothing went there.
 const ALTERNATE: &[u8] = b"\x1b[?1049h";
 const NORMAL: &[u8] = b"\x1b[?1049l";
@@ -65,7 +65,7 @@ impl Screen {
     /// Undoes what a program left switched on in a terminal.
     pub fn calm(self, fd: impl AsFd) {
         if isatty(fd.as_fd()) {
-            let _ = rustix::io::write(fd.as_fd(), CALM);
+            let _ = rustix::io::write(fd.as_fd(), RESET);
             if self.alternate {
                 let _ = rustix::io::write(fd.as_fd(), NORMAL);
             }
@@ -76,6 +76,12 @@ impl Screen {
 /// Rows and columns of a terminal; (0, 0) of anything else.
 pub fn window_size(fd: impl AsFd) -> (u16, u16) {
     tcgetwinsize(fd).map_or((0, 0), |size| (size.ws_row, size.ws_col))
+}
+
+/// A line of ours among the tenant's output.
+pub(super) fn say(text: &str) {
+    // Without a reader there is nothing to report.
+    let _ = write!(io::stderr(), "\r\n[tenantry: {text}]\r\n");
 }
 
 #[cfg(test)]

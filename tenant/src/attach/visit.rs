@@ -12,7 +12,11 @@ use rustix::{
     stdio::stdin,
 };
 
-use super::{AttachEnd, AttachError, AttachOptions, Screen, failed, say, window_size};
+use super::{
+    options::AttachOptions,
+    outcome::{AttachEnd, AttachError, failed},
+    screen::{Screen, say, window_size},
+};
 use crate::protocol::{
     escape::one_line,
     wire::{self, Decoder, Event, Item},
@@ -225,7 +229,7 @@ impl Visit {
                     self.screen.note(bytes);
                     let mut out = io::stdout().lock();
                     match out.write_all(bytes).and_then(|()| out.flush()) {
-                        // Nobody looks any more, as behind `| head`.
+                        // No process looks any more, as behind `| head`.
                         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                             return Ok(Some(AttachEnd::Detached));
                         }

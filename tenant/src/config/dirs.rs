@@ -28,7 +28,7 @@ pub(super) fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
         if matches!(path.top(), "proc" | "sys" | "dev") {
             return Err(ConfigError::new(
                 key(),
-                "it is inside a directory that is set up anew for every tenant",
+                "it is inside a directory that is created for every tenant",
             ));
         }
         let unfit = match (path.as_str(), policy) {

@@ -30,6 +30,7 @@ use crate::model::{
     device::DeviceRule,
     host::GroupName,
     image::{ImageRef, ProfileName, Ready},
+    label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
     path::TenantPath,
@@ -104,7 +105,7 @@ keys! {
     }
     kind: Option<Kind> {
         Profiles, Words(&["shared-os", "os", "app", "app-plus", "router"]),
-        Nothing("the profile's"), NextStart, By(|tenant| word(&tenant.kind)),
+        Nothing("the profile's"), NextStart, By(|tenant| tenant.kind.as_str().to_owned()),
         "what the profile is for; in profiles only"
     }
     image: Option<ImageRef> {
@@ -165,7 +166,7 @@ keys! {
     ttys: Option<u8> {
         Table(TERMINALS), Number(from_to(0, 63)),
         Is("6"), NextStart, By(|tenant| tenant.ttys.to_string()),
-        "ttys besides the console"
+        "ttys in addition to the console"
     }
     pts_max: Option<u32> {
         Table(TERMINALS), Number(from_to(16, 4096)),
@@ -175,7 +176,7 @@ keys! {
     getty: Option<Vec<String>> {
         Table(TERMINALS), ARGV,
         Image, NextStart, By(|tenant| list(tenant.getty.as_deref())),
-        "login program for a tty that somebody attaches to"
+        "login program that is started on attach to a tty"
     }
     console_log: Option<ByteSize> {
         Table(TERMINALS), Size(from_to(4 << 10, 64 << 20)),
@@ -312,10 +313,15 @@ keys! {
         Nothing("none"), NextStart, By(|tenant| format!("{:?}", tenant.dns_search)),
         "search domains"
     }
+    labels: Labels {
+        Table(GENERAL), Form { kind: "table of strings", form: "at most 64, see [below](#labels)", good: "{ tier = \"web\" }", bad: "{ \"a b\" = \"x\" }" },
+        Nothing("empty"), Live(Telling), By(|tenant| format!("{:?}", tenant.labels)),
+        "words by which people sort their tenants"
+    }
     env: BTreeMap<String, String> {
         Table(GENERAL), Form { kind: "table of strings", form: "names of letters, digits, `_`; values up to 4096 bytes", good: "{ LANG = \"C.UTF-8\" }", bad: "{ \"A=B\" = \"x\" }" },
         Nothing("empty"), NextStart, By(|tenant| format!("{:?}", tenant.env)),
-        "environment of init"
+        "environment of init, and of commands that join ([what wins for a locale](../how-to/set-the-locale.md#for-one-command))"
     }
     sysctl: BTreeMap<String, String> {
         Own("Kernel parameters: `[sysctl]`"), Form { kind: "table of strings", form: "keys below `net.`", good: "{ \"net.ipv4.ip_forward\" = \"1\" }", bad: "{ \"kernel.panic\" = \"1\" }" },

@@ -1,6 +1,6 @@
 //! Profiles: where they come from, and a tenant read from the host's files.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::{
     config::{ConfigError, Fragment, ParseError, Tenant, parse_toml},
@@ -10,7 +10,7 @@ use crate::{
         image::ProfileName,
         limits::DefaultLimits,
         name::TenantName,
-        ports::{PortTable, PortTableError},
+        nic_table::{NicTable, NicTableError},
     },
 };
 
@@ -30,8 +30,13 @@ pub enum LoadError {
     #[error("there is no tenant {0:?}")]
     NoTenant(String),
     /// There is no such profile.
-    #[error("there is no profile {0:?}")]
-    NoProfile(String),
+    #[error("there is no profile {name:?}: it is not a shipped one, and not in {}", dir.display())]
+    NoProfile {
+        /// Its name.
+        name: String,
+        /// Where this host's own profiles are.
+        dir: PathBuf,
+    },
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
@@ -55,12 +60,12 @@ pub enum LoadError {
     },
     /// The table of NICs is not what it should be.
     #[error("cannot use {file}")]
-    Ports {
+    NicTable {
         /// The file.
         file: String,
         /// Its first fault.
         #[source]
-        source: PortTableError,
+        source: NicTableError,
     },
     /// The merged configuration makes no sense.
     #[error("the configuration of tenant {name:?} is invalid")]
@@ -91,9 +96,13 @@ pub fn load_profile(layout: &Layout, name: &ProfileName) -> Result<Fragment, Loa
     let (_, text) = SHIPPED
         .iter()
         .find(|(shipped, _)| *shipped == name.as_str())
-        .ok_or_else(|| LoadError::NoProfile(name.to_string()))?;
+        .ok_or_else(|| no_profile(layout, name.as_str()))?;
     let file = format!("the shipped profile {name}");
     parse_toml(text).map_err(|source| LoadError::Parse { file, source })
+}
+
+fn no_profile(layout: &Layout, name: &str) -> LoadError {
+    LoadError::NoProfile { name: name.to_owned(), dir: layout.profiles() }
 }
 
 /// Reads `hostd.toml`; a host without one has the defaults.
@@ -114,12 +123,12 @@ pub fn load_host(layout: &Layout) -> Result<HostConfig, LoadError> {
 ///
 /// # Errors
 /// A file that cannot be read, is malformed, or gives something twice.
-pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
-    let path = layout.port_table();
+pub fn load_nic_table(layout: &Layout) -> Result<NicTable, LoadError> {
+    let path = layout.nic_table();
     match record::read(&path) {
-        Ok(text) => PortTable::parse(&text)
-            .map_err(|source| LoadError::Ports { file: path.display().to_string(), source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PortTable::default()),
+        Ok(text) => NicTable::parse(&text)
+            .map_err(|source| LoadError::NicTable { file: path.display().to_string(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NicTable::default()),
         Err(error) => Err(error.into()),
     }
 }
@@ -129,7 +138,7 @@ pub fn load_ports(layout: &Layout) -> Result<PortTable, LoadError> {
 /// # Errors
 /// See [`LoadError`].
 pub fn resolve(layout: &Layout, name: &TenantName, own: Fragment) -> Result<Tenant, LoadError> {
-    resolve_with(layout, name, own, &load_host(layout)?, &load_ports(layout)?, &DefaultLimits::default())
+    resolve_with(layout, name, own, &load_host(layout)?, &load_nic_table(layout)?, &DefaultLimits::default())
 }
 
 /// The valid tenant that a fragment stands for, with what the host says of all: its settings, its table of NICs and
@@ -142,10 +151,10 @@ pub fn resolve_with(
     name: &TenantName,
     own: Fragment,
     host: &HostConfig,
-    ports: &PortTable,
+    ports: &NicTable,
     defaults: &DefaultLimits,
 ) -> Result<Tenant, LoadError> {
-    let profile_name = profile_of(&own, host)?;
+    let profile_name = profile_of(layout, &own, host)?;
     let profile = load_profile(layout, &profile_name)?;
     merge(name, own, (profile_name, profile), host, ports, defaults)
 }
@@ -154,10 +163,10 @@ pub fn resolve_with(
 ///
 /// # Errors
 /// [`LoadError::NoProfile`] where the host's default cannot be a name.
-pub fn profile_of(own: &Fragment, host: &HostConfig) -> Result<ProfileName, LoadError> {
+pub fn profile_of(layout: &Layout, own: &Fragment, host: &HostConfig) -> Result<ProfileName, LoadError> {
     match &own.profile {
         Some(profile) => Ok(profile.clone()),
-        None => host.default_profile.parse().map_err(|_| LoadError::NoProfile(host.default_profile.clone())),
+        None => host.default_profile.parse().map_err(|_| no_profile(layout, &host.default_profile)),
     }
 }
 
@@ -170,7 +179,7 @@ pub fn merge(
     mut own: Fragment,
     (profile_name, mut profile): (ProfileName, Fragment),
     host: &HostConfig,
-    ports: &PortTable,
+    ports: &NicTable,
     defaults: &DefaultLimits,
 ) -> Result<Tenant, LoadError> {
     let rows = ports.nics(name);
@@ -225,7 +234,7 @@ mod tests {
             let mut own = Fragment { profile: Some(name.parse().unwrap()), ..Fragment::default() };
             let resolved = resolve(&layout, &"alice".parse().unwrap(), own.clone());
             if name.starts_with("app") {
-                // Which files an application needs nobody else can say.
+                // Which files an application needs no other process can say.
                 let error = resolved.unwrap_err();
                 let source = std::error::Error::source(&error).unwrap().to_string();
                 assert!(source.contains("paths"), "{source}");

@@ -12,6 +12,7 @@ use crate::model::{
     device::DeviceRule,
     host::GroupName,
     image::{ImageRef, ProfileName, Ready},
+    label::Labels,
     limits::{ByteSize, DiskLimits, Limits},
     name::TenantName,
     net::{BitRate, Forward},
@@ -41,6 +42,8 @@ pub struct Tenant {
     pub kind: Kind,
     /// One line for people.
     pub description: Option<String>,
+    /// Words by which people sort their tenants; nothing that the tenant sees.
+    pub labels: Labels,
     /// The image it wants; the allocation says which version it has.
     pub image: ImageRef,
     /// Its host name, see hostname(7).

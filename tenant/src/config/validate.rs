@@ -15,6 +15,7 @@ use super::{
 };
 use crate::model::{
     image::ProfileName,
+    label::MOST_LABELS,
     limits::{ByteSize, Count, DefaultLimits, DiskLimits, Limits, Seconds},
     name::TenantName,
 };
@@ -74,6 +75,8 @@ impl Tenant {
         hostname(&own_hostname)?;
         environment(&merged.env)?;
         sysctl(&merged.sysctl)?;
+        in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
+        in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
         in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
         let nics = nics(merged.nic.unwrap_or_default())?;
         let root = required("root", merged.root)?;
@@ -81,6 +84,7 @@ impl Tenant {
             profile: profile_name,
             kind,
             description: merged.description,
+            labels: merged.labels,
             image,
             hostname: own_hostname,
             autostart: required("autostart", merged.autostart)?,

@@ -18,6 +18,19 @@ pub enum Kind {
     Router,
 }
 
+impl Kind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SharedOs => "shared-os",
+            Self::Os => "os",
+            Self::App => "app",
+            Self::AppPlus => "app-plus",
+            Self::Router => "router",
+        }
+    }
+}
+
 /// Whether systemd starts a tenant again after its end, see `Restart=` in systemd.service(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use super::joiner::Step;
+use super::step::Step;
 
 /// One end.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) enum Message {
     Here { pid: i32 },
     /// A step failed.
     Failed { step: Step, errno: i32 },
-    /// Nobody is left to send anything.
+    /// No process is left to send anything.
     Closed,
 }
 

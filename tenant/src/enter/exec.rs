@@ -9,13 +9,16 @@ use rustix::{
 };
 
 use super::{
-    Adopter, Command, ExecContext, JoinError, Streams, Target, join,
+    command::{Command, ParentProcess, Streams},
+    context::ExecContext,
+    error::{ExecError, JoinError},
+    joining::join,
     session::{Session, Signals, terminal_size},
+    target::Target,
 };
 use crate::{
     config::profile::{LoadError, load_fragment},
     files::{
-        file_error::FileError,
         layout::Layout,
         sources::LoadPlanError,
         state::{ProcessRef, RunState},
@@ -51,71 +54,6 @@ pub struct ExecOptions {
     pub env: Vec<(String, String)>,
 }
 
-/// Why a command was not run.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecError {
-    /// Only root may.
-    #[error("only root can enter a tenant")]
-    NotRoot(String),
-    /// There is no such tenant.
-    #[error(transparent)]
-    Load(#[from] LoadPlanError),
-    /// Its state cannot be read.
-    #[error(transparent)]
-    State(#[from] FileError),
-    /// What its processes are started with is not known.
-    #[error("the record of its supervisor (exec.json) is missing")]
-    NoContext(String),
-    /// It does not run.
-    #[error("it is not running")]
-    NotRunning(String),
-    /// Its processes are frozen, and a new one would be too.
-    #[error("it is frozen")]
-    Frozen(String),
-    /// This host.
-    #[error("cannot {0}")]
-    Host(&'static str, #[source] io::Error),
-    /// A signal came before the command had started.
-    #[error("interrupted before the command had started")]
-    Interrupted(u8),
-    /// The way in.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-}
-
-impl ExecError {
-    /// The remedy, if one is known.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::NotRoot(name) => Some(format!(
-                "run it as root, or use the console, which the group tenantry may open: tenantctl console {name}"
-            )),
-            Self::Load(error) => error.help().map(str::to_owned),
-            Self::NoContext(name) => Some(format!(
-                "use the console or restart the tenant: tenantctl console {name}; tenantctl restart {name}"
-            )),
-            Self::NotRunning(name) => Some(format!("start it: tenantctl start {name}")),
-            Self::Frozen(name) => Some(format!("thaw it: tenantctl thaw {name}")),
-            Self::Join(JoinError::NoUser(_)) => {
-                Some("list the tenant's users: tenantctl exec NAME -- getent passwd".into())
-            }
-            Self::State(_) | Self::Host(..) | Self::Interrupted(_) | Self::Join(_) => None,
-        }
-    }
-
-    /// The exit code: 3 not found, 4 refused in this state, 126 and 127 as in a shell, else 1.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Interrupted(signal) => 128 + signal,
-            Self::Load(LoadPlanError::Config(LoadError::NoTenant(_))) => 3,
-            Self::NotRunning(_) | Self::Frozen(_) | Self::Join(JoinError::Ended) => 4,
-            Self::Join(JoinError::Execute { source, .. }) if source.kind() == io::ErrorKind::NotFound => 127,
-            Self::Join(JoinError::Execute { .. }) => 126,
-            _ => 1,
-        }
-    }
-}
-
 /// Runs a command in a running tenant and returns its exit code: its own, or 128 and the number of the
 /// signal that killed it. It has no more power than the tenant's init, and ends when this process is killed.
 ///
@@ -136,14 +74,15 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
     };
     let command = Command {
         argv: options.argv.clone(),
-        env: environment(&context, options, is_terminal),
+        env: environment(&context, is_terminal),
+        asked: options.env.clone(),
         user: options.user.clone(),
         dir: options.dir.clone(),
     };
     let signals = Signals::block().map_err(host("block signals"))?;
     raw::reset_scheduling_on_fork().map_err(host("reset the scheduling policy"))?;
     let start = |streams: &Streams<'_>| {
-        Session::start(join(&target, &command, &context, streams, Adopter::Caller)?, signals)
+        Session::start(join(&target, &command, &context, streams, ParentProcess::Caller)?, signals)
     };
     if is_terminal {
         let (rows, cols) = terminal_size();
@@ -181,8 +120,8 @@ fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), Exe
     Ok((target, context))
 }
 
-/// Init's environment but for what only init is told, and what was asked for.
-fn environment(context: &ExecContext, options: &ExecOptions, is_terminal: bool) -> Vec<(String, String)> {
+/// Init's environment but for what only init is told.
+fn environment(context: &ExecContext, is_terminal: bool) -> Vec<(String, String)> {
     let only_init = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "TERM"];
     let is_common = |(key, _): &(String, String)| !only_init.contains(&key.as_str());
     let mut env: Vec<_> = context.env.clone().into_iter().filter(is_common).collect();
@@ -190,7 +129,6 @@ fn environment(context: &ExecContext, options: &ExecOptions, is_terminal: bool) 
         let term = own_term().or_else(|| context.env.get("TERM").cloned());
         env.extend(term.map(|term| ("TERM".to_owned(), term)));
     }
-    env.extend(options.env.iter().cloned());
     env
 }
 

@@ -92,8 +92,8 @@ fn watch(leader: Pid, pidfd: &OwnedFd, alive: &OwnedFd) -> ! {
 fn kill_group(leader: Pid, pidfd: &OwnedFd) {
     let killed = raw::pidfd_signal_group(pidfd.as_fd(), libc::SIGKILL);
     if killed.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
-        // Before Linux 6.9, by number. The client has ended just now, so its child was there just now: nobody
-        // else can have got the number yet. A group of which nobody is left is none.
+        // Before Linux 6.9, by number. The client has ended just now, so its child was there just now: no process
+        // else can have got the number yet. A group of which no process is left is none.
         let _ = killpg(leader, Signal::SIGKILL);
     }
 }

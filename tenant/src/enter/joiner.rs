@@ -2,21 +2,18 @@
 //! copies of a single-threaded caller and never return.
 
 use std::{
-    collections::BTreeMap,
-    ffi::CString,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use caps::{CapSet, CapsHashSet};
 use nix::{
-    errno::Errno,
     sched::setns,
     sys::{
         prctl,
         signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
     },
-    unistd::{Gid, Uid, execve, fchown, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid},
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -25,9 +22,14 @@ use rustix::{
 };
 
 use super::{
-    Adopter, Command, ExecContext, Streams, Target,
     channel::Channel,
+    command::{Command, ParentProcess, Streams},
+    context::ExecContext,
+    locale,
     passwd::{self, User},
+    program::Image,
+    step::Step,
+    target::Target,
 };
 use crate::{
     init::confine::Confinement,
@@ -40,73 +42,10 @@ use crate::{
 /// What the processes on the way in are called inside.
 const NAME: &str = "tenant";
 
-/// What failed on the way in.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Harden,
-    TakeShare,
-    EnterCgroup,
-    EnterNamespaces,
-    BecomeRoot,
-    FindUser,
-    OpenTerminal,
-    BecomeUser,
-    Confine,
-    EnterDirectory,
-    MakePipes,
-    Clone,
-    SetUp,
-    Execute,
-}
-
-impl Step {
-    const ALL: [Self; 14] = [
-        Self::Harden,
-        Self::TakeShare,
-        Self::EnterCgroup,
-        Self::EnterNamespaces,
-        Self::BecomeRoot,
-        Self::FindUser,
-        Self::OpenTerminal,
-        Self::BecomeUser,
-        Self::Confine,
-        Self::EnterDirectory,
-        Self::MakePipes,
-        Self::Clone,
-        Self::SetUp,
-        Self::Execute,
-    ];
-
-    pub(super) fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
-    }
-
-    /// What it does, as it goes into "cannot … inside the tenant".
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Harden => "drop the privileges of the host",
-            Self::TakeShare => "take over the limits of init",
-            Self::EnterCgroup => "enter the cgroups of init",
-            Self::EnterNamespaces => "enter the namespaces of init",
-            Self::BecomeRoot => "switch to root",
-            Self::FindUser => "look up the user",
-            Self::OpenTerminal => "open a pseudoterminal",
-            Self::BecomeUser => "switch to the user",
-            Self::Confine => "drop capabilities",
-            Self::EnterDirectory => "enter the working directory",
-            Self::MakePipes => "create pipes",
-            Self::Clone => "clone",
-            Self::SetUp => "set up the session",
-            Self::Execute => "execute",
-        }
-    }
-}
-
 /// A step and the errno it failed with.
-type Fault = (Step, i32);
+type StepError = (Step, i32);
 
-fn at(step: Step) -> impl Fn(io::Error) -> Fault {
+fn at(step: Step) -> impl Fn(io::Error) -> StepError {
     move |error| (step, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -116,7 +55,7 @@ pub(super) struct Way<'a> {
     pub(super) command: &'a Command,
     pub(super) context: &'a ExecContext,
     pub(super) streams: &'a Streams<'a>,
-    pub(super) adopter: Adopter,
+    pub(super) parent: ParentProcess,
     pub(super) channel: &'a Channel,
     /// The host's `/dev/null`: inside, the list of devices may lack it.
     pub(super) null: OwnedFd,
@@ -132,8 +71,8 @@ pub(super) fn run(way: Way<'_>) -> ! {
     raw::exit(0)
 }
 
-fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
-    let Way { target, command, context, streams, adopter, channel, null } = way;
+fn enter_and_clone(way: Way<'_>) -> Result<(), StepError> {
+    let Way { target, command, context, streams, parent, channel, null } = way;
     target.enter_v1().map_err(at(Step::EnterCgroup))?;
     let mut kept = vec![target.pidfd.as_fd(), channel.as_fd(), null.as_fd()];
     match streams {
@@ -159,16 +98,18 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
         Streams::Pipes => None,
     };
     let ends = ends.transpose().map_err(at(Step::OpenTerminal))?;
-    let image = Image::new(command, &user).map_err(at(Step::Execute))?;
+    let locale = locale::of_tenant();
+    let env = [command.env.as_slice(), &locale, &command.asked];
+    let image = Image::new(&command.argv, &user, env).map_err(at(Step::Execute))?;
     become_user_for_good(&user, &groups).map_err(at(Step::BecomeUser))?;
     confine(&target.ceiling.confine(&context.confinement), &user).map_err(at(Step::Confine))?;
     enter_directory(command, &user).map_err(at(Step::EnterDirectory))?;
     // Made by the user, whose they are: what opens /dev/stdout again must be let in.
     let Ends { far, near } = ends.map_or_else(Ends::of_pipes, Ok).map_err(at(Step::MakePipes))?;
     let has_terminal = matches!(streams, Streams::Tty(_) | Streams::NewTty { .. });
-    let last = Last { fds: far, has_terminal, adopter, image, channel };
-    match adopter {
-        Adopter::Caller => match raw::clone3(0, Parent::Grandparent, None) {
+    let last = Last { fds: far, has_terminal, parent, image, channel };
+    match parent {
+        ParentProcess::Caller => match raw::clone3(0, Parent::Grandparent, None) {
             Ok(Fork::Child) => last.act(),
             Ok(Fork::Parent(pid)) => {
                 let near: Vec<BorrowedFd<'_>> = near.iter().map(AsFd::as_fd).collect();
@@ -176,18 +117,18 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), Fault> {
             }
             Err(error) => Err(at(Step::Clone)(error)),
         },
-        Adopter::Init => orphan(last),
+        ParentProcess::Init => orphan(last),
     }
 }
 
 /// Starts the process as an orphan of the tenant's pid namespace: its parent ends at once, and init
 /// takes it.
-fn orphan(last: Last<'_>) -> Result<(), Fault> {
+fn orphan(last: Last<'_>) -> Result<(), StepError> {
     match raw::clone3(0, Parent::Caller, None) {
         Ok(Fork::Child) => match raw::clone3(0, Parent::Caller, None) {
             Ok(Fork::Child) => match last.channel.send_here() {
                 Ok(()) => last.act(),
-                // Nobody waits for it any more.
+                // No process waits for it any more.
                 Err(_) => raw::exit(1),
             },
             Ok(Fork::Parent(_)) => raw::exit(0),
@@ -233,15 +174,15 @@ struct Last<'a> {
     fds: [OwnedFd; 3],
     /// Whether the first of them is to be its controlling terminal.
     has_terminal: bool,
-    adopter: Adopter,
+    parent: ParentProcess,
     image: Image,
     channel: &'a Channel,
 }
 
 impl Last<'_> {
     fn act(self) -> ! {
-        let Self { fds, has_terminal, adopter, image, channel } = self;
-        let fault = match set_up(fds, has_terminal, adopter, channel) {
+        let Self { fds, has_terminal, parent, image, channel } = self;
+        let fault = match set_up(fds, has_terminal, parent, channel) {
             Ok(()) => (Step::Execute, image.execute()),
             Err(error) => at(Step::SetUp)(error),
         };
@@ -336,8 +277,8 @@ fn enter_directory(command: &Command, user: &User) -> io::Result<()> {
 
 /// A session of its own (never the caller's: its controlling terminal would be reachable as
 /// `/dev/tty`), the streams in their places, no signal blocked or ignored, nothing else open.
-fn set_up(fds: [OwnedFd; 3], has_terminal: bool, adopter: Adopter, channel: &Channel) -> io::Result<()> {
-    if adopter == Adopter::Caller {
+fn set_up(fds: [OwnedFd; 3], has_terminal: bool, parent: ParentProcess, channel: &Channel) -> io::Result<()> {
+    if parent == ParentProcess::Caller {
         // It ends when its caller is killed; and if that was so before this took effect, there is no use in it.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if channel.is_abandoned() {
@@ -362,57 +303,6 @@ fn set_up(fds: [OwnedFd; 3], has_terminal: bool, adopter: Adopter, channel: &Cha
     Ok(())
 }
 
-/// What is executed, prepared before powers are given up.
-struct Image {
-    programs: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-}
-
-impl Image {
-    fn new(command: &Command, user: &User) -> io::Result<Self> {
-        let mut env = BTreeMap::from([
-            ("HOME", user.home.as_str()),
-            ("USER", user.name.as_str()),
-            ("LOGNAME", user.name.as_str()),
-            ("SHELL", user.shell.as_str()),
-        ]);
-        env.extend(command.env.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        let (programs, argv) = match command.argv.first() {
-            None => {
-                let name = user.shell.rsplit('/').next().unwrap_or("sh");
-                (vec![user.shell.clone(), "/bin/sh".to_owned()], vec![format!("-{name}")])
-            }
-            Some(program) if program.contains('/') => (vec![program.clone()], command.argv.clone()),
-            Some(program) => {
-                let path = env.get("PATH").copied().unwrap_or("/usr/bin:/bin");
-                let dirs = path.split(':').filter(|dir| dir.starts_with('/'));
-                (dirs.map(|dir| format!("{dir}/{program}")).collect(), command.argv.clone())
-            }
-        };
-        let text = |text: String| CString::new(text).map_err(io::Error::from);
-        Ok(Self {
-            programs: programs.into_iter().map(text).collect::<io::Result<_>>()?,
-            argv: argv.into_iter().map(text).collect::<io::Result<_>>()?,
-            env: env.iter().map(|(key, value)| text(format!("{key}={value}"))).collect::<io::Result<_>>()?,
-        })
-    }
-
-    /// Executes the first program that is there; returns why none was, as execvp(3) does.
-    fn execute(&self) -> i32 {
-        let mut fault = Errno::ENOENT;
-        for program in &self.programs {
-            match execve(program, &self.argv, &self.env) {
-                Ok(never) => match never {},
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(error @ Errno::EACCES) => fault = error,
-                Err(error) => return error as i32,
-            }
-        }
-        fault as i32
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,22 +314,5 @@ mod tests {
             assert_eq!(Step::from_number(number as u8), Some(step));
         }
         assert_eq!(Step::from_number(Step::ALL.len() as u8), None);
-    }
-
-    #[test]
-    fn a_program_is_looked_up_inside_and_the_user_has_its_environment() {
-        let user = passwd::find("ann:x:1000:1000::/home/ann:/bin/zsh", "ann").unwrap();
-        let env = vec![
-            ("PATH".to_owned(), "/usr/bin:relative:/bin".to_owned()),
-            ("USER".to_owned(), "x".to_owned()),
-        ];
-        let command = Command { argv: vec!["ls".to_owned()], env, ..Command::default() };
-        let image = Image::new(&command, &user).unwrap();
-        assert_eq!(image.programs, [c"/usr/bin/ls".to_owned(), c"/bin/ls".to_owned()]);
-        assert!(image.env.contains(&c"HOME=/home/ann".to_owned()));
-        assert!(image.env.contains(&c"USER=x".to_owned()));
-        let shell = Image::new(&Command::default(), &user).unwrap();
-        assert_eq!(shell.argv, [c"-zsh".to_owned()]);
-        assert_eq!(shell.programs[0], c"/bin/zsh".to_owned());
     }
 }

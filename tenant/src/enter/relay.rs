@@ -1,11 +1,11 @@
 //! Between the caller's standard streams and those of a process inside.
 //!
 //! Nothing of the host goes inside. A stream of the host could be opened again there through `/proc/self/fd` and
-//! be set, or written to beside the stream; and what belongs to an id that is not mapped inside could not be
+//! be set, or written to outside the stream; and what belongs to an id that is not mapped inside could not be
 //! opened at all, so that nothing that writes to `/dev/stderr` would work. The process has streams of its own,
 //! and this process carries the bytes.
 //!
-//! No read and no write waits: one stream that nobody reads must not hold up the others.
+//! No read and no write waits: one stream that no process reads must not hold up the others.
 
 use std::{
     io,
@@ -198,7 +198,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// What to poll for nothing but errors: that nobody reads what it carries any more. A command can wait for that,
+    /// What to poll for nothing but errors: that no process reads what it carries any more. A command can wait for that,
     /// as `tail -f` does, so it must see that before it writes again.
     pub(super) fn hangup(&self) -> Option<PollFd<'_>> {
         let to = self.to.as_ref().filter(|_| self.is_outward)?;
@@ -206,7 +206,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Carries what can be carried without waiting, for a turn; called when [`Pump::interest`] is ready.
-    pub(super) fn carry(&mut self) -> Result<(), Broken> {
+    pub(super) fn transfer(&mut self) -> Result<(), Broken> {
         for turn in 0..TURN {
             if self.held.is_empty() {
                 let Some(from) = &self.from else { break };
@@ -264,7 +264,7 @@ impl<'a> Pump<'a> {
             match to.write(&self.buffer[self.held.clone()]) {
                 Ok(length) => self.held.start += length,
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
-                // Nobody reads any more: what is written from here on must not seem to arrive.
+                // No process reads any more: what is written from here on must not seem to arrive.
                 Err(Errno::PIPE | Errno::CONNRESET) => self.close(),
                 // The same of a terminal.
                 Err(Errno::IO) if to.is_terminal => self.close(),
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_carried_and_then_the_far_end_is_closed() {
+    fn everything_is_relayed_and_then_the_far_end_is_closed() {
         let sent = bytes(1_000_000);
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().write_all(&sent).unwrap();
@@ -340,7 +340,7 @@ mod tests {
         let mut pump = Pump::inward(source.as_fd(), near, false).unwrap();
         let mut got = Vec::new();
         while pump.is_open() {
-            pump.carry().unwrap();
+            pump.transfer().unwrap();
             got.extend(take(&far));
         }
         loop {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stands_still_holds_nobody_up() {
+    fn a_stalled_reader_blocks_no_other_stream() {
         let (near, far) = pipe().unwrap();
         // A pipe and a socket of the caller's, both of which block.
         let (_reader, writer) = pipe().unwrap();
@@ -364,20 +364,20 @@ mod tests {
             unblock(&far).unwrap();
             for _ in 0..100 {
                 let _ = rustix::io::write(&far, &[0; CHUNK]);
-                pump.carry().unwrap();
+                pump.transfer().unwrap();
             }
             assert!(pump.is_holding() && pump.is_open());
         }
     }
 
     #[test]
-    fn what_nobody_reads_is_not_written_either() {
+    fn unread_output_is_not_written() {
         let (near, far) = pipe().unwrap();
         let (reader, writer) = pipe().unwrap();
         let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();
         drop(reader);
         rustix::io::write(&far, b"x").unwrap();
-        pump.carry().unwrap();
+        pump.transfer().unwrap();
         assert!(!pump.is_open());
         assert_eq!(rustix::io::write(&far, b"x"), Err(Errno::PIPE));
     }
@@ -388,7 +388,7 @@ mod tests {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut pump = Pump::outward(near, full.as_fd(), "write standard output").unwrap();
         rustix::io::write(&far, b"x").unwrap();
-        let broken = pump.carry().unwrap_err();
+        let broken = pump.transfer().unwrap_err();
         assert_eq!(
             (broken.what, broken.source.kind()),
             ("write standard output", io::ErrorKind::StorageFull)
@@ -396,18 +396,18 @@ mod tests {
     }
 
     #[test]
-    fn after_the_end_only_what_was_there_is_carried() {
+    fn after_the_end_only_pending_data_is_relayed() {
         let (near, far) = pipe().unwrap();
         let (reader, writer) = pipe().unwrap();
         let mut pump = Pump::outward(near, writer.as_fd(), "write").unwrap();
         rustix::io::write(&far, b"before").unwrap();
         pump.limit_to_present(0);
         rustix::io::write(&far, b"after").unwrap();
-        pump.carry().unwrap();
+        pump.transfer().unwrap();
         assert!(pump.interest().is_none());
         assert_eq!(take(&reader), b"before");
         pump.limit_no_more();
-        pump.carry().unwrap();
+        pump.transfer().unwrap();
         assert_eq!(take(&reader), b"after");
     }
 
@@ -422,7 +422,7 @@ mod tests {
             let (far, near) = pipe().unwrap();
             let mut pump = Pump::inward(source.as_fd(), near, true).unwrap();
             while pump.is_open() {
-                pump.carry().unwrap();
+                pump.transfer().unwrap();
             }
             assert_eq!(take(&far), shown);
         }

@@ -20,14 +20,19 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use super::{ExecError, Joining, Progress, guard::Guard, relay::Pump};
+use super::{
+    error::ExecError,
+    guard::Guard,
+    joining::{Joining, Progress},
+    relay::Pump,
+};
 use crate::attach::{RawMode, window_size};
 
 /// What of a terminal's output is shown behind the end of the command at most, bytes: more than a
 /// pseudoterminal holds.
 const TERMINAL_MOST: u64 = 256 << 10;
 /// What a command has left running may write for so long behind its end, and be silent for so long: the end of
-/// `command > >(filter)` is not cut off, and a daemon holds nobody up.
+/// `command > >(filter)` is not cut off, and a daemon holds no process up.
 const LINGER: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(100);
 
@@ -77,7 +82,7 @@ impl Signals {
 /// What can be told of a pump's streams.
 #[derive(Clone, Copy)]
 enum Event {
-    /// Nobody reads any more.
+    /// No process reads any more.
     HangUp,
     /// Something can be carried.
     Ready,
@@ -129,7 +134,7 @@ impl Session {
             return Err(ExecError::Interrupted(signal));
         }
         let pid = Pid::from_raw(result?);
-        // Without one, for want of memory, the process still ends with its client, if not all that it started.
+        // Without one, for lack of memory, the process still ends with its client, if not all that it started.
         let guard = Guard::of(pid).ok();
         let mut session = Self { pid, signals, ended: None, interrupted: None, guard };
         // Its SIGCHLD may be among the signals that were taken meanwhile.
@@ -166,15 +171,15 @@ impl Session {
 
     fn relay(mut self, mut pumps: Vec<Pump<'_>>, mut master: Option<OwnedFd>) -> Result<u8, ExecError> {
         while self.ended.is_none() {
-            self.wait_and_carry(&mut pumps, master.as_ref(), None)?;
+            self.wait_and_relay(&mut pumps, master.as_ref(), None)?;
             if master.is_some() && pumps.iter().any(|pump| pump.is_outward() && !pump.is_open()) {
-                // Nobody sees the terminal any more: hung up, as if its window had been closed.
+                // No process sees the terminal any more: hung up, as if its window had been closed.
                 pumps.iter_mut().for_each(Pump::close);
                 master = None;
             }
         }
         pumps.retain(Pump::is_outward);
-        self.carry_the_rest(&mut pumps)?;
+        self.relay_the_rest(&mut pumps)?;
         if master.is_none() {
             self.linger(&mut pumps)?;
         }
@@ -183,11 +188,11 @@ impl Session {
 
     /// Carries what the process had written when it ended, however long that takes, and no more: others may write
     /// to the same streams for ever.
-    fn carry_the_rest(&mut self, pumps: &mut [Pump<'_>]) -> Result<(), ExecError> {
+    fn relay_the_rest(&mut self, pumps: &mut [Pump<'_>]) -> Result<(), ExecError> {
         pumps.iter_mut().for_each(|pump| pump.limit_to_present(TERMINAL_MOST));
         while self.interrupted.is_none() {
             let patience = (!pumps.iter().any(Pump::is_holding)).then_some(Duration::ZERO);
-            if !self.wait_and_carry(pumps, None, patience)? && patience.is_some() {
+            if !self.wait_and_relay(pumps, None, patience)? && patience.is_some() {
                 break;
             }
         }
@@ -200,7 +205,7 @@ impl Session {
         let end = Instant::now() + LINGER;
         while self.interrupted.is_none() && pumps.iter().any(Pump::is_open) {
             let patience = end.saturating_duration_since(Instant::now()).min(SILENCE);
-            if patience.is_zero() || !self.wait_and_carry(pumps, None, Some(patience))? {
+            if patience.is_zero() || !self.wait_and_relay(pumps, None, Some(patience))? {
                 break;
             }
         }
@@ -208,7 +213,7 @@ impl Session {
     }
 
     /// Waits until something can be carried or a signal comes, and does that; false when `patience` was over first.
-    fn wait_and_carry(
+    fn wait_and_relay(
         &mut self,
         pumps: &mut [Pump<'_>],
         master: Option<&OwnedFd>,
@@ -236,7 +241,7 @@ impl Session {
             match event {
                 Event::HangUp => pumps[number].close(),
                 Event::Ready => {
-                    pumps[number].carry().map_err(|broken| ExecError::Host(broken.what, broken.source))?
+                    pumps[number].transfer().map_err(|broken| ExecError::Host(broken.what, broken.source))?
                 }
             }
         }
@@ -292,7 +297,7 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A process that nobody hears any more, because a stream broke, ends with all its group.
+    /// A process that no process hears any more, because a stream broke, ends with all its group.
     fn drop(&mut self) {
         if self.ended.is_none() {
             self.pass_on(Signal::SIGKILL);

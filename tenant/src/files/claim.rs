@@ -1,6 +1,6 @@
 //! `/run/tenantry/nics/NIC.json`: which tenant has which NIC of the host, and what the NIC was before.
 //!
-//! A claim is there before its NIC moves and goes when the NIC is home, so whoever finds one knows what
+//! A claim is there before its NIC moves and goes when the NIC is home, so a process that finds one knows what
 //! is left to do. Two tenants that ask for one NIC at the same moment both try to make its file; one of
 //! them makes it.
 
@@ -63,7 +63,7 @@ impl NicClaim {
         dir.join(format!("{nic}.json"))
     }
 
-    /// The claim to a NIC; none if nobody has it.
+    /// The claim to a NIC; none if no tenant has it.
     ///
     /// # Errors
     /// A file that cannot be read or is malformed.
@@ -100,11 +100,11 @@ impl NicClaim {
         Ok(claims)
     }
 
-    /// Makes the claim, whole or not at all: link(2) of a file that is written already, so that nobody
+    /// Makes the claim, whole or not at all: link(2) of a file that is written already, so that no process
     /// reads a part.
     ///
     /// # Errors
-    /// `AlreadyExists` when somebody else has it; else the failing call's error.
+    /// `AlreadyExists` when another process has it; else the failing call's error.
     pub fn make(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let temporary = dir.join(format!(".{}.{}", self.nic, self.tenant));

@@ -19,7 +19,7 @@ pub const MOST: u64 = 1 << 20;
 /// Most credentials of a tenant.
 pub const MOST_NAMES: usize = 1024;
 
-/// A credential: its contents are shown to nobody but the tenant, not by `Debug` and not in a printed plan.
+/// A credential: its contents are shown to only the tenant, not by `Debug` and not in a printed plan.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     name: String,
@@ -90,7 +90,7 @@ pub enum CredentialError {
     /// A name that systemd does not take either.
     #[error("{0:?} is not the name of a credential")]
     Name(String),
-    /// Somebody besides root could read them.
+    /// A process besides root could read them.
     #[error(
         "{path:?} must be owned by root and inaccessible to other users; its owner is uid {uid}, its mode {mode:04o}"
     )]

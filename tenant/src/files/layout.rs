@@ -62,7 +62,7 @@ impl Layout {
     }
 
     /// `/etc/tenantry/ports.toml`: NICs and VLANs of the host, given to tenants.
-    pub fn port_table(&self) -> PathBuf {
+    pub fn nic_table(&self) -> PathBuf {
         self.etc().join("ports.toml")
     }
 
@@ -84,7 +84,12 @@ impl Layout {
     /// Where a profile is looked for, first match wins.
     pub fn profile_paths(&self, name: &ProfileName) -> [PathBuf; 2] {
         let file = format!("{name}.toml");
-        [self.etc().join("profiles").join(&file), self.root.join("usr/share/tenantry/profiles").join(&file)]
+        [self.profiles().join(&file), self.root.join("usr/share/tenantry/profiles").join(&file)]
+    }
+
+    /// `/etc/tenantry/profiles`: this host's own profiles.
+    pub fn profiles(&self) -> PathBuf {
+        self.etc().join("profiles")
     }
 
     /// `/run/tenantry/nics`: one file for each NIC of the host that a tenant has.
@@ -178,7 +183,7 @@ impl Layout {
     }
 
     /// `…/tenants/NAME/carried.toml`.
-    pub fn carried(&self, name: &TenantName) -> PathBuf {
+    pub fn applied_config(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("carried.toml")
     }
 

@@ -113,7 +113,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// [`sync_dir`] after something in the directory was renamed or removed. That is done and stays done unless the power
-/// fails, so a failure is logged and told to nobody as a failure of what was asked for.
+/// fails, so a failure is logged and told to no process as a failure of what was asked for.
 pub fn settle_dir(dir: &Path) {
     if let Err(error) = sync_dir(dir) {
         log::warn!("cannot sync {}, and a power failure could undo the change: {error}", dir.display());

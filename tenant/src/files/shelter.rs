@@ -9,7 +9,7 @@ use std::{
 
 use crate::files::{file_error::FileError, layout::Layout};
 
-/// Closes the directories with the files of all tenants and of all images. Whoever is about to use them does so first,
+/// Closes the directories with the files of all tenants and of all images. A process that is about to use them does so first,
 /// hostd and every supervisor: a tenant may start without hostd.
 ///
 /// # Errors

@@ -13,17 +13,18 @@ use crate::{
     },
     files::{
         credentials::{self, Credential, CredentialError},
+        facts::total_memory,
         file_error::FileError,
         layout::Layout,
         record,
     },
     model::{
         allocation::{Allocation, AllocationError},
-        facts::{HostFacts, total_memory},
+        facts::HostFacts,
         host::HostConfig,
         image::{Manifest, ManifestError, ProfileName},
         name::TenantName,
-        ports::PortTable,
+        nic_table::NicTable,
     },
     plan::{Inputs, Plan, PlanError, plan},
 };
@@ -91,12 +92,14 @@ impl LoadPlanError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Config(LoadError::NoTenant(_)) => Some("list the tenants: tenantctl list"),
-            Self::Config(LoadError::NoProfile(_)) => Some("list the profiles: ls /etc/tenantry/profiles"),
+            Self::Config(LoadError::NoProfile { .. }) => {
+                Some("choose a shipped profile: app, app-plus, os, router, shared-os")
+            }
             Self::Config(LoadError::Parse { .. } | LoadError::Invalid { .. }) => {
                 Some("correct the file: tenantctl edit NAME")
             }
             Self::Config(LoadError::Host { source, .. }) => Some(source.help()),
-            Self::Config(LoadError::Ports { source, .. }) => Some(source.help()),
+            Self::Config(LoadError::NicTable { source, .. }) => Some(source.help()),
             Self::NotAllocated(_) => Some("create it through hostd: tenantctl create NAME"),
             Self::NoVersion { .. } => Some("list its versions: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),
@@ -159,7 +162,7 @@ pub struct Sources {
     own: Fragment,
     profile: (ProfileName, Fragment),
     host: HostConfig,
-    ports: PortTable,
+    ports: NicTable,
     /// How the files were found.
     found: Vec<(PathBuf, Option<Stamp>)>,
 }
@@ -193,14 +196,14 @@ impl Sources {
             let stamp = Stamp::of(&path);
             found.push((path, stamp));
         };
-        [layout.tenant_config(name), layout.host_config(), layout.port_table()]
+        [layout.tenant_config(name), layout.host_config(), layout.nic_table()]
             .into_iter()
             .for_each(&mut note);
         let text = profile::load_text(layout, name)?;
         let own = profile::parse(layout, name, &text)?;
         let host = profile::load_host(layout)?;
-        let ports = profile::load_ports(layout)?;
-        let profile_name = profile::profile_of(&own, &host)?;
+        let ports = profile::load_nic_table(layout)?;
+        let profile_name = profile::profile_of(layout, &own, &host)?;
         layout.profile_paths(&profile_name).into_iter().for_each(&mut note);
         let profile = (profile_name.clone(), profile::load_profile(layout, &profile_name)?);
         Ok(Self { text, own, profile, host, ports, found })

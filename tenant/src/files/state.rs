@@ -3,7 +3,7 @@
 //! The supervisor is its only writer. A reader must hold it against the world with
 //! [`ProcessRef::is_alive`]: a supervisor killed with SIGKILL leaves its last words behind.
 
-use std::{fs, io, path::Path};
+use std::{fmt, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,20 @@ pub enum Phase {
     /// The start failed, or the one program of an application did; `failure` says why, and `exit` how it
     /// ended if it had begun.
     Failed,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Starting => "starting",
+            Self::Booting => "booting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 impl Phase {

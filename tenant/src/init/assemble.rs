@@ -92,11 +92,11 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     let os_release = std::fs::read("/etc/os-release").ok();
     match receive(gate)? {
         Message::Attached => {}
-        // The supervisor has given up or is gone; nobody waits for a message.
+        // The supervisor has given up or is gone; no process waits for a message.
         _ => raw::exit(1),
     }
     let root = enter_root()?;
-    tell_of_host(plan, root.as_fd(), os_release)
+    write_host_interface(plan, root.as_fd(), os_release)
         .map_err(|error| KernelError::new("write", "/run/host", error))?;
     let terminals = terminals::open(plan, &root)?;
     share(&root)?;
@@ -113,7 +113,7 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     drop(fds);
     match receive(gate)? {
         Message::Go => {}
-        // The supervisor has given up or is gone; nobody waits for a message.
+        // The supervisor has given up or is gone; no process waits for a message.
         _ => raw::exit(1),
     }
     network::configure(&plan.nics)?;
@@ -127,12 +127,12 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
 }
 
 /// `/run/host` as systemd's container interface describes it.
-fn tell_of_host(plan: &Plan, root: BorrowedFd<'_>, os_release: Option<Vec<u8>>) -> io::Result<()> {
+fn write_host_interface(plan: &Plan, root: BorrowedFd<'_>, os_release: Option<Vec<u8>>) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     // Made for what is mounted below it.
     let host = openat2(root, "run/host", flags, Mode::empty(), resolve)?;
-    // Where nspawn puts mounts that are to come in; nobody sends any here.
+    // Where nspawn puts mounts that are to come in; no process sends any here.
     mkdirat(&host, "incoming", Mode::RWXU)?;
     let files = [
         ("container-manager", Some(b"tenantry".to_vec())),

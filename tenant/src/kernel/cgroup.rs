@@ -15,7 +15,7 @@ use super::{KernelError, Result};
 /// How long killed processes may take to go: one in an uninterruptible sleep cannot be hurried.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait for word of that before looking again: the kernel tells at most every 10 ms, and does
-/// not wake anybody for a cgroup that somebody else removes in the meantime.
+/// not wake anybody for a cgroup that another process removes in the meantime.
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// How long a cgroup may stay busy after its last process has gone.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
-/// A child of this process that nobody has waited for, so that its number cannot mean another one. Dropping it
+/// A child of this process that no process has waited for, so that its number cannot mean another one. Dropping it
 /// kills it and waits for it: whatever fails, it does not outlive this.
 #[derive(Debug)]
 pub(super) struct OwnChild(pub(super) i32);
@@ -17,7 +17,7 @@ impl OwnChild {
         Ok(ended)
     }
 
-    /// Leaves it to somebody else to end.
+    /// Leaves it to another process to end.
     pub(super) fn keep(self) {
         std::mem::forget(self);
     }

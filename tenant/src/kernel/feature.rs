@@ -10,34 +10,15 @@ use rustix::{
 };
 
 use super::{
-    KernelError, Result, netlink,
+    KernelError, Result,
+    driver::MissingDriver,
+    netlink,
     raw::{self, Fork, Parent},
 };
 use crate::model::device::Driver;
 
-/// A driver that this host lacks.
-#[derive(Debug, thiserror::Error)]
-#[error("this host's kernel has no {driver}: {cause}")]
-pub struct MissingDriver {
-    driver: Driver,
-    cause: io::Error,
-}
-
-impl MissingDriver {
-    /// The fault behind an error of the kernel, if it is one.
-    pub fn of(error: &KernelError) -> Option<&Self> {
-        error.source.get_ref()?.downcast_ref()
-    }
-
-    /// The remedy.
-    pub fn help(&self) -> String {
-        let key = self.driver.key();
-        format!("load it on the host: modprobe {key}; or disable the feature: tenantctl set NAME {key}=false")
-    }
-}
-
 fn missing(driver: Driver, cause: io::Error) -> KernelError {
-    KernelError::new("provide", driver, io::Error::other(MissingDriver { driver, cause }))
+    KernelError::new("provide", driver, MissingDriver { driver, cause })
 }
 
 /// Opens a device node once, as programs of the tenant will. `tree` is the tenant's `/dev`.

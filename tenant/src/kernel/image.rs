@@ -1,6 +1,6 @@
 //! erofs images: mounted once for all tenants, through dm-verity where an image was published with a hash tree.
 //!
-//! A block of such an image that is not what it was published as is an I/O error for whoever reads it, never wrong
+//! A block of such an image that is not what it was published as is an I/O error for a process that reads it, never wrong
 //! data. The device goes with its last mount, so nothing has to be taken away after a crash.
 //!
 //! See `Documentation/filesystems/erofs.rst`, `Documentation/admin-guide/device-mapper/verity.rst`, veritysetup(8).
@@ -24,55 +24,20 @@ use rustix::{
     },
 };
 
-use super::{KernelError, Result, mount::create, program, program::Running};
+pub use super::image_error::ImageError;
+use super::{Cause, KernelError, Result, mount::create, program, program::Running};
 use crate::model::image::{ErofsImage, HashTree, ImageSource};
+
+/// What a part of a request returns.
+type Outcome<T> = std::result::Result<T, Cause>;
 
 /// Where device-mapper has its devices, and the kernel all that are block devices.
 const DEVICES: &str = "/dev/mapper";
 const BLOCK_DEVICES: &str = "/sys/block";
 
-/// Why an image cannot be mounted, where more is known than the kernel's error.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ImageError {
-    /// There is no veritysetup(8).
-    #[error("veritysetup is not installed")]
-    NotInstalled,
-    /// What veritysetup says first.
-    #[error("veritysetup: {0}")]
-    Said(String),
-    /// It is a plain file, and neither the kernel nor the filesystem below it mounts those.
-    #[error("the kernel cannot mount a file from this filesystem")]
-    NoFile,
-    /// What was read is no filesystem, or not what was published.
-    #[error("it is damaged: {0}")]
-    Damaged(String),
-}
-
-impl ImageError {
-    /// The remedy.
-    pub fn help(&self) -> &'static str {
-        match self {
-            Self::NotInstalled => "install it: apt-get install cryptsetup-bin",
-            Self::Said(_) => "load dm-verity: modprobe dm-verity; or publish the image without --verity",
-            Self::NoFile => {
-                "use Linux 6.12 or newer with CONFIG_EROFS_FS_BACKED_BY_FILE, and an image store on ext4, xfs or btrfs \
-                 (not tmpfs); or publish the image with --format tree"
-            }
-            Self::Damaged(_) => {
-                "find the damaged versions: rootfsctl verify; then publish the image again and move its tenants to the new version"
-            }
-        }
-    }
-
-    /// The one behind an error, if it is one of these.
-    pub fn of(error: &KernelError) -> Option<&Self> {
-        error.source.get_ref()?.downcast_ref()
-    }
-}
-
 /// Mounts an image at a directory unless it is mounted there already.
 pub(super) fn mount(image: &ErofsImage, at: &Path) -> Result<()> {
-    let mount = || -> io::Result<()> {
+    let mount = || -> Outcome<()> {
         fs::create_dir_all(at)?;
         let lock = File::create(at.with_extension("lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
@@ -124,9 +89,9 @@ impl Contents {
 }
 
 /// Mounts an image without attaching it to any directory.
-fn detached(image: &ErofsImage) -> io::Result<OwnedFd> {
+fn detached(image: &ErofsImage) -> Outcome<OwnedFd> {
     let Some(tree) = &image.verity else { return filesystem(&image.file) };
-    // Whoever else sets this device up, or mounts it, waits: it must not go in between.
+    // Any other process that sets this device up, or mounts it, waits: it must not go in between.
     let lock = File::open(&tree.file)?;
     flock(&lock, FlockOperation::LockExclusive)?;
     let device = Device::of(&image.file, tree)?;
@@ -140,14 +105,12 @@ fn detached(image: &ErofsImage) -> io::Result<OwnedFd> {
     device.mount()
 }
 
-fn filesystem(source: &Path) -> io::Result<OwnedFd> {
+fn filesystem(source: &Path) -> Outcome<OwnedFd> {
     mount_erofs(source).map_err(|error| match Errno::from_io_error(&error) {
         // What the disk, a hash tree, and erofs itself say of blocks that are not what they should be.
-        Some(Errno::IO | Errno::UCLEAN) => {
-            io::Error::new(io::ErrorKind::InvalidData, ImageError::Damaged(error.to_string()))
-        }
-        Some(Errno::NOTBLK) => io::Error::new(io::ErrorKind::Unsupported, ImageError::NoFile),
-        _ => error,
+        Some(Errno::IO | Errno::UCLEAN) => ImageError::Damaged(error.to_string()).into(),
+        Some(Errno::NOTBLK) => ImageError::NoFile.into(),
+        _ => error.into(),
     })
 }
 
@@ -191,14 +154,14 @@ impl<'a> Device<'a> {
         Ok(false)
     }
 
-    fn open(&self) -> io::Result<()> {
+    fn open(&self) -> Outcome<()> {
         let (file, tree) = (self.file.as_os_str(), self.tree.file.as_os_str());
         let root_hash = self.tree.root_hash.hex();
         veritysetup(["open".as_ref(), file, self.name.as_ref(), tree, root_hash.as_ref()]).map(drop)
     }
 
     /// Mounts it; from then on it goes with its last mount.
-    fn mount(&self) -> io::Result<OwnedFd> {
+    fn mount(&self) -> Outcome<OwnedFd> {
         let mounted = filesystem(&self.path());
         let closed = veritysetup(["close".as_ref(), "--deferred".as_ref(), self.name.as_ref()]);
         // What could not be mounted may be gone already.
@@ -213,7 +176,7 @@ impl<'a> Device<'a> {
 /// # Errors
 /// Device mapper or veritysetup(8) does not tell.
 pub fn is_damaged(image: &ErofsImage) -> Result<Option<bool>> {
-    let ask = || -> io::Result<Option<bool>> {
+    let ask = || -> Outcome<Option<bool>> {
         let Some(tree) = &image.verity else { return Ok(None) };
         let device = Device::of(&image.file, tree)?;
         if !device.exists()? {
@@ -227,12 +190,11 @@ pub fn is_damaged(image: &ErofsImage) -> Result<Option<bool>> {
 }
 
 /// Runs it; what it says.
-fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> io::Result<String> {
-    let program = program::find("veritysetup")
-        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, ImageError::NotInstalled))?;
+fn veritysetup<const N: usize>(args: [&std::ffi::OsStr; N]) -> Outcome<String> {
+    let program = program::find("veritysetup").ok_or(ImageError::NotInstalled)?;
     let done = Running::start(&program, args, &[])?.finish()?;
     if done.status.success() {
         return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
-    Err(io::Error::other(ImageError::Said(done.complaint().to_owned())))
+    Err(ImageError::Said(done.complaint().to_owned()).into())
 }

@@ -6,7 +6,7 @@ use super::{
     Access, Child, Entry, Held, InitClone, Kernel, KernelError, MovedNic, Payload, Place, PortRoute, Result,
     Shape, TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process,
     staging::{self, Staging},
-    sysctl, userns,
+    storage, sysctl, userns,
 };
 use crate::model::{
     device::{DeviceRule, Driver},
@@ -44,7 +44,7 @@ impl Linux {
         let uids = UidRange::try_from(*UidRange::BASES.start())
             .map_err(|error| KernelError::new("check", dir.display(), std::io::Error::other(error)))?;
         let user = userns::user_namespace(uids)?;
-        mount::check_storage(dir, &user, uids.base(), attach)
+        storage::check(dir, &user, uids.base(), attach)
     }
 }
 
@@ -186,8 +186,8 @@ impl Kernel for Linux {
         process::assembled(held)
     }
 
-    fn speaks(&self, held: &mut Held<OwnedFd>) -> Result<()> {
-        process::speaks(held)
+    fn check_alive(&self, held: &mut Held<OwnedFd>) -> Result<()> {
+        process::check_alive(held)
     }
 
     fn release(&self, held: Held<OwnedFd>, program: &str, terminals: usize) -> Result<Payload<OwnedFd>> {
@@ -236,8 +236,8 @@ impl Kernel for Linux {
         netlink::claimed_namespaces(claims, tenant, cgroup)
     }
 
-    fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
-        netlink::nics_home(claims, tenant, namespaces)
+    fn return_nics(&self, claims: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
+        netlink::return_nics(claims, tenant, namespaces)
     }
 
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<nft::Change> {

@@ -1,343 +1,73 @@
 //! The kernel, as narrow as a tenant needs it.
 //!
 //! [`Kernel`] has one method for each thing [`crate::apply`] asks for. [`Linux`] does it, [`Fake`]
-//! keeps a table of what would exist and can fail at any step. `raw/` holds the only unsafe code.
+//! keeps a table of what would exist and a record of what it was told, and can fail at any step. `raw/` holds the only
+//! unsafe code. Nothing here knows of plans.
+//!
+//! | file | what it handles |
+//! |---|---|
+//! | `arguments`, `error` | what methods are given and return; why they fail |
+//! | `linux`, `fake/` | the two kernels |
+//! | `process`, `child`, `userns`, `gate` | init: its user namespace, its clone, the socket to it until it executes |
+//! | `mount`, `staging`, `source`, `storage` | detached mounts; the namespace in which a root is put together |
+//! | `image`, `program` | erofs images; programs that do part of the work |
+//! | `cgroup`, `device`, `sysctl`, `bpf` | cgroups, and the programs that guard them |
+//! | `netlink/`, `nft/` | interfaces; the packet filter |
+//! | `feature` | drivers of the host |
+//! | `etc`, `open`, `pty`, `apart` | a tenant's own files and terminals; work in other namespaces |
+//! | `image_error`, `place`, `driver` | faults of which more is known than the kernel's error |
 
 mod apart;
+mod arguments;
 mod bpf;
 mod cgroup;
 mod child;
 mod device;
+mod driver;
+mod error;
 pub mod etc;
 mod fake;
 pub mod feature;
 pub(crate) mod gate;
 pub mod image;
+mod image_error;
 mod linux;
 mod mount;
 pub(crate) mod netlink;
 pub mod nft;
 mod open;
+mod place;
 mod process;
 mod program;
 pub mod pty;
 pub mod raw;
 pub mod source;
 pub mod staging;
+mod storage;
 mod sysctl;
 mod userns;
 
-use std::{borrow::Cow, fmt, io, net::IpAddr, os::fd::OwnedFd, path::Path};
+use std::path::Path;
 
+pub use arguments::{
+    Access, Child, ChildKind, Entry, Held, InitClone, InitProgram, Interface, MovedNic, Node, OwnFilesystem,
+    Payload, Place, PortRoute, Shape, TmpfsUse, Top, Upper, Veth,
+};
+pub use error::{Cause, KernelError, Result};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;
 
 pub use netlink::{LinkError, forwarding6_release, links_of_group, try_kinds};
 pub use open::openat2;
 
-use crate::{
-    config::MacvlanMode,
-    model::{
-        device::{DeviceRule, Driver},
-        filter::{HostFilter, TenantFilter},
-        ids::UidRange,
-        image::ErofsImage,
-        name::TenantName,
-        net::{Cidr, LinkName, Mac, Route},
-    },
+use crate::model::{
+    device::{DeviceRule, Driver},
+    filter::{HostFilter, TenantFilter},
+    ids::UidRange,
+    image::ErofsImage,
+    name::TenantName,
+    net::LinkName,
 };
-
-/// A request to the kernel that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {object}")]
-pub struct KernelError {
-    /// What was asked for, e.g. `create cgroup`.
-    pub operation: Cow<'static, str>,
-    /// What it was asked of, e.g. a path.
-    pub object: String,
-    /// Why not.
-    #[source]
-    pub source: io::Error,
-}
-
-impl KernelError {
-    /// An error of an operation on an object.
-    pub fn new(
-        operation: impl Into<Cow<'static, str>>,
-        object: impl std::fmt::Display,
-        source: impl Into<io::Error>,
-    ) -> Self {
-        Self { operation: operation.into(), object: object.to_string(), source: source.into() }
-    }
-}
-
-/// What every request returns.
-pub type Result<T> = std::result::Result<T, KernelError>;
-
-/// Read-only or writable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing can be written through it.
-    ReadOnly,
-    /// Writable as far as the files' modes go.
-    ReadWrite,
-}
-
-impl Access {
-    /// Of something that is writable or not.
-    pub fn of(writable: bool) -> Self {
-        if writable { Self::ReadWrite } else { Self::ReadOnly }
-    }
-}
-
-/// What a tmpfs is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TmpfsUse {
-    /// Files of the tenant: nosuid, nodev.
-    Files,
-    /// Device nodes made by the host: nosuid, noexec.
-    Devices,
-}
-
-/// The two layers that make an overlay writable: paths relative to a mounted tree.
-#[derive(Clone, Copy, Debug)]
-pub struct Upper<'a, Fd> {
-    /// Tree that holds both; overlayfs demands that they lie on one mount.
-    pub tree: &'a Fd,
-    /// Directory in it with `upper` and `work`.
-    pub store: &'a str,
-}
-
-/// What lies over the lower layer of an overlay, and gives the merged root its owner and mode.
-#[derive(Clone, Copy, Debug)]
-pub enum Top<'a, Fd> {
-    /// Nothing but an empty directory: the overlay is read-only.
-    Empty(&'a Fd),
-    /// What makes it writable.
-    Upper(Upper<'a, Fd>),
-}
-
-/// An entry to be made in a tmpfs.
-#[derive(Clone, Copy, Debug)]
-pub enum Entry<'a> {
-    /// A directory with its mode bits.
-    Dir(u32),
-    /// A symbolic link and its target.
-    Link(&'a str),
-    /// An empty file to mount one on, mode 0444.
-    File,
-    /// A character device, mode 0666: major and minor number.
-    Device(u32, u32),
-    /// A file with these contents that its owner may read, mode 0400.
-    Secret(&'a [u8]),
-    /// Something that nobody may open, mode 0000.
-    Inaccessible(Node),
-}
-
-/// A type of file, see inode(7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Node {
-    /// A regular file.
-    File,
-    /// A directory.
-    Dir,
-    /// A FIFO.
-    Fifo,
-    /// A socket that nobody listens at.
-    Socket,
-    /// A character device that does not exist.
-    Character,
-    /// A block device that does not exist.
-    Block,
-}
-
-/// What a detached copy of a part of a tree has at its root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// A directory.
-    Dir,
-    /// A plain file.
-    File,
-}
-
-/// Where a mount is attached below a root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// What is there already: a directory, or a file.
-    Made,
-    /// A directory. Missing ones are made, and belong to `owner`; a link on the way is refused.
-    Directory {
-        /// The host uid and gid of what is made.
-        owner: u32,
-    },
-}
-
-/// A filesystem that belongs to namespaces of init's: only init can make it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnFilesystem {
-    /// devpts(5), an instance of its own.
-    Devpts {
-        /// Most pseudoterminals.
-        max: u32,
-    },
-    /// proc(5).
-    Proc,
-    /// sysfs(5), read-only.
-    Sysfs,
-    /// cgroup2, see cgroups(7).
-    Cgroup,
-}
-
-/// What init does from its root on until it executes. It is displayed as that, one line for each thing.
-pub trait InitProgram: fmt::Display {
-    /// Runs it, in init. `gate` is init's end of the socket to its supervisor.
-    fn run(&self, gate: OwnedFd) -> !;
-}
-
-/// How init is cloned.
-#[derive(Clone, Copy)]
-pub struct InitClone<'a, Fd> {
-    /// The cgroup it is born in.
-    pub cgroup: &'a Path,
-    /// The user namespace that all its other namespaces belong to.
-    pub user: &'a Fd,
-    /// Whether its clocks begin at zero, see time_namespaces(7).
-    pub time_namespace: bool,
-    /// The filesystems that it makes of its own namespaces, in this order.
-    pub own: &'a [OwnFilesystem],
-    /// What it does then.
-    pub program: &'a dyn InitProgram,
-}
-
-/// A tenant's init, in its namespaces, waiting for its network before it executes.
-#[derive(Debug)]
-pub struct Held<Fd> {
-    /// Process id in the host's pid namespace.
-    pub pid: i32,
-    /// pidfd_open(2) of it.
-    pub pidfd: Fd,
-    /// The socket it waits on.
-    pub gate: Fd,
-    /// The filesystems of its own namespaces, detached.
-    pub own: Vec<Fd>,
-    /// The terminals and the notify socket that it has handed over, see [`Kernel::assembled`].
-    pub handed: Vec<Fd>,
-}
-
-/// A tenant's init that has been executed.
-#[derive(Debug)]
-pub struct Payload<Fd> {
-    /// Process id in the host's pid namespace.
-    pub pid: i32,
-    /// pidfd_open(2) of it.
-    pub pidfd: Fd,
-    /// Masters of its pseudoterminals: the console, then tty1, tty2, …
-    pub terminals: Vec<Fd>,
-    /// The datagram socket that init reports to, bound inside at `/run/host/notify`, with
-    /// `SO_PASSCRED` set.
-    pub notify: Option<Fd>,
-    /// Its network namespace, if NICs of the host are in it.
-    pub network: Option<Fd>,
-    /// What its root was put together from. Letting go of it waits for the kernel's readers of mounts, which need not
-    /// be before it runs.
-    pub remains: Vec<Fd>,
-}
-
-/// The host end of a veth pair, and its peer.
-#[derive(Clone, Copy, Debug)]
-pub struct Veth<'a> {
-    /// Name of the host end.
-    pub host_name: &'a str,
-    /// Readable name of the host end.
-    pub altname: &'a str,
-    /// Hardware address of the host end.
-    pub host_mac: [u8; 6],
-    /// Interface group of the host end.
-    pub group: u32,
-    /// The bridge that the host end is a port of.
-    pub bridge: Option<&'a str>,
-    /// Name of the peer.
-    pub name: &'a str,
-    /// Hardware address of the peer.
-    pub mac: [u8; 6],
-    /// MTU of the peer, bytes; none is the bridge's, or 1500.
-    pub mtu: Option<u32>,
-    /// Process in whose network namespace the peer is born.
-    pub pid: i32,
-}
-
-/// What the host routes to a tenant over one of its ports.
-#[derive(Clone, Copy, Debug)]
-pub struct PortRoute<'a> {
-    /// The host end.
-    pub link: &'a str,
-    /// Addresses of the host on it: /32 or /128, valid at once.
-    pub gateways: &'a [IpAddr],
-    /// Addresses that are routed to it.
-    pub addresses: &'a [Cidr],
-    /// Hardware address of the peer: a permanent neighbour for each address.
-    pub mac: Option<[u8; 6]>,
-}
-
-/// An interface of a tenant, as it is configured inside.
-#[derive(Clone, Copy, Debug)]
-pub struct Interface<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// More names.
-    pub altnames: &'a [String],
-    /// Its addresses.
-    pub addresses: &'a [Cidr],
-    /// Its default gateways, at most one of each family.
-    pub gateways: &'a [IpAddr],
-    /// Metric of its default routes; 0 is what the kernel takes by itself.
-    pub metric: u32,
-    /// Routes besides.
-    pub routes: &'a [Route],
-    /// Hardware address of the host, where that is its only neighbour.
-    pub peer: Option<Mac>,
-}
-
-/// What is born in a tenant as the child of a NIC of the host.
-#[derive(Clone, Copy, Debug)]
-pub enum ChildKind {
-    /// A macvlan, see ip-link(8).
-    Macvlan(MacvlanMode),
-    /// A VLAN and its tag, 1 to 4094.
-    Vlan(u16),
-}
-
-/// A child of a NIC of the host.
-#[derive(Clone, Copy, Debug)]
-pub struct Child<'a> {
-    /// What it is.
-    pub kind: ChildKind,
-    /// The NIC.
-    pub parent: &'a str,
-    /// Its name inside.
-    pub name: &'a str,
-    /// Its hardware address; none is what the kernel gives it.
-    pub mac: Option<[u8; 6]>,
-    /// Its MTU, bytes; none is the NIC's.
-    pub mtu: Option<u32>,
-    /// Process in whose network namespace it is born.
-    pub pid: i32,
-    /// Where the NICs are noted that tenants have: a NIC that is not there may be one of them.
-    pub claims: &'a Path,
-}
-
-/// A NIC of the host that moves into a tenant.
-#[derive(Clone, Copy, Debug)]
-pub struct MovedNic<'a> {
-    /// Its name on the host.
-    pub nic: &'a str,
-    /// Its name inside.
-    pub name: &'a str,
-    /// Its hardware address inside; none is its own.
-    pub mac: Option<[u8; 6]>,
-    /// Its MTU inside, bytes; none is its own.
-    pub mtu: Option<u32>,
-}
 
 /// What starting and stopping a tenant asks of the kernel.
 ///
@@ -443,7 +173,7 @@ pub trait Kernel {
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// An error if a held init has failed or ended by now, nothing as long as it lives: what failed outside may
     /// have failed because of that. Does not wait.
-    fn speaks(&self, held: &mut Held<Self::Fd>) -> Result<()>;
+    fn check_alive(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// Lets a held init configure its interfaces and execute `program`; returns when it has. It has handed over as many
     /// terminals as `terminals`, and perhaps a notify socket.
     fn release(&self, held: Held<Self::Fd>, program: &str, terminals: usize) -> Result<Payload<Self::Fd>>;
@@ -472,8 +202,8 @@ pub trait Kernel {
     /// Opens the network namespaces of every process in a cgroup and below, if the tenant has claims.
     fn claimed_namespaces(&self, claims: &Path, tenant: &TenantName, cgroup: &Path) -> Result<Vec<Self::Fd>>;
     /// Brings every NIC that a tenant has claimed out of these namespaces, as it was before, and gives up
-    /// the claims. One that is on the host already is put right; one that is gone is let go.
-    fn nics_home(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
+    /// the claims. One that is on the host already is repaired; one that is gone is let go.
+    fn return_nics(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
 
     /// Begins to put a tenant into the packet filter, whose rules are loaded first where they are missing.
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Self::Change>;

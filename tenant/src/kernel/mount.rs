@@ -4,7 +4,7 @@
 //! `Documentation/filesystems/overlayfs.rst`.
 
 use std::{
-    fs, io,
+    io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -20,8 +20,8 @@ use rustix::{
 };
 
 use super::{
-    Access, Entry, KernelError, Node, OwnFilesystem, Result, Shape, TmpfsUse, Top, Upper, apart::apart,
-    openat2, raw, source, staging::Staging,
+    Access, Entry, KernelError, Node, OwnFilesystem, Result, Shape, TmpfsUse, Top, Upper, openat2, raw,
+    source,
 };
 
 /// A tmpfs has an inode for every 4 KiB of its size, at least this many.
@@ -108,8 +108,7 @@ pub(crate) fn tree_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<
 }
 
 pub(crate) fn bind_clone(path: &Path, user: &OwnedFd, access: Access) -> Result<OwnedFd> {
-    let dir = source::open(path, access)
-        .map_err(|error| KernelError::new("bind", path.display(), io::Error::other(error)))?;
+    let dir = source::open(path, access).map_err(|error| KernelError::new("bind", path.display(), error))?;
     clone_shifted(&dir, user, access, raw::MOUNT_ATTR_NODEV | raw::MOUNT_ATTR_NOSUID)
         .map_err(|error| explain_clone(path, error))
 }
@@ -304,32 +303,4 @@ fn file_type(node: Node) -> FileType {
 pub(crate) fn seal(tree: &OwnedFd) -> Result<()> {
     raw::mount_setattr(tree.as_fd(), raw::MOUNT_ATTR_RDONLY, 0, None)
         .map_err(|error| KernelError::new("make read-only", "the root", error))
-}
-
-/// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem. In a thread of its
-/// own: one that could not leave the namespace in which that is done does nothing else there.
-pub(crate) fn check_storage(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
-    let make = |name: &str| fs::create_dir_all(probe.join(name));
-    let result = make("store/upper")
-        .and_then(|()| make("store/work"))
-        .map_err(|error| KernelError::new("write to", dir.display(), error))
-        .and_then(|()| {
-            let tried = apart(|| try_overlay(&probe, user, owner, attach));
-            tried.map_err(|error| KernelError::new("check", dir.display(), error))?
-        });
-    let _ = fs::remove_dir_all(&probe);
-    result
-}
-
-fn try_overlay(probe: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
-    let staging = attach.then(|| Staging::enter(probe)).transpose()?;
-    let tree = tree_clone(probe, user, Access::ReadWrite)?;
-    let lower = tmpfs(TmpfsUse::Files, 4096, 0o755, owner)
-        .map_err(|error| KernelError::new("mount", "tmpfs", error))?;
-    for tree in [&lower, &tree] {
-        staging.as_ref().map_or(Ok(()), |staging| staging.attach_layer(tree))?;
-    }
-    let upper = Upper { tree: &tree, store: "store" };
-    overlay(&lower, None, Top::Upper(upper), owner).map(drop)
 }

@@ -8,7 +8,7 @@ use rustix::{
     path::Arg,
 };
 
-/// Each attempt fails only if somebody mounts or renames at just that moment; so many in a row are no accident.
+/// Each attempt fails only if a process mounts or renames at just that moment; so many in a row are no accident.
 const ATTEMPTS: usize = 128;
 
 /// Opens `path` below `dir`, see openat2(2). With `RESOLVE_BENEATH` or `RESOLVE_IN_ROOT` the kernel gives up with

@@ -167,7 +167,7 @@ pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
     }
 }
 
-pub(super) fn speaks(held: &mut Held<OwnedFd>) -> Result<()> {
+pub(super) fn check_alive(held: &mut Held<OwnedFd>) -> Result<()> {
     let mut gate = [PollFd::new(&held.gate, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut gate, Some(&now)) {

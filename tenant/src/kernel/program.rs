@@ -89,7 +89,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What it still wants to say is heard by nobody; without the pipe it cannot wait for a reader.
+        // What it still wants to say is heard by no process; without the pipe it cannot wait for a reader.
         self.stdout = None;
         let _ = self.child.wait();
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_has_its_whole_input_and_is_heard_out() {
+    fn a_program_gets_all_input_and_all_its_output_is_read() {
         // More than a pipe holds, in every direction.
         let input = vec![b'x'; 1 << 20];
         let done = run("cat; head -c 1000000 /dev/zero >&2; exit 3", &input);

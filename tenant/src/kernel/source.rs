@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Access, KernelError};
+use super::Access;
 
 /// Why a directory of the host cannot be given to a tenant.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum SourceError {
         /// What it is.
         path: PathBuf,
     },
-    /// A link is on the way: whoever may write where it lies, perhaps a tenant, says where it leads.
+    /// A link is on the way: a process that may write where it lies, perhaps a tenant, says where it leads.
     #[error("{link:?} is a symbolic link to {target:?}, and links are not followed")]
     Link {
         /// The link.
@@ -57,11 +57,6 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The fault behind an error of the kernel, if it is one.
-    pub fn of(error: &KernelError) -> Option<&Self> {
-        error.source.get_ref()?.downcast_ref()
-    }
-
     /// The remedy.
     pub fn help(&self) -> String {
         match self {
@@ -154,7 +149,7 @@ pub fn open_in(view: View, source: &Path, access: Access) -> Result<OwnedFd, Sou
     Ok(dir)
 }
 
-/// Whether nobody but root can reach what is in a directory.
+/// Whether only root can reach what is in a directory.
 fn is_roots_alone(dir: &OwnedFd) -> Result<bool, Errno> {
     const SEARCH_BY_OTHERS: u32 = 0o011;
     let stat = fstat(dir)?;
@@ -239,7 +234,7 @@ mod tests {
         let error = look("over/link", Access::ReadOnly).unwrap_err();
         assert!(matches!(error, SourceError::Link { .. }), "{error}");
         assert!(look("quiet", Access::ReadWrite).is_ok());
-        // Unless somebody keeps the whole directory for temporary files from other users.
+        // Unless a process keeps the whole directory for temporary files from other users.
         if open(&top, Access::ReadOnly).is_ok() && !is_below_a_closed_one(&top) {
             let error = look("plain", Access::ReadWrite).unwrap_err();
             assert!(matches!(error, SourceError::Exposed { .. }), "{error}");
@@ -267,7 +262,7 @@ mod tests {
         make("group", 0o710);
         make("group/in", 0o755);
         if open(&top.join("group/in"), Access::ReadWrite).is_ok() {
-            // Somebody keeps the whole work tree from other users.
+            // A process keeps the whole work tree from other users.
             return;
         }
         assert!(open(&top.join("closed/in"), Access::ReadWrite).is_ok());

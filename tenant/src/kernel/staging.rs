@@ -21,9 +21,11 @@ use rustix::{
 };
 
 use super::{
-    KernelError, Place, Result, TmpfsUse,
+    Cause, KernelError, Place, Result, TmpfsUse,
     mount::{as_owner, tmpfs},
-    openat2, raw,
+    openat2,
+    place::PlaceError,
+    raw,
 };
 
 /// Room for the places: directories only.
@@ -34,7 +36,7 @@ const NAMESPACE: &str = "/proc/thread-self/ns/mnt";
 const ROOT: &str = "root";
 
 /// The namespace, with this thread in it. Dropping it takes the thread back to where it was, as `leave` does,
-/// but cannot say that this failed: whoever drops it has failed already, and does nothing more than to take down what
+/// but cannot say that this failed: a process that drops it has failed already, and does nothing more than to take down what
 /// there is. All files and directories of the host are the same in there.
 #[derive(Debug)]
 pub struct Staging {
@@ -106,50 +108,6 @@ impl Staging {
     }
 }
 
-/// Why a mount of a tenant has no place in its root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlaceError {
-    /// The directory is missing, and cannot be made.
-    #[error("the directory does not exist in the image, and its parent is read-only")]
-    Absent,
-    /// A link is on the way: the tenant may have put it there.
-    #[error("its path contains a symbolic link, and links are not followed")]
-    Link,
-    /// A file is on the way, or there.
-    #[error("it is not a directory")]
-    NotDirectory,
-}
-
-impl PlaceError {
-    /// The fault behind an error of the kernel, if it is one.
-    pub fn of(error: &KernelError) -> Option<&Self> {
-        error.source.get_ref()?.downcast_ref()
-    }
-
-    /// The remedy.
-    pub fn help(&self) -> &'static str {
-        match self {
-            Self::Absent => {
-                "mount it below a writable directory of the tenant, or create the directory in the image: tenantctl \
-                 plan NAME"
-            }
-            Self::Link => "use the path without links in the [dirs] table: tenantctl edit NAME",
-            Self::NotDirectory => "a mount needs a directory; correct the [dirs] table: tenantctl edit NAME",
-        }
-    }
-
-    /// An error of the kernel as one of these; others are left as they are.
-    fn explain(error: io::Error) -> io::Error {
-        let fault = match error.raw_os_error() {
-            Some(libc::EROFS) => Self::Absent,
-            Some(libc::ELOOP) => Self::Link,
-            Some(libc::ENOTDIR) => Self::NotDirectory,
-            _ => return error,
-        };
-        io::Error::other(fault)
-    }
-}
-
 /// What a thread is given back when it leaves.
 #[derive(Debug)]
 struct Before {
@@ -204,9 +162,20 @@ pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> 
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     place
-        .map_err(PlaceError::explain)
+        .map_err(explain)
         .and_then(|place| Ok(move_mount(tree, "", &place, "", flags)?))
         .map_err(|error| KernelError::new("attach", format!("/{at}"), error))
+}
+
+/// An error of the kernel as one of a place; others are left as they are.
+fn explain(error: io::Error) -> Cause {
+    let fault = match error.raw_os_error() {
+        Some(libc::EROFS) => PlaceError::Absent,
+        Some(libc::ELOOP) => PlaceError::Link,
+        Some(libc::ENOTDIR) => PlaceError::NotDirectory,
+        _ => return error.into(),
+    };
+    fault.into()
 }
 
 fn open_made(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {

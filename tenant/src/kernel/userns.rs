@@ -43,7 +43,7 @@ pub(super) fn user_namespace(uids: UidRange) -> Result<OwnedFd> {
             Fork::Parent(owner) => OwnChild(owner),
         };
         drop(theirs);
-        // Killed once the namespace is held, or cannot be had: it has nothing to finish.
+        // Killed once the namespace is held, or is not available: it has nothing to finish.
         map_and_open(&mut File::from(ours), owner.0, uids)
     };
     make().map_err(|error| KernelError::new("make a user namespace for uids", uids, error))

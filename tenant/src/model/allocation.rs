@@ -1,6 +1,9 @@
 //! What the host assigned to a tenant: `allocation.toml`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,13 +32,32 @@ pub enum RecordState {
 pub enum RecordEvent {
     /// The directories are complete.
     Created,
-    /// Somebody asked for the tenant to be destroyed, or its creation failed.
+    /// A client asked for the tenant to be destroyed, or its creation failed.
     Destroy,
+}
+
+impl fmt::Display for RecordState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "being created",
+            Self::Ready => "ready",
+            Self::Destroying => "being destroyed",
+        })
+    }
+}
+
+impl fmt::Display for RecordEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "completed",
+            Self::Destroy => "destroyed",
+        })
+    }
 }
 
 /// An event that a state does not admit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a record in state {state:?} cannot take the event {event:?}")]
+#[error("the record is {state}, so it cannot be {event}")]
 pub struct Illegal {
     state: RecordState,
     event: RecordEvent,
@@ -63,6 +85,12 @@ pub struct Pinned {
     pub image: ImageName,
     /// The version.
     pub digest: Digest,
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.image, self.digest.short())
+    }
 }
 
 /// Addresses that one interface has from a pool.

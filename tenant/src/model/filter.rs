@@ -30,11 +30,11 @@ pub struct HostFilter {
     pub nat: Vec<Cidr>,
     /// Directory with one directory for each tenant that runs.
     pub runtimes: PathBuf,
-    /// Held shared by whoever changes the elements of one tenant, alone by whoever loads the rules.
+    /// Held shared by a process that changes the elements of one tenant, alone by a process that loads the rules.
     pub lock: PathBuf,
 }
 
-/// What is known of one tenant. It lies beside its `state.json` while it is in the filter.
+/// What is known of one tenant. It lies next to its `state.json` while it is in the filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantFilter {
@@ -89,7 +89,7 @@ impl FilterPort {
         sources
     }
 
-    /// Whether it may use any address, because somebody else assigns them.
+    /// Whether it may use any address, because another process assigns them.
     pub fn is_free(&self) -> bool {
         self.bridged && self.addresses.is_empty()
     }

@@ -20,7 +20,7 @@ pub enum Filter {
     /// Our own nft(8) tables.
     #[default]
     Nftables,
-    /// Nobody: the admin's own firewall does.
+    /// None: the admin's own firewall does.
     None,
 }
 

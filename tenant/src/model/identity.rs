@@ -55,12 +55,12 @@ fn own_line(hostname: &str) -> String {
 }
 
 /// The names in the second line of an `/etc/hosts` that an earlier release wrote, without a remark, and that
-/// nobody has changed since.
+/// no process has changed since.
 fn seeded_names(hosts: &str) -> Option<&str> {
     let own = hosts.lines().nth(1)?;
     let host = hosts.lines().nth(5)?.split_once('\t')?.1;
     let names = own.strip_prefix("127.0.1.1\t")?;
-    // What is left where somebody has taken the remark away has the tab before it.
+    // What is left where a process has taken the remark away has the tab before it.
     (!names.contains('\t') && hosts == hosts_with(own, host)).then_some(names)
 }
 

@@ -256,7 +256,7 @@ pub struct Boot {
     pub stop_signal: String,
     /// When a boot counts as done.
     pub ready: Ready,
-    /// Argument vector of the login program for a tty that somebody attaches to; standard input,
+    /// Argument vector of the login program for a tty that a client attaches to; standard input,
     /// output and error are the tty. Empty where the image has none.
     #[serde(default)]
     pub getty: Vec<String>,
@@ -282,6 +282,9 @@ pub struct Manifest {
     pub arch: String,
     /// Where it came from, e.g. `mmdebstrap bookworm`.
     pub source: String,
+    /// Named sets of packages that it was built with, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<String>,
     /// Whether the tuning table was applied.
     pub tuned: bool,
     /// Apparent size of all files, bytes.

@@ -16,7 +16,7 @@ pub use super::quantity::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     set: BTreeMap<String, u64>,
-    /// The keys whose values are this host's defaults and nobody's wish for this tenant: where one cannot be
+    /// The keys whose values are this host's defaults and were not set for this tenant: where one cannot be
     /// enforced, the tenant runs without it.
     pub by_default: Vec<&'static str>,
 }
@@ -118,7 +118,7 @@ impl<'de> Deserialize<'de> for Limits {
     }
 }
 
-/// The limits that protect a host from a tenant for which nobody has set any. What is absent is unlimited, or limited
+/// The limits that protect a host from a tenant without settings. What is absent is unlimited, or limited
 /// by the tenant's unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DefaultLimits {

@@ -14,7 +14,7 @@ pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 pub const PORT_GROUPS: RangeInclusive<u32> = 0x7400_0000..=0x74ff_ffff;
 
 /// What the name of a port of tenant number 0 begins with, which no tenant is: it is there for a trial, and comes and
-/// goes with nobody.
+/// goes with no process.
 pub const TRIAL_PORT: &str = "t0-";
 
 /// Whether a port is there for a trial.

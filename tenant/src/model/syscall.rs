@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A refused system call that `allow_syscalls` can give back, by its name in syscalls(2).
 ///
-/// The others of the table in [`crate::plan`] cannot be had: they would reach the host or its other tenants.
+/// The others of the table in [`crate::plan`] is not available: they would reach the host or its other tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum AllowedCall {

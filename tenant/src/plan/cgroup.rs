@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::PlanError;
+use super::error::PlanError;
 use crate::{
     config::Tenant,
     model::{allocation::Allocation, facts::HostFacts},
@@ -41,7 +41,7 @@ pub(super) fn plan(
         return Err(PlanError::NoCgroup2);
     };
     let unit = unit.unwrap_or(&facts.cgroup.v2_own).to_owned();
-    // `supervisor` and `payload` at the top of the hierarchy would be nobody's.
+    // `supervisor` and `payload` at the top of the hierarchy would be not in use.
     if unit == *mount {
         return Err(PlanError::RootCgroup);
     }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::root::feature_nodes;
+use super::step::DevNode;
 use crate::{
     config::Features,
-    model::device::{DeviceClass, DeviceRule},
+    model::device::{DeviceClass, DeviceRule, Driver},
 };
 
 /// The allow list of a tenant; every device that no rule of it allows is refused. Enforced by a program
@@ -74,6 +74,25 @@ fn allows_all(rule: &DeviceRule) -> bool {
     any && rule.read && rule.write && rule.mknod
 }
 
+pub(super) const DEV_NODES: [DevNode; 6] = [
+    DevNode::of_every_host("null", 1, 3),
+    DevNode::of_every_host("zero", 1, 5),
+    DevNode::of_every_host("full", 1, 7),
+    DevNode::of_every_host("random", 1, 8),
+    DevNode::of_every_host("urandom", 1, 9),
+    DevNode::of_every_host("tty", 5, 0),
+];
+
+/// The nodes of the features that a tenant asks for.
+pub(super) fn feature_nodes(features: Features) -> impl Iterator<Item = DevNode> {
+    let tun = DevNode { name: "net/tun", major: 10, minor: 200, driver: Some(Driver::Tun) };
+    let fuse = DevNode { name: "fuse", major: 10, minor: 229, driver: Some(Driver::Fuse) };
+    [(features.tun, tun), (features.fuse, fuse)]
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, node)| node)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +132,7 @@ mod tests {
     fn without_a_list_a_tenant_may_use_what_its_dev_holds() {
         let allowed = plan(None, Features::default()).allowed;
         assert_eq!(allowed.len(), NEEDED.len() + DEFAULT.len());
-        for node in super::super::root::DEV_NODES {
+        for node in super::DEV_NODES {
             let has = |rule: &DeviceRule| rule.major == Some(node.major) && rule.minor == Some(node.minor);
             assert!(allowed.iter().any(has), "{}", node.name);
         }

@@ -8,7 +8,11 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
-use super::{Inputs, LinkPlan, NicPlan, PlanError, port_group};
+use super::{
+    error::PlanError,
+    inputs::Inputs,
+    network::{LinkPlan, NicPlan, port_group},
+};
 use crate::{
     files::layout::Layout,
     model::{

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
-use super::{CREDENTIALS, Inputs, PlanError};
+use super::{error::PlanError, inputs::Inputs, step::CREDENTIALS};
 use crate::{
     config::{Kind, Signal, Tenant},
     model::{
@@ -55,7 +55,7 @@ impl StopProcedure {
             // SIGPWR is the power supply's, and leads to a script that most systems do not have. A second init(8)
             // is telinit(8).
             InitKind::SysV => Some(Self::Command(vec![program.to_owned(), "0".to_owned()])),
-            // openrc-init(8) shuts down on SIGTERM, also while it boots and nobody reads its FIFO yet.
+            // openrc-init(8) shuts down on SIGTERM, also while it boots and no process reads its FIFO yet.
             InitKind::OpenRc => Some(Self::Signal(Signal::SIGTERM)),
             // runit-init(8) becomes runit(8), and started once more it asks it to halt.
             InitKind::Runit => {
@@ -113,7 +113,7 @@ pub struct InitPlan {
     pub start_timeout: Duration,
     /// When it counts as started.
     pub ready: Ready,
-    /// Login program for a tty that somebody attaches to.
+    /// Login program for a tty that a client attaches to.
     pub getty: Vec<String>,
     /// Largest size of a console log, bytes.
     pub console_log: u64,

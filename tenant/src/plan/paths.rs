@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    PlanError, RootStep, TopDir,
-    root::{ALWAYS, store_name},
+    error::PlanError,
+    step::{ALWAYS, RootStep, TopDir, store_name},
 };
 use crate::{
     config::{Policy, Tenant},
@@ -88,7 +88,7 @@ impl<'a> Paths<'a> {
 
     fn add_path(&mut self, at: TenantPath) -> Result<(), PlanError> {
         if FRESH.contains(&at.top()) {
-            return Err(refuse(&at, "it is inside a directory that is set up anew for every tenant"));
+            return Err(refuse(&at, "it is inside a directory that is created for every tenant"));
         }
         let above = ancestors(&at).find_map(|path| self.tenant.dirs.get_key_value(&path));
         match above {

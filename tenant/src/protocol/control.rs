@@ -116,7 +116,7 @@ impl Reply {
 /// Why a request got no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Nobody serves the socket.
+    /// No process serves the socket.
     #[error("no supervisor is running")]
     NotRunning,
     /// The one that was to be asked has ended; another one may serve the socket now.
@@ -149,7 +149,7 @@ impl Client {
     /// conversation; a freeze may take the supervisor 5 seconds.
     ///
     /// # Errors
-    /// [`ControlError::NotRunning`] when nobody is there.
+    /// [`ControlError::NotRunning`] when no process is there.
     pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, ControlError> {
         let stream = socket::connect(socket).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
@@ -167,7 +167,7 @@ impl Client {
     /// for which nothing was meant.
     ///
     /// # Errors
-    /// [`ControlError::Ended`] when somebody else is there, [`ControlError::NotRunning`] when nobody is.
+    /// [`ControlError::Ended`] when another process is there, [`ControlError::NotRunning`] when no process is.
     pub fn connect_to(
         socket: &Path,
         supervisor: ProcessRef,

@@ -48,7 +48,7 @@ fn by_short_path<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io
     act(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
 }
 
-/// A listening socket, mode 0660, in place of whatever was there. The caller's lock says that nobody
+/// A listening socket, mode 0660, in place of whatever was there. The caller's lock says that no process
 /// else serves it.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn listen(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // bind(2) makes the file with mode 0777 without the umask; nobody may slip in before a chmod.
+    // bind(2) makes the file with mode 0777 without the umask; no process may slip in before a chmod.
     let umask = rustix::process::umask(Mode::from_raw_mode(0o117));
     let listener = by_short_path(path, |short| UnixListener::bind(short));
     rustix::process::umask(umask);
@@ -73,7 +73,7 @@ pub fn listen(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
 /// Connects to a socket.
 ///
 /// # Errors
-/// The failing call's; `NotFound` or `ConnectionRefused` when nobody serves it.
+/// The failing call's; `NotFound` or `ConnectionRefused` when no process serves it.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     by_short_path(path, |short| UnixStream::connect(short))
 }

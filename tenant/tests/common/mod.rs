@@ -106,6 +106,7 @@ pub(crate) fn manifest() -> Manifest {
         os: "Debian GNU/Linux 12 (bookworm)".to_owned(),
         arch: "x86_64".to_owned(),
         source: "a test".to_owned(),
+        sets: Vec::new(),
         tuned: true,
         size_bytes: 1,
         files: 1,

@@ -109,7 +109,7 @@ impl Ears {
             let (is_wanted, who, count) = match free {
                 super::Free::Peer => (true, "the neighbour", count(&peer)),
                 super::Free::Host => (true, "the host", count(&host)),
-                super::Free::Nobody => (false, "", None),
+                super::Free::Unused => (false, "", None),
             };
             if is_wanted && count != Some(COUNT) {
                 missed.push(format!("{count:?} of {COUNT} at {who}: {}", frame.what));

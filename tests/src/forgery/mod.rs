@@ -54,7 +54,7 @@ pub enum Free {
     /// To the host.
     Host,
     /// To neither.
-    Nobody,
+    Unused,
 }
 
 /// Frames, and where they would come to.
@@ -96,9 +96,9 @@ impl Cast {
         for source in self.host.all().into_iter().chain(odd).chain([ROGUE6.into()]) {
             // Even a stack that nobody guards takes none of these for itself.
             let (to_host, _) = self.at_host("source address", self.own.mac, source);
-            frames.push((to_host, Free::Nobody));
+            frames.push((to_host, Free::Unused));
             let (to_peer, _) = self.at_peer("source address", self.own.mac, source);
-            frames.push((to_peer, Free::Nobody));
+            frames.push((to_peer, Free::Unused));
         }
         frames
     }
@@ -112,7 +112,7 @@ impl Cast {
             ("all systems", [1, 0, 0x5e, 0, 0, 1], all_systems, Free::Host),
             ("all", BROADCAST, Ipv4Addr::BROADCAST, Free::Host),
             // No stack takes this in over a wire.
-            ("127.0.0.1", self.host.mac, Ipv4Addr::LOCALHOST, Free::Nobody),
+            ("127.0.0.1", self.host.mac, Ipv4Addr::LOCALHOST, Free::Unused),
         ] {
             let (ends, addresses) = ((to, own), (target.into(), none4.into()));
             let what = |kind: &str| format!("{kind} from no address to {whom}");
@@ -122,7 +122,7 @@ impl Cast {
                 let packet = Frame::packet(&what(kind), ends, addresses, protocol);
                 // It waits for its other parts, which never come.
                 let fragment = packet.last_fragment(&what(&format!("a fragment of {kind}")));
-                frames.extend([(packet, free), (fragment, Free::Nobody)]);
+                frames.extend([(packet, free), (fragment, Free::Unused)]);
             }
         }
         let ping = |what: &str, to: Mac, target: Ipv6Addr| {
@@ -141,9 +141,9 @@ impl Cast {
         {
             for source in self.own.all() {
                 let what = format!("hardware address of {whose}");
-                let free = if from == self.host.mac { Free::Nobody } else { Free::Host };
+                let free = if from == self.host.mac { Free::Unused } else { Free::Host };
                 frames.push((self.at_host(&what, from, source).0, free));
-                let free = if from == ROGUE { Free::Peer } else { Free::Nobody };
+                let free = if from == ROGUE { Free::Peer } else { Free::Unused };
                 frames.push((self.at_peer(&what, from, source).0, free));
             }
         }
@@ -176,7 +176,7 @@ impl Cast {
         }
         let from = self.peer.mac;
         let whole = Frame::arp("ARP of another", BROADCAST, from, 2, (from, self.peer.v4), self.peer.v4);
-        frames.push((whole, Free::Nobody));
+        frames.push((whole, Free::Unused));
         frames
     }
 
@@ -196,7 +196,7 @@ impl Cast {
             for source in [ROGUE6, self.own.v6] {
                 // No router passes on what comes from a link-local address.
                 let free = match (whom, source) {
-                    ("the neighbour", ROGUE6) => Free::Nobody,
+                    ("the neighbour", ROGUE6) => Free::Unused,
                     ("the neighbour", _) => Free::Peer,
                     _ => Free::Host,
                 };
@@ -206,7 +206,7 @@ impl Cast {
                     [("hop-by-hop options", 0), ("a fragment header", 44), ("destination options", 60)]
                 {
                     // Whether a stack takes it in from behind there is its own affair.
-                    frames.push((frame.behind(&format!("{what} behind {how}"), header), Free::Nobody));
+                    frames.push((frame.behind(&format!("{what} behind {how}"), header), Free::Unused));
                 }
                 frames.push((frame, free));
                 let what = format!("redirect to {whom} from {source}");
@@ -231,14 +231,14 @@ impl Cast {
         for source in [self.host.v4, self.own.v4, NOBODY4] {
             let what = format!("DHCP offer from {source}");
             let frame = Frame::udp(&what, (BROADCAST, self.own.mac), (all, source.into()), (68, 67));
-            let free = if source == self.host.v4 { Free::Nobody } else { Free::Host };
+            let free = if source == self.host.v4 { Free::Unused } else { Free::Host };
             frames.push((frame, free));
         }
         for source in [self.host.v6, self.own.v6, ROGUE6] {
             let what = format!("DHCPv6 advertisement from {source}");
             let target = (multicast(ALL_NODES), self.own.mac);
             let frame = Frame::udp(&what, target, (ALL_NODES.into(), source.into()), (546, 547));
-            let free = if source == self.host.v6 { Free::Nobody } else { Free::Host };
+            let free = if source == self.host.v6 { Free::Unused } else { Free::Host };
             frames.push((frame, free));
         }
         frames
@@ -246,7 +246,7 @@ impl Cast {
 
     /// Tags, and protocols that a tenant has no business with. A router leads none of them on.
     fn protocols(&self) -> Frames {
-        let free = Free::Nobody;
+        let free = Free::Unused;
         let mut frames = Frames::new();
         for source in self.own.all().into_iter().chain(self.third.all()) {
             let (plain, _) = self.at_peer("plain", self.own.mac, source);
@@ -296,7 +296,7 @@ impl Cast {
                 || frame.what.starts_with("a fragment of");
             let reaches = (frame.to() == self.peer.mac || is_for_all) && !is_odd;
             // Where the neighbour itself seems to be at that port, nothing for it leaves by another.
-            let free = if reaches && frame.from() != self.peer.mac { Free::Peer } else { Free::Nobody };
+            let free = if reaches && frame.from() != self.peer.mac { Free::Peer } else { Free::Unused };
             (frame.clone(), free)
         });
         let (wanted, unwanted): (Frames, Frames) = switched.partition(|(_, free)| *free == Free::Peer);

@@ -30,7 +30,7 @@ pub(super) const ABSENT: &[Absent] = &[
     absent(
         "lxc-config",
         "LXC's configuration of the host is not used",
-        "the settings of the host are in /etc/tenantry/hostd.toml; tenants are below $TENANTRY_ROOT",
+        "the settings of the host are in etc/tenantry/hostd.toml and tenants in var/lib/tenantry, both below / or $TENANTRY_ROOT",
     ),
     absent(
         "lxc-copy",

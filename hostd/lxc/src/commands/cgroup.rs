@@ -41,7 +41,7 @@ const KEYS: [(&str, &str); 15] = [
 ];
 
 /// Names of one file in v1 and in v2, where both mean the same.
-const TWINS: [(&str, &str); 6] = [
+const V1_V2_NAMES: [(&str, &str); 6] = [
     ("memory.limit_in_bytes", "memory.max"),
     ("memory.usage_in_bytes", "memory.current"),
     ("blkio.bfq.weight", "io.bfq.weight"),
@@ -92,7 +92,7 @@ fn read(lxc: &Lxc, name: &TenantName, detail: &Detail, file: &str) -> Result<Str
         let devices = explained.into_iter().find(|line| line.key == "devices").map(|line| line.value);
         return devices.map(|text| format!("{text}\n")).ok_or_else(|| unknown(file));
     }
-    let twin = TWINS.iter().find_map(|(v1, v2)| match file {
+    let twin = V1_V2_NAMES.iter().find_map(|(v1, v2)| match file {
         _ if file == *v1 => Some(*v2),
         _ if file == *v2 => Some(*v1),
         _ => None,

@@ -62,7 +62,7 @@ impl<'a> Temporary<'a> {
         match (&setup.init, found) {
             (_, None) => {
                 make(lxc, name, setup)?;
-                // From here on it goes whatever happens; before, it may be somebody else's.
+                // From here on it goes whatever happens; before, it may be another's.
                 temporary.made = true;
                 begin(lxc, name)?;
             }

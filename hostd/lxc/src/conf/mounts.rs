@@ -44,7 +44,7 @@ fn backend_of(value: &str) -> (&str, &str) {
 }
 
 /// What absolute targets of mounts may begin with: the root filesystem as the configuration names it, where LXC puts it
-/// together, and where it lies beside a configuration in LXC's own directory.
+/// together, and where it lies next to a configuration in LXC's own directory.
 pub(super) fn roots(file: &str, rootfs: Option<&str>, mount: Option<&str>) -> Vec<String> {
     let named = rootfs.into_iter().flat_map(|value| backend_of(value).1.split(':'));
     let file = Path::new(file);

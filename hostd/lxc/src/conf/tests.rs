@@ -494,7 +494,7 @@ proptest! {
 
     #[test]
     fn every_line_is_in_the_report_once_and_the_file_is_valid(lines in prop::collection::vec(line(), 0..30)) {
-        // Without any key of LXC it is somebody else's.
+        // Without any key of LXC it belongs to another program.
         let text = format!("lxc.tty.max = 1\n{}", lines.join("\n"));
         let import = import("x.conf", &text, wanted(Some("x"), &nothing)).unwrap();
         let told: Vec<usize> = import.rows.iter().map(|row| row.line).filter(|line| *line > 0).collect();

@@ -5,14 +5,14 @@
 //! Debian that is not tuned (logind, sshd, a getty, journald always running) takes more of some; given too.
 
 /// Pseudoterminals besides the console and the ttys: one login or `exec --tty` at a time. Measured: 0 when
-/// nobody is there.
+/// no process is there.
 pub const LOGINS: u64 = 1;
 /// Processes and threads, the supervisor's included. Measured: 2; not tuned: 7.
 pub const TASKS: u64 = 6;
 /// Open files, the supervisor's included. Measured: 53; not tuned: 105.
 pub const FILES: u64 = 110;
 /// Descriptors of hostd, besides [`HOSTD_FILES`]. Measured: 3 (the supervisor, and two files of its cgroups
-/// once somebody has asked for its state), more while it starts.
+/// once a client has asked for its state), more while it starts.
 pub const HOSTD_DESCRIPTORS: u64 = 4;
 /// Descriptors of hostd without any tenant, with requests in progress. Measured: 13.
 pub const HOSTD_FILES: u64 = 64;

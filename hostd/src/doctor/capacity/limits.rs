@@ -110,7 +110,7 @@ fn foreign_ports(bridge: &str) -> Option<u64> {
 }
 
 impl Limits {
-    /// Looks at this host; `bridges` are those that somebody needs.
+    /// Inspects this host; `bridges` are the bridges in use.
     pub fn gather<'a>(host: &Host, bridges: impl Iterator<Item = &'a String>) -> Self {
         let layout = host.layout();
         let facts: &HostFacts = host.store().facts();

@@ -51,7 +51,7 @@ trait Remedy: Sized {
     fn or(self, remedy: impl Into<String>) -> Self;
 
     /// With what is to be said where nothing is known.
-    fn unless_told(self, why: &str) -> Self;
+    fn if_unknown(self, why: &str) -> Self;
 
     /// Raised by sysctl(8), to the next power of two, so that a few tenants more need no change.
     fn by(self, key: &str, ceiling: u64) -> Self;
@@ -74,7 +74,7 @@ impl Remedy for Row {
         }
     }
 
-    fn unless_told(self, why: &str) -> Self {
+    fn if_unknown(self, why: &str) -> Self {
         match self.verdict {
             Verdict::Unknown => Self { remedy: Some(why.to_owned()), ..self },
             _ => self,
@@ -93,7 +93,7 @@ impl Remedy for Row {
                 let remedy = format!("{key} = {value}");
                 Self { sysctl: Some(setting), remedy: Some(remedy), ..self }
             }
-            Verdict::Unknown => self.unless_told(&format!("cannot read {key}")),
+            Verdict::Unknown => self.if_unknown(&format!("cannot read {key}")),
             Verdict::Enough => self,
         }
     }
@@ -190,7 +190,7 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
         let why = "connection tracking starts with the first routed tenant";
         // One that has all it may have leaves half of them.
         let table = row("tracked connections", FLOWS, 2 * FLOWS, limits.key(key));
-        rows.push(table.unless_told(why).by_known(key));
+        rows.push(table.if_unknown(why).by_known(key));
     }
     for (bridge, ports) in &demand.bridges {
         let need = ports + limits.bridges.get(bridge).copied().unwrap_or(0);
@@ -199,7 +199,7 @@ fn network(demand: &Demand, limits: &Limits) -> Vec<Row> {
         rows.push(
             row(format!("ports of bridge {bridge}"), each, need, have)
                 .or(format!("a bridge has {BRIDGE_PORTS} ports: use another bridge for some tenants"))
-                .unless_told("cannot inspect the bridge"),
+                .if_unknown("cannot inspect the bridge"),
         );
     }
     rows
@@ -221,7 +221,7 @@ fn room(demand: &Demand, limits: &Limits) -> Vec<Row> {
         row("memory", MEMORY, down * MEMORY, limits.memory)
             .bytes()
             .or("add memory; the benchmarks list the memory per tenant")
-            .unless_told("cannot read MemAvailable"),
+            .if_unknown("cannot read MemAvailable"),
     ];
     let places = [
         ("disk", "/var/lib/tenantry", new, DISK, INODES, limits.disk, "use a larger filesystem"),
@@ -234,13 +234,13 @@ fn room(demand: &Demand, limits: &Limits) -> Vec<Row> {
             row(what, bytes, count * bytes, space.map(|space| space.bytes))
                 .bytes()
                 .or(remedy.clone())
-                .unless_told(&unseen),
+                .if_unknown(&unseen),
         );
         // A filesystem that makes inodes as it needs them has no number of them.
         if !matches!(space, Some(Space { inodes: None, .. })) {
             let have = space.and_then(|space| space.inodes);
             let name = format!("{what}, inodes");
-            rows.push(row(name, inodes, count * inodes, have).or(remedy).unless_told(&unseen));
+            rows.push(row(name, inodes, count * inodes, have).or(remedy).if_unknown(&unseen));
         }
     }
     rows
@@ -256,7 +256,7 @@ fn cgroups(demand: &Demand, limits: &Limits) -> Vec<Row> {
     vec![
         row("memory cgroups", CGROUPS, need, used.map(|_| MEMORY_CGROUPS))
             .or(remedy)
-            .unless_told("the memory controller is not in cgroup v2, so there is no such limit"),
+            .if_unknown("the memory controller is not in cgroup v2, so there is no such limit"),
     ]
 }
 

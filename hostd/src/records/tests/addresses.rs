@@ -85,7 +85,7 @@ fn what_is_not_wanted_any_more_is_given_back_and_comes_last() {
     store.destroy(&name("dave")).unwrap().wait().unwrap();
     made(&store, "erin", &[LAN]);
     assert_eq!(leased(&store, "erin"), ["192.168.7.6"]);
-    // A running tenant speaks with its addresses until it is started anew.
+    // A running tenant speaks with its addresses until it is started again.
     set(&store, "bob", &["nic=[{mode=\"routed\",pool=\"public\"}]"], true).unwrap();
     assert_eq!(leased(&store, "bob"), ["203.0.113.1", "2001:db8:7::1", "192.168.7.3"]);
     assert_eq!(start(&store, "bob").unwrap().nics[0].addresses.len(), 2);
@@ -108,7 +108,7 @@ fn an_edited_file_or_table_gets_its_addresses_at_the_start() {
     let started = start(&store, "alice").unwrap();
     assert_eq!(planned.nics, started.nics);
     assert_eq!(leased(&store, "alice"), ["192.168.7.2"]);
-    fs::write(trial.layout.port_table(), "[[port]]\nlink = \"x1\"\ntenant = \"alice\"\nname = \"wan\"\n")
+    fs::write(trial.layout.nic_table(), "[[nic]]\nlink = \"x1\"\ntenant = \"alice\"\nname = \"wan\"\n")
         .unwrap();
     assert_eq!(start(&store, "alice").unwrap().nics.len(), 3);
     fs::write(&file, "").unwrap();
@@ -134,7 +134,7 @@ fn a_crash_between_record_and_file_loses_no_address() {
 }
 
 #[test]
-fn nobody_gets_what_another_one_has() {
+fn no_tenant_gets_what_another_one_has() {
     let trial = trial();
     let store = trial.open();
     let alice = made(
@@ -146,8 +146,8 @@ fn nobody_gets_what_another_one_has() {
         ],
     );
     fs::write(
-        trial.layout.port_table(),
-        "[[port]]\nlink = \"x3\"\ntenant = \"alice\"\n[[port]]\nlink = \"x4\"\ntenant = \"nobody\"\n",
+        trial.layout.nic_table(),
+        "[[nic]]\nlink = \"x3\"\ntenant = \"alice\"\n[[nic]]\nlink = \"x4\"\ntenant = \"nobody\"\n",
     )
     .unwrap();
     made(&store, "bob", &[LAN]);
@@ -331,7 +331,7 @@ fn the_table_is_changed_row_by_row() {
     let store = trial.open();
     made(&store, "edge", &["nic=[{mode=\"phys\",link=\"x9\"}]"]);
     made(&store, "core", &["nic=[]"]);
-    let row = |link: &str, vlan, tenant: &str| tenant::model::ports::PortRow {
+    let row = |link: &str, vlan, tenant: &str| tenant::model::nic_table::NicRow {
         link: link.parse().unwrap(),
         vlan,
         tenant: name(tenant),
@@ -340,8 +340,8 @@ fn the_table_is_changed_row_by_row() {
     };
     let nobody = |_: &TenantName, _: &tenant::model::net::LinkName, _| false;
     let edge = |tenant: &TenantName, _: &tenant::model::net::LinkName, _| tenant.as_str() == "edge";
-    assert_eq!(store.set_port(&row("x1", None, "edge"), nobody).unwrap(), Change::Changed);
-    assert_eq!(store.set_port(&row("x1", None, "edge"), edge).unwrap(), Change::Unchanged);
+    assert_eq!(store.set_nic(&row("x1", None, "edge"), nobody).unwrap(), Change::Changed);
+    assert_eq!(store.set_nic(&row("x1", None, "edge"), edge).unwrap(), Change::Unchanged);
     for (asked, code, says) in [
         (row("x1", None, "core"), Code::Running, "x1 is in use by tenant \"edge\", which is running"),
         (row("x1", Some(5), "core"), Code::Taken, "is assigned to both \"edge\" and \"core\""),
@@ -349,18 +349,18 @@ fn the_table_is_changed_row_by_row() {
         (row("x2", Some(0), "core"), Code::Invalid, "VLAN 0"),
         (row("x2", None, "ghost"), Code::NoTenant, "no tenant \"ghost\""),
     ] {
-        let failure = Failure::from(store.set_port(&asked, edge).unwrap_err());
+        let failure = Failure::from(store.set_nic(&asked, edge).unwrap_err());
         assert_eq!(failure.code, code, "{failure}");
         assert!(failure.message.contains(says), "{failure}");
         assert!(failure.help.is_some(), "{failure}");
     }
     assert_eq!(
-        store.set_port(&row("x2", Some(5), "edge"), edge).unwrap(),
+        store.set_nic(&row("x2", Some(5), "edge"), edge).unwrap(),
         Change::Changed,
         "it is only added"
     );
-    assert_eq!(store.unset_port(&"x1".parse().unwrap(), None, edge).unwrap_err().code(), Code::Running);
-    assert_eq!(store.set_port(&row("x1", None, "core"), nobody).unwrap(), Change::Changed);
+    assert_eq!(store.unset_nic(&"x1".parse().unwrap(), None, edge).unwrap_err().code(), Code::Running);
+    assert_eq!(store.set_nic(&row("x1", None, "core"), nobody).unwrap(), Change::Changed);
     let given: Vec<_> = store.given().unwrap();
     let given: Vec<_> = given
         .iter()
@@ -379,13 +379,13 @@ fn the_table_is_changed_row_by_row() {
     let runs = |tenant: &TenantName, link: &tenant::model::net::LinkName, part| {
         store.started_with(tenant).iter().any(|own| own.link == *link && own.part == part)
     };
-    let failure = store.unset_port(&"x2".parse().unwrap(), Some(5), runs).unwrap_err();
+    let failure = store.unset_nic(&"x2".parse().unwrap(), Some(5), runs).unwrap_err();
     assert_eq!(failure.code(), Code::Running);
-    assert_eq!(store.unset_port(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Changed);
-    assert_eq!(store.unset_port(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Unchanged);
-    // A row for nobody keeps nobody from anything.
-    let text = fs::read_to_string(trial.layout.port_table()).unwrap();
-    fs::write(trial.layout.port_table(), format!("{text}\n[[port]]\nlink = \"x7\"\ntenant = \"ghost\"\n"))
+    assert_eq!(store.unset_nic(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Changed);
+    assert_eq!(store.unset_nic(&"x1".parse().unwrap(), None, nobody).unwrap(), Change::Unchanged);
+    // A row for no process keeps no process from anything.
+    let text = fs::read_to_string(trial.layout.nic_table()).unwrap();
+    fs::write(trial.layout.nic_table(), format!("{text}\n[[nic]]\nlink = \"x7\"\ntenant = \"ghost\"\n"))
         .unwrap();
     start(&store, "edge").unwrap();
     assert!(store.given().unwrap().iter().any(|given| !given.is_known));

@@ -5,7 +5,7 @@ use std::{sync::mpsc, thread, time::Duration};
 use super::*;
 
 #[test]
-fn nobody_waits_for_the_files_of_a_removed_tenant() {
+fn no_request_waits_for_the_files_of_a_removed_tenant() {
     let trial = Trial::new();
     let store = trial.open();
     let [alice, bob] = ["alice", "bob"].map(name);

@@ -15,7 +15,7 @@ pub struct Unenforceable {
     pub key: &'static str,
     /// The controller or file that is missing.
     pub reason: String,
-    /// Whether nobody asked for it: it is what this host limits every tenant to.
+    /// Whether it was not requested: it is a default limit of this host.
     pub by_default: bool,
 }
 
@@ -24,7 +24,7 @@ pub struct Unenforceable {
 pub enum Enforce {
     /// None is passed over.
     All,
-    /// Those that somebody asked for are not; of the host's defaults it is only said.
+    /// Those that a client asked for are not; of the host's defaults it is only said.
     #[default]
     Asked,
     /// They are passed over.

@@ -27,8 +27,8 @@ const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// How long systemd may be away, as while it executes itself anew.
-const AWAY: Duration = Duration::from_secs(5);
+/// How long systemd may be away, for example while it re-executes itself.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(50);
@@ -101,7 +101,7 @@ impl Bus {
             // Not that of the machine on which the unit tests are run.
             return Err(BusError::Unreachable(zbus::Error::Unsupported));
         }
-        let deadline = Instant::now() + AWAY;
+        let deadline = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let error = match Self::direct().await {
                 Ok(connection) => return Ok(Self { connection, is_direct: true }),
@@ -220,7 +220,9 @@ impl Bus {
 }
 
 async fn within<T>(work: impl Future<Output = zbus::Result<T>>) -> zbus::Result<T> {
-    timeout(AWAY, work).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    timeout(RECONNECT_TIMEOUT, work)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
 fn text(properties: &HashMap<String, OwnedValue>, name: &str) -> String {

@@ -1,6 +1,9 @@
 //! Unit files of ours: whether a tenant starts with the host, and the drop-in that its file asks for.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use tenant::{
     TenantName,
@@ -25,15 +28,15 @@ pub(super) fn is_set_by_hand(unit: &str, setting: &str) -> bool {
 }
 
 /// The drop-in that a tenant's restart policy asks for; none where `tenant@.service` says the same.
-fn drop_in(name: &TenantName, restart: Restart) -> Option<String> {
+fn drop_in(config: &Path, restart: Restart) -> Option<String> {
     let policy = match restart {
         Restart::OnFailure => return None,
         Restart::No => "no",
         Restart::Always => "always",
     };
     Some(format!(
-        "# Written by hostd from the key `restart` of /etc/tenantry/tenants/{name}.toml; change it there.\n\
-         [Service]\nRestart={policy}\n"
+        "# Written by hostd from the key `restart` of {}; change it there.\n[Service]\nRestart={policy}\n",
+        config.display()
     ))
 }
 
@@ -70,7 +73,7 @@ impl Systemd {
     /// # Errors
     /// It cannot be written, or systemd does not read it.
     pub(super) async fn set_restart(&self, name: &TenantName, restart: Restart) -> Result<(), UnitError> {
-        self.put_drop_in(name, drop_in(name, restart).as_deref()).await
+        self.put_drop_in(name, drop_in(&self.layout.tenant_config(name), restart).as_deref()).await
     }
 
     /// Makes a tenant's drop-in this text, or takes it away.
@@ -123,7 +126,7 @@ impl Systemd {
             bus.manager("reset the failed state of a unit", "ResetFailedUnit", &(unit.as_str(),)).await,
         ] {
             match result {
-                // There was nothing to revert, or nobody has heard of it.
+                // There was nothing to revert, or no process has heard of it.
                 Ok(_) | Err(BusError::Call(_, zbus::Error::MethodError(..))) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -141,10 +144,13 @@ mod tests {
 
     #[test]
     fn a_drop_in_says_where_it_comes_from() {
-        let name = "alice".parse().unwrap();
-        assert_eq!(drop_in(&name, Restart::OnFailure), None);
-        let text = drop_in(&name, Restart::Always).unwrap();
-        assert!(text.starts_with('#') && text.contains("/etc/tenantry/tenants/alice.toml"), "{text}");
+        let config = Path::new("/srv/try/etc/tenantry/tenants/alice.toml");
+        assert_eq!(drop_in(config, Restart::OnFailure), None);
+        let text = drop_in(config, Restart::Always).unwrap();
+        assert!(
+            text.starts_with('#') && text.contains(" /srv/try/etc/tenantry/tenants/alice.toml;"),
+            "{text}"
+        );
         assert!(text.ends_with("\n[Service]\nRestart=always\n"), "{text}");
     }
 }

@@ -7,7 +7,7 @@ use zbus::{MatchRule, MessageStream, export::futures_core::Stream as _, zvariant
 
 use super::bus::{Bus, BusError, MANAGER};
 
-/// How often a unit is looked at, where nobody tells of its job's end.
+/// How often a unit is looked at, where no process tells of its job's end.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Ends of other jobs that may come before the answer to our own request.
 const QUEUE: usize = 4096;

@@ -33,7 +33,7 @@ use tenant::{
     HostFacts, Layout, Plan, TenantName,
     config::Restart,
     files::state::{Phase, ProcessRef, RunState},
-    model::{facts, limits::Limits},
+    model::limits::Limits,
     protocol::control::{ControlError, Request},
 };
 use tokio::{io::unix::AsyncFd, task};
@@ -128,7 +128,7 @@ impl Systemd {
             layout,
             live: Mutex::default(),
             controllers,
-            memory: facts::total_memory(),
+            memory: tenant::files::facts::total_memory(),
         }
     }
 
@@ -415,7 +415,7 @@ impl Systemd {
             log::debug!("tenant {:?}: {error}; killing its unit", name.as_str());
             self.kill_unit(&unit).await
         };
-        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is somebody else's
+        // Side by side: the job keeps systemd from starting it again. Once it is done, what runs is another's
         // next start.
         let mut stop = pin!(job::run(Verb::Stop, &unit, GRACE));
         let end = tokio::select! {
@@ -489,7 +489,7 @@ impl Systemd {
     ///
     /// # Errors
     /// systemd refuses; the unit has then what it had.
-    pub async fn carry(
+    pub async fn apply_config(
         &self,
         name: &TenantName,
         before: &Limits,
@@ -497,11 +497,11 @@ impl Systemd {
         restart: Restart,
     ) -> Result<Had, UnitError> {
         let had = Had { limits: before.clone(), drop_in: self.drop_in(name) };
-        let carried = async {
+        let applied = async {
             self.set_limits(name, before, limits).await?;
             self.set_restart(name, restart).await
         };
-        if let Err(error) = carried.await {
+        if let Err(error) = applied.await {
             self.give_back(name, limits, &had).await;
             return Err(error);
         }
@@ -520,17 +520,17 @@ impl Systemd {
         }
     }
 
-    /// Sets on a tenant's unit what its file says anew since `carried`; it need not run.
+    /// Sets on a tenant's unit what its file has changed since `carried`; it need not run.
     ///
     /// # Errors
     /// systemd refuses.
     async fn set_limits(
         &self,
         name: &TenantName,
-        carried: &Limits,
+        applied: &Limits,
         limits: &Limits,
     ) -> Result<(), UnitError> {
-        let changes = properties::changes(carried, limits, self.memory);
+        let changes = properties::changes(applied, limits, self.memory);
         if changes.is_empty() {
             return Ok(());
         }

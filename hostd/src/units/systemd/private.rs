@@ -1,6 +1,6 @@
 //! The socket of PID 1, made fit for zbus.
 //!
-//! systemd puts its well-known name where messages say who sent them, because on its own socket nobody has a
+//! systemd puts its well-known name where messages say who sent them, because on its own socket no process has a
 //! unique name, see sd_bus_set_sender(3). zbus takes nothing but a unique name there. So what comes in goes
 //! through here, message by message, and the sender is replaced by a unique name of the same length.
 
@@ -25,7 +25,7 @@ const MAX_LINE: usize = 16 << 10;
 /// Connects to PID 1. The connection ends when either side does.
 ///
 /// # Errors
-/// Nobody listens, or not to us.
+/// No process listens, or not to us.
 pub(super) async fn connect() -> io::Result<UnixStream> {
     let (mut from_systemd, mut to_systemd) = UnixStream::connect(PATH).await?.into_split();
     let (ours, theirs) = UnixStream::pair()?;

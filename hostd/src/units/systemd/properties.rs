@@ -1,7 +1,7 @@
 //! Limits as properties of a unit, see systemd.resource-control(5); pure.
 //!
 //! Both sides may change a limit: an admin in the tenant's file, or with `systemctl set-property`. The last
-//! writer wins, key by key: only what the file says anew since it was last carried is set on the unit.
+//! writer wins, key by key: only what the file has changed since it was last carried is set on the unit.
 
 use std::collections::BTreeMap;
 
@@ -55,12 +55,12 @@ fn value(limit: &Limit, limits: &Limits, memory: u64) -> u64 {
     })
 }
 
-/// The properties that are to be set: those whose key the file says anew since `carried`. What the unit has
-/// for the others is left alone, whoever set it.
-pub(super) fn changes(carried: &Limits, file: &Limits, memory: u64) -> Vec<(&'static str, u64)> {
+/// The properties that are to be set: those whose key the file has changed since `carried`. What the unit has
+/// for the others is left alone, regardless of the process that set it.
+pub(super) fn changes(applied: &Limits, file: &Limits, memory: u64) -> Vec<(&'static str, u64)> {
     LIMITS
         .iter()
-        .filter(|limit| said(limit, carried) != said(limit, file))
+        .filter(|limit| said(limit, applied) != said(limit, file))
         .map(|limit| (limit.systemd.0, value(limit, file, memory)))
         .collect()
 }
@@ -122,11 +122,11 @@ mod tests {
 
     #[test]
     fn only_what_the_file_says_anew_is_set() {
-        let carried = limits("memory_max = '512M'\ntasks_max = 100");
-        assert_eq!(changes(&carried, &carried, 1000 << 20), []);
+        let applied = limits("memory_max = '512M'\ntasks_max = 100");
+        assert_eq!(changes(&applied, &applied, 1000 << 20), []);
         let edited = limits("memory_max = '512M'\ntasks_max = 200\ncpu_weight = 50");
-        assert_eq!(changes(&carried, &edited, 1000 << 20), [("CPUWeight", 50), ("TasksMax", 200)]);
-        let lifted = changes(&carried, &Limits::default(), 1000 << 20);
+        assert_eq!(changes(&applied, &edited, 1000 << 20), [("CPUWeight", 50), ("TasksMax", 200)]);
+        let lifted = changes(&applied, &Limits::default(), 1000 << 20);
         assert_eq!(lifted, [("MemoryMax", 500 << 20), ("TasksMax", 16_384)], "those of the template");
         let unlimited = changes(&carried, &limits("memory_max = 'max'\ntasks_max = 100"), 1000 << 20);
         assert_eq!(unlimited, [("MemoryMax", NONE)], "not even that of the template");

@@ -171,16 +171,15 @@ impl Kernel for Fake {
     fn spawn(&self, clone: &InitClone<'_, FakeFd>) -> Result<Held<FakeFd>> {
         let InitClone { cgroup, user, time_namespace, own, program } = *clone;
         let time = if time_namespace { ", clocks from zero" } else { "" };
-        let told =
-            format!("in {} and {user}{time}, makes {}", cgroup.display(), list(own.iter().map(own_word)));
-        let program: String = program.to_string().lines().map(|line| format!("\n  init: {line}")).collect();
-        self.call("clone", "init", told + &program)?;
+        let made = list(own.iter().map(own_word));
+        self.call("clone", "init", format_args!("in {} and {user}{time}, makes {made}", cgroup.display()))?;
         let pid = 100 + self.number() as i32;
         if !self.lets_init_die() {
             self.make(process(pid), "clone")?;
         }
         let (pidfd, gate) = (self.open("pidfd"), self.open("gate"));
         let own = own.iter().map(|own| self.open(own_word(own))).collect();
+        program.to_string().lines().for_each(|line| self.note(format!("  init: {line}")));
         Ok(Held { pid, pidfd, gate, own, handed: Vec::new() })
     }
 
@@ -224,7 +223,7 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn speaks(&self, held: &mut Held<FakeFd>) -> Result<()> {
+    fn check_alive(&self, held: &mut Held<FakeFd>) -> Result<()> {
         self.call("receive from", "init", "")?;
         self.require(&process(held.pid), "receive from")
     }
@@ -319,14 +318,14 @@ impl Kernel for Fake {
         Ok((claimed && lives).then(|| self.open("network namespace")).into_iter().collect())
     }
 
-    fn nics_home(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
+    fn return_nics(&self, _claims: &Path, tenant: &TenantName, namespaces: &[&FakeFd]) -> Result<()> {
         self.call("return the NICs of", tenant, list(namespaces))?;
         let claims = self.table();
         let suffix = format!(" {tenant}");
         for claim in claims.iter().filter(|entry| entry.starts_with("claim ")) {
             let Some(nic) = claim["claim ".len()..].strip_suffix(&suffix) else { continue };
             self.remove(claim);
-            // What was in a namespace that nobody held is lost.
+            // What was in a namespace that no process held is lost.
             if self.remove(&format!("inside {nic}")) && !namespaces.is_empty() {
                 self.insert(format!("link {nic}"));
             }
@@ -337,7 +336,7 @@ impl Kernel for Fake {
     fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<FakeChange> {
         let ports = list(tenant.ports.iter().map(|port| &port.name));
         self.call("begin to filter", &tenant.tenant, format_args!("{ports} in table {}", host.table))?;
-        // What was begun may be there, whether somebody waits for it or not.
+        // What was begun may be there, whether a process waits for it or not.
         self.insert(format!("filter of {}", tenant.tenant));
         Ok(FakeChange("filter"))
     }
@@ -414,7 +413,7 @@ fn told_of_veth(veth: &Veth<'_>) -> String {
 
 fn told_of_child(child: &Child<'_>) -> String {
     let kind = match child.kind {
-        ChildKind::Macvlan(mode) => format!("macvlan {mode:?}").to_lowercase(),
+        ChildKind::Macvlan(submode) => format!("macvlan {submode:?}").to_lowercase(),
         ChildKind::Vlan(tag) => format!("vlan {tag}"),
     };
     let Child { name, mac, mtu, pid, .. } = *child;

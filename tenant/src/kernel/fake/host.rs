@@ -132,6 +132,11 @@ impl Fake {
         FakeFd { number, entry, table: Rc::clone(&self.table) }
     }
 
+    /// A line of the record that is no call of its own.
+    pub(super) fn note(&self, line: String) {
+        self.told.borrow_mut().push(line);
+    }
+
     pub(super) fn insert(&self, entry: String) {
         self.table.borrow_mut().insert(entry);
     }

@@ -1,7 +1,5 @@
 //! What is wrong with an interface, and what helps.
 
-use std::io;
-
 /// An interface that cannot be used, made or had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -31,9 +29,9 @@ pub enum LinkError {
         /// The name.
         name: String,
     },
-    /// Somebody else made an interface with a name of ours.
+    /// Another process made an interface with a name of ours.
     #[error("there is already an interface \"{name}\", which does not belong to a tenant")]
-    Stranger {
+    NotOwned {
         /// The name.
         name: String,
     },
@@ -87,7 +85,7 @@ impl LinkError {
                 )
             }
             Self::BridgeFull { .. } => "use a second bridge, or mode = \"routed\"".to_owned(),
-            Self::Stranger { name } => {
+            Self::NotOwned { name } => {
                 format!("rename or remove it: ip link set {name} name NEW, or ip link delete {name}")
             }
             Self::Unsuitable { .. } => {
@@ -103,11 +101,5 @@ impl LinkError {
                 format!("rename or remove the other one, then: ip link set {now} name {nic}")
             }
         }
-    }
-}
-
-impl From<LinkError> for io::Error {
-    fn from(error: LinkError) -> Self {
-        Self::other(error)
     }
 }

@@ -175,7 +175,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// As a kernel that appends attributes nobody knows yet would send it.
+    /// As a kernel that appends unknown attributes would send it.
     fn message(attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![0; IFINFOMSG];
         bytes[4..8].copy_from_slice(&7_u32.to_ne_bytes());
@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_cut_message_is_no_interface_and_no_panic() {
-        let whole = message(&[(libc::IFLA_IFNAME, b"eth2\0"), (libc::IFLA_MTU, &1_u32.to_ne_bytes())]);
-        for length in 0..whole.len() {
-            let facts = LinkFacts::parse(&whole[..length]);
+        let consistent = message(&[(libc::IFLA_IFNAME, b"eth2\0"), (libc::IFLA_MTU, &1_u32.to_ne_bytes())]);
+        for length in 0..consistent.len() {
+            let facts = LinkFacts::parse(&consistent[..length]);
             assert!(facts.is_none() || length >= IFINFOMSG);
         }
     }

@@ -107,7 +107,7 @@ pub(super) fn forwarding6_enable(note: &Path) -> Result<()> {
     set(file("all", "forwarding"), "1")
 }
 
-/// Gives the host back what was changed so that it forwards IPv6, unless a port of `group` still needs it. What somebody
+/// Gives the host back what was changed so that it forwards IPv6, unless a port of `group` still needs it. What a process
 /// has changed since is left as it is. For every tenant that has ended, whatever it was: it is cheap where there is
 /// nothing to give back.
 ///

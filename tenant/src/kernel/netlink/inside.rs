@@ -6,7 +6,7 @@ use super::{
     Connection, Request,
     address::{Hop, address, neighbour, route, rule},
     index,
-    link::{altnames, patiently, set_up, up},
+    link::{altnames, retry_busy, set_up, up},
 };
 use crate::{
     kernel::{Interface, KernelError, Result},
@@ -47,7 +47,7 @@ fn configure(connection: &mut Connection, nic: &Interface<'_>) -> io::Result<()>
         None => {
             batch(connection, names)?;
             // A macvlan of this tenant's last run may still hold the hardware address.
-            patiently(libc::EADDRINUSE, || batch(connection, vec![up(index)]))?;
+            retry_busy(libc::EADDRINUSE, || batch(connection, vec![up(index)]))?;
             batch(connection, switched(index, nic))
         }
     }

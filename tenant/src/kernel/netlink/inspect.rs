@@ -23,7 +23,7 @@ pub fn links_of_group(group: u32) -> Result<Vec<String>> {
 }
 
 /// Makes one interface of each kind that tenants are connected by, in the network namespace of this thread:
-/// it must be one that nobody else is in. What the kernel says of each.
+/// it must be one that no other process is in. What the kernel says of each.
 pub fn try_kinds() -> Vec<(&'static str, io::Result<()>)> {
     let kinds = [
         ("veth", InfoKind::Veth),

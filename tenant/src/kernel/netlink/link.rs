@@ -17,13 +17,13 @@ use netlink_packet_route::{
 };
 
 use super::{
-    CREATE, Connection, LinkError, Request, address,
+    CREATE, Connection, LinkError, Outcome, Request, address,
     address::{Hop, neighbour, route},
     has_code, index, nic,
 };
 use crate::{
     config::MacvlanMode,
-    kernel::{Child, ChildKind, KernelError, PortRoute, Result, Veth},
+    kernel::{Cause, Child, ChildKind, KernelError, PortRoute, Result, Veth},
     model::net::Cidr,
 };
 
@@ -71,7 +71,7 @@ fn without_ipv6(error: &io::Error) -> bool {
 }
 
 /// The bridge, and the MTU that a port must have so as not to lower the bridge's.
-fn bridge(connection: &mut Connection, name: &str) -> io::Result<(u32, u32)> {
+fn bridge(connection: &mut Connection, name: &str) -> Outcome<(u32, u32)> {
     let missing = || LinkError::Missing { name: name.to_owned() };
     let facts = connection.link(name)?.ok_or_else(missing)?;
     if !facts.is("bridge") {
@@ -107,7 +107,7 @@ fn veth_message(veth: &Veth<'_>, mtu: u32, host_mtu: u32, master: Option<u32>) -
 const ETHERNET_MTU: u32 = 1500;
 
 pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
-    let create = || -> io::Result<()> {
+    let create = || -> Outcome<()> {
         let mut connection = Connection::open()?;
         let bridge = veth.bridge.map(|name| bridge(&mut connection, name)).transpose()?;
         let mtu = veth.mtu.or(bridge.map(|(_, mtu)| mtu)).unwrap_or(ETHERNET_MTU);
@@ -116,9 +116,9 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
         connection.request(RouteNetlinkMessage::NewLink(message), CREATE).map_err(|error| {
             let name = || veth.bridge.unwrap_or_default().to_owned();
             match error.raw_os_error() {
-                Some(libc::EEXIST) => LinkError::Stranger { name: veth.host_name.to_owned() }.into(),
+                Some(libc::EEXIST) => LinkError::NotOwned { name: veth.host_name.to_owned() }.into(),
                 Some(libc::EXFULL) => LinkError::BridgeFull { name: name() }.into(),
-                _ => error,
+                _ => Cause::from(error),
             }
         })?;
         let index = index(veth.host_name)?;
@@ -127,10 +127,10 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
             rest.push(guarded_port(index));
         }
         connection.batch(rest).map_err(|(number, error)| match error.raw_os_error() {
-            Some(libc::EEXIST) if number == 0 => LinkError::Stranger { name: veth.altname.to_owned() }.into(),
-            _ => error,
+            Some(libc::EEXIST) if number == 0 => LinkError::NotOwned { name: veth.altname.to_owned() }.into(),
+            _ => Cause::from(error),
         })?;
-        set_up(&mut connection, index)
+        Ok(set_up(&mut connection, index)?)
     };
     create().map_err(|error| KernelError::new("create link", veth.host_name, error))
 }
@@ -176,7 +176,7 @@ pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
 const NAMESPACE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Tries until it is not `code` any more that stands in the way.
-pub(super) fn patiently(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn retry_busy(code: i32, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let deadline = Instant::now() + NAMESPACE_DEADLINE;
     loop {
         match attempt() {
@@ -214,14 +214,14 @@ fn child_message(child: &Child<'_>, parent: u32) -> LinkMessage {
 
 pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
     let parent = child.parent;
-    let create = || -> io::Result<()> {
+    let create = || -> Outcome<()> {
         let mut connection = Connection::open()?;
         let facts = connection.link(parent)?.ok_or_else(|| nic::missing(child.claims, parent))?;
         let message = RouteNetlinkMessage::NewLink(child_message(child, facts.index));
-        let unsuitable = |reason: &str| -> io::Error {
+        let unsuitable = |reason: &str| -> Cause {
             LinkError::Unsuitable { nic: parent.to_owned(), reason: reason.to_owned() }.into()
         };
-        let made = patiently(libc::EEXIST, || connection.request(message.clone(), CREATE));
+        let made = retry_busy(libc::EEXIST, || connection.request(message.clone(), CREATE));
         made.map_err(|error| match (error.raw_os_error(), child.kind) {
             (Some(libc::EOPNOTSUPP), ChildKind::Vlan(_)) => {
                 LinkError::Unsupported { what: "VLANs", option: "CONFIG_VLAN_8021Q" }.into()
@@ -237,7 +237,7 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
             }
             (Some(libc::ENETDOWN), _) => unsuitable("it is down; bring it up first: ip link set LINK up"),
             (Some(libc::EINVAL), _) => unsuitable("it is not an Ethernet interface, or its MTU is smaller"),
-            _ => error,
+            _ => Cause::from(error),
         })
     };
     create().map_err(|error| {

@@ -5,10 +5,10 @@
 //! | `mod` | a socket; requests, one by one or many at once |
 //! | `facts` | what an interface is |
 //! | `link` | interfaces that are made for a tenant and go with it |
-//! | `nic` | interfaces of the host that move into a tenant and come home |
+//! | `nic` | interfaces of the host that move into a tenant and is returned to the host |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
-//! | `sysctl` | forwarding over a port |
+//! | `forwarding`, `sysctl` | forwarding over a port, and the values it sets |
 //! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
 //! | `error` | what a person is told |
@@ -16,6 +16,7 @@
 mod address;
 mod error;
 mod facts;
+mod forwarding;
 mod forwarding6;
 mod inside;
 mod inspect;
@@ -38,13 +39,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
+pub(super) use forwarding::forwarding_enable;
 pub use forwarding6::forwarding6_release;
 pub(crate) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
 pub(super) use link::{child_create, link_delete, port_route, veth_create};
-pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, nics_home};
-pub(super) use sysctl::forwarding_enable;
+pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, return_nics};
 
 use super::apart::apart;
 
@@ -59,6 +60,9 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// How often a dump is asked for again that changes came in between of.
 const DUMPS: usize = 50;
+
+/// What a part of a request returns.
+type Outcome<T> = std::result::Result<T, super::Cause>;
 
 /// A message and the flags it is sent with.
 type Request = (RouteNetlinkMessage, u16);
@@ -81,7 +85,7 @@ struct Answer<'a> {
 impl Connection {
     fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_ROUTE)?;
-        // Nobody but the kernel can answer on a connected socket.
+        // Only the kernel can answer on a connected socket.
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
@@ -171,7 +175,7 @@ impl Connection {
     /// Asks for all of a kind; gives the payloads of the answers. All of them are of one moment: a list that
     /// something changed under may lack what was there all the time.
     fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<Vec<u8>>> {
-        whole(|| {
+        consistent(|| {
             let sequence = self.send(vec![(message.clone(), NLM_F_DUMP)], 0)?;
             let mut dump = Dump { sequence, found: Vec::new(), is_interrupted: false };
             self.receive(|answer| dump.take(&answer))?;
@@ -181,7 +185,7 @@ impl Connection {
 }
 
 /// Tries until there is a whole answer.
-fn whole<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+fn consistent<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
     for _ in 0..DUMPS {
         if let Some(answer) = attempt()? {
             return Ok(answer);
@@ -222,11 +226,12 @@ impl<'a> Answer<'a> {
         }
         let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let length = number(rest, 0).ok_or_else(short)? as usize;
-        let whole = rest.get(..length).filter(|_| length >= HEADER).ok_or_else(short)?;
+        let consistent = rest.get(..length).filter(|_| length >= HEADER).ok_or_else(short)?;
         *rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        let [kind, flags] = [[whole[4], whole[5]], [whole[6], whole[7]]].map(u16::from_ne_bytes);
-        let sequence = number(whole, 8).ok_or_else(short)?;
-        Ok(Some(Self { kind, flags, sequence, payload: &whole[HEADER..] }))
+        let [kind, flags] =
+            [[consistent[4], consistent[5]], [consistent[6], consistent[7]]].map(u16::from_ne_bytes);
+        let sequence = number(consistent, 8).ok_or_else(short)?;
+        Ok(Some(Self { kind, flags, sequence, payload: &consistent[HEADER..] }))
     }
 
     /// What an answer of the kind `NLMSG_ERROR` says; none is success.
@@ -292,9 +297,9 @@ mod tests {
         let mut left = 3;
         let attempt = || {
             left -= 1;
-            Ok((left == 0).then_some("whole"))
+            Ok((left == 0).then_some("consistent"))
         };
-        assert_eq!(whole(attempt).unwrap(), "whole");
-        whole::<()>(|| Ok(None)).unwrap_err();
+        assert_eq!(consistent(attempt).unwrap(), "consistent");
+        consistent::<()>(|| Ok(None)).unwrap_err();
     }
 }

@@ -18,10 +18,10 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkFlags, LinkMessage, Prop},
 };
 
-use super::{Connection, LinkError, facts::LinkFacts, has_code, own_namespace};
+use super::{Connection, LinkError, Outcome, facts::LinkFacts, has_code, own_namespace};
 use crate::{
     files::claim::NicClaim,
-    kernel::{KernelError, MovedNic, Result},
+    kernel::{Cause, KernelError, MovedNic, Result},
     model::{
         name::TenantName,
         net::{LinkName, Mac},
@@ -74,7 +74,7 @@ pub(in crate::kernel) fn nic_claim(
     index_inside: u32,
 ) -> Result<()> {
     let name = nic.as_str();
-    let claim = || -> io::Result<()> {
+    let claim = || -> Outcome<()> {
         if NicClaim::read(dir, name)?.is_some() {
             return Err(missing(dir, name).into());
         }
@@ -104,14 +104,14 @@ pub(in crate::kernel) fn nic_claim(
         };
         claim.make(dir).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => missing(dir, name).into(),
-            _ => error,
+            _ => Cause::from(error),
         })
     };
     claim().map_err(|error| KernelError::new("claim NIC", name, error))
 }
 
 pub(in crate::kernel) fn nic_move(dir: &Path, nic: &MovedNic<'_>, namespace: &OwnedFd) -> Result<()> {
-    let enter = || -> io::Result<()> {
+    let enter = || -> Outcome<()> {
         let claim = NicClaim::read(dir, nic.nic)?.ok_or_else(|| missing(dir, nic.nic))?;
         let mut message = LinkMessage::default();
         message.header.index = claim.index;
@@ -122,7 +122,7 @@ pub(in crate::kernel) fn nic_move(dir: &Path, nic: &MovedNic<'_>, namespace: &Ow
         ];
         message.attributes.extend(nic.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
         message.attributes.extend(nic.mtu.map(LinkAttribute::Mtu));
-        Connection::open()?.request(RouteNetlinkMessage::SetLink(message), 0)
+        Ok(Connection::open()?.request(RouteNetlinkMessage::SetLink(message), 0)?)
     };
     enter().map_err(|error| KernelError::new("move NIC", format!("{} into the tenant", nic.nic), error))
 }
@@ -167,13 +167,13 @@ pub(in crate::kernel) fn claimed_namespaces(
     find().map_err(|error| KernelError::new("find the NICs of", tenant, error))
 }
 
-pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
+pub(in crate::kernel) fn return_nics(dir: &Path, tenant: &TenantName, namespaces: &[&OwnedFd]) -> Result<()> {
     let claims = NicClaim::read_all(dir).map_err(|error| KernelError::new("read", dir.display(), error))?;
     let mut failure = None;
     for claim in claims.iter().filter(|claim| claim.tenant == *tenant) {
-        let home = || -> io::Result<()> {
-            bring_home(claim, namespaces)?;
-            claim.drop_from(dir)
+        let home = || -> Outcome<()> {
+            return_nic(claim, namespaces)?;
+            Ok(claim.drop_from(dir)?)
         };
         if let Err(error) = home() {
             failure.get_or_insert(KernelError::new("return NIC", &claim.nic, error));
@@ -182,7 +182,7 @@ pub(in crate::kernel) fn nics_home(dir: &Path, tenant: &TenantName, namespaces: 
     failure.map_or(Ok(()), Err)
 }
 
-fn bring_home(claim: &NicClaim, namespaces: &[&OwnedFd]) -> io::Result<()> {
+fn return_nic(claim: &NicClaim, namespaces: &[&OwnedFd]) -> Outcome<()> {
     let home = own_namespace()?;
     for namespace in namespaces {
         let mut inside = Connection::open_in(namespace.as_fd())?;
@@ -221,7 +221,7 @@ fn find<'a>(claim: &NicClaim, index: u32, links: &'a [LinkFacts]) -> Option<&'a 
 
 /// Out of the tenant's namespace, by a socket in it.
 fn leave(inside: &mut Connection, claim: &NicClaim, facts: &LinkFacts, home: &OwnedFd) -> io::Result<()> {
-    // With one that somebody on the host has, the NIC could not come in.
+    // With one that a process on the host has, the NIC could not come in.
     remove_altnames(inside, claim, facts)?;
     let mut message = LinkMessage::default();
     message.header.index = facts.index;
@@ -266,7 +266,7 @@ fn remove_altnames(connection: &mut Connection, claim: &NicClaim, facts: &LinkFa
 
 /// Gives a NIC that is home what it had: address, MTU, group, queue, description, name, and at last its
 /// flags, for some of the others can only be changed while it is down.
-fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> io::Result<()> {
+fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> Outcome<()> {
     let nic = claim.nic.as_str();
     remove_altnames(connection, claim, facts)?;
     let mut message = LinkMessage::default();
@@ -295,10 +295,10 @@ fn restore(connection: &mut Connection, claim: &NicClaim, facts: &LinkFacts) -> 
             Some(libc::EEXIST) => {
                 LinkError::NameTaken { nic: nic.to_owned(), now: facts.name.clone() }.into()
             }
-            _ => error,
+            _ => Cause::from(error),
         })?;
     }
-    connection.request(RouteNetlinkMessage::SetLink(message), 0)
+    Ok(connection.request(RouteNetlinkMessage::SetLink(message), 0)?)
 }
 
 #[cfg(test)]

@@ -1,20 +1,8 @@
-//! What forwarding over a port needs of `/proc/sys/net`, see `Documentation/networking/ip-sysctl.rst`.
+//! Values below `/proc/sys/net`.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use super::forwarding6;
 use crate::kernel::{KernelError, Result};
-
-/// IPv4 forwards and checks the source address (`rp_filter`) per interface; IPv6 has one switch for the
-/// host, see [`forwarding6`].
-pub(in crate::kernel) fn forwarding_enable(link: &str, ipv6: Option<&Path>) -> Result<()> {
-    set(format!("/proc/sys/net/ipv4/conf/{link}/forwarding"), "1")?;
-    set(format!("/proc/sys/net/ipv4/conf/{link}/rp_filter"), "1")?;
-    // Answers for every address at once, for tenants that route by hand: `ip route add default dev eth0`.
-    set(format!("/proc/sys/net/ipv4/conf/{link}/proxy_arp"), "1")?;
-    set(format!("/proc/sys/net/ipv4/neigh/{link}/proxy_delay"), "0")?;
-    ipv6.map_or(Ok(()), forwarding6::forwarding6_enable)
-}
 
 pub(super) fn is_set(path: &str, value: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|now| now.trim() == value)

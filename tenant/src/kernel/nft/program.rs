@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::{
     super::{
-        KernelError, Result,
+        Cause, KernelError, Result,
         program::{self, Running},
     },
-    FilterError,
+    error::FilterError,
     item::Family,
     listing::Listing,
 };
@@ -21,19 +21,41 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Nft(PathBuf);
 
-/// Waits for a run of it; gives what it printed.
-pub(super) fn wait(running: Running) -> io::Result<Vec<u8>> {
+/// What a part of a request returns.
+type Outcome<T> = std::result::Result<T, Cause>;
+
+/// What became of a run of it.
+pub(super) enum Run {
+    /// It has done what it was asked, and printed this.
+    Done(Vec<u8>),
+    /// Something of what it was asked about is not there.
+    Absent(FilterError),
+}
+
+impl Run {
+    /// What it printed; where something is not there, what it said of that.
+    pub(super) fn done(self) -> Outcome<Vec<u8>> {
+        match self {
+            Self::Done(text) => Ok(text),
+            Self::Absent(said) => Err(said.into()),
+        }
+    }
+}
+
+/// Waits for a run of it.
+pub(super) fn wait(running: Running) -> Outcome<Run> {
     let done = running.finish()?;
     if done.status.success() {
-        return Ok(done.stdout);
+        return Ok(Run::Done(done.stdout));
     }
-    let kind = if done.stderr.contains("No such file or directory") {
-        io::ErrorKind::NotFound
-    } else {
-        io::ErrorKind::Other
-    };
     // Every further line repeats the input or comes from the first fault.
-    Err(io::Error::new(kind, FilterError::Said(done.complaint().to_owned())))
+    let said = FilterError::Said(done.complaint().to_owned());
+    if done.stderr.contains("No such file or directory") { Ok(Run::Absent(said)) } else { Err(said.into()) }
+}
+
+/// A change that could not be made.
+pub(super) fn failed(table: &str, error: impl Into<Cause>) -> KernelError {
+    KernelError::new("change the packet filter", format!("{table:?}"), error)
 }
 
 impl Nft {
@@ -42,10 +64,9 @@ impl Nft {
     /// # Errors
     /// `NotFound`.
     pub fn find() -> Result<Self> {
-        program::find("nft").map(Self).ok_or_else(|| {
-            let reason = io::Error::new(io::ErrorKind::NotFound, FilterError::NotInstalled);
-            KernelError::new("run", "nft", reason)
-        })
+        program::find("nft")
+            .map(Self)
+            .ok_or_else(|| KernelError::new("run", "nft", FilterError::NotInstalled))
     }
 
     /// Where it is.
@@ -61,12 +82,12 @@ impl Nft {
     /// Carries out commands as one transaction.
     ///
     /// # Errors
-    /// What it says first; `NotFound` for something that is not there.
-    pub fn run(&self, text: &str) -> io::Result<()> {
+    /// What it says first.
+    pub fn run(&self, text: &str) -> Outcome<()> {
         if text.is_empty() {
             return Ok(());
         }
-        wait(self.spawn(text)?).map(drop)
+        wait(self.spawn(text)?)?.done().map(drop)
     }
 
     /// All chains of this host, as JSON.
@@ -74,8 +95,8 @@ impl Nft {
     /// # Errors
     /// What it says.
     pub fn chains(&self) -> Result<Value> {
-        let list = || -> io::Result<Value> {
-            let text = wait(Running::start(&self.0, ["-j", "list", "chains"], &[])?)?;
+        let list = || -> Outcome<Value> {
+            let text = wait(Running::start(&self.0, ["-j", "list", "chains"], &[])?)?.done()?;
             Ok(serde_json::from_slice(&text)?)
         };
         list().map_err(|error| KernelError::new("list", "the chains of this host", error))
@@ -85,8 +106,9 @@ impl Nft {
     ///
     /// # Errors
     /// What it says.
-    pub(super) fn counters(&self, table: &str) -> io::Result<Value> {
-        let text = wait(Running::start(&self.0, ["-j", "list", "counters", "table", "inet", table], &[])?)?;
+    pub(super) fn counters(&self, table: &str) -> Outcome<Value> {
+        let text = wait(Running::start(&self.0, ["-j", "list", "counters", "table", "inet", table], &[])?)?
+            .done()?;
         Ok(serde_json::from_slice(&text)?)
     }
 
@@ -95,18 +117,16 @@ impl Nft {
     /// # Errors
     /// What it says.
     pub fn list(&self, table: &str) -> Result<Option<Listing>> {
-        let failed =
-            |error: io::Error| KernelError::new("list the packet filter", format!("{table:?}"), error);
+        let failed = |error: Cause| KernelError::new("list the packet filter", format!("{table:?}"), error);
         let mut listing = Listing::default();
         for family in Family::ALL {
             let args = ["-j", "list", "table", family.word(), table];
-            match Running::start(&self.0, args, &[]).and_then(wait) {
-                Ok(text) => {
+            match Running::start(&self.0, args, &[]).map_err(Cause::from).and_then(wait).map_err(failed)? {
+                Run::Done(text) => {
                     let text = String::from_utf8_lossy(&text);
                     listing.read(family, &text).map_err(|error| failed(error.into()))?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(failed(error)),
+                Run::Absent(_) => return Ok(None),
             }
         }
         Ok(Some(listing))

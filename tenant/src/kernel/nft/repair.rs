@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::{
     super::{KernelError, Result, apart::apart},
-    Lock, Nft, failed,
     item::{self, Family, Item},
     listing::{Count, Listing},
-    read_record,
+    lock::Lock,
+    program::{Nft, failed},
+    record::read_record,
 };
 use crate::{
     files::state,
@@ -123,7 +124,7 @@ pub struct Findings {
     pub rules: Rules,
     /// What is missing, by tenant; the host's own has no name.
     pub missing: BTreeMap<Option<TenantName>, BTreeSet<Item>>,
-    /// What belongs to nobody who runs.
+    /// What belongs to no process who runs.
     pub foreign: BTreeSet<Item>,
 }
 
@@ -150,7 +151,7 @@ pub fn inspect(host: &HostFilter) -> Result<Findings> {
 }
 
 /// Makes the tables hold what the records say: elements alone where the rules are whole, else everything
-/// anew. Returns what was wrong.
+/// again. Returns what was wrong.
 ///
 /// # Errors
 /// nft is missing, or what it says.
@@ -190,14 +191,14 @@ fn compare(nft: &Nft, host: &HostFilter, tenants: &[TenantFilter]) -> Result<(Fi
     Ok((Findings { rules, missing, foreign }, wanted))
 }
 
-/// The rules as nft shows them where nobody has touched them: in a network namespace of their own, for only
+/// The rules as nft shows them in their unmodified form: in a network namespace of their own, for only
 /// nft knows how it prints what it has read.
 fn reference(nft: &Nft, host: &HostFilter) -> Result<Listing> {
     let load = || -> Result<Listing> {
         unshare(CloneFlags::CLONE_NEWNET)
             .map_err(|errno| KernelError::new("make", "a network namespace", errno))?;
         nft.run(&rules(host)).map_err(|error| failed(&host.table, error))?;
-        nft.list(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound.into()))
+        nft.list(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound))
     };
     apart(load).map_err(|error| failed(&host.table, error))?
 }

@@ -1,15 +1,16 @@
 //! Text and data of the filter; what nft makes of them is looked at with real packets, in `tests/tests/filter.rs`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use proptest::prelude::*;
 
 use super::{
-    item::{Family, add_text, delete_text, forwarded_port, of_host, of_tenant},
+    item::{Family, Item, add_text, delete_text, forwarded_port, of_host, of_tenant},
+    listing::Listing,
+    record::{read_record, remove_record, write_record},
     repair::rules,
-    *,
 };
-use crate::model::filter::FilterPort;
+use crate::model::filter::{FilterPort, HostFilter, TenantFilter};
 
 fn host() -> HostFilter {
     HostFilter {
@@ -94,7 +95,7 @@ fn a_bridged_port_is_pinned_where_neighbours_listen() {
 
 #[test]
 fn the_host_has_its_networks_and_whether_tenants_are_isolated() {
-    // Nobody may claim the host's end of a routed link.
+    // No process may claim the host's end of a routed link.
     let own = "add element inet T taken6 { 0xfe800000000000000000000000000001 }\n\
                add element arp T taken4 { 169.254.1.1 }\n";
     let nat = "add element inet T nat4 { 10.115.0.0/16 }\n";

@@ -20,7 +20,9 @@ use serde_json::Value;
 
 use super::{
     super::{Interface, KernelError, PortRoute, Result, Veth, netlink},
-    Lock, Nft, failed, item,
+    item,
+    lock::Lock,
+    program::{Nft, failed},
 };
 use crate::model::{
     filter::{FilterPort, HostFilter, TenantFilter},
@@ -29,7 +31,7 @@ use crate::model::{
 
 /// How long a packet may take that crosses one link.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// A UDP port that nobody is likely to use.
+/// A UDP port that no process is likely to use.
 const PORT: u16 = 46_317;
 /// Networks that are for measurements and routed nowhere, see RFC 2544 and RFC 5180.
 const BEYOND4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -58,7 +60,7 @@ pub struct TrialPort<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It came.
-    Heard,
+    Received,
     /// Our filter did not know it as an answer.
     Refused,
     /// Something else has lost it, or the question.
@@ -87,7 +89,7 @@ pub struct Way {
     pub exit: Option<Exit>,
 }
 
-/// Tries each address of an interface that nobody has; to leave the host those of the families for which `leaves` says
+/// Tries each address of an interface that no tenant has; to leave the host those of the families for which `leaves` says
 /// that there is a way out. Nothing where the tables are missing.
 ///
 /// # Errors
@@ -219,7 +221,7 @@ fn way(
     let own = guest.local_addr().map_err(|error| KernelError::new("use", port, error))?;
     let is_ipv4 = own.is_ipv4();
     let answer = match exchange(guest, own) {
-        Ok(()) => Answer::Heard,
+        Ok(()) => Answer::Received,
         Err(_) if was_refused(nft, host, port)? => Answer::Refused,
         Err(_) => Answer::Lost,
     };

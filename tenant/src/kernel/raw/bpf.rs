@@ -79,11 +79,11 @@ pub fn bpf_load(kind: CgroupProgram, instructions: &[[u8; 8]]) -> io::Result<Own
         .put(48, kind.name())
         .put(68, kind.attach_type().to_ne_bytes());
     let fd = bpf(BPF_PROG_LOAD, &mut attr)?;
-    // SAFETY: the kernel has just returned this descriptor, so it is open and nobody else's.
+    // SAFETY: the kernel has just returned this descriptor, so it is open and not another's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches such a program to a cgroup v2 directory, beside those that are attached there, above or
+/// Attaches such a program to a cgroup v2 directory, in addition to those that are attached there, above or
 /// below: all of them have to allow a request.
 ///
 /// # Errors

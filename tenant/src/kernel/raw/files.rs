@@ -148,7 +148,7 @@ const FS_VERITY_HASH_ALG_SHA256: u32 = 1;
 const VERITY_BLOCK: u32 = 4096;
 
 /// Makes a file read-only for ever, every block checked against a tree of SHA-256 when it is read from the disk;
-/// see `Documentation/filesystems/fsverity.rst`. `file` must be open for reading, and nobody may have it open
+/// see `Documentation/filesystems/fsverity.rst`. `file` must be open for reading, and no process may have it open
 /// for writing. A file that is protected already is left as it is.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use crate::{
         net::Cidr,
         port::{GATEWAY4, GATEWAY6},
     },
-    plan::{Inputs, PlanError},
+    plan::{error::PlanError, inputs::Inputs},
 };
 
 /// The addresses and the default gateways of a tenant's interface number `number`.

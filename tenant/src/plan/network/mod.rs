@@ -15,7 +15,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 pub use trial::trial_nic;
 
-use super::{Inputs, PlanError};
+use super::{error::PlanError, inputs::Inputs};
 use crate::{
     config::{Attachment, MacvlanMode, Nic},
     files::layout::Layout,
@@ -195,7 +195,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<Vec<NicPlan>, PlanError> {
     let mut nics = Vec::new();
     for (number, nic) in inputs.tenant.nics.iter().enumerate() {
         let link = link(inputs, number, nic);
-        // One that is somebody else's keeps the hardware address it has.
+        // One that is another's keeps the hardware address it has.
         let own = match link {
             LinkPlan::Phys { .. } | LinkPlan::Vlan { .. } => None,
             _ => Some(mac(&inputs.allocation.uuid, number, "tenant")),

@@ -1,43 +1,41 @@
 //! The tenant as a machine of systemd-machined(8): what makes `machinectl`, `systemctl -M` and `journalctl -M`
 //! know it.
 //!
-//! busctl(1) speaks to it, beside the boot: nothing waits for it, and a tenant runs without it just as well.
+//! busctl(1) speaks to it, in parallel with the boot: nothing waits for it, and a tenant runs without it just as well.
 //! machined forgets a machine by itself when its unit ends.
 
 use std::{
     collections::VecDeque,
-    fs,
     io::Read as _,
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
     process::{ChildStderr, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::{protocol::escape::one_line, supervisor::Supervisor};
+use crate::protocol::escape::one_line;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A registration that failed is tried again after this long, so often: the bus may just be starting.
 const AGAIN: Duration = Duration::from_secs(2);
-const ATTEMPTS: u8 = 4;
+pub(super) const ATTEMPTS: u8 = 4;
 /// Longest reason that is passed on, bytes.
 const MAX_REASON: usize = 256;
 /// The program.
-const BUSCTL: &str = "/usr/bin/busctl";
+pub(super) const BUSCTL: &str = "/usr/bin/busctl";
 /// Where the bus is.
-const BUS: &str = "/run/dbus/system_bus_socket";
+pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
 /// What says that there is a machined to be started: see systemd-machined.service(8).
-const SERVICE: &str = "/usr/share/dbus-1/system-services/org.freedesktop.machine1.service";
+pub(super) const SERVICE: &str = "/usr/share/dbus-1/system-services/org.freedesktop.machine1.service";
 
 /// One call of a method.
 #[derive(Debug)]
-struct Call {
-    tenant: String,
-    args: Vec<String>,
-    /// How often it may be tried still; none is also what nobody hears of when it fails.
-    attempts: u8,
+pub(super) struct Call {
+    pub(super) tenant: String,
+    pub(super) args: Vec<String>,
+    /// How often it may be tried still; none is also what no process hears of when it fails.
+    pub(super) attempts: u8,
 }
 
 /// A call that is under way.
@@ -60,7 +58,7 @@ pub(in crate::supervisor) struct Machine {
 }
 
 impl Machine {
-    fn call(&mut self, call: Call, now: Instant) {
+    pub(super) fn call(&mut self, call: Call, now: Instant) {
         // What was to be told of an earlier boot is of no use any more.
         self.due.retain(|due| due.attempts == 0);
         self.due.push_back(call);
@@ -105,7 +103,7 @@ impl Machine {
         if let Some(mut running) = self.running.take_if(|running| running.pid == pid) {
             if !well {
                 let mut bytes = [0; 1024];
-                // All of it is in the pipe, and nobody else writes there.
+                // All of it is in the pipe, and no other process writes there.
                 let length = running.stderr.as_mut().map_or(0, |stderr| stderr.read(&mut bytes).unwrap_or(0));
                 let said = one_line(&String::from_utf8_lossy(&bytes[..length]), MAX_REASON);
                 let in_time = running.kill_at.is_some();
@@ -151,7 +149,7 @@ fn start(call: Call, now: Instant) -> Result<Running, (Call, std::io::Error)> {
             .stderr(Stdio::piped())
             .spawn()?;
         let pid = child.id() as i32;
-        // Nobody has waited for it yet: its pid cannot mean another process.
+        // No process has waited for it yet: its pid cannot mean another process.
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         Ok((pid, pidfd, child.stderr.take()))
     };
@@ -161,14 +159,14 @@ fn start(call: Call, now: Instant) -> Result<Running, (Call, std::io::Error)> {
     }
 }
 
-/// What takes a registration back. Nobody hears of it when there is none.
-fn unregistration(name: &str) -> Call {
+/// What takes a registration back. No process hears of it when there is none.
+pub(super) fn unregistration(name: &str) -> Call {
     let args = ["UnregisterMachine", "s", name].map(str::to_owned).into();
     Call { tenant: name.to_owned(), args, attempts: 0 }
 }
 
 /// The arguments of `RegisterMachineWithNetwork`, see org.freedesktop.machine1(5).
-fn registration(name: &str, uuid: &str, leader: i32, links: &[u32]) -> Vec<String> {
+pub(super) fn registration(name: &str, uuid: &str, leader: i32, links: &[u32]) -> Vec<String> {
     let mut args = vec!["RegisterMachineWithNetwork".to_owned(), "sayssusai".to_owned(), name.to_owned()];
     let bytes: Vec<String> = (0..uuid.len() / 2)
         .filter_map(|at| u8::from_str_radix(uuid.get(2 * at..2 * at + 2)?, 16).ok())
@@ -181,37 +179,6 @@ fn registration(name: &str, uuid: &str, leader: i32, links: &[u32]) -> Vec<Strin
     args.extend([leader.to_string(), String::new(), links.len().to_string()]);
     args.extend(links.iter().map(u32::to_string));
     args
-}
-
-impl Supervisor {
-    /// Whether this host has a machined, and this tenant is one of the host's own.
-    fn has_machined(&self) -> bool {
-        !self.is_standalone
-            && self.layout.is_default()
-            && [BUSCTL, BUS, SERVICE].iter().all(|path| Path::new(path).exists())
-    }
-
-    /// Begins to register the tenant, whose init has just been executed.
-    pub(in crate::supervisor) fn register(&mut self, now: Instant) {
-        if !self.has_machined() {
-            return;
-        }
-        let (Some(plan), Some(init)) = (&self.plan, &self.init) else { return };
-        let index = |name: &str| -> Option<u32> {
-            fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
-        };
-        let ports = plan.nics.iter().filter_map(|nic| nic.port());
-        let links: Vec<u32> = ports.filter_map(|port| index(&port.host_name)).collect();
-        let args = registration(self.name.as_str(), &plan.init.uuid, init.pid, &links);
-        self.machine.call(Call { tenant: self.name.to_string(), args, attempts: ATTEMPTS }, now);
-    }
-
-    /// Begins to take back the registration of an init that has ended, before another one follows.
-    pub(in crate::supervisor) fn unregister(&mut self, now: Instant) {
-        if self.has_machined() {
-            self.machine.call(unregistration(self.name.as_str()), now);
-        }
-    }
 }
 
 #[cfg(test)]

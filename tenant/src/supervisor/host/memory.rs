@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::supervisor::Supervisor;
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 /// Kills that follow each other are told of together.
@@ -67,6 +66,16 @@ impl MemoryEvents {
         Ok(oom_kills(&text))
     }
 
+    /// How many were killed since this boot began. What follows soon is told together.
+    ///
+    /// # Errors
+    /// Its cgroup is gone.
+    pub(super) fn count(&mut self, now: Instant) -> io::Result<u64> {
+        let count = self.read()?;
+        self.muted_until = Some(now + TOGETHER);
+        Ok(count.saturating_sub(self.base))
+    }
+
     /// When they are looked at again; none is at once.
     pub(in crate::supervisor) fn muted_until(&self, now: Instant) -> Option<Instant> {
         self.muted_until.filter(|until| *until > now)
@@ -83,7 +92,7 @@ impl MemoryEvents {
     }
 
     /// The kernel has told something. Whether the counter says it already.
-    fn is_told(&mut self, now: Instant) -> bool {
+    pub(super) fn is_told(&mut self, now: Instant) -> bool {
         let Some(event) = &self.event else { return true };
         // How often it happened says the counter.
         let _ = rustix::io::read(event, &mut [0; 8]);
@@ -92,7 +101,7 @@ impl MemoryEvents {
     }
 
     /// Whether it is time to look without being told.
-    fn is_due(&mut self, now: Instant) -> bool {
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
         self.look_at.take_if(|at| now >= *at).is_some()
     }
 }
@@ -113,43 +122,6 @@ fn listen(dir: &Path, control: &File) -> io::Result<OwnedFd> {
 fn oom_kills(text: &str) -> u64 {
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
     count.unwrap_or(0)
-}
-
-impl Supervisor {
-    /// Something of the tenant's memory has happened.
-    pub(in crate::supervisor) fn hear_of_memory(&mut self, now: Instant) {
-        if self.memory.as_mut().is_some_and(|memory| memory.is_told(now)) {
-            self.count_oom_kills(now);
-        }
-    }
-
-    /// Looks at what the kernel has told before, once that has happened.
-    pub(in crate::supervisor) fn look_at_memory(&mut self, now: Instant) {
-        if self.memory.as_mut().is_some_and(|memory| memory.is_due(now)) {
-            self.count_oom_kills(now);
-        }
-    }
-
-    /// Tells what the kernel has killed since this was last done.
-    pub(in crate::supervisor) fn count_oom_kills(&mut self, now: Instant) {
-        let Some(memory) = &mut self.memory else { return };
-        let Ok(count) = memory.read() else {
-            // Its cgroup is gone.
-            self.memory = None;
-            return;
-        };
-        memory.muted_until = Some(now + TOGETHER);
-        let count = count.saturating_sub(memory.base);
-        let Some(state) = &mut self.state else { return };
-        let before = state.oom_kills.unwrap_or(0);
-        if count <= before {
-            return;
-        }
-        state.oom_kills = Some(count);
-        self.report_out_of_memory(count - before);
-        self.publish();
-        self.tell_status();
-    }
 }
 
 #[cfg(test)]

@@ -55,15 +55,15 @@ impl Report {
 
 /// Who is heard on a tenant's notify socket.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::supervisor) struct Heard {
+pub(in crate::supervisor) struct NotifySender {
     /// Process 1, as the host numbers it.
     pub(in crate::supervisor) init: i32,
     /// What it is: a program that is the child of a reaper is heard as well.
     pub(in crate::supervisor) process: FirstProcess,
 }
 
-impl Heard {
-    fn hears(self, sender: i32) -> bool {
+impl NotifySender {
+    fn accepts(self, sender: i32) -> bool {
         sender == self.init || (self.process == FirstProcess::Reaper && parent(sender) == Some(self.init))
     }
 }
@@ -76,7 +76,7 @@ fn parent(pid: i32) -> Option<i32> {
 
 /// The next message on a tenant's notify socket; empty unless it is from one who is heard, none when there
 /// is no message.
-pub(in crate::supervisor) fn receive(socket: &OwnedFd, heard: Heard) -> io::Result<Option<Report>> {
+pub(in crate::supervisor) fn receive(socket: &OwnedFd, heard: NotifySender) -> io::Result<Option<Report>> {
     let mut bytes = [0; MAX_DATAGRAM];
     // Room for the credentials alone: descriptors that come along (FDSTORE=1) find none and are closed.
     let mut space = nix::cmsg_space!(UnixCredentials);
@@ -88,7 +88,7 @@ pub(in crate::supervisor) fn receive(socket: &OwnedFd, heard: Heard) -> io::Resu
         Err(error) => return Err(error.into()),
     };
     let is_heard = message.cmsgs()?.any(
-        |control| matches!(control, ControlMessageOwned::ScmCredentials(sender) if heard.hears(sender.pid())),
+        |control| matches!(control, ControlMessageOwned::ScmCredentials(sender) if heard.accepts(sender.pid())),
     );
     let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
     let length = message.bytes;
@@ -214,7 +214,7 @@ impl Manager {
     }
 }
 
-/// Whether an error says that there is nobody at the address.
+/// Whether an error says that there is no process at the address.
 fn is_deaf(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
@@ -263,7 +263,7 @@ mod tests {
         manager.tick(manager.deadline().unwrap());
         assert_eq!(take().as_deref(), Some("READY=1\nSTATUS=Running"));
         assert_eq!(manager.deadline(), None);
-        // Nobody hears it, and nothing is tried again.
+        // No process hears it, and nothing is tried again.
         drop(listener);
         manager.tell("STATUS=Stopping");
         assert_eq!((manager.deadline(), manager.unsent.len()), (None, 0));
@@ -275,15 +275,17 @@ mod tests {
         rustix::net::sockopt::set_socket_passcred(&ours, true).unwrap();
         let socket = OwnedFd::from(ours);
         let me = std::process::id() as i32;
-        let by = |init, process| Heard { init, process };
+        let by = |init, process| NotifySender { init, process };
         assert_eq!(receive(&socket, by(me, FirstProcess::Program)).unwrap(), None);
         theirs.send(b"READY=1").unwrap();
         assert!(receive(&socket, by(me, FirstProcess::Program)).unwrap().unwrap().ready);
         theirs.send(b"READY=1").unwrap();
         assert!(!receive(&socket, by(me + 1, FirstProcess::Program)).unwrap().unwrap().ready);
-        // A program is heard as the child of the reaper that started it, and of nobody else.
+        // A program is heard as the child of the reaper that started it, and of no other process.
         let above = std::os::unix::process::parent_id() as i32;
-        assert!(by(above, FirstProcess::Reaper).hears(me));
-        assert!(!by(above, FirstProcess::Program).hears(me) && !by(me + 1, FirstProcess::Reaper).hears(me));
+        assert!(by(above, FirstProcess::Reaper).accepts(me));
+        assert!(
+            !by(above, FirstProcess::Program).accepts(me) && !by(me + 1, FirstProcess::Reaper).accepts(me)
+        );
     }
 }

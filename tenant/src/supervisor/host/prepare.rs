@@ -1,5 +1,5 @@
 //! Asking hostd to carry a file that was edited by hand to the tenant's unit and directories, before the
-//! tenant boots with it: `POST /v1/tenants/NAME/prepare`, see [`crate::files::carried`].
+//! tenant boots with it: `POST /v1/tenants/NAME/prepare`, see [`crate::files::applied`].
 //!
 //! A host whose hostd does not answer starts its tenants all the same.
 
@@ -12,10 +12,10 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    files::carried::Carried,
+    files::applied::AppliedConfig,
     model::name::TenantName,
     protocol::{escape::one_line, socket},
-    supervisor::{RunError, Supervisor, run::events::Woken},
+    supervisor::{error::RunError, process::Supervisor, run::events::Woken},
 };
 
 /// How long hostd may take.
@@ -79,8 +79,8 @@ impl Supervisor {
     pub(in crate::supervisor) fn prepare(&mut self) -> Result<(), RunError> {
         // A file that cannot be read is told of when it is planned.
         let Some(sources) = &self.sources else { return Ok(()) };
-        let carried = Carried::read(&self.layout.carried(&self.name)).ok().flatten();
-        if carried.is_some_and(|carried| carried.is_of(sources.text())) {
+        let applied = AppliedConfig::read(&self.layout.applied_config(&self.name)).ok().flatten();
+        if applied.is_some_and(|applied| applied.is_of(sources.text())) {
             return Ok(());
         }
         self.manager.tell("STATUS=Waiting for hostd: the tenant's file was edited");

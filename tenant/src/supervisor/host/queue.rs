@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A file counts while the supervisor that made it holds its lock, see flock(2). So one that is killed holds
-//! nobody up, there is no server to ask, and nobody hands out turns. See `docs/adr/0016-turns-to-boot.md`.
+//! no process up, there is no server to ask, and no process hands out turns. See `docs/adr/0016-turns-to-boot.md`.
 
 use std::{
     fs::{self, File},
@@ -19,21 +19,14 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::notify::extension;
-use crate::{
-    config,
-    files::layout::Layout,
-    kernel::KernelError,
-    model::name::TenantName,
-    supervisor::{RunError, Supervisor, run::events::Woken},
-};
+use crate::{files::layout::Layout, kernel::KernelError, model::name::TenantName};
 
 /// A tenant that boots for longer no longer keeps others from booting.
 const LONGEST: Duration = Duration::from_secs(90);
 /// Pressure is measured over at least this long, and at most [`STALE`].
 const MEASURE: Duration = Duration::from_millis(50);
 /// An older look at the pressure says nothing about now.
-const STALE: Duration = Duration::from_secs(2);
+pub(super) const STALE: Duration = Duration::from_secs(2);
 /// Share of the time that tasks may have to wait for CPU or disks where more tenants boot than there are CPUs.
 const BUSY: f64 = 0.4;
 /// With so many tenants that boot for each CPU pressure is not asked any more.
@@ -42,28 +35,23 @@ const MOST_PER_CPU: usize = 8;
 const BLIND_PER_CPU: usize = 2;
 /// So many of those in front are looked at, whether they still live.
 const FRONT: usize = 8;
-/// How often the unit manager hears of a wait, and how long it may then take until it hears again.
-const TELL: Duration = Duration::from_secs(5);
-const EXTENSION: Duration = Duration::from_secs(60);
-/// hostd waits no longer than this for one that it started itself.
-const LONGEST_WAIT_STANDALONE: Duration = Duration::from_secs(60);
 
 /// What is to be known for a decision.
 #[derive(Clone, Copy, Debug)]
-struct Scene {
+pub(super) struct QueueState {
     /// CPUs of the host.
-    cpus: usize,
+    pub(super) cpus: usize,
     /// Tenants that boot.
-    booting: usize,
+    pub(super) booting: usize,
     /// Tenants that wait and come first.
-    before: usize,
+    pub(super) before: usize,
     /// Share of the time that something waited for CPU or disks lately; none where it is not measured.
-    pressure: Option<f64>,
+    pub(super) pressure: Option<f64>,
 }
 
 /// What a tenant does that wants to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
+pub(super) enum Decision {
     /// It boots.
     Go,
     /// It looks again after this long.
@@ -71,8 +59,8 @@ enum Decision {
 }
 
 /// As many boot as there are CPUs; more while the host has time for them, one after the other.
-fn decide(scene: Scene) -> Decision {
-    let Scene { cpus, booting, before, pressure } = scene;
+pub(super) fn decide(state: QueueState) -> Decision {
+    let QueueState { cpus, booting, before, pressure } = state;
     let ahead = booting + before;
     let has_room = match pressure {
         _ if ahead < cpus => true,
@@ -90,21 +78,21 @@ fn decide(scene: Scene) -> Decision {
 
 /// What `/proc/pressure/{cpu,io}` have counted, see `Documentation/accounting/psi.rst`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Pressure {
-    at: Instant,
+pub(super) struct Pressure {
+    pub(super) at: Instant,
     cpu_us: u64,
     io_us: u64,
 }
 
 impl Pressure {
     /// None where the kernel does not measure it.
-    fn now() -> Option<Self> {
+    pub(super) fn now() -> Option<Self> {
         let total = |of: &str| some_total(&fs::read_to_string(Path::new("/proc/pressure").join(of)).ok()?);
         Some(Self { at: Instant::now(), cpu_us: total("cpu")?, io_us: total("io")? })
     }
 
     /// The greater share of the time between two looks, 0 to 1.
-    fn since(&self, before: &Self) -> f64 {
+    pub(super) fn since(&self, before: &Self) -> f64 {
         let took = (self.at - before.at).as_micros().max(1) as f64;
         let stalled =
             (self.cpu_us.saturating_sub(before.cpu_us)).max(self.io_us.saturating_sub(before.io_us));
@@ -121,7 +109,7 @@ fn some_total(text: &str) -> Option<u64> {
 /// A place in the queue, and then the turn itself; given up when dropped.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Turn {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     _lock: File,
     /// When others are no longer held up.
     until: Instant,
@@ -143,7 +131,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file of the queue and takes its lock; none if somebody else holds it, or has removed it meanwhile.
+/// Opens a file of the queue and takes its lock; none if another process holds it, or has removed it meanwhile.
 fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
     let file = File::options()
         .read(true)
@@ -156,7 +144,7 @@ fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(error) => {
-            // One that nobody can lock is of no use, and was made for nothing.
+            // One that no process can lock is of no use, and was made for nothing.
             if create {
                 remove(path)?;
             }
@@ -169,7 +157,7 @@ fn take(path: &Path, create: bool) -> io::Result<Option<File>> {
     Ok(is_same.then_some(file))
 }
 
-/// Whether whoever made a file of the queue still lives; the file of one who does not is removed.
+/// Whether a process that made a file of the queue still lives; the file of one who does not is removed.
 fn is_alive(path: &Path) -> bool {
     match take(path, false) {
         Ok(Some(_lock)) => {
@@ -183,7 +171,7 @@ fn is_alive(path: &Path) -> bool {
 }
 
 /// Those that boot and those that wait before `own`, by their files.
-fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
+pub(super) fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
     let own = own.file_name().unwrap_or_default();
     let mut booting = 0;
     let mut waiting = Vec::new();
@@ -203,12 +191,12 @@ fn look(dir: &Path, own: &Path) -> io::Result<(usize, usize)> {
 }
 
 impl Turn {
-    fn queue(dir: &Path, name: &TenantName, priority: u16) -> io::Result<Self> {
+    pub(super) fn queue(dir: &Path, name: &TenantName, priority: u16) -> io::Result<Self> {
         if !dir.is_dir() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let path = dir.join(format!("{:04}-{name}.waiting", 1000 - priority.min(1000)));
-        // Whoever finds a dead one's file takes it away: another one then has to be made.
+        // A process that finds a dead one's file takes it away: another one then has to be made.
         for _ in 0..10 {
             if let Some(lock) = take(&path, true)? {
                 return Ok(Self { path, _lock: lock, until: Instant::now() });
@@ -218,7 +206,7 @@ impl Turn {
     }
 
     /// It boots now.
-    fn begin(&mut self) -> io::Result<()> {
+    pub(super) fn begin(&mut self) -> io::Result<()> {
         let booting = self.path.with_extension("booting");
         fs::rename(&self.path, &booting)?;
         self.path = booting;
@@ -243,113 +231,45 @@ pub(in crate::supervisor) fn forget(layout: &Layout, name: &TenantName) -> Resul
     Ok(())
 }
 
-/// The files of a tenant in the queue that nobody holds.
+/// The files of a tenant in the queue that no process holds.
 pub(in crate::supervisor) fn left(layout: &Layout, name: &TenantName) -> Vec<PathBuf> {
     let entries = fs::read_dir(layout.turns()).into_iter().flatten().flatten();
     let own = entries.map(|entry| entry.path()).filter(|path| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         stem.split_once('-').is_some_and(|(_, of)| of == name.as_str())
     });
-    // One that cannot be opened or locked is nobody's to say.
+    // One that cannot be opened or locked is not in use to say.
     own.filter(|path| matches!(take(path, false), Ok(Some(_)))).collect()
-}
-
-impl Supervisor {
-    /// Waits until it is this tenant's turn to boot. False when it is to be stopped instead. What goes wrong
-    /// with the queue keeps no tenant from booting.
-    pub(in crate::supervisor) fn take_turn(&mut self) -> Result<bool, RunError> {
-        let dir = self.layout.turns();
-        // A file that makes no sense is told of when it is planned.
-        let priority = match &self.sources {
-            Some(sources) => sources.start_priority(),
-            None => config::defaults().start_priority.unwrap_or_default(),
-        };
-        let turn = match Turn::queue(&dir, &self.name, priority) {
-            Ok(turn) => turn,
-            Err(error) => return Ok(self.boot_out_of_turn(&error)),
-        };
-        self.wait_for_turn(&dir, turn)
-    }
-
-    fn boot_out_of_turn(&self, error: &io::Error) -> bool {
-        log::warn!("cannot use the boot queue, so tenant {:?} boots at once: {error}", self.name.as_str());
-        true
-    }
-
-    fn wait_for_turn(&mut self, dir: &Path, mut turn: Turn) -> Result<bool, RunError> {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let (began, mut told, mut last) = (Instant::now(), None::<Instant>, None::<Pressure>);
-        loop {
-            let now = Instant::now();
-            let (booting, before) = match look(dir, &turn.path) {
-                Ok(found) => found,
-                Err(error) => return Ok(self.boot_out_of_turn(&error)),
-            };
-            // The pressure matters to the first one only.
-            let measured = (before == 0 && booting >= cpus).then(Pressure::now).flatten();
-            let known = last.filter(|last| now - last.at < STALE);
-            let pressure = measured.map(|now| known.map_or(1.0, |last| now.since(&last)));
-            last = measured;
-            let patience_is_over = self.is_standalone && now - began > LONGEST_WAIT_STANDALONE;
-            match decide(Scene { cpus, booting, before, pressure }) {
-                Decision::Wait(again) if !patience_is_over => {
-                    if told.is_none_or(|told| now - told >= TELL) {
-                        told = Some(now);
-                        let ahead = booting + before;
-                        self.manager.tell(&format!(
-                            "STATUS=Waiting to boot: {ahead} tenants ahead\n{}",
-                            extension(EXTENSION)
-                        ));
-                        let reason =
-                            format!("tenant {} is waiting to boot: {ahead} tenants ahead", self.name);
-                        self.consoles.wait_for_turn(reason);
-                    }
-                    if self.pause(None, now + again)? == Woken::Stop {
-                        return Ok(false);
-                    }
-                }
-                Decision::Go | Decision::Wait(_) => {
-                    match turn.begin() {
-                        Ok(()) => self.turn = Some(turn),
-                        Err(error) => {
-                            log::warn!("cannot mark this tenant as booting in the boot queue: {error}")
-                        }
-                    }
-                    return Ok(true);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn scene(booting: usize, before: usize, pressure: Option<f64>) -> Scene {
-        Scene { cpus: 2, booting, before, pressure }
+    fn state(booting: usize, before: usize, pressure: Option<f64>) -> QueueState {
+        QueueState { cpus: 2, booting, before, pressure }
     }
 
     #[test]
     fn as_many_boot_as_there_are_cpus_and_more_while_the_host_has_time() {
-        assert_eq!(decide(scene(0, 0, None)), Decision::Go);
-        assert_eq!(decide(scene(1, 0, Some(1.0))), Decision::Go);
-        assert_eq!(decide(scene(0, 1, Some(1.0))), Decision::Go);
+        assert_eq!(decide(state(0, 0, None)), Decision::Go);
+        assert_eq!(decide(state(1, 0, Some(1.0))), Decision::Go);
+        assert_eq!(decide(state(0, 1, Some(1.0))), Decision::Go);
         // Beyond that by pressure, the first one alone.
-        assert_eq!(decide(scene(2, 0, Some(0.1))), Decision::Go);
-        assert_eq!(decide(scene(15, 0, Some(0.1))), Decision::Go);
-        for waits in [scene(2, 0, Some(0.9)), scene(2, 1, Some(0.0)), scene(16, 0, Some(0.0))] {
+        assert_eq!(decide(state(2, 0, Some(0.1))), Decision::Go);
+        assert_eq!(decide(state(15, 0, Some(0.1))), Decision::Go);
+        for waits in [state(2, 0, Some(0.9)), state(2, 1, Some(0.0)), state(16, 0, Some(0.0))] {
             assert_eq!(decide(waits), Decision::Wait(MEASURE), "{waits:?}");
         }
         // Without pressure by their number.
-        assert_eq!(decide(scene(3, 0, None)), Decision::Go);
-        assert_eq!(decide(scene(3, 1, None)), Decision::Wait(MEASURE));
+        assert_eq!(decide(state(3, 0, None)), Decision::Go);
+        assert_eq!(decide(state(3, 1, None)), Decision::Wait(MEASURE));
     }
 
     #[test]
     fn who_is_far_behind_looks_seldom() {
-        assert_eq!(decide(scene(2, 100, None)), Decision::Wait(Duration::from_millis(500)));
-        assert_eq!(decide(scene(2, 5000, None)), Decision::Wait(Duration::from_secs(5)));
+        assert_eq!(decide(state(2, 100, None)), Decision::Wait(Duration::from_millis(500)));
+        assert_eq!(decide(state(2, 5000, None)), Decision::Wait(Duration::from_secs(5)));
     }
 
     #[test]
@@ -364,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_ordered_by_priority_then_name_and_the_dead_hold_nobody_up() {
+    fn the_queue_is_ordered_by_priority_then_name_and_skips_dead_entries() {
         let dir = tempfile::tempdir().unwrap();
         let turns = dir.path().join("turns");
         let queue = |name: &str, priority| Turn::queue(&turns, &name.parse().unwrap(), priority).unwrap();
@@ -375,7 +295,7 @@ mod tests {
         assert_eq!(look(&turns, &bob.path).unwrap(), (1, 1));
         drop(router);
         assert_eq!(look(&turns, &bob.path).unwrap(), (0, 1));
-        // Killed ones: their files are there, nobody holds their locks.
+        // Killed ones: their files are there, no process holds their locks.
         fs::write(turns.join("0000-dead.booting"), "").unwrap();
         fs::write(turns.join("0000-gone.waiting"), "").unwrap();
         assert_eq!(look(&turns, &bob.path).unwrap(), (0, 1), "alice lives");

@@ -4,10 +4,15 @@ use log::Level;
 
 use super::notify::Manager;
 use crate::{
+    cause::chain,
     files::state::{Exit, Phase},
     journal::{self, id},
     model::name::TenantName,
-    supervisor::{Failed, RunError, Supervisor, chain, how, run::lifecycle::Wish},
+    supervisor::{
+        error::{Failed, RunError, how},
+        process::Supervisor,
+        run::lifecycle::Goal,
+    },
 };
 
 impl Supervisor {
@@ -30,23 +35,23 @@ impl Supervisor {
     }
 
     /// Its init ended, and that is all.
-    pub(in crate::supervisor) fn report_end(&self, exit: Exit, wish: Wish) {
-        let (level, id, text) = match (wish, exit) {
-            (Wish::Stop | Wish::Reboot, _) => (Level::Info, id::STOPPED, "has stopped".to_owned()),
-            (Wish::Run, Exit::Poweroff) => {
+    pub(in crate::supervisor) fn report_end(&self, exit: Exit, goal: Goal) {
+        let (level, id, text) = match (goal, exit) {
+            (Goal::Stop | Goal::Reboot, _) => (Level::Info, id::STOPPED, "has stopped".to_owned()),
+            (Goal::Run, Exit::Poweroff) => {
                 (Level::Info, id::POWERED_OFF, "was powered off from inside".to_owned())
             }
-            (Wish::Run, Exit::Code(0)) => {
+            (Goal::Run, Exit::Code(0)) => {
                 (Level::Info, id::STOPPED, "ended by itself, without an error".to_owned())
             }
-            (Wish::Run, exit) => (Level::Error, id::INIT_DIED, format!("ended: its init {}", how(&exit))),
+            (Goal::Run, exit) => (Level::Error, id::INIT_DIED, format!("ended: its init {}", how(&exit))),
         };
         self.report(level, id, &[], &text);
     }
 
     /// It is built again.
-    pub(in crate::supervisor) fn report_reboot(&self, wish: Wish) {
-        let text = if wish == Wish::Run { "was rebooted from inside" } else { "is rebooting on request" };
+    pub(in crate::supervisor) fn report_reboot(&self, goal: Goal) {
+        let text = if goal == Goal::Run { "was rebooted from inside" } else { "is rebooting on request" };
         self.report(Level::Info, id::REBOOTED, &[], text);
     }
 

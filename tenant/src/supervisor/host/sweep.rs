@@ -14,7 +14,11 @@ use crate::{
     kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
     model::{facts::HostFacts, filter::HostFilter, name::TenantName},
     plan::{Plan, port_group},
-    supervisor::{Failed, RunError, host::queue, lock},
+    supervisor::{
+        error::{Failed, RunError},
+        host::queue,
+        lock::lock,
+    },
 };
 
 /// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its
@@ -28,7 +32,7 @@ pub fn sweep(layout: &Layout, name: &TenantName, unit: &Path, plan: Option<&Plan
     let kernel = Linux::new();
     let (supervisor, payload) = (unit.join("supervisor"), unit.join("payload"));
     // An nft that a killed supervisor began may still be at work. Not yet the payload: its processes
-    // keep the NICs that are to come home.
+    // keep the NICs that are to is returned to the host.
     let mut failures: Vec<KernelError> = kernel.cgroup_kill(&supervisor).err().into_iter().collect();
     failures.extend(match plan {
         Some(plan) => apply::stop(&kernel, plan, None),
@@ -55,7 +59,7 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     if !runtime.is_dir() {
         return Ok(false);
     }
-    // One that somebody supervises is not ours to sweep.
+    // One that a process supervises is not ours to sweep.
     let _lock = match lock(&runtime.join("lock")) {
         Err(RunError::Busy(_)) => return Ok(false),
         lock => lock?,
@@ -72,7 +76,7 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     }
     let mut failures = Vec::new();
     if let Some(unit) = unit {
-        // A configuration that was spoilt meanwhile keeps nobody from being swept.
+        // A configuration that was spoilt meanwhile keeps no process from being swept.
         let plan = Sources::read(layout, name)
             .ok()
             .zip(HostFacts::gather().ok())

@@ -1,7 +1,10 @@
 //! The life of a supervised tenant: which phase follows which, and what the end of its init means.
 //! Pure: no I/O, and time is a parameter.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use crate::{
     files::state::{Exit, Phase},
@@ -27,9 +30,23 @@ pub enum Event {
     Failed,
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Turn => "turn to boot",
+            Self::Executed => "execution of init",
+            Self::Ready => "readiness",
+            Self::AskedToEnd => "request to stop",
+            Self::Ended => "end",
+            Self::Rebuilt => "reboot",
+            Self::Failed => "failure",
+        })
+    }
+}
+
 /// An event that a phase does not admit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a tenant in phase {phase:?} cannot take the event {event:?}")]
+#[error("unexpected {event} of a tenant that is {phase}")]
 pub struct Illegal {
     phase: Phase,
     event: Event,
@@ -69,7 +86,7 @@ pub enum Death {
 
 /// What was asked of a running tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Goal {
     /// To run.
     Run,
     /// To end.
@@ -92,38 +109,38 @@ pub enum Verdict {
 }
 
 /// An init that ends with an error this soon after it was executed has not started.
-pub const STILLBORN: Duration = Duration::from_secs(1);
+pub const MIN_UPTIME: Duration = Duration::from_secs(1);
 
 /// Judges the end of an init that lived for `age` after it was executed. reboot(2) in a pid namespace
 /// kills its init with SIGHUP for a restart and with SIGINT for a halt or power-off. A reaper ends with the
 /// code of the program it was started for, however long that ran.
-pub fn judge(death: Death, process: FirstProcess, wish: Wish, phase: Phase, age: Duration) -> Verdict {
+pub fn judge(death: Death, process: FirstProcess, goal: Goal, phase: Phase, age: Duration) -> Verdict {
     let exit = match death {
         Death::Signal(libc::SIGHUP | libc::SIGINT) => Exit::Poweroff,
         Death::Signal(signal) => Exit::Signal(signal),
         Death::Code(code) => Exit::Code(code),
     };
-    match (wish, death) {
-        (Wish::Reboot, _) | (Wish::Run, Death::Signal(libc::SIGHUP)) => Verdict::Reboot,
-        (Wish::Stop, _) | (Wish::Run, Death::Signal(libc::SIGINT)) => Verdict::Over(exit),
-        (Wish::Run, _) if phase == Phase::Booting => Verdict::Dead(exit),
-        (Wish::Run, Death::Code(0)) => Verdict::Over(exit),
-        (Wish::Run, _) if process == FirstProcess::Reaper => Verdict::Failed(exit),
-        (Wish::Run, _) if age < STILLBORN => Verdict::Dead(exit),
-        (Wish::Run, _) => Verdict::Over(exit),
+    match (goal, death) {
+        (Goal::Reboot, _) | (Goal::Run, Death::Signal(libc::SIGHUP)) => Verdict::Reboot,
+        (Goal::Stop, _) | (Goal::Run, Death::Signal(libc::SIGINT)) => Verdict::Over(exit),
+        (Goal::Run, _) if phase == Phase::Booting => Verdict::Dead(exit),
+        (Goal::Run, Death::Code(0)) => Verdict::Over(exit),
+        (Goal::Run, _) if process == FirstProcess::Reaper => Verdict::Failed(exit),
+        (Goal::Run, _) if age < MIN_UPTIME => Verdict::Dead(exit),
+        (Goal::Run, _) => Verdict::Over(exit),
     }
 }
 
 /// The supervisor's own exit code: the tenant's, as far as it has one.
-pub fn exit_code(exit: Exit, wish: Wish) -> u8 {
-    match (exit, wish) {
+pub fn exit_code(exit: Exit, goal: Goal) -> u8 {
+    match (exit, goal) {
         (Exit::Poweroff, _) => 0,
         // A signal ended it, as was asked.
-        (Exit::Code(129..), Wish::Stop | Wish::Reboot) => 0,
+        (Exit::Code(129..), Goal::Stop | Goal::Reboot) => 0,
         (Exit::Code(code), _) => u8::try_from(code).unwrap_or(1),
         // It had to be killed, as was asked.
-        (Exit::Signal(_), Wish::Stop | Wish::Reboot) => 0,
-        (Exit::Signal(_), Wish::Run) => 1,
+        (Exit::Signal(_), Goal::Stop | Goal::Reboot) => 0,
+        (Exit::Signal(_), Goal::Run) => 1,
     }
 }
 
@@ -244,50 +261,50 @@ mod tests {
     #[test]
     fn the_end_of_init_is_judged_by_what_was_asked() {
         let old = Duration::from_secs(60);
-        let judge_at = |death, wish| judge(death, FirstProcess::Program, wish, Phase::Running, old);
-        assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Wish::Run), Verdict::Reboot);
-        assert_eq!(judge_at(Death::Signal(libc::SIGINT), Wish::Run), Verdict::Over(Exit::Poweroff));
-        assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Wish::Stop), Verdict::Over(Exit::Poweroff));
-        assert_eq!(judge_at(Death::Signal(libc::SIGINT), Wish::Reboot), Verdict::Reboot);
-        assert_eq!(judge_at(Death::Code(3), Wish::Run), Verdict::Over(Exit::Code(3)));
-        assert_eq!(judge_at(Death::Signal(9), Wish::Run), Verdict::Over(Exit::Signal(9)));
+        let judge_at = |death, goal| judge(death, FirstProcess::Program, goal, Phase::Running, old);
+        assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Goal::Run), Verdict::Reboot);
+        assert_eq!(judge_at(Death::Signal(libc::SIGINT), Goal::Run), Verdict::Over(Exit::Poweroff));
+        assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Goal::Stop), Verdict::Over(Exit::Poweroff));
+        assert_eq!(judge_at(Death::Signal(libc::SIGINT), Goal::Reboot), Verdict::Reboot);
+        assert_eq!(judge_at(Death::Code(3), Goal::Run), Verdict::Over(Exit::Code(3)));
+        assert_eq!(judge_at(Death::Signal(9), Goal::Run), Verdict::Over(Exit::Signal(9)));
     }
 
     #[test]
     fn an_init_that_dies_at_once_is_a_failed_start() {
         let young = Duration::from_millis(5);
-        let judge = |death, wish, phase, age| super::judge(death, FirstProcess::Program, wish, phase, age);
+        let judge = |death, goal, phase, age| super::judge(death, FirstProcess::Program, goal, phase, age);
         let dead = Verdict::Dead(Exit::Code(1));
-        assert_eq!(judge(Death::Code(1), Wish::Run, Phase::Running, young), dead);
-        assert_eq!(judge(Death::Code(1), Wish::Run, Phase::Booting, Duration::from_secs(9)), dead);
-        assert_eq!(judge(Death::Code(0), Wish::Run, Phase::Running, young), Verdict::Over(Exit::Code(0)));
-        assert_eq!(judge(Death::Code(1), Wish::Stop, Phase::Booting, young), Verdict::Over(Exit::Code(1)));
+        assert_eq!(judge(Death::Code(1), Goal::Run, Phase::Running, young), dead);
+        assert_eq!(judge(Death::Code(1), Goal::Run, Phase::Booting, Duration::from_secs(9)), dead);
+        assert_eq!(judge(Death::Code(0), Goal::Run, Phase::Running, young), Verdict::Over(Exit::Code(0)));
+        assert_eq!(judge(Death::Code(1), Goal::Stop, Phase::Booting, young), Verdict::Over(Exit::Code(1)));
     }
 
     #[test]
     fn a_program_that_fails_has_failed_however_long_it_ran() {
         for age in [Duration::from_millis(5), Duration::from_secs(3600)] {
-            let judge = |death, wish| super::judge(death, FirstProcess::Reaper, wish, Phase::Running, age);
+            let judge = |death, goal| super::judge(death, FirstProcess::Reaper, goal, Phase::Running, age);
             let code = |code| (Death::Code(code), Exit::Code(code));
             for (death, exit) in [code(3), code(143), (Death::Signal(9), Exit::Signal(9))] {
-                assert_eq!(judge(death, Wish::Run), Verdict::Failed(exit));
-                assert_eq!(judge(death, Wish::Stop), Verdict::Over(exit));
-                assert_eq!(judge(death, Wish::Reboot), Verdict::Reboot);
+                assert_eq!(judge(death, Goal::Run), Verdict::Failed(exit));
+                assert_eq!(judge(death, Goal::Stop), Verdict::Over(exit));
+                assert_eq!(judge(death, Goal::Reboot), Verdict::Reboot);
             }
-            assert_eq!(judge(Death::Code(0), Wish::Run), Verdict::Over(Exit::Code(0)));
-            assert_eq!(judge(Death::Signal(libc::SIGHUP), Wish::Run), Verdict::Reboot);
+            assert_eq!(judge(Death::Code(0), Goal::Run), Verdict::Over(Exit::Code(0)));
+            assert_eq!(judge(Death::Signal(libc::SIGHUP), Goal::Run), Verdict::Reboot);
         }
     }
 
     #[test]
     fn the_exit_code_is_the_tenants() {
-        assert_eq!(exit_code(Exit::Poweroff, Wish::Run), 0);
-        assert_eq!(exit_code(Exit::Code(7), Wish::Run), 7);
-        assert_eq!(exit_code(Exit::Code(7), Wish::Stop), 7);
-        assert_eq!(exit_code(Exit::Code(143), Wish::Run), 143);
-        assert_eq!(exit_code(Exit::Code(143), Wish::Stop), 0);
-        assert_eq!(exit_code(Exit::Signal(9), Wish::Stop), 0);
-        assert_eq!(exit_code(Exit::Signal(9), Wish::Run), 1);
+        assert_eq!(exit_code(Exit::Poweroff, Goal::Run), 0);
+        assert_eq!(exit_code(Exit::Code(7), Goal::Run), 7);
+        assert_eq!(exit_code(Exit::Code(7), Goal::Stop), 7);
+        assert_eq!(exit_code(Exit::Code(143), Goal::Run), 143);
+        assert_eq!(exit_code(Exit::Code(143), Goal::Stop), 0);
+        assert_eq!(exit_code(Exit::Signal(9), Goal::Stop), 0);
+        assert_eq!(exit_code(Exit::Signal(9), Goal::Run), 1);
     }
 
     #[test]

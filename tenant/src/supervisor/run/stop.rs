@@ -2,19 +2,23 @@
 
 use std::{
     fs,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
 use rustix::process::WaitStatus;
 
-use super::lifecycle::{self, Wish};
+use super::{
+    ending::{Ending, StopCommand},
+    lifecycle::{self, Goal},
+};
 use crate::{
-    enter::{Adopter, Command, ExecContext, JoinError, Joining, Progress, Streams, Target, join},
+    cause::chain,
+    enter::{JoinError, Target},
     files::state::Phase,
     kernel::raw,
-    plan::{Plan, StopProcedure},
-    supervisor::{RunError, Supervisor, chain, host::notify::extension},
+    plan::StopProcedure,
+    supervisor::{error::RunError, host::notify::extension, process::Supervisor},
 };
 
 /// How often a signal is tried on an init that does not listen to it yet.
@@ -26,135 +30,26 @@ const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// What this process needs beyond a tenant's own deadlines to take it down.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The present request to end.
-#[derive(Debug)]
-pub(in crate::supervisor) struct Ending {
-    /// Everything is killed then.
-    kill_at: Instant,
-    /// How long it was given.
-    limit: Duration,
-    /// Whether the limit came with a request; otherwise it is the one of the tenant's file.
-    is_given: bool,
-    /// Init is asked then; none when it has been.
-    ask_at: Option<Instant>,
-    /// Whether a kill is reported: not if it was requested.
-    is_told: bool,
-    /// Why asking it had no effect so far.
-    fault: Option<String>,
-    /// The stop command, while it runs.
-    command: Option<StopCommand>,
-}
-
-impl Ending {
-    fn new(now: Instant, limit: Duration, is_given: bool) -> Self {
-        Self {
-            kill_at: now + limit,
-            limit,
-            is_given,
-            ask_at: Some(now),
-            is_told: true,
-            fault: None,
-            command: None,
-        }
-    }
-
-    /// Another limit: a request's own one prevails over that of the file, and the sooner end over the later one.
-    /// Whether it is another one now.
-    fn limit(&mut self, now: Instant, limit: Duration) -> bool {
-        if self.is_given && now + limit >= self.kill_at {
-            return false;
-        }
-        (self.kill_at, self.limit, self.is_given) = (now + limit, limit, true);
-        true
-    }
-
-    /// What is told of a kill.
-    fn reason(&self, procedure: &StopProcedure) -> String {
-        let seconds = self.limit.as_secs_f64();
-        match &self.fault {
-            Some(fault) => format!("it did not stop within {seconds} s: {fault}"),
-            None => format!("it did not stop within {seconds} s of {procedure}"),
-        }
-    }
-
-    /// The limit, seconds.
-    pub(in crate::supervisor) fn seconds(&self) -> u64 {
-        self.limit.as_secs()
-    }
-
-    /// When something is due.
-    pub(in crate::supervisor) fn deadline(&self) -> Instant {
-        self.ask_at.map_or(self.kill_at, |at| at.min(self.kill_at))
-    }
-
-    /// What to poll for news of the stop command.
-    pub(in crate::supervisor) fn news(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.command.as_ref()?.joining.as_ref()?.as_fd())
-    }
-}
-
-/// A stop command: a child of this process that is inside the tenant, or on its way.
-#[derive(Debug)]
-struct StopCommand {
-    /// While it has not been executed.
-    joining: Option<Joining>,
-    pid: Option<i32>,
-    /// Children that ended before it was known which of them it is.
-    ended: Vec<(i32, WaitStatus)>,
-}
-
-impl StopCommand {
-    fn start(argv: &[String], plan: &Plan, target: &Target, console: &OwnedFd) -> Result<Self, JoinError> {
-        let mut env: Vec<(String, String)> = plan.init.env.clone().into_iter().collect();
-        env.retain(|(key, _)| key != "NOTIFY_SOCKET");
-        let command = Command { argv: argv.to_vec(), env, ..Command::default() };
-        // What it says goes where init's own messages go. The console stays whose it is.
-        let streams = Streams::Given([console.as_fd(); 3]);
-        let host = |source| JoinError::Host("read the resource limits of this process", source);
-        let context = ExecContext::of(plan).map_err(host)?;
-        let joining = join(target, &command, &context, &streams, Adopter::Caller)?;
-        Ok(Self { joining: Some(joining), pid: None, ended: Vec::new() })
-    }
-
-    /// How it went, once that is known: nothing, or why it had no effect.
-    fn advance(&mut self) -> Option<Result<(), String>> {
-        while let Some(joining) = &mut self.joining {
-            match joining.advance(false) {
-                Ok(Progress::Pending) => return None,
-                Ok(Progress::Born { pid, .. }) => self.pid = Some(pid),
-                Ok(Progress::Executed { .. }) => self.joining = None,
-                Err(error) => return Some(Err(chain(&error))),
-            }
-        }
-        let (_, status) = self.ended.iter().find(|(pid, _)| Some(*pid) == self.pid)?;
-        Some(match (status.exit_status(), status.terminating_signal()) {
-            (Some(0), _) => Ok(()),
-            (Some(code), _) => Err(format!("it exited with code {code}")),
-            (None, signal) => Err(format!("it was killed by signal {}", signal.unwrap_or_default())),
-        })
-    }
-}
-
 impl Supervisor {
     /// Asks the tenant to end, to start again afterwards if the wish is a reboot. A second request does
     /// not make the first one more urgent unless it comes with a shorter `limit`; a stop prevails over a reboot.
     pub(in crate::supervisor) fn ask_to_end(
         &mut self,
-        wish: Wish,
+        goal: Goal,
         limit: Option<Duration>,
     ) -> Result<(), RunError> {
         let phase = self.phase();
-        if wish == Wish::Stop || self.wish == Wish::Run {
-            self.wish = wish;
+        if goal == Goal::Stop || self.goal == Goal::Run {
+            self.goal = goal;
         }
-        if wish == Wish::Stop {
+        if goal == Goal::Stop {
             self.manager.tell("STOPPING=1");
         }
         let now = Instant::now();
         match (phase, &mut self.ending, limit) {
             (Phase::Booting | Phase::Running, ..) => {}
             (Phase::Queued | Phase::Starting, ..) => {
-                self.is_called_off |= wish == Wish::Stop;
+                self.is_called_off |= goal == Goal::Stop;
                 return Ok(());
             }
             (Phase::Stopping, Some(ending), Some(limit)) => {
@@ -175,7 +70,7 @@ impl Supervisor {
         {
             log::warn!("cannot thaw tenant {:?} in order to stop it: {error}", self.name.as_str());
         }
-        self.press(now);
+        self.enforce_stop(now);
         self.manager.tell(&extension(given + GRACE));
         self.enter(lifecycle::Event::AskedToEnd)?;
         self.tell_status();
@@ -183,7 +78,7 @@ impl Supervisor {
     }
 
     /// Does what the present request to end is due for.
-    pub(in crate::supervisor) fn press(&mut self, now: Instant) {
+    pub(in crate::supervisor) fn enforce_stop(&mut self, now: Instant) {
         let Some(mut ending) = self.ending.take() else { return };
         if ending.ask_at.is_some_and(|at| now >= at) {
             self.ask_init(&mut ending, now);
@@ -277,12 +172,12 @@ impl Supervisor {
 
     /// Ends the tenant now.
     pub(in crate::supervisor) fn kill(&mut self) -> Result<(), RunError> {
-        self.ask_to_end(Wish::Stop, None)?;
+        self.ask_to_end(Goal::Stop, None)?;
         if let Some(ending) = &mut self.ending {
             ending.kill_at = Instant::now();
             ending.is_told = false;
         }
-        self.press(Instant::now());
+        self.enforce_stop(Instant::now());
         Ok(())
     }
 
@@ -307,41 +202,4 @@ fn listens(pid: i32, signal: i32) -> bool {
         u64::from_str_radix(mask.trim(), 16).ok()
     });
     masks.fold(0, |all, mask| all | mask) & (1 << (signal - 1)) != 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_request_with_a_limit_prevails_and_only_a_shorter_one_over_it() {
-        let now = Instant::now();
-        let mut ending = Ending::new(now, 90 * SECOND, false);
-        assert!(ending.limit(now, 120 * SECOND), "the file's own limit is no request");
-        assert_eq!((ending.kill_at, ending.seconds()), (now + 120 * SECOND, 120));
-        assert!(ending.limit(now, 5 * SECOND));
-        assert!(!ending.limit(now, 60 * SECOND));
-        assert!(!ending.limit(now + 2 * SECOND, 4 * SECOND), "that would be later");
-        assert_eq!((ending.kill_at, ending.seconds()), (now + 5 * SECOND, 5));
-        assert!(ending.limit(now + 2 * SECOND, SECOND));
-        assert_eq!(ending.deadline(), now, "init has not been asked yet");
-        ending.ask_at = None;
-        assert_eq!(ending.deadline(), now + 3 * SECOND);
-    }
-
-    #[test]
-    fn a_kill_says_what_was_asked_and_why_it_had_no_effect() {
-        let mut ending = Ending::new(Instant::now(), 5 * SECOND, true);
-        let signal = StopProcedure::Signal("SIGUSR2".parse().unwrap());
-        let command = StopProcedure::Command(vec!["/sbin/init".to_owned(), "0".to_owned()]);
-        assert_eq!(ending.reason(&signal), "it did not stop within 5 s of SIGUSR2");
-        assert_eq!(ending.reason(&command), "it did not stop within 5 s of `/sbin/init 0`");
-        ending.fault = Some(format!("{command}: it exited with code 1"));
-        assert_eq!(
-            ending.reason(&command),
-            "it did not stop within 5 s: `/sbin/init 0`: it exited with code 1"
-        );
-    }
 }

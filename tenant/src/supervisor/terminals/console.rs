@@ -1,4 +1,4 @@
-//! All consoles of a tenant: its terminals, their logins, and whoever looks at them.
+//! All consoles of a tenant: its terminals, their logins, and a process that looks at them.
 
 use std::{
     io,
@@ -49,7 +49,7 @@ pub(in crate::supervisor) enum Part {
 
 /// A terminal and its login.
 #[derive(Debug)]
-struct Seat {
+struct LoginTerminal {
     terminal: Terminal,
     getty: Getty,
 }
@@ -60,7 +60,7 @@ pub(in crate::supervisor) struct Consoles {
     log_dir: PathBuf,
     /// The console's way to the journal.
     forward: Forward,
-    seats: Vec<Seat>,
+    terminals: Vec<LoginTerminal>,
     viewers: Vec<Viewer>,
     /// Why there are no terminals yet.
     absence: Option<String>,
@@ -68,7 +68,7 @@ pub(in crate::supervisor) struct Consoles {
 
 impl Consoles {
     pub(in crate::supervisor) fn new(log_dir: PathBuf, forward: Forward) -> Self {
-        Self { log_dir, forward, seats: Vec::new(), viewers: Vec::new(), absence: None }
+        Self { log_dir, forward, terminals: Vec::new(), viewers: Vec::new(), absence: None }
     }
 
     pub(in crate::supervisor) fn viewers(&self) -> usize {
@@ -82,7 +82,7 @@ impl Consoles {
 
     /// A slave of the console, for a program that says something on it.
     pub(in crate::supervisor) fn slave(&self) -> io::Result<OwnedFd> {
-        self.seats.first().ok_or(io::ErrorKind::NotConnected)?.terminal.slave()
+        self.terminals.first().ok_or(io::ErrorKind::NotConnected)?.terminal.slave()
     }
 
     /// Takes the terminals of a new boot. Viewers of a tty that does not exist are sent away.
@@ -93,26 +93,26 @@ impl Consoles {
         now: Instant,
     ) -> io::Result<()> {
         self.forward.want(init.console_journal);
-        self.seats.truncate(masters.len());
+        self.terminals.truncate(masters.len());
         for (number, master) in masters.into_iter().enumerate() {
-            if number == self.seats.len() {
+            if number == self.terminals.len() {
                 let tty = Tty::new(number as u8);
                 let terminal = Terminal::new(tty, &self.log_dir, init.console_log, now);
-                self.seats.push(Seat { terminal, getty: Getty::new(now) });
+                self.terminals.push(LoginTerminal { terminal, getty: Getty::new(now) });
             }
-            let seat = &mut self.seats[number];
-            seat.terminal.connect(master)?;
-            seat.getty.reset(now + GRACE);
+            let entry = &mut self.terminals[number];
+            entry.terminal.connect(master)?;
+            entry.getty.reset(now + GRACE);
         }
         self.absence = None;
         for viewer in &mut self.viewers {
             let Some(tty) = viewer.tty() else { continue };
-            match self.seats.get(usize::from(tty.number())) {
+            match self.terminals.get(usize::from(tty.number())) {
                 None => viewer.dismiss(&Event::Ended { exit: None }),
                 // A new terminal has no size.
-                Some(seat) if viewer.types_into(tty) => {
+                Some(entry) if viewer.types_into(tty) => {
                     let (rows, cols) = viewer.size();
-                    seat.terminal.resize(rows, cols);
+                    entry.terminal.resize(rows, cols);
                 }
                 Some(_) => {}
             }
@@ -122,18 +122,18 @@ impl Consoles {
 
     /// The tenant is ready for logins.
     pub(in crate::supervisor) fn booted(&mut self, now: Instant) {
-        self.seats.iter_mut().for_each(|seat| seat.getty.reset(now + GRACE));
+        self.terminals.iter_mut().for_each(|entry| entry.getty.reset(now + GRACE));
     }
 
     /// The tenant has ended: takes what it printed last and lets go of its terminals.
     pub(in crate::supervisor) fn disconnect(&mut self, now: Instant) {
-        for number in 0..self.seats.len() {
+        for number in 0..self.terminals.len() {
             let mut reads = 0;
             while reads < MAX_DRAIN && self.read_master(number, now) {
                 reads += 1;
             }
-            self.seats[number].terminal.disconnect();
-            self.seats[number].getty.reset(now);
+            self.terminals[number].terminal.disconnect();
+            self.terminals[number].getty.reset(now);
         }
         self.forward.finish(now);
     }
@@ -153,9 +153,9 @@ impl Consoles {
     }
 
     /// The last lines that a tty printed in this boot, escaped.
-    pub(in crate::supervisor) fn last_words(&self, tty: Tty, lines: usize) -> Vec<String> {
-        let seat = self.seats.get(usize::from(tty.number()));
-        let printed = seat.map_or(0, |seat| seat.terminal.printed());
+    pub(in crate::supervisor) fn last_lines(&self, tty: Tty, lines: usize) -> Vec<String> {
+        let entry = self.terminals.get(usize::from(tty.number()));
+        let printed = entry.map_or(0, |entry| entry.terminal.printed());
         self.tail(tty, lines, MAX_REPLAY.min(printed))
     }
 
@@ -181,19 +181,19 @@ impl Consoles {
 
     /// What to poll for.
     pub(in crate::supervisor) fn interest<'a>(&'a self, parts: &mut Vec<Part>, fds: &mut Vec<PollFd<'a>>) {
-        for (number, seat) in self.seats.iter().enumerate() {
+        for (number, entry) in self.terminals.iter().enumerate() {
             let waits = self
                 .viewers
                 .iter()
-                .any(|viewer| viewer.types_into(seat.terminal.tty) && !viewer.typed.is_empty());
+                .any(|viewer| viewer.types_into(entry.terminal.tty) && !viewer.typed.is_empty());
             let mut flags = PollFlags::empty();
-            flags.set(PollFlags::IN, seat.terminal.readable().is_some());
-            flags.set(PollFlags::OUT, waits && !seat.getty.is_opening());
-            if let (Some(master), false) = (seat.terminal.master(), flags.is_empty()) {
+            flags.set(PollFlags::IN, entry.terminal.readable().is_some());
+            flags.set(PollFlags::OUT, waits && !entry.getty.is_opening());
+            if let (Some(master), false) = (entry.terminal.master(), flags.is_empty()) {
                 parts.push(Part::Master(number));
                 fds.push(PollFd::from_borrowed_fd(master, flags));
             }
-            if let Some(channel) = seat.getty.news() {
+            if let Some(channel) = entry.getty.news() {
                 parts.push(Part::Login(number));
                 fds.push(PollFd::from_borrowed_fd(channel, PollFlags::IN));
             }
@@ -210,7 +210,7 @@ impl Consoles {
     /// Handles what became ready. A reboot may have taken away what was polled.
     pub(in crate::supervisor) fn handle(&mut self, part: Part, flags: PollFlags, now: Instant) {
         match part {
-            Part::Master(number) | Part::Login(number) if number >= self.seats.len() => {}
+            Part::Master(number) | Part::Login(number) if number >= self.terminals.len() => {}
             Part::Master(number) => {
                 if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                     self.read_master(number, now);
@@ -220,7 +220,7 @@ impl Consoles {
                 }
             }
             Part::Login(number) => {
-                let notice = self.seats[number].getty.advance(now);
+                let notice = self.terminals[number].getty.advance(now);
                 self.notice(number, notice);
                 self.release_unattended(now);
             }
@@ -231,10 +231,10 @@ impl Consoles {
     /// Reads from a terminal and shows it; false when there was nothing.
     fn read_master(&mut self, number: usize, now: Instant) -> bool {
         let mut bytes = [0; 4096];
-        let terminal = &mut self.seats[number].terminal;
+        let terminal = &mut self.terminals[number].terminal;
         let Output::Bytes(length) = terminal.read(now, &mut bytes) else { return false };
         let tty = terminal.tty;
-        self.seats[number].getty.heard(now);
+        self.terminals[number].getty.heard(now);
         if tty == Tty::CONSOLE {
             self.forward.take(&bytes[..length], now);
         }
@@ -246,7 +246,7 @@ impl Consoles {
 
     /// Types what viewers of a terminal have typed.
     fn type_into(&mut self, number: usize) {
-        let Seat { terminal, getty } = &self.seats[number];
+        let LoginTerminal { terminal, getty } = &self.terminals[number];
         if getty.is_opening() {
             return;
         }
@@ -274,7 +274,7 @@ impl Consoles {
             }
         }
         if let Some(tty) = self.viewers[place].tty()
-            && usize::from(tty.number()) < self.seats.len()
+            && usize::from(tty.number()) < self.terminals.len()
         {
             self.type_into(tty.number().into());
         }
@@ -286,8 +286,8 @@ impl Consoles {
     }
 
     fn resize(&mut self, tty: Tty, rows: u16, cols: u16) {
-        if let Some(seat) = self.seats.get(usize::from(tty.number())) {
-            seat.terminal.resize(rows, cols);
+        if let Some(entry) = self.terminals.get(usize::from(tty.number())) {
+            entry.terminal.resize(rows, cols);
         }
     }
 
@@ -298,8 +298,8 @@ impl Consoles {
             viewer.tell(&Event::Notice { text: reason.clone() });
             return;
         }
-        let Some(seat) = self.seats.get_mut(usize::from(hello.tty.number())) else {
-            let most = self.seats.len().saturating_sub(1);
+        let Some(entry) = self.terminals.get_mut(usize::from(hello.tty.number())) else {
+            let most = self.terminals.len().saturating_sub(1);
             let error = format!("the tenant has no {}", hello.tty);
             viewer.refuse(&error, &format!("use console or tty1 to tty{most}, or change the key `ttys`"));
             return;
@@ -314,14 +314,14 @@ impl Consoles {
         }
         viewer.flush();
         if viewer.types_into(hello.tty) {
-            seat.terminal.resize(hello.rows, hello.cols);
-            seat.getty.welcome(now);
+            entry.terminal.resize(hello.rows, hello.cols);
+            entry.getty.welcome(now);
         }
     }
 
     fn notice(&mut self, number: usize, text: Option<String>) {
         let Some(text) = text else { return };
-        let tty = self.seats[number].terminal.tty;
+        let tty = self.terminals[number].terminal.tty;
         let event = Event::Notice { text };
         self.viewers
             .iter_mut()
@@ -330,14 +330,14 @@ impl Consoles {
     }
 
     fn is_wanted(&self, number: usize) -> bool {
-        let tty = self.seats[number].terminal.tty;
+        let tty = self.terminals[number].terminal.tty;
         self.viewers.iter().any(|viewer| viewer.types_into(tty))
     }
 
     fn release_unattended(&mut self, now: Instant) {
-        for number in 0..self.seats.len() {
+        for number in 0..self.terminals.len() {
             if !self.is_wanted(number) {
-                let Seat { terminal, getty } = &mut self.seats[number];
+                let LoginTerminal { terminal, getty } = &mut self.terminals[number];
                 getty.release(terminal, now);
             }
         }
@@ -351,9 +351,9 @@ impl Consoles {
         if self.viewers.len() != before {
             self.release_unattended(now);
         }
-        for number in 0..self.seats.len() {
+        for number in 0..self.terminals.len() {
             let wanted = self.is_wanted(number);
-            let Seat { terminal, getty } = &mut self.seats[number];
+            let LoginTerminal { terminal, getty } = &mut self.terminals[number];
             terminal.tick(now);
             let mut notice = getty.tick(now);
             match inside {
@@ -368,9 +368,9 @@ impl Consoles {
     pub(in crate::supervisor) fn deadline(&mut self, takes_logins: bool, now: Instant) -> Option<Instant> {
         let mut earliest: Option<Instant> = self.viewers.iter().filter_map(Viewer::deadline).min();
         earliest = earliest.into_iter().chain(self.forward.deadline()).min();
-        for number in 0..self.seats.len() {
+        for number in 0..self.terminals.len() {
             let wanted = takes_logins && self.is_wanted(number);
-            let Seat { terminal, getty } = &mut self.seats[number];
+            let LoginTerminal { terminal, getty } = &mut self.terminals[number];
             let due = [terminal.tick(now), getty.deadline(wanted)];
             earliest = due.into_iter().flatten().chain(earliest).min();
         }

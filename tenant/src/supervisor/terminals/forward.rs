@@ -217,7 +217,7 @@ mod tests {
         let (mut forward, _journal) = forward();
         let now = Instant::now();
         forward.take(&b"line\n".repeat(150), now);
-        // Nobody reads: the socket's queue holds a few (net.unix.max_dgram_qlen), the rest is counted.
+        // No process reads: the socket's queue holds a few (net.unix.max_dgram_qlen), the rest is counted.
         assert!(forward.deadline().is_some());
     }
 

@@ -1,4 +1,4 @@
-//! Logins on demand: a login program runs on a tty only while somebody is there to use it.
+//! Logins on demand: a login program runs on a tty only while a client is there to use it.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::tty::Terminal;
 use crate::{
     cause::chain,
-    enter::{Adopter, Command, ExecContext, JoinError, Joining, Progress, Streams, Target, join},
+    enter::{Command, ExecContext, JoinError, Joining, ParentProcess, Progress, Streams, Target, join},
     plan::Plan,
 };
 
@@ -101,7 +101,7 @@ impl Getty {
         *self = Self::new(not_before);
     }
 
-    /// A viewer came: an error is worth telling again, and nobody should wait for a backoff.
+    /// A viewer came: an error is worth telling again, and no process should wait for a backoff.
     pub(in crate::supervisor) fn welcome(&mut self, now: Instant) {
         self.told = false;
         if matches!(self.login, Login::Absent) {
@@ -118,7 +118,7 @@ impl Getty {
         self.opening.is_some()
     }
 
-    /// There will be no login now: what is typed goes to whoever reads it.
+    /// There will be no login now: what is typed goes to a process that reads it.
     pub(in crate::supervisor) fn give_way(&mut self) {
         self.opening = None;
     }
@@ -198,7 +198,7 @@ impl Getty {
         // A terminal that every system knows and every emulator can stand in for.
         env.push(("TERM".to_owned(), "vt220".to_owned()));
         let command = Command { argv: inside.plan.init.getty.clone(), env, ..Command::default() };
-        join(&target, &command, &context, &Streams::Tty(slave.as_fd()), Adopter::Init)
+        join(&target, &command, &context, &Streams::Tty(slave.as_fd()), ParentProcess::Init)
     }
 
     /// Takes note of what [`Getty::news`] has become ready with.
@@ -258,8 +258,8 @@ impl Getty {
         (!std::mem::replace(&mut self.told, true)).then(|| format!("cannot start a login here: {reason}"))
     }
 
-    /// Nobody is there any more: ends a login program that nobody has logged in with. A session in which
-    /// somebody has stays as it is.
+    /// No process is there any more: ends a login program that no process has logged in with. A session in which
+    /// a process has stays as it is.
     pub(in crate::supervisor) fn release(&mut self, terminal: &Terminal, now: Instant) {
         self.login = match std::mem::replace(&mut self.login, Login::Absent) {
             Login::Running { process, .. }
@@ -294,7 +294,7 @@ impl Getty {
     }
 }
 
-/// Whether a login program still waits for somebody: a getty becomes login(1) when it has a name, and
+/// Whether a login program still waits for a process: a getty becomes login(1) when it has a name, and
 /// login(1) gives the session to a shell. A shell as login program cannot be told from one in use.
 fn is_idle(pid: i32, path: &str) -> bool {
     let program = path.rsplit('/').next().unwrap_or_default();

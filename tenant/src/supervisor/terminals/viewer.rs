@@ -1,4 +1,4 @@
-//! Somebody who looks at a tty: one connection to `console.sock`.
+//! A client that looks at a tty: one connection to `console.sock`.
 
 use std::{
     os::unix::net::UnixStream,
@@ -216,7 +216,7 @@ impl Viewer {
             self.dropped += bytes.len() as u64;
             return;
         }
-        self.confess();
+        self.report_dropped();
         wire::data(&mut self.backlog, bytes);
         self.flush();
     }
@@ -224,7 +224,7 @@ impl Viewer {
     /// Tells it of an event.
     pub(in crate::supervisor) fn tell(&mut self, event: &Event) {
         if self.tty().is_some() {
-            self.confess();
+            self.report_dropped();
             wire::event(&mut self.backlog, event);
             self.flush();
         }
@@ -241,7 +241,7 @@ impl Viewer {
     }
 
     /// Says how much was dropped, in its place in the stream.
-    fn confess(&mut self) {
+    fn report_dropped(&mut self) {
         if self.dropped > 0 {
             wire::event(&mut self.backlog, &Event::Lagging { dropped: self.dropped });
             self.dropped = 0;
@@ -266,7 +266,7 @@ impl Viewer {
             // Most of the time there is no backlog, and then it holds no memory either.
             self.backlog = Vec::new();
             if self.dropped > 0 {
-                self.confess();
+                self.report_dropped();
                 self.flush();
             }
         } else {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_says_nothing_is_closed() {
+    fn a_silent_connection_is_closed() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let now = Instant::now();
         let viewer = Viewer::new(ours, now);

@@ -94,7 +94,7 @@ impl Contestant for Nspawn {
 
     fn stop(&self, name: &str) -> Result<Duration> {
         let child = self.running.lock().expect("no thread panics").remove(name);
-        let mut child = child.with_context(|| format!("{name} does not run"))?;
+        let mut child = child.with_context(|| format!("{name} is not running"))?;
         let begin = Instant::now();
         kill(Pid::from_raw(child.id().try_into()?), Signal::SIGTERM)?;
         wait(&mut child, Duration::from_secs(60))?;
@@ -135,6 +135,6 @@ impl Contestant for Nspawn {
 
     fn supervisor(&self, name: &str) -> Result<u32> {
         let running = self.running.lock().expect("no thread panics");
-        Ok(running.get(name).with_context(|| format!("{name} does not run"))?.id())
+        Ok(running.get(name).with_context(|| format!("{name} is not running"))?.id())
     }
 }

@@ -321,7 +321,7 @@ const NOTES: &str = "
 
 - The contestants run over the very same image trees, take turns within each round, and see the same
   machine: a private mount and network namespace with a cgroup v2 hierarchy alone. The first round only
-  fills the caches. Nobody has limits: on a machine whose controllers are bound to cgroup v1 that hierarchy
+  fills the caches. No limits are set: on a machine whose controllers are bound to cgroup v1 that hierarchy
   has none. `/run` of each is a tmpfs, as a host has it. `fs.inotify.max_user_instances` is raised for the
   peers, whose systems all count as root.
 - **LXC** has an overlay on disk, no user namespace and an empty network namespace. **systemd-nspawn** runs

@@ -56,7 +56,7 @@ pub(super) const PAGES: &[Page] = &[
         title: "tenant",
         section: 8,
         source: "tenant.md",
-        about: "run one tenant, or get into one that runs",
+        about: "run one tenant, or enter a running one",
         see: "tenant@.service(8), tenantctl(1), tenant.toml(5)",
     },
     Page {

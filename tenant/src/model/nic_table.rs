@@ -16,7 +16,7 @@ use crate::{
 /// One row: a NIC, or one VLAN of it, and who has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PortRow {
+pub struct NicRow {
     /// The NIC of the host.
     pub link: LinkName,
     /// Only this VLAN of it, 1 to 4094.
@@ -35,14 +35,15 @@ pub struct PortRow {
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct PortTable {
-    /// Its rows, in the order in which tenants get them.
-    pub port: Vec<PortRow>,
+pub struct NicTable {
+    /// Its rows, in the order in which tenants get them. Earlier releases called them `port`.
+    #[serde(alias = "port")]
+    pub nic: Vec<NicRow>,
 }
 
 /// A table that gives something twice.
 #[derive(Debug, thiserror::Error)]
-pub enum PortTableError {
+pub enum NicTableError {
     /// Not such a file.
     #[error(transparent)]
     Parse(#[from] ParseError),
@@ -61,7 +62,7 @@ pub enum PortTableError {
     Vlan(u16),
 }
 
-impl PortTableError {
+impl NicTableError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
@@ -74,7 +75,7 @@ impl PortTableError {
     }
 }
 
-impl PortRow {
+impl NicRow {
     /// What is given: `eth1`, or `eth1 VLAN 100`.
     pub fn what(&self) -> String {
         match self.vlan {
@@ -95,23 +96,23 @@ impl PortRow {
     }
 }
 
-impl PortTable {
+impl NicTable {
     /// Parses `ports.toml`.
     ///
     /// # Errors
-    /// See [`PortTableError`].
-    pub fn parse(text: &str) -> Result<Self, PortTableError> {
+    /// See [`NicTableError`].
+    pub fn parse(text: &str) -> Result<Self, NicTableError> {
         let table: Self = parse_toml(text)?;
-        for (number, row) in table.port.iter().enumerate() {
+        for (number, row) in table.nic.iter().enumerate() {
             if let Some(vlan) = row.vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
-                return Err(PortTableError::Vlan(vlan));
+                return Err(NicTableError::Vlan(vlan));
             }
-            let clashes = |other: &&PortRow| {
+            let clashes = |other: &&NicRow| {
                 other.link == row.link
                     && (other.vlan == row.vlan || other.vlan.is_none() || row.vlan.is_none())
             };
-            if let Some(other) = table.port[..number].iter().find(clashes) {
-                return Err(PortTableError::Twice {
+            if let Some(other) = table.nic[..number].iter().find(clashes) {
+                return Err(NicTableError::Twice {
                     link: row.what(),
                     first: other.tenant.to_string(),
                     second: row.tenant.to_string(),
@@ -123,7 +124,7 @@ impl PortTable {
 
     /// The interfaces of one tenant, in order.
     pub fn nics(&self, tenant: &TenantName) -> Vec<NicFragment> {
-        self.port.iter().filter(|row| row.tenant == *tenant).map(PortRow::nic).collect()
+        self.nic.iter().filter(|row| row.tenant == *tenant).map(NicRow::nic).collect()
     }
 }
 
@@ -133,10 +134,10 @@ mod tests {
 
     #[test]
     fn a_table_gives_each_nic_to_one_tenant() {
-        let table = PortTable::parse(
-            "[[port]]\nlink = \"eth1\"\ntenant = \"edge\"\nname = \"wan\"\n\
-             [[port]]\nlink = \"eth2\"\nvlan = 100\ntenant = \"edge\"\n\
-             [[port]]\nlink = \"eth2\"\nvlan = 200\ntenant = \"core\"\n",
+        let table = NicTable::parse(
+            "[[nic]]\nlink = \"eth1\"\ntenant = \"edge\"\nname = \"wan\"\n\
+             [[nic]]\nlink = \"eth2\"\nvlan = 100\ntenant = \"edge\"\n\
+             [[nic]]\nlink = \"eth2\"\nvlan = 200\ntenant = \"core\"\n",
         )
         .unwrap();
         let edge: Vec<_> =
@@ -145,14 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn the_old_key_of_the_rows_is_accepted() {
+        let row = "link = \"eth1\"\ntenant = \"edge\"\n";
+        let new = NicTable::parse(&format!("[[nic]]\n{row}")).unwrap();
+        assert_eq!(NicTable::parse(&format!("[[port]]\n{row}")).unwrap(), new);
+        assert_eq!(new.nic.len(), 1);
+    }
+
+    #[test]
     fn what_is_given_twice_is_refused() {
         for second in ["vlan = 100\n", ""] {
             let text = format!(
-                "[[port]]\nlink = \"eth2\"\nvlan = 100\ntenant = \"a\"\n[[port]]\nlink = \"eth2\"\n{second}tenant = \"b\"\n"
+                "[[nic]]\nlink = \"eth2\"\nvlan = 100\ntenant = \"a\"\n[[nic]]\nlink = \"eth2\"\n{second}tenant = \"b\"\n"
             );
-            let error = PortTable::parse(&text).unwrap_err();
+            let error = NicTable::parse(&text).unwrap_err();
             assert!(error.to_string().contains("is assigned to both \"a\" and \"b\""), "{error}");
         }
-        assert!(PortTable::parse("[[port]]\nlink = \"e\"\nvlan = 0\ntenant = \"a\"\n").is_err());
+        assert!(NicTable::parse("[[nic]]\nlink = \"e\"\nvlan = 0\ntenant = \"a\"\n").is_err());
     }
 }

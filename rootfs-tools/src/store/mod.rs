@@ -6,17 +6,16 @@
 //! images/IMAGE/channels/CHANNEL                   a digest and a newline
 //! ```
 
+mod error;
+mod lock;
+mod remove;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
+    fs, io,
+    path::Path,
 };
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    mount::UnmountFlags,
-};
 use serde::Serialize;
 use tenant::{
     Allocation, Layout, TenantName,
@@ -27,165 +26,11 @@ use tenant::{
     },
     model::{
         ids::Digest,
-        image::{ChannelName, ImageName, ImageRef, Manifest, ManifestError, VersionRef},
+        image::{ChannelName, ImageName, ImageRef, Manifest, VersionRef},
     },
 };
 
-use crate::explain::{Explain, Outcome};
-
-/// Why an operation of the store failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No such image.
-    #[error("image {0:?} does not exist")]
-    NoImage(String),
-    /// No such channel.
-    #[error("image {image:?} has no channel {channel:?}")]
-    NoChannel {
-        /// The image.
-        image: String,
-        /// The channel.
-        channel: String,
-    },
-    /// No version starts with these digits.
-    #[error("image {image:?} has no version \"sha256:{prefix}…\"")]
-    NoVersion {
-        /// The image.
-        image: String,
-        /// The hex digits that were given.
-        prefix: String,
-    },
-    /// More than one version starts with these digits.
-    #[error("image {image:?} has {count} versions that start with \"sha256:{prefix}\"")]
-    Ambiguous {
-        /// The image.
-        image: String,
-        /// The hex digits that were given.
-        prefix: String,
-        /// How many.
-        count: usize,
-    },
-    /// Tenants boot it.
-    #[error("version {} of image {image:?} is in use by {}", digest.short(), tenants(.users))]
-    InUse {
-        /// The image.
-        image: String,
-        /// The version.
-        digest: Digest,
-        /// The tenants that pin it.
-        users: Vec<TenantName>,
-    },
-    /// Channels point at it.
-    #[error("version {} of image {image:?} is the target of channel {}", digest.short(), .channels.join(", "))]
-    InChannel {
-        /// The image.
-        image: String,
-        /// The version.
-        digest: Digest,
-        /// The channels.
-        channels: Vec<String>,
-    },
-    /// A manifest that cannot be used.
-    #[error("cannot read the manifest {path:?}")]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: ManifestError,
-    },
-    /// An allocation that cannot be read: which version its tenant boots is unknown.
-    #[error("cannot determine the version that tenant {tenant:?} boots")]
-    Allocation {
-        /// The tenant.
-        tenant: String,
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A file cannot be read, written, made or removed.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
-
-fn tenants(users: &[TenantName]) -> String {
-    let named: Vec<_> = users.iter().take(3).map(TenantName::as_str).collect();
-    match users.len() {
-        0..=3 => named.join(", "),
-        more => format!("{} and {} more", named.join(", "), more - 3),
-    }
-}
-
-impl Explain for StoreError {
-    fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::NoImage(_) => {
-                "rootfsctl list shows the images; rootfsctl build debian builds one".to_owned()
-            }
-            Self::NoChannel { image, .. } | Self::NoVersion { image, .. } => {
-                format!("rootfsctl list {image}")
-            }
-            Self::Ambiguous { .. } => "write more digits".to_owned(),
-            Self::InUse { .. } => "first destroy the tenants or set them to another version".to_owned(),
-            Self::InChannel { image, channels, .. } => {
-                format!("move the channel first: rootfsctl channel {image} {} VERSION", channels[0])
-            }
-            Self::Allocation { .. } => "repair or remove the tenant's allocation.toml".to_owned(),
-            Self::File(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                "run it as root".to_owned()
-            }
-            Self::Manifest { .. } | Self::File(_) => return None,
-        })
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::NoImage(_) | Self::NoChannel { .. } | Self::NoVersion { .. } => Outcome::NotFound,
-            Self::InUse { .. }
-            | Self::InChannel { .. }
-            | Self::Ambiguous { .. }
-            | Self::Allocation { .. } => Outcome::Refused,
-            Self::Manifest { .. } | Self::File(_) => Outcome::Failed,
-        }
-    }
-}
-
-/// The lock of the store, held as long as this lives.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] Option<File>);
-
-impl Lock {
-    /// Waits for the lock under which no version is removed and no channel moves. A host without a store has nothing
-    /// to lock.
-    ///
-    /// # Errors
-    /// The lock file cannot be made or locked.
-    pub fn shared(layout: &Layout) -> Result<Self, StoreError> {
-        match fs::metadata(layout.images()) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
-            _ => Self::take(layout, FlockOperation::LockShared),
-        }
-    }
-
-    /// Waits for the lock that publishing, moving a channel and removing need.
-    ///
-    /// # Errors
-    /// The lock file cannot be made or locked.
-    pub fn exclusive(layout: &Layout) -> Result<Self, StoreError> {
-        Self::take(layout, FlockOperation::LockExclusive)
-    }
-
-    fn take(layout: &Layout, operation: FlockOperation) -> Result<Self, StoreError> {
-        let path = layout.images_lock();
-        let lock = || {
-            fs::create_dir_all(layout.images())?;
-            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-            flock(&file, operation)?;
-            Ok(Self(Some(file)))
-        };
-        Ok(lock().map_err(FileError::when("lock", &path))?)
-    }
-}
+pub use self::{error::StoreError, lock::Lock};
 
 /// A version with what points at it.
 #[derive(Clone, Debug, Serialize)]
@@ -386,102 +231,6 @@ impl Store {
         self.channel(image, channel)?;
         let path = self.layout.channel(image, channel);
         Ok(fs::remove_file(&path).map_err(FileError::when("remove", &path))?)
-    }
-
-    /// Removes a version.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`] if a tenant boots it, [`StoreError::InChannel`] if a channel points at it.
-    pub fn remove(&self, image: &ImageName, digest: &Digest) -> Result<(), StoreError> {
-        self.remove_if(image, digest, false)
-    }
-
-    /// Removes a version and the channels that point at it.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`] if a tenant boots it.
-    pub fn remove_with_channels(&self, image: &ImageName, digest: &Digest) -> Result<(), StoreError> {
-        self.remove_if(image, digest, true)
-    }
-
-    fn remove_if(&self, image: &ImageName, digest: &Digest, with_channels: bool) -> Result<(), StoreError> {
-        let (gone, _held) = {
-            let _lock = Lock::exclusive(&self.layout)?;
-            match self.manifest(image, digest) {
-                Ok(_) | Err(StoreError::Manifest { .. }) => {}
-                Err(e) => return Err(e),
-            }
-            if let Some(users) = self.pins()?.remove(&(image.clone(), *digest)) {
-                return Err(StoreError::InUse { image: image.to_string(), digest: *digest, users });
-            }
-            let channels = pointing_at(&self.channels(image)?, digest);
-            if !channels.is_empty() && !with_channels {
-                let channels = channels.iter().map(ToString::to_string).collect();
-                return Err(StoreError::InChannel { image: image.to_string(), digest: *digest, channels });
-            }
-            for channel in channels {
-                let path = self.layout.channel(image, &channel);
-                fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
-            }
-            self.hide(image, digest)?
-        };
-        self.unmount(digest)?;
-        // It is invisible already: the slow part holds no lock, and the next build finishes an interrupted one.
-        Ok(fs::remove_dir_all(&gone).map_err(FileError::when("remove", &gone))?)
-    }
-
-    /// Removes the mount that tenants of an erofs version clone; other formats have none.
-    fn unmount(&self, digest: &Digest) -> Result<(), StoreError> {
-        let at = self.layout.image_mount(digest);
-        match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {
-            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
-            Err(e) => return Err(FileError::new("unmount", at, e).into()),
-        }
-        for leftover in [fs::remove_dir(&at), fs::remove_file(at.with_extension("lock"))] {
-            match leftover {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(FileError::new("remove", at, e).into());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves a version out of sight, into a staging directory that is held while the file lives.
-    fn hide(&self, image: &ImageName, digest: &Digest) -> Result<(PathBuf, File), StoreError> {
-        let gone = self.layout.staging().join(format!("gone-{}-{}", std::process::id(), digest.short()));
-        let hide = || {
-            fs::create_dir_all(&gone)?;
-            let held = File::create_new(gone.join("lock"))?;
-            flock(&held, FlockOperation::LockExclusive)?;
-            fs::rename(self.layout.version(image, digest), gone.join("version"))?;
-            File::open(self.layout.versions(image))?.sync_all()?;
-            Ok(held)
-        };
-        let held = hide().map_err(|source| {
-            let _ = fs::remove_dir_all(&gone);
-            FileError::when("remove", &self.layout.version(image, digest))(source)
-        })?;
-        if names::<Digest>(&self.layout.versions(image))?.is_empty() && self.channels(image)?.is_empty() {
-            let _ = fs::remove_dir_all(self.layout.image(image));
-        }
-        Ok((gone, held))
-    }
-
-    /// Versions that no channel points at, no tenant boots, and that are not among the `keep` newest of
-    /// their image.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn garbage(&self, keep: usize) -> Result<Vec<(ImageName, Digest)>, StoreError> {
-        let mut garbage = Vec::new();
-        for image in self.images()? {
-            let unused =
-                self.list(&image)?.into_iter().filter(|v| v.channels.is_empty() && v.tenants.is_empty());
-            garbage.extend(unused.skip(keep).map(|v| (image.clone(), v.manifest.digest)));
-        }
-        Ok(garbage)
     }
 }
 

@@ -6,7 +6,7 @@ use tenant::{
     files::record::{self, Durability},
     model::{
         net::{Cidr, LinkName},
-        ports::{PortRow, PortTable, PortTableError},
+        nic_table::{NicRow, NicTable, NicTableError},
     },
 };
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
@@ -44,8 +44,8 @@ fn refuse(what: impl Into<String>, code: Code, help: impl Into<String>) -> Store
 /// Adds a row to the text of a table, or changes the one for the same NIC or VLAN. Comments stay.
 ///
 /// # Errors
-/// A text that is not TOML, or whose rows are no `[[port]]` tables.
-pub fn put(text: &str, row: &PortRow) -> Result<String, StoreError> {
+/// A text that is not TOML, or whose rows are no `[[nic]]` tables.
+pub fn put(text: &str, row: &NicRow) -> Result<String, StoreError> {
     let text = if text.trim().is_empty() { HEADER } else { text };
     let mut document = document(text)?;
     let rows = rows(&mut document)?;
@@ -80,7 +80,8 @@ pub fn remove(text: &str, link: &LinkName, vlan: Option<u16>) -> Result<Option<S
     let Some(place) = rows.iter().position(|table| is_row(table, link, vlan)) else { return Ok(None) };
     rows.remove(place);
     if rows.is_empty() {
-        document.remove("port");
+        let key = key(&document);
+        document.remove(key);
     }
     Ok(Some(document.to_string()))
 }
@@ -92,10 +93,16 @@ fn document(text: &str) -> Result<DocumentMut, StoreError> {
     text.parse().map_err(malformed)
 }
 
+/// The key of the rows: that of an earlier release is kept where the file has it.
+fn key(document: &DocumentMut) -> &'static str {
+    if document.contains_key("port") { "port" } else { "nic" }
+}
+
 fn rows(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, StoreError> {
-    let rows = document.entry("port").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    let key = key(document);
+    let rows = document.entry(key).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     rows.as_array_of_tables_mut().ok_or_else(|| {
-        refuse("the rows of ports.toml are an inline array", Code::Invalid, "write each as a [[port]] table")
+        refuse("the rows of ports.toml are an inline array", Code::Invalid, "write each as a [[nic]] table")
     })
 }
 
@@ -117,23 +124,23 @@ fn set(table: &mut Table, key: &str, new: Option<Item>) {
 }
 
 impl Store {
-    /// The table of NICs, read anew.
+    /// The table of NICs, read again.
     ///
     /// # Errors
     /// A file that cannot be used.
-    pub fn ports(&self) -> Result<PortTable, StoreError> {
-        Ok(profile::load_ports(&self.layout)?)
+    pub fn ports(&self) -> Result<NicTable, StoreError> {
+        Ok(profile::load_nic_table(&self.layout)?)
     }
 
     /// Every NIC and VLAN that a tenant has for itself: the rows of the table, then what stands in the
-    /// tenants' files, which are read anew.
+    /// tenants' files, which are read again.
     ///
     /// # Errors
     /// A table that cannot be used.
     pub fn given(&self) -> Result<Vec<Given>, StoreError> {
         let (table, records) = (self.ports()?, self.records());
         let mut given: Vec<_> = table
-            .port
+            .nic
             .iter()
             .map(|row| Given {
                 link: row.link.clone(),
@@ -172,15 +179,15 @@ impl Store {
     /// Gives a NIC, or a VLAN of one, to a tenant, in the table. `has` tells whether a tenant runs with it.
     ///
     /// # Errors
-    /// Somebody has it, or the tenant would have no valid configuration; nothing is changed then.
-    pub fn set_port(
+    /// A process has it, or the tenant would have no valid configuration; nothing is changed then.
+    pub fn set_nic(
         &self,
-        row: &PortRow,
+        row: &NicRow,
         has: impl Fn(&TenantName, &LinkName, Part) -> bool,
     ) -> Result<Change, StoreError> {
         let part = row.vlan.map_or(Part::Whole, Part::Vlan);
         self.edit_table(|text, table| {
-            let old = table.port.iter().find(|old| old.link == row.link && old.vlan == row.vlan);
+            let old = table.nic.iter().find(|old| old.link == row.link && old.vlan == row.vlan);
             if let Some(old) = old.filter(|old| *old != row && has(&old.tenant, &row.link, part)) {
                 return Err(running(old));
             }
@@ -188,12 +195,12 @@ impl Store {
         })
     }
 
-    /// Takes a NIC, or a VLAN of one, away from whoever has it, in the table. `has` tells whether a tenant
+    /// Takes a NIC, or a VLAN of one, away from a process that has it, in the table. `has` tells whether a tenant
     /// runs with it.
     ///
     /// # Errors
     /// A running tenant has it; nothing is changed then.
-    pub fn unset_port(
+    pub fn unset_nic(
         &self,
         link: &LinkName,
         vlan: Option<u16>,
@@ -201,7 +208,7 @@ impl Store {
     ) -> Result<Change, StoreError> {
         let part = vlan.map_or(Part::Whole, Part::Vlan);
         self.edit_table(|text, table| {
-            let Some(old) = table.port.iter().find(|old| old.link == *link && old.vlan == vlan) else {
+            let Some(old) = table.nic.iter().find(|old| old.link == *link && old.vlan == vlan) else {
                 return Ok(None);
             };
             if has(&old.tenant, link, part) {
@@ -214,24 +221,24 @@ impl Store {
     /// Changes the text of the table, checks the new one with every tenant that it names, and writes it.
     fn edit_table(
         &self,
-        edit: impl FnOnce(&str, &PortTable) -> Result<Option<String>, StoreError>,
+        edit: impl FnOnce(&str, &NicTable) -> Result<Option<String>, StoreError>,
     ) -> Result<Change, StoreError> {
         // The table is one file for all: what it says is decided, and written, by one at a time.
         let writer = self.decide();
-        let path = self.layout.port_table();
+        let path = self.layout.nic_table();
         let text = match record::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text?,
         };
         let old = self.ports()?;
         let Some(new) = edit(&text, &old)? else { return Ok(Change::Unchanged) };
-        let table = PortTable::parse(&new).map_err(|source| match source {
-            PortTableError::Twice { .. } => refuse(source.to_string(), Code::Taken, source.help()),
-            source => LoadError::Ports { file: path.display().to_string(), source }.into(),
+        let table = NicTable::parse(&new).map_err(|source| match source {
+            NicTableError::Twice { .. } => refuse(source.to_string(), Code::Taken, source.help()),
+            source => LoadError::NicTable { file: path.display().to_string(), source }.into(),
         })?;
         let config = self.host_config()?;
         let records = self.records();
-        for row in table.port.iter().filter(|row| !old.port.contains(row)) {
+        for row in table.nic.iter().filter(|row| !old.nic.contains(row)) {
             if !records.contains_key(&row.tenant) {
                 return Err(StoreError::NoTenant(row.tenant.to_string()));
             }
@@ -244,7 +251,7 @@ impl Store {
     }
 }
 
-fn running(row: &PortRow) -> StoreError {
+fn running(row: &NicRow) -> StoreError {
     let what = format!("{} is in use by tenant {:?}, which is running", row.what(), row.tenant.as_str());
     refuse(what, Code::Running, format!("stop it first: tenantctl stop {}", row.tenant))
 }
@@ -253,8 +260,8 @@ fn running(row: &PortRow) -> StoreError {
 mod tests {
     use super::*;
 
-    fn row(link: &str, vlan: Option<u16>, tenant: &str, name: Option<&str>, addresses: &[&str]) -> PortRow {
-        PortRow {
+    fn row(link: &str, vlan: Option<u16>, tenant: &str, name: Option<&str>, addresses: &[&str]) -> NicRow {
+        NicRow {
             link: link.parse().unwrap(),
             vlan,
             tenant: tenant.parse().unwrap(),
@@ -265,17 +272,17 @@ mod tests {
 
     #[test]
     fn rows_come_and_go_and_comments_stay() {
-        let text = "# ours\n\n[[port]]\nlink = \"eth1\" # left\ntenant = \"edge\" # the first\n";
+        let text = "# ours\n\n[[nic]]\nlink = \"eth1\" # left\ntenant = \"edge\" # the first\n";
         let changed = put(text, &row("eth1", None, "core", Some("wan"), &["10.0.0.1/24"])).unwrap();
         assert_eq!(
             changed,
-            "# ours\n\n[[port]]\nlink = \"eth1\" # left\ntenant = \"core\" # the first\nname = \"wan\"\n\
+            "# ours\n\n[[nic]]\nlink = \"eth1\" # left\ntenant = \"core\" # the first\nname = \"wan\"\n\
              addresses = [\"10.0.0.1/24\"]\n"
         );
         let added = put(text, &row("eth2", Some(100), "core", None, &[])).unwrap();
         assert!(added.starts_with(text), "{added}");
-        let table = PortTable::parse(&added).unwrap();
-        assert_eq!(table.port[1], row("eth2", Some(100), "core", None, &[]));
+        let table = NicTable::parse(&added).unwrap();
+        assert_eq!(table.nic[1], row("eth2", Some(100), "core", None, &[]));
         let link: LinkName = "eth2".parse().unwrap();
         assert_eq!(remove(&added, &link, None).unwrap(), None);
         assert_eq!(remove(&added, &link, Some(100)).unwrap().unwrap(), text);
@@ -284,11 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_the_old_key_keeps_it() {
+        let old = "[[port]]\nlink = \"eth1\"\ntenant = \"edge\"\n";
+        let added = put(old, &row("eth2", None, "core", None, &[])).unwrap();
+        assert!(added.starts_with(old) && !added.contains("[[nic]]"), "{added}");
+        assert_eq!(NicTable::parse(&added).unwrap().nic.len(), 2);
+        assert_eq!(remove(&added, &"eth2".parse().unwrap(), None).unwrap().unwrap(), old);
+    }
+
+    #[test]
     fn the_first_row_makes_a_table_and_the_last_one_leaves_none() {
         let one = put("", &row("eth1", None, "edge", None, &[])).unwrap();
-        assert_eq!(PortTable::parse(&one).unwrap().port.len(), 1);
+        assert_eq!(NicTable::parse(&one).unwrap().nic.len(), 1);
         let none = remove(&one, &"eth1".parse().unwrap(), None).unwrap().unwrap();
-        assert!(PortTable::parse(&none).unwrap().port.is_empty(), "{none}");
+        assert!(NicTable::parse(&none).unwrap().nic.is_empty(), "{none}");
         assert!(none.starts_with(HEADER), "{none}");
         assert!(put("port = [{ link = \"e\", tenant = \"t\" }]", &row("x", None, "t", None, &[])).is_err());
     }

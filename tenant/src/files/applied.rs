@@ -20,7 +20,7 @@ use crate::{
 /// The contents of `carried.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Carried {
+pub struct AppliedConfig {
     /// Version of this format, now 1.
     pub format_version: u32,
     /// Digest of the file's text.
@@ -30,7 +30,7 @@ pub struct Carried {
     pub limits: Limits,
 }
 
-impl Carried {
+impl AppliedConfig {
     /// The format this release reads and writes.
     pub const FORMAT_VERSION: u32 = 1;
 
@@ -75,16 +75,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_carried_is_known_by_its_text() {
+    fn an_applied_file_is_known_by_its_text() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("carried.toml");
-        assert_eq!(Carried::read(&path).unwrap(), None);
-        let mut limits = Limits::default();
-        limits.set("tasks_max", 7);
-        let carried = Carried::new("tasks_max = 7\n", limits);
-        carried.write(&path).unwrap();
-        let read = Carried::read(&path).unwrap().unwrap();
-        assert_eq!(read, carried);
+        assert_eq!(AppliedConfig::read(&path).unwrap(), None);
+        let limits = Limits { tasks_max: Some(7), ..Limits::default() };
+        let applied = AppliedConfig::new("tasks_max = 7\n", limits);
+        applied.write(&path).unwrap();
+        let read = AppliedConfig::read(&path).unwrap().unwrap();
+        assert_eq!(read, applied);
         assert!(read.is_of("tasks_max = 7\n") && !read.is_of("tasks_max = 8\n"));
     }
 }

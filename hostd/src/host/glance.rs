@@ -1,0 +1,173 @@
+//! What a list says of each tenant's file. A file is read again only when it, or another one that it comes from, has
+//! changed since: a thousand tenants are listed by a few calls of stat(2) each.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use tenant::{
+    Layout, TenantName,
+    config::{Fragment, Kind, parse_toml, profile},
+    files::record,
+    model::{
+        host::{GroupName, HostConfig},
+        image::ProfileName,
+        label::Labels,
+        limits::Limits,
+        nic_table::NicTable,
+    },
+};
+use wire::Waiting;
+
+use crate::records::{Store, held, pending::pending};
+
+/// What a tenant's file comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Glance {
+    /// Its kind and its profile; none where the file cannot be used.
+    pub(crate) of: Option<(Kind, ProfileName)>,
+    pub(crate) group: Option<GroupName>,
+    pub(crate) labels: Labels,
+    pub(crate) limits: Limits,
+    /// What counts from its next start, while it is up.
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// By what a file is known not to have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        Some(Self { inode: meta.ino(), length: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
+    }
+}
+
+/// The files that a glance comes from: the tenant's own, the one that it was started with, those of the host, and
+/// where its profile can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sources {
+    own: Option<Stamp>,
+    started: Option<Stamp>,
+    host: [Option<Stamp>; 2],
+    profile: [Option<Stamp>; 2],
+}
+
+#[derive(Debug)]
+struct Seen {
+    sources: Sources,
+    profile: Option<ProfileName>,
+    glance: Arc<Glance>,
+}
+
+/// What the files of all tenants came to when they were last looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Glances(Mutex<BTreeMap<TenantName, Seen>>);
+
+/// One look at several tenants: what they have in common is read once.
+struct Look<'a> {
+    store: &'a Store,
+    host: [Option<Stamp>; 2],
+    files: Option<(HostConfig, NicTable)>,
+    profiles: HashMap<ProfileName, [Option<Stamp>; 2]>,
+}
+
+impl Glances {
+    /// Looks at tenants, of which it is known whether they are up.
+    pub(crate) fn of(
+        &self,
+        store: &Store,
+        tenants: impl IntoIterator<Item = (TenantName, bool)>,
+    ) -> BTreeMap<TenantName, Arc<Glance>> {
+        let mut look = Look::new(store);
+        let mut found = BTreeMap::new();
+        for (name, is_up) in tenants {
+            let glance = self.one(&mut look, &name, is_up);
+            found.insert(name, glance);
+        }
+        found
+    }
+
+    /// Forgets the tenants that are not there any more.
+    pub(crate) fn forget(&self, is_there: impl Fn(&TenantName) -> bool) {
+        held(&self.0).retain(|name, _| is_there(name));
+    }
+
+    fn one(&self, look: &mut Look<'_>, name: &TenantName, is_up: bool) -> Arc<Glance> {
+        let layout = look.store.layout();
+        let own = Stamp::of(&layout.tenant_config(name));
+        let started = is_up.then(|| Stamp::of(&layout.started(name))).flatten();
+        let host = look.host;
+        let known = held(&self.0)
+            .get(name)
+            .map(|seen| (seen.profile.clone(), seen.glance.clone(), seen.sources.clone()));
+        if let Some((profile, glance, sources)) = known {
+            let profile = profile.map(|profile| look.profile(&profile)).unwrap_or_default();
+            if sources == (Sources { own, started, host, profile }) {
+                return glance;
+            }
+        }
+        // After the stamps were taken: what changes meanwhile is read by the next look.
+        let (profile, glance) = look.read(name, is_up);
+        let stamps = profile.as_ref().map(|profile| look.profile(profile)).unwrap_or_default();
+        let (glance, sources) = (Arc::new(glance), Sources { own, started, host, profile: stamps });
+        held(&self.0).insert(name.clone(), Seen { sources, profile, glance: glance.clone() });
+        glance
+    }
+}
+
+impl<'a> Look<'a> {
+    fn new(store: &'a Store) -> Self {
+        let layout = store.layout();
+        let host = [layout.host_config(), layout.nic_table()].map(|path| Stamp::of(&path));
+        Self { store, host, files: None, profiles: HashMap::new() }
+    }
+
+    fn profile(&mut self, name: &ProfileName) -> [Option<Stamp>; 2] {
+        let layout: &Layout = self.store.layout();
+        let stamps = || layout.profile_paths(name).map(|path| Stamp::of(&path));
+        *self.profiles.entry(name.clone()).or_insert_with(stamps)
+    }
+
+    /// A tenant's profile and what its file comes to; nothing where that cannot be used.
+    fn read(&mut self, name: &TenantName, is_up: bool) -> (Option<ProfileName>, Glance) {
+        let store = self.store;
+        if self.files.is_none() {
+            let ports = profile::load_nic_table(store.layout()).ok();
+            self.files = store.host_config().ok().zip(ports);
+        }
+        let own = record::read(&store.layout().tenant_config(name)).ok();
+        let own = own.and_then(|text| parse_toml::<Fragment>(&text).ok());
+        let named = own.as_ref().and_then(|own| own.profile.clone());
+        let (Some((config, ports)), Some(own)) = (&self.files, own) else {
+            return (named, Glance::default());
+        };
+        let Ok(tenant) = store.resolve_fragment(name, own.clone(), config, ports) else {
+            return (named, Glance::default());
+        };
+        let started = is_up.then(|| record::read(&store.layout().started(name)).ok()).flatten();
+        let started = started.and_then(|text| parse_toml::<Fragment>(&text).ok());
+        let base = profile::load_profile(store.layout(), &tenant.profile).ok();
+        let waiting = match (&base, &started) {
+            (Some(base), Some(started)) => pending(base, started, &own),
+            _ => Vec::new(),
+        };
+        let glance = Glance {
+            of: Some((tenant.kind, tenant.profile.clone())),
+            group: tenant.group,
+            labels: tenant.labels,
+            limits: tenant.limits,
+            waiting,
+        };
+        (Some(tenant.profile), glance)
+    }
+}

@@ -1,0 +1,116 @@
+//! How versions are removed.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::PathBuf,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    mount::UnmountFlags,
+};
+use tenant::{
+    files::file_error::FileError,
+    model::{ids::Digest, image::ImageName},
+};
+
+use super::{Store, error::StoreError, lock::Lock, names, pointing_at};
+
+impl Store {
+    /// Removes a version.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if a tenant boots it, [`StoreError::InChannel`] if a channel points at it.
+    pub fn remove(&self, image: &ImageName, digest: &Digest) -> Result<(), StoreError> {
+        self.remove_if(image, digest, false)
+    }
+
+    /// Removes a version and the channels that point at it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if a tenant boots it.
+    pub fn remove_with_channels(&self, image: &ImageName, digest: &Digest) -> Result<(), StoreError> {
+        self.remove_if(image, digest, true)
+    }
+
+    fn remove_if(&self, image: &ImageName, digest: &Digest, with_channels: bool) -> Result<(), StoreError> {
+        let (gone, _held) = {
+            let _lock = Lock::exclusive(&self.layout)?;
+            match self.manifest(image, digest) {
+                Ok(_) | Err(StoreError::Manifest { .. }) => {}
+                Err(e) => return Err(e),
+            }
+            if let Some(users) = self.pins()?.remove(&(image.clone(), *digest)) {
+                return Err(StoreError::InUse { image: image.to_string(), digest: *digest, users });
+            }
+            let channels = pointing_at(&self.channels(image)?, digest);
+            if !channels.is_empty() && !with_channels {
+                let channels = channels.iter().map(ToString::to_string).collect();
+                return Err(StoreError::InChannel { image: image.to_string(), digest: *digest, channels });
+            }
+            for channel in channels {
+                let path = self.layout.channel(image, &channel);
+                fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
+            }
+            self.hide(image, digest)?
+        };
+        self.unmount(digest)?;
+        // It is invisible already: the slow part holds no lock, and the next build finishes an interrupted one.
+        Ok(fs::remove_dir_all(&gone).map_err(FileError::when("remove", &gone))?)
+    }
+
+    /// Removes the mount that tenants of an erofs version clone; other formats have none.
+    fn unmount(&self, digest: &Digest) -> Result<(), StoreError> {
+        let at = self.layout.image_mount(digest);
+        match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {
+            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
+            Err(e) => return Err(FileError::new("unmount", at, e).into()),
+        }
+        for leftover in [fs::remove_dir(&at), fs::remove_file(at.with_extension("lock"))] {
+            match leftover {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(FileError::new("remove", at, e).into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a version out of sight, into a staging directory that is held while the file lives.
+    fn hide(&self, image: &ImageName, digest: &Digest) -> Result<(PathBuf, File), StoreError> {
+        let gone = self.layout.staging().join(format!("gone-{}-{}", std::process::id(), digest.short()));
+        let hide = || {
+            fs::create_dir_all(&gone)?;
+            let held = File::create_new(gone.join("lock"))?;
+            flock(&held, FlockOperation::LockExclusive)?;
+            fs::rename(self.layout.version(image, digest), gone.join("version"))?;
+            File::open(self.layout.versions(image))?.sync_all()?;
+            Ok(held)
+        };
+        let held = hide().map_err(|source| {
+            let _ = fs::remove_dir_all(&gone);
+            FileError::when("remove", &self.layout.version(image, digest))(source)
+        })?;
+        if names::<Digest>(&self.layout.versions(image))?.is_empty() && self.channels(image)?.is_empty() {
+            let _ = fs::remove_dir_all(self.layout.image(image));
+        }
+        Ok((gone, held))
+    }
+
+    /// Versions that no channel points at, no tenant boots, and that are not among the `keep` newest of
+    /// their image.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn garbage(&self, keep: usize) -> Result<Vec<(ImageName, Digest)>, StoreError> {
+        let mut garbage = Vec::new();
+        for image in self.images()? {
+            let unused =
+                self.list(&image)?.into_iter().filter(|v| v.channels.is_empty() && v.tenants.is_empty());
+            garbage.extend(unused.skip(keep).map(|v| (image.clone(), v.manifest.digest)));
+        }
+        Ok(garbage)
+    }
+}

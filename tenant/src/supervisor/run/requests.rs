@@ -1,0 +1,99 @@
+//! What is asked over `control.sock`.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::lifecycle::Goal;
+use crate::{
+    files::state::Phase,
+    plan::Plan,
+    protocol::control::{Reply, Request, StartedPlan, Status},
+    supervisor::{error::RunError, process::Supervisor},
+};
+
+/// How long the processes of a tenant may take to come to rest.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
+/// Most lines of a console in one answer.
+const MAX_LINES: u16 = 1000;
+/// Most bytes of a log that are looked at for it.
+const MAX_TAIL: usize = 128 << 10;
+
+impl Supervisor {
+    pub(in crate::supervisor) fn converse(&mut self, place: usize, flags: PollFlags) -> Result<(), RunError> {
+        let conversation = &mut self.conversations.0[place];
+        if flags.contains(PollFlags::OUT) {
+            conversation.flush();
+        }
+        let request = if flags.contains(PollFlags::IN) { conversation.read() } else { None };
+        if flags.intersects(PollFlags::HUP | PollFlags::ERR) && request.is_none() {
+            conversation.hang_up();
+        }
+        let Some(request) = request else { return Ok(()) };
+        let reply = self.answer(request, place)?;
+        if let Some(reply) = reply {
+            self.conversations.0[place].answer(&reply);
+        }
+        Ok(())
+    }
+
+    /// Does what was asked; none when the answer has to wait.
+    fn answer(&mut self, request: Request, place: usize) -> Result<Option<Reply>, RunError> {
+        let runs = matches!(self.phase(), Phase::Booting | Phase::Running);
+        let refused = || Reply::refused(format!("the tenant is {}", self.phase()), "wait for it");
+        let reply = match request {
+            Request::Status {} => match &self.state {
+                Some(state) => {
+                    let (state, frozen) = (state.clone(), self.is_frozen());
+                    let status = Status { state, frozen, viewers: self.consoles.viewers() };
+                    Reply { status: Some(Box::new(status)), ..Reply::done() }
+                }
+                None => refused(),
+            },
+            Request::Stop { timeout_sec } => {
+                let limit = timeout_sec.map(|seconds| Duration::from_secs(seconds.into()));
+                self.ask_to_end(Goal::Stop, limit)?;
+                Reply::done()
+            }
+            Request::Kill {} => {
+                self.kill()?;
+                Reply::done()
+            }
+            Request::Reboot {} if runs => {
+                self.ask_to_end(Goal::Reboot, None)?;
+                Reply::done()
+            }
+            Request::Freeze {} | Request::Thaw {} if runs => {
+                let freeze = request == Request::Freeze {};
+                match self.set_frozen(freeze) {
+                    Ok(()) if self.is_frozen() == freeze => Reply::done(),
+                    Ok(()) => {
+                        let conversation = &mut self.conversations.0[place];
+                        conversation.freezing = Some(Instant::now() + FREEZE_DEADLINE);
+                        conversation.target = freeze;
+                        return Ok(None);
+                    }
+                    Err(error) => Reply::refused(
+                        format!("cannot write cgroup.freeze: {error}"),
+                        "check the state of the tenant: tenantctl show NAME",
+                    ),
+                }
+            }
+            Request::Reboot {} | Request::Freeze {} | Request::Thaw {} => refused(),
+            Request::ConsoleTail { tty, lines } => {
+                let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);
+                Reply { lines: Some(lines), ..Reply::done() }
+            }
+            Request::Plan {} => {
+                let text = |plan: &Plan| Some((plan.to_string(), serde_json::to_value(plan).ok()?));
+                match self.plan.as_ref().and_then(text) {
+                    Some((text, plan)) => {
+                        Reply { plan: Some(Box::new(StartedPlan { text, plan })), ..Reply::done() }
+                    }
+                    None => refused(),
+                }
+            }
+        };
+        Ok(Some(reply))
+    }
+}
