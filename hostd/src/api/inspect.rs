@@ -78,8 +78,9 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
     let store = host.store();
     let cgroups = host.units().cgroups(&name);
     let allocation = store.ready(&name)?;
-    let (tenant, plan) = store.plan(&name, Some(&cgroups.v2))?;
-    let own: Fragment = parse_toml(&store.config_text(&name)?).map_err(StoreError::setting(&name))?;
+    let text = store.config_text(&name)?;
+    let (tenant, plan) = store.plan_text(&name, &text, Some(&cgroups.v2))?;
+    let own: Fragment = parse_toml(&text).map_err(StoreError::setting(&name))?;
     let profile = profile::load_profile(store.layout(), &tenant.profile).map_err(StoreError::from)?;
     let manifest = sources::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
     Ok(Json(explain_all(&Inputs {

@@ -324,9 +324,22 @@ impl Store {
     /// # Errors
     /// Whatever keeps it from being started.
     pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
+        self.plan_text(name, &self.config_text(name)?, unit_cgroup)
+    }
+
+    /// [`Store::plan`] with the text of the tenant's file as it was read before.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being started.
+    pub fn plan_text(
+        &self,
+        name: &TenantName,
+        text: &str,
+        unit_cgroup: Option<&Path>,
+    ) -> Result<(Tenant, Plan), StoreError> {
         let mut allocation = self.ready(name)?;
         let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
-        let tenant = self.resolve(name, &self.config_text(name)?, &config, &ports)?;
+        let tenant = self.resolve(name, text, &config, &ports)?;
         let (mut cursors, taken) = {
             let writer = self.decide();
             (writer.cursors.clone(), self.taken(&writer, name, &config, &ports))
