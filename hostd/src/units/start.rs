@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenant::{Plan, TenantName, model::limits::Limits};
+use tenant::{Plan, TenantName};
 
 use super::limits::Enforce;
 
@@ -13,8 +13,6 @@ pub struct Start {
     pub name: TenantName,
     /// What the supervisor will do; its leftovers are swept by it.
     pub plan: Arc<Plan>,
-    /// Its limits.
-    pub limits: Limits,
     /// Handling of limits that this host cannot enforce.
     pub enforce: Enforce,
     /// How long init has until it is ready.
