@@ -208,7 +208,12 @@ impl Store {
     ///
     /// # Errors
     /// Whatever makes the file invalid; nothing is changed then.
-    pub fn adopt_edit(&self, name: &TenantName, text: String, is_running: bool) -> Result<Adopted, StoreError> {
+    pub fn adopt_edit(
+        &self,
+        name: &TenantName,
+        text: String,
+        is_running: bool,
+    ) -> Result<Adopted, StoreError> {
         self.adopt_file(name, text, None, is_running)
     }
 

@@ -26,10 +26,7 @@ pub(super) fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
     for (path, policy) in &tenant.dirs {
         let key = || format!("dirs.\"{path}\"");
         if matches!(path.top(), "proc" | "sys" | "dev") {
-            return Err(ConfigError::new(
-                key(),
-                "it is inside a directory that is created for every tenant",
-            ));
+            return Err(ConfigError::new(key(), "it is inside a directory that is created for every tenant"));
         }
         let unfit = match (path.as_str(), policy) {
             ("/run", Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty) => {

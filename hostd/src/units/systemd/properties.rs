@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(changes(&applied, &edited, 1000 << 20), [("CPUWeight", 50), ("TasksMax", 200)]);
         let lifted = changes(&applied, &Limits::default(), 1000 << 20);
         assert_eq!(lifted, [("MemoryMax", 500 << 20), ("TasksMax", 16_384)], "those of the template");
-        let unlimited = changes(&carried, &limits("memory_max = 'max'\ntasks_max = 100"), 1000 << 20);
+        let unlimited = changes(&applied, &limits("memory_max = 'max'\ntasks_max = 100"), 1000 << 20);
         assert_eq!(unlimited, [("MemoryMax", NONE)], "not even that of the template");
     }
 
