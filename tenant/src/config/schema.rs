@@ -201,7 +201,7 @@ impl Range {
             Self::Percent(bounds) => format!("{}; 200% is two CPUs", span(bounds)),
             Self::Time(bounds) => format!("{} seconds, e.g. 90, 90s or 2min", span(bounds)),
             Self::Words(words) => list(words),
-            Self::Form { form, good, .. } if form.is_empty() => format!("e.g. {good}"),
+            Self::Form { form: "", good, .. } => format!("e.g. {good}"),
             Self::Form { form, good, .. } => format!("{form}, e.g. {good}"),
         }
     }

@@ -43,7 +43,8 @@ impl What {
     /// With the reason for it, which may come from a tenant.
     pub(crate) fn because(self, reason: impl AsRef<str>) -> Self {
         let mut reason: String = reason.as_ref().chars().filter(|char| !char.is_control()).collect();
-        reason.truncate(reason.floor_char_boundary(REASON));
+        let end = (0..=REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or(0));
         Self { reason: Some(reason), ..self }
     }
 
