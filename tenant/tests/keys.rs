@@ -82,7 +82,7 @@ fn a_misspelt_key_is_told_the_nearest() {
 }
 
 #[test]
-fn a_default_is_the_value_of_a_tenant_that_says_nothing() {
+fn a_default_is_the_value_of_a_tenant_without_the_key() {
     let (silent, defaults) = (tenant("").unwrap(), defaults());
     for key in KEYS.iter().filter(|key| key.is_given(defaults)) {
         let cell = key.absent.cell();
