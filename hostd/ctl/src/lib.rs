@@ -21,6 +21,7 @@ mod output;
 mod plan;
 mod ports;
 mod reload;
+mod rename;
 mod restart;
 mod show;
 mod start;
@@ -70,6 +71,7 @@ enum Command {
     Stop(stop::Stop),
     Restart(restart::Restart),
     Reload(reload::Reload),
+    Rename(rename::Rename),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -150,6 +152,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Stop(verb) => verb.run(&context).await,
             Command::Restart(verb) => verb.run(&context).await,
             Command::Reload(verb) => verb.run(&context).await,
+            Command::Rename(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
@@ -225,6 +228,7 @@ mod tests {
             "set alice memory_max=1G --unset ttys",
             "top --once",
             "events web* --since 10m --no-follow",
+            "rename alice carol",
             "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",

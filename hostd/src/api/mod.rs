@@ -55,6 +55,7 @@ pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
         tenants::create,
         tenants::show,
         tenants::destroy,
+        tenants::rename,
         lifecycle::start,
         lifecycle::stop,
         lifecycle::restart,

@@ -86,6 +86,22 @@ pub fn remove(text: &str, link: &LinkName, vlan: Option<u16>) -> Result<Option<S
     Ok(Some(document.to_string()))
 }
 
+/// Gives the rows of one tenant to another; none if the text has none. Comments stay.
+///
+/// # Errors
+/// Those of [`put`].
+pub(crate) fn give_all(text: &str, from: &TenantName, to: &TenantName) -> Result<Option<String>, StoreError> {
+    let mut document = document(text)?;
+    let mut is_changed = false;
+    for table in rows(&mut document)?.iter_mut() {
+        if table.get("tenant").and_then(Item::as_str) == Some(from.as_str()) {
+            set(table, "tenant", Some(Item::Value(to.as_str().into())));
+            is_changed = true;
+        }
+    }
+    Ok(is_changed.then(|| document.to_string()))
+}
+
 fn document(text: &str) -> Result<DocumentMut, StoreError> {
     let malformed = |error: toml_edit::TomlError| {
         refuse(format!("ports.toml is malformed: {}", error.message()), Code::Invalid, "correct the file")

@@ -64,6 +64,7 @@ impl Store {
             name: name.clone(),
             // The record becomes a tenant's by the rename that publishes it, whole.
             state: RecordState::Ready,
+            renaming: None,
             uuid: random_uuid()?,
             index: at.index,
             uid_base: at.uid_base,

@@ -18,6 +18,7 @@ pub mod lock;
 mod mend;
 pub mod pending;
 pub mod recover;
+pub mod rename;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traces;
@@ -104,6 +105,8 @@ pub struct Store {
     pub(crate) writing: Mutex<BTreeMap<TenantName, usize>>,
     /// What is left of removed tenants.
     pub(crate) trash: Trash,
+    /// The old and new names of tenants whose renaming was finished when this was opened.
+    pub(crate) renamed: Mutex<Vec<(TenantName, TenantName)>>,
     pub(crate) storage: Option<Arc<KernelError>>,
     pub(crate) _lock: StoreLock,
 }
@@ -152,7 +155,7 @@ impl Store {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
         shelter::close_state(&layout)?;
-        let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
+        let Recovered { records, broken, trash, renamed, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when a process needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
         let cursors = Cursors::behind(&config, &records);
@@ -169,6 +172,7 @@ impl Store {
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
             trash,
+            renamed: Mutex::new(renamed),
             claims: Mutex::default(),
             started: Mutex::default(),
             writer: Mutex::new(writer),
@@ -208,6 +212,11 @@ impl Store {
         held(&self.broken).clone()
     }
 
+    /// The old and new names of tenants whose renaming this start has finished, for once.
+    pub(crate) fn take_renamed(&self) -> Vec<(TenantName, TenantName)> {
+        std::mem::take(&mut held(&self.renamed))
+    }
+
     /// What is left of removed tenants.
     pub fn trash(&self) -> &Trash {
         &self.trash
@@ -240,6 +249,7 @@ impl Store {
         let allocation = self.record(name)?;
         match allocation.state {
             RecordState::Ready => Ok(allocation),
+            RecordState::Renaming => Err(StoreError::HalfRenamed(name.to_string())),
             RecordState::Creating | RecordState::Destroying => Err(StoreError::HalfRemoved(name.to_string())),
         }
     }

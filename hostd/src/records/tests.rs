@@ -1,6 +1,7 @@
 mod addresses;
 mod broken;
 mod removal;
+mod rename;
 
 use std::{
     fs, io,
