@@ -4,7 +4,7 @@
 //! What hostd itself does is told by who does it. What a tenant does, or systemd with it, is told by its supervisor's
 //! `state.json`: [`watch`] looks at that when it has changed.
 
-mod state;
+pub(crate) mod state;
 mod watch;
 
 use std::{
@@ -13,7 +13,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-pub(crate) use state::ended;
 use tenant::TenantName;
 use tokio::sync::watch as channel;
 use wire::{Event, EventKind};
