@@ -92,6 +92,15 @@ impl Terminal {
         }
     }
 
+    /// Gives the terminal another size, as a window does that is drawn larger.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.master, size).expect("the terminal is there");
+    }
+
     /// Types.
     ///
     /// # Panics

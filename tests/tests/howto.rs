@@ -14,6 +14,7 @@ macro_rules! pages {
 
 pages! {
     first_tenant: "tutorial/first-tenant.md";
+    an_admins_first_hour: "how-to/an-admins-first-hour.md";
     back_up_a_tenant: "how-to/back-up-a-tenant.md";
     connect_bridge: "how-to/connect-bridge.md";
     connect_macvlan: "how-to/connect-macvlan.md";

@@ -10,21 +10,24 @@ use nix::sys::signal::Signal;
 use tenant::kernel::raw;
 use wire::{Code, ConfigChange, ConfigReplace, ConfigText, Done, Failure};
 
-use super::{Context, many};
+use super::{
+    Context, candidates, many,
+    select::{Chosen, Filter, Selection},
+};
 
-/// Change keys of a tenant's configuration
+/// Change keys of tenants' configurations
 ///
 /// Limits, `group`, `net_rate` and `ports` take effect at once if the tenant is running, all other keys at
 /// its next start.
 #[derive(Debug, Args)]
 pub(super) struct Set {
-    /// Name of the tenant
-    name: String,
-    /// Keys and values, e.g. memory_max=1G
-    #[arg(value_name = "KEY=VALUE", required_unless_present = "unset")]
-    set: Vec<String>,
+    /// Names of tenants, or patterns of names, then keys and values, e.g. 'web*' memory_max=1G
+    #[arg(value_name = "NAME|KEY=VALUE", add = candidates::of(candidates::tenants_or_settings))]
+    words: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Remove a key, so that the profile's value applies (repeatable)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = candidates::of(candidates::keys))]
     unset: Vec<String>,
     /// Accept a limit that cannot be enforced on this host
     #[arg(long)]
@@ -33,16 +36,37 @@ pub(super) struct Set {
 
 impl Set {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let change = ConfigChange {
-            set: self.set.clone(),
-            unset: self.unset.clone(),
-            allow_unenforced: self.allow_unenforced,
-        };
-        let path = client::tenant(&self.name, "/config");
-        let done: Done = context.client.request(Method::PATCH, &path, &change).await?;
-        context.output.print(&done, |done| many::sentence(done, "set"));
-        Ok(ExitCode::SUCCESS)
+        let (set, names): (Vec<String>, Vec<String>) =
+            self.words.iter().cloned().partition(|word| word.contains('='));
+        if set.is_empty() && self.unset.is_empty() {
+            let text = "no key is to be changed";
+            return Err(
+                Failure::new(Code::Invalid, text).help("tenantctl set NAME KEY=VALUE, or --unset KEY")
+            );
+        }
+        let selection = Selection { names, filter: self.filter.clone() };
+        if selection.is_nothing() {
+            let text = "no tenant is named whose keys are to be changed";
+            return Err(Failure::new(Code::Invalid, text).help("tenantctl set NAME KEY=VALUE"));
+        }
+        let chosen = selection.resolve(&context.client).await?;
+        let change = ConfigChange { set, unset: self.unset.clone(), allow_unenforced: self.allow_unenforced };
+        self::change(context, &chosen, "set", change).await
     }
+}
+
+/// Changes keys of tenants' files.
+pub(super) async fn change(
+    context: &Context,
+    chosen: &Chosen,
+    verb: &str,
+    change: ConfigChange,
+) -> super::Result {
+    let patch = move |api: client::Client, name: String| {
+        let change = change.clone();
+        async move { api.request::<Done>(Method::PATCH, &client::tenant(&name, "/config"), &change).await }
+    };
+    many::each(context, chosen, (verb, None), patch, |done| many::sentence(done, verb)).await
 }
 
 /// Edit a tenant's configuration file in $VISUAL or $EDITOR
@@ -51,6 +75,7 @@ impl Set {
 #[derive(Debug, Args)]
 pub(super) struct Edit {
     /// Name of the tenant
+    #[arg(add = candidates::of(candidates::tenants))]
     name: String,
     /// Accept a limit that cannot be enforced on this host
     #[arg(long)]

@@ -4,7 +4,7 @@ use clap::Args;
 use tenant::attach::{self, AttachEnd, AttachError, AttachOptions};
 use wire::{Code, Failure, chain, tenant_name};
 
-use super::Context;
+use super::{Context, candidates};
 
 /// Attach to a terminal of a tenant
 ///
@@ -12,6 +12,7 @@ use super::Context;
 #[derive(Debug, Args)]
 pub(super) struct Console {
     /// Name of the tenant
+    #[arg(add = candidates::of(candidates::tenants))]
     name: String,
     #[command(flatten)]
     options: AttachOptions,

@@ -1,7 +1,7 @@
 use clap::Args;
 use wire::{CreateRequest, Done, StartRequest};
 
-use super::{Context, many};
+use super::{Context, candidates, many, select::Chosen};
 
 /// Create tenants
 ///
@@ -12,13 +12,13 @@ pub(super) struct Create {
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
     /// Image: NAME, NAME:CHANNEL or NAME@VERSION
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", add = candidates::of(candidates::image_references))]
     image: Option<String>,
     /// Profile
-    #[arg(long)]
+    #[arg(long, add = candidates::of(candidates::profiles))]
     profile: Option<String>,
     /// Set a key of the configuration, e.g. memory_max=1G (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", add = candidates::of(candidates::settings))]
     set: Vec<String>,
     /// Also start them
     #[arg(long)]
@@ -47,6 +47,7 @@ impl Create {
             }
         };
         let verb = if start { "created and started" } else { "created" };
-        many::each(context, self.names.clone(), create, |done| many::sentence(done, verb)).await
+        let chosen = Chosen { names: self.names.clone(), is_one: self.names.len() == 1 };
+        many::each(context, &chosen, (verb, None), create, |done| many::sentence(done, verb)).await
     }
 }

@@ -5,15 +5,15 @@ use hyper::Method;
 use wire::{Code, Done, Failure};
 
 use super::{
-    Context,
-    many::{self, Names},
+    Context, many, output,
+    select::{Chosen, Selection},
 };
 
 /// Destroy tenants and all their data
 #[derive(Debug, Args)]
 pub(super) struct Destroy {
     #[command(flatten)]
-    names: Names,
+    selection: Selection,
     /// Kill running tenants first, and also remove tenants with damaged records
     #[arg(long)]
     force: bool,
@@ -24,17 +24,27 @@ pub(super) struct Destroy {
 
 impl Destroy {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
+        let chosen = self.selection.resolve(&context.client).await?;
         if !self.yes {
-            confirm(&names)?;
+            if self.selection.is_open() {
+                eprint!("{}", taken(&chosen));
+            }
+            confirm(&chosen.names)?;
         }
         let force = self.force;
         let destroy = move |api: client::Client, name: String| async move {
             let path = client::tenant(&name, if force { "?force=true" } else { "" });
             api.request::<Done>(Method::DELETE, &path, &()).await
         };
-        many::each(context, names, destroy, |done| many::sentence(done, "destroyed")).await
+        many::each(context, &chosen, ("destroyed", None), destroy, |done| many::sentence(done, "destroyed"))
+            .await
     }
+}
+
+/// What a pattern or a filter selects, for the question that follows.
+fn taken(chosen: &Chosen) -> String {
+    let names: String = chosen.names.iter().map(|name| format!("  {}\n", output::clean(name))).collect();
+    format!("These tenants and all their data would be destroyed:\n{names}")
 }
 
 fn confirm(names: &[String]) -> Result<(), Failure> {
@@ -49,7 +59,7 @@ fn confirm(names: &[String]) -> Result<(), Failure> {
         [one] => format!("tenant {one}"),
         many => format!("{} tenants", many.len()),
     };
-    eprint!("Destroy {} and all data? [y/N] ", client::output::clean(&what));
+    eprint!("Destroy {} and all data? [y/N] ", output::clean(&what));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);

@@ -8,13 +8,14 @@ use wire::{
     doctor::{Capacity, Diagnosis, Health, Row, Unit, Verdict},
 };
 
-use super::{Context, output};
+use super::{Context, absent, output};
 use crate::sysctl::{Fixed, Kernel, fix};
 
 /// Check this host for problems
 ///
 /// Checks the packet filter, leftovers of stopped tenants, interfaces of running tenants, the kernel, systemd
-/// and the capacity of the host. The exit code is 1 if there is a fault.
+/// and the capacity of the host. The exit code is 1 if there is a fault. If hostd is not running, that is the
+/// first finding, and the checks that need no hostd follow.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// Show the capacity of this host for N tenants in total
@@ -47,9 +48,13 @@ impl Doctor {
             Some(tenants) => format!("/v1/doctor?tenants={tenants}"),
             None => "/v1/doctor".to_owned(),
         };
-        let mut diagnosis: Diagnosis = match self.repair {
-            true => context.client.post(&path, &()).await?,
-            false => context.client.get(&path).await?,
+        let examined: std::result::Result<Diagnosis, Failure> = match self.repair {
+            true => context.client.post(&path, &()).await,
+            false => context.client.get(&path).await,
+        };
+        let mut diagnosis = match examined {
+            Err(failure) if failure.code == Code::NoHostd => return Ok(without_hostd(context, &failure)),
+            examined => examined?,
         };
         let mut fixed = None;
         if self.fix {
@@ -79,6 +84,15 @@ impl Doctor {
         });
         Ok(ExitCode::from(u8::from(diagnosis.health == Health::Fault)))
     }
+}
+
+/// Prints what can be found out without hostd.
+fn without_hostd(context: &Context, failure: &Failure) -> ExitCode {
+    let diagnosis = absent::diagnose(&context.layout, failure);
+    context
+        .output
+        .print(&Answer { diagnosis: &diagnosis, fixed: None }, |answer| text(answer.diagnosis, false));
+    ExitCode::from(failure.code.exit_code())
 }
 
 /// A line for each finding; those of the capacity only where no table shows them.

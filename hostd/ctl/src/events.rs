@@ -6,7 +6,7 @@ use std::{
 use clap::Args;
 use wire::{Code, Event, EventKind, Failure};
 
-use super::{Context, output};
+use super::{Context, candidates, output};
 
 /// How often it is tried to find hostd again, where it has ended.
 const RETRY: Duration = Duration::from_millis(250);
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug, Args)]
 pub(super) struct Events {
     /// Only these tenants; patterns like 'web*' are possible
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = candidates::of(candidates::tenants))]
     names: Vec<String>,
     /// First what happened since then: a duration like 90s, 10m, 2h or 1d, or the number of an event
     #[arg(long, value_name = "WHEN")]

@@ -3,14 +3,16 @@ use std::process::ExitCode;
 use clap::Args;
 use wire::{Code, Explained, Failure, Source};
 
-use super::{Context, output};
+use super::{Context, candidates, output};
 
 /// Show where each value of a tenant comes from
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// Name of the tenant
+    #[arg(add = candidates::of(candidates::tenants))]
     name: String,
     /// Only this key or directory, e.g. memory_max or /etc
+    #[arg(add = candidates::of(candidates::keys))]
     what: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use tenant::config::{Fragment, parse_toml};
 use wire::{Code, Explained, Failure};
 
-use super::{Context, output};
+use super::{Context, candidates, output};
 
 /// Print the value of a tenant's keys
 ///
@@ -13,9 +13,10 @@ use super::{Context, output};
 #[derive(Debug, Args)]
 pub(super) struct Get {
     /// Name of the tenant
+    #[arg(add = candidates::of(candidates::tenants))]
     name: String,
     /// Keys, e.g. memory_max or labels.tier
-    #[arg(value_name = "KEY", required = true)]
+    #[arg(value_name = "KEY", required = true, add = candidates::of(candidates::keys))]
     keys: Vec<String>,
     /// Print where each value comes from, after a tab
     #[arg(long)]

@@ -14,7 +14,7 @@ use std::{
 use tenant::{TenantName, files::state::RunState};
 use wire::{Code, Failure};
 
-use super::{Context, logs::Logs, output};
+use super::{context::Context, output, select::Chosen};
 
 /// Longest line that is printed as one, bytes.
 const LINE: u64 = 64 << 10;
@@ -23,13 +23,36 @@ const MOST: usize = 64 << 20;
 /// What a program that is not there ends with, as in a shell.
 const NOT_FOUND: i32 = 127;
 
+/// What of a journal is asked for.
+pub(super) struct Ask<'a> {
+    /// So many of the last lines.
+    pub(super) lines: usize,
+    /// Only entries newer than that.
+    pub(super) since: Option<&'a str>,
+    /// Whether to go on with what comes.
+    pub(super) follow: bool,
+    /// Only entries of this unit of the tenant.
+    pub(super) unit: Option<&'a str>,
+    /// More arguments for journalctl(1).
+    pub(super) arguments: &'a [OsString],
+}
+
 /// What journalctl(1) is asked for in both cases.
-fn arguments(logs: &Logs, json: bool) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["--lines".into(), logs.lines.to_string().into()];
-    arguments.extend(logs.follow.then(|| "--follow".into()));
+fn arguments(ask: &Ask<'_>, json: bool) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--lines".into(), ask.lines.to_string().into()];
+    arguments.extend(ask.since.map(|since| format!("--since={}", ago(since)).into()));
+    arguments.extend(ask.follow.then(|| "--follow".into()));
     arguments.extend(json.then(|| "--output=json".into()));
-    arguments.extend(logs.arguments.iter().cloned());
+    arguments.extend(ask.arguments.iter().cloned());
     arguments
+}
+
+/// `10min` is what journalctl(1) calls `-10min`; everything else is what it calls it, too.
+fn ago(since: &str) -> String {
+    let is_span = since.starts_with(|c: char| c.is_ascii_digit())
+        && since.ends_with(|c: char| c.is_ascii_alphabetic())
+        && !since.contains([':', '-']);
+    if is_span && !since.ends_with("ago") { format!("-{since}") } else { since.to_owned() }
 }
 
 fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
@@ -37,15 +60,16 @@ fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
 }
 
 /// Prints what the host's journal says: becomes journalctl(1).
-pub(super) fn of_host(logs: &Logs, context: &Context) -> super::Result {
-    let name: TenantName = parse(&logs.name)?;
+pub(super) fn of_host(ask: &Ask<'_>, names: &[String], context: &Context) -> super::context::Result {
+    let names = names.iter().map(|name| parse(name)).collect::<Result<Vec<TenantName>, Failure>>()?;
     if !context.layout.is_default() {
         let text = format!("tenants below {} do not write to the journal", context.layout.root().display());
-        return Err(Failure::new(Code::Failed, text).help(format!("read its console: tenantctl logs {name}")));
+        return Err(Failure::new(Code::Failed, text).help("read their consoles: tenantctl logs NAME"));
     }
     let mut command = Command::new("journalctl");
     // Anybody may put a field TENANT into the journal; _UID is the journal's own.
-    command.args(arguments(logs, context.output.json)).arg("_UID=0").arg(format!("TENANT={name}"));
+    command.args(arguments(ask, context.output.json)).arg("_UID=0");
+    command.args(names.iter().map(|name| format!("TENANT={name}")));
     Err(failed("execute journalctl")(command.exec()))
 }
 
@@ -53,9 +77,37 @@ fn parse(name: &str) -> Result<TenantName, Failure> {
     name.parse().map_err(|error| Failure::new(Code::Invalid, format!("{error}")))
 }
 
-/// Prints the tenant's own journal.
-pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
-    let name = parse(&logs.name)?;
+/// Prints the own journals of tenants: one after the other, or all at once where they are followed.
+pub(super) fn inside(ask: &Ask<'_>, chosen: &Chosen, context: &Context) -> super::context::Result {
+    if let (true, [name]) = (chosen.is_one, &chosen.names[..]) {
+        return one(ask, name, context, "").map(ExitCode::from);
+    }
+    let read = |name: &String| one(ask, name, context, &format!("{name}: "));
+    let ends: Vec<_> = if ask.follow {
+        thread::scope(|scope| {
+            let running: Vec<_> = chosen.names.iter().map(|name| scope.spawn(move || read(name))).collect();
+            running.into_iter().filter_map(|reader| reader.join().ok()).collect()
+        })
+    } else {
+        chosen.names.iter().map(read).collect()
+    };
+    let mut code = 0;
+    for end in ends {
+        code = match end {
+            Ok(0) => code,
+            Ok(other) => other,
+            Err(failure) => {
+                context.output.failure(&failure);
+                failure.code.exit_code()
+            }
+        };
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Prints a tenant's own journal, each line behind `prefix`; the code that it ends with.
+fn one(ask: &Ask<'_>, name: &str, context: &Context, prefix: &str) -> Result<u8, Failure> {
+    let name = parse(name)?;
     let state = RunState::read(&context.layout.run_state(&name)).ok().flatten();
     let runs = state.and_then(|state| state.init).is_some_and(|init| init.is_alive());
     if context.layout.tenant_config(&name).exists() && !runs {
@@ -68,10 +120,10 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
     let mut command = Command::new(wire::programs::tenant()?);
     command.arg("--root").arg(context.layout.root()).args(["exec", "--no-tty", name.as_str(), "--"]);
     command.args(["journalctl", "--no-pager", "--quiet"]);
-    if let Some(unit) = &logs.unit {
+    if let Some(unit) = ask.unit {
         command.arg(format!("--unit={unit}"));
     }
-    command.args(arguments(logs, context.output.json));
+    command.args(arguments(ask, context.output.json));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed("run journalctl inside"))?;
     let errors = child.stderr.take().map(|stderr| {
@@ -82,9 +134,11 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
             })
         })
     });
-    let most = if logs.follow { usize::MAX } else { MOST };
+    let most = if ask.follow { usize::MAX } else { MOST };
     let whole = match child.stdout.take() {
-        Some(stdout) => pass_on(BufReader::new(stdout), most, output::write),
+        Some(stdout) => {
+            pass_on(BufReader::new(stdout), most, |line| output::write(&format!("{prefix}{line}")))
+        }
         None => Ok(true),
     };
     let is_cut = !whole.map_err(failed("read what journalctl prints"))?;
@@ -98,9 +152,9 @@ pub(super) fn inside(logs: &Logs, context: &Context) -> super::Result {
         // What is missing has been said.
         let help = "a tenant without journalctl has no journal; read its console";
         let _ = writeln!(io::stderr(), "help: {help}: tenantctl logs {name}");
-        return Ok(ExitCode::from(Code::NotFound.exit_code()));
+        return Ok(Code::NotFound.exit_code());
     }
-    Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+    Ok(u8::try_from(status).unwrap_or(1))
 }
 
 /// Waits for journalctl, which is killed first if no process reads on.
@@ -138,6 +192,19 @@ mod tests {
         let mut text = String::new();
         let whole = pass_on(bytes, most, |line| text.push_str(line)).unwrap();
         (whole, text)
+    }
+
+    #[test]
+    fn a_span_of_time_is_a_time_ago() {
+        for (since, expected) in [
+            ("10min", "-10min"),
+            ("2h", "-2h"),
+            ("today", "today"),
+            ("2026-01-31", "2026-01-31"),
+            ("1h ago", "1h ago"),
+        ] {
+            assert_eq!(ago(since), expected);
+        }
     }
 
     #[test]

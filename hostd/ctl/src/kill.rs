@@ -3,18 +3,15 @@ use std::ffi::OsString;
 use clap::Args;
 use wire::{Done, KillRequest};
 
-use super::{
-    Context,
-    many::{self, Names},
-};
+use super::{Context, candidates, many, select::Selection};
 
 /// Kill everything in tenants, or send a signal to their init
 #[derive(Debug, Args)]
 pub(super) struct Kill {
     #[command(flatten)]
-    names: Names,
+    selection: Selection,
     /// Send only this signal, a name or number, and only to init; -9 and -HUP are also accepted
-    #[arg(long, short, value_name = "SIGNAL")]
+    #[arg(long, short, value_name = "SIGNAL", add = candidates::of(candidates::signals))]
     signal: Option<String>,
 }
 
@@ -55,14 +52,14 @@ fn is_signal(word: &str) -> bool {
 
 impl Kill {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
+        let chosen = self.selection.resolve(&context.client).await?;
         let request = KillRequest { signal: self.signal.clone() };
         let verb = if self.signal.is_some() { "signalled" } else { "killed" };
         let kill = move |api: client::Client, name: String| {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/kill"), &request).await }
         };
-        many::each(context, names, kill, |done| many::sentence(done, verb)).await
+        many::each(context, &chosen, (verb, None), kill, |done| many::sentence(done, verb)).await
     }
 }
 

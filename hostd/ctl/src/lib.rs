@@ -1,8 +1,15 @@
 //! `tenantctl`: one file per verb. A verb prints the answer of hostd as text, or as it is with `--json`.
 
+mod absent;
+mod aliases;
+mod autostart;
+mod candidates;
+mod columns;
 mod complete;
 mod config;
 mod console;
+mod console_log;
+mod context;
 mod create;
 mod destroy;
 mod doctor;
@@ -11,20 +18,26 @@ mod exec;
 mod explain;
 mod freeze;
 mod get;
+mod glob;
 mod import_lxc;
 mod journal;
+mod keys;
 mod kill;
 mod list;
+mod listed;
 mod logs;
 mod many;
 mod output;
 mod plan;
 mod ports;
+mod ps;
 mod reload;
 mod restart;
+mod select;
 mod show;
 mod start;
 mod stat;
+mod status;
 mod stop;
 mod sysctl;
 mod top;
@@ -32,12 +45,15 @@ mod wait;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use client::Client;
-use tenant::Layout;
 use wire::Failure;
 
-use self::output::Output;
+use self::{
+    aliases::ALIASES,
+    context::{Context, Result},
+    output::Output,
+};
 
 /// Manage operating-system tenants over one shared root filesystem
 #[derive(Debug, Parser)]
@@ -73,16 +89,18 @@ enum Command {
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
-    #[command(visible_alias = "ls")]
+    Enable(autostart::Enable),
+    Disable(autostart::Disable),
     List(list::List),
+    Status(status::Status),
     Show(show::Show),
     Get(get::Get),
+    Ps(ps::Ps),
     Edit(config::Edit),
     Set(config::Set),
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
-    #[command(visible_alias = "nics")]
     Ports(ports::Ports),
     Explain(explain::Explain),
     Exec(exec::Exec),
@@ -102,24 +120,17 @@ enum Command {
     LxcLinks(lxc::LxcLinks),
 }
 
-/// What a verb works with.
-#[derive(Clone, Debug)]
-struct Context {
-    layout: Layout,
-    client: Client,
-    output: Output,
-}
-
-/// The result of a verb.
-type Result = std::result::Result<ExitCode, Failure>;
-
 /// Parses and runs the command line; under the name of a command of LXC, runs that command.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = lxc::called(std::env::args_os()) {
         return code;
     }
-    let Cli { global, command } = Cli::parse_from(kill::spelled_out(std::env::args_os()));
+    if let Some(code) = complete::asked(std::env::args_os(), command) {
+        return code;
+    }
+    let matches = command().get_matches_from(kill::spelled_out(std::env::args_os()));
+    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let layout = wire::layout(global.root);
     let output = Output { json: global.json };
     let context = Context { client: Client::new(layout.clone()), layout, output };
@@ -135,8 +146,8 @@ fn run(command: Command, context: Context) -> Result {
         Command::Exec(verb) => return verb.run(&context),
         Command::Shell(verb) => return verb.run(&context),
         Command::Console(verb) => return verb.run(&context),
-        Command::Completions(verb) => return verb.run(&mut Cli::command()),
-        Command::Man(verb) => return verb.run(Cli::command()),
+        Command::Completions(verb) => return verb.run(),
+        Command::Man(verb) => return verb.run(self::command()),
         Command::LxcLinks(verb) => return verb.run(),
         other => other,
     };
@@ -153,9 +164,13 @@ fn run(command: Command, context: Context) -> Result {
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
+            Command::Enable(verb) => verb.run(&context).await,
+            Command::Disable(verb) => verb.run(&context).await,
             Command::List(verb) => verb.run(&context).await,
+            Command::Status(verb) => verb.run(&context).await,
             Command::Show(verb) => verb.run(&context).await,
             Command::Get(verb) => verb.run(&context).await,
+            Command::Ps(verb) => verb.run(&context).await,
             Command::Edit(verb) => verb.run(&context).await,
             Command::Set(verb) => verb.run(&context).await,
             Command::ImportLxc(verb) => verb.run(&context).await,
@@ -178,10 +193,16 @@ fn run(command: Command, context: Context) -> Result {
     })
 }
 
-/// The command line as clap knows it, for completions, man pages and tests.
+/// The command line as clap knows it: as the types define it, with the other names of verbs and the rules of what
+/// selects tenants.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command()
+    let command = Cli::command();
+    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    verbs.iter().fold(command, |command, name| {
+        let others = ALIASES.iter().find(|(verb, _)| verb == name).map_or(&[][..], |(_, others)| others);
+        command.mut_subcommand(name, |verb| select::with_rules(verb.visible_aliases(others.iter().copied())))
+    })
 }
 
 #[cfg(test)]
@@ -191,6 +212,23 @@ mod tests {
     #[test]
     fn the_definitions_are_sound() {
         command().debug_assert();
+    }
+
+    /// Whether a line is one.
+    fn parses(line: &str) -> bool {
+        let words = ["tenantctl"].into_iter().chain(line.split(' ')).map(Into::into);
+        command().try_get_matches_from(kill::spelled_out(words)).is_ok()
+    }
+
+    #[test]
+    fn every_other_name_is_of_a_verb_and_parses() {
+        for (verb, others) in ALIASES {
+            assert!(command().find_subcommand(verb).is_some(), "{verb}");
+            for other in *others {
+                let found = command().find_subcommand(other).map(|verb| verb.get_name().to_owned());
+                assert_eq!(found.as_deref(), Some(*verb), "{other}");
+            }
+        }
     }
 
     #[test]
@@ -217,10 +255,32 @@ mod tests {
             "logs alice -f -n 20",
             "logs alice --journal --unit ssh -n 5 -f",
             "logs alice --host -- --since today",
+            "logs alice --since 10min --tail 5 -f",
+            "logs web* -f",
+            "top --batch -n 3 --sort memory web*",
             "destroy alice --force --yes",
             "kill alice --signal SIGHUP",
             "kill alice -s KILL",
             "list alice bob --wide",
+            "list web* --state running --state frozen --image debian --kind os --label role=web",
+            "list --sort memory --reverse --no-header",
+            "ls -o name,memory -q",
+            "start --label role=web --running",
+            "rm web* -y",
+            "info alice",
+            "reboot alice",
+            "poweroff --all",
+            "status",
+            "status web*",
+            "ps alice",
+            "enable web* db",
+            "disable --all",
+            "kill -9 alice",
+            "set web* db memory_max=1G ttys=2",
+            "set --label role=web memory_max=1G",
+            "exec -it alice sh",
+            "shell alice -- id -u",
+            "shell www@alice",
             "wait alice --for stopped --timeout 10",
             "set alice memory_max=1G --unset ttys",
             "top --once",
@@ -233,15 +293,17 @@ mod tests {
             "ports unset eth2",
             "import-lxc /var/lib/lxc/web/config --name web --dry-run",
         ] {
-            let words = line.split(' ');
-            assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_ok(), "{line}");
+            assert!(parses(line), "{line}");
         }
         for line in [
             "start",
             "start --all alice",
             "create",
             "exec alice",
-            "set alice",
+            "show",
+            "list -o nonsense",
+            "list --sort nonsense",
+            "start --kind nonsense",
             "logs alice --journal --host",
             "logs alice -t 1 --journal",
             "logs alice -- -b",
@@ -249,8 +311,7 @@ mod tests {
             "wait alice --for what",
             "doctor --tenants 0",
         ] {
-            let words = line.split(' ');
-            assert!(Cli::try_parse_from(["tenantctl"].into_iter().chain(words)).is_err(), "{line}");
+            assert!(!parses(line), "{line}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is printed: tables, sizes, durations, failures.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 pub(super) use client::output::{clean, write};
 use comfy_table::{CellAlignment, Table, presets};
@@ -50,18 +50,22 @@ pub(super) fn warnings(warnings: &[String]) {
     }
 }
 
-/// Whether standard output is a terminal.
-pub(super) fn is_terminal() -> bool {
-    io::stdout().is_terminal()
-}
-
 /// A table without lines; `right` are the columns of numbers.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
     let mut table = Table::new();
+    table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
+    aligned(table, rows, right)
+}
+
+/// [`table`] without its first line.
+pub(super) fn rows(rows: Vec<Vec<String>>, right: &[usize]) -> String {
+    aligned(Table::new(), rows, right)
+}
+
+fn aligned(mut table: Table, rows: Vec<Vec<String>>, right: &[usize]) -> String {
     table.load_style(presets::NOTHING);
     // Never as wide as the terminal: what is cut off cannot be copied.
     table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
-    table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
     table.add_rows(rows);
     for (number, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));

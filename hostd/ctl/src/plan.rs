@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 use wire::PlanAnswer;
 
-use super::Context;
+use super::{Context, candidates};
 
 /// Print every kernel step of a tenant's next start
 ///
@@ -11,6 +11,7 @@ use super::Context;
 #[derive(Debug, Args)]
 pub(super) struct Plan {
     /// Name of the tenant
+    #[arg(add = candidates::of(candidates::tenants))]
     name: String,
 }
 

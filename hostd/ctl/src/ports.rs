@@ -5,7 +5,7 @@ use client::segment;
 use hyper::Method;
 use wire::{Code, Done, Failure, Port, PortSet, PortState, Ports as Answer, Source};
 
-use super::{Context, many, output};
+use super::{Context, candidates, many, output};
 
 /// Show which NICs and VLANs of the host are assigned to which tenants
 ///
@@ -25,9 +25,10 @@ enum Change {
     /// Assign a NIC, or a VLAN of one, to a tenant; takes effect at its next start
     Set {
         /// The NIC, or NIC.VLAN, e.g. eth2.100
-        #[arg(value_name = "LINK[.VLAN]")]
+        #[arg(value_name = "LINK[.VLAN]", add = candidates::of(candidates::nics))]
         port: String,
         /// Name of the tenant
+        #[arg(add = candidates::of(candidates::tenants))]
         tenant: String,
         /// Its name inside, e.g. wan
         #[arg(long)]

@@ -1,10 +1,7 @@
 use clap::Args;
 use wire::{Done, StartRequest};
 
-use super::{
-    Context,
-    many::{self, Names},
-};
+use super::{Context, many, select::Selection};
 
 /// Apply the current files of tenants to running tenants
 ///
@@ -13,7 +10,7 @@ use super::{
 #[derive(Debug, Args)]
 pub(super) struct Reload {
     #[command(flatten)]
-    names: Names,
+    selection: Selection,
     /// Accept a limit that cannot be enforced on this host
     #[arg(long)]
     allow_unenforced: bool,
@@ -21,12 +18,13 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
+        let chosen = self.selection.resolve(&context.client).await?;
         let request = StartRequest { allow_unenforced: self.allow_unenforced, strict: false };
         let reload = move |api: client::Client, name: String| {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/reload"), &request).await }
         };
-        many::each(context, names, reload, |done| many::sentence(done, "reloaded")).await
+        many::each(context, &chosen, ("reloaded", None), reload, |done| many::sentence(done, "reloaded"))
+            .await
     }
 }

@@ -1,22 +1,19 @@
-use std::process::ExitCode;
-
 use clap::Args;
 use wire::{Detail, DiskUsage, EffectiveLimit, Interface, Source, Traffic, UnitReport, Usage, Waiting};
 
-use super::{Context, output};
+use super::{Context, many, output, select::Selection};
 
-/// Show everything about a tenant
+/// Show everything about tenants
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Name of the tenant
-    name: String,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 impl Show {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let detail: Detail = context.client.get(&client::tenant(&self.name, "")).await?;
-        context.output.print(&detail, text);
-        Ok(ExitCode::SUCCESS)
+        let chosen = self.selection.resolve(&context.client).await?;
+        many::look::<Detail>(context, &chosen, "", text).await
     }
 }
 

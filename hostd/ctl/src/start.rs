@@ -2,17 +2,14 @@ use clap::Args;
 use client::Client;
 use wire::{Done, Failure, StartRequest};
 
-use super::{
-    Context,
-    many::{self, Names},
-};
+use super::{Context, many, select::Selection};
 
 /// Start tenants and wait until they are ready
 /// A tenant that is already running is not changed.
 #[derive(Debug, Args)]
 pub(super) struct Start {
     #[command(flatten)]
-    names: Names,
+    selection: Selection,
     #[command(flatten)]
     limits: Unenforced,
 }
@@ -42,12 +39,12 @@ pub(super) async fn start(api: &Client, name: &str, request: &StartRequest) -> R
 
 impl Start {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
+        let chosen = self.selection.resolve(&context.client).await?;
         let request = self.limits.request();
         let begin = move |api: Client, name: String| {
             let request = request.clone();
             async move { start(&api, &name, &request).await }
         };
-        many::each(context, names, begin, |done| many::sentence(done, "started")).await
+        many::each(context, &chosen, ("started", None), begin, |done| many::sentence(done, "started")).await
     }
 }

@@ -3,35 +3,46 @@ use std::process::ExitCode;
 use clap::Args;
 use wire::{Failure, Stat as Answer};
 
-use super::{Context, many::Names, output};
+use super::{Context, many, output, select::Selection};
 
 /// Show the resource usage of tenants and their limits
+///
+/// Without a selection, of all tenants.
 #[derive(Debug, Args)]
 pub(super) struct Stat {
     #[command(flatten)]
-    names: Names,
+    selection: Selection,
 }
 
 impl Stat {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
-        let stats = all(context, &names).await?;
-        if let (true, [one]) = (context.output.json && !self.names.all, &stats[..]) {
-            context.output.value(one);
+        let selection = if self.selection.is_nothing() { Selection::all() } else { self.selection.clone() };
+        let chosen = selection.resolve(&context.client).await?;
+        if let (true, [name]) = (chosen.is_one, &chosen.names[..]) {
+            let answer: Answer = context.client.get(&client::tenant(name, "/stat")).await?;
+            context.output.print(&answer, |answer| table(std::slice::from_ref(answer), &[]));
             return Ok(ExitCode::SUCCESS);
         }
+        let (stats, failures) = all(context, &chosen.names).await;
         context.output.print(&stats, |stats| table(stats, &[]));
-        Ok(ExitCode::SUCCESS)
+        failures.iter().for_each(|failure| context.output.failure(failure));
+        Ok(many::worst(failures.iter()))
     }
 }
 
-/// The figures of several tenants.
-pub(super) async fn all(context: &Context, names: &[String]) -> Result<Vec<Answer>, Failure> {
-    let mut stats = Vec::new();
-    for name in names {
-        stats.push(context.client.get(&client::tenant(name, "/stat")).await?);
+/// The figures of several tenants, and why some have none.
+pub(super) async fn all(context: &Context, names: &[String]) -> (Vec<Answer>, Vec<Failure>) {
+    let get =
+        |api: client::Client, name: String| async move { api.get(&client::tenant(&name, "/stat")).await };
+    let outcomes = many::requests(&context.client, names, many::LOOKS_AT_ONCE, get, |_| {}).await;
+    let (mut stats, mut failures) = (Vec::new(), Vec::new());
+    for (_, result) in outcomes {
+        match result {
+            Ok(answer) => stats.push(answer),
+            Err(failure) => failures.push(failure),
+        }
     }
-    Ok(stats)
+    (stats, failures)
 }
 
 fn against(used: String, limit: Option<String>) -> String {

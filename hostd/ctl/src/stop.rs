@@ -1,16 +1,13 @@
 use clap::Args;
 use wire::{Done, StopRequest};
 
-use super::{
-    Context,
-    many::{self, Names},
-};
+use super::{Context, many, select::Selection};
 
 /// Ask tenants to power off and wait until they are down
 #[derive(Debug, Args)]
 pub(super) struct Stop {
     #[command(flatten)]
-    names: Names,
+    selection: Selection,
     /// Kill after this many seconds; default: stop_timeout_sec of the tenant
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
@@ -18,12 +15,12 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let names = self.names.resolve(&context.client).await?;
+        let chosen = self.selection.resolve(&context.client).await?;
         let request = StopRequest { timeout_sec: self.timeout, ask_only: false };
         let stop = move |api: client::Client, name: String| {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/stop"), &request).await }
         };
-        many::each(context, names, stop, |done| many::sentence(done, "stopped")).await
+        many::each(context, &chosen, ("stopped", None), stop, |done| many::sentence(done, "stopped")).await
     }
 }

@@ -1,55 +1,130 @@
-use std::{
-    collections::HashMap,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+//! `top`: what tenants use, live on a terminal, or as tables for scripts.
+
+mod frame;
+mod machine;
+mod sample;
+mod screen;
+
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use wire::{Stat, Summary};
+use tokio::time::{Instant, sleep_until};
+use wire::{Code, Failure};
 
-use super::{Context, output, stat};
+use self::{
+    frame::{Frame, Key},
+    sample::{Meter, Sample},
+    screen::{Event, Screen},
+};
+use super::{Context, output, select::Selection};
 
-/// Show the resource usage of running tenants, updated continuously
+/// How long after the first look the second one comes, from which rates are known.
+const FIRST: Duration = Duration::from_millis(500);
+
+/// Show the resource usage of running tenants, the busiest first, updated continuously
+///
+/// Keys: c, m, t, n, i and d order by CPU, memory, tasks, name, network and disk; q or Ctrl-C ends.
 #[derive(Debug, Args)]
 pub(super) struct Top {
+    #[command(flatten)]
+    selection: Selection,
     /// Seconds between updates
-    #[arg(long, short, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    delay: u64,
-    /// Print one sample and exit; the default if the output is not a terminal
-    #[arg(long)]
+    #[arg(long, short, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    delay: Duration,
+    /// Sort by this key
+    #[arg(long, value_enum, default_value = "cpu")]
+    sort: Key,
+    /// Exit after COUNT updates
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    iterations: Option<u32>,
+    /// Print tables without controlling the terminal; the default if input or output is not a terminal, then once
+    /// unless -n is given
+    #[arg(long, short)]
+    batch: bool,
+    /// Print one sample and exit: the same as --batch -n 1
+    #[arg(long, conflicts_with_all = ["iterations", "batch"])]
     once: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
 }
 
 impl Top {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
-        let delay = Duration::from_secs(self.delay);
-        let once = self.once || context.output.json || !output::is_terminal();
-        let mut before: HashMap<String, u64> = HashMap::new();
-        let mut at = Instant::now();
-        let mut looks = 0;
+        let is_live = !(self.once || self.batch || context.output.json) && screen::is_terminal();
+        let meter = Meter::new(context, &self.selection);
+        if is_live { self.live(meter).await } else { self.tables(context, meter).await }
+    }
+
+    /// Tables for scripts.
+    async fn tables(&self, context: &Context, mut meter: Meter<'_>) -> super::Result {
+        let endless = self.batch && self.iterations.is_none();
+        let mut left = self.iterations.unwrap_or(1);
+        meter.look().await?;
+        let mut due = Instant::now() + FIRST.min(self.delay);
         loop {
-            let mut tenants: Vec<Summary> = context.client.get("/v1/tenants").await?;
-            tenants.retain(|tenant| tenant.state.is_up());
-            let names: Vec<_> = tenants.into_iter().map(|tenant| tenant.name).collect();
-            let mut stats = stat::all(context, &names).await?;
-            let passed = at.elapsed().as_micros() as f64;
-            at = Instant::now();
-            let load = |stat: &Stat| {
-                let (now, then) = (stat.usage.cpu_us?, *before.get(&stat.name)?);
-                Some(now.saturating_sub(then) as f64 * 100.0 / passed)
-            };
-            stats.sort_by(|a, b| load(b).unwrap_or(0.0).total_cmp(&load(a).unwrap_or(0.0)));
-            let loads: Vec<_> = stats.iter().map(load).collect();
-            looks += 1;
-            if !once {
-                // Home, print, and clear what an earlier, longer table left.
-                output::write(&format!("\x1b[H\x1b[2J{}", stat::table(&stats, &loads)));
-            } else if looks == 2 {
-                context.output.print(&stats, |stats| stat::table(stats, &loads));
+            sleep_until(due).await;
+            due = Instant::now() + self.delay;
+            let mut sample = meter.look().await?;
+            frame::sort(&mut sample.tenants, self.sort);
+            if context.output.json {
+                context.output.value(&sample.tenants);
+            } else {
+                output::write(&frame::table(&sample));
+            }
+            left -= u32::from(!endless);
+            if left == 0 {
                 return Ok(ExitCode::SUCCESS);
             }
-            before = stats.iter().filter_map(|stat| Some((stat.name.clone(), stat.usage.cpu_us?))).collect();
-            tokio::time::sleep(if once { Duration::from_millis(500) } else { delay }).await;
+            if !context.output.json {
+                output::write("\n");
+            }
+        }
+    }
+
+    /// A screen that is drawn until a key ends it.
+    async fn live(&self, mut meter: Meter<'_>) -> super::Result {
+        let failed =
+            |error: std::io::Error| Failure::new(Code::Failed, format!("cannot use the terminal: {error}"));
+        let mut screen = Screen::open().map_err(failed)?;
+        let mut events = screen.events().map_err(failed)?;
+        let (mut sort, mut left, mut due) = (self.sort, self.iterations, Instant::now());
+        let mut delay = FIRST.min(self.delay);
+        let mut last: Option<Sample> = None;
+        loop {
+            let mut look = Box::pin(async {
+                sleep_until(due).await;
+                meter.look().await
+            });
+            let sample = loop {
+                let event = tokio::select! {
+                    sample = &mut look => break sample?,
+                    event = events.next() => event,
+                };
+                match event {
+                    Event::Quit => return Ok(ExitCode::SUCCESS),
+                    Event::Sort(key) => sort = key,
+                    Event::Resized | Event::Other => {}
+                }
+                if let Some(sample) = &mut last {
+                    screen.draw(&Frame::new(sample, sort)).map_err(failed)?;
+                }
+            };
+            drop(look);
+            let sample = last.insert(sample);
+            screen.draw(&Frame::new(sample, sort)).map_err(failed)?;
+            if sample.has_rates {
+                left = left.map(|left| left - 1);
+                delay = self.delay;
+            }
+            if left == Some(0) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            due = Instant::now() + delay;
         }
     }
 }

@@ -1,12 +1,6 @@
 //! `/v1/tenants/NAME/{plan,explain,stat,logs}`: what can be known of a tenant.
 
-use std::{
-    fmt::{self, Display, Formatter},
-    fs,
-    os::unix::fs::MetadataExt as _,
-    str::FromStr,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Deserialize;
@@ -14,8 +8,8 @@ use tenant::{
     TenantName,
     config::{Fragment, parse_toml, profile},
     files::sources,
-    protocol::{control::StartedPlan, escape, wire::Tty},
-    supervisor::terminals::log,
+    protocol::{control::StartedPlan, wire::Tty},
+    supervisor::terminals::lines::{self, Wanted},
 };
 use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, Usage};
 
@@ -25,9 +19,6 @@ use crate::{
     host::Host,
     records::StoreError,
 };
-
-/// Most bytes of a console log that one answer is made from.
-const MAX_LOG: usize = 8 << 20;
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
@@ -151,36 +142,6 @@ pub(super) async fn logs(
     Ok(Json(tokio::task::spawn_blocking(read).await.map_err(|error| Failure::of(Code::Failed, &error))??))
 }
 
-/// How far a log was read: the file and its length. A log that was rotated meanwhile is another file.
-///
-/// It is text in answers and requests, for the two numbers do not fit into one that every reader of JSON
-/// keeps exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
-    inode: u64,
-    length: u64,
-}
-
-impl Display for Position {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.inode, self.length)
-    }
-}
-
-impl FromStr for Position {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let parts = text.split_once('-');
-        let parsed = parts.and_then(|(inode, length)| Some((inode.parse().ok()?, length.parse().ok()?)));
-        let (inode, length) = parsed.ok_or_else(|| {
-            Failure::new(Code::Invalid, format!("{text:?} is not a position in a log"))
-                .help("pass the \"position\" of an earlier answer unchanged")
-        })?;
-        Ok(Self { inode, length })
-    }
-}
-
 /// The lines asked for. A terminal that has no log and that the tenant, of which `ttys` are known, does not
 /// have is an error.
 fn read_log(
@@ -191,25 +152,18 @@ fn read_log(
     parameters: &LogParameters,
 ) -> Result<LogLines, Failure> {
     let dir = host.layout().log(name);
-    let position = match fs::symlink_metadata(dir.join(format!("{tty}.log"))) {
-        Ok(meta) => Position { inode: meta.ino(), length: meta.len() },
-        Err(_) if tty.number() > ttys => return Err(no_such_tty(name, tty, ttys)),
-        Err(_) => Position { inode: 0, length: 0 },
+    if lines::end(&dir, tty).is_none() && tty.number() > ttys {
+        return Err(no_such_tty(name, tty, ttys));
+    }
+    let wanted = match &parameters.after {
+        Some(after) => Wanted::After(after.parse().map_err(|error| {
+            Failure::of(Code::Invalid, &error).help("pass the \"position\" of an earlier answer unchanged")
+        })?),
+        None => Wanted::Last(parameters.lines.unwrap_or(100)),
     };
-    let after: Option<Position> = parameters.after.as_deref().map(str::parse).transpose()?;
-    let at_most = |length| usize::try_from(length).unwrap_or(MAX_LOG).min(MAX_LOG);
-    let (lines, most) = match after {
-        Some(after) if after.inode == position.inode => {
-            (usize::MAX, at_most(position.length.saturating_sub(after.length)))
-        }
-        Some(_) => (usize::MAX, at_most(position.length)),
-        None => (parameters.lines.unwrap_or(100), MAX_LOG),
-    };
-    let bytes = match most {
-        0 => Vec::new(),
-        most => log::tail(&dir, tty, most).map_err(|error| Failure::of(Code::Failed, &error))?,
-    };
-    Ok(LogLines { lines: escape::plain_lines(&bytes, lines), position: position.to_string() })
+    let (lines, position) =
+        lines::read(&dir, tty, wanted).map_err(|error| Failure::of(Code::Failed, &error))?;
+    Ok(LogLines { lines, position: position.to_string() })
 }
 
 fn no_such_tty(name: &TenantName, tty: Tty, ttys: u8) -> Failure {

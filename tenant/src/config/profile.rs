@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The profiles that are compiled in, so that a host without `/usr/share/tenantry` still has them.
-const SHIPPED: &[(&str, &str)] = &[
+pub const SHIPPED: &[(&str, &str)] = &[
     ("shared-os", include_str!("../../../profiles/shared-os.toml")),
     ("os", include_str!("../../../profiles/os.toml")),
     ("app", include_str!("../../../profiles/app.toml")),
