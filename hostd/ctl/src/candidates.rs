@@ -109,7 +109,7 @@ pub(super) fn labels(layout: &Layout, current: &str) -> Vec<String> {
 
 /// Keys of a tenant's file.
 pub(super) fn keys(_: &Layout, _: &str) -> Vec<String> {
-    keys::names().map(ToString::to_string).collect()
+    keys::names().map(str::to_owned).collect()
 }
 
 /// `KEY=`, and behind it the values that are words.

@@ -1,19 +1,15 @@
-//! The keys of a tenant's file and the values of those that are words, from the table of keys.
+//! The keys of a tenant's file and the values of those that are words, as the table of keys has them.
 
-use tenant::config::{KEYS, Range, key};
+use tenant::config::KEYS;
 
-/// The keys of a tenant's file.
+/// The keys of a tenant's file, and `kind`, which profiles have.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
 }
 
 /// The values of a key that are words; empty for numbers, texts, tables.
-pub(super) fn values(name: &str) -> &'static [&'static str] {
-    match key(name).map(|key| key.range) {
-        Some(Range::Boolean) => &["true", "false"],
-        Some(Range::Words(words)) => words,
-        _ => &[],
-    }
+pub(super) fn values(key: &str) -> Vec<&'static str> {
+    KEYS.iter().find(|known| known.name == key).map(|key| key.range.completions()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -31,10 +27,11 @@ mod tests {
     fn offered_values_are_accepted_by_the_parser() {
         assert_eq!(values("autostart"), ["true", "false"]);
         assert_eq!(values("restart"), ["on-failure", "no", "always"]);
-        assert!(values("memory_max").is_empty() && values("nonsense").is_empty());
+        assert_eq!(values("memory_max"), ["max"]);
+        assert!(values("ttys").is_empty() && values("nonsense").is_empty());
         for key in names() {
             for value in values(key) {
-                let line = match *value {
+                let line = match value {
                     "true" | "false" => format!("{key} = {value}\n"),
                     word => format!("{key} = {word:?}\n"),
                 };
@@ -44,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_are_those_of_the_table() {
+    fn the_kinds_are_those_of_the_type() {
         assert_eq!(values("kind"), ["shared-os", "os", "app", "app-plus", "router"]);
     }
 }

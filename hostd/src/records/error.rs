@@ -384,7 +384,7 @@ impl StoreError {
     fn io_help(&self) -> Option<&'static str> {
         match self.io_kind()? {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("nothing was changed; free space on that filesystem and try again")
+                Some("nothing was changed; free space or inodes on that filesystem (df, df -i) and try again")
             }
             io::ErrorKind::PermissionDenied => Some("run hostd as root"),
             _ => None,

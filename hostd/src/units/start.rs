@@ -11,7 +11,7 @@ use super::limits::Enforce;
 pub struct Start {
     /// The tenant.
     pub name: TenantName,
-    /// What the supervisor will do; its leftovers are swept by it.
+    /// What the supervisor will do, and the limits; its leftovers are swept by it.
     pub plan: Arc<Plan>,
     /// Handling of limits that this host cannot enforce.
     pub enforce: Enforce,

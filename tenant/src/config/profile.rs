@@ -223,6 +223,14 @@ pub fn load_fragment(layout: &Layout, name: &TenantName) -> Result<Fragment, Loa
     parse(layout, name, &load_text(layout, name)?)
 }
 
+/// Reads and validates a tenant, see [`resolve`].
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_tenant(layout: &Layout, name: &TenantName) -> Result<Tenant, LoadError> {
+    resolve(layout, name, load_fragment(layout, name)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
