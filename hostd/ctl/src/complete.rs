@@ -101,7 +101,7 @@ fn found(command: clap::Command, words: Vec<OsString>) -> Vec<(String, String)> 
 fn without_hidden(command: clap::Command) -> clap::Command {
     let mut verbs = Vec::new();
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        let others = crate::ALIASES
+        let others = super::aliases::ALIASES
             .iter()
             .filter(|(name, _)| *name == verb.get_name())
             .flat_map(|(_, others)| *others);

@@ -14,7 +14,7 @@ use std::{
 use tenant::{TenantName, files::state::RunState};
 use wire::{Code, Failure};
 
-use super::{Context, logs::Logs, output, select::Chosen};
+use super::{context::Context, output, select::Chosen};
 
 /// Longest line that is printed as one, bytes.
 const LINE: u64 = 64 << 10;
@@ -23,13 +23,27 @@ const MOST: usize = 64 << 20;
 /// What a program that is not there ends with, as in a shell.
 const NOT_FOUND: i32 = 127;
 
+/// What of a journal is asked for.
+pub(super) struct Ask<'a> {
+    /// So many of the last lines.
+    pub(super) lines: usize,
+    /// Only entries newer than that.
+    pub(super) since: Option<&'a str>,
+    /// Whether to go on with what comes.
+    pub(super) follow: bool,
+    /// Only entries of this unit of the tenant.
+    pub(super) unit: Option<&'a str>,
+    /// More arguments for journalctl(1).
+    pub(super) arguments: &'a [OsString],
+}
+
 /// What journalctl(1) is asked for in both cases.
-fn arguments(logs: &Logs, json: bool) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["--lines".into(), logs.lines.to_string().into()];
-    arguments.extend(logs.since.as_deref().map(|since| format!("--since={}", ago(since)).into()));
-    arguments.extend(logs.follow.then(|| "--follow".into()));
+fn arguments(ask: &Ask<'_>, json: bool) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--lines".into(), ask.lines.to_string().into()];
+    arguments.extend(ask.since.map(|since| format!("--since={}", ago(since)).into()));
+    arguments.extend(ask.follow.then(|| "--follow".into()));
     arguments.extend(json.then(|| "--output=json".into()));
-    arguments.extend(logs.arguments.iter().cloned());
+    arguments.extend(ask.arguments.iter().cloned());
     arguments
 }
 
@@ -46,7 +60,7 @@ fn failed(operation: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
 }
 
 /// Prints what the host's journal says: becomes journalctl(1).
-pub(super) fn of_host(logs: &Logs, names: &[String], context: &Context) -> super::Result {
+pub(super) fn of_host(ask: &Ask<'_>, names: &[String], context: &Context) -> super::context::Result {
     let names = names.iter().map(|name| parse(name)).collect::<Result<Vec<TenantName>, Failure>>()?;
     if !context.layout.is_default() {
         let text = format!("tenants below {} do not write to the journal", context.layout.root().display());
@@ -54,7 +68,7 @@ pub(super) fn of_host(logs: &Logs, names: &[String], context: &Context) -> super
     }
     let mut command = Command::new("journalctl");
     // Anybody may put a field TENANT into the journal; _UID is the journal's own.
-    command.args(arguments(logs, context.output.json)).arg("_UID=0");
+    command.args(arguments(ask, context.output.json)).arg("_UID=0");
     command.args(names.iter().map(|name| format!("TENANT={name}")));
     Err(failed("execute journalctl")(command.exec()))
 }
@@ -64,12 +78,12 @@ fn parse(name: &str) -> Result<TenantName, Failure> {
 }
 
 /// Prints the own journals of tenants: one after the other, or all at once where they are followed.
-pub(super) fn inside(logs: &Logs, chosen: &Chosen, context: &Context) -> super::Result {
+pub(super) fn inside(ask: &Ask<'_>, chosen: &Chosen, context: &Context) -> super::context::Result {
     if let (true, [name]) = (chosen.is_one, &chosen.names[..]) {
-        return one(logs, name, context, "").map(ExitCode::from);
+        return one(ask, name, context, "").map(ExitCode::from);
     }
-    let read = |name: &String| one(logs, name, context, &format!("{name}: "));
-    let ends: Vec<_> = if logs.follow {
+    let read = |name: &String| one(ask, name, context, &format!("{name}: "));
+    let ends: Vec<_> = if ask.follow {
         thread::scope(|scope| {
             let running: Vec<_> = chosen.names.iter().map(|name| scope.spawn(move || read(name))).collect();
             running.into_iter().filter_map(|reader| reader.join().ok()).collect()
@@ -92,7 +106,7 @@ pub(super) fn inside(logs: &Logs, chosen: &Chosen, context: &Context) -> super::
 }
 
 /// Prints a tenant's own journal, each line behind `prefix`; the code that it ends with.
-fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, Failure> {
+fn one(ask: &Ask<'_>, name: &str, context: &Context, prefix: &str) -> Result<u8, Failure> {
     let name = parse(name)?;
     let state = RunState::read(&context.layout.run_state(&name)).ok().flatten();
     let runs = state.and_then(|state| state.init).is_some_and(|init| init.is_alive());
@@ -106,10 +120,10 @@ fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, F
     let mut command = Command::new(wire::programs::tenant()?);
     command.arg("--root").arg(context.layout.root()).args(["exec", "--no-tty", name.as_str(), "--"]);
     command.args(["journalctl", "--no-pager", "--quiet"]);
-    if let Some(unit) = &logs.unit {
+    if let Some(unit) = ask.unit {
         command.arg(format!("--unit={unit}"));
     }
-    command.args(arguments(logs, context.output.json));
+    command.args(arguments(ask, context.output.json));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed("run journalctl inside"))?;
     let errors = child.stderr.take().map(|stderr| {
@@ -120,7 +134,7 @@ fn one(logs: &Logs, name: &str, context: &Context, prefix: &str) -> Result<u8, F
             })
         })
     });
-    let most = if logs.follow { usize::MAX } else { MOST };
+    let most = if ask.follow { usize::MAX } else { MOST };
     let whole = match child.stdout.take() {
         Some(stdout) => {
             pass_on(BufReader::new(stdout), most, |line| output::write(&format!("{prefix}{line}")))

@@ -1,6 +1,7 @@
 //! `tenantctl`: one file per verb. A verb prints the answer of hostd as text, or as it is with `--json`.
 
 mod absent;
+mod aliases;
 mod autostart;
 mod candidates;
 mod columns;
@@ -8,6 +9,7 @@ mod complete;
 mod config;
 mod console;
 mod console_log;
+mod context;
 mod create;
 mod destroy;
 mod doctor;
@@ -45,10 +47,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use client::Client;
-use tenant::Layout;
 use wire::Failure;
 
-use self::output::Output;
+use self::{
+    aliases::ALIASES,
+    context::{Context, Result},
+    output::Output,
+};
 
 /// Manage operating-system tenants over one shared root filesystem
 #[derive(Debug, Parser)]
@@ -114,17 +119,6 @@ enum Command {
     #[command(hide = true)]
     LxcLinks(lxc::LxcLinks),
 }
-
-/// What a verb works with.
-#[derive(Clone, Debug)]
-struct Context {
-    layout: Layout,
-    client: Client,
-    output: Output,
-}
-
-/// The result of a verb.
-type Result = std::result::Result<ExitCode, Failure>;
 
 /// Parses and runs the command line; under the name of a command of LXC, runs that command.
 #[must_use]
@@ -198,19 +192,6 @@ fn run(command: Command, context: Context) -> Result {
         }
     })
 }
-
-/// Other names of verbs, as people type them.
-const ALIASES: &[(&str, &[&str])] = &[
-    ("destroy", &["rm"]),
-    ("stop", &["poweroff"]),
-    ("restart", &["reboot"]),
-    ("thaw", &["unfreeze"]),
-    ("list", &["ls"]),
-    ("show", &["info"]),
-    ("shell", &["login"]),
-    ("console", &["attach"]),
-    ("ports", &["nics"]),
-];
 
 /// The command line as clap knows it: as the types define it, with the other names of verbs and the rules of what
 /// selects tenants.

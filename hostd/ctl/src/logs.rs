@@ -52,11 +52,18 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let chosen = self.selection.resolve_or_read(&context.client, &context.layout).await?;
+        let ask = journal::Ask {
+            lines: self.lines,
+            since: self.since.as_deref(),
+            follow: self.follow,
+            unit: self.unit.as_deref(),
+            arguments: &self.arguments,
+        };
         if self.host {
-            return journal::of_host(self, &chosen.names, context);
+            return journal::of_host(&ask, &chosen.names, context);
         }
         if self.journal || self.since.is_some() {
-            return journal::inside(self, &chosen, context);
+            return journal::inside(&ask, &chosen, context);
         }
         let mut failures: Vec<Failure> = Vec::new();
         let mut logs: Vec<Log> = Vec::new();

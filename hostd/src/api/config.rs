@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{Json, Router, extract::State, routing::get};
 use wire::{ConfigChange, ConfigReplace, ConfigText, Done, Failure};
 
-use super::{Answer, Body, Named, tenants::done};
+use super::{Answer, Body, Named, answer::done};
 use crate::{host::Host, units::limits::Enforce};
 
 pub(super) fn routes() -> Router<Arc<Host>> {
@@ -40,7 +40,7 @@ pub(super) async fn replace(
     let ConfigReplace { base, text, allow_unenforced } = request;
     let (change, needs_restart) =
         host.configure(&name, base, text, Enforce::asked_unless(allow_unenforced)).await?;
-    let warnings = super::ports::warnings(&host, &name);
+    let warnings = super::links::warnings(&host, &name);
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart, warnings, ..answer }))
 }
@@ -62,7 +62,7 @@ pub(super) async fn change(
     let ConfigChange { set, unset, allow_unenforced } = request;
     let (change, needs_restart) =
         host.set(&name, set, unset, Enforce::asked_unless(allow_unenforced)).await?;
-    let warnings = super::ports::warnings(&host, &name);
+    let warnings = super::links::warnings(&host, &name);
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { needs_restart, warnings, ..answer }))
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State, http::header::CONTENT_TYPE, routing::get};
 use wire::HostAnswer;
 
-use super::{Answer, OPENAPI};
+use super::Answer;
 use crate::host::Host;
+
+/// The API as a document of OpenAPI, as `examples/openapi.rs` makes it from the types.
+pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()

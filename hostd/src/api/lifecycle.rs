@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tenant::files::state::Exit;
 use wire::{Changed, Code, Done, Failure, Goal, KillRequest, StartRequest, StopRequest, Waited};
 
-use super::{Answer, Body, Named, Parameters, tenants::done};
+use super::{Answer, Body, Named, Parameters, answer::done};
 use crate::{
     doctor::reach,
     host::{Host, Stopped},

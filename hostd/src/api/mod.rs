@@ -3,12 +3,15 @@
 //! Every failure is a [`Failure`] as JSON with the status its code stands for. The OpenAPI document is
 //! made from the types: `hostd --openapi`.
 
+mod answer;
 mod config;
 mod doctor;
 mod events;
+mod extract;
 mod host;
 mod inspect;
 pub mod lifecycle;
+mod links;
 mod ports;
 mod select;
 pub mod serve;
@@ -16,30 +19,27 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, rejection},
-    http::{StatusCode, request::Parts},
+    Router,
+    extract::{DefaultBodyLimit, Request},
     response::{IntoResponse, Response},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use serde::de::DeserializeOwned;
-use tenant::TenantName;
 use tokio::sync::{oneshot, watch};
-use wire::{Code, Failure, tenant_name};
+use wire::{Code, Failure};
 
-use crate::{host::Host, records::StoreError};
+pub use self::host::OPENAPI;
+use self::{
+    answer::{Answer, Message, Refusal},
+    extract::{Body, Named, Parameters},
+};
+use crate::host::Host;
 
 /// Largest request body: a configuration file and its predecessor, bytes.
 pub const MAX_BODY: usize = 3 << 20;
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
-
-/// The API as a document of OpenAPI, as `examples/openapi.rs` makes it from the types.
-pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// The API as a document, made from the types.
 #[cfg(feature = "openapi")]
@@ -78,86 +78,6 @@ pub const OPENAPI: &str = include_str!("../../../docs/reference/openapi.json");
     components(schemas(Failure, Code))
 )]
 pub struct Document;
-
-/// What every handler returns.
-type Answer<T> = Result<Json<T>, Refusal>;
-
-/// A failure as an answer.
-#[derive(Debug)]
-struct Refusal(Failure);
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self(failure)
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let message = Message(self.0.message.clone());
-        let mut response = (status, Json(self.0)).into_response();
-        response.extensions_mut().insert(message);
-        response
-    }
-}
-
-/// The message of a failure, kept with its response for those that cannot read that any more.
-#[derive(Clone, Debug)]
-struct Message(String);
-
-/// A JSON body whose faults are told as a [`Failure`]; one that does not arrive in time is one of them.
-struct Body<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        match tokio::time::timeout(BODY, Json::from_request(request, state)).await {
-            Ok(read) => Ok(Self(read.map(|Json(body)| body)?)),
-            Err(_) => {
-                let text = format!("the body of the request did not arrive within {} s", BODY.as_secs());
-                Err(Failure::new(Code::Timeout, text).into())
-            }
-        }
-    }
-}
-
-impl From<rejection::JsonRejection> for Refusal {
-    fn from(rejection: rejection::JsonRejection) -> Self {
-        Self(Failure::new(Code::Invalid, rejection.body_text()))
-    }
-}
-
-/// Query parameters whose faults are told as a [`Failure`].
-#[derive(FromRequestParts)]
-#[from_request(via(Query), rejection(Refusal))]
-struct Parameters<T>(T);
-
-impl From<rejection::QueryRejection> for Refusal {
-    fn from(rejection: rejection::QueryRejection) -> Self {
-        Self(Failure::new(Code::Invalid, rejection.body_text()))
-    }
-}
-
-/// The tenant that a path names.
-struct Named(TenantName);
-
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(name) = path.map_err(|rejection| Failure::new(Code::Invalid, rejection.body_text()))?;
-        Ok(Self(tenant_name(&name)?))
-    }
-}
 
 /// The changes that are under way, those whose client has hung up among them: hostd waits for them when it ends.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use tenant::{
     TenantName,
     config::Fragment,
-    files::claim::NicClaim,
     model::{
         net::{InvalidWord, LinkName},
         nic_table::NicRow,
@@ -16,12 +15,13 @@ use tenant::{
 };
 use wire::{Code, Done, Failure, Interface, Port, PortSet, PortState, Ports, Source, tenant_name};
 
-use super::{Answer, Body, Parameters, tenants::done};
+use super::{
+    Answer, Body, Parameters,
+    answer::done,
+    links::{has, links, warnings},
+};
 use crate::{
-    assign::{
-        claims::{Part, uses},
-        nic_table::Given,
-    },
+    assign::{claims::Part, nic_table::Given},
     host::{Host, blocking},
     records::StoreError,
 };
@@ -161,34 +161,6 @@ fn port_text(link: &str, part: Part) -> String {
     }
 }
 
-/// The interfaces in the network namespace of hostd, loopback left out.
-fn links() -> Result<BTreeSet<String>, Failure> {
-    let all = nix::net::if_::if_nameindex().map_err(|errno| {
-        Failure::new(Code::Failed, format!("cannot list this host's interfaces: {errno}"))
-    })?;
-    let names = all.iter().map(|link| link.name().to_string_lossy().into_owned());
-    Ok(names.filter(|name| name != "lo").collect())
-}
-
-fn exists(link: &LinkName) -> bool {
-    nix::net::if_::if_nametoindex(link.as_str()).is_ok()
-}
-
-/// The claim to a NIC that has left the host for a tenant.
-fn claim(host: &Host, link: &LinkName) -> Option<NicClaim> {
-    NicClaim::read(&host.layout().nic_claims(), link.as_str()).ok().flatten()
-}
-
-/// Whether a running tenant has a NIC or a VLAN.
-fn has(host: &Host, tenant: &TenantName, link: &LinkName, part: Part) -> bool {
-    if part == Part::Whole && claim(host, link).is_some_and(|claim| claim.tenant == *tenant) {
-        return true;
-    }
-    host.units().is_running(tenant)
-        && part != Part::Whole
-        && host.store().started_with(tenant).iter().any(|own| own.link == *link && own.part == part)
-}
-
 fn port(host: &Host, given: &Given, here: &BTreeSet<String>) -> Port {
     let state = if has(host, &given.tenant, &given.link, given.part) {
         PortState::Held
@@ -220,18 +192,6 @@ fn own_links(host: &Host) -> BTreeSet<String> {
         own.extend((0..64).map(|number| tenant::plan::host_link(host.layout(), record.index, number)));
     }
     own
-}
-
-/// What keeps a tenant from starting as things are now.
-pub(super) fn warnings(host: &Host, name: &TenantName) -> Vec<String> {
-    let Ok(tenant) = host.store().tenant(name) else { return Vec::new() };
-    let absent = |link: &LinkName| !exists(link) && claim(host, link).is_none();
-    let needed = uses(&tenant.nics);
-    let missing = needed.iter().filter(|one| absent(&one.link));
-    let text = |one: &crate::assign::claims::Use| {
-        format!("interface \"{}\" needs \"{}\", which does not exist on this host now", one.name, one.link)
-    };
-    missing.map(text).collect()
 }
 
 /// The interfaces of a tenant, as its next start makes them.

@@ -13,10 +13,10 @@ use wire::{
     Changed, CreateRequest, Detail, Done, Failure, StatLimits, Summary, TenantState, Waiting, tenant_name,
 };
 
-use super::{Answer, Body, Named, Parameters, select::Selection};
+use super::{Answer, Body, Named, Parameters, answer::done, select::Selection};
 use crate::{
     host::{Host, blocking, events::ended, glance::Glance},
-    records::{self, Change, NewTenant, traces::Broken},
+    records::{self, NewTenant, broken::Broken},
     units::last_console_lines,
 };
 
@@ -29,29 +29,6 @@ pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/v1/tenants", get(list).post(create))
         .route("/v1/tenants/{name}", get(show).delete(destroy))
-}
-
-impl From<Change> for Changed {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Created => Self::Created,
-            Change::Changed => Self::Changed,
-            Change::Unchanged => Self::Unchanged,
-        }
-    }
-}
-
-/// The answer to a request that was made at `since`.
-pub(super) fn done(name: impl ToString, result: impl Into<Changed>, since: Instant) -> Json<Done> {
-    Json(Done {
-        name: name.to_string(),
-        result: result.into(),
-        needs_restart: false,
-        waiting: Vec::new(),
-        warnings: Vec::new(),
-        killed: None,
-        took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
-    })
 }
 
 fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
@@ -189,7 +166,7 @@ pub(super) async fn create(
     set.extend(request.image.map(|image| format!("image={}", toml::Value::from(image))));
     set.extend(request.set);
     let (change, mut warnings) = host.create(&name, NewTenant { set }).await?;
-    warnings.extend(super::ports::warnings(&host, &name));
+    warnings.extend(super::links::warnings(&host, &name));
     let Json(answer) = done(name, change, since);
     Ok(Json(Done { warnings, ..answer }))
 }

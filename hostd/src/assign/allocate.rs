@@ -13,7 +13,7 @@ use tenant::{
     },
 };
 
-use super::{claims::Holding, leases::Taken};
+use super::holding::{Holding, Taken};
 use crate::records::StoreError;
 
 /// What the host assigns by number.

@@ -10,13 +10,12 @@ use tenant::{
     config::{Attachment, Nic},
     model::{
         host::Pool,
-        ids::{Index, UidRange},
         net::{Cidr, Forward, LinkName, Mac},
         nic_table::NicTable,
     },
 };
 
-use super::leases::Taken;
+use super::holding::{Holding, Taken};
 use crate::records::StoreError;
 
 /// Where an address, or a hardware address, must be the only one.
@@ -96,29 +95,6 @@ pub struct Use {
     pub addresses: Vec<Cidr>,
 }
 
-/// What a record assigns by number, as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holding {
-    /// The tenant's number.
-    pub index: Option<Index>,
-    /// Its uid range.
-    pub uid_base: Option<UidRange>,
-    /// Its addresses, leases included.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl Holding {
-    /// What a record that can be read assigns.
-    pub fn of(record: &Allocation) -> Self {
-        let leased = record.leases.iter().flat_map(super::leases::addresses);
-        Self {
-            index: Some(record.index),
-            uid_base: Some(record.uid_base),
-            addresses: [record.ipv4.into(), record.ipv6.into()].into_iter().chain(leased).collect(),
-        }
-    }
-}
-
 /// Something that is held by a tenant which is not in the records as it is held.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -165,7 +141,7 @@ impl Claims {
         if self.home {
             return [Some(record.ipv4.into()), Some(record.ipv6.into())];
         }
-        let leased = record.leases.iter().flat_map(super::leases::addresses);
+        let leased = record.leases.iter().flat_map(super::holding::addresses);
         let all: Vec<_> = leased.chain(self.addresses.iter().map(|(_, address)| *address)).collect();
         [true, false].map(|four| all.iter().find(|address| address.is_ipv4() == four).copied())
     }
@@ -242,7 +218,7 @@ impl<'a> Others<'a> {
         for (name, record) in self.records.iter().filter(|(other, _)| *other != self.name) {
             taken.insert(record.ipv4.into(), name.clone());
             taken.insert(record.ipv6.into(), name.clone());
-            let leased = record.leases.iter().flat_map(super::leases::addresses);
+            let leased = record.leases.iter().flat_map(super::holding::addresses);
             taken.extend(leased.map(|address| (address, name.clone())));
         }
         for held in self.held {

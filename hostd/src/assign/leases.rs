@@ -4,7 +4,7 @@
 //! last of its pool to be handed out again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::IpAddr,
 };
 
@@ -17,10 +17,8 @@ use tenant::{
     },
 };
 
+use super::holding::{Taken, addresses};
 use crate::records::StoreError;
-
-/// Who has which address.
-pub type Taken = HashMap<IpAddr, TenantName>;
 
 /// The number handed out last, for each pool and family.
 #[derive(Clone, Debug, Default)]
@@ -200,11 +198,6 @@ impl Cursors {
         }
         Ok(Fitted { wanted: fitted, unwanted: left })
     }
-}
-
-/// The addresses of a lease.
-pub fn addresses(lease: &Lease) -> impl Iterator<Item = IpAddr> + use<> {
-    lease.ipv4.map(IpAddr::V4).into_iter().chain(lease.ipv6.map(IpAddr::V6))
 }
 
 #[cfg(test)]

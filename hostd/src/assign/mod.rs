@@ -3,13 +3,16 @@
 //! | file | what |
 //! |---|---|
 //! | `allocate` | the next free index and uid range |
+//! | `holding` | what a tenant has, whatever came of its record |
 //! | `leases` | addresses of the host's pools |
 //! | `claims` | what the files of tenants name of the host, and who would collide |
-//! | `reserve` | what is decided under one lock, and kept for a tenant until its record is written |
+//! | `reserve`, `writer` | what is decided under one lock, and kept for a tenant until its record is written |
 //! | `nic_table` | the table of NICs that are given to tenants, `ports.toml` |
 
 pub mod allocate;
 pub mod claims;
+pub mod holding;
 pub mod leases;
 pub mod nic_table;
 pub(crate) mod reserve;
+pub(crate) mod writer;

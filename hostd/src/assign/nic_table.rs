@@ -13,7 +13,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use wire::Code;
 
 use super::claims::{Part, Use, uses};
-use crate::records::{Change, Store, StoreError, held};
+use crate::records::{Change, Store, StoreError, guard::held};
 
 /// A NIC, or a VLAN of one, and whom it is given to.
 #[derive(Clone, Debug, PartialEq, Eq)]

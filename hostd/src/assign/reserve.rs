@@ -1,9 +1,6 @@
 //! What a change will take of the host, reserved before it touches the disk: so no lock is held over that.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, MutexGuard},
-};
+use std::sync::{Arc, MutexGuard};
 
 use tenant::{
     Allocation, Tenant, TenantName,
@@ -11,27 +8,12 @@ use tenant::{
 };
 
 use super::{
-    allocate::{Cursor, Used},
-    claims::{BROKEN, COMING, Claims, GOING, Held, Holding, Others},
-    leases::{Cursors, Taken},
+    allocate::Used,
+    claims::{BROKEN, COMING, Claims, GOING, Held, Others},
+    holding::{Holding, Taken},
+    writer::Writer,
 };
-use crate::records::{Store, StoreError, held};
-
-/// What writers know besides the records.
-#[derive(Debug, Default)]
-pub(crate) struct Writer {
-    pub(crate) cursor: Cursor,
-    pub(crate) cursors: Cursors,
-    /// What tenants will have that are being made or changed.
-    coming: BTreeMap<TenantName, (Holding, Arc<Claims>)>,
-}
-
-impl Writer {
-    /// One that goes on behind what there is.
-    pub(crate) fn behind(used: &Used, cursors: Cursors) -> Self {
-        Self { cursor: Cursor::behind(used), cursors, coming: BTreeMap::new() }
-    }
-}
+use crate::records::{Store, StoreError, guard::held};
 
 /// Kept for as long as a tenant is made or changed; what it will have is not another's meanwhile.
 #[derive(Debug)]

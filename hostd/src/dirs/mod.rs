@@ -7,11 +7,12 @@
 //! | `quota` | what may be stored in them |
 //! | `usage` | what is stored in them, where the filesystem does not count it |
 //! | `mounts` | what is mounted below them |
-//! | `remove`, `trash` | trees that go, in the background |
+//! | `remove`, `trash`, `remains` | trees that go, in the background |
 
 pub(crate) mod copy;
 pub mod mounts;
 pub mod quota;
+pub mod remains;
 pub(crate) mod remove;
 pub(crate) mod seed;
 pub mod trash;

@@ -17,10 +17,10 @@ use std::{
 use tenant::{TenantName, files::record};
 use tokio::sync::oneshot;
 
-use super::{mounts, remove::Removal};
+use super::{mounts, remains::Remains, remove::Removal};
 use crate::{
-    assign::claims::Holding,
-    records::{StoreError, held},
+    assign::holding::Holding,
+    records::{StoreError, guard::held},
 };
 
 /// Prefix of a removed tenant's directory. What follows is `NAME.UUID`, or `NAME` alone by an earlier release.
@@ -38,22 +38,6 @@ pub struct Item {
     pub tenant: Option<TenantName>,
     /// What that had of the host.
     pub holding: Holding,
-}
-
-/// What is left of a removed tenant, and why.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct Remains {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// The tenant it was of, or the name of the directory.
-    pub tenant: String,
-    /// The kind of the error.
-    pub kind: io::ErrorKind,
-    /// What the kernel said, with the path of the entry.
-    pub reason: String,
-    /// The remedy.
-    pub help: String,
 }
 
 /// A removal that goes on.

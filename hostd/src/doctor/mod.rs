@@ -22,7 +22,7 @@
 
 pub mod capacity;
 mod defaults;
-
+mod examination;
 mod filter;
 mod images;
 mod kernel;
@@ -30,7 +30,6 @@ mod leftovers;
 mod links;
 pub mod reach;
 mod records;
-
 pub mod systemd;
 mod terminals;
 mod traffic;
@@ -43,18 +42,11 @@ use wire::{
     doctor::{Capacity, Diagnosis, Finding, Health, Row},
 };
 
-use self::capacity::{Demand, Limits};
+use self::{
+    capacity::{Demand, Limits},
+    examination::{Check, Examination},
+};
 use crate::host::Host;
-
-/// What a check works with.
-struct Examination<'a> {
-    host: &'a Arc<Host>,
-    repair: bool,
-    runtime: Handle,
-    capacity: &'a Capacity,
-}
-
-type Check = fn(&Examination<'_>) -> Vec<Finding>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("nft", filter::program),

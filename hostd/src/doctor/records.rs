@@ -4,7 +4,7 @@ use tenant::TenantName;
 use wire::{chain, doctor::Finding, one_line};
 
 use super::Examination;
-use crate::{dirs::trash::Remains, records::StoreError};
+use crate::{dirs::remains::Remains, records::StoreError};
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let store = examination.host.store();

@@ -23,7 +23,7 @@ use tenant::{
 };
 use wire::Waiting;
 
-use crate::records::{Store, held, pending::pending};
+use crate::records::{Store, guard::held, pending::pending};
 
 /// What a tenant's file comes to.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -22,11 +22,12 @@ use tenant::{
 };
 use wire::DiskUsage;
 
-use super::{Change, Store, StoreError, held, images, recover};
+use super::{Change, Store, StoreError, file, guard::held, images};
 use crate::{
     assign::{
         claims::{Claims, uses},
-        leases::{Cursors, Fitted, Taken},
+        holding::Taken,
+        leases::{Cursors, Fitted},
         reserve::Reservation,
     },
     dirs::{
@@ -56,17 +57,6 @@ struct Proposal<'a> {
 }
 
 impl Store {
-    /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
-    /// cannot be started.
-    pub(crate) fn read_claims(&self, name: &TenantName) {
-        let ports = NicTable::default();
-        // Not asking for its record: a damaged one takes nothing away.
-        let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
-        let tenant = text.and_then(|text| self.resolve(name, &text, &self.host_config()?, &ports));
-        let claims = tenant.map(|tenant| Claims::of(&tenant, &ports)).unwrap_or_default();
-        self.put_claims(name, claims);
-    }
-
     /// The leases that the interfaces of a tenant want of the pools as they are now. `taken` are the addresses
     /// of all others.
     fn fit_leases(
@@ -236,7 +226,7 @@ impl Store {
         let _writing = self.writing(&allocation.name);
         let path = self.layout.allocation(&allocation.name);
         record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
-        recover::write_copy(&self.layout, allocation, Durability::Durable);
+        file::write_copy(&self.layout, allocation, Durability::Durable);
         self.put(allocation.clone());
         Ok(())
     }

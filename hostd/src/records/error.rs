@@ -18,8 +18,8 @@ use tenant::{
 };
 use wire::{Code, Failure, chain};
 
-use super::traces::Broken;
-use crate::dirs::{mounts, quota::QuotaError, trash::Remains};
+use super::broken::Broken;
+use crate::dirs::{mounts, quota::QuotaError, remains::Remains};
 
 /// A request that the store refuses or cannot fulfil.
 #[derive(Debug, thiserror::Error)]

@@ -15,13 +15,16 @@ use tenant::{
 
 use super::{
     Change, NewTenant, Store, StoreError,
+    broken::Broken,
     create::Creation,
     destroy::{self, Destruction},
-    edit, held, images, now, random_uuid,
-    traces::Broken,
+    edit,
+    guard::held,
+    images,
+    stamp::{now, random_uuid},
 };
 use crate::{
-    assign::claims::{Claims, Holding},
+    assign::{claims::Claims, holding::Holding},
     dirs::{
         mounts,
         seed::{Identity, Unsynced},

@@ -19,10 +19,13 @@ use tenant::{
 };
 
 use super::{
-    Store, StoreError, held, images, now, random_uuid, recover,
+    Store, StoreError, file,
+    guard::held,
+    images,
+    stamp::{now, random_uuid},
     traces::{Traces, is_uuid},
 };
-use crate::assign::{allocate::Assignment, claims::Claims, leases, reserve::Writer};
+use crate::assign::{allocate::Assignment, claims::Claims, holding, writer::Writer};
 
 impl Store {
     /// Makes the record of a broken tenant again, from its copy or from what else is known. What is not known any
@@ -83,7 +86,7 @@ impl Store {
         let _writing = self.writing(name);
         self.clear_record(name)?;
         record::write(&self.layout.allocation(name), allocation.render().as_bytes(), Durability::Durable)?;
-        recover::write_copy(&self.layout, &allocation, Durability::Durable);
+        file::write_copy(&self.layout, &allocation, Durability::Durable);
         self.put(allocation);
         Arc::make_mut(&mut held(&self.broken)).remove(name);
         self.read_claims(name);
@@ -113,7 +116,7 @@ impl Store {
         let _writing = self.writing(name);
         self.clear_record(name)?;
         record::write(&self.layout.allocation(name), allocation.render().as_bytes(), Durability::Durable)?;
-        recover::write_copy(&self.layout, &allocation, Durability::Durable);
+        file::write_copy(&self.layout, &allocation, Durability::Durable);
         self.put(allocation);
         Ok(())
     }
@@ -123,7 +126,7 @@ impl Store {
     pub fn record_fault(&self, name: &TenantName) -> Option<StoreError> {
         let known = self.record(name).ok()?;
         let path = self.layout.allocation(name);
-        let fault = match recover::parse(&path) {
+        let fault = match file::parse(&path) {
             Err(error) => error,
             Ok(found) if found.name != *name => {
                 StoreError::Misplaced { path: self.layout.tenant(name), name: found.name.to_string() }
@@ -166,7 +169,7 @@ impl Store {
     ) -> Result<Vec<Lease>, StoreError> {
         let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let taken = self.taken(writer, name, &config, &ports);
-        let is_free = |lease: &Lease| leases::addresses(lease).all(|address| !taken.contains_key(&address));
+        let is_free = |lease: &Lease| holding::addresses(lease).all(|address| !taken.contains_key(&address));
         Ok(known.into_iter().filter(is_free).collect())
     }
 

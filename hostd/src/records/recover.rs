@@ -18,13 +18,15 @@ use tenant::{
 
 use super::{
     StoreError,
+    broken::Broken,
     create::{STAGED, publish},
     destroy::hidden,
-    random_uuid,
-    traces::{Broken, Traces},
+    file::{parse, write_copy},
+    stamp::random_uuid,
+    traces::{Traces, broken_because},
 };
 use crate::{
-    assign::claims::Holding,
+    assign::holding::Holding,
     dirs::trash::{GONE, Item},
 };
 
@@ -84,15 +86,6 @@ fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Reads a record, or its copy.
-///
-/// # Errors
-/// It cannot be read, or is none.
-pub(crate) fn parse(path: &Path) -> Result<Allocation, StoreError> {
-    let text = record::read(path)?;
-    Allocation::parse(&text).map_err(|source| StoreError::Allocation { path: path.to_owned(), source })
 }
 
 /// A creation that was interrupted: finished if its configuration was committed, else undone.
@@ -165,7 +158,7 @@ fn published(layout: &Layout, name: TenantName, found: &mut Recovered) {
             found.records.insert(name, allocation);
         }
         Err(problem) => {
-            found.broken.insert(name.clone(), Broken::because(layout, &name, &problem));
+            found.broken.insert(name.clone(), broken_because(layout, &name, &problem));
         }
     }
 }
@@ -178,14 +171,6 @@ fn keep_copy(layout: &Layout, allocation: &Allocation) {
         return;
     }
     write_copy(layout, allocation, Durability::Volatile);
-}
-
-/// Writes a record once more. Nothing but the repair of a damaged one needs it, so a failure is logged.
-pub(crate) fn write_copy(layout: &Layout, allocation: &Allocation, durability: Durability) {
-    let path = layout.allocation_copy(&allocation.name);
-    if let Err(error) = record::write(&path, allocation.render().as_bytes(), durability) {
-        log::warn!("cannot copy the record of tenant \"{}\": {}", allocation.name, wire::chain(&error));
-    }
 }
 
 /// Removes what interrupted writes left next to the configuration files.

@@ -22,8 +22,8 @@ use tenant::{
     },
 };
 
-use super::StoreError;
-use crate::assign::claims::Holding;
+use super::{StoreError, broken::Broken};
+use crate::assign::holding::Holding;
 
 /// What is known of a tenant without its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Traces {
     /// Everything that can be read of the tenant in `dir`, which is `name`'s own or is to go.
     pub fn of(layout: &Layout, dir: &Path, name: &TenantName) -> Self {
         let mut traces = Self::default();
-        if let Ok(copy) = super::recover::parse(&dir.join("allocation.copy.toml")) {
+        if let Ok(copy) = super::file::parse(&dir.join("allocation.copy.toml")) {
             traces.learn(copy.into());
         }
         traces.learn(Self::salvage(&text(&dir.join("allocation.toml"))));
@@ -68,7 +68,7 @@ impl Traces {
     /// What is held by the tenant, as far as it is known.
     pub fn holding(&self) -> Holding {
         let own = self.ipv4.map(IpAddr::from).into_iter().chain(self.ipv6.map(IpAddr::from));
-        let leased = self.leases.iter().flat_map(crate::assign::leases::addresses);
+        let leased = self.leases.iter().flat_map(crate::assign::holding::addresses);
         let mut addresses: Vec<_> = own.chain(leased).chain(self.addresses.iter().copied()).collect();
         addresses.sort_unstable();
         addresses.dedup();
@@ -192,32 +192,19 @@ fn text(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// A tenant whose record cannot be used. Its name, and what else is known to be its own, stays taken.
-#[derive(Clone, Debug)]
-pub struct Broken {
-    /// What is wrong with its record.
-    pub reason: String,
-    /// What it has of the host, as far as it is known.
-    pub holding: Holding,
-    /// Whether a newer release wrote the record: then it is for that release to read.
-    pub is_newer: bool,
-}
-
-impl Broken {
-    /// The tenant whose record cannot be used for this reason.
-    pub fn because(layout: &Layout, name: &TenantName, problem: &StoreError) -> Self {
-        use tenant::model::allocation::AllocationError;
-        let is_newer = matches!(problem, StoreError::Allocation { source: AllocationError::Version(_), .. });
-        let holding = Traces::of(layout, &layout.tenant(name), name).holding();
-        let is_absent =
-            matches!(problem, StoreError::File(error) if error.kind() == std::io::ErrorKind::NotFound);
-        let reason = match is_absent {
-            true => format!("its record {:?} is missing", layout.allocation(name).as_os_str()),
-            // The parser draws the place of a fault over several lines.
-            false => wire::one_line(&wire::chain(problem)),
-        };
-        Self { reason, holding, is_newer }
-    }
+/// The tenant whose record cannot be used for this reason.
+pub(crate) fn broken_because(layout: &Layout, name: &TenantName, problem: &StoreError) -> Broken {
+    use tenant::model::allocation::AllocationError;
+    let is_newer = matches!(problem, StoreError::Allocation { source: AllocationError::Version(_), .. });
+    let holding = Traces::of(layout, &layout.tenant(name), name).holding();
+    let is_absent =
+        matches!(problem, StoreError::File(error) if error.kind() == std::io::ErrorKind::NotFound);
+    let reason = match is_absent {
+        true => format!("its record {:?} is missing", layout.allocation(name).as_os_str()),
+        // The parser draws the place of a fault over several lines.
+        false => wire::one_line(&wire::chain(problem)),
+    };
+    Broken { reason, holding, is_newer }
 }
 
 #[cfg(test)]

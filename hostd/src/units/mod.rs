@@ -5,6 +5,7 @@
 //! for what runs; what is below decides how.
 
 pub mod cgroups;
+mod console;
 mod error;
 mod gauge;
 pub mod limits;
@@ -12,6 +13,7 @@ mod notify;
 mod ready;
 mod spawn;
 pub mod standalone;
+mod start;
 mod states;
 mod stop;
 mod sweep;
@@ -20,7 +22,9 @@ pub mod usage;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use console::last_console_lines;
 pub use error::{FailedJob, UnitError};
+pub use start::Start;
 pub use stop::{StopDeadline, StopEnd};
 use tenant::{
     Layout, Plan, TenantName,
@@ -28,12 +32,7 @@ use tenant::{
     files::state::{ProcessRef, RunState},
     kernel::source::View,
     model::limits::Limits,
-    protocol::{
-        control::{ControlError, Request},
-        escape,
-        wire::Tty,
-    },
-    supervisor::terminals::log,
+    protocol::control::{ControlError, Request},
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 
@@ -42,21 +41,6 @@ use self::{
     standalone::Standalone,
     systemd::{Had, Pending, Systemd},
 };
-
-/// What a unit manager is told of a tenant that is to be started.
-#[derive(Clone, Debug)]
-pub struct Start {
-    /// The tenant.
-    pub name: TenantName,
-    /// What the supervisor will do; its leftovers are swept by it.
-    pub plan: Arc<Plan>,
-    /// Its limits.
-    pub limits: Limits,
-    /// Handling of limits that this host cannot enforce.
-    pub enforce: Enforce,
-    /// How long init has until it is ready.
-    pub timeout: Duration,
-}
 
 /// Who starts and stops supervisors.
 #[derive(Debug)]
@@ -428,10 +412,4 @@ impl UnitManager {
     pub fn usage(&self, name: &TenantName) -> Usage {
         usage::usage(&self.cgroups(name))
     }
-}
-
-/// The last lines that a tenant's console printed, escaped, oldest first.
-pub fn last_console_lines(layout: &Layout, name: &TenantName, count: usize) -> Vec<String> {
-    let bytes = log::tail(&layout.log(name), Tty::CONSOLE, 16 << 10).unwrap_or_default();
-    escape::plain_lines(&bytes, count)
 }

@@ -9,8 +9,8 @@ use tenant::{
 };
 
 use super::{
+    draft::{Draft, Pair},
     report::Verdict,
-    translate::{Draft, Pair},
 };
 
 /// What the kernel writes for "no limit" in cgroup v1: everything from there on is none.

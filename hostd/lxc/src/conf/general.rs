@@ -3,8 +3,8 @@
 use tenant::model::limits::ByteSize;
 
 use super::{
+    draft::{Draft, Pair},
     report::Verdict,
-    translate::{Draft, Pair},
 };
 
 pub(super) fn hostname(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {

@@ -2,7 +2,7 @@
 //!
 //! The table is also the documentation: a test compares it with `docs/reference/lxc.md`.
 
-use super::{cgroup, general, mounts, security, translate::Rule};
+use super::{cgroup, draft::Rule, general, mounts, security};
 
 /// A key of LXC.
 #[derive(Clone, Copy, Debug)]

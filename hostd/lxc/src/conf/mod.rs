@@ -8,6 +8,7 @@
 //! is in the report exactly once, translated or with the reason why it is not.
 
 mod cgroup;
+mod draft;
 mod foreign;
 mod general;
 mod keys;
@@ -135,7 +136,7 @@ pub fn import(file: &str, text: &str, wanted: Wanted<'_>) -> Result<Import, Impo
         return Err(ImportError::Foreign(whose));
     }
     let lines = parse(file, text, wanted.look)?;
-    let host = translate::Host { file, arch: wanted.arch, look: wanted.look, probe: wanted.probe };
+    let host = draft::Host { file, arch: wanted.arch, look: wanted.look, probe: wanted.probe };
     let mut translated = translate::translate(lines, &host);
     let mut remarks = remarks(&translated);
     if let Some(image) = wanted.image {

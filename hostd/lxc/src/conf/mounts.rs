@@ -9,9 +9,9 @@ use tenant::{
 
 use super::{
     cgroup::Feature,
+    draft::{Draft, Pair},
     parse::{Content, Found, Line, Source},
     report::Verdict,
-    translate::{Draft, Pair},
 };
 
 /// Where LXC puts a container's root together; absolute targets of mounts begin with it.

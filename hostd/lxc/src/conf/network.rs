@@ -11,9 +11,9 @@ use tenant::{
 };
 
 use super::{
+    draft::{Draft, Pair},
     keys,
     report::Verdict,
-    translate::{Draft, Pair},
 };
 
 /// Verdicts of some lines, by their position.

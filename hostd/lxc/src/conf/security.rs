@@ -3,8 +3,8 @@
 use rootfs_tools::import::IdRange;
 
 use super::{
+    draft::{Draft, Pair},
     report::Verdict,
-    translate::{Draft, Pair},
 };
 
 /// Names of all capabilities without their `cap_`, see capabilities(7).

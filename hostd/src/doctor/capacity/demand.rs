@@ -11,7 +11,7 @@ use tenant::{
     },
 };
 
-use crate::{assign::leases, host::Host};
+use crate::{assign::holding, host::Host};
 
 /// A pool and how many of it are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Demand {
         // What a pool holds for each tenant besides the addresses that go with its number.
         let mut leases: BTreeMap<(String, bool), u64> = BTreeMap::new();
         let pools = config.pools();
-        for address in records.values().flat_map(|record| record.leases.iter().flat_map(leases::addresses)) {
+        for address in records.values().flat_map(|record| record.leases.iter().flat_map(holding::addresses)) {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(address)) {
                 *leases.entry((pool.name.to_string(), address.is_ipv4())).or_default() += 1;
             }

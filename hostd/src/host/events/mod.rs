@@ -7,19 +7,18 @@
 mod state;
 mod watch;
 
-pub(crate) use state::ended;
-
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+pub(crate) use state::ended;
 use tenant::TenantName;
 use tokio::sync::watch as channel;
 use wire::{Event, EventKind};
 
-use crate::records::held;
+use crate::records::guard::held;
 
 /// How many events are kept, about 300 bytes each.
 const KEPT: usize = 4096;

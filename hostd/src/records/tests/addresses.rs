@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    path::Path,
     sync::{
         Barrier,
         atomic::{AtomicBool, Ordering},
@@ -10,8 +11,10 @@ use std::{
     thread,
 };
 
+use tenant::{Allocation, Plan, TenantName};
+
 use super::*;
-use crate::assign::{claims::Part, leases};
+use crate::assign::{claims::Part, holding};
 
 const LAN: &str = "nic=[{mode=\"bridge\",link=\"br0\",pool=\"lan\"}]";
 const HOST: &str = "[[pool]]\nname = \"lan\"\nv4 = \"192.168.7.0/24\"\ngateways = [\"192.168.7.1\"]\n\
@@ -38,7 +41,7 @@ fn set(store: &Store, tenant: &str, pairs: &[&str], is_running: bool) -> Result<
 fn leased(store: &Store, tenant: &str) -> Vec<String> {
     let record = store.record(&name(tenant)).unwrap();
     let of = |lease: &tenant::model::allocation::Lease| {
-        leases::addresses(lease).map(|address| address.to_string()).collect::<Vec<_>>()
+        holding::addresses(lease).map(|address| address.to_string()).collect::<Vec<_>>()
     };
     record.leases.iter().flat_map(of).collect()
 }
@@ -273,7 +276,7 @@ fn holders(store: &Store) -> BTreeMap<IpAddr, Vec<String>> {
     let mut all: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for (name, record) in store.records().iter() {
         let tenant = store.tenant(name).unwrap();
-        let leased = record.leases.iter().flat_map(leases::addresses);
+        let leased = record.leases.iter().flat_map(holding::addresses);
         let own = tenant.nics.iter().flat_map(|nic| nic.addresses.iter().map(|own| own.address));
         for address in leased.chain(own).chain([record.ipv4.into(), record.ipv6.into()]) {
             all.entry(address).or_default().push(name.to_string());

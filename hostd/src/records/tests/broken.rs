@@ -1,5 +1,9 @@
 //! Tenants whose records are damaged.
 
+use std::path::Path;
+
+use tenant::Allocation;
+
 use super::*;
 
 type Damage = fn(&Path);

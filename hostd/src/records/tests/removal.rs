@@ -1,8 +1,9 @@
 //! Tenants that are removed, and what goes on meanwhile.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{path::Path, sync::mpsc, thread, time::Duration};
 
 use super::*;
+use crate::assign::allocate::Used;
 
 #[test]
 fn no_request_waits_for_the_files_of_a_removed_tenant() {

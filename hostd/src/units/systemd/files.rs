@@ -12,14 +12,13 @@ use tenant::{
 };
 
 use super::{
-    BusError, Systemd, UnitError,
-    bus::{Bus, unit},
+    bus::{Bus, BusError, unit},
+    manager::Systemd,
 };
+use crate::units::UnitError;
 
 /// Where `systemctl set-property` writes, see systemd.unit(5).
 const CONTROL: [&str; 2] = ["/etc/systemd/system.control", "/run/systemd/system.control"];
-/// Where an admin's and our own unit files are.
-pub(super) const SYSTEM: &str = "/etc/systemd/system";
 const DROP_IN: &str = "50-tenantry.conf";
 
 /// Whether a setting of a unit has a drop-in of `systemctl set-property`.
@@ -59,7 +58,7 @@ impl Systemd {
     }
 
     /// The directory of a unit's drop-ins.
-    fn drop_ins(&self, name: &TenantName) -> PathBuf {
+    pub(super) fn drop_ins(&self, name: &TenantName) -> PathBuf {
         self.unit_files.join(format!("{}.d", unit(name)))
     }
 
@@ -103,7 +102,7 @@ impl Systemd {
         self.reload().await
     }
 
-    async fn reload(&self) -> Result<(), UnitError> {
+    pub(super) async fn reload(&self) -> Result<(), UnitError> {
         Bus::open().await?.manager("reload unit files", "Reload", &()).await?;
         Ok(())
     }
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drop_in_says_where_it_comes_from() {
+    pub(super) fn a_drop_in_says_where_it_comes_from() {
         let config = Path::new("/srv/try/etc/tenantry/tenants/alice.toml");
         assert_eq!(drop_in(config, Restart::OnFailure), None);
         let text = drop_in(config, Restart::Always).unwrap();

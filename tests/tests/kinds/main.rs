@@ -1,5 +1,8 @@
 //! The kinds of tenants besides `shared-os`, each booted for real.
 
+mod process1;
+mod systems;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -253,101 +256,6 @@ fn an_image_with_a_hash_tree_is_run_or_refused_with_what_is_missing() {
 }
 
 #[test]
-fn process_1_of_an_app_cannot_be_looked_into() {
-    let host = Host::start();
-    let alice = host.boot("alice", &app("app-plus", r#"init=["/bin/sleep","1000"]"#));
-    let _console = alice.console(&["-t", "1"]);
-    let foreign = [host.root().to_string_lossy().into_owned(), "tenantry".to_owned(), "target/".to_owned()];
-    for secret in ["exe", "cwd", "root"] {
-        let said = alice.shell(&format!("readlink /proc/1/{secret}")).output();
-        assert!(!said.status.success(), "{secret}: {}", said.stdout);
-    }
-    for secret in ["mem", "environ", "maps", "smaps", "auxv", "io", "pagemap", "syscall", "stack"] {
-        let said =
-            alice.shell(&format!("head -c 1 /proc/1/{secret} && head -c 100 /proc/1/{secret}")).output();
-        assert!(said.stdout.is_empty(), "{secret}: {}", said.stdout);
-    }
-    for dir in ["fd", "fdinfo", "map_files", "ns", "task/1/fd", "net/../fd"] {
-        let said = alice.shell(&format!("ls -l /proc/1/{dir} | grep -e '->'")).output();
-        assert!(said.stdout.is_empty(), "{dir}: {}", said.stdout);
-    }
-    let open = "cmdline comm status stat statm mountinfo mounts cgroup limits sched wchan oom_score";
-    for file in open.split(' ') {
-        let text = alice.shell(&format!("cat /proc/1/{file} /proc/1/task/1/{file}")).output().stdout;
-        let leak =
-            foreign.iter().find(|mark| file != "mountinfo" && file != "mounts" && text.contains(*mark));
-        assert!(leak.is_none(), "{file} tells {leak:?}: {text}");
-    }
-    assert_eq!(alice.says("cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline"), "init\ninit");
-    // It is under the restrictions of everything else inside.
-    let seen = alice.probe(&["process", "descriptors"]);
-    let (own, init) = (&seen["process"]["status"], &seen["process"]["init_status"]);
-    for key in ["CapBnd", "CapPrm", "Seccomp", "Seccomp_filters", "Uid", "Gid"] {
-        assert_eq!(own[key], init[key], "{key}");
-    }
-    for (pid, links) in seen["descriptors"].as_object().expect("processes") {
-        for (name, target) in links.as_object().expect("links") {
-            let target = target.as_str().expect("a path");
-            let leak = foreign.iter().find(|mark| target.contains(mark.as_str()));
-            assert!(leak.is_none() && !target.contains("(unreachable)"), "process {pid}: {name} is {target}");
-        }
-    }
-    // As the host sees it: the console and nothing else is open.
-    let (init, _) = alice.pids();
-    let fds = fs::read_dir(format!("/proc/{init}/fd")).expect("the host may look");
-    let mut fds: Vec<String> =
-        fds.flatten().map(|fd| fs::read_link(fd.path()).expect("a link").display().to_string()).collect();
-    fds.dedup();
-    assert_eq!(fds, ["/dev/pts/0"]);
-    // And from inside it cannot be killed.
-    let _no = alice.shell("kill -9 1; kill -SEGV 1; kill -STOP 1; true").output();
-    assert_eq!(alice.says("echo alive"), "alive");
-}
-
-#[test]
-fn process_1_of_an_app_is_small() {
-    let host = Host::start();
-    let alice = host.boot("alice", &app("app", r#"init=["/bin/sleep","1000"]"#));
-    let (init, _) = alice.pids();
-    let rollup = fs::read_to_string(format!("/proc/{init}/smaps_rollup")).expect("the host may look");
-    let kib = |key: &str| -> u64 {
-        let line = rollup.lines().find(|line| line.starts_with(key)).expect("a line");
-        line.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
-    };
-    let own = kib("Private_Dirty:") + kib("Private_Clean:");
-    eprintln!("process 1: {own} KiB private, executed after {} us", alice.field("/exec_us"));
-    assert!(own <= 600, "{own} KiB\n{rollup}");
-}
-
-#[test]
-fn process_1_of_an_app_reaps_and_passes_signals_on() {
-    let host = Host::start();
-    let script = "trap 'echo HUP >> /tmp/heard' HUP; trap 'echo USR1 >> /tmp/heard' USR1; \
-                  trap 'echo TERM; exit 7' TERM; echo ready > /tmp/heard; while :; do sleep 0.02; done";
-    let init = format!("init=[\"/bin/sh\",\"-c\",{script:?}]");
-    let alice = host.boot("alice", &app("app", &init));
-    let heard = || alice.shell("cat /tmp/heard").output().stdout;
-    poll::until_true("it is ready", || heard().contains("ready"));
-    alice.ctl("kill", &["--signal", "SIGHUP"]).ok();
-    poll::until_true("it heard SIGHUP", || heard().contains("HUP"));
-    alice.says("kill -USR1 1");
-    poll::until_true("it heard SIGUSR1", || heard().contains("USR1"));
-    // Orphans become children of process 1, and none stays a zombie.
-    alice.says("for i in 1 2 3 4 5; do (sleep 0.05 > /dev/null 2>&1 & sleep 0.01 > /dev/null 2>&1 &) ; done; (sleep 500 > /dev/null 2>&1 &)");
-    let orphan =
-        alice.says("for p in /proc/[0-9]*; do grep -q 500 $p/cmdline && grep PPid $p/status; done; true");
-    assert_eq!(orphan.lines().next(), Some("PPid:\t1"), "{orphan}");
-    // A process may end between the listing and the look at it.
-    poll::until_true("no zombie is left", || {
-        !alice.shell("cat /proc/[0-9]*/stat 2>/dev/null").output().stdout.contains(") Z ")
-    });
-    // Its end takes everything else along.
-    alice.stop();
-    assert_eq!((alice.phase().as_str(), exit_code(&alice)), ("stopped", 7.into()));
-    assert!(alice.ctl("logs", &[]).ok().stdout.contains("TERM"));
-}
-
-#[test]
 fn the_console_of_an_app_is_its_terminal() {
     let host = Host::start();
     let alice = host.boot("alice", &app("app", r#"init=["/bin/sh"]"#));
@@ -392,105 +300,6 @@ fn an_app_plus_has_a_tty_with_a_shell_and_an_etc_of_its_own() {
     assert_eq!(alice.says("cat /etc/motd /root/page"), "mine\non-2");
     assert_eq!(alice.says("hostname; grep -c '127.0.1.1.alice' /etc/hosts"), "alice\n1");
     assert_eq!(alice.says("ls /"), "bin\ndev\netc\nproc\nroot\nrun\nsbin\nsys\ntmp\nusr");
-}
-
-/// A package without dependencies, made inside: a program, a configuration file and a setuid program.
-const PACKAGE: &str = r#"
-set -e
-cd /root && mkdir -p x/DEBIAN x/usr/bin x/etc x/usr/lib/greet/old
-printf 'Package: greet\nVersion: 1.0\nArchitecture: all\nMaintainer: n <n@example.org>\nDescription: greets\n' > x/DEBIAN/control
-echo /etc/greet.conf > x/DEBIAN/conffiles
-printf '#!/bin/sh\ncat /etc/greet.conf\n' > x/usr/bin/greet && chmod 755 x/usr/bin/greet
-cp /bin/id x/usr/bin/greet-id && chmod 4755 x/usr/bin/greet-id
-ln x/usr/bin/greet x/usr/bin/greet-again
-echo hello > x/etc/greet.conf
-echo data > x/usr/lib/greet/old/data
-dpkg-deb --build --root-owner-group x greet.deb > /dev/null
-apt-get install -y ./greet.deb > apt.log 2>&1 || { cat apt.log; exit 1; }
-"#;
-
-#[test]
-fn an_os_tenant_installs_packages_that_stay_and_that_no_other_tenant_sees() {
-    let host = Host::start();
-    let (alice, bob) = (host.boot("alice", &["--profile", "os"]), host.boot("bob", &["--profile", "os"]));
-    assert_eq!(alice.says("systemctl is-system-running"), "running");
-    alice.shell(PACKAGE).ok();
-    let installed = |tenant: &Tenant<'_>| {
-        assert_eq!(tenant.says("greet && greet-again"), "hello\nhello");
-        assert_eq!(
-            tenant.says("stat -c '%a %U %h' /usr/bin/greet-id /usr/bin/greet"),
-            "4755 root 1\n755 root 2"
-        );
-        assert_eq!(tenant.says("dpkg-query -W -f '${Status}' greet"), "install ok installed");
-        // A setuid program works: nobody becomes root by it.
-        assert!(tenant.says("setpriv --reuid=nobody --clear-groups greet-id").contains("euid=0(root)"));
-    };
-    installed(&alice);
-    alice.ctl("restart", &[]).ok();
-    installed(&alice);
-    assert_eq!(alice.says("systemctl is-system-running"), "running");
-    // Neither the neighbour nor the image has any of it.
-    assert_eq!(bob.shell("greet").output().code(), 127);
-    assert_eq!(bob.shell("dpkg-query -W greet").output().code(), 1);
-    let carol = host.boot("carol", &[]);
-    assert_eq!(carol.shell("test -e /usr/bin/greet").output().code(), 1);
-    alice.shell("apt-get purge -y greet > /dev/null && ! test -e /etc/greet.conf").ok();
-}
-
-#[test]
-fn an_os_tenant_changes_what_the_image_has_as_on_a_disk_of_its_own() {
-    let host = Host::start();
-    let (alice, bob) = (host.boot("alice", &["--profile", "os"]), host.boot("bob", &["--profile", "os"]));
-    for script in [
-        // A directory of the image is renamed, and a new one takes its place: redirect_dir.
-        "mv /usr/share/common-licenses /usr/share/licenses && mkdir /usr/share/common-licenses",
-        "dpkg-divert --local --rename --add /bin/true && ln -s /bin/false /bin/true && ! /bin/true",
-        "ln /usr/share/licenses/GPL-3 /usr/share/gpl && test /usr/share/gpl -ef /usr/share/licenses/GPL-3",
-        "rm -r /usr/share/doc && mkdir /usr/share/doc && test -z \"$(ls /usr/share/doc)\"",
-        "cp --preserve=all /usr/bin/passwd /usr/bin/passwd.new && mv /usr/bin/passwd.new /usr/bin/passwd",
-        "setfattr -n user.mark -v 1 /usr/bin/env || python3 -c 'import os; os.setxattr(\"/usr/bin/env\", \"user.mark\", b\"1\")' || true",
-        "chown daemon /usr/bin/env && chmod 711 /usr/bin/env && mkfifo /srv/fifo && touch /new",
-        "useradd --create-home ann && echo ann:x | chpasswd && su ann -c 'id -un' | grep -x ann",
-        "journalctl --flush; logger kept-in-the-journal; journalctl --sync; journalctl | grep -q kept-in-the-journal",
-    ] {
-        alice.shell(script).ok();
-    }
-    alice.ctl("restart", &[]).ok();
-    for script in [
-        "test -e /usr/share/licenses/GPL-3 && test -z \"$(ls /usr/share/common-licenses)\"",
-        "! /bin/true && /bin/true.distrib && dpkg-divert --list /bin/true | grep -q true.distrib",
-        "test /usr/share/gpl -ef /usr/share/licenses/GPL-3",
-        "test -z \"$(ls /usr/share/doc)\" && test -p /srv/fifo && test -e /new",
-        "test \"$(stat -c %U:%a /usr/bin/env)\" = daemon:711 && su ann -c 'id -un' | grep -x ann",
-        "journalctl | grep -q kept-in-the-journal",
-        "test \"$(systemctl is-system-running)\" = running && test \"$(stat -c %a /usr/bin/passwd)\" = 4755",
-    ] {
-        alice.shell(script).ok();
-    }
-    bob.shell("/bin/true && test -e /usr/share/common-licenses/GPL-3 && test -n \"$(ls /usr/share/doc)\"")
-        .ok();
-    assert_eq!(bob.shell("test -e /new || test -e /usr/share/gpl || id ann").output().code(), 1);
-}
-
-#[test]
-fn a_router_forwards_and_has_no_nic_of_its_own() {
-    let host = Host::start();
-    for (name, image) in [("tiny", "busybox"), ("whole", "debian")] {
-        let router = host.boot(name, &["--profile", "router", "--image", image]);
-        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/default/forwarding"] {
-            assert_eq!(router.says(&format!("cat /proc/sys/net/{key}")), "1", "{image}: {key}");
-        }
-        assert_eq!(router.says("ls /sys/class/net"), "lo");
-        // CAP_NET_ADMIN and CAP_NET_RAW over its own namespace.
-        router
-            .says("ip link add br0 type bridge && ip address add 10.9.9.1/24 dev br0 && ip link set br0 up");
-        assert_eq!(router.says("cat /proc/sys/net/ipv6/conf/br0/forwarding"), "1");
-        let tty = "ls /dev/tty[0-9]*";
-        assert_eq!(router.says(tty), "/dev/tty1");
-    }
-    let whole = Tenant::new(&host, "whole");
-    assert_eq!(whole.says("systemctl is-system-running"), "running");
-    assert_eq!(host.boot("plain", &["--image", "busybox"]).says("cat /proc/sys/net/ipv4/ip_forward"), "0");
 }
 
 #[test]

@@ -1,93 +1,47 @@
-//! The unit manager of a host whose PID 1 is not systemd: hostd starts the supervisors itself.
-//!
-//! They are in sessions of their own and outlive hostd. A hostd that starts finds them by `state.json`,
-//! makes sure of each by its pidfd and start time, and watches it like one of its own. When one ends,
-//! however it does, what it may have left is swept away.
+//! The unit manager: what is asked of supervisors that this process has started.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
-    os::fd::{AsFd as _, OwnedFd},
+    collections::BTreeSet,
+    os::fd::OwnedFd,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
-};
+use rustix::process::{Signal, pidfd_send_signal};
 use tenant::{
     HostFacts, Layout, Plan, TenantName,
-    files::{
-        record::{self, Durability},
-        state::{Exit, Phase, ProcessRef, RunState},
-    },
+    files::state::{Phase, ProcessRef, RunState},
     kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
 };
-use tokio::{
-    io::unix::AsyncFd,
-    sync::watch,
-    task,
-    time::{sleep, timeout},
-};
+use tokio::{task, time::timeout};
 use wire::UnitCgroups;
 
-use super::{
+use super::unit::{Ended, Live, Shared, has_ended, held, or_none, report};
+use crate::units::{
     Start, UnitError,
     cgroups::{self, Cgroups},
-    gauge::Gauge,
-    limits::{self, IoSchedulers},
     notify::{self, NotifySocket},
     ready::Awaited,
-    spawn::{self, Spawned},
+    spawn,
     states::{States, find},
     stop::{self, StopDeadline, StopEnd},
-    sweep, usage,
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
 const GRACE: Duration = Duration::from_secs(15);
 /// A process that was killed has ended after this long, or hangs in the kernel.
 const KILLED: Duration = Duration::from_secs(20);
-/// How often a supervisor is looked at that the kernel does not tell of.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Directory, in the runtime tree, of the sockets that starting supervisors report to.
 const NOTIFY: &str = "notify";
-
-/// How a unit's end is told.
-type Ended = watch::Receiver<Option<Arc<Vec<KernelError>>>>;
-
-/// A supervisor that runs.
-#[derive(Debug)]
-struct Live {
-    process: ProcessRef,
-    pidfd: Arc<OwnedFd>,
-    cgroups: UnitCgroups,
-    ended: Ended,
-    memory: Option<Gauge>,
-    frozen: Gauge,
-}
 
 /// The standalone unit manager.
 #[derive(Debug)]
 pub struct Standalone {
     shared: Arc<Shared>,
     program: PathBuf,
-}
-
-#[derive(Debug)]
-struct Shared {
-    layout: Layout,
-    cgroups: Cgroups,
-    live: Mutex<HashMap<TenantName, Arc<Live>>>,
-    states: States,
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Standalone {
@@ -108,8 +62,8 @@ impl Standalone {
         facts.cgroup.v1.clear();
         facts.cgroup.v2_controllers.clear();
         let program = layout.root().join("supervisor");
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         Self::with_program(layout, &facts, program).unwrap()
     }
 
@@ -123,7 +77,7 @@ impl Standalone {
     }
 
     /// Where things lie.
-    pub(super) fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.shared.layout
     }
 
@@ -275,7 +229,7 @@ impl Standalone {
     }
 
     fn console(&self, name: &TenantName) -> Vec<String> {
-        super::last_console_lines(&self.shared.layout, name, 20)
+        crate::units::last_console_lines(&self.shared.layout, name, 20)
     }
 
     /// Asks a tenant to power off, kills it when `deadline` has passed, and waits until everything is gone. `limit`
@@ -367,188 +321,10 @@ async fn gone(mut ended: Ended) -> Result<(), UnitError> {
     if leftovers.is_empty() { Ok(()) } else { Err(UnitError::Leftovers(leftovers)) }
 }
 
-/// Waits for the end of a supervisor, and takes it where it is a child of this process: one of an earlier hostd was
-/// inherited by init. Returns at no other moment: what follows is that everything of its tenant is taken away.
-async fn end_of(pidfd: &Arc<OwnedFd>, name: &TenantName) {
-    #[expect(deprecated, reason = "the descriptor outlives its registration: both hold the Arc")]
-    let watched = AsyncFd::new(pidfd.clone());
-    let told = match &watched {
-        Ok(readable) => readable.readable().await.map(drop),
-        Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
-    };
-    if let Err(error) = told {
-        log::warn!(TENANT = name.as_str(); "cannot watch the supervisor of tenant {:?}, polling every {} ms instead: {error}", name.as_str(), LOOK.as_millis());
-    }
-    while !has_ended(pidfd) {
-        sleep(LOOK).await;
-    }
-    // It is a child, or it is not.
-    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-}
-
-/// Whether a process has ended: its pidfd is readable then, see pidfd_open(2).
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
-}
-
-/// What of a tenant's life is to be found in the log afterwards.
-fn notable(state: &RunState) -> Option<String> {
-    let killed = state.killed.as_ref().map(|reason| format!("it was killed: {reason}"));
-    let kills = state.oom_kills.map(|kills| format!("the OOM killer killed {kills} of its processes"));
-    let all: Vec<String> = killed.into_iter().chain(kills).collect();
-    (!all.is_empty()).then(|| all.join("; "))
-}
-
-/// Sets the limits of a unit that is to be started.
-fn limit(start: &Start, cgroups: &UnitCgroups) -> Result<(), UnitError> {
-    // The disks are looked at only for a tenant that has a weight on them.
-    let weighs = start.limits.io_weight.is_some();
-    let schedulers = if weighs { IoSchedulers::of_host(&cgroups.v2) } else { IoSchedulers::default() };
-    // If the start fails, the cgroups go, and the limits with them.
-    limits::apply(&start.limits, cgroups, schedulers, start.enforce)?;
-    Ok(())
-}
-
 fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), UnitError> {
     match pidfd_send_signal(pidfd, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(UnitError::Io("signal the supervisor", errno.into())),
-    }
-}
-
-/// How a tenant ended, as its supervisor says.
-fn ended_how(state: &RunState) -> String {
-    let how = match state.exit {
-        Some(Exit::Code(code)) => format!(", its init exited with code {code}"),
-        Some(Exit::Signal(signal)) => format!(", its init was killed by signal {signal}"),
-        Some(Exit::Poweroff) | None => String::new(),
-    };
-    match state.phase {
-        Phase::Failed => {
-            let why = state.failure.as_ref().map(|failure| format!(": {}", failure.message));
-            format!("failed{}", why.unwrap_or(how))
-        }
-        _ => format!("stopped{how}"),
-    }
-}
-
-/// What a sweep left; one that was cut short says so, and the next start sweeps again.
-fn or_none(swept: Result<Vec<KernelError>, task::JoinError>) -> Vec<KernelError> {
-    swept.unwrap_or_else(|error| {
-        log::error!("cannot remove the leftovers of a tenant: {error}");
-        Vec::new()
-    })
-}
-
-fn report(failures: Vec<KernelError>) {
-    for failure in failures {
-        log::error!("{}", wire::chain(&failure));
-    }
-}
-
-impl Shared {
-    /// Everything of a start that blocks: cgroups, limits, the process.
-    fn launch(
-        self: &Arc<Self>,
-        program: &std::path::Path,
-        start: &Start,
-        notify: &std::path::Path,
-    ) -> Result<ProcessRef, UnitError> {
-        let name = &start.name;
-        let io = |what| move |error| UnitError::Io(what, error);
-        let cgroups = self.cgroups.unit(name);
-        fs::create_dir_all(self.layout.runtime(name)).map_err(io("create the runtime directory"))?;
-        self.note(name, &cgroups)?;
-        let spawned = cgroups::make_unit(&cgroups)
-            .map_err(UnitError::from)
-            .and_then(|()| limit(start, &cgroups))
-            .and_then(|()| {
-                spawn::spawn(program, &self.layout, name, &cgroups, notify)
-                    .map_err(io("start the supervisor"))
-            });
-        let Spawned { process, pidfd } = match spawned {
-            Ok(spawned) => spawned,
-            Err(error) => {
-                report(self.sweep(name, &cgroups, None));
-                return Err(error);
-            }
-        };
-        self.watch(name, process, pidfd, cgroups, Some(start.plan.clone()));
-        Ok(process)
-    }
-
-    fn unit_file(&self, name: &TenantName) -> PathBuf {
-        self.layout.runtime(name).join("unit.json")
-    }
-
-    /// Writes down where a unit's cgroups are.
-    fn note(&self, name: &TenantName, cgroups: &UnitCgroups) -> Result<(), UnitError> {
-        let text = serde_json::to_vec(cgroups).unwrap_or_default();
-        record::write(&self.unit_file(name), &text, Durability::Volatile).map_err(UnitError::File)
-    }
-
-    /// Where a unit's cgroups are, as an earlier hostd wrote down.
-    fn recorded(&self, name: &TenantName) -> Option<UnitCgroups> {
-        serde_json::from_str(&record::read(&self.unit_file(name)).ok()?).ok()
-    }
-
-    /// Watches a supervisor until it ends, then sweeps.
-    fn watch(
-        self: &Arc<Self>,
-        name: &TenantName,
-        process: ProcessRef,
-        pidfd: OwnedFd,
-        cgroups: UnitCgroups,
-        plan: Option<Arc<Plan>>,
-    ) {
-        let pidfd = Arc::new(pidfd);
-        let (tell, ended) = watch::channel(None);
-        let live = Live {
-            process,
-            pidfd: pidfd.clone(),
-            ended,
-            memory: usage::memory_file(&cgroups).map(Gauge::new),
-            frozen: Gauge::new(cgroups.freeze_file()),
-            cgroups: cgroups.clone(),
-        };
-        held(&self.live).insert(name.clone(), Arc::new(live));
-        let (shared, name) = (self.clone(), name.clone());
-        task::spawn(async move {
-            end_of(&pidfd, &name).await;
-            let (sweeper, sweep_name) = (shared.clone(), name.clone());
-            let swept =
-                task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, plan.as_deref())).await;
-            let failures = or_none(swept);
-            shared.tell_end(&name, process);
-            held(&shared.live).remove(&name);
-            tell.send_replace(Some(Arc::new(failures)));
-        });
-    }
-
-    fn tell_end(&self, name: &TenantName, process: ProcessRef) {
-        let state = RunState::read(&self.layout.run_state(name)).ok().flatten();
-        let said = state.filter(|state| state.supervisor == process && state.phase.is_final());
-        let Some(state) = said else {
-            log::warn!(TENANT = name.as_str(); "the supervisor of tenant \"{name}\" died; the tenant was taken down");
-            return;
-        };
-        let end = ended_how(&state);
-        match notable(&state) {
-            None => log::info!(TENANT = name.as_str(); "tenant \"{name}\" {end}"),
-            Some(text) => log::warn!(TENANT = name.as_str(); "tenant \"{name}\" {end}; {text}"),
-        }
-    }
-
-    /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended.
-    fn sweep(&self, name: &TenantName, cgroups: &UnitCgroups, plan: Option<&Plan>) -> Vec<KernelError> {
-        let failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
-        if let Err(error) = cgroups::remove_v1(cgroups) {
-            log::error!("{}", wire::chain(&error));
-        }
-        // Where it stays, it says where cgroups were that are gone; the next start writes it again.
-        let _ = fs::remove_file(self.unit_file(name));
-        failures
     }
 }
 

@@ -1,0 +1,22 @@
+//! A tenant that is to be started.
+
+use std::{sync::Arc, time::Duration};
+
+use tenant::{Plan, TenantName, model::limits::Limits};
+
+use super::limits::Enforce;
+
+/// What a unit manager is told of a tenant that is to be started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The tenant.
+    pub name: TenantName,
+    /// What the supervisor will do; its leftovers are swept by it.
+    pub plan: Arc<Plan>,
+    /// Its limits.
+    pub limits: Limits,
+    /// Handling of limits that this host cannot enforce.
+    pub enforce: Enforce,
+    /// How long init has until it is ready.
+    pub timeout: Duration,
+}
