@@ -32,6 +32,7 @@ mod plan;
 mod ports;
 mod ps;
 mod reload;
+mod rename;
 mod restart;
 mod select;
 mod show;
@@ -86,6 +87,7 @@ enum Command {
     Stop(stop::Stop),
     Restart(restart::Restart),
     Reload(reload::Reload),
+    Rename(rename::Rename),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -161,6 +163,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Stop(verb) => verb.run(&context).await,
             Command::Restart(verb) => verb.run(&context).await,
             Command::Reload(verb) => verb.run(&context).await,
+            Command::Rename(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
@@ -285,6 +288,7 @@ mod tests {
             "set alice memory_max=1G --unset ttys",
             "top --once",
             "events web* --since 10m --no-follow",
+            "rename alice carol",
             "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",

@@ -55,6 +55,7 @@ pub const MAX_BODY: usize = 3 << 20;
         tenants::create,
         tenants::show,
         tenants::destroy,
+        tenants::rename,
         lifecycle::start,
         lifecycle::stop,
         lifecycle::restart,

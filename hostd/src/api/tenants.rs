@@ -6,16 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, post},
+};
 use serde::Deserialize;
 use tenant::{Allocation, TenantName, files::state::Exit, model::limits::Limits};
 use wire::{
-    Changed, CreateRequest, Detail, Done, Failure, StatLimits, Summary, TenantState, Waiting, tenant_name,
+    Changed, CreateRequest, Detail, Done, Failure, RenameRequest, StatLimits, Summary, TenantState, Waiting,
+    tenant_name,
 };
 
 use super::{Answer, Body, Named, Parameters, answer::done, select::Selection};
 use crate::{
-    host::{Host, blocking, events::ended, glance::Glance},
+    host::{Host, blocking, events::state::ended, glance::Glance},
     records::{self, NewTenant, broken::Broken},
     units::last_console_lines,
 };
@@ -29,6 +34,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/v1/tenants", get(list).post(create))
         .route("/v1/tenants/{name}", get(show).delete(destroy))
+        .route("/v1/tenants/{name}/rename", post(rename))
 }
 
 fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
@@ -255,6 +261,26 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
         cgroup: now.map(|said| said.cgroup.clone()),
         summary,
     }))
+}
+
+/// Gives a tenant that is down another name. Its number, uid range, addresses, directories and log stay.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/rename",
+    params(("name" = String, Path)),
+    request_body = RenameRequest,
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+))]
+pub(super) async fn rename(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Body(request): Body<RenameRequest>,
+) -> Answer<Done> {
+    let since = Instant::now();
+    let new = tenant_name(&request.name)?;
+    let (change, warnings) = host.rename(&name, &new).await?;
+    let Json(answer) = done(new, change, since);
+    Ok(Json(Done { warnings, ..answer }))
 }
 
 /// How a tenant is removed.

@@ -128,6 +128,7 @@ pub(crate) mod tests {
             generation: 1,
             name: name.clone(),
             state: RecordState::Ready,
+            renaming: None,
             uuid: "0".repeat(32),
             index: at.index,
             uid_base: at.uid_base,

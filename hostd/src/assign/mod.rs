@@ -7,12 +7,13 @@
 //! | `leases` | addresses of the host's pools |
 //! | `claims` | what the files of tenants name of the host, and who would collide |
 //! | `reserve`, `writer` | what is decided under one lock, and kept for a tenant until its record is written |
-//! | `nic_table` | the table of NICs that are given to tenants, `ports.toml` |
+//! | `nic_table`, `nic_rows` | the table of NICs that are given to tenants, `ports.toml`; its rows as text |
 
 pub mod allocate;
 pub mod claims;
 pub mod holding;
 pub mod leases;
+pub(crate) mod nic_rows;
 pub mod nic_table;
 pub(crate) mod reserve;
 pub(crate) mod writer;

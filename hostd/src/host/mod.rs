@@ -7,7 +7,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
-//! | `create` | create, destroy |
+//! | `create`, `rename` | create, destroy; rename |
 //! | `life` | start, stop, restart, kill, freeze |
 //! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
 //! | `events` | what happens to tenants, for who reads along |
@@ -23,6 +23,7 @@ pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
 mod live;
+mod rename;
 mod startup;
 mod turns;
 mod unit_config;
@@ -178,7 +179,7 @@ impl Host {
     /// What a tenant does at the moment, and what its supervisor last said.
     pub fn state(&self, name: &TenantName, record: RecordState) -> (TenantState, Option<Arc<RunState>>) {
         let said = self.units.state(name);
-        if record != RecordState::Ready {
+        if !matches!(record, RecordState::Ready | RecordState::Renaming) {
             return (TenantState::Destroying, said);
         }
         let is_running = self.units.is_running(name);

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc};
 
 use tenant::{
-    TenantName,
+    Allocation, TenantName,
     files::record::{self, Durability},
     kernel::forwarding6_release,
     model::allocation::RecordState,
@@ -31,9 +31,12 @@ impl Host {
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
         }
+        self.finish_renames().await;
         self.watch_supervisors().await;
         self.is_ready.send_replace(true);
-        for (name, _) in records.iter().filter(|(_, record)| record.state != RecordState::Ready) {
+        let is_half =
+            |record: &&Allocation| matches!(record.state, RecordState::Creating | RecordState::Destroying);
+        for name in records.values().filter(is_half).map(|record| &record.name) {
             // What is left of it is told by who removes it.
             if let Err(error) = self.remove(name, true).await {
                 log::error!("{error}");

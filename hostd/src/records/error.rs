@@ -39,6 +39,9 @@ pub enum StoreError {
     /// The record is not whole.
     #[error("tenant {0:?} is only partly removed")]
     HalfRemoved(String),
+    /// The record says two names.
+    #[error("tenant {0:?} is half renamed")]
+    HalfRenamed(String),
     /// Another change of it is under way.
     #[error("tenant {0:?} is being changed by another request")]
     Changing(String),
@@ -87,6 +90,12 @@ pub enum StoreError {
     #[error("{path:?} already exists, but there is no such tenant")]
     StrayConfig {
         /// The file.
+        path: PathBuf,
+    },
+    /// Credentials without a tenant.
+    #[error("there are credentials without a tenant in the way: {path:?}")]
+    StrayCredentials {
+        /// Their directory.
         path: PathBuf,
     },
     /// The file changed under the caller's hands.
@@ -260,8 +269,10 @@ impl StoreError {
             Self::Locked { .. } => Code::Locked,
             Self::NoTenant(_) | Self::Load(LoadError::NoTenant(_)) => Code::NoTenant,
             Self::Load(LoadError::NoProfile { .. }) => Code::NoProfile,
-            Self::NameTaken(_) | Self::StrayConfig { .. } => Code::NameTaken,
-            Self::HalfRemoved(_) | Self::Changing(_) | Self::Mounted { .. } => Code::Busy,
+            Self::NameTaken(_) | Self::StrayConfig { .. } | Self::StrayCredentials { .. } => Code::NameTaken,
+            Self::HalfRemoved(_) | Self::HalfRenamed(_) | Self::Changing(_) | Self::Mounted { .. } => {
+                Code::Busy
+            }
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
             Self::Conflict(_) => Code::Conflict,
             Self::Setting(_) | Self::Config { .. } | Self::Load(_) => Code::Invalid,
@@ -299,6 +310,8 @@ impl StoreError {
             Self::HalfRemoved(name) => {
                 return Some(format!("complete the removal: tenantctl destroy {name}"));
             }
+            Self::HalfRenamed(_) => "finish it: start hostd again (systemctl restart hostd)",
+            Self::StrayCredentials { .. } => "move the directory away",
             Self::Changing(_) => "try again in a moment",
             Self::Broken { broken, .. } if broken.is_newer => {
                 "use the release of Tenantry that wrote it, or a newer one"

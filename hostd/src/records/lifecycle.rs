@@ -1,4 +1,4 @@
-//! Tenants that are made and removed.
+//! Tenants that are made, renamed and removed.
 //!
 //! A process that calls this sees to it that one change of a tenant goes on at a time; different tenants do not wait for each
 //! other, but for the moment in which it is decided what each may have.
@@ -10,7 +10,7 @@ use tenant::{
     Allocation, TenantName,
     config::{self, Fragment, profile},
     files::{file_error::FileError, sources},
-    model::allocation::RecordState,
+    model::allocation::{RecordEvent, RecordState},
 };
 
 use super::{
@@ -19,8 +19,10 @@ use super::{
     create::Creation,
     destroy::{self, Destruction},
     edit,
+    file::parse,
     guard::held,
     images,
+    rename::{Renaming, Step},
     stamp::{now, random_uuid},
 };
 use crate::{
@@ -67,6 +69,7 @@ impl Store {
             name: name.clone(),
             // The record becomes a tenant's by the rename that publishes it, whole.
             state: RecordState::Ready,
+            renaming: None,
             uuid: random_uuid()?,
             index: at.index,
             uid_base: at.uid_base,
@@ -168,5 +171,89 @@ impl Store {
         Arc::make_mut(&mut held(&self.claims)).remove(name);
         held(&self.started).remove(name);
         leaving
+    }
+
+    /// Looks whether a tenant can have a name.
+    ///
+    /// # Errors
+    /// Something of that name is there, or the tenant cannot be renamed.
+    pub fn check_rename(&self, old: &TenantName, new: &TenantName) -> Result<Allocation, StoreError> {
+        let allocation = self.ready(old)?;
+        self.refuse_mounts(old)?;
+        if self.has(new) || self.layout.tenant(new).exists() {
+            return Err(StoreError::NameTaken(new.to_string()));
+        }
+        let path = self.layout.tenant_config(new);
+        if path.exists() {
+            return Err(StoreError::StrayConfig { path });
+        }
+        let path = self.layout.credentials(new);
+        if path.exists() {
+            return Err(StoreError::StrayCredentials { path });
+        }
+        // Rows of a table that is malformed could not be given to it.
+        self.ports()?;
+        Ok(allocation)
+    }
+
+    /// Gives a tenant that is down another name; until [`Store::settle`] a crash is followed by that again.
+    ///
+    /// # Errors
+    /// Those of [`Store::check_rename`], or a step that failed; everything is as before then.
+    pub fn rename(&self, old: &TenantName, new: &TenantName) -> Result<(), StoreError> {
+        let mut allocation = self.check_rename(old, new)?;
+        let (_old, _new) = (self.writing(old), self.writing(new));
+        let mut renaming = Renaming { layout: &self.layout, allocation: &mut allocation, name: new.clone() };
+        for (number, step) in Step::ALL[..6].iter().enumerate() {
+            // The table of NICs is one file for all.
+            let writer = (*step == Step::Ports).then(|| self.decide());
+            let done = renaming.step(*step);
+            drop(writer);
+            let Err(error) = done else { continue };
+            for undone in Step::ALL[..=number].iter().rev() {
+                let _writer = (*undone == Step::Ports).then(|| self.decide());
+                // What failed may have been done or not: where it was not, there is nothing to undo.
+                if let Err(error) = renaming.undo(*undone)
+                    && undone != step
+                {
+                    log::error!(
+                        "tenant \"{old}\" is left half renamed until hostd is started again: {}",
+                        wire::chain(&error)
+                    );
+                    break;
+                }
+            }
+            self.put(allocation);
+            return Err(error);
+        }
+        let _writer = self.decide();
+        let mut records = held(&self.records);
+        let records = Arc::make_mut(&mut records);
+        records.remove(old);
+        let state = allocation.state.next(RecordEvent::Renamed)?;
+        let settled = Allocation { state, name: new.clone(), renaming: None, ..allocation };
+        records.insert(new.clone(), settled);
+        let mut claims = held(&self.claims);
+        let claims = Arc::make_mut(&mut claims);
+        if let Some(own) = claims.remove(old) {
+            claims.insert(new.clone(), own);
+        }
+        held(&self.started).remove(old);
+        Ok(())
+    }
+
+    /// The last step of a renaming: everything of the tenant has its new name.
+    ///
+    /// # Errors
+    /// The record cannot be written; it is done by the next start of hostd then.
+    pub fn settle(&self, old: &TenantName, new: &TenantName) -> Result<(), StoreError> {
+        let _writing = self.writing(new);
+        let mut allocation = parse(&self.layout.allocation(new))?;
+        if allocation.name == *old {
+            Renaming { layout: &self.layout, allocation: &mut allocation, name: new.clone() }
+                .step(Step::Settle)?;
+        }
+        self.put(allocation);
+        Ok(())
     }
 }

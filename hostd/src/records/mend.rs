@@ -72,6 +72,7 @@ impl Store {
             generation: traces.generation + 1,
             name: name.clone(),
             state: RecordState::Ready,
+            renaming: None,
             uuid,
             index: at.index,
             uid_base: at.uid_base,

@@ -21,6 +21,7 @@ pub mod lock;
 mod mend;
 pub mod pending;
 pub mod recover;
+pub mod rename;
 mod stamp;
 mod store;
 #[cfg(test)]

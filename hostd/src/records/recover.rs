@@ -22,6 +22,7 @@ use super::{
     create::{STAGED, publish},
     destroy::hidden,
     file::{parse, write_copy},
+    rename::Renaming,
     stamp::random_uuid,
     traces::{Traces, broken_because},
 };
@@ -48,6 +49,8 @@ pub struct Recovered {
     pub broken: BTreeMap<TenantName, Broken>,
     /// Directories that are to go.
     pub trash: Vec<Item>,
+    /// The old and new names of tenants whose renaming was finished.
+    pub renamed: Vec<(TenantName, TenantName)>,
     /// What is neither.
     pub findings: Vec<Finding>,
 }
@@ -141,7 +144,12 @@ fn gone(layout: &Layout, path: &Path, entry: &str) -> Item {
 
 fn published(layout: &Layout, name: TenantName, found: &mut Recovered) {
     let path = layout.allocation(&name);
-    let record = parse(&path).and_then(|allocation| match allocation.name == name {
+    let record = parse(&path);
+    if let Ok(Allocation { state: RecordState::Renaming, renaming: Some(new), .. }) = &record {
+        let new = new.clone();
+        return renamed(layout, name, record, new, found);
+    }
+    let record = record.and_then(|allocation| match allocation.name == name {
         true => Ok(allocation),
         false => {
             let path = layout.tenant(&name);
@@ -159,6 +167,42 @@ fn published(layout: &Layout, name: TenantName, found: &mut Recovered) {
         }
         Err(problem) => {
             found.broken.insert(name.clone(), broken_because(layout, &name, &problem));
+        }
+    }
+}
+
+/// A renaming that was interrupted: finished. Where that is not possible the tenant is broken, and its record says what
+/// was to become of it.
+fn renamed(
+    layout: &Layout,
+    dir: TenantName,
+    record: Result<Allocation, StoreError>,
+    new: TenantName,
+    found: &mut Recovered,
+) {
+    let finish = |mut record: Allocation| -> Result<Allocation, StoreError> {
+        if ![&record.name, &new].contains(&&dir) {
+            return Err(StoreError::Misplaced { path: layout.tenant(&dir), name: record.name.to_string() });
+        }
+        Renaming { layout, allocation: &mut record, name: new.clone() }.finish()?;
+        Ok(record)
+    };
+    let old = record.as_ref().map(|record| record.name.clone()).unwrap_or_else(|_| dir.clone());
+    match record.and_then(finish) {
+        Ok(record) => {
+            log::info!("finished the renaming of tenant \"{old}\" to \"{new}\"");
+            found.renamed.push((old, new.clone()));
+            found.records.insert(new, record);
+        }
+        Err(problem) => {
+            let mut broken = broken_because(layout, &dir, &problem);
+            broken.reason = format!(
+                "the renaming of {old:?} to {new:?} cannot be finished: {}",
+                wire::chain(&problem),
+                old = old.as_str(),
+                new = new.as_str()
+            );
+            found.broken.insert(dir, broken);
         }
     }
 }

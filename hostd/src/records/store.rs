@@ -83,6 +83,8 @@ pub struct Store {
     pub(crate) writing: Mutex<BTreeMap<TenantName, usize>>,
     /// What is left of removed tenants.
     pub(crate) trash: Trash,
+    /// The old and new names of tenants whose renaming was finished when this was opened.
+    pub(crate) renamed: Mutex<Vec<(TenantName, TenantName)>>,
     pub(crate) storage: Option<Arc<KernelError>>,
     pub(crate) _lock: StoreLock,
 }
@@ -126,7 +128,7 @@ impl Store {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
         shelter::close_state(&layout)?;
-        let Recovered { records, broken, trash, findings } = recover::recover(&layout)?;
+        let Recovered { records, broken, trash, renamed, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when a process needs them.
         let config = profile::load_host(&layout).unwrap_or_default();
         let cursors = Cursors::behind(&config, &records);
@@ -143,6 +145,7 @@ impl Store {
             records: Mutex::new(Arc::new(records)),
             broken: Mutex::new(Arc::new(broken)),
             trash,
+            renamed: Mutex::new(renamed),
             claims: Mutex::default(),
             started: Mutex::default(),
             writer: Mutex::new(writer),
@@ -182,6 +185,11 @@ impl Store {
         held(&self.broken).clone()
     }
 
+    /// The old and new names of tenants whose renaming this start has finished, for once.
+    pub(crate) fn take_renamed(&self) -> Vec<(TenantName, TenantName)> {
+        std::mem::take(&mut held(&self.renamed))
+    }
+
     /// What is left of removed tenants.
     pub fn trash(&self) -> &Trash {
         &self.trash
@@ -214,6 +222,7 @@ impl Store {
         let allocation = self.record(name)?;
         match allocation.state {
             RecordState::Ready => Ok(allocation),
+            RecordState::Renaming => Err(StoreError::HalfRenamed(name.to_string())),
             RecordState::Creating | RecordState::Destroying => Err(StoreError::HalfRemoved(name.to_string())),
         }
     }

@@ -2,6 +2,7 @@ mod addresses;
 mod broken;
 mod creation;
 mod removal;
+mod rename;
 
 use std::{
     fs, io,

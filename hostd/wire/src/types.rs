@@ -264,6 +264,15 @@ pub struct CreateRequest {
     pub set: Vec<String>,
 }
 
+/// The name that a tenant gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RenameRequest {
+    /// The name.
+    pub name: String,
+}
+
 /// How a tenant is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

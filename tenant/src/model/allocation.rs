@@ -23,6 +23,8 @@ pub enum RecordState {
     Creating,
     /// The tenant can be started.
     Ready,
+    /// It gets another name; its directory may have the one or the other.
+    Renaming,
     /// The directories are being removed.
     Destroying,
 }
@@ -34,6 +36,10 @@ pub enum RecordEvent {
     Created,
     /// A client asked for the tenant to be destroyed, or its creation failed.
     Destroy,
+    /// It is to have another name.
+    Rename,
+    /// It has that name, or again its old one.
+    Renamed,
 }
 
 impl fmt::Display for RecordState {
@@ -41,6 +47,7 @@ impl fmt::Display for RecordState {
         f.write_str(match self {
             Self::Creating => "being created",
             Self::Ready => "ready",
+            Self::Renaming => "being renamed",
             Self::Destroying => "being destroyed",
         })
     }
@@ -51,6 +58,8 @@ impl fmt::Display for RecordEvent {
         f.write_str(match self {
             Self::Created => "completed",
             Self::Destroy => "destroyed",
+            Self::Rename => "renamed",
+            Self::Renamed => "completed under its new name",
         })
     }
 }
@@ -70,9 +79,17 @@ impl RecordState {
     /// [`Illegal`] for every pair the life of a record does not have.
     pub fn next(self, event: RecordEvent) -> Result<Self, Illegal> {
         match (self, event) {
-            (Self::Creating, RecordEvent::Created) => Ok(Self::Ready),
+            (Self::Creating, RecordEvent::Created) | (Self::Renaming, RecordEvent::Renamed) => {
+                Ok(Self::Ready)
+            }
+            (Self::Ready | Self::Renaming, RecordEvent::Rename) => Ok(Self::Renaming),
             (Self::Creating | Self::Ready | Self::Destroying, RecordEvent::Destroy) => Ok(Self::Destroying),
-            (Self::Ready | Self::Destroying, RecordEvent::Created) => Err(Illegal { state: self, event }),
+            (Self::Ready | Self::Destroying | Self::Renaming, RecordEvent::Created)
+            | (Self::Renaming, RecordEvent::Destroy)
+            | (Self::Creating | Self::Destroying, RecordEvent::Rename)
+            | (Self::Creating | Self::Ready | Self::Destroying, RecordEvent::Renamed) => {
+                Err(Illegal { state: self, event })
+            }
         }
     }
 }
@@ -122,6 +139,9 @@ pub struct Allocation {
     pub name: TenantName,
     /// Where the record is in its life.
     pub state: RecordState,
+    /// The name that it gets, in the state `renaming`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renaming: Option<TenantName>,
     /// 128 bits as 32 lower-case hex digits: the tenant's machine-id(5), MAC addresses and
     /// `container_uuid` follow from it.
     pub uuid: String,
@@ -223,5 +243,8 @@ digest = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1
         assert_eq!(RecordState::Creating.next(RecordEvent::Created), Ok(RecordState::Ready));
         assert!(RecordState::Ready.next(RecordEvent::Created).is_err());
         assert_eq!(RecordState::Destroying.next(RecordEvent::Destroy), Ok(RecordState::Destroying));
+        assert_eq!(RecordState::Ready.next(RecordEvent::Rename), Ok(RecordState::Renaming));
+        assert_eq!(RecordState::Renaming.next(RecordEvent::Renamed), Ok(RecordState::Ready));
+        assert!(RecordState::Renaming.next(RecordEvent::Destroy).is_err(), "which name is to go?");
     }
 }

@@ -139,6 +139,7 @@ pub(crate) fn allocation() -> Allocation {
         generation: 1,
         name: "alice".parse().unwrap(),
         state: RecordState::Ready,
+        renaming: None,
         uuid: "0123456789abcdef0123456789abcdef".to_owned(),
         index: 1.try_into().unwrap(),
         uid_base: 524_288.try_into().unwrap(),

@@ -4,7 +4,7 @@
 //! What hostd itself does is told by who does it. What a tenant does, or systemd with it, is told by its supervisor's
 //! `state.json`: [`watch`] looks at that when it has changed.
 
-mod state;
+pub(crate) mod state;
 mod watch;
 
 use std::{
@@ -13,7 +13,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-pub(crate) use state::ended;
 use tenant::TenantName;
 use tokio::sync::watch as channel;
 use wire::{Event, EventKind};
@@ -43,7 +42,8 @@ impl What {
     /// With the reason for it, which may come from a tenant.
     pub(crate) fn because(self, reason: impl AsRef<str>) -> Self {
         let mut reason: String = reason.as_ref().chars().filter(|char| !char.is_control()).collect();
-        reason.truncate(reason.floor_char_boundary(REASON));
+        let most = (0..=REASON.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
+        reason.truncate(most.unwrap_or_default());
         Self { reason: Some(reason), ..self }
     }
 
