@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 use wire::{Done, RenameRequest};
 
-use super::{Context, many};
+use super::{Context, candidates, many};
 
 /// Give a tenant that is down another name
 ///
@@ -11,7 +11,7 @@ use super::{Context, many};
 #[derive(Debug, Args)]
 pub(super) struct Rename {
     /// Name of the tenant
-    #[arg(value_name = "OLD")]
+    #[arg(value_name = "OLD", add = candidates::of(candidates::tenants))]
     name: String,
     /// The name that it gets
     new: String,
