@@ -236,7 +236,7 @@ fn sigrtmin_plus_3_powers_off() {
     alice.start();
     alice.stop();
     assert_eq!(alice.run_state()["exit"], "poweroff");
-    assert!(alice.ctl("plan", &[]).ok().stdout.contains("by SIGRTMIN+3,"));
+    assert!(alice.ctl("plan", &[]).ok().stdout.contains("with SIGRTMIN+3,"));
 }
 
 #[test]
