@@ -10,7 +10,7 @@ use wire::Code;
 use crate::records::StoreError;
 
 /// The text of a table that has no rows yet.
-const HEADER: &str = "# NICs and VLANs of this host, and the tenants they are assigned to.\n";
+pub(super) const HEADER: &str = "# NICs and VLANs of this host, and the tenants they are assigned to.\n";
 
 pub(super) fn refuse(what: impl Into<String>, code: Code, help: impl Into<String>) -> StoreError {
     StoreError::Port { what: what.into(), code, help: help.into() }

@@ -171,7 +171,7 @@ fn running(row: &NicRow) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::nic_rows::HEADER, *};
 
     fn row(link: &str, vlan: Option<u16>, tenant: &str, name: Option<&str>, addresses: &[&str]) -> NicRow {
         NicRow {

@@ -147,10 +147,10 @@ impl Renaming<'_> {
             Step::Runtime => {
                 let dir = layout.runtime(from);
                 remove_below(&layout.runtimes(), &dir).map_err(FileError::when("remove", &dir))?;
-                let carried = layout.applied_config(from);
-                match fs::remove_file(&carried) {
+                let applied = layout.applied_config(from);
+                match fs::remove_file(&applied) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        Err(FileError::when("remove", &carried)(error).into())
+                        Err(FileError::when("remove", &applied)(error).into())
                     }
                     _ => Ok(()),
                 }
