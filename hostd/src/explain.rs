@@ -1,11 +1,17 @@
 //! Where each value of a tenant comes from: its own file, its profile, the image or a default.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 use tenant::{
     Allocation, HostFacts, Plan, Tenant,
-    config::{Fragment, Policy, RootMode},
-    model::image::{Manifest, TopEntry},
-    plan::{RootStep, StopProcedure},
+    config::{Absent, Fragment, KEYS, Key, Policy, RootMode},
+    model::{
+        image::{Manifest, TopEntry},
+        label::{LabelName, LabelValue},
+        path::TenantPath,
+    },
+    plan::{NicPlan, RootStep, StopProcedure},
 };
 use wire::{Explained, Source, UnitCgroups};
 
@@ -40,9 +46,6 @@ pub struct Inputs<'a> {
 /// Explains everything about a tenant, sorted as its file would be.
 pub fn explain(inputs: &Inputs<'_>) -> Vec<Explained> {
     let mut lines = settings(inputs);
-    lines.extend(limits(inputs));
-    lines.extend(environment(inputs));
-    lines.extend(directories(inputs));
     lines.extend(allocation(inputs));
     lines
 }
@@ -81,124 +84,124 @@ fn policy(policy: &Policy) -> String {
     }
 }
 
+/// Where a value comes from that neither a tenant's file nor its profile has.
+fn otherwise(absent: Absent) -> Source {
+    match absent {
+        Absent::Is(_) | Absent::Nothing(_) => Source::Default,
+        Absent::Image => Source::Image,
+        Absent::Host(_) => Source::Host,
+    }
+}
+
+/// A line, or the lines of a table, for each key.
 fn settings(inputs: &Inputs<'_>) -> Vec<Explained> {
-    let Inputs { own, profile, tenant, plan, manifest, .. } = inputs;
-    macro_rules! source {
-        ($key:ident, $otherwise:ident) => {
-            from(own.$key.as_ref(), profile.$key.as_ref(), Source::$otherwise)
+    let limits = LimitNotes::of(inputs);
+    let line = |key: &'static Key| match key.name {
+        "env" => environment(inputs),
+        "labels" => labels(inputs),
+        "sysctl" => sysctls(inputs),
+        "dirs" => directories(inputs),
+        "paths" => paths(inputs),
+        "nic" => interfaces(inputs),
+        _ => vec![setting(inputs, key, &limits)],
+    };
+    KEYS.iter().flat_map(line).collect()
+}
+
+fn source_of(inputs: &Inputs<'_>, key: &Key) -> Source {
+    let given = |file: &Fragment| key.is_given(file).then_some(());
+    match key.name {
+        "kind" => Source::Profile,
+        _ => from(given(inputs.own), given(inputs.profile), otherwise(key.absent)),
+    }
+}
+
+fn setting(inputs: &Inputs<'_>, key: &Key, limits: &LimitNotes) -> Explained {
+    let Inputs { tenant, plan, manifest, .. } = inputs;
+    let init = &plan.init;
+    let strings = |values: &[IpAddr]| words(&values.iter().map(ToString::to_string).collect::<Vec<_>>());
+    // What the image or the host decides is in the plan alone.
+    let value = match key.name {
+        "init" => words(&init.argv),
+        "stop_signal" => init.stop.to_string(),
+        "ready" => word(&init.ready),
+        "getty" => words(&init.getty),
+        "dns" => strings(&init.name_servers),
+        "devices" => words(&plan.devices.allowed.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        _ => tenant.value(key),
+    };
+    let note = match key.name {
+        "image" => Some(format!("boots {} ({})", plan.digest, manifest.os)),
+        "stop_signal" if matches!(init.stop, StopProcedure::Command(_)) => {
+            Some("no signal: its init is stopped with this command".to_owned())
+        }
+        "devices" => {
+            Some(format!("all others are refused, by a BPF program on {}", plan.cgroup.payload.display()))
+        }
+        _ if key.is_limit() => limits.note(key.name),
+        _ => None,
+    };
+    Explained { note, ..line(key.name, value, source_of(inputs, key)) }
+}
+
+/// What enforces each limit of a tenant that is running, and what does not.
+struct LimitNotes {
+    found: Vec<Knob>,
+    missing: Vec<Unenforceable>,
+}
+
+impl LimitNotes {
+    fn of(inputs: &Inputs<'_>) -> Self {
+        let Inputs { tenant, cgroups, .. } = inputs;
+        // The files are there only while the tenant is running.
+        let (found, missing) = match cgroups.v2.exists() {
+            true => knobs(&tenant.limits, cgroups, IoSchedulers::of_host(&cgroups.v2)),
+            false => (Vec::new(), Vec::new()),
         };
+        Self { found, missing }
     }
-    let mut stop = line("stop_signal", &plan.init.stop, source!(stop_signal, Image));
-    if let StopProcedure::Command(_) = plan.init.stop {
-        stop.note = Some("no signal: its init is stopped with this command".to_owned());
-    }
-    let mut image = line("image", &tenant.image, source!(image, Default));
-    image.note = Some(format!("boots {} ({})", plan.digest, manifest.os));
-    let rules: Vec<String> = plan.devices.allowed.iter().map(ToString::to_string).collect();
-    let mut devices = line("devices", words(&rules), source!(devices, Default));
-    devices.note =
-        Some(format!("all others are refused, by a BPF program on {}", plan.cgroup.payload.display()));
-    let servers: Vec<String> = plan.init.name_servers.iter().map(ToString::to_string).collect();
-    let description = own.description.as_deref().or(profile.description.as_deref());
-    let forwards: Vec<String> = tenant.forwards.iter().map(ToString::to_string).collect();
-    let mut lines = vec![
-        line("profile", &tenant.profile, from(own.profile.as_ref(), None, Source::Default)),
-        line("kind", tenant.kind.as_str(), Source::Profile),
-        image,
-        line("hostname", &tenant.hostname, source!(hostname, Default)),
-        line("description", description.unwrap_or_default(), source!(description, Default)),
-        line("autostart", tenant.autostart, source!(autostart, Default)),
-        line("restart", word(&tenant.restart), source!(restart, Default)),
-        line("start_priority", tenant.start_priority, source!(start_priority, Default)),
-        line("init", words(&plan.init.argv), source!(init, Image)),
-        stop,
-        line("stop_timeout_sec", tenant.stop_timeout.as_secs(), source!(stop_timeout_sec, Default)),
-        line("start_timeout_sec", tenant.start_timeout.as_secs(), source!(start_timeout_sec, Default)),
-        line("ready", word(&plan.init.ready), source!(ready, Image)),
-        line("ttys", tenant.ttys, source!(ttys, Default)),
-        line("pts_max", tenant.pts_max, source!(pts_max, Default)),
-        line("getty", words(&plan.init.getty), source!(getty, Image)),
-        line(
-            "console_log",
-            tenant::model::limits::ByteSize(tenant.console_log),
-            source!(console_log, Default),
-        ),
-        line("console_journal", tenant.console_journal, source!(console_journal, Default)),
-        line("root", word(&tenant.root), source!(root, Default)),
-        line("disk_max", or_none(tenant.disk.max), source!(disk_max, Default)),
-        line("inodes_max", or_none(tenant.disk.inodes), source!(inodes_max, Default)),
-        line("cgroups_max", tenant.cgroups_max, source!(cgroups_max, Default)),
-        devices,
-        line("shm_max", tenant.shm_max, source!(shm_max, Default)),
-        line("tun", tenant.features.tun, source!(tun, Default)),
-        line("fuse", tenant.features.fuse, source!(fuse, Default)),
-        line("wireguard", tenant.features.wireguard, source!(wireguard, Default)),
-        line("drop_capabilities", words(&tenant.drop_capabilities), source!(drop_capabilities, Default)),
-        allowed_calls(tenant, source!(allow_syscalls, Default)),
-        line("group", or_none(tenant.group.as_ref().map(|group| group.as_str())), source!(group, Default)),
-        line("net_rate", or_none(tenant.net_rate), source!(net_rate, Default)),
-        line("ports", words(&forwards), source!(ports, Default)),
-        line("dns", words(&servers), source!(dns, Host)),
-        line("dns_search", words(&tenant.dns_search), source!(dns_search, Default)),
-    ];
-    for (name, value) in &tenant.labels {
-        let source = from(own.labels.get(name), profile.labels.get(name), Source::Default);
-        lines.push(line(&edit::dotted("labels", name.as_str()), value, source));
-    }
-    for (key, value) in &tenant.sysctl {
-        let source = from(own.sysctl.get(key), profile.sysctl.get(key), Source::Default);
-        let is_set = plan.init.sysctl.contains_key(key);
-        let note = (!is_set).then(|| "omitted: IPv6 is disabled on this host".to_owned());
-        lines.push(Explained { note, ..line(&format!("sysctl.{key:?}"), value, source) });
-    }
-    let from_table = plan.nics.len().saturating_sub(inputs.ports);
-    for (number, nic) in plan.nics.iter().enumerate() {
-        let mut nic_line = line(&format!("nic[{number}]"), &tenant.nics[number].name, source!(nic, Default));
-        nic_line.note = Some(nic.to_string());
-        if number >= from_table {
-            nic_line.source = Source::Ports;
-        }
-        lines.push(nic_line);
-    }
-    lines
-}
 
-fn allowed_calls(tenant: &Tenant, source: Source) -> Explained {
-    let names: Vec<String> = tenant.allow_syscalls.iter().map(ToString::to_string).collect();
-    line("allow_syscalls", words(&names), source)
-}
-
-fn or_none(value: Option<impl ToString>) -> String {
-    value.map_or("none".to_owned(), |value| value.to_string())
-}
-
-fn limits(inputs: &Inputs<'_>) -> Vec<Explained> {
-    let Inputs { own, profile, tenant, cgroups, .. } = inputs;
-    let (found, missing) = knobs(&tenant.limits, cgroups, IoSchedulers::of_host(&cgroups.v2));
-    let runs = cgroups.v2.exists();
-    let note = |key: &str| {
-        if !runs {
-            return None;
-        }
-        let knob = found.iter().find(|knob: &&Knob| knob.key == key);
-        let lack = missing.iter().find(|lack: &&Unenforceable| lack.key == key);
+    fn note(&self, key: &str) -> Option<String> {
+        let knob = self.found.iter().find(|knob| knob.key == key);
+        let lack = self.missing.iter().find(|lack| lack.key == key);
         match (knob, lack) {
             (Some(knob), _) => Some(format!("through {}", knob.file.display())),
             (None, Some(lack)) => Some(format!("not enforced: {}", lack.reason)),
             (None, None) => None,
         }
-    };
-    macro_rules! limits {
-        ($($key:ident),*) => {
-            vec![$({
-                let value = tenant.limits.$key.map_or("none".to_owned(), |value| value.to_string());
-                let key = stringify!($key);
-                let source = from(own.$key.as_ref(), profile.$key.as_ref(), Source::Default);
-                Explained { note: note(key), ..line(key, value, source) }
-            }),*]
-        };
     }
-    limits![cpu_weight, cpu_quota, memory_max, memory_high, memory_swap_max, tasks_max, io_weight]
+}
+
+fn labels(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, .. } = inputs;
+    let explained = |(name, value): (&LabelName, &LabelValue)| {
+        let source = from(own.labels.get(name), profile.labels.get(name), Source::Default);
+        line(&edit::dotted("labels", name.as_str()), value, source)
+    };
+    tenant.labels.iter().map(explained).collect()
+}
+
+fn sysctls(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, plan, .. } = inputs;
+    let explained = |(key, value): (&String, &String)| {
+        let source = from(own.sysctl.get(key), profile.sysctl.get(key), Source::Default);
+        let is_set = plan.init.sysctl.contains_key(key);
+        let note = (!is_set).then(|| "omitted: IPv6 is disabled on this host".to_owned());
+        Explained { note, ..line(&format!("sysctl.{key:?}"), value, source) }
+    };
+    tenant.sysctl.iter().map(explained).collect()
+}
+
+fn interfaces(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, plan, .. } = inputs;
+    let from_table = plan.nics.len().saturating_sub(inputs.ports);
+    let in_file = from(own.nic.as_ref(), profile.nic.as_ref(), Source::Default);
+    let explained = |(number, nic): (usize, &NicPlan)| {
+        let source = if number >= from_table { Source::Ports } else { in_file };
+        let note = Some(nic.to_string());
+        Explained { note, ..line(&format!("nic[{number}]"), &tenant.nics[number].name, source) }
+    };
+    plan.nics.iter().enumerate().map(explained).collect()
 }
 
 fn environment(inputs: &Inputs<'_>) -> Vec<Explained> {
@@ -209,22 +212,28 @@ fn environment(inputs: &Inputs<'_>) -> Vec<Explained> {
     plan.init.env.iter().map(variable).collect()
 }
 
+/// The step of the plan that a directory is made by.
+fn step_note(inputs: &Inputs<'_>, path: &str) -> Option<String> {
+    let at = path.trim_start_matches('/');
+    inputs.plan.root.iter().find(|step| step.at() == Some(at)).map(ToString::to_string)
+}
+
+fn paths(inputs: &Inputs<'_>) -> Vec<Explained> {
+    let Inputs { own, profile, tenant, .. } = inputs;
+    let listed = from(own.paths.as_ref(), profile.paths.as_ref(), Source::Default);
+    let explained = |(number, path): (usize, &TenantPath)| Explained {
+        note: step_note(inputs, path.as_str()),
+        ..line(&format!("paths[{number}]"), path, listed)
+    };
+    tenant.paths.iter().enumerate().map(explained).collect()
+}
+
 fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
     let Inputs { own, profile, tenant, manifest, plan, .. } = inputs;
     let mut lines = Vec::new();
-    let step_note = |path: &str| {
-        let at = path.trim_start_matches('/');
-        plan.root.iter().find(|step| step.at() == Some(at)).map(ToString::to_string)
-    };
     let mut paths: Vec<String> =
         own.dirs.keys().chain(profile.dirs.keys()).map(ToString::to_string).collect();
-    if tenant.root == RootMode::Paths {
-        let listed = from(own.paths.as_ref(), profile.paths.as_ref(), Source::Default);
-        lines.extend(tenant.paths.iter().enumerate().map(|(number, path)| Explained {
-            note: step_note(path.as_str()),
-            ..line(&format!("paths[{number}]"), path, listed)
-        }));
-    } else {
+    if tenant.root != RootMode::Paths {
         // With listed paths the image's other directories are not there at all.
         paths.extend(manifest.top.iter().map(|entry| format!("/{}", entry.name)));
     }
@@ -242,7 +251,7 @@ fn directories(inputs: &Inputs<'_>) -> Vec<Explained> {
             (None, Some(TopEntry { target: Some(target), .. })) => format!("link to {target}"),
             (None, _) => word(&Policy::Shared),
         };
-        let note = step_note(&path).or_else(|| absent(entry.is_some(), &value));
+        let note = step_note(inputs, &path).or_else(|| absent(entry.is_some(), &value));
         lines.push(Explained { note, ..line(&format!("dirs.\"{path}\""), value, source) });
     }
     if let Some(step) = plan.root.iter().find(|step| matches!(step, RootStep::Whole { .. })) {

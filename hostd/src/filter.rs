@@ -54,13 +54,6 @@ pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
     Ok(HostFilter::of(store.layout(), &store.host_config()?))
 }
 
-/// Whether two configurations differ in nothing but what takes effect at once where a tenant runs (what its filter
-/// takes, and what it may store), and what is not of its life: whether and when it is started.
-pub fn is_live_change(before: &Tenant, after: &Tenant) -> bool {
-    let Tenant { group, net_rate, forwards, disk, autostart, restart, labels, .. } = after.clone();
-    Tenant { group, net_rate, forwards, disk, autostart, restart, labels, ..before.clone() } == *after
-}
-
 impl PacketFilter {
     /// Loads the rules where they are missing, and puts back what is missing of the tenants that run: an
     /// admin may have flushed the tables while no hostd was there.

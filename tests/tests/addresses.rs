@@ -158,7 +158,7 @@ fn what_another_tenant_has_is_refused_by_name() {
         (
             nic(r#"mode="routed",pool="wan""#),
             USAGE,
-            "no pool \"wan\"; its pools are \"default\", \"lan\", \"public\"",
+            "there is no pool \"wan\" on this host; its pools are \"default\", \"lan\", \"public\"",
         ),
     ] {
         let output = host.ctl(&["create", "bob", "--image", "busybox", "--set", &setting]).output();
@@ -182,7 +182,7 @@ fn what_another_tenant_has_is_refused_by_name() {
 fn pools_that_make_no_sense_are_told_with_a_remedy() {
     let host = Host::start();
     for (text, says) in [
-        ("[[pool]]\nname = \"default\"\nv4 = \"10.0.0.0/24\"\n", "the name \"default\" belongs to"),
+        ("[[pool]]\nname = \"default\"\nv4 = \"10.0.0.0/24\"\n", "the name \"default\" is reserved for"),
         (
             "[[pool]]\nname = \"a\"\nv4 = \"10.115.9.0/24\"\n",
             "pool \"a\" (10.115.9.0/24) overlaps pool \"default\"",

@@ -1,6 +1,10 @@
 //! Limits: what a tenant cannot take, and what this host cannot promise.
 
-use std::time::Instant;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use tenantry_tests::Host;
 
@@ -42,6 +46,73 @@ fn cpu_time_beyond_the_quota_is_not_had() {
         begin.elapsed().as_secs_f64()
     };
     assert!(wall > quick * 1.5, "{wall} s at 20%, {quick} s at 100%; {used}");
+}
+
+/// The file of the kernel that a limit of a running tenant is in.
+fn file_of(host: &Host, key: &str) -> PathBuf {
+    let explained = host.ctl(&["--json", "explain", "alice"]).ok().json();
+    let lines = explained.as_array().expect("lines");
+    let line = lines.iter().find(|line| line["key"] == key).expect("a line for the key");
+    let note = line["note"].as_str().expect("a note");
+    note.strip_prefix("through ").unwrap_or_else(|| panic!("{note}")).into()
+}
+
+#[test]
+fn a_quota_is_given_in_periods_of_the_length_asked_for() {
+    let host = Host::start();
+    let set = ["--image", "busybox", "--set", "cpu_quota=50%", "--set", "cpu_quota_period_ms=20"];
+    let alice = host.boot("alice", &set);
+    let read = |file: &Path| fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+    let given = || {
+        let (quota, period) = (file_of(&host, "cpu_quota"), file_of(&host, "cpu_quota_period_ms"));
+        // One file on cgroup v2, two on v1.
+        if quota == period { read(&quota) } else { format!("{} {}", read(&quota).trim(), read(&period)) }
+    };
+    assert_eq!(given().trim(), "10000 20000");
+    alice.ctl("set", &["cpu_quota_period_ms=50"]).ok();
+    assert_eq!(given().trim(), "25000 50000", "at once");
+    alice.ctl("set", &["cpu_quota=1%", "cpu_quota_period_ms=1"]).ok();
+    assert_eq!(given().trim(), "1000 100000", "no shorter than the kernel can give so small a quota in");
+    assert!(host.ctl(&["plan", "alice"]).ok().stdout.contains("limit       cpu_quota_period_ms 1\n"));
+}
+
+#[test]
+fn a_period_is_refused_by_the_name_of_the_controller_that_is_missing() {
+    let mut host = Host::bare();
+    host.share_images();
+    host.start_hostd_without_controller("cpu");
+    let alice = host.create("alice", &["--image", "busybox", "--set", "cpu_quota_period_ms=20"]);
+    let said = alice.ctl("start", &[]).output().refused(4);
+    assert!(
+        said.contains("cannot enforce cpu_quota_period_ms on this host: there is no cpu controller"),
+        "{said}"
+    );
+    alice.ctl("start", &["--allow-unenforced"]).ok();
+}
+
+#[test]
+fn a_mistake_names_the_key_and_what_it_takes() {
+    let host = Host::start();
+    let alice = host.create("alice", &["--image", "busybox"]);
+    for (pair, says, takes) in [
+        ("memory_max=lots", "cannot set memory_max of \"alice\": \"lots\" is not a size", "4M to 1P"),
+        ("ttys=64", "cannot set ttys of \"alice\": 64 is outside 0 to 63", "ttys takes 0 to 63"),
+        ("autostart=maybe", "cannot set autostart of \"alice\": ", "yes, no, on, off"),
+        ("stop_timeout_sec=5weeks", "cannot set stop_timeout_sec of \"alice\": ", "90s or 2min"),
+        ("memorymax=1G", "unknown key `memorymax`; did you mean `memory_max`?", "tenant.toml(5)"),
+    ] {
+        let said = alice.ctl("set", &[pair]).output().refused(2);
+        assert!(said.contains(says) && said.contains(takes), "{pair}: {said}");
+    }
+    let typed = ["memory_max=1g", "autostart=yes", "stop_timeout_sec=2min", "tasks_max=max", "tun=off"];
+    alice.ctl("set", &typed).ok();
+    let explained = host.ctl(&["explain", "alice"]).ok().stdout;
+    for (key, value) in
+        [("memory_max", "1G"), ("autostart", "true"), ("stop_timeout_sec", "120"), ("tasks_max", "max")]
+    {
+        let line = explained.lines().find(|line| line.split_ascii_whitespace().next() == Some(key));
+        assert!(line.is_some_and(|line| line.contains(value)), "{key}: {explained}");
+    }
 }
 
 #[test]

@@ -15,6 +15,11 @@ fn a_limit_set_by_tenantctl_is_the_unit_s_at_once_and_for_good() {
     assert_eq!(unit.reads("memory.max", ""), 128 << 20);
     assert_eq!(unit.reads("pids.max", ""), 99);
     assert_eq!(unit.reads("cpu.weight", ""), 300);
+    unit.ctl("set", &["cpu_quota=50%", "cpu_quota_period_ms=20"]).ok();
+    assert_eq!(unit.property("CPUQuotaPeriodUSec"), "20ms");
+    assert_eq!(unit.reads("cpu.max", "10000 "), 20_000);
+    unit.ctl("set", &["--unset", "cpu_quota_period_ms"]).ok();
+    assert_eq!(unit.reads("cpu.max", "50000 "), 100_000);
     systemctl(&["daemon-reload"]).ok();
     assert_eq!(unit.property("MemoryMax"), (128u64 << 20).to_string());
     unit.systemctl("restart").ok();

@@ -6,7 +6,7 @@ use std::{env, ffi::OsStr, fs, path::PathBuf, time::Duration};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use client::Client;
 use nix::sys::signal::Signal;
-use tenant::{Layout, config::Kind};
+use tenant::Layout;
 
 use super::{keys, listed::Listed};
 
@@ -88,7 +88,7 @@ fn versions(layout: &Layout, image: &str) -> Vec<String> {
 
 /// Kinds of tenants.
 pub(super) fn kinds(_: &Layout, _: &str) -> Vec<String> {
-    keys::words::<Kind>().iter().map(ToString::to_string).collect()
+    keys::values("kind").iter().map(ToString::to_string).collect()
 }
 
 /// Profiles: those that are shipped, and those of this host.
@@ -109,13 +109,13 @@ pub(super) fn labels(layout: &Layout, current: &str) -> Vec<String> {
 
 /// Keys of a tenant's file.
 pub(super) fn keys(_: &Layout, _: &str) -> Vec<String> {
-    keys::names().iter().map(ToString::to_string).collect()
+    keys::names().map(str::to_owned).collect()
 }
 
 /// `KEY=`, and behind it the values that are words.
 pub(super) fn settings(layout: &Layout, current: &str) -> Vec<String> {
     let Some((key, value)) = current.split_once('=') else {
-        return keys::names().iter().map(|key| format!("{key}=")).collect();
+        return keys::names().map(|key| format!("{key}=")).collect();
     };
     let values = match key {
         "image" => image_references(layout, value),

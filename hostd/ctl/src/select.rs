@@ -5,7 +5,7 @@
 
 use clap::{Arg, ArgGroup, Args};
 use client::Client;
-use tenant::{Layout, config::Kind};
+use tenant::Layout;
 use wire::{Code, Failure, TenantState};
 
 use super::{candidates, glob, keys, listed::Listed};
@@ -184,7 +184,7 @@ impl Filter {
 
 /// A kind by its name.
 fn kind(text: &str) -> Result<String, String> {
-    let kinds = keys::words::<Kind>();
+    let kinds = keys::values("kind");
     let is_known = kinds.contains(&text);
     if is_known { Ok(text.to_owned()) } else { Err(format!("the kinds are {}", kinds.join(", "))) }
 }

@@ -8,7 +8,7 @@ use tenant::{
     TenantName,
     config::{Fragment, parse_toml, profile},
     files::sources,
-    protocol::wire::Tty,
+    protocol::{control::StartedPlan, wire::Tty},
     supervisor::terminals::lines::{self, Wanted},
 };
 use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, Usage};
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/logs", get(logs))
 }
 
-/// Every kernel step of the tenant's next start.
+/// Every kernel step of the tenant's start: of the one that is running, else of the next.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/tenants/{name}/plan",
@@ -37,10 +37,25 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 ))]
 pub(super) async fn plan(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<PlanAnswer> {
     let cgroup = host.units().cgroups(&name).v2;
-    let (_, plan) = host.store().plan(&name, Some(&cgroup))?;
-    let text = plan.to_string();
-    let plan = serde_json::to_value(plan).map_err(|error| Failure::of(Code::Failed, &error))?;
-    Ok(Json(PlanAnswer { text, plan }))
+    let next = host.store().plan(&name, Some(&cgroup)).map(|(_, plan)| plan);
+    if let Some(StartedPlan { text, plan }) = host.units().started_plan(&name).await {
+        let pending = match next {
+            Ok(next) => differences(&text, &next.to_string()),
+            Err(error) => vec![format!("- it cannot be started again: {}", wire::chain(&error))],
+        };
+        return Ok(Json(PlanAnswer { text, plan, pending }));
+    }
+    let next = next?;
+    let plan = serde_json::to_value(&next).map_err(|error| Failure::of(Code::Failed, &error))?;
+    Ok(Json(PlanAnswer { text: next.to_string(), plan, pending: Vec::new() }))
+}
+
+/// The lines that one plan has and another has not.
+fn differences(started: &str, next: &str) -> Vec<String> {
+    let lacks = |text: &str, line: &&str| !text.lines().any(|other| other == *line);
+    let gone = started.lines().filter(|line| lacks(next, line)).map(|line| format!("- {line}"));
+    let new = next.lines().filter(|line| lacks(started, line)).map(|line| format!("+ {line}"));
+    gone.chain(new).collect()
 }
 
 /// Where each value of a tenant comes from.
@@ -54,8 +69,9 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
     let store = host.store();
     let cgroups = host.units().cgroups(&name);
     let allocation = store.ready(&name)?;
-    let (tenant, plan) = store.plan(&name, Some(&cgroups.v2))?;
-    let own: Fragment = parse_toml(&store.config_text(&name)?).map_err(StoreError::Setting)?;
+    let text = store.config_text(&name)?;
+    let (tenant, plan) = store.plan_text(&name, &text, Some(&cgroups.v2))?;
+    let own: Fragment = parse_toml(&text).map_err(StoreError::setting(&name))?;
     let profile = profile::load_profile(store.layout(), &tenant.profile).map_err(StoreError::from)?;
     let manifest = sources::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
     Ok(Json(explain_all(&Inputs {

@@ -17,7 +17,7 @@ use wire::{Changed, Code, Done, Failure, Goal, KillRequest, StartRequest, StopRe
 use super::{Answer, Body, Named, Parameters, answer::done};
 use crate::{
     doctor::reach,
-    host::{Host, Stopped},
+    host::{Host, Started, Stopped},
     units::limits::Enforce,
 };
 
@@ -62,17 +62,17 @@ pub(super) async fn start(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let change = host.start(&name, enforce(&request)?).await?;
-    Ok(with_reach(&host, done(name, change, since)))
+    let started = host.start(&name, enforce(&request)?).await?;
+    Ok(told_start(&host, name, started, since))
 }
 
-/// With what keeps a tenant that has just started from the world.
-fn with_reach(host: &Host, Json(done): Json<Done>) -> Json<Done> {
-    let name = done.name.parse().ok().filter(|_| done.result == Changed::Created);
-    let tenant = name.and_then(|name| host.store().tenant(&name).ok());
+/// The answer to a start, with what keeps the tenant from the world and what does not hold it back.
+fn told_start(host: &Host, name: impl ToString, started: Started, since: Instant) -> Json<Done> {
+    let Started { change, killed, tenant } = started;
     let mut warnings = tenant.as_ref().map(reach::warnings).unwrap_or_default();
-    warnings.extend(tenant.map(|tenant| host.unprotected(&tenant.name)).unwrap_or_default());
-    Json(Done { warnings, ..done })
+    warnings.extend(tenant.map(|tenant| host.unprotected(&tenant)).unwrap_or_default());
+    let Json(answer) = done(name, change, since);
+    Json(Done { killed, warnings, ..answer })
 }
 
 /// The answer to what stops a tenant on its way.
@@ -118,8 +118,8 @@ pub(super) async fn restart(
     Body(request): Body<StartRequest>,
 ) -> Answer<Done> {
     let since = Instant::now();
-    let stopped = host.restart(&name, enforce(&request)?).await?;
-    Ok(with_reach(&host, told(name, stopped, since)))
+    let started = host.restart(&name, enforce(&request)?).await?;
+    Ok(told_start(&host, name, started, since))
 }
 
 /// Kills a tenant, or sends a signal to its init.

@@ -199,8 +199,9 @@ fn own_links(host: &Host) -> BTreeSet<String> {
 /// # Errors
 /// Whatever keeps it from being planned.
 pub(super) fn interfaces(host: &Host, name: &TenantName) -> Result<Vec<Interface>, StoreError> {
-    let (_, plan) = host.store().plan(name, None)?;
-    let own: Option<Fragment> = tenant::config::parse_toml(&host.store().config_text(name)?).ok();
+    let text = host.store().config_text(name)?;
+    let (_, plan) = host.store().plan_text(name, &text, None)?;
+    let own: Option<Fragment> = tenant::config::parse_toml(&text).ok();
     let in_file = if own.is_some_and(|own| own.nic.is_some()) { Source::Tenant } else { Source::Profile };
     let rows = host.store().ports()?.nic.iter().filter(|row| row.tenant == *name).count();
     let from_table = plan.nics.len().saturating_sub(rows);

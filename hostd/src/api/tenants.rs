@@ -72,10 +72,10 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
 /// The limits that a list and `stat` show.
 pub(super) fn limits(limits: &Limits) -> StatLimits {
     StatLimits {
-        memory_max_bytes: limits.memory_max.map(|size| size.0),
-        cpu_quota_percent: limits.cpu_quota.map(|quota| quota.percent()),
-        tasks_max: limits.tasks_max,
-        io_weight: limits.io_weight.map(|weight| weight.get()),
+        memory_max_bytes: limits.most("memory_max"),
+        cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
+        tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
+        io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tenant::{Tenant, TenantName, files::record};
+use tenant::{Tenant, TenantName, config, files::record};
 use wire::{EventKind, Failure};
 
 use super::{Host, Result, blocking, events::What, live::LiveChange, turns::Turn};
 use crate::{
-    records::{Change, StoreError, edit},
+    records::{Adopted, Change, StoreError, edit},
     units::limits::Enforce,
 };
 
@@ -29,7 +29,7 @@ impl Host {
         // Not sooner: another process may have changed another key before it was this one's turn.
         let files = self.files.take(name).await;
         let base = self.store.config_text(name)?;
-        let text = edit::apply(&base, &set, &unset).map_err(StoreError::Setting)?;
+        let text = edit::apply(&base, &set, &unset).map_err(StoreError::setting(name))?;
         self.configure_in_turn(name, base, text, enforce, files).await
     }
 
@@ -60,7 +60,7 @@ impl Host {
         let (host, own, proposed) = (self.clone(), name.clone(), (base.clone(), text.clone()));
         let is_running = self.units.is_running(name);
         let begun = blocking(move || -> Result<(Change, Option<Tenant>, Tenant, LiveChange)> {
-            let before = host.store.tenant(&own).ok();
+            let before = host.store.resolve_text(&own, &proposed.0).ok();
             let after = host.store.resolve_text(&own, &proposed.1)?;
             // What cannot be the tenant's file must not be its unit's for a moment.
             let change = match host.units.starts_with_host() {
@@ -71,7 +71,8 @@ impl Host {
             Ok((change, before, after, live))
         });
         let (change, before, after, live) = begun.await??;
-        let waits = is_running && before.as_ref().is_none_or(|before| !LiveChange::is_all(before, &after));
+        let waits =
+            is_running && before.as_ref().is_none_or(|before| !config::waiting(before, &after).is_empty());
         if change == Change::Unchanged {
             blocking(move || live.keep()).await?;
             return Ok((change, waits));
@@ -123,8 +124,9 @@ impl Host {
     pub async fn prepare(self: &Arc<Self>, name: &TenantName) -> Result<Change> {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
-        blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2)).await??;
-        self.apply_config(name, Enforce::Asked, &files).await?;
+        let prepare = move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2);
+        let Adopted { text, tenant, .. } = blocking(prepare).await??;
+        self.apply_config(&text, &tenant, Enforce::Asked, &files).await?;
         Ok(Change::Changed)
     }
 
@@ -142,19 +144,20 @@ impl Host {
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
         let is_running = self.units.is_running(name);
-        let begun = blocking(move || -> Result<(Vec<String>, LiveChange)> {
+        let begun = blocking(move || -> Result<(Vec<String>, LiveChange, Adopted)> {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
             let live = LiveChange::begin(&host, &own, None, &tenant, enforce)?;
-            host.store.adopt_edit(&own, is_running)?;
+            let adopted = host.store.adopt_edit(&own, text, is_running)?;
             if !is_running {
-                return Ok((Vec::new(), live));
+                return Ok((Vec::new(), live, adopted));
             }
             let started = record::read(&host.layout().started(&own)).ok();
-            Ok((started.map(|started| edit::waiting(&started, &text)).unwrap_or_default(), live))
+            let waiting = started.map(|started| edit::waiting(&started, &adopted.text)).unwrap_or_default();
+            Ok((waiting, live, adopted))
         });
-        let (waiting, live) = begun.await??;
-        let applied = self.apply_config(name, enforce, &files).await;
+        let (waiting, live, Adopted { text, tenant, .. }) = begun.await??;
+        let applied = self.apply_config(&text, &tenant, enforce, &files).await;
         let is_applied = applied.is_ok();
         blocking(move || if is_applied { live.keep() } else { drop(live) }).await?;
         applied?;

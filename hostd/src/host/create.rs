@@ -30,10 +30,16 @@ impl Host {
         if change == Change::Created {
             self.events.tell(name, What::new(EventKind::Created));
             // It is made; what its unit lacks the next start carries, or refuses.
-            warnings.extend(
-                self.apply_config(name, Enforce::Asked, &files).await.err().map(|failure| failure.message),
-            );
-            if self.store.tenant(name).is_ok_and(|tenant| tenant.autostart) {
+            let (host, own) = (self.clone(), name.clone());
+            let made = blocking(move || -> std::result::Result<_, StoreError> {
+                let text = host.store.config_text(&own)?;
+                let tenant = host.store.resolve_text(&own, &text)?;
+                Ok((text, tenant))
+            });
+            let (text, tenant) = made.await??;
+            let applied = self.apply_config(&text, &tenant, Enforce::Asked, &files).await;
+            warnings.extend(applied.err().map(|failure| failure.message));
+            if tenant.autostart {
                 let enabled = self.units.enable(name, true).await;
                 warnings.extend(enabled.err().map(|error| wire::chain(&error)));
             }

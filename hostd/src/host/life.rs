@@ -8,16 +8,16 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tenant::{
-    Plan, Tenant, TenantName,
+    Tenant, TenantName,
     config::{InvalidSignal, Signal as SignalName},
     files::state::Phase,
     kernel::raw,
 };
 use wire::{Code, EventKind, Failure};
 
-use super::{Host, Result, Stopped, blocking, events::What};
+use super::{Host, Result, Started, Stopped, blocking, events::What};
 use crate::{
-    records::{Change, StoreError},
+    records::{Adopted, Change, StoreError},
     units::{
         Start, StopDeadline,
         limits::{Applied, Enforce, Unenforceable},
@@ -29,9 +29,8 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Host {
     /// The limits that this host gives a running tenant by default and cannot enforce, one sentence each.
-    pub fn unprotected(&self, name: &TenantName) -> Vec<String> {
-        let Ok(tenant) = self.store.tenant(name) else { return Vec::new() };
-        let missing = self.units.unenforceable(name, &tenant.limits).into_iter();
+    pub fn unprotected(&self, tenant: &Tenant) -> Vec<String> {
+        let missing = self.units.unenforceable(&tenant.name, &tenant.limits).into_iter();
         missing.filter(|limit| limit.by_default).map(|limit| unprotected(&limit)).collect()
     }
 
@@ -48,7 +47,7 @@ impl Host {
     ///
     /// # Errors
     /// Whatever keeps it from starting, with its last console lines if it has any.
-    pub async fn start(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Change> {
+    pub async fn start(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Started> {
         let _turn = self.turns.take(name).await;
         self.start_in_turn(name, enforce).await
     }
@@ -57,7 +56,7 @@ impl Host {
         self: &Arc<Self>,
         name: &TenantName,
         enforce: Enforce,
-    ) -> Result<Change> {
+    ) -> Result<Started> {
         let named = |failure: Failure| Failure {
             message: format!("cannot start tenant {:?}: {}", name.as_str(), failure.message),
             help: failure.help.map(|help| help.replace("NAME", name.as_str())),
@@ -70,29 +69,22 @@ impl Host {
             self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
         }
         if self.units.is_running(name) {
-            return Ok(Change::Unchanged);
+            return Ok(Started { change: Change::Unchanged, killed: None, tenant: None });
         }
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
-        let prepared = blocking(move || -> std::result::Result<(Tenant, Plan), StoreError> {
-            host.store.prepare_start(&own, &host.units.cgroups(&own).v2)
-        });
-        let (tenant, plan) = prepared.await?.map_err(|error| match error {
+        let prepared = blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2));
+        let Adopted { text, tenant, plan } = prepared.await?.map_err(|error| match error {
             StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),
         })?;
-        self.apply_config(name, enforce, &files).await.map_err(named)?;
+        self.apply_config(&text, &tenant, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
-        let start = Start {
-            name: name.clone(),
-            plan: Arc::new(plan),
-            limits: tenant.limits,
-            enforce,
-            timeout: tenant.start_timeout,
-        };
+        let start =
+            Start { name: name.clone(), plan: Arc::new(plan), enforce, timeout: tenant.start_timeout };
         self.units.start(start).await.map_err(|error| named(error.into()))?;
-        Ok(Change::Created)
+        Ok(Started { change: Change::Created, killed: None, tenant: Some(tenant) })
     }
 
     /// Asks a tenant to power off and waits until it has; `limit` stands in for its own `stop_timeout_sec`.
@@ -173,7 +165,7 @@ impl Host {
     ///
     /// # Errors
     /// Those of [`Host::stop`] and [`Host::start`].
-    pub async fn restart(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Stopped> {
+    pub async fn restart(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Started> {
         let _turn = self.turns.take(name).await;
         // A new configuration that cannot work is told before the tenant is down.
         let tenant = self.store.tenant(name)?;
@@ -191,8 +183,7 @@ impl Host {
                 return Err(failure);
             }
         };
-        let change = self.start_in_turn(name, enforce).await?;
-        Ok(Stopped { change, killed })
+        Ok(Started { killed, ..self.start_in_turn(name, enforce).await? })
     }
 
     /// Kills a tenant, or sends a signal to its init.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tenant::{Tenant, TenantName, model::filter::TenantFilter};
 
 use crate::{
-    filter,
     host::{Host, Result},
     units::limits::{Applied, Enforce},
 };
@@ -65,11 +64,6 @@ impl LiveChange {
         {
             log::warn!("tenant \"{}\": {failure}", self.name);
         }
-    }
-
-    /// Whether two configurations differ in nothing but what takes effect at once.
-    pub(crate) fn is_all(before: &Tenant, after: &Tenant) -> bool {
-        filter::is_live_change(&Tenant { limits: after.limits.clone(), ..before.clone() }, after)
     }
 }
 

@@ -36,7 +36,7 @@ use std::{
 };
 
 use tenant::{
-    Layout, Plan, TenantName,
+    Layout, Plan, Tenant, TenantName,
     files::state::{Phase, RunState},
     model::allocation::RecordState,
 };
@@ -59,7 +59,18 @@ use crate::{
 /// What every operation returns.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// What became of a stop, or of a restart.
+/// What became of a start, or of a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// What it changed.
+    pub change: Change,
+    /// Of a restart: why everything was killed, where init did not end as it was asked to.
+    pub killed: Option<String>,
+    /// The tenant as its file was read for this start; none of one that was running.
+    pub tenant: Option<Tenant>,
+}
+
+/// What became of a stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// What it changed.

@@ -52,10 +52,24 @@ impl Host {
     async fn move_unit(self: &Arc<Self>, old: &TenantName, new: &TenantName, files: &Turn) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.units.forget(old).await.err().map(|error| chain(&error)));
+        let (host, name) = (self.clone(), new.clone());
+        let read = move || -> Result<_> {
+            let text = host.store.config_text(&name)?;
+            let tenant = host.store.resolve_text(&name, &text)?;
+            Ok((text, tenant))
+        };
+        let read = blocking(read).await;
+        let (text, tenant) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(failure)) | Err(failure) => {
+                warnings.push(failure.message);
+                return warnings;
+            }
+        };
         // What it lacks the next start carries, or refuses.
-        warnings
-            .extend(self.apply_config(new, Enforce::Asked, files).await.err().map(|failure| failure.message));
-        if self.store.tenant(new).is_ok_and(|tenant| tenant.autostart) {
+        let applied = self.apply_config(&text, &tenant, Enforce::Asked, files).await;
+        warnings.extend(applied.err().map(|failure| failure.message));
+        if tenant.autostart {
             warnings.extend(self.units.enable(new, true).await.err().map(|error| chain(&error)));
         }
         warnings

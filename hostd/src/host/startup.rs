@@ -12,7 +12,7 @@ use tenant::{
 use tokio::task::JoinSet;
 use wire::chain;
 
-use super::{Host, blocking};
+use super::{Host, Started, blocking};
 use crate::{records::Change, units::limits::Enforce};
 
 /// So many of the tenants that start with the host are asked for at once.
@@ -87,7 +87,7 @@ impl Host {
             let host = self.clone();
             starts.spawn(async move {
                 match host.start(&name, Enforce::default()).await {
-                    Ok(Change::Unchanged) => {
+                    Ok(Started { change: Change::Unchanged, .. }) => {
                         log::info!(TENANT = name.as_str(); "tenant \"{name}\" was already running");
                     }
                     Ok(_) => log::info!(TENANT = name.as_str(); "tenant \"{name}\" is running"),

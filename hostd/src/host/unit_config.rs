@@ -42,32 +42,29 @@ fn write_back(path: &Path, before: Option<&AppliedConfig>) -> std::result::Resul
 }
 
 impl Host {
-    /// Carries a tenant's file as it is. Directories have been seen to; `_files` says that no other process is at them.
+    /// Applies a tenant's file as it is: its text, and the tenant it stands for. Directories have been seen to; `_files`
+    /// says that no other process is at them.
     ///
     /// # Errors
     /// A limit cannot be enforced, or systemd refuses; the unit has then what it had.
     pub(crate) async fn apply_config(
         self: &Arc<Self>,
-        name: &TenantName,
+        text: &str,
+        tenant: &Tenant,
         enforce: Enforce,
         _files: &Turn,
     ) -> Result<()> {
         if !self.units().starts_with_host() {
             return Ok(());
         }
-        let (host, own) = (self.clone(), name.clone());
-        let read = blocking(move || -> Result<(String, Tenant, Option<AppliedConfig>)> {
-            let text = host.store().config_text(&own)?;
-            let tenant = host.store().resolve_text(&own, &text)?;
-            Ok((text, tenant, host.applied(&own)))
-        });
-        let (text, tenant, before) = read.await??;
+        let (host, own, name) = (self.clone(), tenant.name.clone(), &tenant.name);
+        let before = blocking(move || host.applied(&own)).await?;
         let Some(limits) = self.units().enforceable(&tenant.limits, enforce)? else { return Ok(()) };
         let old = before.as_ref().map(|before| before.limits.clone()).unwrap_or_default();
         let Some(had) = self.units().apply_config(name, &old, &limits, tenant.restart).await? else {
             return Ok(());
         };
-        let now = AppliedConfig::new(&text, limits);
+        let now = AppliedConfig::new(text, limits);
         if before.as_ref() == Some(&now) {
             return Ok(());
         }

@@ -46,6 +46,17 @@ struct Draft<'a> {
     _reservation: Reservation<'a>,
 }
 
+/// A tenant's file as it was read, once for an operation, and what it comes to.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Its text.
+    pub text: String,
+    /// What it stands for.
+    pub tenant: Tenant,
+    /// How the tenant is started with it.
+    pub plan: Plan,
+}
+
 /// A text that can become a tenant's file.
 struct Proposal<'a> {
     before: Allocation,
@@ -187,8 +198,13 @@ impl Store {
     ///
     /// # Errors
     /// Whatever makes the file invalid; nothing is changed then.
-    pub fn adopt_edit(&self, name: &TenantName, is_running: bool) -> Result<(), StoreError> {
-        self.adopt_file(name, None, is_running).map(drop)
+    pub fn adopt_edit(
+        &self,
+        name: &TenantName,
+        text: String,
+        is_running: bool,
+    ) -> Result<Adopted, StoreError> {
+        self.adopt_file(name, text, None, is_running)
     }
 
     /// Compares a tenant's file and the table of NICs, as they are now, with what all others have, and makes
@@ -196,11 +212,11 @@ impl Store {
     fn adopt_file(
         &self,
         name: &TenantName,
+        text: String,
         unit_cgroup: Option<&Path>,
         is_running: bool,
-    ) -> Result<(Tenant, Plan), StoreError> {
+    ) -> Result<Adopted, StoreError> {
         let before = self.ready(name)?;
-        let text = self.config_text(name)?;
         let _images = ImagesLock::shared(&self.layout)?;
         let Draft { tenant, mut allocation, fitted, config, ports, _reservation } =
             self.draft(&before, &text, |_| Ok(None))?;
@@ -214,7 +230,7 @@ impl Store {
             self.update(&before, &mut allocation)
         })?;
         self.put_claims(name, Claims::of(&tenant, &ports));
-        Ok((tenant, plan))
+        Ok(Adopted { text, tenant, plan })
     }
 
     /// Writes a record that differs from the one on disk.
@@ -303,9 +319,22 @@ impl Store {
     /// # Errors
     /// Whatever keeps it from being started.
     pub fn plan(&self, name: &TenantName, unit_cgroup: Option<&Path>) -> Result<(Tenant, Plan), StoreError> {
+        self.plan_text(name, &self.config_text(name)?, unit_cgroup)
+    }
+
+    /// [`Store::plan`] with the text of the tenant's file as it was read before.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being started.
+    pub fn plan_text(
+        &self,
+        name: &TenantName,
+        text: &str,
+        unit_cgroup: Option<&Path>,
+    ) -> Result<(Tenant, Plan), StoreError> {
         let mut allocation = self.ready(name)?;
         let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
-        let tenant = self.resolve(name, &self.config_text(name)?, &config, &ports)?;
+        let tenant = self.resolve(name, text, &config, &ports)?;
         let (mut cursors, taken) = {
             let writer = self.decide();
             (writer.cursors.clone(), self.taken(&writer, name, &config, &ports))
@@ -322,10 +351,11 @@ impl Store {
     ///
     /// # Errors
     /// Whatever keeps it from being started.
-    pub fn prepare_start(&self, name: &TenantName, unit_cgroup: &Path) -> Result<(Tenant, Plan), StoreError> {
-        let (tenant, plan) = self.adopt_file(name, Some(unit_cgroup), false)?;
-        held(&self.started).insert(name.clone(), uses(&tenant.nics));
-        Ok((tenant, plan))
+    pub fn prepare_start(&self, name: &TenantName, unit_cgroup: &Path) -> Result<Adopted, StoreError> {
+        let text = self.config_text(name)?;
+        let adopted = self.adopt_file(name, text, Some(unit_cgroup), false)?;
+        held(&self.started).insert(name.clone(), uses(&adopted.tenant.nics));
+        Ok(adopted)
     }
 }
 

@@ -1,31 +1,32 @@
 //! Changes to a tenant's file that leave the admin's comments, order and spelling alone.
 
-use tenant::config::{self, Fragment, ParseError};
+use tenant::config::{self, Effect, Fragment, ParseError, Range};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// The text of a new tenant's file.
 pub const HEADER: &str =
     "# Every key is optional; `tenantctl explain NAME` shows where each value comes from.\n";
 
-fn refuse(message: impl Into<String>) -> ParseError {
-    ParseError { line: 1, message: message.into(), suggestion: None }
-}
-
 fn document(text: &str) -> Result<DocumentMut, ParseError> {
-    text.parse().map_err(|error: toml_edit::TomlError| refuse(error.message()))
+    text.parse().map_err(|error: toml_edit::TomlError| ParseError::new(error.message()))
 }
 
 /// The pair as a document, spelt the way [`config::set`] understood it.
 fn pair_document(pair: &str) -> Result<DocumentMut, ParseError> {
     let wanted = config::set(pair)?;
-    let (key, value) = pair.split_once('=').ok_or_else(|| refuse("expected key=value"))?;
+    let (key, value) = pair.split_once('=').ok_or_else(|| ParseError::new("expected key=value"))?;
+    // A boolean has one spelling in a file, however it was typed.
+    if config::key(key).is_some_and(|key| key.range == Range::Boolean) {
+        let text = toml::to_string(&wanted).map_err(|error| ParseError::new(error.to_string()))?;
+        return document(&text);
+    }
     let quoted = toml::Value::String(value.trim().to_owned()).to_string();
     for line in [format!("{key} = {}\n", value.trim()), format!("{key} = {quoted}\n")] {
         if config::parse_toml::<Fragment>(&line).is_ok_and(|fragment| fragment == wanted) {
             return document(&line);
         }
     }
-    Err(refuse("expected key=value"))
+    Err(ParseError::new("expected key=value"))
 }
 
 fn merge(into: &mut Table, from: &Table) {
@@ -64,8 +65,8 @@ pub fn apply(text: &str, set: &[String], unset: &[String]) -> Result<String, Par
 
 /// Removes a key, given as in TOML: `ttys`, `env.LANG`, `dirs."/data"`.
 fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
-    let path = toml_edit::Key::parse(key).map_err(|error| refuse(error.to_string()))?;
-    let Some((last, above)) = path.split_last() else { return Err(refuse("expected a key")) };
+    let path = toml_edit::Key::parse(key).map_err(|error| ParseError::new(error.to_string()))?;
+    let Some((last, above)) = path.split_last() else { return Err(ParseError::new("expected a key")) };
     let mut table: Option<&mut dyn TableLike> = Some(file);
     for part in above {
         table = table.and_then(|table| table.get_mut(part.get())?.as_table_like_mut());
@@ -77,35 +78,14 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     // A misspelt key is told apart from one that is merely not set.
     let known = format!("{key} = {{}}");
     match config::parse_toml::<Fragment>(&known) {
-        Err(error) if error.message.starts_with("unknown ") => Err(error),
+        Err(error) if error.is_unknown_key() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Keys that concern a running tenant, or nothing before its next start; of limits and of the keys in
-/// [`crate::filter::is_live_change`], which compares what a file comes to, not its text.
-const LIVE: [&str; 16] = [
-    "cpu_weight",
-    "cpu_quota",
-    "memory_max",
-    "memory_high",
-    "memory_swap_max",
-    "tasks_max",
-    "io_weight",
-    "group",
-    "net_rate",
-    "ports",
-    "disk_max",
-    "inodes_max",
-    "autostart",
-    "restart",
-    "description",
-    "labels",
-];
-
-/// Whether a key of a tenant's file counts at once.
+/// Whether a key of a tenant's file counts at once, see [`config::KEYS`].
 pub(super) fn is_live(key: &str) -> bool {
-    LIVE.contains(&key)
+    config::key(key).is_some_and(|key| key.effect != Effect::NextStart)
 }
 
 /// A key of a table as it is written in a file, quoted where it must be.
@@ -162,6 +142,14 @@ mod tests {
         let fragment: Fragment = config::parse_toml(&text).unwrap();
         assert_eq!((fragment.ttys, fragment.dirs.len()), (Some(3), 2));
         assert_eq!(fragment.hostname.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_value_stays_as_it_was_typed_but_a_boolean_has_one_spelling() {
+        let text = set("", &["autostart=yes", "memory_max=1g", "stop_timeout_sec=2min", "tasks_max=max"]);
+        let expected =
+            "autostart = true\nmemory_max = \"1g\"\nstop_timeout_sec = \"2min\"\ntasks_max = \"max\"\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rootfs_tools::{Explain as _, Outcome};
 use tenant::{
     TenantName,
     apply::remedy,
-    config::{ParseError, profile::LoadError},
+    config::{self, ConfigError, ParseError, profile::LoadError},
     files::{file_error::FileError, sources::LoadPlanError},
     kernel::{KernelError, source::SourceError},
     model::{
@@ -102,8 +102,13 @@ pub enum StoreError {
     #[error("the configuration of tenant {0:?} was changed in the meantime")]
     Conflict(String),
     /// A `key=value` that cannot be.
-    #[error("{}{}", .0.message, .0.suggestion.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
-    Setting(ParseError),
+    #[error("cannot {} of {tenant:?}: {}", what_to_set(fault), fault.reason())]
+    Setting {
+        /// The tenant.
+        tenant: String,
+        /// What is wrong, and with which key.
+        fault: ParseError,
+    },
     /// A text that is no configuration.
     #[error("{path:?} is malformed")]
     Config {
@@ -251,7 +256,18 @@ pub enum StoreError {
     File(#[from] FileError),
 }
 
+/// What a pair was to do.
+fn what_to_set(fault: &ParseError) -> String {
+    fault.key.as_ref().map_or("change the settings".to_owned(), |key| format!("set {key}"))
+}
+
 impl StoreError {
+    /// A setting that cannot be a tenant's.
+    pub(crate) fn setting(tenant: &TenantName) -> impl FnOnce(ParseError) -> Self {
+        let tenant = tenant.to_string();
+        move |fault| Self::Setting { tenant, fault }
+    }
+
     fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Create { source, .. } | Self::Destroy { source, .. } => Some(source.kind()),
@@ -275,7 +291,7 @@ impl StoreError {
             }
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
             Self::Conflict(_) => Code::Conflict,
-            Self::Setting(_) | Self::Config { .. } | Self::Load(_) => Code::Invalid,
+            Self::Setting { .. } | Self::Config { .. } | Self::Load(_) => Code::Invalid,
             Self::Plan { source: PlanError::Directory { .. } | PlanError::Filter { .. }, .. } => {
                 Code::Invalid
             }
@@ -339,7 +355,14 @@ impl StoreError {
                 "choose another address, or add a [[pool]] with its network to hostd.toml"
             }
             Self::NoPool { .. } => "correct the [[nic]], or add a [[pool]] of that name to hostd.toml",
-            Self::Setting(_) | Self::Config { .. } | Self::Load(_) => {
+            Self::Setting { fault: ParseError { key: Some(key), .. }, .. }
+            | Self::Config { source: ParseError { key: Some(key), .. }, .. }
+            | Self::Load(LoadError::Invalid { source: ConfigError { key, .. }, .. })
+                if config::key(key).is_some() =>
+            {
+                return config::key(key).map(|known| format!("{} takes {}", known.name, known.range.forms()));
+            }
+            Self::Setting { .. } | Self::Config { .. } | Self::Load(_) => {
                 "see tenant.toml(5) for the keys, and tenantctl explain NAME for the values"
             }
             Self::LoadPlan(error) => return error.help().map(str::to_owned),
@@ -361,7 +384,7 @@ impl StoreError {
     fn io_help(&self) -> Option<&'static str> {
         match self.io_kind()? {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("nothing was changed; free space on that filesystem and try again")
+                Some("nothing was changed; free space or inodes on that filesystem (df, df -i) and try again")
             }
             io::ErrorKind::PermissionDenied => Some("run hostd as root"),
             _ => None,

@@ -49,7 +49,7 @@ impl Store {
         if config_path.exists() {
             return Err(StoreError::StrayConfig { path: config_path });
         }
-        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::Setting)?;
+        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::setting(name))?;
         let text = format!("{}{settings}", edit::HEADER);
         self.check_storage()?;
         // Before anybody is kept waiting: rootfsctl may have it for a while.
@@ -107,7 +107,7 @@ impl Store {
             return Err(StoreError::HalfRemoved(name.to_string()));
         }
         let text = self.config_text(name)?;
-        let wanted = edit::apply(&text, &new.set, &[]).map_err(StoreError::Setting)?;
+        let wanted = edit::apply(&text, &new.set, &[]).map_err(StoreError::setting(name))?;
         let same = config::parse_toml::<Fragment>(&text).ok() == config::parse_toml::<Fragment>(&wanted).ok();
         if same { Ok((existing, Change::Unchanged)) } else { Err(StoreError::NameTaken(name.to_string())) }
     }

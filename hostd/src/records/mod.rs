@@ -31,6 +31,7 @@ pub mod traces;
 pub(crate) use self::stamp::date_ms;
 pub use self::{
     broken::Broken,
+    configure::Adopted,
     error::StoreError,
     store::{AllBroken, AllClaims, Change, NewTenant, Records, Store, make_runtime_dir},
 };

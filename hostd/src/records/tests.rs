@@ -334,7 +334,9 @@ fn shared_memory_follows_the_default_limit_of_the_host() {
         let facts = HostFacts { systemd, ..facts() };
         let (store, _) = Store::open(trial.layout.clone(), facts, Ok(())).unwrap();
         let tenant = store.resolve_text(&name("alice"), text).unwrap();
-        (tenant.shm_max.to_string(), tenant.limits.memory_max.map(|max| max.to_string()))
+        let memory =
+            tenant.limits.get("memory_max").map(|max| tenant::model::limits::ByteSize(max).to_string());
+        (tenant.shm_max.to_string(), memory)
     };
     let limit = "default_memory_max = \"600M\"\n";
     assert_eq!(shm(limit, false, ""), ("300M".to_owned(), Some("600M".to_owned())));

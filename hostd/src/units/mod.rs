@@ -32,7 +32,7 @@ use tenant::{
     files::state::{ProcessRef, RunState},
     kernel::source::View,
     model::limits::Limits,
-    protocol::control::{ControlError, Request},
+    protocol::control::{ControlError, Request, StartedPlan},
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 
@@ -265,6 +265,14 @@ impl UnitManager {
                 }
             }
         }
+    }
+
+    /// The plan that a tenant which is running was started with, as its supervisor tells; one of an earlier release does
+    /// not.
+    pub async fn started_plan(&self, name: &TenantName) -> Option<StartedPlan> {
+        let supervisor = self.supervisor(name)?;
+        let reply = stop::ask(self.layout(), name, supervisor, Request::Plan {}).await.ok()?;
+        reply.plan.map(|plan| *plan)
     }
 
     /// Which of a tenant's limits this host cannot enforce.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenant::{Plan, TenantName, model::limits::Limits};
+use tenant::{Plan, TenantName};
 
 use super::limits::Enforce;
 
@@ -11,10 +11,8 @@ use super::limits::Enforce;
 pub struct Start {
     /// The tenant.
     pub name: TenantName,
-    /// What the supervisor will do; its leftovers are swept by it.
+    /// What the supervisor will do, and the limits; its leftovers are swept by it.
     pub plan: Arc<Plan>,
-    /// Its limits.
-    pub limits: Limits,
     /// Handling of limits that this host cannot enforce.
     pub enforce: Enforce,
     /// How long init has until it is ready.

@@ -362,7 +362,7 @@ pub struct Stat {
     pub traffic: Option<Traffic>,
 }
 
-/// What a tenant's next start will do.
+/// What a tenant was started with where it is running, else what its next start will do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlanAnswer {
@@ -371,6 +371,10 @@ pub struct PlanAnswer {
     /// The same as data.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub plan: serde_json::Value,
+    /// How the next start of a tenant that is running differs: lines that it does not have, after `- `, and those
+    /// that are new, after `+ `.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
 }
 
 /// Lines of a console's log.

@@ -2,47 +2,15 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    NicFragment,
-    validate::{ConfigError, in_range},
+    error::{ConfigError, in_range},
+    nic_fragment::NicFragment,
+    words::{MacvlanMode, NicMode},
 };
 use crate::model::{
     host::PoolName,
-    net::{Cidr, LinkName, Mac, Route},
+    net::{Cidr, InvalidWord, LinkName, Mac, Route},
 };
-
-/// How a network interface is connected, as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NicMode {
-    /// A veth pair with host routes.
-    Routed,
-    /// A veth pair whose host end is a port of a bridge.
-    Bridge,
-    /// A macvlan on a NIC of the host.
-    Macvlan,
-    /// A NIC of the host, moved in.
-    Phys,
-    /// A tagged sub-interface of a NIC of the host, moved in.
-    Vlan,
-    /// Loopback only.
-    None,
-}
-
-/// Whom a macvlan reaches on its own parent, see ip-link(8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MacvlanMode {
-    /// The other macvlans of the parent.
-    #[default]
-    Bridge,
-    /// None of them.
-    Private,
-    /// Those that an outer switch sends back.
-    Vepa,
-}
 
 /// What an interface is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,19 +93,6 @@ pub struct Nic {
     pub routes: Vec<Route>,
 }
 
-impl NicMode {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Routed => "routed",
-            Self::Bridge => "bridge",
-            Self::Macvlan => "macvlan",
-            Self::Phys => "phys",
-            Self::Vlan => "vlan",
-            Self::None => "none",
-        }
-    }
-}
-
 /// The interfaces of the fragments; those of mode `none` are left out.
 pub(super) fn nics(fragments: Vec<NicFragment>) -> Result<Vec<Nic>, ConfigError> {
     in_range("nic", fragments.len(), 0, 64)?;
@@ -160,9 +115,7 @@ fn nic(key: &str, fallback: &str, fragment: NicFragment) -> Result<Option<Nic>, 
     let error = |part: &str, reason: String| ConfigError::new(format!("{key}.{part}"), reason);
     let Some(attachment) = attachment(key, &fragment)? else { return Ok(None) };
     let name = match &fragment.name {
-        Some(name) => {
-            name.parse().map_err(|bad: crate::model::net::InvalidWord| error("name", bad.to_string()))?
-        }
+        Some(name) => name.parse().map_err(|bad: InvalidWord| error("name", bad.to_string()))?,
         None => fallback.parse().expect("a numbered name is valid"),
     };
     let mtu = fragment.mtu.map(|mtu| in_range(&format!("{key}.mtu"), mtu, 1280, 65_535)).transpose()?;

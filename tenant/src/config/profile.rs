@@ -154,13 +154,35 @@ pub fn resolve_with(
     ports: &NicTable,
     defaults: &DefaultLimits,
 ) -> Result<Tenant, LoadError> {
-    let profile_name = match &own.profile {
-        Some(profile) => profile.clone(),
-        None => host.default_profile.parse().map_err(|_| no_profile(layout, &host.default_profile))?,
-    };
-    let mut profile = load_profile(layout, &profile_name)?;
+    let profile_name = profile_of(layout, &own, host)?;
+    let profile = load_profile(layout, &profile_name)?;
+    merge(name, own, (profile_name, profile), host, ports, defaults)
+}
+
+/// The profile that a tenant's file names, or the host's default.
+///
+/// # Errors
+/// [`LoadError::NoProfile`] where the host's default cannot be a name.
+pub fn profile_of(layout: &Layout, own: &Fragment, host: &HostConfig) -> Result<ProfileName, LoadError> {
+    match &own.profile {
+        Some(profile) => Ok(profile.clone()),
+        None => host.default_profile.parse().map_err(|_| no_profile(layout, &host.default_profile)),
+    }
+}
+
+/// The valid tenant that a fragment and a profile stand for; nothing is read.
+///
+/// # Errors
+/// [`LoadError::Invalid`].
+pub fn merge(
+    name: &TenantName,
+    mut own: Fragment,
+    (profile_name, mut profile): (ProfileName, Fragment),
+    host: &HostConfig,
+    ports: &NicTable,
+    defaults: &DefaultLimits,
+) -> Result<Tenant, LoadError> {
     let rows = ports.nics(name);
-    let mut own = own;
     if !rows.is_empty() {
         let mut nics = own.nic.take().or_else(|| profile.nic.take()).unwrap_or_default();
         nics.extend(rows);
@@ -173,17 +195,32 @@ pub fn resolve_with(
         .map_err(|source| LoadError::Invalid { name: name.to_string(), source })
 }
 
+/// Reads the text of a tenant's file.
+///
+/// # Errors
+/// [`LoadError::NoTenant`] where there is none.
+pub fn load_text(layout: &Layout, name: &TenantName) -> Result<String, LoadError> {
+    record::read(&layout.tenant_config(name)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => LoadError::NoTenant(name.to_string()),
+        _ => error.into(),
+    })
+}
+
+/// What the text of a tenant's file says.
+///
+/// # Errors
+/// [`LoadError::Parse`].
+pub fn parse(layout: &Layout, name: &TenantName, text: &str) -> Result<Fragment, LoadError> {
+    let file = || layout.tenant_config(name).display().to_string();
+    parse_toml(text).map_err(|source| LoadError::Parse { file: file(), source })
+}
+
 /// Reads a tenant's file.
 ///
 /// # Errors
 /// [`LoadError::NoTenant`] where there is none, else see [`LoadError`].
 pub fn load_fragment(layout: &Layout, name: &TenantName) -> Result<Fragment, LoadError> {
-    let path = layout.tenant_config(name);
-    let text = record::read(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => LoadError::NoTenant(name.to_string()),
-        _ => error.into(),
-    })?;
-    parse_toml(&text).map_err(|source| LoadError::Parse { file: path.display().to_string(), source })
+    parse(layout, name, &load_text(layout, name)?)
 }
 
 /// Reads and validates a tenant, see [`resolve`].

@@ -79,7 +79,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("carried.toml");
         assert_eq!(AppliedConfig::read(&path).unwrap(), None);
-        let limits = Limits { tasks_max: Some(7), ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.set("tasks_max", 7);
         let applied = AppliedConfig::new("tasks_max = 7\n", limits);
         applied.write(&path).unwrap();
         let read = AppliedConfig::read(&path).unwrap().unwrap();

@@ -1,9 +1,16 @@
 //! From a name to a plan: reads every file that [`crate::plan`] needs.
 
-use std::path::Path;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    config::profile::{self, LoadError},
+    config::{
+        Fragment, defaults,
+        profile::{self, LoadError},
+    },
     files::{
         credentials::{self, Credential, CredentialError},
         facts::total_memory,
@@ -14,8 +21,10 @@ use crate::{
     model::{
         allocation::{Allocation, AllocationError},
         facts::HostFacts,
-        image::{Manifest, ManifestError},
+        host::HostConfig,
+        image::{Manifest, ManifestError, ProfileName},
         name::TenantName,
+        nic_table::NicTable,
     },
     plan::{Inputs, Plan, PlanError, plan},
 };
@@ -144,32 +153,134 @@ pub fn load_credentials(
         .map_err(|source| LoadPlanError::Credentials { name: name.to_string(), source })
 }
 
-/// Reads everything about a tenant, besides its credentials, and plans its start with these.
-///
-/// # Errors
-/// See [`LoadPlanError`].
-pub fn load_plan(
-    layout: &Layout,
-    name: &TenantName,
-    facts: &HostFacts,
-    unit_cgroup: Option<&Path>,
-    credentials: &[Credential],
-) -> Result<Plan, LoadPlanError> {
-    let own = profile::load_fragment(layout, name)?;
-    let host = profile::load_host(layout)?;
-    let (ports, defaults) = (profile::load_nic_table(layout)?, host.default_limits(facts, total_memory()));
-    let tenant = profile::resolve_with(layout, name, own, &host, &ports, &defaults)?;
-    let allocation = load_allocation(layout, name)?;
-    let manifest = load_manifest(layout, &allocation)?;
-    let inputs = Inputs {
-        layout,
-        tenant: &tenant,
-        allocation: &allocation,
-        manifest: &manifest,
-        host: &host,
-        facts,
-        unit_cgroup,
-        credentials,
-    };
-    plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
+/// What an admin has written of a tenant and of its host: its file, its profile, the host's settings and the table of
+/// NICs. Read once for a start and handed down, so that what is planned, what is recorded as started and what is done is
+/// one thing.
+#[derive(Debug)]
+pub struct Sources {
+    text: String,
+    own: Fragment,
+    profile: (ProfileName, Fragment),
+    host: HostConfig,
+    ports: NicTable,
+    /// How the files were found.
+    found: Vec<(PathBuf, Option<Stamp>)>,
+}
+
+/// What a file that is replaced or changed does not keep.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// None where there is no such file.
+    fn of(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        let (file, changed) = ((meta.dev(), meta.ino()), (meta.ctime(), meta.ctime_nsec()));
+        Some(Self { file, length: meta.len(), changed })
+    }
+}
+
+impl Sources {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`LoadError::NoTenant`] where there is no such tenant, else see [`LoadError`].
+    pub fn read(layout: &Layout, name: &TenantName) -> Result<Self, LoadError> {
+        // Looked at before they are read: what changes in between is seen as changed.
+        let mut found = Vec::new();
+        let mut note = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            found.push((path, stamp));
+        };
+        [layout.tenant_config(name), layout.host_config(), layout.nic_table()]
+            .into_iter()
+            .for_each(&mut note);
+        let text = profile::load_text(layout, name)?;
+        let own = profile::parse(layout, name, &text)?;
+        let host = profile::load_host(layout)?;
+        let ports = profile::load_nic_table(layout)?;
+        let profile_name = profile::profile_of(layout, &own, &host)?;
+        layout.profile_paths(&profile_name).into_iter().for_each(&mut note);
+        let profile = (profile_name.clone(), profile::load_profile(layout, &profile_name)?);
+        Ok(Self { text, own, profile, host, ports, found })
+    }
+
+    /// Whether the files are as they were read.
+    pub fn is_current(&self) -> bool {
+        self.found.iter().all(|(path, stamp)| Stamp::of(path) == *stamp)
+    }
+
+    /// The text of the tenant's file.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Who boots first of many that are started at once: the greater.
+    pub fn start_priority(&self) -> u16 {
+        let said = self.own.start_priority.or(self.profile.1.start_priority);
+        said.or(defaults().start_priority).unwrap_or_default()
+    }
+
+    /// Plans the tenant's start, with its allocation and its image as they are now.
+    ///
+    /// # Errors
+    /// See [`LoadPlanError`].
+    pub fn plan(
+        &self,
+        layout: &Layout,
+        name: &TenantName,
+        facts: &HostFacts,
+        unit_cgroup: Option<&Path>,
+        credentials: &[Credential],
+    ) -> Result<Plan, LoadPlanError> {
+        let Self { own, profile: from, host, ports, .. } = self;
+        let defaults = host.default_limits(facts, total_memory());
+        let tenant = profile::merge(name, own.clone(), from.clone(), host, ports, &defaults)?;
+        let allocation = load_allocation(layout, name)?;
+        let manifest = load_manifest(layout, &allocation)?;
+        let inputs = Inputs {
+            layout,
+            tenant: &tenant,
+            allocation: &allocation,
+            manifest: &manifest,
+            host,
+            facts,
+            unit_cgroup,
+            credentials,
+        };
+        plan(&inputs).map_err(|source| LoadPlanError::Plan { name: name.to_string(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_changed_replaced_or_made_are_not_current_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let name: TenantName = "alice".parse().unwrap();
+        assert!(matches!(Sources::read(&layout, &name), Err(LoadError::NoTenant(_))));
+        let file = layout.tenant_config(&name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "start_priority = 7\n").unwrap();
+        let sources = Sources::read(&layout, &name).unwrap();
+        assert_eq!((sources.start_priority(), sources.text()), (7, "start_priority = 7\n"));
+        assert!(sources.is_current());
+        fs::write(&file, "start_priority = 70\n").unwrap();
+        assert!(!sources.is_current());
+        let sources = Sources::read(&layout, &name).unwrap();
+        fs::write(layout.host_config(), "").unwrap();
+        assert!(!sources.is_current());
+        let sources = Sources::read(&layout, &name).unwrap();
+        let profile = layout.profile_paths(&sources.profile.0).into_iter().next().unwrap();
+        fs::create_dir_all(profile.parent().unwrap()).unwrap();
+        fs::write(&profile, "kind = \"os\"\n").unwrap();
+        assert!(!sources.is_current());
+    }
 }

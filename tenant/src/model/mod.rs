@@ -17,4 +17,5 @@ pub mod nic_table;
 pub mod path;
 pub mod pool;
 pub mod port;
+pub mod quantity;
 pub mod syscall;

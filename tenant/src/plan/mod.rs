@@ -41,6 +41,7 @@ use crate::{
         facts::KernelVersion,
         ids::{Digest, UidRange},
         image::{ImageFormat, ImageName, ImageSource},
+        limits::Limits,
         name::TenantName,
     },
 };
@@ -56,6 +57,8 @@ pub struct Plan {
     pub digest: Digest,
     /// Its cgroups.
     pub cgroup: CgroupPlan,
+    /// What it may use of the host at most; the unit manager sees to it.
+    pub limits: Limits,
     /// The device nodes it may use.
     pub devices: DevicePlan,
     /// What it needs of the host besides the nodes in its `/dev`.
@@ -139,6 +142,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         image_name: manifest.image.clone(),
         digest: manifest.digest,
         cgroup: cgroup::plan(tenant, allocation, facts, unit_cgroup)?,
+        limits: tenant.limits.clone(),
         devices: devices::plan(tenant.devices.as_deref(), tenant.features),
         drivers: tenant.features.wireguard.then_some(Driver::WireGuard).into_iter().collect(),
         refused_sysctls: sysctl::plan(),

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl, RootStep,
 };
-use crate::model::image::ImageSource;
+use crate::{config::KEYS, model::image::ImageSource};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,6 +133,12 @@ impl fmt::Display for Plan {
         let controllers = self.cgroup.controllers.join(" ");
         writeln!(f, "cgroup      {controllers} delegated, where the unit has them")?;
         writeln!(f, "cgroup      at most {} descendants", self.cgroup.max_descendants)?;
+        for key in KEYS.iter().filter(|key| key.is_limit()) {
+            let Some(limit) = self.limits.get(key.name) else { continue };
+            let default = self.limits.by_default.contains(&key.name);
+            let whose = if default { ", the default of this host" } else { "" };
+            writeln!(f, "limit       {} {}{whose}", key.name, key.range.show(limit))?;
+        }
         for rule in &self.devices.allowed {
             writeln!(f, "device      {rule}")?;
         }

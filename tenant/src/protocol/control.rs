@@ -7,6 +7,7 @@
 //! {"op":"kill"}                         {"ok":true}
 //! {"op":"freeze"}  {"op":"thaw"}        {"ok":true}      done
 //! {"op":"console_tail","tty":0,"lines":20}   {"ok":true,"lines":["…"]}
+//! {"op":"plan"}                         {"ok":true,"plan":{"text":"…","plan":{…}}}
 //!                                       {"ok":false,"error":"…","help":"…"}
 //! ```
 
@@ -54,6 +55,8 @@ pub enum Request {
         /// How many, at most 1000.
         lines: u16,
     },
+    /// The plan that the tenant was started with.
+    Plan {},
 }
 
 /// How a tenant is.
@@ -84,6 +87,18 @@ pub struct Reply {
     /// Answer to a request for console lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<Vec<String>>,
+    /// Answer to a request for the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<StartedPlan>>,
+}
+
+/// The plan that a tenant was started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedPlan {
+    /// One step a line.
+    pub text: String,
+    /// The same as data.
+    pub plan: serde_json::Value,
 }
 
 impl Reply {
@@ -204,6 +219,7 @@ mod tests {
                 "{\"op\":\"console_tail\",\"tty\":0,\"lines\":20}",
                 Request::ConsoleTail { tty: Tty::CONSOLE, lines: 20 },
             ),
+            ("{\"op\":\"plan\"}", Request::Plan {}),
         ] {
             assert_eq!(wire::parse::<Request>(text.as_bytes()), Ok(request));
             assert_eq!(wire::line(&request), format!("{text}\n").into_bytes());

@@ -34,10 +34,10 @@ use super::{
 };
 use crate::{
     cause::chain,
-    config::profile::{LoadError, load_fragment},
+    config::profile::LoadError,
     files::{
         layout::Layout,
-        sources::LoadPlanError,
+        sources::{LoadPlanError, Sources},
         state::{Phase, ProcessRef, RunState},
     },
     kernel::Linux,
@@ -107,6 +107,8 @@ pub(in crate::supervisor) struct Supervisor {
     pub(in crate::supervisor) state: Option<RunState>,
     /// Whether it does not say that yet.
     pub(in crate::supervisor) unpublished: Retry,
+    /// What it will boot with; none where its files make no sense, or while it is there.
+    pub(in crate::supervisor) sources: Option<Sources>,
     pub(in crate::supervisor) plan: Option<Plan>,
     pub(in crate::supervisor) init: Option<Init>,
     pub(in crate::supervisor) boot_began: Instant,
@@ -130,9 +132,10 @@ impl Supervisor {
         let kernel = Linux::new();
         v1_cgroups.iter().try_for_each(|dir| kernel.cgroup_enter_v1(dir)).map_err(RunError::Unit)?;
         // A tenant that does not exist leaves no runtime directory behind.
-        if let Err(error @ LoadError::NoTenant(_)) = load_fragment(&layout, &name) {
-            return Err(LoadPlanError::from(error).into());
-        }
+        let sources = match Sources::read(&layout, &name) {
+            Err(error @ LoadError::NoTenant(_)) => return Err(LoadPlanError::from(error).into()),
+            read => read.ok(),
+        };
         let runtime = layout.runtime(&name);
         fs::DirBuilder::new()
             .recursive(true)
@@ -176,6 +179,7 @@ impl Supervisor {
             machine: Machine::default(),
             state: Some(state),
             unpublished: Retry::default(),
+            sources,
             plan: None,
             init: None,
             memory: None,

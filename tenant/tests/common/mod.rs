@@ -39,6 +39,11 @@ pub(crate) const APP: &str = r#"
     sysctl."net.core.somaxconn" = "64"
     drop_capabilities = ["CAP_SYS_BOOT"]
     devices = ["c 1:3 rw", "c 136:* rw"]
+    cpu_quota = "150%"
+    cpu_quota_period_ms = 20
+    memory_max = "1g"
+    memory_swap_max = "max"
+    tasks_max = 500
 "#;
 
 /// A tenant with an interface of every mode.

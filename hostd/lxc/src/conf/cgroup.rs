@@ -4,7 +4,7 @@ use tenant::{
     config::Fragment,
     model::{
         device::{DeviceClass, DeviceRule},
-        limits::{ByteSize, Weight},
+        limits::{ByteSize, Count, Weight},
     },
 };
 
@@ -120,7 +120,7 @@ pub(super) fn tasks_max(draft: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         return Verdict::note(NO_LIMIT);
     }
     let Ok(value) = pair.value.parse::<u32>() else { return Verdict::warning("it is not a number") };
-    draft.fragment.tasks_max = Some(value);
+    draft.fragment.tasks_max = Some(Count(value.into()));
     Verdict::done("tasks_max", format!("tasks_max = {value}"))
 }
 

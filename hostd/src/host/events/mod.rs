@@ -42,8 +42,8 @@ impl What {
     /// With the reason for it, which may come from a tenant.
     pub(crate) fn because(self, reason: impl AsRef<str>) -> Self {
         let mut reason: String = reason.as_ref().chars().filter(|char| !char.is_control()).collect();
-        let most = (0..=REASON.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
-        reason.truncate(most.unwrap_or_default());
+        let end = (0..=REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or(0));
         Self { reason: Some(reason), ..self }
     }
 

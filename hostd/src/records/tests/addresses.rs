@@ -48,7 +48,7 @@ fn leased(store: &Store, tenant: &str) -> Vec<String> {
 
 /// Starts a tenant as far as the store is concerned.
 fn start(store: &Store, tenant: &str) -> Result<Plan, StoreError> {
-    store.prepare_start(&name(tenant), Path::new("/tenantry/x")).map(|(_, plan)| plan)
+    store.prepare_start(&name(tenant), Path::new("/tenantry/x")).map(|adopted| adopted.plan)
 }
 
 #[test]

@@ -67,7 +67,10 @@ fn what_cannot_be_made_changes_nothing_and_says_why() {
             Code::NoProfile,
             "there is no profile \"nonsense\": it is not a shipped one, and not in /",
         ),
-        (&["ttys=99"], Code::Invalid, "key `ttys`"),
+        (&["ttys=99"], Code::Invalid, "cannot set ttys of \"alice\": 99 is outside 0 to 63"),
+        (&["memory_max=lots"], Code::Invalid, "cannot set memory_max of \"alice\": \"lots\" is not a size"),
+        (&["autostart=maybe"], Code::Invalid, "cannot set autostart of \"alice\": \"maybe\" is neither"),
+        (&["memory_high=2G", "memory_max=1G"], Code::Invalid, "key `memory_high`: 2G is above memory_max"),
     ] {
         let failure = Failure::from(store.create(&alice, &with(pairs)).unwrap_err());
         assert_eq!(failure.code, code, "{failure}");

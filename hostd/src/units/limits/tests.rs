@@ -1,5 +1,11 @@
-use super::*;
-use std::path::Path;
+//! Limits in directories that look like cgroups.
+
+use std::{fs, path::Path};
+
+use tenant::model::limits::Limits;
+use wire::UnitCgroups;
+
+use super::{Enforce, IoSchedulers, apply};
 
 /// A directory that looks like the cgroups of a unit on a host with these v1 and v2 files.
 fn unit(base: &Path, v1: &[(&str, &str)], v2: &[(&str, &str)]) -> UnitCgroups {

@@ -166,10 +166,10 @@ impl Shared {
 /// Sets the limits of a unit that is to be started.
 pub(super) fn limit(start: &Start, cgroups: &UnitCgroups) -> Result<(), UnitError> {
     // The disks are looked at only for a tenant that has a weight on them.
-    let weighs = start.limits.io_weight.is_some();
+    let weighs = start.plan.limits.get("io_weight").is_some();
     let schedulers = if weighs { IoSchedulers::of_host(&cgroups.v2) } else { IoSchedulers::default() };
     // If the start fails, the cgroups go, and the limits with them.
-    limits::apply(&start.limits, cgroups, schedulers, start.enforce)?;
+    limits::apply(&start.plan.limits, cgroups, schedulers, start.enforce)?;
     Ok(())
 }
 

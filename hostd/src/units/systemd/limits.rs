@@ -11,27 +11,30 @@ use super::{
 };
 use crate::units::{
     UnitError,
-    limits::{self, Enforce, IoSchedulers, Unenforceable},
+    limits::{
+        self, Enforce, IoSchedulers, Unenforceable,
+        table::{Kind, LIMITS, Limit, Template},
+    },
 };
 
 impl Systemd {
     /// Which limits this host cannot enforce: those that are set, and those of `tenant@.service`.
     pub fn unenforceable(&self, limits: &Limits) -> Vec<Unenforceable> {
-        let lack = |limit: &properties::Limit| {
-            let by_default = !limit.is_set(limits);
-            if by_default && !limit.has_default() {
+        let lack = |limit: &Limit| {
+            let is_set = limits.most(limit.key).is_some();
+            let by_default = limits.get(limit.key).is_none();
+            if !is_set && (!by_default || limit.template == Template::Nothing) {
                 return None;
             }
             let controllers = self.controllers.iter().map(String::as_str);
-            let reason = limits::lack(limit.key, controllers).or_else(|| {
-                let weighs = limit.key != "io_weight"
+            let reason = limits::lack(limit, controllers).or_else(|| {
+                let weighs = limit.kind != Kind::IoWeight
                     || IoSchedulers::of_host(Path::new(SLICE)) != IoSchedulers::default();
-                let reason = "the io controller (cgroup v2) needs a disk with the bfq scheduler";
-                (!weighs).then(|| reason.to_owned())
+                (!weighs).then(|| format!("the io controller (cgroup v2) {}", IoSchedulers::NEEDED))
             })?;
             Some(Unenforceable { key: limit.key, reason, by_default })
         };
-        properties::LIMITS.iter().filter_map(lack).collect()
+        LIMITS.iter().filter_map(lack).collect()
     }
 
     /// Those of a tenant's limits that can be set on its unit.
@@ -42,7 +45,7 @@ impl Systemd {
         let missing = self.unenforceable(limits);
         let keys: Vec<_> = missing.iter().map(|missing| missing.key).collect();
         enforce.judge(missing)?;
-        Ok(properties::without(limits, &keys))
+        Ok(limits.without(&keys))
     }
 
     /// Carries limits and restart policy to a tenant's unit, which need not run; `before` are the limits that it has of

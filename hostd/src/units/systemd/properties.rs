@@ -5,48 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use tenant::model::limits::{ByteSize, Limits};
+use tenant::{config, model::limits::Limits};
 use wire::EffectiveLimit;
+
+use crate::units::limits::table::{Kind, LIMITS, Limit, Template};
 
 /// What systemd takes and gives for "no limit" and "no weight".
 const NONE: u64 = u64::MAX;
-
-/// What `tenant@.service` says of a limit, which counts where a tenant's file says nothing.
-#[derive(Clone, Copy, Debug)]
-enum Template {
-    Nothing,
-    Number(u64),
-    /// Percent of the host's memory.
-    Share(u64),
-}
-
-const TASKS_MAX: Template = Template::Number(16_384);
-const MEMORY_MAX: Template = Template::Share(50);
-
-/// A key of a tenant's file and the property that stands for it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limit {
-    /// The key.
-    pub(super) key: &'static str,
-    /// The property as D-Bus names it.
-    pub(super) property: &'static str,
-    /// The setting in a unit file.
-    pub(super) setting: &'static str,
-    /// The value of the property that a file's limits stand for.
-    of: fn(&Limits) -> Option<u64>,
-    /// A value of the property as a tenant's file writes it.
-    show: fn(u64) -> String,
-    /// Its value in the template of the units.
-    template: Template,
-}
-
-fn number(value: u64) -> String {
-    value.to_string()
-}
-
-fn size(value: u64) -> String {
-    ByteSize(value).to_string()
-}
 
 /// A share of the host's memory as systemd computes it: in whole pages.
 fn share(memory: u64, percent: u64) -> u64 {
@@ -54,108 +19,40 @@ fn share(memory: u64, percent: u64) -> u64 {
     memory / page * percent / 100 * page
 }
 
-/// Microseconds of CPU time in a second, as percent.
-fn percent(value: u64) -> String {
-    match (value / 10_000, value % 10_000) {
-        (whole, 0) => format!("{whole}%"),
-        (whole, rest) => format!("{whole}.{:02}%", rest / 100),
+/// A value of a property as a tenant's file writes it.
+fn show(limit: &Limit, value: u64) -> String {
+    let one = unit(limit.kind);
+    match (limit.kind, value / one, value % one) {
+        _ if value == NONE => "none".to_owned(),
+        (Kind::CpuQuota, whole, rest) if rest > 0 => format!("{whole}.{:02}%", rest * 100 / one),
+        (_, whole, _) => config::key(limit.key).map_or(whole.to_string(), |key| key.range.show(whole)),
     }
 }
 
-/// All limits, in the order in which they are shown.
-pub(super) const LIMITS: [Limit; 7] = [
-    Limit {
-        key: "cpu_weight",
-        property: "CPUWeight",
-        setting: "CPUWeight",
-        of: |limits| limits.cpu_weight.map(|weight| weight.get().into()),
-        show: number,
-        template: Template::Nothing,
-    },
-    Limit {
-        key: "cpu_quota",
-        property: "CPUQuotaPerSecUSec",
-        setting: "CPUQuota",
-        of: |limits| limits.cpu_quota.map(|quota| u64::from(quota.percent()) * 10_000),
-        show: percent,
-        template: Template::Nothing,
-    },
-    Limit {
-        key: "memory_max",
-        property: "MemoryMax",
-        setting: "MemoryMax",
-        of: |limits| limits.memory_max.map(|size| size.0),
-        show: size,
-        template: MEMORY_MAX,
-    },
-    Limit {
-        key: "memory_high",
-        property: "MemoryHigh",
-        setting: "MemoryHigh",
-        of: |limits| limits.memory_high.map(|size| size.0),
-        show: size,
-        template: Template::Nothing,
-    },
-    Limit {
-        key: "memory_swap_max",
-        property: "MemorySwapMax",
-        setting: "MemorySwapMax",
-        of: |limits| limits.memory_swap_max.map(|size| size.0),
-        show: size,
-        template: Template::Nothing,
-    },
-    Limit {
-        key: "tasks_max",
-        property: "TasksMax",
-        setting: "TasksMax",
-        of: |limits| limits.tasks_max.map(u64::from),
-        show: number,
-        template: TASKS_MAX,
-    },
-    Limit {
-        key: "io_weight",
-        property: "IOWeight",
-        setting: "IOWeight",
-        of: |limits| limits.io_weight.map(|weight| weight.get().into()),
-        show: number,
-        template: Template::Nothing,
-    },
-];
-
-impl Limit {
-    /// What the property is set to for these limits, on a host with `memory` bytes.
-    fn value(&self, limits: &Limits, memory: u64) -> u64 {
-        (self.of)(limits).unwrap_or(match self.template {
-            Template::Nothing => NONE,
-            Template::Number(number) => number,
-            Template::Share(percent) => share(memory, percent),
-        })
-    }
-
-    /// Whether a tenant is limited where its file says nothing.
-    pub(super) fn has_default(&self) -> bool {
-        !matches!(self.template, Template::Nothing)
-    }
-
-    /// Whether these limits say something of it.
-    pub(super) fn is_set(&self, limits: &Limits) -> bool {
-        (self.of)(limits).is_some()
+/// How many of a property's units one of a tenant's file is.
+fn unit(kind: Kind) -> u64 {
+    match kind {
+        // Microseconds of CPU time in a second.
+        Kind::CpuQuota => 10_000,
+        // Microseconds.
+        Kind::CpuPeriod => 1_000,
+        _ => 1,
     }
 }
 
-/// These limits without those of some keys.
-pub(super) fn without(limits: &Limits, keys: &[&str]) -> Limits {
-    let has = |key: &str| keys.contains(&key);
-    Limits {
-        cpu_weight: limits.cpu_weight.filter(|_| !has("cpu_weight")),
-        cpu_quota: limits.cpu_quota.filter(|_| !has("cpu_quota")),
-        memory_max: limits.memory_max.filter(|_| !has("memory_max")),
-        memory_high: limits.memory_high.filter(|_| !has("memory_high")),
-        memory_swap_max: limits.memory_swap_max.filter(|_| !has("memory_swap_max")),
-        tasks_max: limits.tasks_max.filter(|_| !has("tasks_max")),
-        io_weight: limits.io_weight.filter(|_| !has("io_weight")),
-        by_default: limits.by_default.clone(),
-    }
+/// The value of the property that a file's limits stand for.
+fn said(limit: &Limit, limits: &Limits) -> Option<u64> {
+    // What has no limit is what systemd takes for none.
+    limits.get(limit.key).map(|value| value.saturating_mul(unit(limit.kind)))
+}
+
+/// What the property is set to for these limits, on a host with `memory` bytes.
+fn value(limit: &Limit, limits: &Limits, memory: u64) -> u64 {
+    said(limit, limits).unwrap_or(match limit.template {
+        Template::Nothing => NONE,
+        Template::Number(number) => number,
+        Template::Share(percent) => share(memory, percent),
+    })
 }
 
 /// The properties that are to be set: those whose key the file has changed since `carried`. What the unit has
@@ -163,8 +60,8 @@ pub(super) fn without(limits: &Limits, keys: &[&str]) -> Limits {
 pub(super) fn changes(applied: &Limits, file: &Limits, memory: u64) -> Vec<(&'static str, u64)> {
     LIMITS
         .iter()
-        .filter(|limit| (limit.of)(applied) != (limit.of)(file))
-        .map(|limit| (limit.property, limit.value(file, memory)))
+        .filter(|limit| said(limit, applied) != said(limit, file))
+        .map(|limit| (limit.systemd.0, value(limit, file, memory)))
         .collect()
 }
 
@@ -177,20 +74,19 @@ pub(super) fn effective(
     set_by_hand: impl Fn(&str) -> bool,
 ) -> Vec<EffectiveLimit> {
     let describe = |limit: &Limit| {
-        let value = *unit.get(limit.property)?;
-        let wanted = limit.value(file, memory);
-        let text = |value: u64| if value == NONE { "none".to_owned() } else { (limit.show)(value) };
-        if value == wanted && value == NONE {
+        let (property, setting) = limit.systemd;
+        let (has, wanted) = (*unit.get(property)?, value(limit, file, memory));
+        if has == wanted && has == NONE {
             return None;
         }
-        let (by, says) = if value == wanted {
+        let (by, says) = if has == wanted {
             (None, None)
         } else {
-            let by = if set_by_hand(limit.setting) { "systemctl set-property" } else { "its unit" };
-            let says = if limit.is_set(file) { text(wanted) } else { "nothing".to_owned() };
-            (Some(by.to_owned()), Some(says))
+            let by = if set_by_hand(setting) { "systemctl set-property" } else { "its unit" };
+            let is_set = file.get(limit.key).is_some();
+            (Some(by.to_owned()), Some(if is_set { show(limit, wanted) } else { "nothing".to_owned() }))
         };
-        Some(EffectiveLimit { key: limit.key.to_owned(), value: text(value), by, file: says })
+        Some(EffectiveLimit { key: limit.key.to_owned(), value: show(limit, has), by, file: says })
     };
     LIMITS.iter().filter_map(describe).collect()
 }
@@ -207,11 +103,12 @@ mod tests {
     fn every_limit_is_a_property_in_the_unit_that_systemd_takes() {
         let all = limits(
             "cpu_weight = 200\ncpu_quota = '150%'\nmemory_max = '1G'\nmemory_high = '512M'\n\
-             memory_swap_max = '0'\ntasks_max = 100\nio_weight = 7",
+             memory_swap_max = '0'\ntasks_max = 100\nio_weight = 7\ncpu_quota_period_ms = 20",
         );
         let expected = [
             ("CPUWeight", 200),
             ("CPUQuotaPerSecUSec", 1_500_000),
+            ("CPUQuotaPeriodUSec", 20_000),
             ("MemoryMax", 1 << 30),
             ("MemoryHigh", 512 << 20),
             ("MemorySwapMax", 0),
@@ -219,7 +116,8 @@ mod tests {
             ("IOWeight", 7),
         ];
         assert_eq!(changes(&Limits::default(), &all, 1000 << 20), expected);
-        assert_eq!(without(&all, &LIMITS.map(|limit| limit.key)), Limits::default());
+        let keys: Vec<_> = LIMITS.iter().map(|limit| limit.key).collect();
+        assert_eq!(all.without(&keys), Limits::default());
     }
 
     #[test]
@@ -230,6 +128,8 @@ mod tests {
         assert_eq!(changes(&applied, &edited, 1000 << 20), [("CPUWeight", 50), ("TasksMax", 200)]);
         let lifted = changes(&applied, &Limits::default(), 1000 << 20);
         assert_eq!(lifted, [("MemoryMax", 500 << 20), ("TasksMax", 16_384)], "those of the template");
+        let unlimited = changes(&applied, &limits("memory_max = 'max'\ntasks_max = 100"), 1000 << 20);
+        assert_eq!(unlimited, [("MemoryMax", NONE)], "not even that of the template");
     }
 
     #[test]
@@ -256,19 +156,5 @@ mod tests {
                 line("tasks_max", "16384", None, None),
             ]
         );
-    }
-
-    #[test]
-    fn what_the_template_says_is_what_a_file_without_limits_gives() {
-        let unit = include_str!("../../../../systemd/tenant@.service");
-        for Limit { setting, template, .. } in LIMITS {
-            let said = unit.lines().find_map(|line| line.strip_prefix(setting)?.strip_prefix('='));
-            let expected = match template {
-                Template::Nothing => None,
-                Template::Number(number) => Some(number.to_string()),
-                Template::Share(percent) => Some(format!("{percent}%")),
-            };
-            assert_eq!(said, expected.as_deref(), "{setting}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    files::{applied::AppliedConfig, record},
+    files::applied::AppliedConfig,
     model::name::TenantName,
     protocol::{escape::one_line, socket},
     supervisor::{error::RunError, process::Supervisor, run::events::Woken},
@@ -78,9 +78,9 @@ impl Supervisor {
     /// [`RunError::Unprepared`]: hostd answers that it cannot be done.
     pub(in crate::supervisor) fn prepare(&mut self) -> Result<(), RunError> {
         // A file that cannot be read is told of when it is planned.
-        let Ok(text) = record::read(&self.layout.tenant_config(&self.name)) else { return Ok(()) };
+        let Some(sources) = &self.sources else { return Ok(()) };
         let applied = AppliedConfig::read(&self.layout.applied_config(&self.name)).ok().flatten();
-        if applied.is_some_and(|applied| applied.is_of(&text)) {
+        if applied.is_some_and(|applied| applied.is_of(sources.text())) {
             return Ok(());
         }
         self.manager.tell("STATUS=Waiting for hostd: the tenant's file was edited");

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     apply,
-    files::{claim::NicClaim, layout::Layout, sources::load_plan, state::RunState},
+    files::{claim::NicClaim, layout::Layout, sources::Sources, state::RunState},
     kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
     model::{facts::HostFacts, filter::HostFilter, name::TenantName},
     plan::{Plan, port_group},
@@ -77,8 +77,10 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     let mut failures = Vec::new();
     if let Some(unit) = unit {
         // A configuration that was spoilt meanwhile keeps no process from being swept.
-        let plan =
-            HostFacts::gather().ok().and_then(|facts| load_plan(layout, name, &facts, Some(&unit), &[]).ok());
+        let plan = Sources::read(layout, name)
+            .ok()
+            .zip(HostFacts::gather().ok())
+            .and_then(|(sources, facts)| sources.plan(layout, name, &facts, Some(&unit), &[]).ok());
         failures = sweep(layout, name, &unit, plan.as_ref());
     }
     for path in sockets.into_iter().chain([layout.exec_context(name)]) {

@@ -11,9 +11,7 @@ use super::{
     queue::{Decision, Pressure, QueueState, STALE, Turn, decide, look},
 };
 use crate::{
-    config::profile::load_tenant,
-    files::layout::Layout,
-    model::name::TenantName,
+    config,
     supervisor::{error::RunError, process::Supervisor, run::events::Woken},
 };
 
@@ -23,17 +21,16 @@ const EXTENSION: Duration = Duration::from_secs(60);
 /// hostd waits no longer than this for one that it started itself.
 const LONGEST_WAIT_STANDALONE: Duration = Duration::from_secs(60);
 
-fn priority(layout: &Layout, name: &TenantName) -> u16 {
-    // A file that makes no sense is told of when it is planned.
-    load_tenant(layout, name).map_or(crate::config::DEFAULT_START_PRIORITY, |tenant| tenant.start_priority)
-}
-
 impl Supervisor {
     /// Waits until it is this tenant's turn to boot. False when it is to be stopped instead. What goes wrong
     /// with the queue keeps no tenant from booting.
     pub(in crate::supervisor) fn take_turn(&mut self) -> Result<bool, RunError> {
         let dir = self.layout.turns();
-        let priority = priority(&self.layout, &self.name);
+        // A file that makes no sense is told of when it is planned.
+        let priority = match &self.sources {
+            Some(sources) => sources.start_priority(),
+            None => config::defaults().start_priority.unwrap_or_default(),
+        };
         let turn = match Turn::queue(&dir, &self.name, priority) {
             Ok(turn) => turn,
             Err(error) => return Ok(self.boot_out_of_turn(&error)),

@@ -13,7 +13,7 @@ use crate::{
     files::{
         record::{self, Durability},
         shelter,
-        sources::{load_credentials, load_plan},
+        sources::{LoadPlanError, Sources, load_credentials},
         state::{Phase, ProcessRef, RunState},
     },
     model::{facts::HostFacts, image::Ready},
@@ -42,6 +42,8 @@ impl Supervisor {
         if self.start_limit.deadline().is_none() {
             self.manager.tell(&extension(GRACE));
         }
+        // Those that make no sense are told of below.
+        self.sources = self.take_sources().ok();
         if !self.is_standalone {
             self.prepare()?;
         }
@@ -52,7 +54,9 @@ impl Supervisor {
         shelter::close_state(&self.layout)?;
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
         let credentials = load_credentials(&self.layout, &self.name, self.credentials.as_deref())?;
-        let plan = load_plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
+        let sources = self.take_sources()?;
+        let plan = sources.plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
+        self.note_what_is_started(sources.text());
         drop(credentials);
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
         self.unit = Some(plan.cgroup.unit.clone());
@@ -71,7 +75,6 @@ impl Supervisor {
             // What cannot be written at all is better known before the start than after.
             state.write(&self.layout.run_state(&self.name))?;
         }
-        self.note_what_is_started();
         let context = ExecContext::of(&plan).map_err(RunError::io("look at", "this process"))?;
         // Before init is there: who finds it finds with what it was started.
         context.write(&self.layout, &self.name)?;
@@ -122,13 +125,19 @@ impl Supervisor {
         Ok(true)
     }
 
-    /// Keeps the text of the tenant's file as this boot reads it: what a later edit differs from. Without it less
+    /// What the tenant boots with: as it was read before, unless the files have changed since.
+    fn take_sources(&mut self) -> Result<Sources, RunError> {
+        match self.sources.take().filter(Sources::is_current) {
+            Some(sources) => Ok(sources),
+            None => Ok(Sources::read(&self.layout, &self.name).map_err(LoadPlanError::from)?),
+        }
+    }
+
+    /// Keeps the text of the tenant's file as this boot has read it: what a later edit differs from. Without it less
     /// can be told, and nothing else is lost. The file may be for root alone.
-    fn note_what_is_started(&self) {
-        let text = record::read(&self.layout.tenant_config(&self.name));
-        let written = text.and_then(|text| {
-            record::write_private(&self.layout.started(&self.name), text.as_bytes(), Durability::Volatile)
-        });
+    fn note_what_is_started(&self, text: &str) {
+        let path = self.layout.started(&self.name);
+        let written = record::write_private(&path, text.as_bytes(), Durability::Volatile);
         if let Err(error) = written {
             log::warn!(
                 "cannot save the file that tenant {:?} was started with, so later edits are not detected: {}",

@@ -7,7 +7,8 @@ use rustix::event::PollFlags;
 use super::lifecycle::Goal;
 use crate::{
     files::state::Phase,
-    protocol::control::{Reply, Request, Status},
+    plan::Plan,
+    protocol::control::{Reply, Request, StartedPlan, Status},
     supervisor::{error::RunError, process::Supervisor},
 };
 
@@ -82,6 +83,15 @@ impl Supervisor {
             Request::ConsoleTail { tty, lines } => {
                 let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);
                 Reply { lines: Some(lines), ..Reply::done() }
+            }
+            Request::Plan {} => {
+                let text = |plan: &Plan| Some((plan.to_string(), serde_json::to_value(plan).ok()?));
+                match self.plan.as_ref().and_then(text) {
+                    Some((text, plan)) => {
+                        Reply { plan: Some(Box::new(StartedPlan { text, plan })), ..Reply::done() }
+                    }
+                    None => refused(),
+                }
             }
         };
         Ok(Some(reply))

@@ -25,46 +25,35 @@ pub(crate) struct Options {
     write: bool,
 }
 
-/// When a check is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    Always,
-    /// When its name is given: the sources do not pass it yet.
-    Named,
-}
-
-/// A check: its name, when it is made, what it does.
-struct Step<'a>(&'a str, When, Box<dyn Fn() -> Result<()> + 'a>);
+/// A check: its name, what it does.
+struct Step<'a>(&'a str, Box<dyn Fn() -> Result<()> + 'a>);
 
 /// Every check there is.
 fn steps(options: &Options) -> Vec<Step<'_>> {
     vec![
-        Step("format", When::Always, Box::new(format)),
-        Step("dependencies", When::Always, Box::new(dependencies::check)),
-        Step("spelling", When::Always, Box::new(spelling::check)),
-        Step("paths", When::Always, Box::new(paths::check)),
-        Step("tables", When::Always, Box::new(tables::check)),
-        Step("circles", When::Named, Box::new(|| sources("circles"))),
-        Step("sizes", When::Named, Box::new(|| sources("sizes"))),
-        Step("layers", When::Always, Box::new(|| sources("layers"))),
-        Step("phrases", When::Named, Box::new(|| sources("phrases"))),
-        Step("package", When::Always, Box::new(deb::check)),
-        Step("lints", When::Always, Box::new(lints)),
-        Step("documentation", When::Always, Box::new(documentation)),
-        Step("generated", When::Always, Box::new(|| generated::check(options.write))),
+        Step("format", Box::new(format)),
+        Step("dependencies", Box::new(dependencies::check)),
+        Step("spelling", Box::new(spelling::check)),
+        Step("paths", Box::new(paths::check)),
+        Step("tables", Box::new(tables::check)),
+        Step("circles", Box::new(|| sources("circles"))),
+        Step("sizes", Box::new(|| sources("sizes"))),
+        Step("layers", Box::new(|| sources("layers"))),
+        Step("phrases", Box::new(|| sources("phrases"))),
+        Step("package", Box::new(deb::check)),
+        Step("lints", Box::new(lints)),
+        Step("documentation", Box::new(documentation)),
+        Step("generated", Box::new(|| generated::check(options.write))),
     ]
 }
 
-/// The checks to make: those named, or all that are part of a whole check.
+/// The checks to make: those named, or all.
 fn chosen<'a>(steps: Vec<Step<'a>>, names: &[String]) -> Result<Vec<Step<'a>>> {
     if let Some(name) = names.iter().find(|name| !steps.iter().any(|step| step.0 == **name)) {
         let known: Vec<&str> = steps.iter().map(|step| step.0).collect();
         bail!("there is no check {name:?}\nhelp: one of: {}", known.join(", "));
     }
-    let is_chosen = |step: &Step<'_>| match names {
-        [] => step.1 == When::Always,
-        names => names.iter().any(|name| name == step.0),
-    };
+    let is_chosen = |step: &Step<'_>| names.is_empty() || names.iter().any(|name| name == step.0);
     Ok(steps.into_iter().filter(is_chosen).collect())
 }
 
@@ -73,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let steps = chosen(steps(options), &options.names)?;
     packages::ensure(packages::Use::Check, options.no_install)?;
     let mut failed = Vec::new();
-    for Step(name, _, check) in &steps {
+    for Step(name, check) in &steps {
         eprintln!("--- {name}");
         let begin = Instant::now();
         match check() {
@@ -124,19 +113,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checks_are_made_by_name_or_all_that_are_passed() {
+    fn checks_are_made_by_name_or_all_of_them() {
         let steps = || {
             vec![
-                Step("a", When::Always, Box::new(|| Ok(()))),
-                Step("b", When::Named, Box::new(|| Ok(()))),
-                Step("c", When::Always, Box::new(|| Ok(()))),
+                Step("a", Box::new(|| Ok(()))),
+                Step("b", Box::new(|| Ok(()))),
+                Step("c", Box::new(|| Ok(()))),
             ]
         };
         let names = |names: &[&str]| -> Result<Vec<&str>> {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             Ok(chosen(steps(), &names)?.iter().map(|step| step.0).collect())
         };
-        assert_eq!(names(&[]).unwrap(), ["a", "c"]);
+        assert_eq!(names(&[]).unwrap(), ["a", "b", "c"]);
         assert_eq!(names(&["b"]).unwrap(), ["b"]);
         assert_eq!(names(&["c", "a"]).unwrap(), ["a", "c"]);
         let error = names(&["a", "d"]).unwrap_err().to_string();
