@@ -197,7 +197,11 @@ fn a_renamed_tenant_is_the_same_under_another_name() {
     }
     let inside = |command: &str| host.ctl(&["exec", "carol", "--", "sh", "-c", command]).ok().stdout;
     assert_eq!(inside("cat /root/mine; hostname; grep -c carol /etc/hosts"), "kept\ncarol\n1\n");
-    assert_eq!(inside("grep -c alice /etc/hosts || true"), "0\n", "a host name that followed the name follows");
+    assert_eq!(
+        inside("grep -c alice /etc/hosts || true"),
+        "0\n",
+        "a host name that followed the name follows"
+    );
     assert!(host.ctl(&["logs", "carol"]).ok().stdout.len() > 1, "its log goes with it");
     host.create("alice", BUSYBOX);
     let doctor = host.ctl(&["--json", "doctor"]).output().json();

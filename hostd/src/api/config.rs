@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{Json, Router, extract::State, routing::get};
-use wire::{ConfigChange, ConfigReplace, ConfigText, Done, Failure};
+use wire::{ConfigChange, ConfigReplace, ConfigText, Done};
 
 use super::{Answer, Body, Named, answer::done};
 use crate::{host::Host, units::limits::Enforce};
@@ -17,7 +17,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
     get,
     path = "/v1/tenants/{name}/config",
     params(("name" = String, Path)),
-    responses((status = 200, body = ConfigText), (status = 404, body = Failure))
+    responses((status = 200, body = ConfigText), (status = 404, body = wire::Failure))
 ))]
 pub(super) async fn read(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<ConfigText> {
     Ok(Json(ConfigText { text: host.store().config_text(&name)? }))
@@ -29,7 +29,7 @@ pub(super) async fn read(State(host): State<Arc<Host>>, Named(name): Named) -> A
     path = "/v1/tenants/{name}/config",
     params(("name" = String, Path)),
     request_body = ConfigReplace,
-    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+    responses((status = 200, body = Done), (status = "4XX", body = wire::Failure))
 ))]
 pub(super) async fn replace(
     State(host): State<Arc<Host>>,
@@ -51,7 +51,7 @@ pub(super) async fn replace(
     path = "/v1/tenants/{name}/config",
     params(("name" = String, Path)),
     request_body = ConfigChange,
-    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+    responses((status = 200, body = Done), (status = "4XX", body = wire::Failure))
 ))]
 pub(super) async fn change(
     State(host): State<Arc<Host>>,

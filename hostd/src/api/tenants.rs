@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 use tenant::{Allocation, TenantName, files::state::Exit, model::limits::Limits};
 use wire::{
-    Changed, CreateRequest, Detail, Done, Failure, RenameRequest, StatLimits, Summary, TenantState, Waiting,
+    Changed, CreateRequest, Detail, Done, RenameRequest, StatLimits, Summary, TenantState, Waiting,
     tenant_name,
 };
 
@@ -121,7 +121,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         ("group" = Option<Vec<String>>, Query, description = "A group, or a pattern"),
         ("label" = Option<Vec<String>>, Query, description = "`NAME`, `NAME=PATTERN` or `NAME!=PATTERN`"),
     ),
-    responses((status = 200, body = Vec<Summary>), (status = 400, body = Failure))
+    responses((status = 200, body = Vec<Summary>), (status = 400, body = wire::Failure))
 ))]
 pub(super) async fn list(
     State(host): State<Arc<Host>>,
@@ -159,7 +159,7 @@ pub(super) async fn list(
     post,
     path = "/v1/tenants",
     request_body = CreateRequest,
-    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+    responses((status = 200, body = Done), (status = "4XX", body = wire::Failure), (status = "5XX", body = wire::Failure))
 ))]
 pub(super) async fn create(
     State(host): State<Arc<Host>>,
@@ -182,7 +182,7 @@ pub(super) async fn create(
     get,
     path = "/v1/tenants/{name}",
     params(("name" = String, Path)),
-    responses((status = 200, body = Detail), (status = 404, body = Failure))
+    responses((status = 200, body = Detail), (status = 404, body = wire::Failure))
 ))]
 pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Detail> {
     let allocation = host.store().record(&name)?;
@@ -269,7 +269,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     path = "/v1/tenants/{name}/rename",
     params(("name" = String, Path)),
     request_body = RenameRequest,
-    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+    responses((status = 200, body = Done), (status = "4XX", body = wire::Failure))
 ))]
 pub(super) async fn rename(
     State(host): State<Arc<Host>>,
@@ -299,7 +299,7 @@ pub(super) struct DestroyParameters {
     delete,
     path = "/v1/tenants/{name}",
     params(("name" = String, Path), DestroyParameters),
-    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+    responses((status = 200, body = Done), (status = "4XX", body = wire::Failure), (status = "5XX", body = wire::Failure))
 ))]
 pub(super) async fn destroy(
     State(host): State<Arc<Host>>,
