@@ -189,7 +189,7 @@ fn pools_that_make_no_sense_are_told_with_a_remedy() {
         ),
         (
             "[[pool]]\nname = \"a\"\nv4 = \"10.1.0.0/24\"\ngateways = [\"10.2.0.1\"]\n",
-            "gateway 10.2.0.1 of pool \"a\" lies outside",
+            "gateway 10.2.0.1 of pool \"a\" is outside",
         ),
         ("[[pool]]\nname = \"a\"\nv4 = \"10.1.0.1/24\"\n", "host bits"),
     ] {

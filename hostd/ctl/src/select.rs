@@ -38,13 +38,20 @@ pub(super) struct Filter {
     /// Only tenants of this kind: shared-os, os, app, app-plus or router (repeatable)
     #[arg(long, value_name = "KIND", value_parser = kind, add = candidates::of(candidates::kinds))]
     kind: Vec<String>,
+    /// Only tenants of this profile (repeatable)
+    #[arg(long, value_name = "PROFILE", add = candidates::of(candidates::profiles))]
+    profile: Vec<String>,
+    /// Only tenants of this group, whose members reach each other (repeatable)
+    #[arg(long, value_name = "GROUP")]
+    group: Vec<String>,
     /// Only tenants with this label; KEY!=VALUE: without it, or with another value (repeatable: all must match)
     #[arg(long, value_name = "KEY[=VALUE]", add = candidates::of(candidates::labels))]
     label: Vec<String>,
 }
 
 /// The arguments that select.
-const ARGUMENTS: &[&str] = &["names", "all", "running", "state", "image", "kind", "label"];
+const ARGUMENTS: &[&str] =
+    &["names", "all", "running", "state", "image", "kind", "profile", "group", "label"];
 /// Verbs that are for every tenant where none is selected.
 const FOR_ALL: &[&str] = &["list", "status", "stat", "top"];
 
@@ -167,17 +174,24 @@ impl Filter {
 
     /// Whether it lets every tenant pass.
     fn is_wide(&self) -> bool {
-        let Self { all: _, running, state, image, kind, label } = self;
-        !running && state.is_empty() && image.is_empty() && kind.is_empty() && label.is_empty()
+        let Self { all: _, running, state, image, kind, profile, group, label } = self;
+        !running
+            && state.is_empty()
+            && [image, kind, profile, group, label].iter().all(|list| list.is_empty())
     }
 
-    /// Whether a tenant is as it asks: of one of the states, images and kinds, with all labels.
+    /// Whether a tenant is as it asks: of one of the states, images, kinds, profiles and groups, with all labels.
     fn lets(&self, tenant: &Listed) -> bool {
         let summary = &tenant.summary;
+        let is_one_of = |asked: &[String], own: &Option<String>| {
+            asked.is_empty() || asked.iter().any(|asked| own.as_ref() == Some(asked))
+        };
         (!self.running || summary.state.is_up())
             && (self.state.is_empty() || self.state.contains(&summary.state))
             && (self.image.is_empty() || self.image.iter().any(|image| tenant.is_of(image)))
-            && (self.kind.is_empty() || self.kind.iter().any(|kind| summary.kind.as_ref() == Some(kind)))
+            && is_one_of(&self.kind, &summary.kind)
+            && is_one_of(&self.profile, &summary.profile)
+            && is_one_of(&self.group, &summary.group)
             && self.label.iter().all(|label| tenant.has_label(label))
     }
 }
@@ -197,7 +211,7 @@ mod tests {
         let tenant = |(name, state, image, kind, role): (&str, &str, &str, &str, &str)| {
             serde_json::from_value(serde_json::json!({
                 "name": name, "state": state, "ipv4": "", "ipv6": "", "image": image, "version": "2f2f0123abcd",
-                "kind": kind, "labels": { "role": role },
+                "kind": kind, "profile": kind, "group": role, "labels": { "role": role },
             }))
             .unwrap()
         };
@@ -238,6 +252,8 @@ mod tests {
             ("web* --image debian", &["web1", "web2"]),
             ("--image debian@2f2f --kind os", &["db"]),
             ("--kind app --kind os", &["db", "web3"]),
+            ("--profile app", &["web3"]),
+            ("--group web --state running", &["web1"]),
             ("--label role=web --running", &["web1", "web3"]),
             ("--label role", &["db", "web1", "web2", "web3"]),
             ("--label role=web --label zone", &[]),
