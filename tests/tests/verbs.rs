@@ -162,7 +162,10 @@ fn events_tell_a_life_whoever_leads_it_and_survive_hostd() {
     events.until("hostd-started", "");
     alice.exec(&["poweroff"]).output();
     assert_eq!(events.until("stopped", "alice")["reason"], "powered off");
-    host.ctl(&["destroy", "alice", "--yes"]).ok();
+    // The supervisor, which has said so, is about to end.
+    poll::until_true("alice can be destroyed", || {
+        host.ctl(&["destroy", "alice", "--yes"]).output().status.success()
+    });
     events.until("destroyed", "alice");
     let kept = host.ctl(&["events", "--no-follow", "--since", "1h"]).ok().stdout;
     assert!(kept.contains("alice stopped: powered off") && !kept.contains("bob"), "{kept}");
