@@ -55,8 +55,7 @@ fn tenants(layout: &Layout) -> Vec<Finding> {
     let names: Vec<TenantName> = names.iter().filter_map(|name| name.parse().ok()).collect();
     let mut findings = Vec::new();
     for name in &names {
-        let tenant = profile::load_fragment(layout, name);
-        if let Err(error) = tenant.and_then(|own| profile::resolve(layout, name, own)) {
+        if let Err(error) = profile::load_tenant(layout, name) {
             findings
                 .push(Finding::degraded(chain(&error)).about(name).help(format!("tenantctl edit {name}")));
         }

@@ -58,10 +58,9 @@ impl Host {
             let tenant = host.store.resolve_text(&name, &text)?;
             Ok((text, tenant))
         };
-        let read = blocking(read).await;
-        let (text, tenant) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(failure)) | Err(failure) => {
+        let (text, tenant) = match blocking(read).await.and_then(|read| read) {
+            Ok(read) => read,
+            Err(failure) => {
                 warnings.push(failure.message);
                 return warnings;
             }

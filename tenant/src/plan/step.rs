@@ -160,11 +160,6 @@ impl RootStep {
 }
 
 impl RootStep {
-    /// Whether init makes the filesystem: it belongs to a namespace that init is born into.
-    pub fn is_made_inside(&self) -> bool {
-        matches!(self, Self::Devpts { .. } | Self::Proc | Self::Sysfs | Self::Cgroup)
-    }
-
     /// Whether what is mounted can never be unmounted inside. The kernel lets a system in the tenant (a container,
     /// `ip netns exec`) mount proc(5) and sysfs(5) only where the tenant's own are in full sight.
     pub fn is_fixed(&self) -> bool {
