@@ -1,75 +1,19 @@
 //! Patterns of names as glob(7) has them: `*`, `?`, `[a-z]`, `[!0-9]`. Braces are the shell's.
 
+use wire::Pattern;
+
 /// Whether a word is a pattern, and no name: no name of a tenant has these characters.
 pub(super) fn is_pattern(word: &str) -> bool {
     word.contains(['*', '?', '['])
 }
 
-/// Whether a name is the word, or matches it where it is a pattern.
+/// Whether a name is the word, or matches it where it is a pattern. A bracket without its end is a bracket.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // After a `*`: where the pattern goes on, and how much of the name the `*` has taken so far.
-    let mut star: Option<(usize, usize)> = None;
-    let (mut p, mut n) = (0, 0);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p + 1, n));
-                p += 1;
-                continue;
-            }
-            Some(_) => {
-                if let Some(length) = one(&pattern[p..], name[n]) {
-                    p += length;
-                    n += 1;
-                    continue;
-                }
-            }
-            None => {}
-        }
-        // Let the last `*` take one more.
-        let Some((after, taken)) = star else { return false };
-        star = Some((after, taken + 1));
-        (p, n) = (after, taken + 1);
+    // Shells take `[^0-9]` for `[!0-9]`.
+    match Pattern::parse(&pattern.replace("[^", "[!")) {
+        Ok(parsed) => parsed.matches(name),
+        Err(_) => pattern == name,
     }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-/// How many characters of a pattern stand for one that it begins with; none where they do not match `c`.
-fn one(pattern: &[char], c: char) -> Option<usize> {
-    match pattern[0] {
-        '?' => Some(1),
-        '[' => match set(pattern, c) {
-            Some((length, is_in)) => is_in.then_some(length),
-            // A bracket without its end is a bracket.
-            None => (c == '[').then_some(1),
-        },
-        literal => (literal == c).then_some(1),
-    }
-}
-
-/// The length of a set in brackets, and whether `c` is in it; none where it does not end.
-fn set(pattern: &[char], c: char) -> Option<(usize, bool)> {
-    let negated = matches!(pattern.get(1), Some('!' | '^'));
-    let begin = if negated { 2 } else { 1 };
-    // A `]` that comes first is one of the characters.
-    let end = pattern.iter().skip(begin + 1).position(|c| *c == ']')? + begin + 1;
-    let members = &pattern[begin..end];
-    let (mut at, mut is_in) = (0, false);
-    while at < members.len() {
-        let first = members[at];
-        match members.get(at + 1..at + 3) {
-            Some(['-', last]) => {
-                is_in |= (first..=*last).contains(&c);
-                at += 3;
-            }
-            _ => {
-                is_in |= first == c;
-                at += 1;
-            }
-        }
-    }
-    Some((end + 1, is_in != negated))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A tenant as hostd lists it, with what selections look at.
 
 use serde::{Deserialize, Serialize};
-use wire::Summary;
+use wire::{Summary, image_and_digits};
 
 use super::glob;
 
@@ -16,10 +16,8 @@ pub(super) struct Listed {
 impl Listed {
     /// Whether it boots `IMAGE`, or `IMAGE@VERSION`: a digest, whole or its first digits.
     pub(super) fn is_of(&self, image: &str) -> bool {
-        let (name, version) = image.split_once('@').unwrap_or((image, ""));
-        let digits = version.rsplit(':').next().unwrap_or_default();
-        let known = &self.summary.version;
-        glob::matches(name, &self.summary.image) && (digits.starts_with(known) || known.starts_with(digits))
+        let (name, digits) = image_and_digits(image);
+        glob::matches(name, &self.summary.image) && self.summary.has_version(digits)
     }
 
     /// Whether it has the label `KEY`; for `KEY=VALUE` with that value, which may be a pattern; for `KEY!=VALUE`, whether

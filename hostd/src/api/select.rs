@@ -1,18 +1,11 @@
 //! Which tenants a list is asked for: the parameters of `GET /v1/tenants`.
 
-use glob::{MatchOptions, Pattern};
-use wire::{Code, Failure, Summary, TenantState};
+use wire::{Code, Failure, Pattern, Summary, TenantState, image_and_digits};
 
 /// Most parameters of one request.
 const MOST: usize = 256;
 /// Longest pattern, bytes.
 const LONGEST: usize = 512;
-/// A label's prefix has dots and a slash that are nothing special.
-const PLAIN: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: false,
-    require_literal_leading_dot: false,
-};
 
 /// What a tenant must have of its label.
 #[derive(Debug)]
@@ -46,12 +39,7 @@ fn pattern(text: &str) -> Result<Pattern, Failure> {
     if text.len() > LONGEST {
         return Err(refuse("it is too long"));
     }
-    // Two in a row mean directories to that crate, and the same as one here.
-    let mut single = text.to_owned();
-    while single.contains("**") {
-        single = single.replace("**", "*");
-    }
-    Pattern::new(&single).map_err(|error| refuse(error.msg))
+    Pattern::parse(text).map_err(refuse)
 }
 
 fn state(text: &str) -> Result<TenantState, Failure> {
@@ -62,10 +50,9 @@ fn state(text: &str) -> Result<TenantState, Failure> {
     })
 }
 
-/// `debian`, `debian*`, `debian@2f2f`: the digits of a version may be some of them, after `sha256:` or alone.
+/// `debian`, `debian*`, `debian@2f2f`.
 fn image(text: &str) -> Result<(Pattern, String), Failure> {
-    let (name, version) = text.split_once('@').unwrap_or((text, ""));
-    let digits = version.rsplit(':').next().unwrap_or_default();
+    let (name, digits) = image_and_digits(text);
     Ok((pattern(name)?, digits.to_owned()))
 }
 
@@ -78,8 +65,7 @@ fn label(text: &str) -> Result<LabelRule, Failure> {
 }
 
 fn one_of(patterns: &[Pattern], text: Option<&str>) -> bool {
-    patterns.is_empty()
-        || text.is_some_and(|text| patterns.iter().any(|pattern| pattern.matches_with(text, PLAIN)))
+    patterns.is_empty() || text.is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
 }
 
 impl Selection {
@@ -117,19 +103,12 @@ impl Selection {
 
     /// Whether a tenant is one of those that are wanted.
     pub(super) fn has(&self, tenant: &Summary) -> bool {
-        let of_image = |(name, digits): &(Pattern, String)| {
-            let version = &tenant.version;
-            name.matches_with(&tenant.image, PLAIN)
-                && (digits.starts_with(version) || version.starts_with(digits))
-        };
+        let of_image =
+            |(name, digits): &(Pattern, String)| name.matches(&tenant.image) && tenant.has_version(digits);
         let of_label = |rule: &LabelRule| match rule {
             LabelRule::Has(name) => tenant.labels.contains_key(name),
-            LabelRule::Is(name, value) => {
-                tenant.labels.get(name).is_some_and(|own| value.matches_with(own, PLAIN))
-            }
-            LabelRule::IsNot(name, value) => {
-                !tenant.labels.get(name).is_some_and(|own| value.matches_with(own, PLAIN))
-            }
+            LabelRule::Is(name, value) => tenant.labels.get(name).is_some_and(|own| value.matches(own)),
+            LabelRule::IsNot(name, value) => !tenant.labels.get(name).is_some_and(|own| value.matches(own)),
         };
         self.has_name(&tenant.name)
             && (self.states.is_empty() || self.states.contains(&tenant.state))

@@ -7,6 +7,7 @@
 //! | `event` | what happens to tenants |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
 //! | `failure` | the one error that a client sees, its code and its exit code |
+//! | `pattern` | what a filter may be made of |
 //! | `programs` | where the other programs of Tenantry are |
 //! | `feature` | what the kernel must have, as one table |
 
@@ -15,6 +16,7 @@ mod event;
 mod explain;
 mod failure;
 pub mod feature;
+mod pattern;
 pub mod programs;
 mod state;
 mod summary;
@@ -29,6 +31,7 @@ use tenant::Layout;
 pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
+pub use pattern::{Pattern, image_and_digits};
 pub use state::{Goal, TenantState, Waited};
 pub use summary::{StatLimits, Summary, Waiting};
 pub use types::*;

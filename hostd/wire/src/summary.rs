@@ -63,6 +63,13 @@ pub struct Summary {
     pub broken: Option<String>,
 }
 
+impl Summary {
+    /// Whether it boots a version that begins with these digits; with every version where there are none.
+    pub fn has_version(&self, digits: &str) -> bool {
+        digits.starts_with(&self.version) || self.version.starts_with(digits)
+    }
+}
+
 /// A key whose value counts from the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
