@@ -60,34 +60,52 @@ impl Namespace {
     }
 }
 
-/// A network namespace with nobody in it, until it is dropped.
+/// A process in namespaces of its own, until it is dropped; it ends with the one that made it, too.
 #[derive(Debug)]
 pub struct Elsewhere {
     holder: Child,
 }
 
 impl Elsewhere {
-    /// A new one, its loopback up.
+    /// In a new network namespace, its loopback up.
     ///
     /// # Panics
     /// When it cannot be made.
     pub fn new() -> Self {
+        Self::with(&["--net"], "ip link set lo up")
+    }
+
+    /// In a new mount namespace, which a shell script makes ready.
+    ///
+    /// # Panics
+    /// When it cannot be made, or the script fails.
+    pub fn with_mounts(script: &str) -> Self {
+        Self::with(&["--mount", "--propagation", "private"], script)
+    }
+
+    fn with(namespaces: &[&str], script: &str) -> Self {
         let mut holder = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"])
-            .stdin(Stdio::null())
+            .args(namespaces)
+            .args(["sh", "-ec", &format!("{script}\necho up; exec cat")])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare(1) can be run");
         let mut line = String::new();
         let stdout = holder.stdout.take().expect("standard output is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("the namespace says that it is up");
-        assert_eq!(line.trim(), "up", "the network namespace did not come up");
+        assert_eq!(line.trim(), "up", "the namespace did not come up");
         Self { holder }
     }
 
-    /// It.
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// Its network namespace.
     pub fn network(&self) -> Namespace {
-        Namespace { pid: self.holder.id() }
+        Namespace { pid: self.id() }
     }
 }
 

@@ -21,6 +21,7 @@ use tenant::{
         image::{Boot, ImageFormat, Manifest, Ready, TopEntry},
     },
 };
+use tenantry_tests::Elsewhere;
 use wire::{Code, Failure};
 
 use super::{create::Creation, destroy::Destruction, guard::held, *};
@@ -270,31 +271,10 @@ fn a_fifo_in_place_of_any_file_delays_no_request() {
     assert!(store.broken()[&bob].reason.contains("FIFO"), "{}", store.broken()[&bob].reason);
 }
 
-/// A process in a mount namespace of its own, until it is dropped.
-struct Elsewhere(std::process::Child);
-
-impl Elsewhere {
-    /// With an empty filesystem of these options on a directory, and a directory `in` there.
-    fn mounted(dir: &Path, options: &str) -> Self {
-        let script =
-            format!("mount -t tmpfs -o {options} none \"$0\"; mkdir -m 755 \"$0/in\"; echo; exec cat");
-        let mut child = std::process::Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
-            .arg(dir)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A process that sees an empty filesystem of these options on a directory, and a directory `in` there.
+fn elsewhere(dir: &Path, options: &str) -> Elsewhere {
+    let dir = dir.display();
+    Elsewhere::with_mounts(&format!("mount -t tmpfs -o {options} none '{dir}'; mkdir -m 755 '{dir}/in'"))
 }
 
 #[test]
@@ -306,12 +286,12 @@ fn binds_are_judged_as_those_see_them_who_start_tenants() {
         let source = source.join("in");
         with(&[&format!("dirs.\"/opt/in\"={{ bind = {source:?}, writable = {writable} }}")])
     };
-    let quiet = Elsewhere::mounted(&source, "mode=755,nosuid");
-    let open = Elsewhere::mounted(&source, "mode=755");
+    let quiet = elsewhere(&source, "mode=755,nosuid");
+    let open = elsewhere(&source, "mode=755");
     let trial = Trial::new();
     let error = trial.open().create(&name("alice"), &bind(false)).unwrap_err();
     assert!(wire::chain(&error).contains("does not exist"), "{error}");
-    let store = trial.open().seeing(View::Process(open.0.id()));
+    let store = trial.open().seeing(View::Process(open.id()));
     store.create(&name("alice"), &bind(false)).unwrap();
     let error = wire::chain(&store.create(&name("bob"), &bind(true)).unwrap_err());
     assert!(error.contains("set-user-ID"), "{error}");
@@ -321,7 +301,7 @@ fn binds_are_judged_as_those_see_them_who_start_tenants() {
     assert!(wire::chain(&refused).contains("set-user-ID"), "{refused}");
     assert_eq!(store.config_text(&name("alice")).unwrap(), base);
     drop(store);
-    let store = trial.open().seeing(View::Process(quiet.0.id()));
+    let store = trial.open().seeing(View::Process(quiet.id()));
     store.create(&name("bob"), &bind(true)).unwrap();
 }
 

@@ -163,6 +163,8 @@ mod tests {
         os::unix::fs::{DirBuilderExt as _, symlink},
     };
 
+    use tenantry_tests::Elsewhere;
+
     use super::*;
 
     #[test]
@@ -185,33 +187,6 @@ mod tests {
         }
     }
 
-    /// A process in a mount namespace of its own, until it is dropped.
-    struct Elsewhere(std::process::Child);
-
-    impl Elsewhere {
-        /// Its namespace is made ready by a script.
-        fn with(script: &str) -> Self {
-            use std::io::Read as _;
-            let script = format!("{script}\necho; exec cat");
-            let mut child = std::process::Command::new("unshare")
-                .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut ready = [0];
-            child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-            Self(child)
-        }
-    }
-
-    impl Drop for Elsewhere {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
     #[test]
     fn what_another_process_sees_is_judged_by_its_own_mounts() {
         if !rustix::process::geteuid().is_root() {
@@ -222,12 +197,12 @@ mod tests {
         for dir in ["plain", "quiet", "over"] {
             fs::create_dir(top.join(dir)).unwrap();
         }
-        let elsewhere = Elsewhere::with(&format!(
+        let elsewhere = Elsewhere::with_mounts(&format!(
             "cd {}; mount -t tmpfs -o mode=755 none plain; mount -t tmpfs -o mode=755,nosuid none quiet\n\
              mount -t tmpfs -o mode=755 none over; mkdir over/in; ln -s in over/link",
             top.display()
         ));
-        let view = View::Process(elsewhere.0.id());
+        let view = View::Process(elsewhere.id());
         let look = |path: &str, access| open_in(view, &top.join(path), access);
         assert!(look("over/in", Access::ReadOnly).is_ok());
         assert!(open(&top.join("over/in"), Access::ReadOnly).is_err(), "it is not there for this process");
