@@ -13,6 +13,7 @@ mod inspect;
 pub mod lifecycle;
 mod links;
 mod ports;
+mod rebase;
 mod select;
 pub mod serve;
 mod tenants;
@@ -72,6 +73,7 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::explain,
         inspect::stat,
         inspect::logs,
+        rebase::rebase,
         ports::list,
         ports::give,
         ports::take,
@@ -152,6 +154,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(lifecycle::routes())
         .merge(config::routes())
         .merge(inspect::routes())
+        .merge(rebase::routes())
         .merge(ports::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
