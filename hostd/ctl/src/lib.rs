@@ -324,6 +324,7 @@ mod tests {
             "logs alice --unit ssh",
             "wait alice --for what",
             "rebase alice --live --restart",
+            "rebase alice --live --plan",
             "rollback alice --to :stable",
             "doctor --tenants 0",
         ] {

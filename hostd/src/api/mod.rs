@@ -74,6 +74,7 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::stat,
         inspect::logs,
         rebase::rebase,
+        rebase::plan,
         ports::list,
         ports::give,
         ports::take,
