@@ -27,9 +27,9 @@ mod list;
 mod listed;
 mod logs;
 mod many;
+mod nics;
 mod output;
 mod plan;
-mod ports;
 mod ps;
 mod reload;
 mod rename;
@@ -103,7 +103,7 @@ enum Command {
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
-    Ports(ports::Ports),
+    Nics(nics::Nics),
     Explain(explain::Explain),
     Exec(exec::Exec),
     Shell(exec::Shell),
@@ -178,7 +178,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Set(verb) => verb.run(&context).await,
             Command::ImportLxc(verb) => verb.run(&context).await,
             Command::Plan(verb) => verb.run(&context).await,
-            Command::Ports(verb) => verb.run(&context).await,
+            Command::Nics(verb) => verb.run(&context).await,
             Command::Explain(verb) => verb.run(&context).await,
             Command::Logs(verb) => verb.run(&context).await,
             Command::Wait(verb) => verb.run(&context).await,
@@ -292,9 +292,9 @@ mod tests {
             "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",
-            "ports --all",
-            "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
-            "ports unset eth2",
+            "nics --all",
+            "nics set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
+            "nics unset eth2",
             "import-lxc /var/lib/lxc/web/config --name web --dry-run",
         ] {
             assert!(parses(line), "{line}");

@@ -153,7 +153,7 @@ impl Store {
     /// the file says something else meanwhile, nothing is changed.
     ///
     /// Directories that the new configuration asks for are made, addresses of pools are handed out, and a
-    /// changed image reference is resolved again; all count from the next start. What a tenant that
+    /// changed image reference is resolved again; all take effect at the next start. What a tenant that
     /// `is_running` has of a pool stays its own until then.
     ///
     /// # Errors

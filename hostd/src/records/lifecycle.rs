@@ -192,7 +192,7 @@ impl Store {
             return Err(StoreError::StrayCredentials { path });
         }
         // Rows of a table that is malformed could not be given to it.
-        self.ports()?;
+        self.nic_table()?;
         Ok(allocation)
     }
 
@@ -206,12 +206,12 @@ impl Store {
         let mut renaming = Renaming { layout: &self.layout, allocation: &mut allocation, name: new.clone() };
         for (number, step) in Step::ALL[..6].iter().enumerate() {
             // The table of NICs is one file for all.
-            let writer = (*step == Step::Ports).then(|| self.decide());
+            let writer = (*step == Step::NicTable).then(|| self.decide());
             let done = renaming.step(*step);
             drop(writer);
             let Err(error) = done else { continue };
             for undone in Step::ALL[..=number].iter().rev() {
-                let _writer = (*undone == Step::Ports).then(|| self.decide());
+                let _writer = (*undone == Step::NicTable).then(|| self.decide());
                 // What failed may have been done or not: where it was not, there is nothing to undo.
                 if let Err(error) = renaming.undo(*undone)
                     && undone != step
