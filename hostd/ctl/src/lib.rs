@@ -31,6 +31,7 @@ mod nics;
 mod output;
 mod plan;
 mod ps;
+mod rebase;
 mod reload;
 mod rename;
 mod restart;
@@ -88,6 +89,8 @@ enum Command {
     Restart(restart::Restart),
     Reload(reload::Reload),
     Rename(rename::Rename),
+    Rebase(rebase::Rebase),
+    Rollback(rebase::Rollback),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -164,6 +167,8 @@ fn run(command: Command, context: Context) -> Result {
             Command::Restart(verb) => verb.run(&context).await,
             Command::Reload(verb) => verb.run(&context).await,
             Command::Rename(verb) => verb.run(&context).await,
+            Command::Rebase(verb) => verb.run(&context).await,
+            Command::Rollback(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
@@ -289,6 +294,11 @@ mod tests {
             "top --once",
             "events web* --since 10m --no-follow",
             "rename alice carol",
+            "rebase alice --to :candidate --live",
+            "rebase web* --restart",
+            "rebase --all --next-start",
+            "rebase alice --to 0123456789ab --plan",
+            "rollback alice --restart",
             "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",
@@ -313,6 +323,8 @@ mod tests {
             "logs alice -- -b",
             "logs alice --unit ssh",
             "wait alice --for what",
+            "rebase alice --live --restart",
+            "rollback alice --to :stable",
             "doctor --tenants 0",
         ] {
             assert!(!parses(line), "{line}");

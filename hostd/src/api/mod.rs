@@ -13,6 +13,7 @@ mod inspect;
 pub mod lifecycle;
 mod links;
 mod nics;
+mod rebase;
 mod select;
 pub mod serve;
 mod tenants;
@@ -75,6 +76,7 @@ pub const MAX_BODY: usize = 3 << 20;
         nics::list,
         nics::give,
         nics::take,
+        rebase::rebase,
     ),
     components(schemas(Failure, Code))
 )]
@@ -153,6 +155,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(config::routes())
         .merge(inspect::routes())
         .merge(nics::routes())
+        .merge(rebase::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
             Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))

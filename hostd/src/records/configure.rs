@@ -22,7 +22,7 @@ use tenant::{
 };
 use wire::DiskUsage;
 
-use super::{Change, Store, StoreError, file, guard::held, images};
+use super::{Change, Store, StoreError, file, guard::held, images, stamp::now};
 use crate::{
     assign::{
         claims::{Claims, uses},
@@ -98,7 +98,7 @@ impl Store {
         let tenant = self.resolve(name, text, &config, &ports)?;
         let taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         if let Some(pinned) = pin(&tenant)? {
-            allocation.pinned = pinned;
+            allocation.pin(pinned, now());
         }
         let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
         // Until the file is written its old text counts, and with it what the text asked for.
@@ -234,7 +234,7 @@ impl Store {
     }
 
     /// Writes a record that differs from the one on disk.
-    fn update(&self, before: &Allocation, allocation: &mut Allocation) -> Result<(), StoreError> {
+    pub(super) fn update(&self, before: &Allocation, allocation: &mut Allocation) -> Result<(), StoreError> {
         if allocation == before {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use tenant::{
     Allocation, TenantName,
     config::{self, Fragment, profile},
     files::{file_error::FileError, sources},
-    model::allocation::{RecordEvent, RecordState},
+    model::allocation::{Generation, Pinned, RecordEvent, RecordState},
 };
 
 use super::{
@@ -63,6 +63,8 @@ impl Store {
         let at = writer.cursor.next(&config, &used, &taken)?;
         taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
         let leases = writer.cursors.fit(&config, &tenant.nics, &[], &taken)?.wanted;
+        let created = now();
+        let Pinned { image, digest } = pinned.clone();
         let allocation = Allocation {
             format_version: Allocation::FORMAT_VERSION,
             generation: 1,
@@ -75,9 +77,10 @@ impl Store {
             uid_base: at.uid_base,
             ipv4: at.ipv4,
             ipv6: at.ipv6,
-            created: now(),
+            created: created.clone(),
             pinned,
             leases,
+            generations: vec![Generation { image, digest, since: created }],
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
         drop(writer);
