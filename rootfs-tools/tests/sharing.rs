@@ -250,7 +250,8 @@ fn a_file_that_cannot_be_linked_to_is_copied() {
     };
     let old = host.publish("one", &fill);
     let file = old.path.join("tree/usr/bin/a");
-    let chattr = |flag: &str| assert!(Command::new("chattr").arg(flag).arg(&file).status().unwrap().success());
+    let chattr =
+        |flag: &str| assert!(Command::new("chattr").arg(flag).arg(&file).status().unwrap().success());
     chattr("+i");
     let new = host.publish("other", &fill);
     chattr("-i");
