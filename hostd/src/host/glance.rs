@@ -33,7 +33,7 @@ pub(crate) struct Glance {
     pub(crate) group: Option<GroupName>,
     pub(crate) labels: Labels,
     pub(crate) limits: Limits,
-    /// What counts from its next start, while it is up.
+    /// What takes effect at its next start, while it is up.
     pub(crate) waiting: Vec<Waiting>,
 }
 

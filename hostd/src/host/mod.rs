@@ -9,7 +9,8 @@
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create`, `rename` | create, destroy; rename |
 //! | `life` | start, stop, restart, kill, freeze |
-//! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
+//! | `rebase` | another version of the image: live, by a restart, from the next start |
+//! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
@@ -23,6 +24,7 @@ pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
 mod live;
+mod rebase;
 mod rename;
 mod startup;
 mod turns;

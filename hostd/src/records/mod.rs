@@ -20,6 +20,7 @@ mod lifecycle;
 pub mod lock;
 mod mend;
 pub mod pending;
+mod rebase;
 pub mod recover;
 pub mod rename;
 mod stamp;
@@ -33,5 +34,6 @@ pub use self::{
     broken::Broken,
     configure::Adopted,
     error::StoreError,
+    rebase::Repinned,
     store::{AllBroken, AllClaims, Change, NewTenant, Records, Store, make_runtime_dir},
 };

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `types` | requests and answers, one pair for each verb |
+//! | `rebase` | a tenant that gets another version |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
@@ -18,6 +19,7 @@ mod failure;
 pub mod feature;
 mod pattern;
 pub mod programs;
+mod rebase;
 mod state;
 mod summary;
 mod types;
@@ -32,6 +34,7 @@ pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
+pub use rebase::{Applied, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict};
 pub use state::{Goal, TenantState, Waited};
 pub use summary::{StatLimits, Summary, Waiting};
 pub use types::*;
