@@ -16,6 +16,7 @@ mod nics;
 mod rebase;
 mod select;
 pub mod serve;
+mod stale;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,8 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::explain,
         inspect::stat,
         inspect::logs,
+        stale::one,
+        stale::all,
         nics::list,
         nics::give,
         nics::take,
@@ -154,6 +157,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(lifecycle::routes())
         .merge(config::routes())
         .merge(inspect::routes())
+        .merge(stale::routes())
         .merge(nics::routes())
         .merge(rebase::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))

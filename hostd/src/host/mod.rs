@@ -11,6 +11,7 @@
 //! | `life` | start, stop, restart, kill, freeze |
 //! | `rebase` | another version of the image: live, by a restart, from the next start |
 //! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
+//! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
@@ -26,6 +27,7 @@ mod life;
 mod live;
 mod rebase;
 mod rename;
+mod stale;
 mod startup;
 mod turns;
 mod unit_config;
@@ -49,6 +51,7 @@ use self::{
     changes::Changes,
     events::Events,
     glance::{Glance, Glances},
+    stale::Looks,
     turns::{Turn, Turns},
 };
 use crate::{
@@ -96,6 +99,7 @@ pub struct Host {
     changes: Arc<Changes>,
     meter: Meter,
     glances: Glances,
+    stale_looks: Looks,
     events: Arc<Events>,
     is_ready: watch::Sender<bool>,
     started: Instant,
@@ -124,6 +128,7 @@ impl Host {
             files: Turns::default(),
             meter: Meter::default(),
             glances: Glances::default(),
+            stale_looks: Looks::default(),
             events: Events::new(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),

@@ -7,6 +7,7 @@
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
+//! | `stale` | what runs code of an earlier version |
 //! | `failure` | the one error that a client sees, its code and its exit code |
 //! | `pattern` | what a filter may be made of |
 //! | `programs` | where the other programs of Tenantry are |
@@ -20,6 +21,7 @@ pub mod feature;
 mod pattern;
 pub mod programs;
 mod rebase;
+mod stale;
 mod state;
 mod summary;
 mod types;
@@ -35,6 +37,10 @@ pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
 pub use rebase::{Applied, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict};
+pub use stale::{
+    NotLooked, Stale, StaleCount, StaleFile, StaleKind, StaleList, StaleProcess, StaleRemedy, StaleRole,
+    StaleUnit,
+};
 pub use state::{Goal, TenantState, Waited};
 pub use summary::{StatLimits, Summary, Waiting};
 pub use types::*;
