@@ -11,6 +11,7 @@ mod lint;
 mod list;
 mod rm;
 mod show;
+mod sign;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -50,6 +51,8 @@ enum Verb {
     Show(show::Args),
     /// Check a version, or a directory, against the rules.
     Lint(lint::Args),
+    /// Sign a version.
+    Sign(sign::Args),
     /// Check that the files of a version match its digest.
     Verify(verify::Args),
     /// Show the differences between two versions.
@@ -82,6 +85,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::List(args) => list::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
         Verb::Lint(args) => lint::run(&context, args),
+        Verb::Sign(args) => sign::run(&context, args),
         Verb::Verify(args) => verify::run(&context, args),
         Verb::Diff(args) => diff::run(&context, args),
         Verb::Channel(args) => channel::run(&context, args),
