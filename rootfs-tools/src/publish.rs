@@ -19,7 +19,7 @@ use tenant::{
     },
     model::{
         ids::Digest,
-        image::{ChannelName, ImageFormat, ImageName, Manifest},
+        image::{App, ChannelName, ImageFormat, ImageName, Manifest},
     },
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -28,6 +28,7 @@ use crate::{
     digest, erofs,
     erofs::ErofsError,
     explain::{Explain, Outcome},
+    given::{self, GivenError},
     inspect,
     progress::Progress,
     rootdir::RootDir,
@@ -54,6 +55,8 @@ pub struct Request {
     pub tuned: bool,
     /// Whether every block is checked when it is read, see [`crate::verity`].
     pub verity: bool,
+    /// What it runs if it has a program instead of an init.
+    pub app: Option<App>,
 }
 
 /// A version in the store.
@@ -86,6 +89,9 @@ pub enum PublishError {
     /// The erofs file cannot be made.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
+    /// The manifest that came with it is that of other files.
+    #[error(transparent)]
+    Given(#[from] GivenError),
     /// Its blocks cannot be protected.
     #[error(transparent)]
     Protect(#[from] ProtectError),
@@ -107,6 +113,7 @@ impl Explain for PublishError {
             Self::Tree(e) => e.help(),
             Self::Erofs(e) => e.help(),
             Self::Protect(e) => e.help(),
+            Self::Given(e) => e.help(),
             Self::Store(e) => e.help(),
             Self::File(e) => full(e.kind()),
         }
@@ -116,6 +123,7 @@ impl Explain for PublishError {
         match self {
             Self::Store(e) => e.outcome(),
             Self::Protect(e) => e.outcome(),
+            Self::Given(e) => e.outcome(),
             _ => Outcome::Failed,
         }
     }
@@ -137,6 +145,7 @@ pub fn publish(
     let entries = tree::walk(&tree)?;
     let tree_digest = digest::digest(&tree, &entries)?;
     let digest = digest::of_version(&tree_digest, request.format, request.verity);
+    given::expect(&staging.version().join("manifest.toml"), &digest)?;
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
@@ -158,6 +167,7 @@ pub fn publish(
             verity: None,
             init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
+            app: request.app.clone(),
             top: inspect::top(&entries),
         };
         drop(root);
@@ -169,11 +179,12 @@ pub fn publish(
             progress.step("making the hash trees");
             manifest.verity = Some(verity::protect(&staging.version(), request.format, &entries)?);
         }
-        record::write(
-            &staging.version().join("manifest.toml"),
-            manifest.render().as_bytes(),
-            Durability::Durable,
-        )?;
+        let path = staging.version().join("manifest.toml");
+        let text = match given::take(&path, &manifest)? {
+            Some(given) => given,
+            None => manifest.render(),
+        };
+        record::write(&path, text.as_bytes(), Durability::Durable)?;
         progress.step("writing to disk");
         sync(staging)?;
     }
@@ -229,6 +240,7 @@ mod tests {
             source: "test".to_owned(),
             tuned: false,
             verity: false,
+            app: None,
         }
     }
 
