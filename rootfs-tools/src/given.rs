@@ -16,7 +16,9 @@ use crate::explain::{Explain, Outcome};
 #[derive(Debug, thiserror::Error)]
 pub enum GivenError {
     /// It is about other files.
-    #[error("the manifest that came with the files does not describe them: its {what} is {said}, found was {found}")]
+    #[error(
+        "the manifest that came with the files does not describe them: its {what} is {said}, found was {found}"
+    )]
     Other {
         /// Which of its keys.
         what: &'static str,

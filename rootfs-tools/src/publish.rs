@@ -55,8 +55,6 @@ pub struct Request {
     pub tuned: bool,
     /// Whether every block is checked when it is read, see [`crate::verity`].
     pub verity: bool,
-    /// What it runs if it has a program instead of an init.
-    pub app: Option<App>,
 }
 
 /// A version in the store.
@@ -140,6 +138,20 @@ pub fn publish(
     request: &Request,
     progress: &Progress,
 ) -> Result<Published, PublishError> {
+    publish_app(layout, staging, request, None, progress)
+}
+
+/// The same for a tree that has a program instead of an init.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_app(
+    layout: &Layout,
+    staging: &Staging,
+    request: &Request,
+    app: Option<&App>,
+    progress: &Progress,
+) -> Result<Published, PublishError> {
     let tree = staging.tree();
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
@@ -167,7 +179,7 @@ pub fn publish(
             verity: None,
             init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
-            app: request.app.clone(),
+            app: app.cloned(),
             top: inspect::top(&entries),
         };
         drop(root);
@@ -240,7 +252,6 @@ mod tests {
             source: "test".to_owned(),
             tuned: false,
             verity: false,
-            app: None,
         }
     }
 

@@ -171,7 +171,7 @@ impl Target {
             Format::Erofs => ImageFormat::Erofs,
         };
         let (channel, verity) = (self.channel.clone(), self.verity);
-        Request { image, channel, format, source, sets, tuned, verity, app: None }
+        Request { image, channel, format, source, sets, tuned, verity }
     }
 }
 
@@ -251,8 +251,8 @@ pub(crate) fn finish(
         finding.severity = Severity::Warning;
     }
     refuse_errors(&findings)?;
-    let request = Request { app, ..target.request(image, line, sets, tune) };
-    let published = publish::publish(&context.layout, staging, &request, progress)?;
+    let request = target.request(image, line, sets, tune);
+    let published = publish::publish_app(&context.layout, staging, &request, app.as_ref(), progress)?;
     Ok(Built { published, left_out: None, notes: Vec::new(), fixed, tuned, findings })
 }
 

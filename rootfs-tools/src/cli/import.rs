@@ -13,9 +13,9 @@ use rootfs_tools::{
 use tenant::model::image::ImageName;
 
 use super::{
-    pull,
     build::{self, Source, Target},
     context::{Context, Failure, Refusal},
+    pull,
 };
 
 #[derive(Debug, clap::Args)]

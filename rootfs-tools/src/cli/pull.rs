@@ -101,7 +101,6 @@ impl Arrival<'_> {
             sets: manifest.sets.clone(),
             tuned: manifest.tuned,
             verity: manifest.verity.is_some(),
-            app: manifest.app.clone(),
         };
         let published = publish::publish(&context.layout, &staging, &request, progress)?;
         if let Some(signature) = origin.signature.as_ref().filter(|_| !published.created)
@@ -165,7 +164,7 @@ fn finish(
 }
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
-    finish(context, "pull", |progress| {
+    finish(context, &format!("pull {}", args.from), |progress| {
         let cache = Cache::open(&context.layout)?;
         progress.step(&format!("fetching {}", args.from));
         let how = Transfer {
@@ -175,7 +174,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
             scratch: Some(cache.pull().to_owned()),
         };
         let to = Place::local("oci", cache.pull(), Some(TAG));
-        registry::copy("pull", (&args.from, &to), &args.from, &how, progress)?;
+        registry::copy(&args.from, &to, &how, progress)?;
         let layout = Layout::open(cache.pull(), Some(cache.blobs()))?;
         let image = layout.image(Some(TAG))?;
         let arrival = Arrival {
@@ -198,7 +197,10 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
 /// `PATH:TAG`, where `PATH` may contain a colon as well.
 fn path_and_tag(text: &Path) -> (PathBuf, Option<String>) {
     let split = text.to_str().filter(|_| !text.exists()).and_then(|text| {
-        let (path, tag) = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..])).find(|(path, _)| Path::new(path).exists())?;
+        let (path, tag) = text
+            .match_indices(':')
+            .map(|(at, _)| (&text[..at], &text[at + 1..]))
+            .find(|(path, _)| Path::new(path).exists())?;
         Some((PathBuf::from(path), tag.to_owned()))
     });
     match split {
@@ -231,7 +233,8 @@ pub(super) fn import_archive(
 ) -> Result<(), Failure> {
     finish(context, &format!("import {from:?}"), |progress| {
         let (file, name) = path_and_tag(from);
-        let whole = fs::canonicalize(&file).map_err(FileError::when("read", &file)).map_err(RegistryError::from)?;
+        let whole =
+            fs::canonicalize(&file).map_err(FileError::when("read", &file)).map_err(RegistryError::from)?;
         let staging = Staging::new(&context.layout)?;
         // Names of files with a colon are not understood by skopeo(1).
         let (link, dir) = (staging.scratch().join("archive"), staging.scratch().join("oci"));
@@ -239,14 +242,13 @@ pub(super) fn import_archive(
         progress.step("reading the archive");
         let how = Transfer { scratch: Some(staging.scratch().to_owned()), ..Transfer::default() };
         let to = Place::local("oci", &dir, Some(TAG));
-        let named = Place::local("docker-archive", &file, name.as_deref());
         let read = |transport| {
             let from = Place::local(transport, &link, name.as_deref());
-            registry::copy("read", (&from, &to), &named, &how, progress)
+            registry::copy(&from, &to, &how, progress)
         };
         match read("docker-archive") {
             // What podman(1) saves with --format oci-archive.
-            Err(RegistryError::Skopeo { said, .. }) if said.contains("manifest.json") => read("oci-archive")?,
+            Err(RegistryError::Skopeo { said }) if said.contains("manifest.json") => read("oci-archive")?,
             other => other?,
         }
         let layout = Layout::open(&dir, None)?;

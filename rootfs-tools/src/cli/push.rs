@@ -91,7 +91,8 @@ fn push(context: &Context, args: &Args, progress: &Progress) -> Result<Pushed, F
     let origin = Origin { signature, manifest: manifest.clone(), text: text.clone() };
     if !origin.is_reproducible() {
         return Err(Refusal {
-            message: "the hash tree of an erofs version is of this one file, which layers do not carry".to_owned(),
+            message: "the hash tree of an erofs version is of this one file, which layers do not carry"
+                .to_owned(),
             help: Some("publish it without --verity, or as a tree, and push that".to_owned()),
             outcome: Outcome::Refused,
         }
@@ -104,7 +105,8 @@ fn push(context: &Context, args: &Args, progress: &Progress) -> Result<Pushed, F
     chain.push(digest);
     let staging = Staging::new(&context.layout)?;
     let dir = staging.scratch().join("oci");
-    std::fs::create_dir(&dir).map_err(|e| Failure::plain("cannot push".to_owned(), FileError::new("make", &dir, e)))?;
+    std::fs::create_dir(&dir)
+        .map_err(|e| Failure::plain("cannot push".to_owned(), FileError::new("make", &dir, e)))?;
     let layout = registry::Layout::create(&dir)?;
     let parts = layers(context, &layout, image, &chain, progress)?;
     let config = origin.config(parts.iter().map(|part| part.diff_id.clone()).collect());
@@ -118,7 +120,7 @@ fn push(context: &Context, args: &Args, progress: &Progress) -> Result<Pushed, F
         scratch: Some(staging.scratch().to_owned()),
     };
     let from = Place::local("oci", &dir, Some("pushed"));
-    registry::copy("push to", (&from, &args.to), &args.to, &how, progress)?;
+    registry::copy(&from, &args.to, &how, progress)?;
     Ok(Pushed {
         image: image.clone(),
         digest,
@@ -133,7 +135,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let progress = Progress::stderr();
     let pushed = push(context, &args, &progress);
     progress.finish();
-    let pushed = pushed.map_err(|error| error.context(format!("cannot push {}", args.image)))?;
+    let pushed =
+        pushed.map_err(|error| error.context(format!("cannot push {} to {}", args.image, args.to)))?;
     context.print(&pushed, || {
         let Pushed { image, digest, to, signed, layers, size_bytes } = &pushed;
         let signed = if *signed { ", signed" } else { "" };

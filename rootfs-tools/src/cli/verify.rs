@@ -2,7 +2,9 @@
 
 use std::io;
 
-use rootfs_tools::{Outcome, store::Trust, digest, erofs::ErofsError, progress::Progress, tree, tree::TreeError, verity};
+use rootfs_tools::{
+    Outcome, digest, erofs::ErofsError, progress::Progress, store::Trust, tree, tree::TreeError, verity,
+};
 use rustix::io::Errno;
 use serde::Serialize;
 use tenant::{

@@ -70,12 +70,8 @@ pub enum RegistryError {
         reason: &'static str,
     },
     /// skopeo(1) failed.
-    #[error("cannot {verb} {place}: {said}")]
+    #[error("{said}")]
     Skopeo {
-        /// What it was to do.
-        verb: &'static str,
-        /// With which image.
-        place: String,
         /// What it said last.
         said: String,
     },
@@ -103,8 +99,14 @@ fn tags(wanted: Option<&str>, found: &[String]) -> String {
 
 /// What skopeo(1) says when something is wrong, and the remedy.
 const SAYINGS: &[(&str, &str)] = &[
-    ("server gave HTTP response to HTTPS client", "if the registry is meant to be without encryption: --insecure"),
-    ("x509:", "install the registry's CA certificate on this host, see containers-certs.d(5), or use --insecure"),
+    (
+        "server gave HTTP response to HTTPS client",
+        "if the registry is meant to be without encryption: --insecure",
+    ),
+    (
+        "x509:",
+        "install the registry's CA certificate on this host, see containers-certs.d(5), or use --insecure",
+    ),
     ("connection refused", "check that the registry is running at this address and port"),
     ("no such host", "check the name of the registry"),
     ("i/o timeout", "check that this host can reach the registry"),
@@ -132,8 +134,11 @@ impl Explain for RegistryError {
             }
             Self::File { .. } => "remove the file from the source of the image and build it again",
             Self::Place { .. } => "write REGISTRY/NAME:TAG, e.g. registry.example.org/images/debian:1",
-            Self::Skopeo { said, .. } => {
-                return SAYINGS.iter().find(|(word, _)| said.contains(word)).map(|(_, help)| (*help).to_owned());
+            Self::Skopeo { said } => {
+                return SAYINGS
+                    .iter()
+                    .find(|(word, _)| said.contains(word))
+                    .map(|(_, help)| (*help).to_owned());
             }
             Self::Tool(error) => return error.help(),
             Self::Import(error) => return error.help(),
@@ -146,7 +151,7 @@ impl Explain for RegistryError {
         match self {
             Self::Import(error) => error.outcome(),
             Self::NoLayout(_) | Self::Tag { .. } => Outcome::NotFound,
-            Self::Skopeo { said, .. } if said.contains("unknown") => Outcome::NotFound,
+            Self::Skopeo { said } if said.contains("unknown") => Outcome::NotFound,
             Self::Blob { .. } | Self::File { .. } => Outcome::Refused,
             _ => Outcome::Failed,
         }

@@ -39,8 +39,9 @@ impl Origin {
         let labels = config.config.as_ref().and_then(|run| run.labels.as_ref());
         let label = |name: &str| labels.and_then(|labels| labels.get(name)).cloned();
         let Some(text) = label(MANIFEST_LABEL) else { return Ok(None) };
-        let malformed =
-            |error| RegistryError::Malformed(format!("its label {MANIFEST_LABEL}: {}", tenant::cause::chain(&error)));
+        let malformed = |error| {
+            RegistryError::Malformed(format!("its label {MANIFEST_LABEL}: {}", tenant::cause::chain(&error)))
+        };
         let manifest = Manifest::parse(&text).map_err(malformed)?;
         let signature = label(SIGNATURE_LABEL);
         if signature.as_ref().is_some_and(|signature| signature.len() > MAX_SIGNATURE) {

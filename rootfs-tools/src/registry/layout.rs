@@ -242,7 +242,9 @@ impl Layout {
         let config: Config = self.json("configuration", &manifest.config)?;
         if manifest.layers.is_empty() || manifest.layers.len() > MAX_LAYERS {
             let count = manifest.layers.len();
-            return Err(RegistryError::Malformed(format!("it has {count} layers (1 to {MAX_LAYERS} can be)")));
+            return Err(RegistryError::Malformed(format!(
+                "it has {count} layers (1 to {MAX_LAYERS} can be)"
+            )));
         }
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
             let text = "manifest and configuration have different numbers of layers".to_owned();

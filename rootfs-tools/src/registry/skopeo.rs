@@ -24,9 +24,7 @@ impl FromStr for Place {
     type Err = RegistryError;
 
     fn from_str(text: &str) -> Result<Self, RegistryError> {
-        let refuse = |reason| {
-            Err(RegistryError::Place { text: text.chars().take(200).collect(), reason })
-        };
+        let refuse = |reason| Err(RegistryError::Place { text: text.chars().take(200).collect(), reason });
         if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return refuse("it is empty or contains a space");
         }
@@ -80,17 +78,11 @@ pub struct Transfer {
     pub scratch: Option<PathBuf>,
 }
 
-/// Copies an image; `verb` is what that is for the user, `named` the end that the user has named.
+/// Copies an image.
 ///
 /// # Errors
 /// [`RegistryError::Skopeo`], or it is not installed.
-pub fn copy(
-    verb: &'static str,
-    (from, to): (&Place, &Place),
-    named: &Place,
-    how: &Transfer,
-    progress: &Progress,
-) -> Result<(), RegistryError> {
+pub fn copy(from: &Place, to: &Place, how: &Transfer, progress: &Progress) -> Result<(), RegistryError> {
     let mut args: Vec<String> = Vec::new();
     if let Some(dir) = &how.scratch {
         args.push(format!("--tmpdir={}", dir.display()));
@@ -108,9 +100,7 @@ pub fn copy(
     args.extend([from.0.clone(), to.0.clone()]);
     match SKOPEO.run(&args, |line| progress.step(line)) {
         Ok(()) => Ok(()),
-        Err(ToolError::Failed { output, .. }) => {
-            Err(RegistryError::Skopeo { verb, place: named.to_string(), said: said(&output) })
-        }
+        Err(ToolError::Failed { output, .. }) => Err(RegistryError::Skopeo { said: said(&output) }),
         Err(error) => Err(error.into()),
     }
 }
@@ -137,7 +127,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Place>().unwrap().0, whole);
         }
-        for bad in ["", "debian", "debian:1", "library/debian", "a b/c", "--x.y/z", "registry.org/", "x.y/\n"] {
+        for bad in ["", "debian", "debian:1", "library/debian", "a b/c", "--x.y/z", "registry.org/", "x.y/\n"]
+        {
             assert!(bad.parse::<Place>().is_err(), "{bad:?}");
         }
     }
@@ -146,7 +137,8 @@ mod tests {
     fn the_reason_is_what_skopeo_says_last() {
         let lines = [
             "Getting image source signatures".to_owned(),
-            "time=\"2026-11-28T16:00:00Z\" level=fatal msg=\"reading manifest \\\"1\\\": manifest unknown\"".to_owned(),
+            "time=\"2026-11-28T16:00:00Z\" level=fatal msg=\"reading manifest \\\"1\\\": manifest unknown\""
+                .to_owned(),
         ];
         assert_eq!(said(&lines), "reading manifest \"1\": manifest unknown");
         assert_eq!(said(&["it failed".to_owned()]), "it failed");

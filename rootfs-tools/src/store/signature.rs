@@ -204,4 +204,3 @@ fn ask(manifest: File, key: &Path) -> Result<Vec<u8>, ToolError> {
     let output_lines = lines.filter(|line: &String| !line.trim().is_empty()).collect();
     Err(ToolError::Failed { program: SSH_KEYGEN.program, status: output.status, output: output_lines })
 }
-

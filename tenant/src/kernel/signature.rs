@@ -130,7 +130,9 @@ impl SignatureError {
             Self::Older { .. } => {
                 "if that is intended, name the version: IMAGE@VERSION, or: rootfsctl channel IMAGE CHANNEL VERSION --allow-older"
             }
-            Self::Key { .. } => "a key file has one public key of type ed25519 on each line, see ssh-keygen(1)",
+            Self::Key { .. } => {
+                "a key file has one public key of type ed25519 on each line, see ssh-keygen(1)"
+            }
             Self::Missing => "apt install openssh-client",
             Self::Run(_) | Self::File(_) => return None,
         })
@@ -299,10 +301,8 @@ impl Scratch {
         let me = format!("{}-{:?}", std::process::id(), std::thread::current().id());
         let (sig, allowed) = (dir.join(format!(".{me}.sig")), dir.join(format!(".{me}.allowed")));
         let files = Self { signature: sig, allowed };
-        let lines: String = keys
-            .iter()
-            .map(|key| format!("{PRINCIPAL} namespaces=\"{NAMESPACE}\" {key}\n"))
-            .collect();
+        let lines: String =
+            keys.iter().map(|key| format!("{PRINCIPAL} namespaces=\"{NAMESPACE}\" {key}\n")).collect();
         fs::write(&files.signature, signature).map_err(FileError::when("write", &files.signature))?;
         fs::write(&files.allowed, lines).map_err(FileError::when("write", &files.allowed))?;
         Ok(files)
