@@ -72,7 +72,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     })
 }
 
-fn reference(image: &ImageName, version: &str) -> Result<ImageRef, Failure> {
+pub(super) fn reference(image: &ImageName, version: &str) -> Result<ImageRef, Failure> {
     let text = match version.strip_prefix(':') {
         Some(channel) => format!("{image}:{channel}"),
         None => format!("{image}@{}", version.replace("sha256-", "sha256:")),

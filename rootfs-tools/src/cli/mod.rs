@@ -9,6 +9,8 @@ mod gc;
 mod import;
 mod lint;
 mod list;
+mod pull;
+mod push;
 mod rm;
 mod show;
 mod sign;
@@ -43,6 +45,10 @@ enum Verb {
     Build(build::Build),
     /// Check, fix and publish a tar archive (plain, gzip, xz, zstd) or a directory.
     Import(import::Args),
+    /// Fetch an image from a registry and publish it.
+    Pull(pull::Args),
+    /// Send a version to a registry.
+    Push(push::Args),
     /// Publish a directory exactly as it is.
     Publish(import::PublishArgs),
     /// List images, or the versions of one.
@@ -81,6 +87,8 @@ pub(crate) fn run() -> ExitCode {
     let result = match cli.verb {
         Verb::Build(args) => build::run(&context, args),
         Verb::Import(args) => import::run(&context, args),
+        Verb::Pull(args) => pull::run(&context, args),
+        Verb::Push(args) => push::run(&context, args),
         Verb::Publish(args) => import::publish(&context, args),
         Verb::List(args) => list::run(&context, args),
         Verb::Show(args) => show::run(&context, args),

@@ -112,6 +112,28 @@ impl Store {
         }
     }
 
+    /// Gives a version that has no signature the manifest and the signature that came with the same files.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn adopt(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        text: &str,
+        signature: &str,
+    ) -> Result<bool, StoreError> {
+        let _lock = Lock::exclusive(&self.layout)?;
+        let path = self.layout.signature(image, digest);
+        if path.exists() {
+            return Ok(false);
+        }
+        // A crash in between leaves a version without a signature, as it was.
+        record::write(&self.layout.manifest(image, digest), text.as_bytes(), Durability::Durable)?;
+        record::write(&path, signature.as_bytes(), Durability::Durable)?;
+        Ok(true)
+    }
+
     /// Signs a version with the private key in a file, or with the public key in a file whose other half an agent
     /// has; ssh-keygen(1) asks for the passphrase. An earlier signature is replaced. The second value says whether this
     /// host trusts the key.
