@@ -5,6 +5,7 @@
 //! | `types` | requests and answers, one pair for each verb |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
+//! | `rollout` | many tenants that get another version |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
 //! | `failure` | the one error that a client sees, its code and its exit code |
 //! | `pattern` | what a filter may be made of |
@@ -18,6 +19,7 @@ mod failure;
 pub mod feature;
 mod pattern;
 pub mod programs;
+mod rollout;
 mod state;
 mod summary;
 mod types;
@@ -32,6 +34,7 @@ pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
+pub use rollout::{MemberState, Rollout, RolloutMember, RolloutMode, RolloutRequest, RolloutState, RolloutWave};
 pub use state::{Goal, TenantState, Waited};
 pub use summary::{StatLimits, Summary, Waiting};
 pub use types::*;
