@@ -27,10 +27,11 @@ mod list;
 mod listed;
 mod logs;
 mod many;
+mod nics;
 mod output;
 mod plan;
-mod ports;
 mod ps;
+mod rebase;
 mod reload;
 mod rename;
 mod restart;
@@ -88,6 +89,8 @@ enum Command {
     Restart(restart::Restart),
     Reload(reload::Reload),
     Rename(rename::Rename),
+    Rebase(rebase::Rebase),
+    Rollback(rebase::Rollback),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -103,7 +106,7 @@ enum Command {
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
-    Ports(ports::Ports),
+    Nics(nics::Nics),
     Explain(explain::Explain),
     Exec(exec::Exec),
     Shell(exec::Shell),
@@ -164,6 +167,8 @@ fn run(command: Command, context: Context) -> Result {
             Command::Restart(verb) => verb.run(&context).await,
             Command::Reload(verb) => verb.run(&context).await,
             Command::Rename(verb) => verb.run(&context).await,
+            Command::Rebase(verb) => verb.run(&context).await,
+            Command::Rollback(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
@@ -178,7 +183,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Set(verb) => verb.run(&context).await,
             Command::ImportLxc(verb) => verb.run(&context).await,
             Command::Plan(verb) => verb.run(&context).await,
-            Command::Ports(verb) => verb.run(&context).await,
+            Command::Nics(verb) => verb.run(&context).await,
             Command::Explain(verb) => verb.run(&context).await,
             Command::Logs(verb) => verb.run(&context).await,
             Command::Wait(verb) => verb.run(&context).await,
@@ -289,12 +294,17 @@ mod tests {
             "top --once",
             "events web* --since 10m --no-follow",
             "rename alice carol",
+            "rebase alice --to :candidate --live",
+            "rebase web* --restart",
+            "rebase --all --next-start",
+            "rebase alice --to 0123456789ab --plan",
+            "rollback alice --restart",
             "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",
-            "ports --all",
-            "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
-            "ports unset eth2",
+            "nics --all",
+            "nics set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
+            "nics unset eth2",
             "import-lxc /var/lib/lxc/web/config --name web --dry-run",
         ] {
             assert!(parses(line), "{line}");
@@ -313,6 +323,8 @@ mod tests {
             "logs alice -- -b",
             "logs alice --unit ssh",
             "wait alice --for what",
+            "rebase alice --live --restart",
+            "rollback alice --to :stable",
             "doctor --tenants 0",
         ] {
             assert!(!parses(line), "{line}");

@@ -199,7 +199,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     let digest = allocation.pinned.digest;
     let disk = host.disk_usage(&allocation).await;
     let exit = said.as_ref().and_then(|said| said.exit).map(ended);
-    let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
+    let nics = super::nics::interfaces(&host, &name).unwrap_or_default();
     let traffic = if is_up { host.traffic(&name).await } else { None };
     let file = tenant.as_ref().map(|tenant| tenant.limits.clone()).unwrap_or_default();
     let (unit, unit_limits) = match host.units().report(&name, &file).await {

@@ -35,7 +35,7 @@ pub(crate) struct Glance {
     pub(crate) limits: Limits,
     /// The channel that it follows.
     pub(crate) follow: Option<ChannelName>,
-    /// What counts from its next start, while it is up.
+    /// What takes effect at its next start, while it is up.
     pub(crate) waiting: Vec<Waiting>,
 }
 

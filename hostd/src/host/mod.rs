@@ -9,7 +9,9 @@
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create`, `rename` | create, destroy; rename |
 //! | `life` | start, stop, restart, kill, freeze |
-//! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
+//! | `rebase` | another version of the image: live, by a restart, from the next start |
+//! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
+//! | `rollout` | rollouts of many tenants |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
@@ -23,7 +25,9 @@ pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
 mod live;
+mod rebase;
 mod rename;
+mod rollout;
 mod startup;
 mod turns;
 mod unit_config;
@@ -53,6 +57,7 @@ use crate::{
     dirs::usage::Meter,
     filter::PacketFilter,
     records::{Change, Store},
+    rollout::Rollouts,
     units::{StopDeadline, UnitManager},
 };
 
@@ -95,6 +100,7 @@ pub struct Host {
     meter: Meter,
     glances: Glances,
     events: Arc<Events>,
+    rollouts: Rollouts,
     is_ready: watch::Sender<bool>,
     started: Instant,
     /// How often a client that waits has looked at a tenant.
@@ -123,6 +129,7 @@ impl Host {
             meter: Meter::default(),
             glances: Glances::default(),
             events: Events::new(),
+            rollouts: Rollouts::default(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]

@@ -34,7 +34,11 @@ impl Question {
 }
 
 /// An answer within a time; none where there is none until then.
-pub(super) async fn within<W: World, T>(world: &W, time: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn within<W: World, T>(
+    world: &W,
+    time: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         // What is there counts, also at the last moment.
         biased;
@@ -120,7 +124,8 @@ async fn once<W: World>(world: &W, name: &str, gate: &Gate, before: &Before) -> 
         return Ok(());
     }
     let units = world.failed_units(name).await;
-    gates::newly_failed(before.failed_units.as_deref(), units.as_deref()).map_err(|reason| (reason, units.is_some()))
+    gates::newly_failed(before.failed_units.as_deref(), units.as_deref())
+        .map_err(|reason| (reason, units.is_some()))
 }
 
 /// Why a rollout stops: the tenant that failed, and whether those that were not moved fail too.
@@ -136,7 +141,8 @@ pub(super) async fn explain<W: World>(
     let reason = format!("tenant {:?}: {note}", member.name);
     let Some(gate) = policy.gates.iter().find(|gate| note.starts_with(&prefix(gate))) else { return reason };
     let is_control = |other: &&Member| {
-        let answers = tenants.get(&other.uuid).is_some_and(|seen| seen.answers() && seen.pinned == other.from);
+        let answers =
+            tenants.get(&other.uuid).is_some_and(|seen| seen.answers() && seen.pinned == other.from);
         other.state == MemberState::Waiting && other.wave > record.wave && answers
     };
     let (mut fail, mut hold) = (Vec::new(), Vec::new());

@@ -116,7 +116,8 @@ pub fn backward(
     let policy = Policy::parse(&request)?;
     let member = |uuid: &str| of.members.iter().find(|member| member.uuid == uuid);
     let is_back = |uuid: &String| {
-        let was_moved = |state| matches!(state, MemberState::Moved | MemberState::Passed | MemberState::Stuck);
+        let was_moved =
+            |state| matches!(state, MemberState::Moved | MemberState::Passed | MemberState::Stuck);
         member(uuid).is_some_and(|member| was_moved(member.state) && tenants[uuid].pinned == member.to)
     };
     let mut order: Vec<String> = tenants.keys().filter(|uuid| is_back(uuid)).cloned().collect();
@@ -142,12 +143,17 @@ pub fn backward(
 ///
 /// # Errors
 /// [`Code::Busy`] with the names of the tenants.
-pub fn check_apart(new: &Record, others: &[std::sync::Arc<Record>], tenants: &Tenants) -> Result<(), Failure> {
+pub fn check_apart(
+    new: &Record,
+    others: &[std::sync::Arc<Record>],
+    tenants: &Tenants,
+) -> Result<(), Failure> {
     for other in others.iter().filter(|other| !other.is_over()) {
         let held: std::collections::BTreeSet<String> = holds(other).into_iter().collect();
         // Those that it takes when it comes to its end.
         let follows = |uuid: &str| {
-            let channel = other.channel.as_ref().filter(|_| other.takes_newcomers && other.image == new.image);
+            let channel =
+                other.channel.as_ref().filter(|_| other.takes_newcomers && other.image == new.image);
             let follow = tenants.get(uuid).and_then(|seen| seen.follow.as_ref());
             channel.is_some_and(|channel| Some(&channel.name) == follow)
         };

@@ -72,8 +72,9 @@ fn text(path: &Path) -> io::Result<String> {
 fn one(layout: &Layout, id: u64) -> Result<Record, String> {
     let path = layout.rollout(id);
     let text = text(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let record = Record::parse(&text)
-        .map_err(|error| format!("cannot use {}: {}", path.display(), wire::one_line(&wire::chain(&error))))?;
+    let record = Record::parse(&text).map_err(|error| {
+        format!("cannot use {}: {}", path.display(), wire::one_line(&wire::chain(&error)))
+    })?;
     match record.id == id {
         true => Ok(record),
         false => Err(format!("cannot use {}: it is the record of rollout {}", path.display(), record.id)),
@@ -124,7 +125,11 @@ mod tests {
         let found = read(&layout).unwrap();
         assert_eq!(found.records.into_iter().collect::<Vec<_>>(), [(3, record)]);
         assert_eq!(found.broken.keys().copied().collect::<Vec<_>>(), [4, 5, 6]);
-        assert!(found.broken[&4].contains("4.json") && found.broken[&5].contains("rollout 3"), "{:?}", found.broken);
+        assert!(
+            found.broken[&4].contains("4.json") && found.broken[&5].contains("rollout 3"),
+            "{:?}",
+            found.broken
+        );
     }
 
     #[test]
@@ -150,6 +155,9 @@ mod tests {
         record.members = (0..5000).map(|_| one.clone()).collect();
         write(&layout, &record, Durability::Volatile).unwrap();
         record.members.extend((0..100_000).map(|_| one.clone()));
-        assert_eq!(write(&layout, &record, Durability::Volatile).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            write(&layout, &record, Durability::Volatile).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
     }
 }

@@ -49,7 +49,9 @@ pub fn look(before: &Before, seen: Option<&Seen>) -> Look {
         }
         if now.oom_kills > then.oom_kills {
             let count = now.oom_kills - then.oom_kills;
-            return failed(format!("the kernel killed {count} of its processes because its memory was used up"));
+            return failed(format!(
+                "the kernel killed {count} of its processes because its memory was used up"
+            ));
         }
     }
     Look::Ask
@@ -57,7 +59,8 @@ pub fn look(before: &Before, seen: Option<&Seen>) -> Look {
 
 /// The units in what `systemctl list-units --failed --plain --no-legend` prints, sorted.
 pub fn failed_units(text: &str) -> Vec<String> {
-    let first = |line: &str| line.trim_start_matches(['●', ' ']).split_ascii_whitespace().next().map(str::to_owned);
+    let first =
+        |line: &str| line.trim_start_matches(['●', ' ']).split_ascii_whitespace().next().map(str::to_owned);
     let is_unit = |word: &String| word.contains('.') && !word.chars().any(char::is_control);
     let mut units: Vec<String> = text.lines().filter_map(first).filter(is_unit).take(256).collect();
     units.sort();
@@ -119,8 +122,12 @@ mod tests {
         let before = Before { was_up: true, failed_units: None, marks: Some(marks(7, 1, 2)) };
         let looks = |state, now| look(&before, Some(&seen(state, now)));
         assert_eq!(looks(TenantState::Running, marks(7, 1, 2)), Look::Ask);
-        assert!(matches!(looks(TenantState::Running, marks(7, 2, 0)), Look::Known(Verdict::Failed(why)) if why == "it rebooted"));
-        assert!(matches!(looks(TenantState::Running, marks(7, 1, 3)), Look::Known(Verdict::Failed(why)) if why.contains("killed 1 ")));
+        assert!(
+            matches!(looks(TenantState::Running, marks(7, 2, 0)), Look::Known(Verdict::Failed(why)) if why == "it rebooted")
+        );
+        assert!(
+            matches!(looks(TenantState::Running, marks(7, 1, 3)), Look::Known(Verdict::Failed(why)) if why.contains("killed 1 "))
+        );
         assert_eq!(looks(TenantState::Running, marks(8, 5, 9)), Look::Ask, "an admin restarted it");
         assert_eq!(looks(TenantState::Booting, marks(7, 2, 0)), Look::Later);
         for state in [TenantState::Stopped, TenantState::Frozen, TenantState::Destroying] {
@@ -130,7 +137,10 @@ mod tests {
         assert!(matches!(look(&before, None), Look::Known(Verdict::Waived(_))));
         let down = Before { was_up: false, ..before.clone() };
         let failed = seen(TenantState::Failed, marks(7, 1, 2));
-        assert!(matches!(look(&down, Some(&failed)), Look::Known(Verdict::Waived(_))), "it had failed before");
+        assert!(
+            matches!(look(&down, Some(&failed)), Look::Known(Verdict::Waived(_))),
+            "it had failed before"
+        );
     }
 
     #[test]
@@ -144,7 +154,9 @@ mod tests {
         assert!(newly_failed(Some(&old), None).is_err(), "a systemctl that is broken now");
         assert_eq!(newly_failed(None, None), Ok(()));
         let many: Vec<String> = (0..9).map(|number| format!("u{number}.service")).collect();
-        assert!(newly_failed(Some(&[]), Some(&many)).unwrap_err().ends_with("u4.service and 4 more have failed"));
+        assert!(
+            newly_failed(Some(&[]), Some(&many)).unwrap_err().ends_with("u4.service and 4 more have failed")
+        );
     }
 
     #[test]

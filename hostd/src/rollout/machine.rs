@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use wire::{MemberState, RolloutMode, TenantState};
+use wire::{MemberState, RebaseMode, TenantState};
 
 use super::{
     gates::{self, Look, Verdict},
@@ -134,13 +134,15 @@ fn go_on(
     };
     let gates = |record: &mut Record, then: Step| {
         let due = of_state(record, MemberState::Moved);
-        if !due.is_empty() && policy.mode != RolloutMode::NextStart {
+        if !due.is_empty() && policy.mode != RebaseMode::NextStart {
             return Some(Next::Gate(due));
         }
         // Those that failed and are too few to stop it go back alone.
         let failed = of_state(record, MemberState::Failed);
-        let back: Vec<_> =
-            failed.into_iter().filter(|place| goes_back(&record.members[*place], tenants, policy.mode)).collect();
+        let back: Vec<_> = failed
+            .into_iter()
+            .filter(|place| goes_back(&record.members[*place], tenants, policy.mode))
+            .collect();
         if !back.is_empty() {
             return Some(Next::Back(back));
         }
@@ -150,7 +152,8 @@ fn go_on(
     match record.step {
         Step::Prepare => {
             let is_unknown = |place: &usize| record.members[*place].before.is_none();
-            let unknown: Vec<_> = of_state(record, MemberState::Waiting).into_iter().filter(is_unknown).collect();
+            let unknown: Vec<_> =
+                of_state(record, MemberState::Waiting).into_iter().filter(is_unknown).collect();
             if !unknown.is_empty() {
                 return Some(Next::Prepare(unknown));
             }
@@ -163,7 +166,9 @@ fn go_on(
                 let member = &mut record.members[place];
                 // A restart that was cut in half leaves it down, with its version.
                 match tenants.get(&member.uuid) {
-                    Some(seen) if seen.has(member.to, policy.mode) && !is_half_restarted(member, seen, policy) => {
+                    Some(seen)
+                        if seen.has(member.to, policy.mode) && !is_half_restarted(member, seen, policy) =>
+                    {
                         note_moved(member, policy.mode);
                     }
                     _ => due.push(place),
@@ -213,7 +218,7 @@ fn go_on(
 
 fn is_half_restarted(member: &Member, seen: &Seen, policy: &Policy) -> bool {
     let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
-    policy.mode == RolloutMode::Restart && was_up && !seen.state.is_up()
+    policy.mode == RebaseMode::Restart && was_up && !seen.state.is_up()
 }
 
 /// After a wave: the next one, those who came meanwhile, the channel, the end.
@@ -257,18 +262,19 @@ fn newcomers(record: &Record, tenants: &Tenants, policy: &Policy) -> Vec<Member>
 }
 
 /// Whether a tenant is to be put back, or started again with what it had.
-fn goes_back(member: &Member, tenants: &Tenants, mode: RolloutMode) -> bool {
+fn goes_back(member: &Member, tenants: &Tenants, mode: RebaseMode) -> bool {
     let Some(seen) = tenants.get(&member.uuid).filter(|seen| seen.state != TenantState::Destroying) else {
         return false;
     };
-    let is_touched = seen.pinned == member.to || (mode != RolloutMode::NextStart && seen.running == Some(member.to));
+    let is_touched =
+        seen.pinned == member.to || (mode != RebaseMode::NextStart && seen.running == Some(member.to));
     let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
-    let is_down = mode != RolloutMode::NextStart && was_up && seen.state == TenantState::Failed;
+    let is_down = mode != RebaseMode::NextStart && was_up && seen.state == TenantState::Failed;
     is_touched || (is_down && seen.pinned == member.from)
 }
 
 /// The tenants of the wave that go back; none when all have.
-fn undo(record: &mut Record, tenants: &Tenants, mode: RolloutMode) -> Option<Next> {
+fn undo(record: &mut Record, tenants: &Tenants, mode: RebaseMode) -> Option<Next> {
     let mut back = Vec::new();
     for place in record.wave_members().collect::<Vec<_>>() {
         let member = &mut record.members[place];
@@ -292,9 +298,9 @@ pub fn prepared(record: &mut Record, place: usize, before: Before) {
     record.members[place].before = Some(before);
 }
 
-fn note_moved(member: &mut Member, mode: RolloutMode) {
+fn note_moved(member: &mut Member, mode: RebaseMode) {
     member.state = MemberState::Moved;
-    if mode == RolloutMode::Restart
+    if mode == RebaseMode::Restart
         && let Some(before) = &mut member.before
     {
         before.marks = None;
@@ -308,7 +314,7 @@ fn note_failed(record: &mut Record, place: usize, reason: String) {
 }
 
 /// A tenant was moved, or could not be. What it cannot be told yet may be said with it.
-pub fn moved(record: &mut Record, place: usize, outcome: Result<Option<String>, String>, mode: RolloutMode) {
+pub fn moved(record: &mut Record, place: usize, outcome: Result<Option<String>, String>, mode: RebaseMode) {
     match outcome {
         Ok(note) => {
             note_moved(&mut record.members[place], mode);

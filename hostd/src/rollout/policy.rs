@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenant::model::image::{ChannelName, ImageName};
-use wire::{Code, Failure, Pattern, RolloutMode, RolloutRequest};
+use wire::{Code, Failure, Pattern, RebaseMode, RolloutRequest};
 
 /// What each wave adds to, where a rollout does not say it.
 const WAVES: [&str; 4] = ["1", "10%", "50%", "100%"];
@@ -69,7 +69,7 @@ pub struct Policy {
     /// How far each wave goes, the last one to 100%.
     pub waves: Vec<Wave>,
     /// How a tenant gets the version.
-    pub mode: RolloutMode,
+    pub mode: RebaseMode,
     /// What must hold after each wave.
     pub gates: Vec<Gate>,
     /// How long a gate may take.
@@ -196,9 +196,12 @@ impl Policy {
     /// [`Code::Invalid`] with the name of the field.
     pub fn parse(request: &RolloutRequest) -> Result<Self, Failure> {
         let mode = request.mode.unwrap_or_default();
-        for (field, list) in
-            [("waves", &request.waves), ("gate", &request.gate), ("names", &request.names), ("label", &request.label)]
-        {
+        for (field, list) in [
+            ("waves", &request.waves),
+            ("gate", &request.gate),
+            ("names", &request.names),
+            ("label", &request.label),
+        ] {
             at_most(field, list)?;
         }
         let waves: Vec<Wave> = match request.waves.is_empty() {
@@ -207,12 +210,16 @@ impl Policy {
         };
         check_order(&request.waves, &waves)?;
         let gates: Vec<Gate> = request.gate.iter().map(|gate| Gate::parse(gate)).collect::<Result<_, _>>()?;
-        let bake = request.bake.as_deref().map(|text| duration("bake", text)).transpose()?.unwrap_or_default();
-        if mode == RolloutMode::NextStart && !(gates.is_empty() && bake.is_zero()) {
+        let bake =
+            request.bake.as_deref().map(|text| duration("bake", text)).transpose()?.unwrap_or_default();
+        if mode == RebaseMode::NextStart && !(gates.is_empty() && bake.is_zero()) {
             let text = "`gate`, `bake`: nothing inside changes before the next start, so there is nothing to look at";
-            return Err(Failure::new(Code::Invalid, text).help("leave them out, or choose --live or --restart"));
+            return Err(
+                Failure::new(Code::Invalid, text).help("leave them out, or choose --live or --restart")
+            );
         }
-        let timeout = request.gate_timeout.as_deref().map(|text| duration("gate_timeout", text)).transpose()?;
+        let timeout =
+            request.gate_timeout.as_deref().map(|text| duration("gate_timeout", text)).transpose()?;
         let gate_timeout = timeout.unwrap_or(GATE_TIMEOUT);
         if gate_timeout.is_zero() {
             return Err(refuse("gate_timeout", "0", "gives no gate time to answer"));
@@ -221,7 +228,7 @@ impl Policy {
             0 => Err(Failure::new(Code::Invalid, format!("`{field}`: it must be at least 1"))),
             number => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
         };
-        let usual = AT_ONCE[usize::from(mode == RolloutMode::Restart)];
+        let usual = AT_ONCE[usize::from(mode == RebaseMode::Restart)];
         let pattern = |text: &String| Pattern::parse(text).map_err(|reason| refuse("names", text, reason));
         Ok(Self {
             waves,

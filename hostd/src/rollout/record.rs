@@ -232,7 +232,8 @@ impl Record {
     pub fn render(&self) -> String {
         let head = Self { members: Vec::new(), ..self.clone() };
         let text = serde_json::to_string_pretty(&head).expect("a record has only types that JSON can hold");
-        let member = |member| serde_json::to_string(member).expect("a member has only types that JSON can hold");
+        let member =
+            |member| serde_json::to_string(member).expect("a member has only types that JSON can hold");
         let members: Vec<_> = self.members.iter().map(|one| format!("    {}", member(one))).collect();
         let head = text.strip_suffix("\"members\": []\n}").expect("members come last");
         match members.is_empty() {
@@ -341,9 +342,6 @@ pub(super) mod tests {
             assert_ne!(bad, good);
             assert!(Record::parse(bad).is_err(), "{bad}");
         }
-        assert!(matches!(
-            Record::parse("{\"format_version\": 2, \"new\": 1}"),
-            Err(RecordError::Version(2))
-        ));
+        assert!(matches!(Record::parse("{\"format_version\": 2, \"new\": 1}"), Err(RecordError::Version(2))));
     }
 }

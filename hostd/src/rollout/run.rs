@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tenant::model::image::ImageName;
 use tokio::task::JoinSet;
-use wire::RolloutMode;
+use wire::RebaseMode;
 
 use super::{
     active::Active,
@@ -87,7 +87,8 @@ impl<W: World> Run<W> {
             let is_missing = |place: usize| {
                 let member = &record.members[place];
                 let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
-                was_up && tenants.get(&member.uuid).is_some_and(|seen| !seen.state.is_up() || seen.is_coming())
+                was_up
+                    && tenants.get(&member.uuid).is_some_and(|seen| !seen.state.is_up() || seen.is_coming())
             };
             if !record.wave_members().any(is_missing) {
                 return;
@@ -99,8 +100,7 @@ impl<W: World> Run<W> {
     /// One step; false at the end.
     async fn go_on(&mut self) -> bool {
         let (tenants, date) = (self.tenants().await, self.world.date());
-        let (next, told) =
-            self.note(|record| machine::next(record, &tenants, &self.policy, &date)).await;
+        let (next, told) = self.note(|record| machine::next(record, &tenants, &self.policy, &date)).await;
         let record = self.active.record();
         told.iter().for_each(|told| self.world.tell(&record, told));
         match next {
@@ -182,17 +182,21 @@ impl<W: World> Run<W> {
                 before
             }
         };
-        self.each(places, self.policy.at_once, work, machine::prepared, |record| record.wanted == Wanted::Run).await;
+        self.each(places, self.policy.at_once, work, machine::prepared, |record| {
+            record.wanted == Wanted::Run
+        })
+        .await;
     }
 
     async fn rebase(&self, places: Vec<usize>, tenants: &Tenants) {
         let (mode, max_failures, image) = (self.policy.mode, self.policy.max_failures, self.image());
         let work = |_, member: &Member| {
-            let (world, name, to, image) = (self.world.clone(), member.name.clone(), member.to, image.clone());
+            let (world, name, to, image) =
+                (self.world.clone(), member.name.clone(), member.to, image.clone());
             let is_up = tenants.get(&member.uuid).is_some_and(|seen| seen.state.is_up());
             let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
             // An earlier hostd may have ended between its stop and its start.
-            let starts = mode == RolloutMode::Restart && self.is_resumed && was_up && !is_up;
+            let starts = mode == RebaseMode::Restart && self.is_resumed && was_up && !is_up;
             async move {
                 let note = world.rebase(&name, &image, to, mode).await?;
                 if starts {
@@ -257,13 +261,14 @@ impl<W: World> Run<W> {
     async fn back(&self, places: Vec<usize>, tenants: &Tenants) {
         let (mode, image) = (self.policy.mode, self.image());
         let work = |_, member: &Member| {
-            let (world, name, from, image) = (self.world.clone(), member.name.clone(), member.from, image.clone());
+            let (world, name, from, image) =
+                (self.world.clone(), member.name.clone(), member.from, image.clone());
             let has_failed =
                 tenants.get(&member.uuid).is_some_and(|seen| seen.state == wire::TenantState::Failed);
             let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
             async move {
                 world.rebase(&name, &image, from, mode).await?;
-                if was_up && has_failed && mode != RolloutMode::NextStart {
+                if was_up && has_failed && mode != RebaseMode::NextStart {
                     world.start(&name).await?;
                 }
                 Ok(())

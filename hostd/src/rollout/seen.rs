@@ -39,9 +39,9 @@ pub struct Seen {
 
 impl Seen {
     /// Whether it has this version, as far as this mode takes it there.
-    pub fn has(&self, digest: Digest, mode: wire::RolloutMode) -> bool {
+    pub fn has(&self, digest: Digest, mode: wire::RebaseMode) -> bool {
         let is_inside = self.running.is_none_or(|running| running == digest);
-        self.pinned == digest && (mode == wire::RolloutMode::NextStart || is_inside)
+        self.pinned == digest && (mode == wire::RebaseMode::NextStart || is_inside)
     }
 
     /// Whether its gates can be asked.

@@ -24,7 +24,11 @@ pub fn view(record: &Record, with_tenants: bool) -> Rollout {
     let mut waves: Vec<RolloutWave> = record
         .waves
         .iter()
-        .map(|wave| RolloutWave { size: wave.size.clone(), done: wave.done.clone(), ..RolloutWave::default() })
+        .map(|wave| RolloutWave {
+            size: wave.size.clone(),
+            done: wave.done.clone(),
+            ..RolloutWave::default()
+        })
         .collect();
     for member in &record.members {
         let wave = &mut waves[member.wave];

@@ -21,7 +21,8 @@ fn is_meant(policy: &Policy, channel: &ChannelName, seen: &Seen) -> bool {
 /// The tenants that are to be moved and have another version, in the order in which they are: those that are up first,
 /// because one that is down shows nothing of a version, and each by its name.
 pub fn meant(policy: &Policy, channel: &ChannelName, to: Digest, tenants: &Tenants) -> Vec<String> {
-    let wanted = tenants.iter().filter(|(_, seen)| is_meant(policy, channel, seen) && !seen.has(to, policy.mode));
+    let wanted =
+        tenants.iter().filter(|(_, seen)| is_meant(policy, channel, seen) && !seen.has(to, policy.mode));
     let mut all: Vec<_> = wanted.collect();
     all.sort_by_key(|(_, seen)| (!seen.state.is_up(), &seen.name));
     all.into_iter().map(|(uuid, _)| uuid.clone()).collect()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenant::model::{ids::Digest, image::ImageName};
-use wire::RolloutMode;
+use wire::RebaseMode;
 
 use super::{
     machine::Told,
@@ -26,7 +26,7 @@ pub trait World: Send + Sync + 'static {
         name: &str,
         image: &ImageName,
         to: Digest,
-        mode: RolloutMode,
+        mode: RebaseMode,
     ) -> impl Future<Output = Result<Option<String>, String>> + Send;
     /// Starts a tenant.
     fn start(&self, name: &str) -> impl Future<Output = Result<(), String>> + Send;

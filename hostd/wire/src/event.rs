@@ -35,7 +35,8 @@ pub enum EventKind {
     Thawed,
     /// Keys of its file have other values: `keys`.
     Set,
-    /// Its next start boots another version: `from`, `to`.
+    /// It has another version: `from`, `to`. `reason` says whether it has it now (`live`, `restarted`) or from its next
+    /// start on (`next-start`, `stopped`).
     ImageChanged,
     /// It has another name: `from`, `to`. It is told of both names.
     Renamed,

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `types` | requests and answers, one pair for each verb |
+//! | `rebase` | a tenant that gets another version |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
 //! | `rollout` | many tenants that get another version |
@@ -19,6 +20,7 @@ mod failure;
 pub mod feature;
 mod pattern;
 pub mod programs;
+mod rebase;
 mod rollout;
 mod state;
 mod summary;
@@ -34,7 +36,8 @@ pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
-pub use rollout::{MemberState, Rollout, RolloutMember, RolloutMode, RolloutRequest, RolloutState, RolloutWave};
+pub use rebase::{Applied, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict};
+pub use rollout::{MemberState, Rollout, RolloutMember, RolloutRequest, RolloutState, RolloutWave};
 pub use state::{Goal, TenantState, Waited};
 pub use summary::{StatLimits, Summary, Waiting};
 pub use types::*;

@@ -2,30 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a rollout gives a tenant its version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum RolloutMode {
-    /// Beneath the running tenant.
-    #[default]
-    Live,
-    /// By a restart.
-    Restart,
-    /// It counts from the tenant's next start.
-    NextStart,
-}
-
-impl RolloutMode {
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Restart => "restart",
-            Self::NextStart => "next-start",
-        }
-    }
-}
+use crate::rebase::RebaseMode;
 
 /// A rollout that is asked for; the same keys make a policy file. What is absent has its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +31,7 @@ pub struct RolloutRequest {
     pub waves: Vec<String>,
     /// How a tenant gets the version; `live` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<RolloutMode>,
+    pub mode: Option<RebaseMode>,
     /// What must hold after each wave: `systemd`, `exec:COMMAND`, `tcp:PORT`, `http:PORT/PATH`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gate: Vec<String>,

@@ -40,7 +40,7 @@ pub struct Summary {
     /// What it may use at most.
     #[serde(default)]
     pub limits: StatLimits,
-    /// Whether something of its file counts from its next start only, while it is up.
+    /// Whether something of its file takes effect at its next start only, while it is up.
     #[serde(default)]
     pub pending: bool,
     /// When the present boot began, milliseconds since 1970 UTC.
@@ -70,7 +70,7 @@ impl Summary {
     }
 }
 
-/// A key whose value counts from the next start.
+/// A key whose value takes effect at the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Waiting {

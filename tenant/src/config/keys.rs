@@ -1,7 +1,7 @@
 //! The table of keys: what a tenant's file may say, and all that is known of each key.
 //!
 //! Everything else follows from a row: how a file is read and merged with its profile, which values are refused, what
-//! `tenantctl explain` and a shell's completion know, which changes count at once, and the tables of
+//! `tenantctl explain` and a shell's completion know, which changes take effect at once, and the tables of
 //! `docs/reference/tenant.toml.md`.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::LazyLock};
@@ -401,7 +401,7 @@ impl Tenant {
     }
 }
 
-/// The keys in which two configurations of a tenant differ and that count from its next start only.
+/// The keys in which two configurations of a tenant differ and that take effect at its next start only.
 pub fn waiting(before: &Tenant, after: &Tenant) -> Vec<&'static str> {
     let waits = |key: &&Key| key.effect == NextStart && before.value(key) != after.value(key);
     KEYS.iter().filter(waits).map(|key| key.name).collect()

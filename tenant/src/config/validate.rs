@@ -42,9 +42,10 @@ fn disk(max: Option<ByteSize>, inodes: Option<Count>) -> DiskLimits {
 /// The channel that a tenant follows: the one it names, else that of its image.
 fn follow(image: &ImageRef, named: Option<Follow>) -> Result<Option<ChannelName>, ConfigError> {
     match (&image.version, named) {
-        (VersionRef::Prefix(_), Some(_)) => {
-            Err(ConfigError::new("follow", format!("the tenant is pinned to a version by its image, {image}")))
-        }
+        (VersionRef::Prefix(_), Some(_)) => Err(ConfigError::new(
+            "follow",
+            format!("the tenant is pinned to a version by its image, {image}"),
+        )),
         (VersionRef::Prefix(_), None) => Ok(None),
         (VersionRef::Channel(_), Some(Follow(channel))) => Ok(Some(channel)),
         (VersionRef::Channel(channel), None) => Ok(Some(channel.clone())),

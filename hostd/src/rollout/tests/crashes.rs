@@ -5,8 +5,7 @@ use wire::MemberState;
 use super::fake::{Answer, Fake, digest, request};
 use crate::rollout::record::{End, Step};
 
-const POLICY: &str =
-    "waves = [\"1\", \"10%\", \"50%\", \"100%\"]\ngate = [\"systemd\", \"tcp:22\"]\nbake = \"2s\"\nmax_unavailable = 4\n";
+const POLICY: &str = "waves = [\"1\", \"10%\", \"50%\", \"100%\"]\ngate = [\"systemd\", \"tcp:22\"]\nbake = \"2s\"\nmax_unavailable = 4\n";
 
 /// How many points there are.
 async fn points(prepare: impl Fn(&Fake)) -> usize {
@@ -54,7 +53,11 @@ async fn a_wave_is_undone_once_wherever_hostd_dies() {
         let record = fake.to_the_end(id).await;
         let of = format!("death at {death} of {all}");
         assert_eq!(record.step, Step::Done(End::Failed), "{of}");
-        assert!(record.reason.as_ref().is_some_and(|why| why.contains("\"t09\"")), "{of}: {:?}", record.reason);
+        assert!(
+            record.reason.as_ref().is_some_and(|why| why.contains("\"t09\"")),
+            "{of}: {:?}",
+            record.reason
+        );
         assert_eq!(fake.given(&[digest("b")]), [0, 1, 2], "{of}: waves that were done stay");
         assert_eq!(fake.given(&[digest("b"), digest("a")]), (3..15).collect::<Vec<_>>(), "{of}");
         assert_eq!(fake.given(&[]), (15..30).collect::<Vec<_>>(), "{of}");

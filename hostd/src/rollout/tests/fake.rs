@@ -11,7 +11,7 @@ use tenant::model::{
     image::{ChannelName, ImageName},
 };
 use tokio::sync::Notify;
-use wire::{RolloutMode, RolloutRequest, TenantState};
+use wire::{RebaseMode, RolloutRequest, TenantState};
 
 use crate::rollout::{
     Active, Policy, Record, Tenants, World,
@@ -240,7 +240,7 @@ impl World for Fake {
         name: &str,
         _: &ImageName,
         to: Digest,
-        mode: RolloutMode,
+        mode: RebaseMode,
     ) -> Result<Option<String>, String> {
         {
             let mut inner = self.inner();
@@ -260,9 +260,9 @@ impl World for Fake {
                         tenant.given.push(to);
                     }
                     tenant.seen.pinned = to;
-                    if tenant.seen.state.is_up() && mode != RolloutMode::NextStart {
+                    if tenant.seen.state.is_up() && mode != RebaseMode::NextStart {
                         tenant.seen.running = Some(to);
-                        if mode == RolloutMode::Restart && is_new {
+                        if mode == RebaseMode::Restart && is_new {
                             tenant.seen.marks = Some(Marks { supervisor: 2, boots: 1, oom_kills: 0 });
                         }
                     }

@@ -59,7 +59,10 @@ async fn the_control_group_tells_that_a_version_need_not_be_the_cause() {
     }
     let id = fake.begin(&request("gate = [\"http:80/\"]"));
     let reason = fake.to_the_end(id).await.reason.unwrap();
-    assert!(reason.ends_with("; the same fails in t02, not moved yet: the version need not be the cause"), "{reason}");
+    assert!(
+        reason.ends_with("; the same fails in t02, not moved yet: the version need not be the cause"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -83,8 +86,14 @@ async fn tenants_that_are_destroyed_stopped_frozen_or_moved_by_hand_fail_no_wave
     });
     let record = fake.to_the_end(id).await;
     assert_eq!(record.step, Step::Done(End::Finished), "{}", record.render());
-    assert_eq!(state_of(&record, "t01"), (MemberState::Passed, "it is not running: its gates were not asked".into()));
-    assert_eq!(state_of(&record, "t02"), (MemberState::Passed, "it is frozen: its gates were not asked".into()));
+    assert_eq!(
+        state_of(&record, "t01"),
+        (MemberState::Passed, "it is not running: its gates were not asked".into())
+    );
+    assert_eq!(
+        state_of(&record, "t02"),
+        (MemberState::Passed, "it is frozen: its gates were not asked".into())
+    );
     assert_eq!(state_of(&record, "t04").0, MemberState::Passed);
     for gone in ["t03", "t05", "t06"] {
         assert_eq!(state_of(&record, gone).0, MemberState::Gone, "{gone}");
@@ -96,15 +105,23 @@ async fn tenants_that_are_destroyed_stopped_frozen_or_moved_by_hand_fail_no_wave
 #[tokio::test]
 async fn a_tenant_that_reboots_or_fails_in_its_wave_stops_it() {
     for (then, says) in [
-        ((|tenant| tenant.seen.marks.as_mut().unwrap().boots = 2) as fn(&mut super::fake::FakeTenant), "it rebooted"),
+        (
+            (|tenant| tenant.seen.marks.as_mut().unwrap().boots = 2) as fn(&mut super::fake::FakeTenant),
+            "it rebooted",
+        ),
         (|tenant| tenant.seen.marks.as_mut().unwrap().oom_kills = 3, "killed 3 of its processes"),
         (|tenant| tenant.seen.state = TenantState::Failed, "it has failed"),
-        (|tenant| tenant.units = Some(vec!["old.service".into(), "web.service".into()]), "web.service has failed"),
+        (
+            |tenant| tenant.units = Some(vec!["old.service".into(), "web.service".into()]),
+            "web.service has failed",
+        ),
         (|tenant| tenant.units = None, "systemctl does not answer any more"),
     ] {
         let fake = Fake::with(5);
         fake.change(1, |tenant| tenant.then = Some(then));
-        let id = fake.begin(&request("waves = [\"1\", \"50%\", \"100%\"]\ngate = [\"systemd\"]\ngate_timeout = \"1s\""));
+        let id = fake.begin(&request(
+            "waves = [\"1\", \"50%\", \"100%\"]\ngate = [\"systemd\"]\ngate_timeout = \"1s\"",
+        ));
         let record = fake.to_the_end(id).await;
         assert_eq!(record.step, Step::Done(End::Failed), "{says}");
         let reason = record.reason.clone().unwrap();
@@ -124,7 +141,10 @@ async fn a_tenant_that_cannot_be_rebased_stops_the_rollout_and_what_cannot_be_pu
     let id = fake.begin(&request("waves = [\"2\", \"100%\"]\nmax_unavailable = 1"));
     let record = fake.to_the_end(id).await;
     assert_eq!(record.reason.as_deref(), Some("tenant \"t04\": the kernel refuses it"));
-    assert_eq!(state_of(&record, "t03"), (MemberState::Stuck, "cannot put it back: the kernel refuses it".into()));
+    assert_eq!(
+        state_of(&record, "t03"),
+        (MemberState::Stuck, "cannot put it back: the kernel refuses it".into())
+    );
     assert_eq!(state_of(&record, "t02").0, MemberState::Undone);
     assert_eq!(state_of(&record, "t04").0, MemberState::Failed);
     assert_eq!(state_of(&record, "t05").0, MemberState::Waiting, "nothing more is begun");

@@ -79,7 +79,7 @@ impl Supervisor {
                     ),
                 }
             }
-            Request::Reboot {} | Request::Freeze {} | Request::Thaw {} => refused(),
+            Request::Reboot {} | Request::Freeze {} | Request::Thaw {} | Request::Swap { .. } => refused(),
             Request::ConsoleTail { tty, lines } => {
                 let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);
                 Reply { lines: Some(lines), ..Reply::done() }
