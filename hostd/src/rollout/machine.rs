@@ -339,7 +339,8 @@ pub fn gated(record: &mut Record, place: usize, verdict: Verdict, marks: Option<
 
 /// So much of the bake is left.
 pub fn baked(record: &mut Record, left: Duration) {
-    record.bake_left_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+    // Never less than is left.
+    record.bake_left_ms = Some(u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX));
 }
 
 /// A tenant of a wave that is watched, as it is seen.

@@ -91,7 +91,7 @@ async fn a_rollout_that_ended_is_taken_back_with_its_channel() {
     assert_eq!(begin::backward(&start(2), &wrong, &record, &fake.all()).unwrap_err().code, Code::Invalid);
     let back = begin::backward(&start(2), &RolloutRequest::default(), &record, &fake.all()).unwrap();
     assert_eq!((back.waves.len(), back.members.len(), back.back_of), (1, 11, Some(1)));
-    fake.inner().disk.insert(2, back.render());
+    fake.inner().disk.insert(2, back.clone());
     let back = fake.to_the_end(2).await;
     assert_eq!(back.step, Step::Done(End::Finished));
     assert_eq!(fake.given(&[digest("b"), digest("a")]).len(), 11);
@@ -107,7 +107,7 @@ async fn a_channel_that_points_elsewhere_meanwhile_is_left_when_a_rollout_is_tak
     let record = fake.to_the_end(id).await;
     fake.inner().channel = Some(digest("c"));
     let back = begin::backward(&start(2), &RolloutRequest::default(), &record, &fake.all()).unwrap();
-    fake.inner().disk.insert(2, back.render());
+    fake.inner().disk.insert(2, back.clone());
     fake.change(0, |tenant| tenant.answer = Answer::Fails);
     let back = fake.to_the_end(2).await;
     assert!(back.members.iter().all(|member| member.state == MemberState::Passed));
