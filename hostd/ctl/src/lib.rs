@@ -32,12 +32,14 @@ mod output;
 mod plan;
 mod ps;
 mod rebase;
+mod refresh;
 mod reload;
 mod rename;
 mod restart;
 mod rollout;
 mod select;
 mod show;
+mod stale;
 mod start;
 mod stat;
 mod status;
@@ -116,6 +118,8 @@ enum Command {
     Logs(logs::Logs),
     Wait(wait::Wait),
     Stat(stat::Stat),
+    Stale(stale::ListStale),
+    Refresh(refresh::Refresh),
     Top(top::Top),
     Events(events::Events),
     Doctor(doctor::Doctor),
@@ -191,6 +195,8 @@ fn run(command: Command, context: Context) -> Result {
             Command::Logs(verb) => verb.run(&context).await,
             Command::Wait(verb) => verb.run(&context).await,
             Command::Stat(verb) => verb.run(&context).await,
+            Command::Stale(verb) => verb.run(&context).await,
+            Command::Refresh(verb) => verb.run(&context).await,
             Command::Top(verb) => verb.run(&context).await,
             Command::Events(verb) => verb.run(&context).await,
             Command::Doctor(verb) => verb.run(&context).await,
@@ -258,6 +264,10 @@ mod tests {
             "create alice --image debian:stable --profile os --set ttys=2 --set env.A=1",
             "--root /tmp/x --json list",
             "start alice bob --allow-unenforced",
+            "stale",
+            "stale web* --exit-code",
+            "refresh alice bob --sessions --yes",
+            "refresh --all",
             "stop --all --timeout 5",
             "exec alice -u root -t -- systemctl is-system-running",
             "exec alice id",
@@ -323,6 +333,7 @@ mod tests {
         }
         for line in [
             "start",
+            "refresh",
             "start --all alice",
             "create",
             "exec alice",

@@ -17,6 +17,7 @@ mod rebase;
 mod rollout;
 mod select;
 pub mod serve;
+mod stale;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,8 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::explain,
         inspect::stat,
         inspect::logs,
+        stale::one,
+        stale::all,
         nics::list,
         nics::give,
         nics::take,
@@ -163,6 +166,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(config::routes())
         .merge(inspect::routes())
         .merge(rollout::routes())
+        .merge(stale::routes())
         .merge(nics::routes())
         .merge(rebase::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))

@@ -64,6 +64,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
         memory_bytes: host.units().memory(&allocation.name),
+        stale: host.stale_count(&allocation.name),
         unit_status: None,
         broken: None,
     }
@@ -103,6 +104,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         ready_us: None,
         exec_us: None,
         memory_bytes: host.units().memory(name),
+        stale: None,
         unit_status: None,
         broken: Some(broken.reason.clone()),
     }

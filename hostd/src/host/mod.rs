@@ -12,6 +12,7 @@
 //! | `rebase` | another version of the image: live, by a restart, from the next start |
 //! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
 //! | `rollout` | rollouts of many tenants |
+//! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
@@ -28,6 +29,7 @@ mod live;
 mod rebase;
 mod rename;
 mod rollout;
+mod stale;
 mod startup;
 mod turns;
 mod unit_config;
@@ -51,6 +53,7 @@ use self::{
     changes::Changes,
     events::Events,
     glance::{Glance, Glances},
+    stale::Looks,
     turns::{Turn, Turns},
 };
 use crate::{
@@ -99,6 +102,7 @@ pub struct Host {
     changes: Arc<Changes>,
     meter: Meter,
     glances: Glances,
+    stale_looks: Looks,
     events: Arc<Events>,
     rollouts: Rollouts,
     is_ready: watch::Sender<bool>,
@@ -128,6 +132,7 @@ impl Host {
             files: Turns::default(),
             meter: Meter::default(),
             glances: Glances::default(),
+            stale_looks: Looks::default(),
             events: Events::new(),
             rollouts: Rollouts::default(),
             is_ready: watch::Sender::new(false),

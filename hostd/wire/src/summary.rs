@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::TenantState;
+use crate::{stale::StaleCount, state::TenantState};
 
 /// One tenant in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct Summary {
     /// Memory it uses, page cache included, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// What the last look at its processes found since it was started, by `tenantctl stale`; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<StaleCount>,
     /// What its unit is doing, while systemd starts or stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit_status: Option<String>,
