@@ -46,14 +46,18 @@ fn target(text: &str, has: &Pinned) -> Result<ImageRef, InvalidImageRef> {
 }
 
 impl Store {
-    /// The version that a request means; without a word what the tenant's file says.
+    /// The version that a request means; without a word what the tenant follows, or what its `image` names.
     ///
     /// # Errors
     /// [`StoreError::Target`], [`StoreError::NoPrevious`].
     pub fn rebase_target(&self, name: &TenantName, to: Option<&str>) -> Result<ImageRef, StoreError> {
         let record = self.ready(name)?;
         match to {
-            None => Ok(self.tenant(name)?.image),
+            None => {
+                let tenant = self.tenant(name)?;
+                let version = tenant.follow.map_or(tenant.image.version, VersionRef::Channel);
+                Ok(ImageRef { image: tenant.image.image, version })
+            }
             Some(RebaseRequest::PREVIOUS) => {
                 let none = || StoreError::NoPrevious(record.pinned.to_string());
                 let Pinned { image, digest } = record.previous().ok_or_else(none)?;

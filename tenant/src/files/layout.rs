@@ -220,6 +220,16 @@ impl Layout {
         self.tenant(name).join("log")
     }
 
+    /// `/var/lib/tenantry/rollouts`: a record for each rollout.
+    pub fn rollouts(&self) -> PathBuf {
+        self.state().join("rollouts")
+    }
+
+    /// `…/rollouts/ID.json`.
+    pub fn rollout(&self, id: u64) -> PathBuf {
+        self.rollouts().join(format!("{id}.json"))
+    }
+
     /// `/run/tenantry`.
     pub fn run(&self) -> PathBuf {
         self.root.join("run/tenantry")
