@@ -1,6 +1,6 @@
 //! From a staged tree to an immutable version.
 //!
-//! Order: digest, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
+//! Order: digest, links to files of earlier versions ([`crate::share`]), inventory, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
 //! a full disk at any point leaves either the whole version or nothing that can be seen.
 
 use std::{
@@ -19,7 +19,7 @@ use tenant::{
     },
     model::{
         ids::Digest,
-        image::{ChannelName, ImageFormat, ImageName, Manifest},
+        image::{App, ChannelName, ImageFormat, ImageName, Manifest},
     },
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -28,9 +28,12 @@ use crate::{
     digest, erofs,
     erofs::ErofsError,
     explain::{Explain, Outcome},
+    given::{self, GivenError},
     inspect,
+    inventory::Inventory,
     progress::Progress,
     rootdir::RootDir,
+    share::{self, Shared},
     staging::Staging,
     store::{Lock, StoreError},
     tree::{self, TreeError},
@@ -75,6 +78,8 @@ pub struct Published {
     pub size_bytes: u64,
     /// Number of entries.
     pub files: u64,
+    /// What it shares with versions that were there before; nothing if it was one of them.
+    pub shared: Shared,
 }
 
 /// Why a tree was not published.
@@ -86,6 +91,9 @@ pub enum PublishError {
     /// The erofs file cannot be made.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
+    /// The manifest that came with it is that of other files.
+    #[error(transparent)]
+    Given(#[from] GivenError),
     /// Its blocks cannot be protected.
     #[error(transparent)]
     Protect(#[from] ProtectError),
@@ -107,6 +115,7 @@ impl Explain for PublishError {
             Self::Tree(e) => e.help(),
             Self::Erofs(e) => e.help(),
             Self::Protect(e) => e.help(),
+            Self::Given(e) => e.help(),
             Self::Store(e) => e.help(),
             Self::File(e) => full(e.kind()),
         }
@@ -116,6 +125,7 @@ impl Explain for PublishError {
         match self {
             Self::Store(e) => e.outcome(),
             Self::Protect(e) => e.outcome(),
+            Self::Given(e) => e.outcome(),
             _ => Outcome::Failed,
         }
     }
@@ -132,15 +142,32 @@ pub fn publish(
     request: &Request,
     progress: &Progress,
 ) -> Result<Published, PublishError> {
+    publish_app(layout, staging, request, None, progress)
+}
+
+/// The same for a tree that has a program instead of an init.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_app(
+    layout: &Layout,
+    staging: &Staging,
+    request: &Request,
+    app: Option<&App>,
+    progress: &Progress,
+) -> Result<Published, PublishError> {
     let tree = staging.tree();
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
-    let tree_digest = digest::digest(&tree, &entries)?;
+    let contents = digest::contents(&tree, &entries)?;
+    let tree_digest = digest::combine(&entries, &contents);
     let digest = digest::of_version(&tree_digest, request.format, request.verity);
+    given::expect(&staging.version().join("manifest.toml"), &digest)?;
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
     let created = !path.exists();
+    let mut shared = Shared::default();
     if created {
         let mut manifest = Manifest {
             format_version: Manifest::FORMAT_VERSION,
@@ -158,6 +185,7 @@ pub fn publish(
             verity: None,
             init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
+            app: app.cloned(),
             top: inspect::top(&entries),
         };
         drop(root);
@@ -169,11 +197,17 @@ pub fn publish(
             progress.step("making the hash trees");
             manifest.verity = Some(verity::protect(&staging.version(), request.format, &entries)?);
         }
-        record::write(
-            &staging.version().join("manifest.toml"),
-            manifest.render().as_bytes(),
-            Durability::Durable,
-        )?;
+        if request.format == ImageFormat::Tree {
+            let staged = (&entries[..], &contents[..]);
+            shared = share::share(layout, staging, &request.image, request.verity, staged, progress)?;
+        }
+        Inventory::of(&entries, &contents).write(&staging.version())?;
+        let path = staging.version().join("manifest.toml");
+        let text = match given::take(&path, &manifest)? {
+            Some(given) => given,
+            None => manifest.render(),
+        };
+        record::write(&path, text.as_bytes(), Durability::Durable)?;
         progress.step("writing to disk");
         sync(staging)?;
     }
@@ -194,6 +228,7 @@ pub fn publish(
         path,
         size_bytes,
         files,
+        shared,
     })
 }
 

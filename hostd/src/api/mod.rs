@@ -12,10 +12,12 @@ mod host;
 mod inspect;
 pub mod lifecycle;
 mod links;
-mod ports;
+mod nics;
 mod rebase;
+mod rollout;
 mod select;
 pub mod serve;
+mod stale;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -73,11 +75,20 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::explain,
         inspect::stat,
         inspect::logs,
+        stale::one,
+        stale::all,
+        nics::list,
+        nics::give,
+        nics::take,
+        rollout::list,
+        rollout::start,
+        rollout::show,
+        rollout::pause,
+        rollout::resume,
+        rollout::abort,
+        rollout::rollback,
         rebase::rebase,
         rebase::plan,
-        ports::list,
-        ports::give,
-        ports::take,
     ),
     components(schemas(Failure, Code))
 )]
@@ -155,8 +166,10 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(lifecycle::routes())
         .merge(config::routes())
         .merge(inspect::routes())
+        .merge(rollout::routes())
+        .merge(stale::routes())
+        .merge(nics::routes())
         .merge(rebase::routes())
-        .merge(ports::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
             Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))

@@ -157,7 +157,7 @@ impl Host {
     }
 
     /// The version that a tenant shows: that which its supervisor tells of, else the one that it is pinned to.
-    fn present(&self, name: &TenantName, record: &Allocation) -> Pinned {
+    pub(super) fn present(&self, name: &TenantName, record: &Allocation) -> Pinned {
         let said = self.units.state(name).filter(|_| self.units.is_running(name));
         let digest: Option<Digest> = said.and_then(|said| said.digest);
         match digest {

@@ -30,7 +30,7 @@ mod store;
 pub(crate) mod tests;
 pub mod traces;
 
-pub(crate) use self::stamp::date_ms;
+pub(crate) use self::stamp::{date_ms, now};
 pub use self::{
     broken::Broken,
     configure::Adopted,

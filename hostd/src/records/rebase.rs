@@ -55,14 +55,18 @@ fn target(text: &str, has: &Pinned) -> Result<ImageRef, InvalidImageRef> {
 }
 
 impl Store {
-    /// The version that a request means; without a word what the tenant's file says.
+    /// The version that a request means; without a word what the tenant follows, or what its `image` names.
     ///
     /// # Errors
     /// [`StoreError::Target`], [`StoreError::NoPrevious`].
     pub fn rebase_target(&self, name: &TenantName, to: Option<&str>) -> Result<ImageRef, StoreError> {
         let record = self.ready(name)?;
         match to {
-            None => Ok(self.tenant(name)?.image),
+            None => {
+                let tenant = self.tenant(name)?;
+                let version = tenant.follow.map_or(tenant.image.version, VersionRef::Channel);
+                Ok(ImageRef { image: tenant.image.image, version })
+            }
             Some(RebaseRequest::PREVIOUS) => {
                 let none = || StoreError::NoPrevious(record.pinned.to_string());
                 let Pinned { image, digest } = record.previous().ok_or_else(none)?;
@@ -86,15 +90,15 @@ impl Store {
         let before = self.ready(name)?;
         // Held until the record says it: a version that is pinned is not removed.
         let _images = ImagesLock::shared(&self.layout)?;
-        let pinned = images::resolve(&self.layout, target)?;
+        let (config, nics) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
+        let pinned = images::resolve(&self.layout, target, &config)?;
         if pinned.image != before.pinned.image && !cross_image {
             let has = before.pinned.image.to_string();
             return Err(StoreError::OtherImage { has, wanted: pinned.to_string() });
         }
         let mut after = before.clone();
         after.pin(pinned, now());
-        let manifest = sources::load_manifest(&self.layout, &after)?;
-        let (config, nics) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
+        let manifest = sources::load_manifest(&self.layout, &after.pinned, &config)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &nics)?;
         let plan = self.plan_of(&tenant, &after, &manifest, &config, None)?;
         if plan.root.iter().any(|step| matches!(step, RootStep::Whole { .. })) {
@@ -123,7 +127,7 @@ impl Store {
         if from == to {
             return Ok(outlook);
         }
-        let old = sources::load_version(&self.layout, &from.image, &from.digest)?;
+        let old = sources::read_manifest(&self.layout, from)?;
         let contents = |manifest| images::contents(&self.layout, manifest);
         let Differences { packages, files } =
             differences::compare(plan, &contents(&old)?, &contents(&repinned.manifest)?)?;

@@ -6,7 +6,9 @@
 //! | `rebase` | a tenant that gets another version |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
+//! | `rollout` | many tenants that get another version |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
+//! | `stale` | what runs code of an earlier version |
 //! | `failure` | the one error that a client sees, its code and its exit code |
 //! | `pattern` | what a filter may be made of |
 //! | `programs` | where the other programs of Tenantry are |
@@ -20,6 +22,8 @@ pub mod feature;
 mod pattern;
 pub mod programs;
 mod rebase;
+mod rollout;
+mod stale;
 mod state;
 mod summary;
 mod types;
@@ -37,6 +41,11 @@ pub use pattern::{Pattern, image_and_digits};
 pub use rebase::{
     Applied, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased,
     Verdict,
+};
+pub use rollout::{MemberState, Rollout, RolloutMember, RolloutRequest, RolloutState, RolloutWave};
+pub use stale::{
+    NotLooked, Stale, StaleCount, StaleFile, StaleKind, StaleList, StaleProcess, StaleRemedy, StaleRole,
+    StaleUnit,
 };
 pub use state::{Goal, TenantState, Waited};
 pub use summary::{StatLimits, Summary, Waiting};
