@@ -215,7 +215,7 @@ async fn the_table_of_nics_is_shown_and_changed() {
     }
     let (_, done) = api.call("DELETE", "/v1/nics?link=no-such-nic&vlan=7", Value::Null).await;
     assert_eq!(done["result"], "changed");
-    assert_eq!(api.get("/v1/nics").await.1["ports"], json!([]));
+    assert_eq!(api.get("/v1/nics").await.1["nics"], json!([]));
 }
 
 #[tokio::test]
