@@ -319,6 +319,10 @@ impl StoreError {
             }
             Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
             Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
+            Self::LoadPlan(LoadPlanError::Signature(error)) if error.is_refusal() => Code::Untrusted,
+            Self::Image(rootfs_tools::store::StoreError::Signature(error)) if error.is_refusal() => {
+                Code::Untrusted
+            }
             Self::Image(error) => match error.outcome() {
                 Outcome::NotFound => Code::NoImage,
                 Outcome::Refused => Code::Invalid,

@@ -81,15 +81,15 @@ impl Store {
         let before = self.ready(name)?;
         // Held until the record says it: a version that is pinned is not removed.
         let _images = ImagesLock::shared(&self.layout)?;
-        let pinned = images::resolve(&self.layout, target)?;
+        let (config, nics) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
+        let pinned = images::resolve(&self.layout, target, &config)?;
         if pinned.image != before.pinned.image && !cross_image {
             let has = before.pinned.image.to_string();
             return Err(StoreError::OtherImage { has, wanted: pinned.to_string() });
         }
         let mut after = before.clone();
         after.pin(pinned, now());
-        let manifest = sources::load_manifest(&self.layout, &after)?;
-        let (config, nics) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
+        let manifest = sources::load_manifest(&self.layout, &after.pinned, &config)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &nics)?;
         let plan = self.plan_of(&tenant, &after, &manifest, &config, None)?;
         Ok(Repinned { before, after, manifest, plan, _images })

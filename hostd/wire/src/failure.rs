@@ -46,6 +46,8 @@ pub enum Code {
     PoolFull,
     /// This host lacks the controller or feature that a setting needs.
     Unenforceable,
+    /// The image is not signed by a key that this host trusts, and the host requires it.
+    Untrusted,
     /// Another hostd has the store.
     Locked,
     /// The filesystem is full.
@@ -78,6 +80,7 @@ impl Code {
             | Self::Taken
             | Self::PoolFull
             | Self::Unenforceable
+            | Self::Untrusted
             | Self::Locked => 409,
             Self::Timeout => 504,
             Self::DiskFull => 507,

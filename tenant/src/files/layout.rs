@@ -68,6 +68,11 @@ impl Layout {
         if before.exists() && !now.exists() { before } else { now }
     }
 
+    /// `/etc/tenantry/keys`: public keys whose signatures of images this host trusts, `NAME.pub`.
+    pub fn keys(&self) -> PathBuf {
+        self.etc().join("keys")
+    }
+
     /// `/etc/tenantry/tenants`.
     pub fn tenant_configs(&self) -> PathBuf {
         self.etc().join("tenants")
@@ -132,6 +137,22 @@ impl Layout {
     /// `…/versions/sha256-HEX/manifest.toml`.
     pub fn manifest(&self, image: &ImageName, digest: &Digest) -> PathBuf {
         self.version(image, digest).join("manifest.toml")
+    }
+
+    /// `…/versions/sha256-HEX/manifest.sig`: the signature of the manifest, if it is signed.
+    pub fn signature(&self, image: &ImageName, digest: &Digest) -> PathBuf {
+        self.version(image, digest).join("manifest.sig")
+    }
+
+    /// `/var/lib/tenantry/signed/IMAGE/CHANNEL`: the newest signed version that the channel has had, and when it was
+    /// made.
+    pub fn newest_signed(&self, image: &ImageName, channel: &ChannelName) -> PathBuf {
+        self.state().join("signed").join(image.as_str()).join(channel.as_str())
+    }
+
+    /// `/run/tenantry/signed`: what was verified since the host was booted.
+    pub fn signed_run(&self) -> PathBuf {
+        self.run().join("signed")
     }
 
     /// `…/versions/sha256-HEX/tree`.

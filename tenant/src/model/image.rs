@@ -2,7 +2,7 @@
 //!
 //! `rootfs-tools` writes them; this crate only reads.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -300,6 +300,23 @@ pub struct Boot {
     pub getty: Vec<String>,
 }
 
+/// The program of an image that has one instead of an init, as its makers start it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Argument vector, an absolute path first.
+    pub init: Vec<String>,
+    /// The directory that it is started in; none is `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Name of the signal that stops it, `SIGTERM` where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// What it has in its environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
 /// `manifest.toml` of a version: what it is and how to boot it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -338,6 +355,9 @@ pub struct Manifest {
     pub init_kind: Option<InitKind>,
     /// How to boot it.
     pub boot: Boot,
+    /// What a tenant of the kind `app` runs that names no program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<App>,
     /// Every entry of the top level, sorted by name.
     pub top: Vec<TopEntry>,
 }
