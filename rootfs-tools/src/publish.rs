@@ -1,6 +1,6 @@
 //! From a staged tree to an immutable version.
 //!
-//! Order: digest, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
+//! Order: digest, links to files of earlier versions ([`crate::share`]), inventory, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
 //! a full disk at any point leaves either the whole version or nothing that can be seen.
 
 use std::{
@@ -30,8 +30,10 @@ use crate::{
     explain::{Explain, Outcome},
     given::{self, GivenError},
     inspect,
+    inventory::Inventory,
     progress::Progress,
     rootdir::RootDir,
+    share::{self, Shared},
     staging::Staging,
     store::{Lock, StoreError},
     tree::{self, TreeError},
@@ -76,6 +78,8 @@ pub struct Published {
     pub size_bytes: u64,
     /// Number of entries.
     pub files: u64,
+    /// What it shares with versions that were there before; nothing if it was one of them.
+    pub shared: Shared,
 }
 
 /// Why a tree was not published.
@@ -155,13 +159,15 @@ pub fn publish_app(
     let tree = staging.tree();
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
-    let tree_digest = digest::digest(&tree, &entries)?;
+    let contents = digest::contents(&tree, &entries)?;
+    let tree_digest = digest::combine(&entries, &contents);
     let digest = digest::of_version(&tree_digest, request.format, request.verity);
     given::expect(&staging.version().join("manifest.toml"), &digest)?;
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
     let created = !path.exists();
+    let mut shared = Shared::default();
     if created {
         let mut manifest = Manifest {
             format_version: Manifest::FORMAT_VERSION,
@@ -191,6 +197,11 @@ pub fn publish_app(
             progress.step("making the hash trees");
             manifest.verity = Some(verity::protect(&staging.version(), request.format, &entries)?);
         }
+        if request.format == ImageFormat::Tree {
+            let staged = (&entries[..], &contents[..]);
+            shared = share::share(layout, staging, &request.image, request.verity, staged, progress)?;
+        }
+        Inventory::of(&entries, &contents).write(&staging.version())?;
         let path = staging.version().join("manifest.toml");
         let text = match given::take(&path, &manifest)? {
             Some(given) => given,
@@ -217,6 +228,7 @@ pub fn publish_app(
         path,
         size_bytes,
         files,
+        shared,
     })
 }
 

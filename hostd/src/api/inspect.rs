@@ -81,7 +81,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
         allocation: &allocation,
         manifest: &manifest,
         plan: &plan,
-        ports: store.ports()?.nic.iter().filter(|row| row.tenant == name).count(),
+        ports: store.nic_table()?.nic.iter().filter(|row| row.tenant == name).count(),
         facts: store.facts(),
         cgroups: &cgroups,
     })))

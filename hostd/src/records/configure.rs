@@ -22,7 +22,7 @@ use tenant::{
 };
 use wire::DiskUsage;
 
-use super::{Change, Store, StoreError, file, guard::held, images};
+use super::{Change, Store, StoreError, file, guard::held, images, stamp::now};
 use crate::{
     assign::{
         claims::{Claims, uses},
@@ -98,7 +98,7 @@ impl Store {
         let tenant = self.resolve(name, text, &config, &ports)?;
         let taken = self.check_claims(&writer, &tenant, &config, &ports)?;
         if let Some(pinned) = pin(&tenant)? {
-            allocation.pinned = pinned;
+            allocation.pin(pinned, now());
         }
         let fitted = Self::fit_leases(&mut writer.cursors, &config, &tenant, &allocation, taken)?;
         // Until the file is written its old text counts, and with it what the text asked for.
@@ -153,7 +153,7 @@ impl Store {
     /// the file says something else meanwhile, nothing is changed.
     ///
     /// Directories that the new configuration asks for are made, addresses of pools are handed out, and a
-    /// changed image reference is resolved again; all count from the next start. What a tenant that
+    /// changed image reference is resolved again; all take effect at the next start. What a tenant that
     /// `is_running` has of a pool stays its own until then.
     ///
     /// # Errors
@@ -238,7 +238,7 @@ impl Store {
     }
 
     /// Writes a record that differs from the one on disk.
-    fn update(&self, before: &Allocation, allocation: &mut Allocation) -> Result<(), StoreError> {
+    pub(super) fn update(&self, before: &Allocation, allocation: &mut Allocation) -> Result<(), StoreError> {
         if allocation == before {
             return Ok(());
         }

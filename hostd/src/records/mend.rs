@@ -81,6 +81,7 @@ impl Store {
             created: traces.created.clone().unwrap_or_else(now),
             pinned,
             leases: self.free_leases(&writer, name, traces.leases)?,
+            generations: traces.generations,
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::default())?;
         drop(writer);

@@ -36,6 +36,10 @@ pub enum Code {
     Broken,
     /// The configuration changed since the caller read it.
     Conflict,
+    /// The tenant would get a version of another image.
+    OtherImage,
+    /// It cannot be done while the tenant is running: a restart does it.
+    NeedsRestart,
     /// An address, a port or a NIC of the host belongs to another tenant.
     Taken,
     /// A pool of indices, uid ranges or addresses is used up.
@@ -71,6 +75,8 @@ impl Code {
             | Self::Busy
             | Self::Broken
             | Self::Conflict
+            | Self::OtherImage
+            | Self::NeedsRestart
             | Self::Taken
             | Self::PoolFull
             | Self::Unenforceable

@@ -61,9 +61,11 @@ impl Layout {
         self.etc().join("hostd.toml")
     }
 
-    /// `/etc/tenantry/ports.toml`: NICs and VLANs of the host, given to tenants.
+    /// `/etc/tenantry/nics.toml`: NICs and VLANs of the host, given to tenants. A host that has only `ports.toml`, as
+    /// the file was called in 0.1, keeps that.
     pub fn nic_table(&self) -> PathBuf {
-        self.etc().join("ports.toml")
+        let [now, before] = ["nics.toml", "ports.toml"].map(|name| self.etc().join(name));
+        if before.exists() && !now.exists() { before } else { now }
     }
 
     /// `/etc/tenantry/keys`: public keys whose signatures of images this host trusts, `NAME.pub`.
@@ -218,6 +220,16 @@ impl Layout {
         self.tenant(name).join("log")
     }
 
+    /// `/var/lib/tenantry/rollouts`: a record for each rollout.
+    pub fn rollouts(&self) -> PathBuf {
+        self.state().join("rollouts")
+    }
+
+    /// `…/rollouts/ID.json`.
+    pub fn rollout(&self, id: u64) -> PathBuf {
+        self.rollouts().join(format!("{id}.json"))
+    }
+
     /// `/run/tenantry`.
     pub fn run(&self) -> PathBuf {
         self.root.join("run/tenantry")
@@ -276,5 +288,23 @@ impl Layout {
     /// `…/run/tenantry/tenants/NAME/state.json`.
     pub fn run_state(&self, name: &TenantName) -> PathBuf {
         self.runtime(name).join("state.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_nics_keeps_the_name_that_an_earlier_release_gave_it() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        std::fs::create_dir_all(layout.etc()).unwrap();
+        let name = || layout.nic_table().file_name().unwrap().to_owned();
+        assert_eq!(name(), "nics.toml");
+        std::fs::write(layout.etc().join("ports.toml"), "").unwrap();
+        assert_eq!(name(), "ports.toml");
+        std::fs::write(layout.etc().join("nics.toml"), "").unwrap();
+        assert_eq!(name(), "nics.toml");
     }
 }

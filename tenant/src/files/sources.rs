@@ -67,7 +67,7 @@ pub enum LoadPlanError {
     },
     /// Who made that version is not known, or is not trusted.
     #[error(transparent)]
-    Signature(#[from] SignatureError),
+    Signature(Box<SignatureError>),
     /// Its credentials.
     #[error("cannot use the credentials of tenant {name:?}")]
     Credentials {
@@ -135,7 +135,9 @@ pub fn load_manifest(layout: &Layout, pinned: &Pinned, host: &HostConfig) -> Res
     let (text, manifest) = manifest(layout, pinned)?;
     if host.require_signature {
         let Pinned { image, digest } = pinned;
-        Version { layout, image, digest, text: &text, manifest: &manifest }.check()?;
+        Version { layout, image, digest, text: &text, manifest: &manifest }
+            .check()
+            .map_err(|error| LoadPlanError::Signature(Box::new(error)))?;
     }
     Ok(manifest)
 }

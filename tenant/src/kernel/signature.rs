@@ -87,13 +87,13 @@ pub enum SignatureError {
         /// The image.
         image: String,
         /// The channel.
-        channel: String,
+        channel: Box<str>,
         /// The version.
         digest: Digest,
         /// When it was made.
-        created: String,
+        created: Box<str>,
         /// The newest one, and when it was made.
-        newest: String,
+        newest: Box<str>,
     },
     /// No key is trusted.
     #[error("this host requires signatures, but {0:?} contains no public key")]
@@ -268,10 +268,10 @@ impl Version<'_> {
             let newest = newest.parse::<Digest>().map_or_else(|_| newest.to_owned(), |newest| newest.short());
             return Err(SignatureError::Older {
                 image: self.image.to_string(),
-                channel: channel.to_string(),
+                channel: channel.to_string().into(),
                 digest: *self.digest,
-                created: self.manifest.created.clone(),
-                newest: format!("{newest} ({created})"),
+                created: self.manifest.created.as_str().into(),
+                newest: format!("{newest} ({created})").into(),
             });
         }
         self.note_newest(channel)

@@ -154,6 +154,7 @@ pub(crate) fn allocation() -> Allocation {
         created: "2026-01-02T03:04:05Z".to_owned(),
         pinned: Pinned { image: "debian".parse().unwrap(), digest: digest() },
         leases: Vec::new(),
+        generations: Vec::new(),
     }
 }
 
