@@ -312,6 +312,8 @@ fn a_signed_image_from_a_registry_boots_where_signatures_are_required_and_no_oth
     fs::remove_file(manifest.with_extension("sig")).expect("a signature");
     let said = two.ctl(&["create", "b", "--image", "busybox"]).output().refused(4);
     assert!(said.contains("is not signed"), "{said}");
+    let said = booted.ctl("rebase", &["--to", ":stable", "--next-start"]).output().refused(4);
+    assert!(said.contains("is not signed"), "{said}");
     // The version is there already; what the registry has of it in addition is its signature.
     pull().ok();
     booted.start();
@@ -344,6 +346,8 @@ fn a_host_that_requires_signatures_never_goes_back_unless_it_is_told() {
     let file = one.path("var/lib/tenantry/images/busybox/channels/stable");
     fs::write(&file, format!("{old}\n")).expect("a channel");
     let said = one.ctl(&["create", "second", "--image", "busybox"]).output().refused(4);
+    assert!(said.contains(&words), "{said}");
+    let said = first.ctl("rebase", &["--to", ":stable", "--next-start"]).output().refused(4);
     assert!(said.contains(&words), "{said}");
     // Naming the version says so, and so does the flag.
     one.create("second", &["--image", &format!("busybox@{}", &old[7..])]).start();
