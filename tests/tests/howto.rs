@@ -39,8 +39,10 @@ pages! {
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     read_logs: "how-to/read-logs.md";
+    rebase_a_tenant: "how-to/rebase-a-tenant.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
     repair_a_host: "how-to/repair-a-host.md";
+    roll_back_a_tenant: "how-to/roll-back-a-tenant.md";
     run_a_command: "how-to/run-a-command.md";
     run_a_router: "how-to/run-a-router.md";
     run_an_app: "how-to/run-an-app.md";
