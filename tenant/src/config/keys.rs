@@ -28,8 +28,9 @@ use super::{
 };
 use crate::model::{
     device::DeviceRule,
+    follow::Follow,
     host::GroupName,
-    image::{Follow, ImageRef, ProfileName, Ready},
+    image::{ImageRef, ProfileName, Ready},
     label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
