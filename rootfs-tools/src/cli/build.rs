@@ -14,13 +14,17 @@ use rootfs_tools::{
     lint::{self, Finding, Severity},
     progress::Progress,
     publish::{self, Published, Request},
+    recipe,
     rootdir::RootDir,
     sets::{self, PackageSet},
     staging::Staging,
     tuning,
 };
 use serde::Serialize;
-use tenant::model::image::{ChannelName, ImageFormat, ImageName};
+use tenant::model::{
+    image::{ChannelName, ImageFormat, ImageName},
+    recipe::Recipe,
+};
 
 use super::context::{Context, Failure, Refusal, bytes, printable};
 
@@ -143,7 +147,8 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
             Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
-        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune };
+        let recipe = build.recipe(tune);
+        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune, recipe };
         finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
@@ -152,6 +157,14 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
 }
 
 impl Build {
+    /// How the version is made, for its manifest.
+    fn recipe(&self, tune: bool) -> Recipe {
+        match self {
+            Self::Debian(args) => recipe::of_debian(&args.options(), tune),
+            Self::Busybox(_) => Recipe::Busybox {},
+        }
+    }
+
     /// The sets of packages that were asked for.
     fn sets(&self) -> Vec<String> {
         match self {
@@ -162,12 +175,22 @@ impl Build {
 }
 
 impl Target {
-    fn request(&self, image: ImageName, source: String, sets: Vec<String>, tuned: bool) -> Request {
+    fn request(&self, image: ImageName, source: &Source) -> Request {
         let format = match self.format {
             Format::Tree => ImageFormat::Tree,
             Format::Erofs => ImageFormat::Erofs,
         };
-        Request { image, channel: self.channel.clone(), format, source, sets, tuned, verity: self.verity }
+        Request {
+            image,
+            channel: self.channel.clone(),
+            format,
+            source: source.line.clone(),
+            sets: source.sets.clone(),
+            tuned: source.tune,
+            verity: self.verity,
+            recipe: Some(source.recipe.clone()),
+            parent: None,
+        }
     }
 }
 
@@ -214,6 +237,23 @@ pub(crate) struct Source {
     pub(crate) origin: Origin,
     /// Whether it is to be tuned.
     pub(crate) tune: bool,
+    /// How it was made.
+    pub(crate) recipe: Recipe,
+}
+
+/// What was done to a staged tree.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    fixed: usize,
+    tuned: Vec<&'static str>,
+    findings: Vec<Finding>,
+}
+
+impl Prepared {
+    /// The result with what was published.
+    pub(super) fn built(self, published: Published) -> Built {
+        Built { published, left_out: None, fixed: self.fixed, tuned: self.tuned, findings: self.findings }
+    }
 }
 
 /// Fixes the staged tree, tunes it and publishes it.
@@ -225,7 +265,18 @@ pub(crate) fn finish(
     source: Source,
     progress: &Progress,
 ) -> Result<Built, Failure> {
-    let Source { line, sets, origin, tune } = source;
+    let prepared = prepare(staging, source.origin, source.tune, progress)?;
+    let published = publish::publish(&context.layout, staging, &target.request(image, &source), progress)?;
+    Ok(prepared.built(published))
+}
+
+/// Fixes the staged tree and tunes it.
+pub(super) fn prepare(
+    staging: &Staging,
+    origin: Origin,
+    tune: bool,
+    progress: &Progress,
+) -> Result<Prepared, Failure> {
     let tree = staging.tree();
     progress.step("applying the rules and the tuning");
     // An untuned image has no first-boot steps either, which would make new keys.
@@ -237,9 +288,7 @@ pub(crate) fn finish(
         finding.severity = Severity::Warning;
     }
     refuse_errors(&findings)?;
-    let request = target.request(image, line, sets, tune);
-    let published = publish::publish(&context.layout, staging, &request, progress)?;
-    Ok(Built { published, left_out: None, fixed, tuned, findings })
+    Ok(Prepared { fixed, tuned, findings })
 }
 
 /// A tree with errors that could not be fixed is not published.
@@ -264,16 +313,17 @@ pub(crate) fn publish_as_is(
     staging: &Staging,
     target: &Target,
     image: ImageName,
-    source: String,
+    file: &str,
     progress: &Progress,
 ) -> Result<Published, Failure> {
-    let tuned = tuning::missing(&open(&staging.tree())?).is_empty();
-    Ok(publish::publish(
-        &context.layout,
-        staging,
-        &target.request(image, source, Vec::new(), tuned),
-        progress,
-    )?)
+    let source = Source {
+        line: format!("publish {file}"),
+        sets: Vec::new(),
+        origin: Origin::System,
+        tune: tuning::missing(&open(&staging.tree())?).is_empty(),
+        recipe: Recipe::Import { from: file.to_owned() },
+    };
+    Ok(publish::publish(&context.layout, staging, &target.request(image, &source), progress)?)
 }
 
 fn open(tree: &Path) -> Result<RootDir, Failure> {
@@ -282,17 +332,22 @@ fn open(tree: &Path) -> Result<RootDir, Failure> {
 
 /// Prints what was published and what the rules still find.
 pub(crate) fn report(context: &Context, built: &Built) -> Result<(), Failure> {
-    context.print(built, || {
-        let mut text = describe(&built.published);
-        if let Some(left_out) = built.left_out.as_ref().and_then(Report::left_out) {
+    context.print(built, || built.describe())
+}
+
+impl Built {
+    /// What was published, and what the rules still find.
+    pub(super) fn describe(&self) -> String {
+        let mut text = describe(&self.published);
+        if let Some(left_out) = self.left_out.as_ref().and_then(Report::left_out) {
             text += &format!("  skipped: {}\n", printable(&left_out));
         }
-        for finding in built.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
+        for finding in self.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
             let severity = format!("{:?}", finding.severity).to_lowercase();
             text += &format!("  {severity}: {}: {}\n", printable(&finding.object), finding.what);
         }
         text
-    })
+    }
 }
 
 /// Prints what was published.

@@ -10,7 +10,7 @@ use rootfs_tools::{
     progress::Progress,
     staging::Staging,
 };
-use tenant::model::image::ImageName;
+use tenant::model::{image::ImageName, recipe::Recipe};
 
 use super::{
     build::{self, Source, Target},
@@ -68,8 +68,13 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let options = args.options()?;
         let staging = Staging::new(&context.layout)?;
         let report = import::import(&args.from, &staging.tree(), &options, &progress)?;
-        let line = format!("import {}", file_name(&args.from));
-        let source = Source { line, sets: Vec::new(), origin: Origin::System, tune: !args.stock };
+        let source = Source {
+            line: format!("import {}", file_name(&args.from)),
+            sets: Vec::new(),
+            origin: Origin::System,
+            tune: !args.stock,
+            recipe: Recipe::Import { from: file_name(&args.from) },
+        };
         let mut built = build::finish(context, &staging, &args.target, image.clone(), source, &progress)?;
         built.left_out = Some(report);
         Ok(built)
@@ -108,8 +113,8 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
             }
             .into());
         }
-        let source = format!("publish {}", file_name(&args.from));
-        build::publish_as_is(context, &staging, &args.target, image.clone(), source, &progress)
+        let file = file_name(&args.from);
+        build::publish_as_is(context, &staging, &args.target, image.clone(), &file, &progress)
     };
     let published = make();
     progress.finish();

@@ -9,8 +9,10 @@ mod gc;
 mod import;
 mod lint;
 mod list;
+mod log;
 mod rm;
 mod show;
+mod update;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -40,12 +42,16 @@ enum Verb {
     /// Build an image and publish it.
     #[command(subcommand)]
     Build(build::Build),
+    /// Build a version again from its recipe, with the packages of today.
+    Update(update::Args),
     /// Check, fix and publish a tar archive (plain, gzip, xz, zstd) or a directory.
     Import(import::Args),
     /// Publish a directory exactly as it is.
     Publish(import::PublishArgs),
     /// List images, or the versions of one.
     List(list::Args),
+    /// Show the versions of an image, what changed with each, and who boots it.
+    Log(log::Args),
     /// Show one version.
     Show(show::Args),
     /// Check a version, or a directory, against the rules.
@@ -77,9 +83,11 @@ pub(crate) fn run() -> ExitCode {
     let context = Context { store: Store::new(layout.clone()), layout, json: cli.json };
     let result = match cli.verb {
         Verb::Build(args) => build::run(&context, args),
+        Verb::Update(args) => update::run(&context, args),
         Verb::Import(args) => import::run(&context, args),
         Verb::Publish(args) => import::publish(&context, args),
         Verb::List(args) => list::run(&context, args),
+        Verb::Log(args) => log::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
         Verb::Lint(args) => lint::run(&context, args),
         Verb::Verify(args) => verify::run(&context, args),
