@@ -197,7 +197,7 @@ fn interfaces(inputs: &Inputs<'_>) -> Vec<Explained> {
     let from_table = plan.nics.len().saturating_sub(inputs.ports);
     let in_file = from(own.nic.as_ref(), profile.nic.as_ref(), Source::Default);
     let explained = |(number, nic): (usize, &NicPlan)| {
-        let source = if number >= from_table { Source::Ports } else { in_file };
+        let source = if number >= from_table { Source::Nics } else { in_file };
         let note = Some(nic.to_string());
         Explained { note, ..line(&format!("nic[{number}]"), &tenant.nics[number].name, source) }
     };

@@ -24,6 +24,7 @@ pub mod kernel;
 pub mod model;
 pub mod plan;
 pub mod protocol;
+pub mod stale;
 pub mod supervisor;
 
 pub use config::Tenant;

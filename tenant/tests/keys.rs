@@ -125,8 +125,9 @@ fn keys_are_found_by_what_they_are_called_in_errors() {
 
 /// The rows of a table of the reference.
 fn rows(heading: &str) -> String {
-    let mut rows =
-        String::from("| key | type | range | default | counts | meaning |\n|---|---|---|---|---|---|\n");
+    let mut rows = String::from(
+        "| key | type | range | default | takes effect | meaning |\n|---|---|---|---|---|---|\n",
+    );
     for key in KEYS.iter().filter(|key| key.section == Section::Table(heading_of(heading))) {
         let Key { name, range, absent, effect, doc, .. } = key;
         let (kind, cell, default) = (range.kind(), range.cell(), absent.cell());

@@ -107,7 +107,7 @@ fn a_busybox_router_forwards_between_nics_that_the_table_gives_it() {
     assert!(!host_has(&host, "h1") && !host_has(&host, "h2"));
     let explained = host.ctl(&["explain", "edge", "nic"]).ok().stdout;
     assert_eq!(explained.lines().count(), 3, "{explained}");
-    assert!(explained.contains("ports.toml"), "{explained}");
+    assert!(explained.contains("nics.toml"), "{explained}");
     // One hop: the answer comes with 64 less one.
     poll::until_true("IPv4 goes through", || ping(&left, "10.2.0.2") == Some(63));
     poll::until_true("IPv6 goes through", || ping(&right, "fd01::2") == Some(63));
@@ -122,7 +122,7 @@ fn a_busybox_router_forwards_between_nics_that_the_table_gives_it() {
     }
     let refused = host.ctl(&["set", "core", r#"nic=[{mode="phys",link="h1"}]"#]).output();
     assert_eq!(refused.status.code(), Some(REFUSED), "{}", refused.stderr);
-    assert!(refused.stderr.contains("\"edge\" in ports.toml"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("\"edge\" in nics.toml"), "{}", refused.stderr);
     edge.stop();
     assert!(host_has(&host, "h1") && host_has(&host, "h2"), "they are home");
     assert_eq!(port(&host, "h2", None), is("waiting", "edge"));
@@ -155,10 +155,10 @@ fn one_table_gives_nics_to_several_routers_and_is_edited_by_hand() {
     let rows: String =
         [(0, "north"), (1, "north"), (2, "south"), (3, "south")].iter().map(|(n, t)| row(*n, t)).collect();
     let more = "[[nic]]\nlink = \"n9\"\ntenant = \"north\"\nvlan = 7\nname = \"later\"\n[[nic]]\nlink = \"n8\"\ntenant = \"nobody\"\n";
-    let table = host.path("etc/tenantry/ports.toml");
+    let table = host.path("etc/tenantry/nics.toml");
     fs::write(&table, format!("# By hand.\n{rows}{more}")).expect("an admin can write it");
     let listed = ctl(&host, "ports").ok();
-    assert!(listed.stderr.contains("warning: ports.toml assigns n8 to \"nobody\""), "{}", listed.stderr);
+    assert!(listed.stderr.contains("warning: nics.toml assigns n8 to \"nobody\""), "{}", listed.stderr);
     assert_eq!(port(&host, "n9", Some(7)), is("missing", "north"));
     // What is not there keeps its own tenant from starting, and nobody else.
     routers[1].start();

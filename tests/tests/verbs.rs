@@ -105,7 +105,7 @@ fn show_tells_what_is_pending_with_both_values_until_the_next_start() {
         show.lines().any(|line| line.starts_with("console") && line.ends_with("said"))
     });
     assert!(show.contains("ttys: 6 now, 3 at the next start"), "{show}");
-    assert!(!show.contains("memory_max:"), "a limit counts at once: {show}");
+    assert!(!show.contains("memory_max:"), "a limit takes effect at once: {show}");
     let detail = json(&host, &["show", "alice"]);
     assert_eq!(detail["waiting"], serde_json::json!([{"key": "ttys", "running": "6", "next": "3"}]));
     assert_eq!(detail["limits"]["memory_max_bytes"], 64 << 20);

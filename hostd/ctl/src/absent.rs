@@ -44,7 +44,7 @@ fn settings(layout: &Layout) -> Vec<Finding> {
         .map(|error| Finding::fault(chain(&error)).help("correct the file"))
         .collect();
     if findings.is_empty() {
-        findings.push(Finding::ok("hostd.toml and ports.toml can be read"));
+        findings.push(Finding::ok("hostd.toml and nics.toml can be read"));
     }
     findings
 }

@@ -10,5 +10,5 @@ pub(super) const ALIASES: &[(&str, &[&str])] = &[
     ("show", &["info"]),
     ("shell", &["login"]),
     ("console", &["attach"]),
-    ("ports", &["nics"]),
+    ("nics", &["ports"]),
 ];

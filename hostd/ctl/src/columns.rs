@@ -139,6 +139,19 @@ const COLUMNS: &[Column] = &[
         order: by!(|tenant: &Listed| !tenant.summary.pending),
     },
     Column {
+        name: "stale",
+        about: "how many units the last `tenantctl stale` found to run code of an earlier version, and when",
+        is_amount: true,
+        value: |tenant| match &tenant.summary.stale {
+            None => "-".to_owned(),
+            Some(found) => {
+                let age = output::now_ms().saturating_sub(found.seen_ms) / 1000;
+                format!("{} ({} ago)", found.units, output::duration(age))
+            }
+        },
+        order: by!(|tenant: &Listed| tenant.summary.stale.map(|found| found.units)),
+    },
+    Column {
         name: "labels",
         about: "its labels",
         is_amount: false,

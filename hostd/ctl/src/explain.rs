@@ -45,7 +45,7 @@ fn text(lines: &[Explained]) -> String {
             Source::Image => "image",
             Source::Default => "default",
             Source::Host => "host",
-            Source::Ports => "ports.toml",
+            Source::Nics => "nics.toml",
             Source::Allocation => "allocation",
         };
         let note = line.note.as_deref().unwrap_or_default();

@@ -27,15 +27,19 @@ mod list;
 mod listed;
 mod logs;
 mod many;
+mod nics;
 mod output;
 mod plan;
-mod ports;
 mod ps;
+mod rebase;
+mod refresh;
 mod reload;
 mod rename;
 mod restart;
+mod rollout;
 mod select;
 mod show;
+mod stale;
 mod start;
 mod stat;
 mod status;
@@ -88,6 +92,9 @@ enum Command {
     Restart(restart::Restart),
     Reload(reload::Reload),
     Rename(rename::Rename),
+    Rebase(rebase::Rebase),
+    Rollback(rebase::Rollback),
+    Rollout(rollout::Rollout),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -103,7 +110,7 @@ enum Command {
     #[command(name = "import-lxc")]
     ImportLxc(import_lxc::ImportLxc),
     Plan(plan::Plan),
-    Ports(ports::Ports),
+    Nics(nics::Nics),
     Explain(explain::Explain),
     Exec(exec::Exec),
     Shell(exec::Shell),
@@ -111,6 +118,8 @@ enum Command {
     Logs(logs::Logs),
     Wait(wait::Wait),
     Stat(stat::Stat),
+    Stale(stale::ListStale),
+    Refresh(refresh::Refresh),
     Top(top::Top),
     Events(events::Events),
     Doctor(doctor::Doctor),
@@ -164,6 +173,9 @@ fn run(command: Command, context: Context) -> Result {
             Command::Restart(verb) => verb.run(&context).await,
             Command::Reload(verb) => verb.run(&context).await,
             Command::Rename(verb) => verb.run(&context).await,
+            Command::Rebase(verb) => verb.run(&context).await,
+            Command::Rollout(verb) => verb.run(&context).await,
+            Command::Rollback(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
             Command::Thaw(verb) => verb.run(&context).await,
@@ -178,11 +190,13 @@ fn run(command: Command, context: Context) -> Result {
             Command::Set(verb) => verb.run(&context).await,
             Command::ImportLxc(verb) => verb.run(&context).await,
             Command::Plan(verb) => verb.run(&context).await,
-            Command::Ports(verb) => verb.run(&context).await,
+            Command::Nics(verb) => verb.run(&context).await,
             Command::Explain(verb) => verb.run(&context).await,
             Command::Logs(verb) => verb.run(&context).await,
             Command::Wait(verb) => verb.run(&context).await,
             Command::Stat(verb) => verb.run(&context).await,
+            Command::Stale(verb) => verb.run(&context).await,
+            Command::Refresh(verb) => verb.run(&context).await,
             Command::Top(verb) => verb.run(&context).await,
             Command::Events(verb) => verb.run(&context).await,
             Command::Doctor(verb) => verb.run(&context).await,
@@ -250,6 +264,10 @@ mod tests {
             "create alice --image debian:stable --profile os --set ttys=2 --set env.A=1",
             "--root /tmp/x --json list",
             "start alice bob --allow-unenforced",
+            "stale",
+            "stale web* --exit-code",
+            "refresh alice bob --sessions --yes",
+            "refresh --all",
             "stop --all --timeout 5",
             "exec alice -u root -t -- systemctl is-system-running",
             "exec alice id",
@@ -289,18 +307,33 @@ mod tests {
             "top --once",
             "events web* --since 10m --no-follow",
             "rename alice carol",
+            "rebase alice --to :candidate --live",
+            "rollout start debian --to :candidate --waves 1,10%,50%,100% --live --gate systemd --gate exec:true --gate tcp:22 --bake 60s --max-failures 1",
+            "rollout start debian web* --label tier=web --restart --max-unavailable 2 --channel edge --watch",
+            "rollout start -f policy.toml",
+            "rollout status",
+            "rollout status 3 --watch",
+            "rollout pause 3",
+            "rollout rollback 3 --waves 1,100%",
+            "rollout history",
+            "rollout show 3",
+            "rebase web* --restart",
+            "rebase --all --next-start",
+            "rebase alice --to 0123456789ab --plan",
+            "rollback alice --restart",
             "get alice memory_max labels.tier --source",
             "doctor --repair",
             "doctor --tenants 1000 --fix --repair",
-            "ports --all",
-            "ports set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
-            "ports unset eth2",
+            "nics --all",
+            "nics set eth2.100 edge --name wan --address 192.0.2.1/24 --address fd00::1/64",
+            "nics unset eth2",
             "import-lxc /var/lib/lxc/web/config --name web --dry-run",
         ] {
             assert!(parses(line), "{line}");
         }
         for line in [
             "start",
+            "refresh",
             "start --all alice",
             "create",
             "exec alice",
@@ -313,6 +346,13 @@ mod tests {
             "logs alice -- -b",
             "logs alice --unit ssh",
             "wait alice --for what",
+            "rebase alice --live --restart",
+            "rollout",
+            "rollout start",
+            "rollout start debian --live --restart",
+            "rollout pause",
+            "rollout show three",
+            "rollback alice --to :stable",
             "doctor --tenants 0",
         ] {
             assert!(!parses(line), "{line}");

@@ -186,7 +186,7 @@ fn line(nic: &Interface) -> String {
     words.extend(nic.vlan.map(|vlan| format!("VLAN {vlan}")));
     words.extend(nic.addresses.iter().cloned());
     words.extend(nic.host_name.iter().map(|name| format!("at {name}")));
-    words.extend((nic.source == Source::Ports).then(|| "from ports.toml".to_owned()));
+    words.extend((nic.source == Source::Nics).then(|| "from nics.toml".to_owned()));
     words.join(" ")
 }
 

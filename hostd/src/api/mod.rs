@@ -12,9 +12,12 @@ mod host;
 mod inspect;
 pub mod lifecycle;
 mod links;
-mod ports;
+mod nics;
+mod rebase;
+mod rollout;
 mod select;
 pub mod serve;
+mod stale;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -72,9 +75,19 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::explain,
         inspect::stat,
         inspect::logs,
-        ports::list,
-        ports::give,
-        ports::take,
+        stale::one,
+        stale::all,
+        nics::list,
+        nics::give,
+        nics::take,
+        rollout::list,
+        rollout::start,
+        rollout::show,
+        rollout::pause,
+        rollout::resume,
+        rollout::abort,
+        rollout::rollback,
+        rebase::rebase,
     ),
     components(schemas(Failure, Code))
 )]
@@ -152,7 +165,10 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(lifecycle::routes())
         .merge(config::routes())
         .merge(inspect::routes())
-        .merge(ports::routes())
+        .merge(rollout::routes())
+        .merge(stale::routes())
+        .merge(nics::routes())
+        .merge(rebase::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
             Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))

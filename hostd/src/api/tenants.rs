@@ -64,6 +64,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
         memory_bytes: host.units().memory(&allocation.name),
+        stale: host.stale_count(&allocation.name),
         unit_status: None,
         broken: None,
     }
@@ -103,6 +104,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         ready_us: None,
         exec_us: None,
         memory_bytes: host.units().memory(name),
+        stale: None,
         unit_status: None,
         broken: Some(broken.reason.clone()),
     }
@@ -199,7 +201,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     let digest = allocation.pinned.digest;
     let disk = host.disk_usage(&allocation).await;
     let exit = said.as_ref().and_then(|said| said.exit).map(ended);
-    let nics = super::ports::interfaces(&host, &name).unwrap_or_default();
+    let nics = super::nics::interfaces(&host, &name).unwrap_or_default();
     let traffic = if is_up { host.traffic(&name).await } else { None };
     let file = tenant.as_ref().map(|tenant| tenant.limits.clone()).unwrap_or_default();
     let (unit, unit_limits) = match host.units().report(&name, &file).await {

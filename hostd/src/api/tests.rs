@@ -175,11 +175,11 @@ async fn the_table_of_ports_is_shown_and_changed() {
         json!(["interface \"eth1\" needs \"no-such-bridge\", which does not exist on this host now"])
     );
     let row = json!({"link": "no-such-nic", "vlan": 7, "tenant": "edge", "name": "wan", "addresses": ["fd00::1/64"]});
-    let (status, done) = api.call("PUT", "/v1/ports", row.clone()).await;
+    let (status, done) = api.call("PUT", "/v1/nics", row.clone()).await;
     assert_eq!((status, &done["result"], &done["name"]), (200, &json!("changed"), &json!("no-such-nic.7")));
-    let (_, again) = api.call("PUT", "/v1/ports", row).await;
+    let (_, again) = api.call("PUT", "/v1/nics", row).await;
     assert_eq!(again["result"], "unchanged");
-    let (_, ports) = api.get("/v1/ports").await;
+    let (_, ports) = api.get("/v1/nics").await;
     assert_eq!(
         ports["ports"],
         json!([{
@@ -197,25 +197,25 @@ async fn the_table_of_ports_is_shown_and_changed() {
     let wan = explain.as_array().unwrap().iter().find(|line| line["key"] == "nic[2]").unwrap();
     assert_eq!((&wan["source"], &wan["value"]), (&json!("ports"), &json!("wan")));
     for (method, path, body, status, code) in [
-        ("PUT", "/v1/ports", json!({"link": "lo", "tenant": "edge"}), 400, "invalid"),
-        ("PUT", "/v1/ports", json!({"link": "x", "tenant": "ghost"}), 404, "no-tenant"),
+        ("PUT", "/v1/nics", json!({"link": "lo", "tenant": "edge"}), 400, "invalid"),
+        ("PUT", "/v1/nics", json!({"link": "x", "tenant": "ghost"}), 404, "no-tenant"),
         (
             "PUT",
-            "/v1/ports",
+            "/v1/nics",
             json!({"link": "x", "tenant": "edge", "addresses": ["10.0.0.1/33"]}),
             400,
             "invalid",
         ),
-        ("PUT", "/v1/ports", json!({"link": "no-such-nic", "tenant": "edge"}), 409, "taken"),
-        ("DELETE", "/v1/ports?link=a%2Fb", Value::Null, 400, "invalid"),
-        ("GET", "/v1/ports?what=1", Value::Null, 400, "invalid"),
+        ("PUT", "/v1/nics", json!({"link": "no-such-nic", "tenant": "edge"}), 409, "taken"),
+        ("DELETE", "/v1/nics?link=a%2Fb", Value::Null, 400, "invalid"),
+        ("GET", "/v1/nics?what=1", Value::Null, 400, "invalid"),
     ] {
         let (got, failure) = api.call(method, path, body).await;
         assert_eq!((got, failure["code"].as_str()), (status, Some(code)), "{method} {path}: {failure}");
     }
-    let (_, done) = api.call("DELETE", "/v1/ports?link=no-such-nic&vlan=7", Value::Null).await;
+    let (_, done) = api.call("DELETE", "/v1/nics?link=no-such-nic&vlan=7", Value::Null).await;
     assert_eq!(done["result"], "changed");
-    assert_eq!(api.get("/v1/ports").await.1["ports"], json!([]));
+    assert_eq!(api.get("/v1/nics").await.1["ports"], json!([]));
 }
 
 #[tokio::test]

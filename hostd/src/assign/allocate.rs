@@ -140,6 +140,7 @@ pub(crate) mod tests {
                 digest: tenant::model::ids::Digest::from_bytes([0; 32]),
             },
             leases: Vec::new(),
+            generations: Vec::new(),
         };
         (name, allocation)
     }

@@ -289,13 +289,13 @@ impl<'a> Others<'a> {
             let theirs = row.vlan.map_or(Part::Whole, Part::Vlan);
             if own.excludes(theirs) {
                 let vlan = row.vlan.map(|id| format!(".{id}")).unwrap_or_default();
-                let help = format!("unassign it first: tenantctl ports unset {link}{vlan}");
-                return Err(held(what(theirs), &row.tenant, " in ports.toml", help));
+                let help = format!("unassign it first: tenantctl nics unset {link}{vlan}");
+                return Err(held(what(theirs), &row.tenant, " in nics.toml", help));
             }
         }
         let own_links = tenant.nics.iter().filter_map(part).filter(|(other, _)| *other == link);
         if own_links.filter(|(_, other)| own.excludes(*other)).count() > 1 {
-            let help = "list it only once: tenantctl edit NAME; show the host's table: tenantctl ports";
+            let help = "list it only once: tenantctl edit NAME; show the host's table: tenantctl nics";
             return Err(held(what(own), self.name, " already", help.to_owned()));
         }
         Ok(())

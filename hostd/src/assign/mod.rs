@@ -7,7 +7,7 @@
 //! | `leases` | addresses of the host's pools |
 //! | `claims` | what the files of tenants name of the host, and who would collide |
 //! | `reserve`, `writer` | what is decided under one lock, and kept for a tenant until its record is written |
-//! | `nic_table`, `nic_rows` | the table of NICs that are given to tenants, `ports.toml`; its rows as text |
+//! | `nic_table`, `nic_rows` | the table of NICs that are given to tenants, `nics.toml`; its rows as text |
 
 pub mod allocate;
 pub mod claims;

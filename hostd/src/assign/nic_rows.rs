@@ -1,4 +1,4 @@
-//! Rows of `ports.toml`, changed as text: comments and order stay.
+//! Rows of `nics.toml`, changed as text: comments and order stay.
 
 use tenant::{
     TenantName,
@@ -79,7 +79,7 @@ pub(crate) fn give_all(text: &str, from: &TenantName, to: &TenantName) -> Result
 
 fn document(text: &str) -> Result<DocumentMut, StoreError> {
     let malformed = |error: toml_edit::TomlError| {
-        refuse(format!("ports.toml is malformed: {}", error.message()), Code::Invalid, "correct the file")
+        refuse(format!("nics.toml is malformed: {}", error.message()), Code::Invalid, "correct the file")
     };
     text.parse().map_err(malformed)
 }
@@ -93,7 +93,7 @@ fn rows(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, StoreError> {
     let key = key(document);
     let rows = document.entry(key).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     rows.as_array_of_tables_mut().ok_or_else(|| {
-        refuse("the rows of ports.toml are an inline array", Code::Invalid, "write each as a [[nic]] table")
+        refuse("the rows of nics.toml are an inline array", Code::Invalid, "write each as a [[nic]] table")
     })
 }
 

@@ -1,4 +1,4 @@
-//! `ports.toml`: reading it together with the tenants' files, and changing single rows of it.
+//! `nics.toml`: reading it together with the tenants' files, and changing single rows of it.
 
 use tenant::{
     TenantName,
@@ -32,7 +32,7 @@ pub struct Given {
     pub name: Option<LinkName>,
     /// The addresses it is given.
     pub addresses: Vec<Cidr>,
-    /// Whether it stands in `ports.toml`, not in the tenant's file.
+    /// Whether it stands in `nics.toml`, not in the tenant's file.
     pub in_table: bool,
 }
 
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// A file that cannot be used.
-    pub fn ports(&self) -> Result<NicTable, StoreError> {
+    pub fn nic_table(&self) -> Result<NicTable, StoreError> {
         Ok(profile::load_nic_table(&self.layout)?)
     }
 
@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// A table that cannot be used.
     pub fn given(&self) -> Result<Vec<Given>, StoreError> {
-        let (table, records) = (self.ports()?, self.records());
+        let (table, records) = (self.nic_table()?, self.records());
         let mut given: Vec<_> = table
             .nic
             .iter()
@@ -143,7 +143,7 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text?,
         };
-        let old = self.ports()?;
+        let old = self.nic_table()?;
         let Some(new) = edit(&text, &old)? else { return Ok(Change::Unchanged) };
         let table = NicTable::parse(&new).map_err(|source| match source {
             NicTableError::Twice { .. } => refuse(source.to_string(), Code::Taken, source.help()),

@@ -167,6 +167,14 @@ impl Host {
     /// Those of [`Host::stop`] and [`Host::start`].
     pub async fn restart(self: &Arc<Self>, name: &TenantName, enforce: Enforce) -> Result<Started> {
         let _turn = self.turns.take(name).await;
+        self.restart_in_turn(name, enforce).await
+    }
+
+    pub(super) async fn restart_in_turn(
+        self: &Arc<Self>,
+        name: &TenantName,
+        enforce: Enforce,
+    ) -> Result<Started> {
         // A new configuration that cannot work is told before the tenant is down.
         let tenant = self.store.tenant(name)?;
         let mut limits = None;

@@ -9,7 +9,10 @@
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create`, `rename` | create, destroy; rename |
 //! | `life` | start, stop, restart, kill, freeze |
-//! | `configure` | set, edit, reload; `live`: what counts at once, `unit_config`: what the unit is given |
+//! | `rebase` | another version of the image: live, by a restart, from the next start |
+//! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
+//! | `rollout` | rollouts of many tenants |
+//! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
 //! | `wait` | wait; `changes`: what tells of tenants |
@@ -23,7 +26,10 @@ pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
 mod live;
+mod rebase;
 mod rename;
+mod rollout;
+mod stale;
 mod startup;
 mod turns;
 mod unit_config;
@@ -47,12 +53,14 @@ use self::{
     changes::Changes,
     events::Events,
     glance::{Glance, Glances},
+    stale::Looks,
     turns::{Turn, Turns},
 };
 use crate::{
     dirs::usage::Meter,
     filter::PacketFilter,
     records::{Change, Store},
+    rollout::Rollouts,
     units::{StopDeadline, UnitManager},
 };
 
@@ -94,7 +102,9 @@ pub struct Host {
     changes: Arc<Changes>,
     meter: Meter,
     glances: Glances,
+    stale_looks: Looks,
     events: Arc<Events>,
+    rollouts: Rollouts,
     is_ready: watch::Sender<bool>,
     started: Instant,
     /// How often a client that waits has looked at a tenant.
@@ -122,7 +132,9 @@ impl Host {
             files: Turns::default(),
             meter: Meter::default(),
             glances: Glances::default(),
+            stale_looks: Looks::default(),
             events: Events::new(),
+            rollouts: Rollouts::default(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]

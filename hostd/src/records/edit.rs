@@ -83,7 +83,7 @@ fn remove(file: &mut Table, key: &str) -> Result<(), ParseError> {
     }
 }
 
-/// Whether a key of a tenant's file counts at once, see [`config::KEYS`].
+/// Whether a key of a tenant's file takes effect at once, see [`config::KEYS`].
 pub(super) fn is_live(key: &str) -> bool {
     config::key(key).is_some_and(|key| key.effect != Effect::NextStart)
 }
@@ -95,7 +95,7 @@ pub fn dotted(table: &str, key: &str) -> String {
     if is_bare { format!("{table}.{key}") } else { format!("{table}.{key:?}") }
 }
 
-/// The keys in which two texts of a tenant's file differ and that count from a start only.
+/// The keys in which two texts of a tenant's file differ and that take effect at a start only.
 pub fn waiting(before: &str, after: &str) -> Vec<String> {
     changed(before, after).into_iter().filter(|key| !is_live(key)).collect()
 }

@@ -198,6 +198,25 @@ pub enum StoreError {
         #[source]
         source: Arc<KernelError>,
     },
+    /// A version of another image.
+    #[error("it is a tenant of image \"{has}\", and {wanted} is a version of another image")]
+    OtherImage {
+        /// The image that it has.
+        has: String,
+        /// The version that it would get.
+        wanted: String,
+    },
+    /// It has had no other version.
+    #[error("it has had no other version than {0}")]
+    NoPrevious(String),
+    /// No words for a version.
+    #[error("{text:?} does not name a version: {reason}")]
+    Target {
+        /// The words.
+        text: String,
+        /// Why.
+        reason: String,
+    },
     /// The kernel refused something.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -289,6 +308,9 @@ impl StoreError {
             Self::HalfRemoved(_) | Self::HalfRenamed(_) | Self::Changing(_) | Self::Mounted { .. } => {
                 Code::Busy
             }
+            Self::OtherImage { .. } => Code::OtherImage,
+            Self::NoPrevious(_) => Code::NoImage,
+            Self::Target { .. } => Code::Invalid,
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
             Self::Conflict(_) => Code::Conflict,
             Self::Setting { .. } | Self::Config { .. } | Self::Load(_) => Code::Invalid,
@@ -297,6 +319,10 @@ impl StoreError {
             }
             Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
             Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
+            Self::LoadPlan(LoadPlanError::Signature(error)) if error.is_refusal() => Code::Untrusted,
+            Self::Image(rootfs_tools::store::StoreError::Signature(error)) if error.is_refusal() => {
+                Code::Untrusted
+            }
             Self::Image(error) => match error.outcome() {
                 Outcome::NotFound => Code::NoImage,
                 Outcome::Refused => Code::Invalid,
@@ -343,6 +369,11 @@ impl StoreError {
             Self::Remains(remains) => return Some(remains.help.clone()),
             Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
             Self::StrayConfig { .. } => "move the file away, and pass its settings to tenantctl create --set",
+            Self::OtherImage { .. } => "give it that image all the same: --cross-image",
+            Self::NoPrevious(_) => "name a version: tenantctl rebase NAME --to VERSION",
+            Self::Target { .. } => {
+                "name it as :CHANNEL, IMAGE:CHANNEL, IMAGE@DIGITS or at least 6 hex digits of it"
+            }
             Self::Conflict(_) => "reload the configuration and repeat the change",
             Self::Load(LoadError::NoProfile { .. }) => {
                 "choose a shipped profile: app, app-plus, os, router, shared-os"

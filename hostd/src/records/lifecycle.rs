@@ -10,7 +10,7 @@ use tenant::{
     Allocation, TenantName,
     config::{self, Fragment, profile},
     files::{file_error::FileError, sources},
-    model::allocation::{RecordEvent, RecordState},
+    model::allocation::{Generation, Pinned, RecordEvent, RecordState},
 };
 
 use super::{
@@ -58,11 +58,13 @@ impl Store {
         let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, &text, &config, &ports)?;
         let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
-        let pinned = images::resolve(&self.layout, &tenant.image)?;
+        let pinned = images::resolve(&self.layout, &tenant.image, &config)?;
         let used = self.used(&writer, name);
         let at = writer.cursor.next(&config, &used, &taken)?;
         taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
         let leases = writer.cursors.fit(&config, &tenant.nics, &[], &taken)?.wanted;
+        let created = now();
+        let Pinned { image, digest } = pinned.clone();
         let allocation = Allocation {
             format_version: Allocation::FORMAT_VERSION,
             generation: 1,
@@ -75,13 +77,14 @@ impl Store {
             uid_base: at.uid_base,
             ipv4: at.ipv4,
             ipv6: at.ipv6,
-            created: now(),
+            created: created.clone(),
             pinned,
             leases,
+            generations: vec![Generation { image, digest, since: created }],
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
         drop(writer);
-        let manifest = sources::load_manifest(&self.layout, &allocation)?;
+        let manifest = sources::load_manifest(&self.layout, &allocation.pinned, &config)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, None)?;
         self.check_binds(&plan)?;
         Creation {
@@ -192,7 +195,7 @@ impl Store {
             return Err(StoreError::StrayCredentials { path });
         }
         // Rows of a table that is malformed could not be given to it.
-        self.ports()?;
+        self.nic_table()?;
         Ok(allocation)
     }
 
@@ -206,12 +209,12 @@ impl Store {
         let mut renaming = Renaming { layout: &self.layout, allocation: &mut allocation, name: new.clone() };
         for (number, step) in Step::ALL[..6].iter().enumerate() {
             // The table of NICs is one file for all.
-            let writer = (*step == Step::Ports).then(|| self.decide());
+            let writer = (*step == Step::NicTable).then(|| self.decide());
             let done = renaming.step(*step);
             drop(writer);
             let Err(error) = done else { continue };
             for undone in Step::ALL[..=number].iter().rev() {
-                let _writer = (*undone == Step::Ports).then(|| self.decide());
+                let _writer = (*undone == Step::NicTable).then(|| self.decide());
                 // What failed may have been done or not: where it was not, there is nothing to undo.
                 if let Err(error) = renaming.undo(*undone)
                     && undone != step

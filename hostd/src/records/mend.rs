@@ -81,6 +81,7 @@ impl Store {
             created: traces.created.clone().unwrap_or_else(now),
             pinned,
             leases: self.free_leases(&writer, name, traces.leases)?,
+            generations: traces.generations,
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::default())?;
         drop(writer);
@@ -185,7 +186,7 @@ impl Store {
         {
             return Ok(Pinned { image, digest });
         }
-        let pinned = images::resolve(&self.layout, &tenant.image)?;
+        let pinned = images::resolve(&self.layout, &tenant.image, &self.host_config()?)?;
         notes.push(format!("it boots {} of image \"{image}\", as its file requests", pinned.digest.short()));
         Ok(pinned)
     }

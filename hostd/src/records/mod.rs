@@ -20,6 +20,7 @@ mod lifecycle;
 pub mod lock;
 mod mend;
 pub mod pending;
+mod rebase;
 pub mod recover;
 pub mod rename;
 mod stamp;
@@ -28,10 +29,11 @@ mod store;
 pub(crate) mod tests;
 pub mod traces;
 
-pub(crate) use self::stamp::date_ms;
+pub(crate) use self::stamp::{date_ms, now};
 pub use self::{
     broken::Broken,
     configure::Adopted,
     error::StoreError,
+    rebase::Repinned,
     store::{AllBroken, AllClaims, Change, NewTenant, Records, Store, make_runtime_dir},
 };

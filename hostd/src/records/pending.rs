@@ -1,4 +1,4 @@
-//! What of a tenant's file counts from its next start: where the text that its present boot read and the one that it
+//! What of a tenant's file takes effect at its next start: where the text that its present boot read and the one that it
 //! has now come to something else.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub fn pending(profile: &Fragment, started: &Fragment, now: &Fragment) -> Vec<Wa
     keys.into_iter().filter(differs).map(waiting).collect()
 }
 
-/// The values of a fragment by their dotted keys, without those that count at once.
+/// The values of a fragment by their dotted keys, without those that take effect at once.
 fn flat(fragment: &Fragment) -> BTreeMap<String, Value> {
     let table = Table::try_from(fragment).unwrap_or_default();
     let mut flat = BTreeMap::new();

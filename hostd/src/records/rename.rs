@@ -5,7 +5,7 @@
 //! tenants/OLD/allocation.toml          says `renaming = "NEW"`: the commit
 //! /etc/tenantry/tenants/OLD.toml       ─rename▶ NEW.toml
 //! /etc/tenantry/credentials/OLD        ─rename▶ NEW
-//! /etc/tenantry/ports.toml             its rows name NEW
+//! /etc/tenantry/nics.toml             its rows name NEW
 //! /run/tenantry/tenants/OLD            removed, as is what its unit was given
 //! tenants/OLD                          ─rename▶ tenants/NEW
 //! tenants/NEW/allocation.toml          says that it is NEW, and ready
@@ -38,7 +38,7 @@ pub enum Step {
     /// Its credentials.
     Credentials,
     /// The NICs that the host's table gives it.
-    Ports,
+    NicTable,
     /// What its last life left, and what its unit was given.
     Runtime,
     /// Its directory.
@@ -53,7 +53,7 @@ impl Step {
         Self::Record,
         Self::Config,
         Self::Credentials,
-        Self::Ports,
+        Self::NicTable,
         Self::Runtime,
         Self::Directory,
         Self::Settle,
@@ -84,7 +84,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
 }
 
 /// The table of NICs with the rows of one tenant given to another.
-fn give_ports(layout: &Layout, from: &TenantName, to: &TenantName) -> Result<(), StoreError> {
+fn give_nics(layout: &Layout, from: &TenantName, to: &TenantName) -> Result<(), StoreError> {
     let path = layout.nic_table();
     let text = match record::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -143,7 +143,7 @@ impl Renaming<'_> {
         match step {
             Step::Config => Ok(rename(&layout.tenant_config(from), &layout.tenant_config(to))?),
             Step::Credentials => Ok(rename(&layout.credentials(from), &layout.credentials(to))?),
-            Step::Ports => give_ports(layout, from, to),
+            Step::NicTable => give_nics(layout, from, to),
             Step::Runtime => {
                 let dir = layout.runtime(from);
                 remove_below(&layout.runtimes(), &dir).map_err(FileError::when("remove", &dir))?;

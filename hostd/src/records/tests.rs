@@ -86,6 +86,7 @@ impl Trial {
             verity: None,
             parent: None,
             init_kind: None,
+            app: None,
             boot: Boot {
                 init: vec!["/sbin/init".to_owned()],
                 stop_signal: "SIGRTMIN+3".to_owned(),

@@ -15,7 +15,7 @@ use tenant::{
     },
     kernel::nft,
     model::{
-        allocation::{Lease, Pinned},
+        allocation::{Generation, Lease, Pinned},
         filter::HostFilter,
         ids::{Digest, Index, UidRange},
         image::ImageName,
@@ -44,6 +44,8 @@ pub struct Traces {
     pub pinned: Option<Pinned>,
     /// Its leases; those of the copy alone.
     pub leases: Vec<Lease>,
+    /// The versions that it had; those of the copy alone.
+    pub generations: Vec<Generation>,
     /// More addresses that are its own, whatever for.
     addresses: Vec<IpAddr>,
     /// How often the record was written at least.
@@ -92,6 +94,9 @@ impl Traces {
         if self.leases.is_empty() {
             self.leases = other.leases;
         }
+        if self.generations.is_empty() {
+            self.generations = other.generations;
+        }
         self.addresses.extend(other.addresses);
         self.generation = self.generation.max(other.generation);
     }
@@ -116,8 +121,9 @@ impl Traces {
                     "ipv6" if is_top => traces.ipv6 = word.parse().ok(),
                     "ipv4" | "ipv6" => traces.addresses.extend(word.parse::<IpAddr>()),
                     "created" => traces.created = Some(word.to_owned()).filter(|word| is_time(word)),
-                    "image" => image = word.parse().ok(),
-                    "digest" => digest = word.parse().ok(),
+                    // The present version stands before those that it had.
+                    "image" if image.is_none() => image = word.parse().ok(),
+                    "digest" if digest.is_none() => digest = word.parse().ok(),
                     "generation" => traces.generation = number.unwrap_or_default().into(),
                     _ => {}
                 }
@@ -153,6 +159,7 @@ impl From<Allocation> for Traces {
             created: Some(copy.created),
             pinned: Some(copy.pinned),
             leases: copy.leases,
+            generations: copy.generations,
             addresses: Vec::new(),
             generation: copy.generation,
         }

@@ -31,8 +31,9 @@ use tenant::{
     config::Restart,
     files::state::{ProcessRef, RunState},
     kernel::source::View,
+    model::allocation::Pinned,
     model::limits::Limits,
-    protocol::control::{ControlError, Request, StartedPlan},
+    protocol::control::{ControlError, Request, StartedPlan, Swapped},
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 
@@ -273,6 +274,17 @@ impl UnitManager {
         let supervisor = self.supervisor(name)?;
         let reply = stop::ask(self.layout(), name, supervisor, Request::Plan {}).await.ok()?;
         reply.plan.map(|plan| *plan)
+    }
+
+    /// Puts another version beneath a tenant that is running.
+    ///
+    /// # Errors
+    /// Its supervisor refuses, or does not answer.
+    pub async fn swap(&self, name: &TenantName, to: Pinned) -> Result<Swapped, UnitError> {
+        let supervisor = self.supervisor(name).ok_or(ControlError::NotRunning)?;
+        let request = Request::Swap { image: to.image, digest: to.digest };
+        let reply = stop::ask(self.layout(), name, supervisor, request).await?;
+        Ok(reply.swapped.map(|swapped| *swapped).unwrap_or_default())
     }
 
     /// Which of a tenant's limits this host cannot enforce.

@@ -35,12 +35,41 @@ pub enum EventKind {
     Thawed,
     /// Keys of its file have other values: `keys`.
     Set,
-    /// Its next start boots another version: `from`, `to`.
+    /// It has another version: `from`, `to`. `reason` says whether it has it now (`live`, `restarted`) or from its next
+    /// start on (`next-start`, `stopped`).
     ImageChanged,
     /// It has another name: `from`, `to`. It is told of both names.
     Renamed,
     /// It is gone, and its name is free.
     Destroyed,
+    /// A rollout began: `rollout`, `to`; `count` tenants. Of no tenant, as those that follow, but for `gate-failed`.
+    RolloutStarted,
+    /// The wave of the number `count` is done.
+    WaveDone,
+    /// The tenant could not be moved, or a gate failed there, for this `reason`.
+    GateFailed,
+    /// All tenants of a rollout have its version.
+    RolloutFinished,
+    /// A wave was put back for this `reason`, and the rollout has stopped.
+    RolloutUndone,
+    /// A rollout was aborted.
+    RolloutAborted,
+}
+
+impl EventKind {
+    /// Whether it is told to all who read events, whichever tenants they have asked for.
+    pub fn is_of_host(self) -> bool {
+        matches!(
+            self,
+            Self::HostdStarted
+                | Self::Lost
+                | Self::RolloutStarted
+                | Self::WaveDone
+                | Self::RolloutFinished
+                | Self::RolloutUndone
+                | Self::RolloutAborted
+        )
+    }
 }
 
 /// One event.
@@ -73,4 +102,7 @@ pub struct Event {
     /// What it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// The number of the rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
 }

@@ -17,8 +17,8 @@ pub enum Source {
     Default,
     /// The host's own settings.
     Host,
-    /// The host's table of NICs, `ports.toml`.
-    Ports,
+    /// The host's table of NICs, `nics.toml`.
+    Nics,
     /// hostd, when it made the tenant.
     Allocation,
 }
@@ -32,7 +32,7 @@ impl Source {
             Self::Image => "image",
             Self::Default => "default",
             Self::Host => "host",
-            Self::Ports => "ports",
+            Self::Nics => "nics",
             Self::Allocation => "allocation",
         }
     }

@@ -36,12 +36,18 @@ pub enum Code {
     Broken,
     /// The configuration changed since the caller read it.
     Conflict,
+    /// The tenant would get a version of another image.
+    OtherImage,
+    /// It cannot be done while the tenant is running: a restart does it.
+    NeedsRestart,
     /// An address, a port or a NIC of the host belongs to another tenant.
     Taken,
     /// A pool of indices, uid ranges or addresses is used up.
     PoolFull,
     /// This host lacks the controller or feature that a setting needs.
     Unenforceable,
+    /// The image is not signed by a key that this host trusts, and the host requires it.
+    Untrusted,
     /// Another hostd has the store.
     Locked,
     /// The filesystem is full.
@@ -69,9 +75,12 @@ impl Code {
             | Self::Busy
             | Self::Broken
             | Self::Conflict
+            | Self::OtherImage
+            | Self::NeedsRestart
             | Self::Taken
             | Self::PoolFull
             | Self::Unenforceable
+            | Self::Untrusted
             | Self::Locked => 409,
             Self::Timeout => 504,
             Self::DiskFull => 507,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::TenantState;
+use crate::{stale::StaleCount, state::TenantState};
 
 /// One tenant in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Summary {
     /// What it may use at most.
     #[serde(default)]
     pub limits: StatLimits,
-    /// Whether something of its file counts from its next start only, while it is up.
+    /// Whether something of its file takes effect at its next start only, while it is up.
     #[serde(default)]
     pub pending: bool,
     /// When the present boot began, milliseconds since 1970 UTC.
@@ -55,6 +55,9 @@ pub struct Summary {
     /// Memory it uses, page cache included, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// What the last look at its processes found since it was started, by `tenantctl stale`; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<StaleCount>,
     /// What its unit is doing, while systemd starts or stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit_status: Option<String>,
@@ -70,7 +73,7 @@ impl Summary {
     }
 }
 
-/// A key whose value counts from the next start.
+/// A key whose value takes effect at the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Waiting {

@@ -31,10 +31,10 @@ pub struct Done {
     pub name: String,
     /// What became of the request.
     pub result: Changed,
-    /// Whether something of it counts from the next start only.
+    /// Whether something of it takes effect at the next start only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_restart: bool,
-    /// The keys that count from the next start only, where they are known one by one.
+    /// The keys that take effect at the next start only, where they are known one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<String>,
     /// What is not as it should be and did not keep it from being done.
@@ -132,7 +132,7 @@ pub struct Detail {
     /// What it uses, while it is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// What of its file counts from its next start, while it is up.
+    /// What of its file takes effect at its next start, while it is up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
     /// The last lines of its console, without control characters, oldest first; at most 10.
@@ -171,7 +171,7 @@ pub struct Interface {
     /// Its default gateways.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<String>,
-    /// Whether it comes from the tenant's file, its profile or `ports.toml`.
+    /// Whether it comes from the tenant's file, its profile or `nics.toml`.
     pub source: Source,
 }
 
@@ -179,7 +179,7 @@ pub struct Interface {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum PortState {
+pub enum HostNicState {
     /// A running tenant has it.
     Held,
     /// Its tenant does not run, or has not been started since it was given the NIC.
@@ -193,14 +193,14 @@ pub enum PortState {
 /// A NIC of the host, or a VLAN of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Port {
+pub struct HostNic {
     /// The NIC.
     pub link: String,
     /// The VLAN; absent for the whole NIC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
     /// Where it is.
-    pub state: PortState,
+    pub state: HostNicState,
     /// The tenant it is given to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -210,7 +210,7 @@ pub struct Port {
     /// The addresses it is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
-    /// Whether `ports.toml` gives it, or the tenant's file.
+    /// Whether `nics.toml` gives it, or the tenant's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }
@@ -218,19 +218,19 @@ pub struct Port {
 /// NICs of the host and the tenants that have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Ports {
-    /// The rows of `ports.toml`, then the NICs in tenants' files, then unassigned NICs.
-    pub ports: Vec<Port>,
+pub struct HostNics {
+    /// The rows of `nics.toml`, then the NICs in tenants' files, then unassigned NICs.
+    pub nics: Vec<HostNic>,
     /// Rows that do nothing, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// A row of `ports.toml`.
+/// A row of `nics.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub struct PortSet {
+pub struct NicAssignment {
     /// The NIC.
     pub link: String,
     /// Only this VLAN of it, 1 to 4094.

@@ -125,7 +125,7 @@ pub(super) fn timestamp(text: &[u8]) -> Option<Timespec> {
 }
 
 impl Extended {
-    /// Takes the records of a global header: they count for all entries that follow.
+    /// Takes the records of a global header: they apply to all entries that follow.
     pub(super) fn take_global(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         for record in records(bytes) {
             let (key, value) = record?;

@@ -22,7 +22,7 @@ use rootfs_tools::{
 };
 use serde::Serialize;
 use tenant::model::{
-    image::{ChannelName, ImageFormat, ImageName},
+    image::{App, ChannelName, ImageFormat, ImageName},
     recipe::Recipe,
 };
 
@@ -120,6 +120,9 @@ pub(crate) struct Built {
     /// What an import skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<Report>,
+    /// What of the image's configuration does not hold for tenants, and the like.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
     /// What was fixed on the way.
     fixed: usize,
     /// Ids of the tuning rows that changed something.
@@ -148,7 +151,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
         let recipe = build.recipe(tune);
-        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune, recipe };
+        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune, recipe, app: None };
         finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
@@ -239,6 +242,8 @@ pub(crate) struct Source {
     pub(crate) tune: bool,
     /// How it was made.
     pub(crate) recipe: Recipe,
+    /// What it runs if it has a program instead of an init.
+    pub(crate) app: Option<App>,
 }
 
 /// What was done to a staged tree.
@@ -252,7 +257,16 @@ pub(super) struct Prepared {
 impl Prepared {
     /// The result with what was published.
     pub(super) fn built(self, published: Published) -> Built {
-        Built { published, left_out: None, fixed: self.fixed, tuned: self.tuned, findings: self.findings }
+        let Self { fixed, tuned, findings } = self;
+        Built { published, left_out: None, notes: Vec::new(), fixed, tuned, findings }
+    }
+}
+
+impl Built {
+    /// What was published as it came.
+    pub(crate) fn untouched(published: Published, left_out: Report, notes: Vec<String>) -> Self {
+        let (tuned, findings) = (Vec::new(), Vec::new());
+        Self { published, left_out: Some(left_out), notes, fixed: 0, tuned, findings }
     }
 }
 
@@ -266,7 +280,8 @@ pub(crate) fn finish(
     progress: &Progress,
 ) -> Result<Built, Failure> {
     let prepared = prepare(staging, source.origin, source.tune, progress)?;
-    let published = publish::publish(&context.layout, staging, &target.request(image, &source), progress)?;
+    let request = target.request(image, &source);
+    let published = publish::publish_app(&context.layout, staging, &request, source.app.as_ref(), progress)?;
     Ok(prepared.built(published))
 }
 
@@ -322,6 +337,7 @@ pub(crate) fn publish_as_is(
         origin: Origin::System,
         tune: tuning::missing(&open(&staging.tree())?).is_empty(),
         recipe: Recipe::Import { from: file.to_owned() },
+        app: None,
     };
     Ok(publish::publish(&context.layout, staging, &target.request(image, &source), progress)?)
 }
@@ -341,6 +357,9 @@ impl Built {
         let mut text = describe(&self.published);
         if let Some(left_out) = self.left_out.as_ref().and_then(Report::left_out) {
             text += &format!("  skipped: {}\n", printable(&left_out));
+        }
+        for note in &self.notes {
+            text += &format!("  note: {}\n", printable(note));
         }
         for finding in self.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
             let severity = format!("{:?}", finding.severity).to_lowercase();

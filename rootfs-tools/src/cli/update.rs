@@ -93,7 +93,7 @@ fn update(context: &Context, args: &Args, progress: &Progress) -> Result<Updated
     let manifest = context.store.manifest(&args.image, &from)?;
     let recipe = recipe_of(&manifest, args)?;
     let staging = Staging::new(&context.layout)?;
-    let (line, tuning) = make(context, &staging, &manifest, recipe, &args.mirror, progress)?;
+    let (line, tuning, recipe) = make(context, &staging, &manifest, recipe, &args.mirror, progress)?;
     let prepared = build::prepare(&staging, Origin::Packages, tuning, progress)?;
     progress.step("comparing it with the version that there is");
     let digest = publish::digest_of(&staging, manifest.format, manifest.verity.is_some())?;
@@ -124,7 +124,7 @@ fn update(context: &Context, args: &Args, progress: &Progress) -> Result<Updated
             sets: manifest.sets.clone(),
             tuned: tuning,
             verity: manifest.verity.is_some(),
-            recipe: Some(recipe.clone()),
+            recipe: Some(recipe),
             parent: Some(from),
         };
         let published = publish::publish(&context.layout, &staging, &request, progress)?;
@@ -140,8 +140,11 @@ fn recipe_of<'a>(manifest: &'a Manifest, args: &Args) -> Result<&'a Recipe, Fail
     let version = manifest.digest.short();
     let (message, help) = match &manifest.recipe {
         Some(Recipe::Import { from }) => (
-            format!("version {version} was imported from {from:?}, which is not in the store"),
-            format!("import the new files: rootfsctl import {from} --name {image} --channel {channel}"),
+            format!("version {version} was not built here: it came from {from:?}"),
+            format!(
+                "get the new files from where these came from: rootfsctl {} --name {image} --channel {channel}",
+                manifest.source
+            ),
         ),
         Some(recipe) => return Ok(recipe),
         None => (
@@ -152,7 +155,8 @@ fn recipe_of<'a>(manifest: &'a Manifest, args: &Args) -> Result<&'a Recipe, Fail
     Err(Refusal { message, help: Some(help), outcome: Outcome::Refused }.into())
 }
 
-/// Makes the staged tree by the recipe; the line for the manifest that names its origin, and whether it is to be tuned.
+/// Makes the staged tree by the recipe; the line for the manifest that names its origin, whether it is to be tuned, and the
+/// recipe with the mirrors that it was made from.
 fn make(
     context: &Context,
     staging: &Staging,
@@ -160,18 +164,19 @@ fn make(
     recipe: &Recipe,
     mirrors: &[String],
     progress: &Progress,
-) -> Result<(String, bool), Failure> {
+) -> Result<(String, bool, Recipe), Failure> {
     let source = ImageSource::of(&context.layout, manifest);
     let old = Contents::open(&source).map_err(ErofsError::from)?;
     let Some(mut options) = recipe::debian_options(recipe, &old.path())? else {
-        return Ok((busybox::build(&staging.tree())?, true));
+        return Ok((busybox::build(&staging.tree())?, true, recipe.clone()));
     };
     drop(old);
     if !mirrors.is_empty() {
         options.mirrors = mirrors.to_vec();
     }
     let tuning = matches!(recipe, Recipe::Debian { tuning: true, .. });
-    Ok((debian::build(&context.layout, staging, &options, progress)?, tuning))
+    let recipe = recipe::of_debian(&options, tuning);
+    Ok((debian::build(&context.layout, staging, &options, progress)?, tuning, recipe))
 }
 
 /// What the staged tree contains.

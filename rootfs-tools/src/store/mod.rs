@@ -9,6 +9,7 @@
 mod error;
 mod lock;
 mod remove;
+mod signature;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,11 @@ use tenant::{
     },
 };
 
-pub use self::{error::StoreError, lock::Lock};
+pub use self::{
+    error::StoreError,
+    lock::Lock,
+    signature::{SignError, Trust},
+};
 
 /// A version with what points at it.
 #[derive(Clone, Debug, Serialize)]
@@ -97,14 +102,7 @@ impl Store {
     /// # Errors
     /// It is absent or malformed.
     pub fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest, StoreError> {
-        let path = self.layout.manifest(image, digest);
-        let text = record::read(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => {
-                StoreError::NoVersion { image: image.to_string(), prefix: digest.hex() }
-            }
-            _ => e.into(),
-        })?;
-        Manifest::parse(&text).map_err(|source| StoreError::Manifest { path, source })
+        Ok(self.manifest_text(image, digest)?.1)
     }
 
     /// The channels of an image and the versions they point at.
@@ -176,9 +174,11 @@ impl Store {
             };
             let pinned = Allocation::parse(&text).map_err(|e| unknown(e.into()))?.pinned;
             let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
-            let booted = state.filter(RunState::is_supervised).and_then(|state| state.digest);
-            if let Some(booted) = booted.filter(|booted| *booted != pinned.digest) {
-                // It was pinned to another version while running: until its next start it needs the old one as well.
+            let in_use = state.filter(RunState::is_supervised).into_iter().flat_map(|state| {
+                // It may have got others while it is running: until its next start it needs the old ones as well.
+                state.in_use().filter(|digest| *digest != pinned.digest).collect::<Vec<_>>()
+            });
+            for booted in in_use {
                 for image in self.images()?.into_iter().filter(|i| self.layout.version(i, &booted).exists()) {
                     pins.entry((image, booted)).or_default().push(tenant.clone());
                 }

@@ -1,7 +1,7 @@
 //! The table of keys: what a tenant's file may say, and all that is known of each key.
 //!
 //! Everything else follows from a row: how a file is read and merged with its profile, which values are refused, what
-//! `tenantctl explain` and a shell's completion know, which changes count at once, and the tables of
+//! `tenantctl explain` and a shell's completion know, which changes take effect at once, and the tables of
 //! `docs/reference/tenant.toml.md`.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::LazyLock};
@@ -29,7 +29,7 @@ use super::{
 use crate::model::{
     device::DeviceRule,
     host::GroupName,
-    image::{ImageRef, ProfileName, Ready},
+    image::{Follow, ImageRef, ProfileName, Ready},
     label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
@@ -112,6 +112,11 @@ keys! {
         Table(GENERAL), Form { kind: "string", form: "`NAME`, `NAME:CHANNEL`, `NAME@VERSION`", good: "\"debian\"", bad: "\"a b\"" },
         Nothing("`default_image` of hostd.toml"), NextStart, By(|tenant| tenant.image.to_string()),
         "which image; see below"
+    }
+    follow: Option<Follow> {
+        Table(GENERAL), Form { kind: "string", form: "`:CHANNEL`; not with an `image` that names a version", good: "\":stable\"", bad: "\"stable\"" },
+        Nothing("the channel that `image` names, `:stable` without one; none with a version"), Live(Telling), By(|tenant| none_or(tenant.follow.as_ref().map(|channel| format!(":{channel}")))),
+        "the channel of the image that the tenant follows: a [rollout](../how-to/roll-out-a-version.md) without a selection moves those that follow the channel which it moves"
     }
     description: Option<String> {
         Table(GENERAL), LINE,
@@ -396,7 +401,7 @@ impl Tenant {
     }
 }
 
-/// The keys in which two configurations of a tenant differ and that count from its next start only.
+/// The keys in which two configurations of a tenant differ and that take effect at its next start only.
 pub fn waiting(before: &Tenant, after: &Tenant) -> Vec<&'static str> {
     let waits = |key: &&Key| key.effect == NextStart && before.value(key) != after.value(key);
     KEYS.iter().filter(waits).map(|key| key.name).collect()

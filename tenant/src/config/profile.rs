@@ -119,7 +119,7 @@ pub fn load_host(layout: &Layout) -> Result<HostConfig, LoadError> {
     }
 }
 
-/// Reads `ports.toml`; a host without one gives no NIC away.
+/// Reads `nics.toml`; a host without one gives no NIC away.
 ///
 /// # Errors
 /// A file that cannot be read, is malformed, or gives something twice.

@@ -61,9 +61,16 @@ impl Layout {
         self.etc().join("hostd.toml")
     }
 
-    /// `/etc/tenantry/ports.toml`: NICs and VLANs of the host, given to tenants.
+    /// `/etc/tenantry/nics.toml`: NICs and VLANs of the host, given to tenants. A host that has only `ports.toml`, as
+    /// the file was called in 0.1, keeps that.
     pub fn nic_table(&self) -> PathBuf {
-        self.etc().join("ports.toml")
+        let [now, before] = ["nics.toml", "ports.toml"].map(|name| self.etc().join(name));
+        if before.exists() && !now.exists() { before } else { now }
+    }
+
+    /// `/etc/tenantry/keys`: public keys whose signatures of images this host trusts, `NAME.pub`.
+    pub fn keys(&self) -> PathBuf {
+        self.etc().join("keys")
     }
 
     /// `/etc/tenantry/tenants`.
@@ -132,6 +139,22 @@ impl Layout {
         self.version(image, digest).join("manifest.toml")
     }
 
+    /// `…/versions/sha256-HEX/manifest.sig`: the signature of the manifest, if it is signed.
+    pub fn signature(&self, image: &ImageName, digest: &Digest) -> PathBuf {
+        self.version(image, digest).join("manifest.sig")
+    }
+
+    /// `/var/lib/tenantry/signed/IMAGE/CHANNEL`: the newest signed version that the channel has had, and when it was
+    /// made.
+    pub fn newest_signed(&self, image: &ImageName, channel: &ChannelName) -> PathBuf {
+        self.state().join("signed").join(image.as_str()).join(channel.as_str())
+    }
+
+    /// `/run/tenantry/signed`: what was verified since the host was booted.
+    pub fn signed_run(&self) -> PathBuf {
+        self.run().join("signed")
+    }
+
     /// `…/versions/sha256-HEX/tree`.
     pub fn tree(&self, image: &ImageName, digest: &Digest) -> PathBuf {
         self.version(image, digest).join("tree")
@@ -197,6 +220,16 @@ impl Layout {
         self.tenant(name).join("log")
     }
 
+    /// `/var/lib/tenantry/rollouts`: a record for each rollout.
+    pub fn rollouts(&self) -> PathBuf {
+        self.state().join("rollouts")
+    }
+
+    /// `…/rollouts/ID.json`.
+    pub fn rollout(&self, id: u64) -> PathBuf {
+        self.rollouts().join(format!("{id}.json"))
+    }
+
     /// `/run/tenantry`.
     pub fn run(&self) -> PathBuf {
         self.root.join("run/tenantry")
@@ -255,5 +288,23 @@ impl Layout {
     /// `…/run/tenantry/tenants/NAME/state.json`.
     pub fn run_state(&self, name: &TenantName) -> PathBuf {
         self.runtime(name).join("state.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_nics_keeps_the_name_that_an_earlier_release_gave_it() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        std::fs::create_dir_all(layout.etc()).unwrap();
+        let name = || layout.nic_table().file_name().unwrap().to_owned();
+        assert_eq!(name(), "nics.toml");
+        std::fs::write(layout.etc().join("ports.toml"), "").unwrap();
+        assert_eq!(name(), "ports.toml");
+        std::fs::write(layout.etc().join("nics.toml"), "").unwrap();
+        assert_eq!(name(), "nics.toml");
     }
 }

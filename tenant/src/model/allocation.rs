@@ -95,7 +95,7 @@ impl RecordState {
 }
 
 /// The image version a tenant boots.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pinned {
     /// The image.
@@ -107,6 +107,25 @@ pub struct Pinned {
 impl fmt::Display for Pinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.image, self.digest.short())
+    }
+}
+
+/// A version that a tenant had, or has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub digest: Digest,
+    /// Since when it is pinned to that, RFC 3339 in UTC.
+    pub since: String,
+}
+
+impl Generation {
+    /// The version alone.
+    pub fn pinned(&self) -> Pinned {
+        Pinned { image: self.image.clone(), digest: self.digest }
     }
 }
 
@@ -160,6 +179,10 @@ pub struct Allocation {
     /// Addresses from pools, besides the two above: those of the first routed interface that names no pool.
     #[serde(default, rename = "lease", skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<Lease>,
+    /// The versions that it had, the oldest first, and at the end the one it is pinned to; none of a tenant that an
+    /// earlier release made and that has had no other version since. Read it by [`Self::history`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Generation>,
 }
 
 /// Why an allocation cannot be used.
@@ -176,6 +199,36 @@ pub enum AllocationError {
 impl Allocation {
     /// The format this release reads and writes.
     pub const FORMAT_VERSION: u32 = 1;
+    /// The most versions that are remembered; the oldest are forgotten.
+    pub const MAX_GENERATIONS: usize = 32;
+
+    /// The versions that it had, the oldest first; the last one is the present one.
+    pub fn history(&self) -> Vec<Generation> {
+        if self.generations.is_empty() {
+            let Pinned { image, digest } = self.pinned.clone();
+            return vec![Generation { image, digest, since: self.created.clone() }];
+        }
+        self.generations.clone()
+    }
+
+    /// The version that it had before the present one.
+    pub fn previous(&self) -> Option<Pinned> {
+        self.history().iter().rev().nth(1).map(Generation::pinned)
+    }
+
+    /// Pins it to a version, from a moment (RFC 3339 in UTC) on; whether that is another one.
+    pub fn pin(&mut self, pinned: Pinned, since: String) -> bool {
+        if pinned == self.pinned {
+            return false;
+        }
+        self.generations = self.history();
+        let Pinned { image, digest } = pinned.clone();
+        self.generations.push(Generation { image, digest, since });
+        let surplus = self.generations.len().saturating_sub(Self::MAX_GENERATIONS);
+        self.generations.drain(..surplus);
+        self.pinned = pinned;
+        true
+    }
 
     /// Parses `allocation.toml`.
     ///
@@ -230,6 +283,25 @@ digest = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1
         let allocation = Allocation::parse(&with_leases).unwrap();
         assert_eq!(allocation.leases.len(), 2);
         assert_eq!(allocation.render(), with_leases);
+    }
+
+    #[test]
+    fn the_versions_it_had_are_remembered_in_order() {
+        let mut allocation = Allocation::parse(GOLDEN_V1).unwrap();
+        let first = allocation.pinned.clone();
+        assert_eq!((allocation.history().len(), allocation.previous()), (1, None));
+        let version = |byte| Pinned { digest: Digest::from_bytes([byte; 32]), ..first.clone() };
+        assert!(allocation.pin(version(1), "2026-02-03T04:05:06Z".to_owned()));
+        assert!(!allocation.pin(version(1), "2026-02-03T04:05:07Z".to_owned()));
+        assert_eq!(allocation.previous(), Some(first.clone()));
+        assert_eq!(allocation.history()[0].since, allocation.created);
+        assert_eq!(Allocation::parse(&allocation.render()).unwrap(), allocation);
+        for byte in 2..50 {
+            allocation.pin(version(byte), "2026-02-03T04:05:06Z".to_owned());
+        }
+        assert_eq!(allocation.history().len(), Allocation::MAX_GENERATIONS);
+        assert_eq!(allocation.history().last().unwrap().pinned(), version(49));
+        assert_eq!(allocation.previous(), Some(version(48)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `/etc/tenantry/ports.toml`: which tenant holds which NIC or VLAN of the host.
+//! `/etc/tenantry/nics.toml`: which tenant holds which NIC or VLAN of the host.
 //!
 //! One table for the whole host, so that a NIC is visibly in one place. Its rows become interfaces of the
 //! tenant they name, behind those of its own file.
@@ -66,7 +66,7 @@ impl NicTableError {
     /// The remedy.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Parse(_) => "correct the file, see ports.toml(5)",
+            Self::Parse(_) => "correct the file, see nics.toml(5)",
             Self::Twice { .. } => {
                 "remove one of the two rows: a NIC or VLAN can be assigned to one tenant only"
             }
@@ -97,7 +97,7 @@ impl NicRow {
 }
 
 impl NicTable {
-    /// Parses `ports.toml`.
+    /// Parses `nics.toml`.
     ///
     /// # Errors
     /// See [`NicTableError`].

@@ -27,9 +27,9 @@ pub enum Recipe {
     },
     /// `rootfsctl build busybox`.
     Busybox {},
-    /// `rootfsctl import` or `rootfsctl publish`: the source is not part of the store, so it cannot be made again.
+    /// `rootfsctl import`, `publish` or `pull`: the source is not part of the store, so it cannot be made again.
     Import {
-        /// Name of the file or directory.
+        /// Name of the file, the directory or the image.
         from: String,
     },
 }

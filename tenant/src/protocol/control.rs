@@ -8,6 +8,7 @@
 //! {"op":"freeze"}  {"op":"thaw"}        {"ok":true}      done
 //! {"op":"console_tail","tty":0,"lines":20}   {"ok":true,"lines":["…"]}
 //! {"op":"plan"}                         {"ok":true,"plan":{"text":"…","plan":{…}}}
+//! {"op":"swap","image":"debian","digest":"sha256:…"}   {"ok":true,"swapped":{"directories":["/usr"],"rest":["/etc"],"took_us":900}}
 //!                                       {"ok":false,"error":"…","help":"…"}
 //! ```
 
@@ -25,10 +26,13 @@ use super::{
     socket,
     wire::{self, MAX_LINE, Tty},
 };
-use crate::files::state::{ProcessRef, RunState};
+use crate::{
+    files::state::{ProcessRef, RunState},
+    model::{ids::Digest, image::ImageName},
+};
 
 /// What can be asked of a supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// How it is.
@@ -57,6 +61,13 @@ pub enum Request {
     },
     /// The plan that the tenant was started with.
     Plan {},
+    /// Put another version of its image beneath what is running. Done again, it does nothing.
+    Swap {
+        /// The image.
+        image: ImageName,
+        /// The version.
+        digest: Digest,
+    },
 }
 
 /// How a tenant is.
@@ -81,6 +92,9 @@ pub struct Reply {
     /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Whether a restart would do what was not done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_restart: bool,
     /// Answer to a status request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<Status>>,
@@ -90,6 +104,20 @@ pub struct Reply {
     /// Answer to a request for the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Box<StartedPlan>>,
+    /// Answer to a swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<Box<Swapped>>,
+}
+
+/// What a swap has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// The directories that show the version now.
+    pub directories: Vec<String>,
+    /// What shows it only from the next start on, one directory or setting each.
+    pub rest: Vec<String>,
+    /// The work alone, microseconds.
+    pub took_us: u64,
 }
 
 /// The plan that a tenant was started with.
@@ -135,6 +163,8 @@ pub enum ControlError {
         error: String,
         /// The remedy.
         help: Option<String>,
+        /// Whether a restart would do it.
+        needs_restart: bool,
     },
 }
 
@@ -197,8 +227,8 @@ impl Client {
         let reply: Reply = wire::parse(&line).map_err(ControlError::Malformed)?;
         match reply {
             Reply { ok: true, .. } => Ok(reply),
-            Reply { error, help, .. } => {
-                Err(ControlError::Refused { error: error.unwrap_or_default(), help })
+            Reply { error, help, needs_restart, .. } => {
+                Err(ControlError::Refused { error: error.unwrap_or_default(), help, needs_restart })
             }
         }
     }
@@ -220,8 +250,15 @@ mod tests {
                 Request::ConsoleTail { tty: Tty::CONSOLE, lines: 20 },
             ),
             ("{\"op\":\"plan\"}", Request::Plan {}),
+            (
+                &format!("{{\"op\":\"swap\",\"image\":\"debian\",\"digest\":\"sha256:{}\"}}", "0".repeat(64)),
+                Request::Swap {
+                    image: "debian".parse().unwrap(),
+                    digest: crate::model::ids::Digest::from_bytes([0; 32]),
+                },
+            ),
         ] {
-            assert_eq!(wire::parse::<Request>(text.as_bytes()), Ok(request));
+            assert_eq!(wire::parse::<Request>(text.as_bytes()), Ok(request.clone()));
             assert_eq!(wire::line(&request), format!("{text}\n").into_bytes());
         }
         assert!(wire::parse::<Request>(b"{\"op\":\"stop\",\"now\":true}").is_err());

@@ -113,6 +113,7 @@ pub(crate) fn manifest() -> Manifest {
         verity: None,
         parent: None,
         init_kind: None,
+        app: None,
         boot: Boot {
             init: vec!["/sbin/init".to_owned()],
             stop_signal: "SIGRTMIN+3".to_owned(),
@@ -155,6 +156,7 @@ pub(crate) fn allocation() -> Allocation {
         created: "2026-01-02T03:04:05Z".to_owned(),
         pinned: Pinned { image: "debian".parse().unwrap(), digest: digest() },
         leases: Vec::new(),
+        generations: Vec::new(),
     }
 }
 

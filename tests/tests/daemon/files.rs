@@ -125,7 +125,7 @@ fn a_fifo_in_place_of_any_file_blocks_nothing() {
     for path in [
         host.path("etc/tenantry/tenants/alice.toml"),
         host.path("etc/tenantry/hostd.toml"),
-        host.path("etc/tenantry/ports.toml"),
+        host.path("etc/tenantry/nics.toml"),
         host.path("etc/tenantry/profiles/shared-os.toml"),
         host.path("run/tenantry/nics/eth9.json"),
         host.path("run/tenantry/autostarted"),

@@ -183,7 +183,7 @@ fn no_tenant_gets_what_another_one_has() {
         ("nic=[{mode=\"vlan\",link=\"x1\",vlan=9}]", Code::Taken, "NIC \"x1\" is in use"),
         ("nic=[{mode=\"vlan\",link=\"x2\",vlan=7}]", Code::Taken, "VLAN 7 of NIC \"x2\""),
         ("nic=[{mode=\"macvlan\",link=\"x1\"}]", Code::Taken, "NIC \"x1\""),
-        ("nic=[{mode=\"vlan\",link=\"x3\",vlan=7}]", Code::Taken, "\"alice\" in ports.toml"),
+        ("nic=[{mode=\"vlan\",link=\"x3\",vlan=7}]", Code::Taken, "\"alice\" in nics.toml"),
         ("nic=[{mode=\"phys\",link=\"y\"},{mode=\"phys\",link=\"y\"}]", Code::Taken, "\"carol\" already"),
         ("ports=2222:80", Code::Taken, "port 2222/tcp of the host is in use by tenant \"alice\""),
         (

@@ -8,12 +8,14 @@
 //! | `descriptors` | terminals, sockets, and those that are closed |
 //! | `mount` | attributes of mounts |
 //! | `files` | what a file is besides its bytes: projects and their quotas, fs-verity |
+//! | `handle` | by what the kernel knows a file |
 //! | `bpf` | programs that the kernel asks for each cgroup |
 #![allow(unsafe_code)]
 
 mod bpf;
 mod descriptors;
 mod files;
+mod handle;
 mod mount;
 mod own;
 mod process;
@@ -24,6 +26,7 @@ pub use descriptors::{cloexec_from, close_except, open_pty_peer, peer_groups, se
 pub use files::{
     ProjectQuota, enable_verity, project, project_quota, set_project, set_project_quota, verity_digest,
 };
+pub use handle::{HandleOf, file_handle};
 pub use mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, mount_setattr};
 pub use own::{
     Instruction, new_session_keyring, overwrite_arguments, reset_io_priority, reset_scheduling_on_fork,

@@ -23,7 +23,7 @@ impl Scale {
             false => (vec![(20, 1), (100, 1)], vec![1, 4, 16]),
         };
         let repetitions = if quick { 5 } else { 11 };
-        let starts = if quick { 8 } else { 16 };
+        let starts = 16;
         let networks = if quick { vec![1, 20] } else { vec![1, 100, 500, 1000] };
         Self { repetitions, crowds, at_once, starts, networks, thousand }
     }

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_page_that_a_unit_names_is_in_the_package() {
-        let ours = ["tenant", "hostd", "ports.toml", "profile.toml"];
+        let ours = ["tenant", "hostd", "nics.toml", "profile.toml"];
         let pages: Vec<String> = super::super::pages::PAGES.iter().map(|page| page.name()).collect();
         for kind in ["service", "socket", "slice", "target"] {
             for unit in of_kind(&sh::repository().join("systemd"), kind).unwrap() {

@@ -46,11 +46,11 @@ pub(super) const PAGES: &[Page] = &[
         see: "hostd(8), tenant.toml(5), tenantctl-doctor(1)",
     },
     Page {
-        title: "ports.toml",
+        title: "nics.toml",
         section: 5,
-        source: "ports.toml.md",
+        source: "nics.toml.md",
         about: "which tenant has which NIC of the host",
-        see: "tenantctl-ports(1), tenant.toml(5)",
+        see: "tenantctl-nics(1), tenant.toml(5)",
     },
     Page {
         title: "tenant",

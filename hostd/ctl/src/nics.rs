@@ -3,16 +3,16 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use client::segment;
 use hyper::Method;
-use wire::{Code, Done, Failure, Port, PortSet, PortState, Ports as Answer, Source};
+use wire::{Code, Done, Failure, HostNic, HostNicState, HostNics as Answer, NicAssignment, Source};
 
 use super::{Context, candidates, many, output};
 
 /// Show which NICs and VLANs of the host are assigned to which tenants
 ///
-/// The table is /etc/tenantry/ports.toml; `set` and `unset` change single rows of it.
+/// The table is /etc/tenantry/nics.toml; `set` and `unset` change single rows of it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Ports {
+pub(super) struct Nics {
     /// Also show unassigned NICs
     #[arg(long)]
     all: bool,
@@ -26,7 +26,7 @@ enum Change {
     Set {
         /// The NIC, or NIC.VLAN, e.g. eth2.100
         #[arg(value_name = "LINK[.VLAN]", add = candidates::of(candidates::nics))]
-        port: String,
+        nic: String,
         /// Name of the tenant
         #[arg(add = candidates::of(candidates::tenants))]
         tenant: String,
@@ -41,37 +41,37 @@ enum Change {
     Unset {
         /// The NIC, or NIC.VLAN
         #[arg(value_name = "LINK[.VLAN]")]
-        port: String,
+        nic: String,
     },
 }
 
-impl Ports {
+impl Nics {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let done: Done = match &self.change {
             None => {
-                let path = if self.all { "/v1/ports?all=true" } else { "/v1/ports" };
+                let path = if self.all { "/v1/nics?all=true" } else { "/v1/nics" };
                 let answer: Answer = context.client.get(path).await?;
                 context.output.print(&answer, |answer| {
                     output::warnings(&answer.warnings);
-                    table(&answer.ports)
+                    table(&answer.nics)
                 });
                 return Ok(ExitCode::SUCCESS);
             }
-            Some(Change::Set { port, tenant, name, address }) => {
-                let (link, vlan) = split(port)?;
-                let row = PortSet {
+            Some(Change::Set { nic, tenant, name, address }) => {
+                let (link, vlan) = split(nic)?;
+                let row = NicAssignment {
                     link: link.to_owned(),
                     vlan,
                     tenant: tenant.clone(),
                     name: name.clone(),
                     addresses: address.clone(),
                 };
-                context.client.request(Method::PUT, "/v1/ports", &row).await?
+                context.client.request(Method::PUT, "/v1/nics", &row).await?
             }
-            Some(Change::Unset { port }) => {
-                let (link, vlan) = split(port)?;
+            Some(Change::Unset { nic }) => {
+                let (link, vlan) = split(nic)?;
                 let vlan = vlan.map(|vlan| format!("&vlan={vlan}")).unwrap_or_default();
-                let path = format!("/v1/ports?link={}{vlan}", segment(link));
+                let path = format!("/v1/nics?link={}{vlan}", segment(link));
                 context.client.request(Method::DELETE, &path, &()).await?
             }
         };
@@ -82,10 +82,10 @@ impl Ports {
 }
 
 /// `eth1`, or `eth1.100`: digits behind the last dot are a VLAN.
-fn split(port: &str) -> Result<(&str, Option<u16>), Failure> {
-    let Some((link, tag)) = port.rsplit_once('.') else { return Ok((port, None)) };
+fn split(nic: &str) -> Result<(&str, Option<u16>), Failure> {
+    let Some((link, tag)) = nic.rsplit_once('.') else { return Ok((nic, None)) };
     if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok((port, None));
+        return Ok((nic, None));
     }
     match tag.parse() {
         Ok(vlan @ 1..=4094) => Ok((link, Some(vlan))),
@@ -94,34 +94,34 @@ fn split(port: &str) -> Result<(&str, Option<u16>), Failure> {
     }
 }
 
-fn table(ports: &[Port]) -> String {
-    let row = |port: &Port| {
-        let vlan = port.vlan.map_or("-".to_owned(), |vlan| vlan.to_string());
-        let state = match port.state {
-            PortState::Held => "held",
-            PortState::Waiting => "waiting",
-            PortState::Free => "free",
-            PortState::Missing => "missing",
+fn table(nics: &[HostNic]) -> String {
+    let row = |nic: &HostNic| {
+        let vlan = nic.vlan.map_or("-".to_owned(), |vlan| vlan.to_string());
+        let state = match nic.state {
+            HostNicState::Held => "held",
+            HostNicState::Waiting => "waiting",
+            HostNicState::Free => "free",
+            HostNicState::Missing => "missing",
         };
-        let from = match port.source {
-            Some(Source::Ports) => "ports.toml",
+        let from = match nic.source {
+            Some(Source::Nics) => "nics.toml",
             Some(_) => "its file",
             None => "-",
         };
         let dash = |text: Option<&String>| text.map_or("-".to_owned(), |text| output::clean(text));
-        let addresses = if port.addresses.is_empty() { "-".to_owned() } else { port.addresses.join(" ") };
+        let addresses = if nic.addresses.is_empty() { "-".to_owned() } else { nic.addresses.join(" ") };
         vec![
-            output::clean(&port.link),
+            output::clean(&nic.link),
             vlan,
             state.to_owned(),
-            dash(port.tenant.as_ref()),
-            dash(port.name.as_ref()),
+            dash(nic.tenant.as_ref()),
+            dash(nic.name.as_ref()),
             addresses,
             from.to_owned(),
         ]
     };
     let header = ["LINK", "VLAN", "STATE", "TENANT", "NAME", "ADDRESSES", "FROM"];
-    output::table(&header, ports.iter().map(row).collect(), &[1])
+    output::table(&header, nics.iter().map(row).collect(), &[1])
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `/v1/ports`: NICs and VLANs of the host, and the tenants that have them.
+//! `/v1/nics`: NICs and VLANs of the host, and the tenants that have them.
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -13,7 +13,9 @@ use tenant::{
     },
     plan::LinkPlan,
 };
-use wire::{Code, Done, Failure, Interface, Port, PortSet, PortState, Ports, Source, tenant_name};
+use wire::{
+    Code, Done, Failure, HostNic, HostNicState, HostNics, Interface, NicAssignment, Source, tenant_name,
+};
 
 use super::{
     Answer, Body, Parameters,
@@ -27,7 +29,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> Router<Arc<Host>> {
-    Router::new().route("/v1/ports", get(list).put(give).delete(take))
+    Router::new().route("/v1/nics", get(list).put(give).delete(take))
 }
 
 /// What is listed.
@@ -43,36 +45,36 @@ pub(super) struct ListParameters {
 /// NICs and VLANs of the host that tenants have.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get,
-    path = "/v1/ports",
+    path = "/v1/nics",
     params(ListParameters),
-    responses((status = 200, body = Ports), (status = "4XX", body = Failure))
+    responses((status = 200, body = HostNics), (status = "4XX", body = Failure))
 ))]
 pub(super) async fn list(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<ListParameters>,
-) -> Answer<Ports> {
-    let look = move || -> Result<Ports, Failure> {
+) -> Answer<HostNics> {
+    let look = move || -> Result<HostNics, Failure> {
         let given = host.store().given()?;
         let here = links()?;
-        let mut answer = Ports::default();
+        let mut answer = HostNics::default();
         for one in &given {
             if !one.is_known {
-                let what = port_text(one.link.as_str(), one.part);
+                let what = nic_text(one.link.as_str(), one.part);
                 answer.warnings.push(format!(
-                    "ports.toml assigns {what} to {:?}, but there is no such tenant",
+                    "nics.toml assigns {what} to {:?}, but there is no such tenant",
                     one.tenant.as_str()
                 ));
             }
-            answer.ports.push(port(&host, one, &here));
+            answer.nics.push(nic(&host, one, &here));
         }
         if parameters.all {
             let known: BTreeSet<String> = given.iter().map(|one| one.link.to_string()).collect();
             let own = own_links(&host);
             let free = here.iter().filter(|link| !known.contains(*link) && !own.contains(*link));
-            answer.ports.extend(free.map(|link| Port {
+            answer.nics.extend(free.map(|link| HostNic {
                 link: link.clone(),
                 vlan: None,
-                state: PortState::Free,
+                state: HostNicState::Free,
                 tenant: None,
                 name: None,
                 addresses: Vec::new(),
@@ -87,11 +89,11 @@ pub(super) async fn list(
 /// Gives a NIC, or a VLAN of one, to a tenant.
 #[cfg_attr(feature = "openapi", utoipa::path(
     put,
-    path = "/v1/ports",
-    request_body = PortSet,
+    path = "/v1/nics",
+    request_body = NicAssignment,
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
 ))]
-pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<PortSet>) -> Answer<Done> {
+pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<NicAssignment>) -> Answer<Done> {
     let since = Instant::now();
     let word = |error: InvalidWord| Failure::of(Code::Invalid, &error);
     let row = NicRow {
@@ -106,7 +108,7 @@ pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<Port
             .collect::<Result<_, _>>()
             .map_err(word)?,
     };
-    let what = port_text(row.link.as_str(), row.vlan.map_or(Part::Whole, Part::Vlan));
+    let what = nic_text(row.link.as_str(), row.vlan.map_or(Part::Whole, Part::Vlan));
     let work = move || -> Result<Done, Failure> {
         let change = host.store().set_nic(&row, |tenant, link, part| has(&host, tenant, link, part))?;
         let part = row.vlan.map_or(Part::Whole, Part::Vlan);
@@ -122,7 +124,7 @@ pub(super) async fn give(State(host): State<Arc<Host>>, Body(request): Body<Port
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-pub(super) struct PortParameters {
+pub(super) struct NicParameters {
     /// The NIC.
     link: String,
     /// Only this VLAN of it.
@@ -132,19 +134,19 @@ pub(super) struct PortParameters {
 /// Takes a NIC, or a VLAN of one, away from its tenant.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete,
-    path = "/v1/ports",
-    params(PortParameters),
+    path = "/v1/nics",
+    params(NicParameters),
     responses((status = 200, body = Done), (status = "4XX", body = Failure))
 ))]
 pub(super) async fn take(
     State(host): State<Arc<Host>>,
-    Parameters(parameters): Parameters<PortParameters>,
+    Parameters(parameters): Parameters<NicParameters>,
 ) -> Answer<Done> {
     let since = Instant::now();
     let link: LinkName =
         parameters.link.parse().map_err(|error: InvalidWord| Failure::of(Code::Invalid, &error))?;
     let vlan = parameters.vlan;
-    let what = port_text(link.as_str(), vlan.map_or(Part::Whole, Part::Vlan));
+    let what = nic_text(link.as_str(), vlan.map_or(Part::Whole, Part::Vlan));
     let work = move || -> Result<Done, Failure> {
         let has = |tenant: &TenantName, link: &LinkName, part| has(&host, tenant, link, part);
         let change = host.store().unset_nic(&link, vlan, has)?;
@@ -154,31 +156,31 @@ pub(super) async fn take(
 }
 
 /// `eth1`, or `eth1.100` for its VLAN 100.
-fn port_text(link: &str, part: Part) -> String {
+fn nic_text(link: &str, part: Part) -> String {
     match part {
         Part::Vlan(id) => format!("{link}.{id}"),
         Part::Whole | Part::Shared => link.to_owned(),
     }
 }
 
-fn port(host: &Host, given: &Given, here: &BTreeSet<String>) -> Port {
+fn nic(host: &Host, given: &Given, here: &BTreeSet<String>) -> HostNic {
     let state = if has(host, &given.tenant, &given.link, given.part) {
-        PortState::Held
+        HostNicState::Held
     } else if !here.contains(given.link.as_str()) {
-        PortState::Missing
+        HostNicState::Missing
     } else if given.is_known {
-        PortState::Waiting
+        HostNicState::Waiting
     } else {
-        PortState::Free
+        HostNicState::Free
     };
-    Port {
+    HostNic {
         link: given.link.to_string(),
         vlan: if let Part::Vlan(id) = given.part { Some(id) } else { None },
         state,
         tenant: Some(given.tenant.to_string()),
         name: given.name.as_ref().map(ToString::to_string),
         addresses: given.addresses.iter().map(ToString::to_string).collect(),
-        source: Some(if given.in_table { Source::Ports } else { Source::Tenant }),
+        source: Some(if given.in_table { Source::Nics } else { Source::Tenant }),
     }
 }
 
@@ -203,7 +205,7 @@ pub(super) fn interfaces(host: &Host, name: &TenantName) -> Result<Vec<Interface
     let (_, plan) = host.store().plan_text(name, &text, None)?;
     let own: Option<Fragment> = tenant::config::parse_toml(&text).ok();
     let in_file = if own.is_some_and(|own| own.nic.is_some()) { Source::Tenant } else { Source::Profile };
-    let rows = host.store().ports()?.nic.iter().filter(|row| row.tenant == *name).count();
+    let rows = host.store().nic_table()?.nic.iter().filter(|row| row.tenant == *name).count();
     let from_table = plan.nics.len().saturating_sub(rows);
     let interface = |(number, nic): (usize, &tenant::plan::NicPlan)| {
         let (mode, link, vlan) = match &nic.link {
@@ -222,7 +224,7 @@ pub(super) fn interfaces(host: &Host, name: &TenantName) -> Result<Vec<Interface
             mac: nic.mac.map(|mac| mac.to_string()),
             addresses: nic.addresses.iter().map(ToString::to_string).collect(),
             gateways: nic.gateways.iter().map(ToString::to_string).collect(),
-            source: if number < from_table { in_file } else { Source::Ports },
+            source: if number < from_table { in_file } else { Source::Nics },
         }
     };
     Ok(plan.nics.iter().enumerate().map(interface).collect())

@@ -1,0 +1,122 @@
+use clap::Args;
+use wire::{Applied, Changed, RebaseMode, RebaseRequest, Rebased};
+
+use super::{
+    Context,
+    many::{self, Answer},
+    output,
+    select::Selection,
+};
+
+/// Give tenants another version of their image, at once and while they are running
+///
+/// Without --to it is the version that the `image` of the tenant's file means now. What comes live is the part that all
+/// tenants share (/usr): processes that are running keep the files they have open until they are restarted.
+#[derive(Debug, Args)]
+pub(super) struct Rebase {
+    #[command(flatten)]
+    selection: Selection,
+    /// The version: :CHANNEL, IMAGE:CHANNEL, IMAGE@VERSION, or at least 6 hex digits of it
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
+    #[command(flatten)]
+    mode: Mode,
+    /// Allow a version of another image
+    #[arg(long)]
+    cross_image: bool,
+}
+
+/// Give tenants the version back that they had before
+///
+/// A tenant that has been rolled back is brought forward again by the same command.
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    mode: Mode,
+}
+
+/// When tenants get the version
+#[derive(Clone, Copy, Debug, Args)]
+struct Mode {
+    /// At once, beneath what is running (the default)
+    #[arg(long, group = "mode")]
+    live: bool,
+    /// By a restart
+    #[arg(long, group = "mode")]
+    restart: bool,
+    /// From the next start on
+    #[arg(long, group = "mode")]
+    next_start: bool,
+}
+
+impl Mode {
+    fn mode(self) -> RebaseMode {
+        match self {
+            Self { restart: true, .. } => RebaseMode::Restart,
+            Self { next_start: true, .. } => RebaseMode::NextStart,
+            _ => RebaseMode::Live,
+        }
+    }
+}
+
+impl Answer for Rebased {
+    fn is_unchanged(&self) -> bool {
+        self.change == Changed::Unchanged
+    }
+}
+
+impl Rebase {
+    pub(super) async fn run(&self, context: &Context) -> super::Result {
+        let (to, cross_image) = (self.to.clone(), self.cross_image);
+        let request = RebaseRequest { to, mode: self.mode.mode(), cross_image };
+        rebase(context, &self.selection, request, "rebased").await
+    }
+}
+
+impl Rollback {
+    pub(super) async fn run(&self, context: &Context) -> super::Result {
+        // The version before may be one of another image: it was given that by a command that said so.
+        let to = Some(RebaseRequest::PREVIOUS.to_owned());
+        let request = RebaseRequest { to, mode: self.mode.mode(), cross_image: true };
+        rebase(context, &self.selection, request, "rolled back").await
+    }
+}
+
+async fn rebase(
+    context: &Context,
+    selection: &Selection,
+    request: RebaseRequest,
+    verb: &'static str,
+) -> super::Result {
+    let chosen = selection.resolve(&context.client).await?;
+    let send = move |api: client::Client, name: String| {
+        let request = request.clone();
+        async move { api.post::<Rebased>(&client::tenant(&name, "/rebase"), &request).await }
+    };
+    many::each(context, &chosen, (verb, None), send, |done| sentence(done, verb)).await
+}
+
+/// `alice: rebased to debian@0123456789ab, live (0.004 s); from the next start: /etc, /var`
+fn sentence(done: &Rebased, verb: &str) -> String {
+    output::warnings(&done.warnings);
+    let (name, to) = (output::clean(&done.name), output::clean(&done.to));
+    if done.change == Changed::Unchanged {
+        return format!("{name}: unchanged, it has {to}\n");
+    }
+    let took = done.took_us as f64 / 1e6;
+    let how = match done.applied {
+        Applied::Live => "live",
+        Applied::Restarted => "restarted",
+        Applied::NextStart => "from the next start on",
+        Applied::Stopped => "it is not running",
+    };
+    let rest = match &done.rest[..] {
+        [] => String::new(),
+        rest => format!("; from the next start: {}", output::clean(&rest.join(", "))),
+    };
+    let killed = done.killed.as_ref().map(|reason| format!("; killed: {}", output::clean(reason)));
+    let killed = killed.unwrap_or_default();
+    format!("{name}: {verb} to {to}, {how} ({took:.3} s){killed}{rest}\n")
+}

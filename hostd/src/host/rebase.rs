@@ -1,0 +1,192 @@
+//! Another version of its image for a tenant. First the record says so, then the world: a crash between the two leaves
+//! a tenant that has the version from its next start on, and the same request again does the rest.
+
+use std::{sync::Arc, time::Instant};
+
+use tenant::{
+    Allocation, TenantName,
+    model::{allocation::Pinned, ids::Digest, image::ImageRef},
+};
+use wire::{Applied, Changed, EventKind, Failure, RebaseMode, Rebased};
+
+use super::{Host, Result, blocking, events::What};
+use crate::{
+    records::{Repinned, StoreError},
+    units::limits::Enforce,
+};
+
+/// What carrying a version to a tenant came to.
+struct Carried {
+    applied: Applied,
+    swapped: Vec<String>,
+    rest: Vec<String>,
+    killed: Option<String>,
+    swap_us: Option<u64>,
+}
+
+impl Carried {
+    fn by(applied: Applied) -> Self {
+        Self { applied, swapped: Vec::new(), rest: Vec::new(), killed: None, swap_us: None }
+    }
+}
+
+fn named(name: &TenantName, to: &impl ToString) -> impl Fn(Failure) -> Failure {
+    let (name, to) = (name.clone(), to.to_string());
+    move |failure| Failure {
+        message: format!("cannot rebase tenant \"{name}\" to {to}: {}", failure.message),
+        help: failure.help.map(|help| help.replace("NAME", name.as_str())),
+        ..failure
+    }
+}
+
+impl Host {
+    /// The version that a request means, see [`crate::records::Store::rebase_target`].
+    ///
+    /// # Errors
+    /// The words name no version.
+    pub async fn rebase_target(self: &Arc<Self>, name: &TenantName, to: Option<&str>) -> Result<ImageRef> {
+        let (host, own, to) = (self.clone(), name.clone(), to.map(str::to_owned));
+        let target = blocking(move || host.store.rebase_target(&own, to.as_deref())).await?;
+        target.map_err(|error| match error {
+            StoreError::NoPrevious(_) => {
+                let failure = Failure::from(error);
+                Failure {
+                    message: format!("cannot roll tenant \"{name}\" back: {}", failure.message),
+                    help: failure.help.map(|help| help.replace("NAME", name.as_str())),
+                    ..failure
+                }
+            }
+            error => error.into(),
+        })
+    }
+
+    /// Gives a tenant a version of an image, another one only where `cross_image` says so. Where that cannot be done,
+    /// the tenant has the version that it had: after a restart that failed it is started with that again.
+    ///
+    /// # Errors
+    /// There is no such version; [`Code::OtherImage`]; [`Code::NeedsRestart`] where it cannot come live; what a start
+    /// says of a version that does not boot.
+    pub async fn rebase(
+        self: &Arc<Self>,
+        name: &TenantName,
+        target: &ImageRef,
+        mode: RebaseMode,
+        cross_image: bool,
+    ) -> Result<Rebased> {
+        let since = Instant::now();
+        let _turn = self.turns.take(name).await;
+        // Its supervisor may be about to write the record, for addresses.
+        let files = self.files.take(name).await;
+        let named = named(name, target);
+        let (host, own, wanted) = (self.clone(), name.clone(), target.clone());
+        let proposed = move || -> std::result::Result<Repinned, StoreError> {
+            let mut repinned = host.store.propose_rebase(&own, &wanted, cross_image)?;
+            host.store.commit_rebase(&mut repinned)?;
+            Ok(repinned)
+        };
+        let repinned = blocking(proposed).await?.map_err(|error| match error {
+            StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
+            other => named(other.into()),
+        })?;
+        drop(files);
+        // Pinned: the lock of the images is let go, and the version stays.
+        let Repinned { before, after, .. } = repinned;
+        let (to, from) = (after.pinned.clone(), self.present(name, &before));
+        let is_pinned_anew = before.pinned != after.pinned;
+        let is_running = self.units.is_running(name);
+        let carried = match mode {
+            _ if !is_running => Ok(Carried::by(Applied::Stopped)),
+            RebaseMode::NextStart if from == to => Ok(Carried::by(Applied::Live)),
+            RebaseMode::NextStart => Ok(Carried::by(Applied::NextStart)),
+            _ if from == to => Ok(Carried::by(Applied::Live)),
+            RebaseMode::Live => self.swap(name, &to).await,
+            RebaseMode::Restart => self.restart_into(name, &before, is_pinned_anew).await,
+        };
+        let Carried { applied, swapped, rest, killed, swap_us } = match carried {
+            Ok(carried) => carried,
+            Err(failure) => {
+                if is_pinned_anew {
+                    self.put_back(name, &before).await;
+                }
+                return Err(named(failure));
+            }
+        };
+        let is_changed =
+            is_pinned_anew || from != to && matches!(applied, Applied::Live | Applied::Restarted);
+        if is_changed {
+            let what = What::new(EventKind::ImageChanged).change(&from, &to).because(applied.to_string());
+            self.events.tell(name, what);
+            self.changes.tell(name);
+        }
+        Ok(Rebased {
+            name: name.to_string(),
+            change: if is_changed { Changed::Changed } else { Changed::Unchanged },
+            from: from.to_string(),
+            to: to.to_string(),
+            applied,
+            swapped,
+            rest,
+            warnings: Vec::new(),
+            killed,
+            swap_us,
+            took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The version that a tenant shows: that which its supervisor tells of, else the one that it is pinned to.
+    pub(super) fn present(&self, name: &TenantName, record: &Allocation) -> Pinned {
+        let said = self.units.state(name).filter(|_| self.units.is_running(name));
+        let digest: Option<Digest> = said.and_then(|said| said.digest);
+        match digest {
+            Some(digest) if digest != record.pinned.digest => {
+                let history = record.history();
+                let known = history.iter().rev().find(|one| one.digest == digest);
+                let image = known.map_or(&record.pinned.image, |one| &one.image).clone();
+                Pinned { image, digest }
+            }
+            _ => record.pinned.clone(),
+        }
+    }
+
+    async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Carried> {
+        let swapped = self.units.swap(name, to.clone()).await?;
+        Ok(Carried {
+            swapped: swapped.directories,
+            rest: swapped.rest,
+            swap_us: Some(swapped.took_us),
+            ..Carried::by(Applied::Live)
+        })
+    }
+
+    /// Restarts a tenant; where it does not start, once more with the version that it had.
+    async fn restart_into(
+        self: &Arc<Self>,
+        name: &TenantName,
+        before: &Allocation,
+        is_pinned_anew: bool,
+    ) -> Result<Carried> {
+        let failure = match self.restart_in_turn(name, Enforce::Asked).await {
+            Ok(started) => return Ok(Carried { killed: started.killed, ..Carried::by(Applied::Restarted) }),
+            Err(failure) => failure,
+        };
+        if self.units.is_running(name) || !is_pinned_anew {
+            return Err(failure);
+        }
+        self.put_back(name, before).await;
+        let again = match self.start_in_turn(name, Enforce::Asked).await {
+            Ok(_) => format!("it is running with {} again", before.pinned),
+            Err(second) => format!("it is down: {}", second.message),
+        };
+        Err(Failure { message: format!("{}; {again}", failure.message), ..failure })
+    }
+
+    /// The record as it was before a rebase that failed.
+    async fn put_back(self: &Arc<Self>, name: &TenantName, before: &Allocation) {
+        let _files = self.files.take(name).await;
+        let (host, own, record) = (self.clone(), name.clone(), before.clone());
+        let restored = blocking(move || host.store.undo_rebase(&own, &record)).await;
+        if let Err(failure) = restored.and_then(|restored| restored.map_err(Into::into)) {
+            log::error!("tenant \"{name}\" is still pinned to the version that it could not get: {failure}");
+        }
+    }
+}
