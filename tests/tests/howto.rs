@@ -48,6 +48,7 @@ pages! {
     run_jobs: "how-to/run-jobs.md";
     set_the_locale: "how-to/set-the-locale.md";
     size_a_host: "how-to/size-a-host.md";
+    update_an_image: "how-to/update-an-image.md";
 }
 
 /// Pages with nothing to run here; each says why.
