@@ -53,6 +53,7 @@ pages! {
     set_the_locale: "how-to/set-the-locale.md";
     sign_images: "how-to/sign-images.md";
     size_a_host: "how-to/size-a-host.md";
+    update_an_image: "how-to/update-an-image.md";
 }
 
 /// Pages with nothing to run here; each says why.
