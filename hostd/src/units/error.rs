@@ -158,7 +158,10 @@ impl From<UnitError> for Failure {
                 };
                 (Code::Failed, Some(help.to_owned()), Vec::new())
             }
-            UnitError::Control(ControlError::Refused { help, .. }) => (Code::Failed, help, Vec::new()),
+            UnitError::Control(ControlError::Refused { help, needs_restart, .. }) => {
+                let code = if needs_restart { Code::NeedsRestart } else { Code::Failed };
+                (code, help, Vec::new())
+            }
             UnitError::Timeout(_, console) => {
                 let help = "read its console, or raise start_timeout_sec: tenantctl logs NAME";
                 (Code::Timeout, Some(help.to_owned()), console)

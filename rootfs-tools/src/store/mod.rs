@@ -176,9 +176,11 @@ impl Store {
             };
             let pinned = Allocation::parse(&text).map_err(|e| unknown(e.into()))?.pinned;
             let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
-            let booted = state.filter(RunState::is_supervised).and_then(|state| state.digest);
-            if let Some(booted) = booted.filter(|booted| *booted != pinned.digest) {
-                // It was pinned to another version while running: until its next start it needs the old one as well.
+            let in_use = state.filter(RunState::is_supervised).into_iter().flat_map(|state| {
+                // It may have got others while it is running: until its next start it needs the old ones as well.
+                state.in_use().filter(|digest| *digest != pinned.digest).collect::<Vec<_>>()
+            });
+            for booted in in_use {
                 for image in self.images()?.into_iter().filter(|i| self.layout.version(i, &booted).exists()) {
                     pins.entry((image, booted)).or_default().push(tenant.clone());
                 }

@@ -7,9 +7,11 @@ mod cgroup;
 mod filter;
 mod network;
 mod root;
+mod swap;
 mod undo;
 
 pub use network::try_port;
+pub use swap::{SwapError, swap};
 pub use undo::{Undo, everything};
 
 use std::path::Path;
@@ -19,7 +21,7 @@ use self::undo::Journal;
 use crate::{
     files::file_error::full,
     init::Program,
-    kernel::{Cause, InitClone, Kernel, KernelError, Payload},
+    kernel::{Cause, InitClone, Kept, Kernel, KernelError, Payload},
     model::name::TenantName,
     plan::Plan,
 };
@@ -107,10 +109,11 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     let own = std::mem::take(&mut held.own);
-    let remains = root::assemble(kernel, parts, own).map_err(|error| match error.source {
-        Cause::Place(_) => ("root", error),
-        _ => ("init", error),
-    })?;
+    let (remains, parents) =
+        root::assemble(kernel, plan, parts, own).map_err(|error| match error.source {
+            Cause::Place(_) => ("root", error),
+            _ => ("init", error),
+        })?;
     kernel.root_ready(&held).map_err(|error| ("init", error))?;
     network::connect(kernel, plan, held.pid, journal).map_err(|error| {
         match kernel.check_alive(&mut held) {
@@ -126,7 +129,8 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     filter::finish(kernel, filter).map_err(|error| ("filter", error))?;
     let terminals = usize::from(plan.ttys) + 1;
     let payload = kernel.release(held, &plan.init.argv[0], terminals).map_err(|error| ("init", error))?;
-    Ok(Payload { remains, ..payload })
+    let kept = (!parents.is_empty()).then_some(Kept { user, parents });
+    Ok(Payload { remains, kept, ..payload })
 }
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its

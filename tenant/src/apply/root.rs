@@ -11,7 +11,7 @@ use crate::{
         Access, Entry, Kernel, KernelError, Node, OwnFilesystem, Place, Result, Shape, TmpfsUse, Top, Upper,
     },
     model::{ids::UidRange, image::ImageSource, limits::ByteSize, path::TenantPath},
-    plan::{Plan, RootStep},
+    plan::{Plan, RootStep, swap},
 };
 
 /// Room for the skeleton: directories and links only, no file is ever written there.
@@ -92,6 +92,7 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
         binds: RefCell::new(binds),
         empty,
         whole: OnceCell::new(),
+        source: swap::source_name(&plan.image_name, &plan.digest),
         attach_to: plan.attach_layers.then_some(&staging),
     };
     for tree in [&trees.image, &trees.dirs, &trees.empty] {
@@ -124,9 +125,17 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     Ok(Parts { staging, mounts, layers })
 }
 
-/// Puts the root together, in its order, of the parts and of what init has made: then it is init's root. Returns the
-/// mount namespace in which that was done, and the layers; letting go of them waits for the kernel's readers of mounts.
-pub(super) fn assemble<K: Kernel>(kernel: &K, parts: Parts<K>, own: Vec<K::Fd>) -> Result<Vec<K::Fd>> {
+/// What is left of putting a root together: the mount namespace in which that was done and the layers, of which letting
+/// go waits for the kernel's readers of mounts; and peers of the mounts in which others can be exchanged.
+type Remains<Fd> = (Vec<Fd>, Vec<(String, Fd)>);
+
+/// Puts the root together, in its order, of the parts and of what init has made: then it is init's root.
+pub(super) fn assemble<K: Kernel>(
+    kernel: &K,
+    plan: &Plan,
+    parts: Parts<K>,
+    own: Vec<K::Fd>,
+) -> Result<Remains<K::Fd>> {
     let Parts { staging, mounts, layers } = parts;
     let missing = |what: &str| KernelError::new("find", what, io::ErrorKind::NotFound);
     let mut own = own.into_iter();
@@ -151,9 +160,18 @@ pub(super) fn assemble<K: Kernel>(kernel: &K, parts: Parts<K>, own: Vec<K::Fd>) 
     fixed.into_iter().try_for_each(attach)?;
     kernel.root_show(&staging, &root)?;
     loose.into_iter().try_for_each(attach)?;
+    let mut parents: Vec<String> =
+        swap::swappable(&plan.root).into_iter().map(|mount| mount.parent).collect();
+    parents.sort();
+    parents.dedup();
+    let peer = |at: String| {
+        let peer = kernel.mount_peer(&staging, &root, Some(&*at).filter(|at| !at.is_empty()))?;
+        Ok((at, peer))
+    };
+    let parents = parents.into_iter().map(peer).collect::<Result<_>>()?;
     drop(root);
     let staging = kernel.staging_leave(staging)?;
-    Ok(layers.into_iter().chain([staging]).collect())
+    Ok((layers.into_iter().chain([staging]).collect(), parents))
 }
 
 /// A directory of the host.
@@ -173,6 +191,8 @@ struct Trees<'a, K: Kernel> {
     empty: K::Fd,
     /// One overlay over the whole image, for the paths that are shown of it.
     whole: OnceCell<K::Fd>,
+    /// What its overlays are called.
+    source: String,
     /// Where the kernel wants layers to be mounted.
     attach_to: Option<&'a K::Staging>,
 }
@@ -189,7 +209,7 @@ impl<K: Kernel> Trees<'_, K> {
             Some(whole) => whole,
             None => {
                 let top = Top::Empty(&self.empty);
-                let whole = self.kernel.overlay(&self.image, None, top, self.uids.base())?;
+                let whole = self.kernel.overlay(&self.image, None, top, self.uids.base(), &self.source)?;
                 self.attach(&whole)?;
                 self.whole.get_or_init(|| whole)
             }
@@ -228,12 +248,14 @@ impl<K: Kernel> Trees<'_, K> {
             }
             RootStep::Shared { at } => {
                 let top = Top::Empty(&self.empty);
-                self.kernel.overlay(&self.image, Some(at.relative()), top, owner)?
+                self.kernel.overlay(&self.image, Some(at.relative()), top, owner, &self.source)?
             }
             RootStep::Overlay { at, store } => {
-                self.kernel.overlay(&self.image, Some(at.relative()), upper(store), owner)?
+                self.kernel.overlay(&self.image, Some(at.relative()), upper(store), owner, &self.source)?
             }
-            RootStep::Whole { store } => self.kernel.overlay(&self.image, None, upper(store), owner)?,
+            RootStep::Whole { store } => {
+                self.kernel.overlay(&self.image, None, upper(store), owner, &self.source)?
+            }
             RootStep::Private { store, .. } => self.kernel.tree_subdir(&self.dirs, store)?,
             RootStep::Tmpfs { size, mode, .. } => self.kernel.tmpfs(TmpfsUse::Files, size.0, *mode, owner)?,
             RootStep::Bind { .. } => return Ok(self.binds.borrow_mut().pop_front().map(Tree::Made)),

@@ -22,7 +22,8 @@ use crate::{
         allocation::{Allocation, AllocationError},
         facts::HostFacts,
         host::HostConfig,
-        image::{Manifest, ManifestError, ProfileName},
+        ids::Digest,
+        image::{ImageName, Manifest, ManifestError, ProfileName},
         name::TenantName,
         nic_table::NicTable,
     },
@@ -127,13 +128,19 @@ pub fn load_allocation(layout: &Layout, name: &TenantName) -> Result<Allocation,
 /// # Errors
 /// [`LoadPlanError::NoVersion`] where the store does not have it.
 pub fn load_manifest(layout: &Layout, allocation: &Allocation) -> Result<Manifest, LoadPlanError> {
-    let pinned = &allocation.pinned;
-    let image = pinned.image.to_string();
-    let text = record::read(&layout.manifest(&pinned.image, &pinned.digest)).map_err(|error| match error
-        .kind()
-    {
+    load_version(layout, &allocation.pinned.image, &allocation.pinned.digest)
+}
+
+/// Reads the manifest of a version.
+///
+/// # Errors
+/// [`LoadPlanError::NoVersion`] where the store does not have it.
+pub fn load_version(layout: &Layout, image: &ImageName, digest: &Digest) -> Result<Manifest, LoadPlanError> {
+    let path = layout.manifest(image, digest);
+    let image = image.to_string();
+    let text = record::read(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            LoadPlanError::NoVersion { image: image.clone(), digest: pinned.digest.to_string() }
+            LoadPlanError::NoVersion { image: image.clone(), digest: digest.to_string() }
         }
         _ => error.into(),
     })?;

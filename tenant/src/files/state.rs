@@ -139,9 +139,13 @@ pub struct RunState {
     /// The tenant's init, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<ProcessRef>,
-    /// The version it booted; absent before its first plan.
+    /// The version it has: the one that it booted, or that it was given since; absent before its first plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// All versions that it has had since it booted, the present one too, where it was given another one meanwhile:
+    /// processes, and the lower layers of `/etc` and `/var`, are still of the earlier ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<Digest>,
     /// How often init was started by this supervisor: 1 plus the reboots from inside, 0 before the first boot.
     pub boots: u32,
     /// When the present boot, or the wait for it, began, milliseconds since 1970 UTC.
@@ -198,6 +202,7 @@ impl RunState {
             supervisor,
             init: None,
             digest: None,
+            versions: Vec::new(),
             boots: 0,
             started_ms,
             exec_us: None,
@@ -218,6 +223,12 @@ impl RunState {
     pub fn write(&self, path: &Path) -> Result<(), FileError> {
         let text = serde_json::to_vec(self).expect("a state has only types that JSON can hold");
         record::write(path, &text, Durability::Volatile)
+    }
+
+    /// The versions that are in use by this boot.
+    pub fn in_use(&self) -> impl Iterator<Item = Digest> {
+        let others = self.versions.iter().copied().filter(|version| Some(*version) != self.digest);
+        self.digest.into_iter().chain(others)
     }
 
     /// Whether the supervisor that wrote this still supervises.

@@ -174,6 +174,33 @@ pub struct Payload<Fd> {
     /// What its root was put together from. Letting go of it waits for the kernel's readers of mounts, which need not
     /// be before it runs.
     pub remains: Vec<Fd>,
+    /// By what its root can be changed while it is running.
+    pub kept: Option<Kept<Fd>>,
+}
+
+/// By what the root of a running tenant can be changed.
+#[derive(Debug)]
+pub struct Kept<Fd> {
+    /// Its user namespace.
+    pub user: Fd,
+    /// Detached peers of the mounts in which other mounts can be exchanged: where each of them is, relative to the root,
+    /// which is `""`.
+    pub parents: Vec<(String, Fd)>,
+}
+
+/// A mount as a process sees it, see proc_pid_mountinfo(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountEntry {
+    /// Its number.
+    pub id: u64,
+    /// The number of the mount that it is mounted on.
+    pub parent: u64,
+    /// Where, relative to the process's root; `/` itself is `""`.
+    pub at: String,
+    /// The type of its filesystem.
+    pub kind: String,
+    /// What it was made from, as who made it says.
+    pub source: String,
 }
 
 /// The host end of a veth pair, and its peer.

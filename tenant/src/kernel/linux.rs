@@ -3,8 +3,9 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
-    Access, Child, Entry, Held, InitClone, Kernel, KernelError, MovedNic, Payload, Place, PortRoute, Result,
-    Shape, TmpfsUse, Top, Veth, cgroup, device, feature, image, mount, netlink, nft, process,
+    Access, Child, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic, Payload, Place,
+    PortRoute, Result, Shape, TmpfsUse, Top, Veth, cgroup, device, feature, image, inside, mount, netlink,
+    nft, process,
     staging::{self, Staging},
     storage, sysctl, userns,
 };
@@ -127,8 +128,9 @@ impl Kernel for Linux {
         dir: Option<&str>,
         top: Top<'_, OwnedFd>,
         owner: u32,
+        source: &str,
     ) -> Result<OwnedFd> {
-        mount::overlay(lower, dir, top, owner)
+        mount::overlay(lower, dir, top, owner, source)
     }
 
     fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<OwnedFd> {
@@ -172,6 +174,26 @@ impl Kernel for Linux {
 
     fn root_show(&self, _staging: &Staging, root: &OwnedFd) -> Result<()> {
         staging::show_root(root)
+    }
+
+    fn mount_peer(&self, _staging: &Staging, root: &OwnedFd, at: Option<&str>) -> Result<OwnedFd> {
+        staging::peer(root, at)
+    }
+
+    fn mount_withdraw(&self, _staging: &Staging, root: &OwnedFd, at: &str) -> Result<()> {
+        staging::withdraw(root, at)
+    }
+
+    fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>> {
+        inside::mounts(pid)
+    }
+
+    fn mount_copy(&self, pid: i32, mount: &MountEntry) -> Result<OwnedFd> {
+        inside::copy(pid, mount)
+    }
+
+    fn mount_detach(&self, pid: i32, mount: &MountEntry) -> Result<()> {
+        inside::detach(pid, mount)
     }
 
     fn staging_leave(&self, staging: Staging) -> Result<OwnedFd> {

@@ -10,6 +10,7 @@
 //! | `linux`, `fake/` | the two kernels |
 //! | `process`, `child`, `userns`, `gate` | init: its user namespace, its clone, the socket to it until it executes |
 //! | `mount`, `staging`, `source`, `storage` | detached mounts; the namespace in which a root is put together |
+//! | `inside` | the mounts of a tenant that is running |
 //! | `image`, `program` | erofs images; programs that do part of the work |
 //! | `cgroup`, `device`, `sysctl`, `bpf` | cgroups, and the programs that guard them |
 //! | `netlink/`, `nft/` | interfaces; the packet filter |
@@ -31,6 +32,7 @@ pub mod feature;
 pub(crate) mod gate;
 pub mod image;
 mod image_error;
+mod inside;
 mod linux;
 mod mount;
 pub(crate) mod netlink;
@@ -50,8 +52,8 @@ mod userns;
 use std::path::Path;
 
 pub use arguments::{
-    Access, Child, ChildKind, Entry, Held, InitClone, InitProgram, Interface, MovedNic, Node, OwnFilesystem,
-    Payload, Place, PortRoute, Shape, TmpfsUse, Top, Upper, Veth,
+    Access, Child, ChildKind, Entry, Held, InitClone, InitProgram, Interface, Kept, MountEntry, MovedNic,
+    Node, OwnFilesystem, Payload, Place, PortRoute, Shape, TmpfsUse, Top, Upper, Veth,
 };
 pub use error::{Cause, KernelError, Result};
 pub use fake::{Fake, FakeFd, Table};
@@ -129,13 +131,14 @@ pub trait Kernel {
     /// were the root.
     fn tree_path(&self, tree: &Self::Fd, path: &str) -> Result<(Self::Fd, Shape)>;
     /// A detached overlay over a directory of a tree (`None` is the tree itself). `owner` is the host uid that
-    /// makes files in the upper.
+    /// makes files in the upper, `source` what mountinfo shows as its source.
     fn overlay(
         &self,
         lower: &Self::Fd,
         dir: Option<&str>,
         top: Top<'_, Self::Fd>,
         owner: u32,
+        source: &str,
     ) -> Result<Self::Fd>;
     /// A detached tmpfs of at most `size` bytes whose root belongs to `owner`.
     fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<Self::Fd>;
@@ -164,6 +167,18 @@ pub trait Kernel {
     ) -> Result<()>;
     /// Lets a root appear over `/` in there, and by propagation in the mount namespace of every init cloned from there.
     fn root_show(&self, staging: &Self::Staging, root: &Self::Fd) -> Result<()>;
+    /// A detached peer of the mount at `at` of a root in there, or of the root itself, without what is mounted in it.
+    /// What is mounted on it once it is attached again appears in every tenant that the root appeared in.
+    fn mount_peer(&self, staging: &Self::Staging, root: &Self::Fd, at: Option<&str>) -> Result<Self::Fd>;
+    /// Takes a mount away that was attached below a root, and with it those that appeared by it.
+    fn mount_withdraw(&self, staging: &Self::Staging, root: &Self::Fd, at: &str) -> Result<()>;
+    /// The mounts that a process sees, of those below its root.
+    fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>>;
+    /// A detached copy of a mount that a process sees, and of all below it.
+    fn mount_copy(&self, pid: i32, mount: &MountEntry) -> Result<Self::Fd>;
+    /// Detaches a mount that a process sees, in its mount namespace and by propagation in others. What is open in it
+    /// stays open. An error where something else is there by now.
+    fn mount_detach(&self, pid: i32, mount: &MountEntry) -> Result<()>;
     /// Takes this process back to its own mount namespace. The other one lives on as long as its descriptor, which is
     /// returned.
     fn staging_leave(&self, staging: Self::Staging) -> Result<Self::Fd>;

@@ -120,7 +120,7 @@ fn clone_shifted(dir: &OwnedFd, user: &OwnedFd, access: Access, attributes: u64)
     Ok(tree)
 }
 
-fn clone_mount(at: &OwnedFd) -> io::Result<OwnedFd> {
+pub(super) fn clone_mount(at: &OwnedFd) -> io::Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     Ok(open_tree(at, "", flags)?)
@@ -189,6 +189,7 @@ pub(crate) fn overlay(
     dir: Option<&str>,
     top: Top<'_, OwnedFd>,
     owner: u32,
+    source: &str,
 ) -> Result<OwnedFd> {
     let object = dir.unwrap_or("/");
     let mount = || -> io::Result<OwnedFd> {
@@ -210,6 +211,7 @@ pub(crate) fn overlay(
         }
         let tree = as_owner(owner, || {
             let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_set_string(context.as_fd(), "source", source)?;
             set_layers(context.as_fd(), &layers)?;
             if is_writable {
                 // Without it rename(2) of a directory of the image fails with EXDEV.

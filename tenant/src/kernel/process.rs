@@ -218,6 +218,7 @@ pub(super) fn release(held: Held<OwnedFd>, program: &str, terminals: usize) -> R
         notify,
         network: None,
         remains: Vec::new(),
+        kept: None,
     })
 }
 

@@ -10,19 +10,19 @@ use std::{
     cell::{Cell, OnceCell},
     fs::File,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat},
-    mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount},
+    mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount},
 };
 
 use super::{
     Cause, KernelError, Place, Result, TmpfsUse,
-    mount::{as_owner, tmpfs},
+    mount::{as_owner, clone_mount, tmpfs},
     openat2,
     place::PlaceError,
     raw,
@@ -165,6 +165,25 @@ pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> 
         .map_err(explain)
         .and_then(|place| Ok(move_mount(tree, "", &place, "", flags)?))
         .map_err(|error| KernelError::new("attach", format!("/{at}"), error))
+}
+
+/// A detached peer of a mount of a root.
+pub(super) fn peer(root: &OwnedFd, at: Option<&str>) -> Result<OwnedFd> {
+    open_made(root.as_fd(), at.unwrap_or("."))
+        .and_then(|place| clone_mount(&place))
+        .map_err(|error| KernelError::new("hold", format!("/{}", at.unwrap_or_default()), error))
+}
+
+/// Detaches a mount below a root, and what propagated from it.
+pub(super) fn withdraw(root: &OwnedFd, at: &str) -> Result<()> {
+    let detach = || -> io::Result<()> {
+        let (parent, name) = at.rsplit_once('/').unwrap_or((".", at));
+        let parent = open_made(root.as_fd(), parent)?;
+        // By name: it is the mount there that is meant, not the directory that it covers.
+        let path = format!("/proc/self/fd/{}/{name}", parent.as_raw_fd());
+        Ok(unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+    };
+    detach().map_err(|error| KernelError::new("take away", format!("/{at}"), error))
 }
 
 /// An error of the kernel as one of a place; others are left as they are.

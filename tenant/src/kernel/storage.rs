@@ -34,5 +34,5 @@ fn try_overlay(probe: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result
         staging.as_ref().map_or(Ok(()), |staging| staging.attach_layer(tree))?;
     }
     let upper = Upper { tree: &tree, store: "store" };
-    overlay(&lower, None, Top::Upper(upper), owner).map(drop)
+    overlay(&lower, None, Top::Upper(upper), owner, "trial").map(drop)
 }

@@ -15,6 +15,7 @@ mod render;
 mod root;
 mod security;
 mod step;
+pub mod swap;
 mod sysctl;
 
 use std::path::PathBuf;

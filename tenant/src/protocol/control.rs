@@ -92,6 +92,9 @@ pub struct Reply {
     /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Whether a restart would do what was not done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_restart: bool,
     /// Answer to a status request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<Status>>,
@@ -160,6 +163,8 @@ pub enum ControlError {
         error: String,
         /// The remedy.
         help: Option<String>,
+        /// Whether a restart would do it.
+        needs_restart: bool,
     },
 }
 
@@ -222,8 +227,8 @@ impl Client {
         let reply: Reply = wire::parse(&line).map_err(ControlError::Malformed)?;
         match reply {
             Reply { ok: true, .. } => Ok(reply),
-            Reply { error, help, .. } => {
-                Err(ControlError::Refused { error: error.unwrap_or_default(), help })
+            Reply { error, help, needs_restart, .. } => {
+                Err(ControlError::Refused { error: error.unwrap_or_default(), help, needs_restart })
             }
         }
     }

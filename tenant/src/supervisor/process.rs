@@ -40,7 +40,7 @@ use crate::{
         sources::{LoadPlanError, Sources},
         state::{Phase, ProcessRef, RunState},
     },
-    kernel::Linux,
+    kernel::{Kept, Linux},
     model::{facts::CgroupFacts, name::TenantName},
     plan::{OpenFiles, Plan},
     protocol::socket,
@@ -80,6 +80,10 @@ pub(in crate::supervisor) struct Supervisor {
     pub(in crate::supervisor) kernel: Linux,
     /// The tenant's network namespace, if NICs of the host are in it: they outlive its processes.
     pub(in crate::supervisor) network: Option<OwnedFd>,
+    /// By what another version of the image can be put beneath it.
+    pub(in crate::supervisor) kept: Option<Kept<OwnedFd>>,
+    /// What is to be let go of when no process waits for that.
+    pub(in crate::supervisor) remains: Vec<OwnedFd>,
     pub(in crate::supervisor) unit: Option<PathBuf>,
     /// The unit's cgroup of the memory controller of version 1, where the host has that.
     pub(in crate::supervisor) memory_v1: Option<PathBuf>,
@@ -166,6 +170,8 @@ impl Supervisor {
             name,
             kernel,
             network: None,
+            kept: None,
+            remains: Vec::new(),
             is_standalone: cgroup.is_some(),
             memory_v1: v1_cgroups.into_iter().find(|dir| dir.join(memory::V1_FILE).exists()),
             unit: cgroup,

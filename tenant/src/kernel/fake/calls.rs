@@ -5,8 +5,8 @@ use std::{fmt, io, path::Path};
 use super::host::{Fake, FakeChange, FakeFd};
 use crate::{
     kernel::{
-        Access, Child, ChildKind, Entry, Held, InitClone, Kernel, KernelError, MovedNic, OwnFilesystem,
-        Payload, Place, PortRoute, Result, Shape, TmpfsUse, Top, Upper, Veth,
+        Access, Child, ChildKind, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic,
+        OwnFilesystem, Payload, Place, PortRoute, Result, Shape, TmpfsUse, Top, Upper, Veth,
     },
     model::{
         device::{DeviceRule, Driver},
@@ -126,17 +126,32 @@ impl Kernel for Fake {
         self.call("find", path, format_args!("in {tree}"))?;
         // On the fake host what has a dot in its name is a file.
         let shape = if path.contains('.') { Shape::File } else { Shape::Dir };
-        Ok((self.open(format!("mount of {path}")), shape))
+        let found = self.open(format!("mount of {path}"));
+        self.mounts.name_as(&found, tree);
+        Ok((found, shape))
     }
 
-    fn overlay(&self, lower: &FakeFd, dir: Option<&str>, top: Top<'_, FakeFd>, owner: u32) -> Result<FakeFd> {
+    fn overlay(
+        &self,
+        lower: &FakeFd,
+        dir: Option<&str>,
+        top: Top<'_, FakeFd>,
+        owner: u32,
+        source: &str,
+    ) -> Result<FakeFd> {
         let dir = dir.unwrap_or("/");
         let layers = match top {
             Top::Empty(empty) => format!("read-only under {empty}"),
             Top::Upper(Upper { tree, store }) => format!("writable, upper in {store} of {tree}"),
         };
-        self.call("mount overlay over", dir, format_args!("of {lower}, {layers}, owner {owner}"))?;
-        Ok(self.open(format!("overlay over {dir}")))
+        self.call(
+            "mount overlay over",
+            dir,
+            format_args!("of {lower}, {layers}, owner {owner}, called {source}"),
+        )?;
+        let overlay = self.open(format!("overlay over {dir}"));
+        self.mounts.name(&overlay, source);
+        Ok(overlay)
     }
 
     fn tmpfs(&self, usage: TmpfsUse, size: u64, mode: u32, owner: u32) -> Result<FakeFd> {
@@ -199,7 +214,42 @@ impl Kernel for Fake {
             Place::Made => "what is there".to_owned(),
             Place::Directory { owner } => format!("a directory, owner {owner}"),
         };
-        self.call("attach", format_args!("/{at}"), format_args!("{tree} on {place} in {root}"))
+        self.call("attach", format_args!("/{at}"), format_args!("{tree} on {place} in {root}"))?;
+        self.mounts.attach(root, at, tree);
+        Ok(())
+    }
+
+    fn mount_peer(&self, _staging: &FakeFd, root: &FakeFd, at: Option<&str>) -> Result<FakeFd> {
+        self.call("hold", format_args!("/{}", at.unwrap_or_default()), format_args!("in {root}"))?;
+        let peer = self.open("peer");
+        self.mounts.root(&peer, root, at.unwrap_or_default());
+        Ok(peer)
+    }
+
+    fn mount_withdraw(&self, _staging: &FakeFd, root: &FakeFd, at: &str) -> Result<()> {
+        self.call("take away", format_args!("/{at}"), format_args!("in {root}"))?;
+        self.mounts.withdraw(root, at);
+        Ok(())
+    }
+
+    fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>> {
+        self.call("look at the mounts of", process(pid), "")?;
+        self.require(&process(pid), "look at the mounts of")?;
+        Ok(self.mounts.all())
+    }
+
+    fn mount_copy(&self, pid: i32, mount: &MountEntry) -> Result<FakeFd> {
+        self.call("copy", format_args!("/{}", mount.at), format_args!("as {} has it", process(pid)))?;
+        let copy = self.open(format!("copy of /{}", mount.at));
+        self.mounts.name(&copy, &mount.source);
+        Ok(copy)
+    }
+
+    fn mount_detach(&self, pid: i32, mount: &MountEntry) -> Result<()> {
+        let told = format!("{} in the namespace of {}", mount.source, process(pid));
+        self.call("detach", format_args!("/{}", mount.at), told)?;
+        self.mounts.detach(mount.id);
+        Ok(())
     }
 
     fn root_show(&self, staging: &FakeFd, root: &FakeFd) -> Result<()> {
@@ -243,6 +293,7 @@ impl Kernel for Fake {
             notify,
             network: None,
             remains: Vec::new(),
+            kept: None,
         })
     }
 

@@ -8,6 +8,7 @@ use std::{
     rc::Rc,
 };
 
+use super::mounts::FakeMounts;
 use crate::kernel::{KernelError, Result};
 
 /// What exists on the fake host, as text: `cgroup /a/b`, `link t1-0`, `process 100`.
@@ -22,12 +23,13 @@ pub struct Fake {
     failing: RefCell<Range<usize>>,
     next: Cell<usize>,
     init_dies: Cell<bool>,
+    pub(super) mounts: FakeMounts,
 }
 
 /// An open file of the fake kernel: an entry of the table for as long as it lives.
 #[derive(Debug)]
 pub struct FakeFd {
-    number: usize,
+    pub(super) number: usize,
     entry: String,
     table: Rc<RefCell<Table>>,
 }
@@ -82,6 +84,16 @@ impl Fake {
     /// What exists now.
     pub fn table(&self) -> Table {
         self.table.borrow().clone()
+    }
+
+    /// Where something is mounted, and what, from the bottom to the top; of the overlays what they are called.
+    pub fn mounted(&self) -> Vec<String> {
+        self.mounts.all().iter().map(|mount| format!("/{} {}", mount.at, mount.source)).collect()
+    }
+
+    /// A process in the tenant mounts something over, or below, what is there.
+    pub fn mount_inside(&self, at: &str, source: &str) {
+        self.mounts.cover(at, source);
     }
 
     /// Lets every init end as soon as it is cloned.

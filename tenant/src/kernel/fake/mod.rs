@@ -2,5 +2,6 @@
 
 mod calls;
 mod host;
+mod mounts;
 
 pub use host::{Fake, FakeFd, Table};

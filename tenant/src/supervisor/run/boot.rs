@@ -88,10 +88,13 @@ impl Supervisor {
             return Err(RunError::Sweep(error));
         }
         self.network = None;
+        // The mounts of the last boot: an upper directory is one overlay's at a time.
+        self.kept = None;
         let started = apply::start(&self.kernel, plan);
         plan.forget_secrets();
         let payload = started?;
         self.network = payload.network;
+        self.kept = payload.kept;
         // Closed last of all: see its description.
         let _remains = payload.remains;
         let now = Instant::now();

@@ -31,6 +31,7 @@ impl Supervisor {
     /// The last act: leaves nothing behind but the final state.
     pub(in crate::supervisor) fn finish(mut self, result: Result<u8, RunError>) -> Result<u8, Failed> {
         self.init = None;
+        self.kept = None;
         self.consoles.disconnect(Instant::now());
         let exit = self.state.as_ref().and_then(|state| state.exit);
         let result = result.map_err(|error| self.fail(error));

@@ -10,6 +10,7 @@
 //! | `events` | the loop: what is due, what came |
 //! | `requests`, `conversation` | what is asked over `control.sock`, and the connections |
 //! | `stop`, `ending` | asking it to end, and what follows when it does not |
+//! | `swap` | another version of its image |
 //! | `freeze` | processes that come to rest |
 //! | `wait`, `signals`, `retry` | what those rest on |
 //! | `lifecycle` | which phase follows which; pure |
@@ -26,4 +27,5 @@ mod requests;
 pub(super) mod retry;
 pub(super) mod signals;
 mod stop;
+mod swap;
 mod wait;

@@ -34,6 +34,8 @@ impl Supervisor {
         if let Some(reply) = reply {
             self.conversations.0[place].answer(&reply);
         }
+        // Not sooner: that waits for the kernel's readers of mounts.
+        self.remains.clear();
         Ok(())
     }
 
@@ -79,6 +81,7 @@ impl Supervisor {
                     ),
                 }
             }
+            Request::Swap { image, digest } if runs => self.swap(&image, &digest),
             Request::Reboot {} | Request::Freeze {} | Request::Thaw {} | Request::Swap { .. } => refused(),
             Request::ConsoleTail { tty, lines } => {
                 let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);

@@ -1,0 +1,139 @@
+//! The mounts of the one tenant that a fake host has.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
+
+use super::host::FakeFd;
+use crate::kernel::MountEntry;
+
+/// What is mounted, and where the trees are that descriptors stand for.
+#[derive(Debug, Default)]
+pub(super) struct FakeMounts {
+    entries: RefCell<Vec<MountEntry>>,
+    /// What an overlay is called, by the number of its descriptor.
+    names: RefCell<BTreeMap<usize, String>>,
+    /// Where the root of a tree is in the tenant, by the number of its descriptor.
+    roots: RefCell<BTreeMap<usize, String>>,
+    next: Cell<u64>,
+}
+
+fn join(base: &str, at: &str) -> String {
+    if base.is_empty() || at.is_empty() { format!("{base}{at}") } else { format!("{base}/{at}") }
+}
+
+impl FakeMounts {
+    pub(super) fn name(&self, tree: &FakeFd, source: &str) {
+        self.names.borrow_mut().insert(tree.number, source.to_owned());
+    }
+
+    /// A part of a tree is called as the tree is.
+    pub(super) fn name_as(&self, part: &FakeFd, tree: &FakeFd) {
+        if let Some(name) = self.called(tree) {
+            self.name(part, &name);
+        }
+    }
+
+    fn called(&self, tree: &FakeFd) -> Option<String> {
+        self.names.borrow().get(&tree.number).cloned()
+    }
+
+    /// A descriptor stands for what is at a place of another tree.
+    pub(super) fn root(&self, tree: &FakeFd, of: &FakeFd, at: &str) {
+        let base = self.base(of);
+        self.roots.borrow_mut().insert(tree.number, join(&base, at));
+    }
+
+    fn base(&self, root: &FakeFd) -> String {
+        self.roots.borrow().get(&root.number).cloned().unwrap_or_default()
+    }
+
+    fn entry(&self, at: String, parent: u64, source: String) -> MountEntry {
+        let id = self.next.get() + 1;
+        self.next.set(id);
+        let kind = if source.contains('@') { "overlay" } else { "tmpfs" }.to_owned();
+        MountEntry { id, parent, at, kind, source }
+    }
+
+    /// Beneath what is there already, as a mount that propagates.
+    pub(super) fn attach(&self, root: &FakeFd, at: &str, tree: &FakeFd) {
+        let at = join(&self.base(root), at);
+        self.roots.borrow_mut().insert(tree.number, at.clone());
+        let source = self.called(tree).unwrap_or_else(|| "none".to_owned());
+        let bottom = self.bottom(&at);
+        let new = self.entry(at, bottom.as_ref().map_or(0, |bottom| bottom.parent), source);
+        let mut entries = self.entries.borrow_mut();
+        for entry in entries.iter_mut().filter(|entry| bottom.as_ref().is_some_and(|b| b.id == entry.id)) {
+            entry.parent = new.id;
+        }
+        entries.push(new);
+    }
+
+    pub(super) fn cover(&self, at: &str, source: &str) {
+        let top = self.top(at).map_or(0, |top| top.id);
+        let entry = self.entry(at.to_owned(), top, source.to_owned());
+        self.entries.borrow_mut().push(entry);
+    }
+
+    fn bottom(&self, at: &str) -> Option<MountEntry> {
+        let entries = self.entries.borrow();
+        let here = |id: u64| entries.iter().any(|entry| entry.id == id && entry.at == at);
+        entries.iter().find(|entry| entry.at == at && !here(entry.parent)).cloned()
+    }
+
+    /// The mount that a path to `at` leads to.
+    fn top(&self, at: &str) -> Option<MountEntry> {
+        let mut place = Some(at);
+        while let Some(at) = place {
+            let mut top = self.bottom(at);
+            while let Some(over) = top.as_ref().and_then(|top| {
+                let entries = self.entries.borrow();
+                entries.iter().find(|entry| entry.at == at && entry.parent == top.id).cloned()
+            }) {
+                top = Some(over);
+            }
+            if top.is_some() {
+                return top;
+            }
+            place = at.rsplit_once('/').map(|(parent, _)| parent);
+        }
+        None
+    }
+
+    pub(super) fn withdraw(&self, root: &FakeFd, at: &str) {
+        if let Some(bottom) = self.bottom(&join(&self.base(root), at)) {
+            self.detach(bottom.id);
+        }
+    }
+
+    /// With what is mounted in it; what covers it takes its place.
+    pub(super) fn detach(&self, id: u64) {
+        let mut entries = self.entries.borrow_mut();
+        let Some(gone) = entries.iter().find(|entry| entry.id == id).cloned() else { return };
+        for entry in entries.iter_mut().filter(|entry| entry.parent == id && entry.at == gone.at) {
+            entry.parent = gone.parent;
+        }
+        let mut gone = vec![id];
+        while let Some(id) = gone.pop() {
+            entries.retain(|entry| entry.id != id);
+            gone.extend(entries.iter().filter(|entry| entry.parent == id).map(|entry| entry.id));
+        }
+    }
+
+    /// All of them, those of one place from the bottom to the top.
+    pub(super) fn all(&self) -> Vec<MountEntry> {
+        let mut all = self.entries.borrow().clone();
+        let depth = |entry: &MountEntry| {
+            let mut parent = entry.parent;
+            let mut depth = 0;
+            while let Some(over) = all.iter().find(|other| other.id == parent && other.at == entry.at) {
+                (parent, depth) = (over.parent, depth + 1);
+            }
+            depth
+        };
+        let depths: BTreeMap<u64, usize> = all.iter().map(|entry| (entry.id, depth(entry))).collect();
+        all.sort_by_key(|entry| (entry.at.clone(), depths[&entry.id]));
+        all
+    }
+}
