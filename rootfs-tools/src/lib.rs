@@ -1,7 +1,7 @@
 //! Root filesystems for tenants: how they are built, checked, stored and named.
 //!
 //! ```text
-//! debian::build ┐                                             ┌─ versions/sha256-…/{tree,manifest.toml}
+//! debian::build ┐                                             ┌─ versions/sha256-…/{tree,files.mtree,manifest.toml}
 //! busybox::build├─▶ a tree in the staging directory ─▶ publish┤
 //! import::import┘      tuning::apply, lint::fix               └─ channels/stable
 //! ```
@@ -19,12 +19,14 @@ pub mod explain;
 pub mod first_boot;
 pub mod import;
 pub mod inspect;
+pub mod inventory;
 pub mod lint;
 pub mod packages;
 pub mod progress;
 pub mod publish;
 pub mod rootdir;
 pub mod sets;
+pub mod share;
 pub mod sources;
 pub mod staging;
 pub mod store;

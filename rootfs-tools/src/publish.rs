@@ -1,6 +1,6 @@
 //! From a staged tree to an immutable version.
 //!
-//! Order: digest, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
+//! Order: digest, links to files of earlier versions ([`crate::share`]), inventory, manifest, syncfs(2), lock, one rename(2), fsync(2) of the directory, channel. A crash or
 //! a full disk at any point leaves either the whole version or nothing that can be seen.
 
 use std::{
@@ -29,8 +29,10 @@ use crate::{
     erofs::ErofsError,
     explain::{Explain, Outcome},
     inspect,
+    inventory::Inventory,
     progress::Progress,
     rootdir::RootDir,
+    share::{self, Shared},
     staging::Staging,
     store::{Lock, StoreError},
     tree::{self, TreeError},
@@ -75,6 +77,8 @@ pub struct Published {
     pub size_bytes: u64,
     /// Number of entries.
     pub files: u64,
+    /// What it shares with versions that were there before; nothing if it was one of them.
+    pub shared: Shared,
 }
 
 /// Why a tree was not published.
@@ -135,12 +139,14 @@ pub fn publish(
     let tree = staging.tree();
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
-    let tree_digest = digest::digest(&tree, &entries)?;
+    let contents = digest::contents(&tree, &entries)?;
+    let tree_digest = digest::combine(&entries, &contents);
     let digest = digest::of_version(&tree_digest, request.format, request.verity);
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
     let created = !path.exists();
+    let mut shared = Shared::default();
     if created {
         let mut manifest = Manifest {
             format_version: Manifest::FORMAT_VERSION,
@@ -169,6 +175,11 @@ pub fn publish(
             progress.step("making the hash trees");
             manifest.verity = Some(verity::protect(&staging.version(), request.format, &entries)?);
         }
+        if request.format == ImageFormat::Tree {
+            let staged = (&entries[..], &contents[..]);
+            shared = share::share(layout, staging, &request.image, request.verity, staged, progress)?;
+        }
+        Inventory::of(&entries, &contents).write(&staging.version())?;
         record::write(
             &staging.version().join("manifest.toml"),
             manifest.render().as_bytes(),
@@ -194,6 +205,7 @@ pub fn publish(
         path,
         size_bytes,
         files,
+        shared,
     })
 }
 

@@ -14,6 +14,7 @@ pub mod host;
 pub mod howto;
 pub mod machine;
 pub mod namespace;
+pub mod pages;
 pub mod poll;
 pub mod running;
 pub mod tally;

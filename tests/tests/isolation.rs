@@ -1,13 +1,9 @@
 //! What tenants cannot see of each other, nor of the host, and what they cannot change.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    os::unix::fs::FileExt,
-};
+use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
-use tenantry_tests::{Host, Tenant, Terminal, poll};
+use tenantry_tests::{Host, Tenant, Terminal, pages::frames, poll};
 
 fn texts(value: &Value) -> Vec<String> {
     let items = value.as_array().expect("a list");
@@ -77,24 +73,6 @@ fn usr_is_read_only_however_it_is_tried() {
     for script in tries {
         assert_ne!(alice.shell(script).output().code(), 0, "{script}");
     }
-}
-
-/// Page frames behind a file's first executable mapping in a process, by proc_pid_pagemap(5).
-fn frames(pid: i32, file: &str) -> BTreeSet<u64> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process has maps");
-    let line = maps.lines().find(|line| line.contains(file) && line.contains("r-xp"));
-    let range = line.expect("the file is mapped").split(' ').next().expect("a range");
-    let (from, to) = range.split_once('-').expect("two addresses");
-    let address = |text| u64::from_str_radix(text, 16).expect("an address");
-    let pagemap = File::open(format!("/proc/{pid}/pagemap")).expect("root may look");
-    let frame = |page: u64| {
-        let mut entry = [0; 8];
-        pagemap.read_exact_at(&mut entry, page * 8).ok()?;
-        let entry = u64::from_le_bytes(entry);
-        let present = entry >> 63 == 1;
-        present.then_some(entry & ((1 << 55) - 1)).filter(|frame| *frame != 0)
-    };
-    (address(from) / 4096..address(to) / 4096).filter_map(frame).collect()
 }
 
 #[test]

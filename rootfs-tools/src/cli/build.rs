@@ -303,8 +303,12 @@ pub(crate) fn report_published(context: &Context, published: &Published) -> Resu
 fn describe(published: &Published) -> String {
     let verb = if published.created { "created" } else { "unchanged" };
     let moved = if published.channel_moved { "" } else { ", as before" };
+    let shared = match published.shared.bytes {
+        0 => String::new(),
+        shared => format!(", {} of it shared with earlier versions", bytes(shared)),
+    };
     format!(
-        "{verb} {}@{} ({}, {} files), channel {}{moved}\n",
+        "{verb} {}@{} ({}, {} files{shared}), channel {}{moved}\n",
         published.image,
         published.digest,
         bytes(published.size_bytes),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     first_boot, inspect,
     rootdir::RootDir,
+    share,
     tree::{Entry, Kind},
     tuning,
 };
@@ -209,7 +210,9 @@ pub const RULES: &[Rule] = &[
             let mut here = std::collections::HashMap::new();
             image.entries.iter().for_each(|entry| *here.entry(entry.inode).or_insert(0) += 1);
             matching(image, |entry| {
-                entry.kind == Kind::File && !entry.path.starts_with("usr") && entry.links > here[&entry.inode]
+                entry.kind == Kind::File
+                    && !share::may_be_shared(&entry.path)
+                    && entry.links > here[&entry.inode]
             })
         },
         fix: None,
