@@ -42,8 +42,8 @@ pub(crate) const BEFORE: &[Case] = &[
     program("same-program", "exec /usr/lib/fix/same 100000", "same"),
     stale("/usr/lib/fix/gone", program("removed-program", "exec /usr/lib/fix/gone 100000", "gone")),
     stale(
-        "/usr/lib/fix/static",
-        program("static-program", "exec /usr/lib/fix/static sleep 100000", "static"),
+        "/usr/lib/fix/busybox",
+        program("static-program", "exec /usr/lib/fix/busybox sleep 100000", "busybox"),
     ),
     // Libraries.
     stale(
@@ -95,7 +95,7 @@ pub(crate) const BEFORE: &[Case] = &[
         SH,
         script(
             "own-static-shell",
-            "cp /usr/lib/fix/static /srv/sh; exec /srv/sh sh /usr/lib/fix/changed.sh own-static-shell",
+            "cp /usr/lib/fix/busybox /srv/sh; exec /srv/sh /usr/lib/fix/changed.sh own-static-shell",
         ),
     ),
     // A script that is a word of the command line and is not run.
@@ -138,7 +138,7 @@ pub(crate) const BEFORE: &[Case] = &[
     // Other roots and mount namespaces.
     program(
         "jail",
-        "mkdir -p /srv/jail; cp /usr/lib/fix/static /srv/jail/busybox; exec chroot /srv/jail /busybox sleep 100000",
+        "mkdir -p /srv/jail; cp /usr/lib/fix/busybox /srv/jail/busybox; exec chroot /srv/jail /busybox sleep 100000",
         "busybox",
     ),
     stale(
@@ -178,7 +178,7 @@ pub(crate) const BEFORE: &[Case] = &[
     with(&["ProtectSystem=full"], program("protected-same", "exec /usr/lib/fix/same 100000", "same")),
     program(
         "container",
-        "mkdir -p /srv/c; exec unshare --mount sh -ec 'mount -t tmpfs c /srv/c; cd /srv/c; mkdir l u w m; cp /usr/lib/fix/static l/busybox; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr c m; exec chroot m /busybox sleep 100000'",
+        "mkdir -p /srv/c; exec unshare --mount sh -ec 'mount -t tmpfs c /srv/c; cd /srv/c; mkdir l u w m; cp /usr/lib/fix/busybox l/busybox; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr c m; exec chroot m /busybox sleep 100000'",
         "busybox",
     ),
 ];

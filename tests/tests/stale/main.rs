@@ -116,12 +116,12 @@ fn a_fixed_openssl_reaches_every_service_without_a_reboot_and_stops_no_other() {
 
     let said = host.ctl(&["refresh", "alice"]).ok().text().to_owned();
     assert!(said.contains("ssh.service") && said.contains("init; nothing is stale"), "{said}");
-    assert_eq!(host.ctl(&["stale", "--exit-code"]).ok().text(), "alice: nothing is stale\n");
+    assert_eq!(host.ctl(&["stale", "--exit-code"]).ok().text(), "alice: nothing is stale");
     let after = ids(&alice);
     assert_ne!(after[0], before[0], "sshd was restarted");
     assert_eq!(after[1..], before[1..], "neither dbus nor the tenant was");
     assert_eq!(alice.says("systemctl is-system-running"), "running");
-    assert_eq!(host.ctl(&["refresh", "alice"]).ok().text(), "alice: nothing was stale\n");
+    assert_eq!(host.ctl(&["refresh", "alice"]).ok().text(), "alice: nothing was stale");
 }
 
 #[test]
@@ -179,5 +179,5 @@ fn a_tenant_without_units_is_shown_by_process() {
     let all = host.ctl(&["--json", "stale"]).ok().json();
     assert_eq!(all["tenants"].as_array().map(Vec::len), Some(1), "those that are down are left out: {all:#}");
     bob.stop();
-    assert_eq!(host.ctl(&["stale"]).ok().text(), "0 of 0 running tenants have stale units\n");
+    assert_eq!(host.ctl(&["stale"]).ok().text(), "0 of 0 running tenants have stale units");
 }

@@ -10,7 +10,7 @@ use std::{
 use tenantry_tests::{Host, Run, debian, host::Place};
 
 /// Changes with what the functions below make.
-const RECIPE: &str = "fixtures of stale 1";
+const RECIPE: &str = "fixtures of stale 3";
 
 /// A host with the image `fix`: `stable`, then `candidate`, then `openssl`.
 pub(crate) fn host() -> Host {
@@ -35,13 +35,15 @@ const PERL: &str = "open F, \">/run/ready-$ARGV[0]\"; sleep 100000;\n";
 fn first(place: &Place, tree: &Path) {
     let fix = tree.join("usr/lib/fix");
     let opt = tree.join("opt/fix");
-    [&fix, &opt].map(|dir| fs::create_dir_all(dir).expect("a directory"));
+    for dir in [&fix, &opt] {
+        fs::create_dir_all(dir).expect("a directory");
+    }
     let copy = |from: &Path, to: PathBuf| fs::copy(from, to).map(drop).expect("a fixture can be copied");
     let sleep = tree.join("usr/bin/sleep");
     for name in ["changed", "same", "gone"] {
         copy(&sleep, fix.join(name));
     }
-    copy(&busybox(place), fix.join("static"));
+    copy(&busybox(place), fix.join("busybox"));
     for name in ["tool", "own"] {
         copy(&sleep, opt.join(name));
     }
@@ -66,7 +68,7 @@ fn append(path: &Path) {
 
 fn second(_: &Place, tree: &Path) {
     let fix = tree.join("usr/lib/fix");
-    for name in ["changed", "changed.so", "static", "data", "changed.sh", "changed.pl", "changed-env.pl"] {
+    for name in ["changed", "changed.so", "busybox", "data", "changed.sh", "changed.pl", "changed-env.pl"] {
         append(&fix.join(name));
     }
     fs::remove_file(fix.join("gone")).expect("it is there");
