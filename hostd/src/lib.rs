@@ -18,5 +18,6 @@ pub mod filter;
 pub mod host;
 pub mod logging;
 pub mod records;
+pub mod rollout;
 pub mod service;
 pub mod units;

@@ -177,6 +177,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
         });
         starter.take_over().await;
         starter.autostart().await;
+        starter.resume_rollouts().await;
     });
     let late = async move {
         let _ = told.await;

@@ -19,7 +19,7 @@ use tenant::{
     },
     model::{
         ids::Digest,
-        image::{ChannelName, ImageFormat, ImageName, Manifest},
+        image::{App, ChannelName, ImageFormat, ImageName, Manifest},
     },
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -28,6 +28,7 @@ use crate::{
     digest, erofs,
     erofs::ErofsError,
     explain::{Explain, Outcome},
+    given::{self, GivenError},
     inspect,
     inventory::Inventory,
     progress::Progress,
@@ -90,6 +91,9 @@ pub enum PublishError {
     /// The erofs file cannot be made.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
+    /// The manifest that came with it is that of other files.
+    #[error(transparent)]
+    Given(#[from] GivenError),
     /// Its blocks cannot be protected.
     #[error(transparent)]
     Protect(#[from] ProtectError),
@@ -111,6 +115,7 @@ impl Explain for PublishError {
             Self::Tree(e) => e.help(),
             Self::Erofs(e) => e.help(),
             Self::Protect(e) => e.help(),
+            Self::Given(e) => e.help(),
             Self::Store(e) => e.help(),
             Self::File(e) => full(e.kind()),
         }
@@ -120,6 +125,7 @@ impl Explain for PublishError {
         match self {
             Self::Store(e) => e.outcome(),
             Self::Protect(e) => e.outcome(),
+            Self::Given(e) => e.outcome(),
             _ => Outcome::Failed,
         }
     }
@@ -136,12 +142,27 @@ pub fn publish(
     request: &Request,
     progress: &Progress,
 ) -> Result<Published, PublishError> {
+    publish_app(layout, staging, request, None, progress)
+}
+
+/// The same for a tree that has a program instead of an init.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_app(
+    layout: &Layout,
+    staging: &Staging,
+    request: &Request,
+    app: Option<&App>,
+    progress: &Progress,
+) -> Result<Published, PublishError> {
     let tree = staging.tree();
     progress.step("computing the digest");
     let entries = tree::walk(&tree)?;
     let contents = digest::contents(&tree, &entries)?;
     let tree_digest = digest::combine(&entries, &contents);
     let digest = digest::of_version(&tree_digest, request.format, request.verity);
+    given::expect(&staging.version().join("manifest.toml"), &digest)?;
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
@@ -164,6 +185,7 @@ pub fn publish(
             verity: None,
             init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
+            app: app.cloned(),
             top: inspect::top(&entries),
         };
         drop(root);
@@ -180,11 +202,12 @@ pub fn publish(
             shared = share::share(layout, staging, &request.image, request.verity, staged, progress)?;
         }
         Inventory::of(&entries, &contents).write(&staging.version())?;
-        record::write(
-            &staging.version().join("manifest.toml"),
-            manifest.render().as_bytes(),
-            Durability::Durable,
-        )?;
+        let path = staging.version().join("manifest.toml");
+        let text = match given::take(&path, &manifest)? {
+            Some(given) => given,
+            None => manifest.render(),
+        };
+        record::write(&path, text.as_bytes(), Durability::Durable)?;
         progress.step("writing to disk");
         sync(staging)?;
     }

@@ -11,7 +11,7 @@
 //! - What a tenant may look at the link count of, see [`DIRS`].
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, btree_map},
     ffi::OsString,
     fs::{self, File},
     io,
@@ -237,9 +237,10 @@ impl<'a> Sharing<'a> {
         for (entry, link) in wanted.names.iter().zip(&links) {
             let name = self.tree.join(&entry.path);
             let dir = name.parent().expect("a file lies in a directory").to_owned();
-            if !self.times.contains_key(&dir) {
-                let meta = fs::symlink_metadata(&dir).map_err(FileError::when("read", &dir))?;
-                self.times.insert(dir, times(&meta));
+            if let btree_map::Entry::Vacant(unknown) = self.times.entry(dir) {
+                let dir = unknown.key();
+                let meta = fs::symlink_metadata(dir).map_err(FileError::when("read", dir))?;
+                unknown.insert(times(&meta));
             }
             fs::rename(link, &name).map_err(FileError::when("replace", &name))?;
         }

@@ -43,10 +43,14 @@ pub const MKFS_EROFS: Tool = Tool { program: "mkfs.erofs", package: "erofs-utils
 pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static", is_private: false };
 /// veritysetup(8).
 pub const VERITYSETUP: Tool = Tool { program: "veritysetup", package: "cryptsetup-bin", is_private: false };
+/// ssh-keygen(1).
+pub const SSH_KEYGEN: Tool = Tool { program: "ssh-keygen", package: "openssh-client", is_private: false };
+/// skopeo(1).
+pub const SKOPEO: Tool = Tool { program: "skopeo", package: "skopeo", is_private: false };
 /// cp(1) of coreutils.
 pub const CP: Tool = Tool { program: "cp", package: "coreutils", is_private: false };
 /// All of them.
-pub const ALL: [Tool; 5] = [MMDEBSTRAP, MKFS_EROFS, BUSYBOX, VERITYSETUP, CP];
+pub const ALL: [Tool; 7] = [MMDEBSTRAP, MKFS_EROFS, BUSYBOX, VERITYSETUP, SSH_KEYGEN, SKOPEO, CP];
 
 /// A tool that failed.
 #[derive(Debug, thiserror::Error)]

@@ -127,7 +127,8 @@ fn what_differs_in_any_way_is_not_shared() {
     let host = Host::new();
     let plain = |tree: &Path| put(tree, "usr/bin/a", "program");
     let old = host.publish("img", &|tree| drop(plain(tree)));
-    let changes: &[(&str, &dyn Fn(&Path))] = &[
+    type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+    let changes: &[Change<'_>] = &[
         ("mode", &|file| fs::set_permissions(file, fs::Permissions::from_mode(0o4755)).unwrap()),
         ("owner", &|file| std::os::unix::fs::chown(file, Some(7), None).unwrap()),
         ("group", &|file| std::os::unix::fs::chown(file, None, Some(7)).unwrap()),

@@ -33,6 +33,7 @@ pages! {
     limit_the_network: "how-to/limit-the-network.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
     manage_users_and_ssh_keys: "how-to/manage-users-and-ssh-keys.md";
+    move_images_between_hosts: "how-to/move-images-between-hosts.md";
     open_a_service_of_the_host: "how-to/open-a-service-of-the-host.md";
     patch_all_tenants: "how-to/patch-all-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
@@ -47,6 +48,7 @@ pages! {
     run_an_os_tenant: "how-to/run-an-os-tenant.md";
     run_jobs: "how-to/run-jobs.md";
     set_the_locale: "how-to/set-the-locale.md";
+    sign_images: "how-to/sign-images.md";
     size_a_host: "how-to/size-a-host.md";
 }
 

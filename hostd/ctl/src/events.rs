@@ -124,6 +124,7 @@ fn text(event: &Event) -> String {
         let [from, to] = [&event.from, &event.to].map(|text| text.as_deref().unwrap_or_default());
         format!("{from} -> {to}")
     };
+    let rollout = format!("rollout {}", event.rollout.unwrap_or_default());
     let what = match event.event {
         EventKind::HostdStarted => "hostd started: what happened before is not known".to_owned(),
         EventKind::Lost => format!("{count} events were missed: this command is too slow for them"),
@@ -142,6 +143,14 @@ fn text(event: &Event) -> String {
         EventKind::ImageChanged => format!("boots another version next: {}", from_to()),
         EventKind::Renamed => format!("renamed {}", from_to()),
         EventKind::Destroyed => "destroyed".to_owned(),
+        EventKind::RolloutStarted => {
+            format!("{rollout} started: {count} tenants to {}", event.to.as_deref().unwrap_or_default())
+        }
+        EventKind::WaveDone => format!("{rollout}: wave {count} is done"),
+        EventKind::GateFailed => format!("failed in {rollout}"),
+        EventKind::RolloutFinished => format!("{rollout} finished"),
+        EventKind::RolloutUndone => format!("{rollout} failed and was undone"),
+        EventKind::RolloutAborted => format!("{rollout} was aborted"),
     };
     let reason = event.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let line = format!("{} {} {what}{reason}", event.time, event.tenant.as_deref().unwrap_or("-"));

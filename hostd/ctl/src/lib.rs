@@ -36,6 +36,7 @@ mod refresh;
 mod reload;
 mod rename;
 mod restart;
+mod rollout;
 mod select;
 mod show;
 mod stale;
@@ -93,6 +94,7 @@ enum Command {
     Rename(rename::Rename),
     Rebase(rebase::Rebase),
     Rollback(rebase::Rollback),
+    Rollout(rollout::Rollout),
     Kill(kill::Kill),
     Freeze(freeze::Freeze),
     Thaw(freeze::Thaw),
@@ -172,6 +174,7 @@ fn run(command: Command, context: Context) -> Result {
             Command::Reload(verb) => verb.run(&context).await,
             Command::Rename(verb) => verb.run(&context).await,
             Command::Rebase(verb) => verb.run(&context).await,
+            Command::Rollout(verb) => verb.run(&context).await,
             Command::Rollback(verb) => verb.run(&context).await,
             Command::Kill(verb) => verb.run(&context).await,
             Command::Freeze(verb) => verb.run(&context).await,
@@ -305,6 +308,15 @@ mod tests {
             "events web* --since 10m --no-follow",
             "rename alice carol",
             "rebase alice --to :candidate --live",
+            "rollout start debian --to :candidate --waves 1,10%,50%,100% --live --gate systemd --gate exec:true --gate tcp:22 --bake 60s --max-failures 1",
+            "rollout start debian web* --label tier=web --restart --max-unavailable 2 --channel edge --watch",
+            "rollout start -f policy.toml",
+            "rollout status",
+            "rollout status 3 --watch",
+            "rollout pause 3",
+            "rollout rollback 3 --waves 1,100%",
+            "rollout history",
+            "rollout show 3",
             "rebase web* --restart",
             "rebase --all --next-start",
             "rebase alice --to 0123456789ab --plan",
@@ -335,6 +347,12 @@ mod tests {
             "logs alice --unit ssh",
             "wait alice --for what",
             "rebase alice --live --restart",
+            "rebase alice --live --plan",
+            "rollout",
+            "rollout start",
+            "rollout start debian --live --restart",
+            "rollout pause",
+            "rollout show three",
             "rollback alice --to :stable",
             "doctor --tenants 0",
         ] {

@@ -92,10 +92,9 @@ pub(super) async fn events(
 }
 
 fn is_wanted(selection: &Selection, event: &Event) -> bool {
-    let is_of_host = matches!(event.event, EventKind::HostdStarted | EventKind::Lost);
     let names = [&event.tenant, &event.from, &event.to];
     let of_rename = if event.event == EventKind::Renamed { 3 } else { 1 };
-    is_of_host
+    event.event.is_of_host()
         || names[..of_rename].iter().any(|name| name.as_ref().is_some_and(|name| selection.has_name(name)))
 }
 

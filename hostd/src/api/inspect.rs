@@ -73,7 +73,7 @@ pub(super) async fn explain(State(host): State<Arc<Host>>, Named(name): Named) -
     let (tenant, plan) = store.plan_text(&name, &text, Some(&cgroups.v2))?;
     let own: Fragment = parse_toml(&text).map_err(StoreError::setting(&name))?;
     let profile = profile::load_profile(store.layout(), &tenant.profile).map_err(StoreError::from)?;
-    let manifest = sources::load_manifest(store.layout(), &allocation).map_err(StoreError::from)?;
+    let manifest = sources::read_manifest(store.layout(), &allocation.pinned).map_err(StoreError::from)?;
     Ok(Json(explain_all(&Inputs {
         own: &own,
         profile: &profile,

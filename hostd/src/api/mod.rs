@@ -14,6 +14,7 @@ pub mod lifecycle;
 mod links;
 mod nics;
 mod rebase;
+mod rollout;
 mod select;
 pub mod serve;
 mod stale;
@@ -79,7 +80,15 @@ pub const MAX_BODY: usize = 3 << 20;
         nics::list,
         nics::give,
         nics::take,
+        rollout::list,
+        rollout::start,
+        rollout::show,
+        rollout::pause,
+        rollout::resume,
+        rollout::abort,
+        rollout::rollback,
         rebase::rebase,
+        rebase::plan,
     ),
     components(schemas(Failure, Code))
 )]
@@ -157,6 +166,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(lifecycle::routes())
         .merge(config::routes())
         .merge(inspect::routes())
+        .merge(rollout::routes())
         .merge(stale::routes())
         .merge(nics::routes())
         .merge(rebase::routes())

@@ -15,7 +15,7 @@ use tenant::{
     files::record,
     model::{
         host::{GroupName, HostConfig},
-        image::ProfileName,
+        image::{ChannelName, ProfileName},
         label::Labels,
         limits::Limits,
         nic_table::NicTable,
@@ -33,6 +33,8 @@ pub(crate) struct Glance {
     pub(crate) group: Option<GroupName>,
     pub(crate) labels: Labels,
     pub(crate) limits: Limits,
+    /// The channel that it follows.
+    pub(crate) follow: Option<ChannelName>,
     /// What takes effect at its next start, while it is up.
     pub(crate) waiting: Vec<Waiting>,
 }
@@ -166,6 +168,7 @@ impl<'a> Look<'a> {
             group: tenant.group,
             labels: tenant.labels,
             limits: tenant.limits,
+            follow: tenant.follow,
             waiting,
         };
         (Some(tenant.profile), glance)

@@ -11,6 +11,7 @@
 //! | `life` | start, stop, restart, kill, freeze |
 //! | `rebase` | another version of the image: live, by a restart, from the next start |
 //! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
+//! | `rollout` | rollouts of many tenants |
 //! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
@@ -27,6 +28,7 @@ mod life;
 mod live;
 mod rebase;
 mod rename;
+mod rollout;
 mod stale;
 mod startup;
 mod turns;
@@ -58,6 +60,7 @@ use crate::{
     dirs::usage::Meter,
     filter::PacketFilter,
     records::{Change, Store},
+    rollout::Rollouts,
     units::{StopDeadline, UnitManager},
 };
 
@@ -101,6 +104,7 @@ pub struct Host {
     glances: Glances,
     stale_looks: Looks,
     events: Arc<Events>,
+    rollouts: Rollouts,
     is_ready: watch::Sender<bool>,
     started: Instant,
     /// How often a client that waits has looked at a tenant.
@@ -130,6 +134,7 @@ impl Host {
             glances: Glances::default(),
             stale_looks: Looks::default(),
             events: Events::new(),
+            rollouts: Rollouts::default(),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]

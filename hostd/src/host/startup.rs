@@ -18,6 +18,11 @@ use crate::{records::Change, units::limits::Enforce};
 /// So many of the tenants that start with the host are asked for at once.
 const AUTOSTARTS_AT_ONCE: usize = 16;
 
+/// The id of this boot of the machine.
+pub(super) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
 impl Host {
     /// Takes over what an earlier hostd left: running supervisors, and what dead ones left in the kernel. Requests are
     /// answered from then on. Then goes on with removals that had begun.
@@ -67,7 +72,7 @@ impl Host {
             return;
         }
         let marker = self.layout().run().join("autostarted");
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot_id();
         if record::read(&marker).is_ok_and(|text| text == boot) {
             return;
         }

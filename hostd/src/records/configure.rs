@@ -124,10 +124,10 @@ impl Store {
             Some(image) if *image == tenant.image => Ok(None),
             // A process that mends a file that could not be used asks for no other version by that.
             None if asks_for_the_same(&old, text) && before.pinned.image == tenant.image.image => Ok(None),
-            _ => images::resolve(&self.layout, &tenant.image).map(Some),
+            _ => images::resolve(&self.layout, &tenant.image, &self.host_config()?).map(Some),
         };
         let draft = self.draft(&before, text, pin)?;
-        let manifest = sources::load_manifest(&self.layout, &draft.allocation)?;
+        let manifest = sources::read_manifest(&self.layout, &draft.allocation.pinned)?;
         let plan = self.plan_of(&draft.tenant, &draft.allocation, &manifest, &draft.config, None)?;
         self.check_binds(&plan)?;
         let old_disk = old_tenant.map(|tenant| tenant.disk);
@@ -221,7 +221,11 @@ impl Store {
         let Draft { tenant, mut allocation, fitted, config, ports, _reservation } =
             self.draft(&before, &text, |_| Ok(None))?;
         allocation.leases = if is_running { fitted.all() } else { fitted.wanted };
-        let manifest = sources::load_manifest(&self.layout, &allocation)?;
+        let pinned = &allocation.pinned;
+        let manifest = match is_running {
+            true => sources::read_manifest(&self.layout, pinned)?,
+            false => sources::load_manifest(&self.layout, pinned, &config)?,
+        };
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         self.check_binds(&plan)?;
         // The values before the file was edited by hand are unknown.
@@ -340,7 +344,7 @@ impl Store {
             (writer.cursors.clone(), self.taken(&writer, name, &config, &ports))
         };
         allocation.leases = Self::fit_leases(&mut cursors, &config, &tenant, &allocation, taken)?.wanted;
-        let manifest = sources::load_manifest(&self.layout, &allocation)?;
+        let manifest = sources::read_manifest(&self.layout, &allocation.pinned)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, unit_cgroup)?;
         Ok((tenant, plan))
     }

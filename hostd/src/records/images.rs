@@ -6,18 +6,28 @@ use tenant::{
     kernel::image::Contents,
     model::{
         allocation::Pinned,
-        image::{ImageRef, ImageSource, Manifest},
+        host::HostConfig,
+        image::{ImageRef, ImageSource, Manifest, VersionRef},
     },
 };
 
 use super::StoreError;
 
-/// The version that a reference means now; the caller holds [`rootfs_tools::store::Lock::shared`].
+/// The version that a reference means now; the caller holds [`rootfs_tools::store::Lock::shared`]. On a host that
+/// requires signatures it has one, and a channel leads to no version that is older than one which it led to before.
 ///
 /// # Errors
-/// No such image, channel or version, or more than one version.
-pub fn resolve(layout: &Layout, reference: &ImageRef) -> Result<Pinned, StoreError> {
-    let digest = ImageStore::new(layout.clone()).resolve(reference)?;
+/// No such image, channel or version, more than one version, or one that is not trusted.
+pub fn resolve(layout: &Layout, reference: &ImageRef, config: &HostConfig) -> Result<Pinned, StoreError> {
+    let store = ImageStore::new(layout.clone());
+    let digest = store.resolve(reference)?;
+    if config.require_signature {
+        let channel = match &reference.version {
+            VersionRef::Channel(channel) => Some(channel),
+            VersionRef::Prefix(_) => None,
+        };
+        store.check_signature(&reference.image, &digest, channel)?;
+    }
     Ok(Pinned { image: reference.image.clone(), digest })
 }
 

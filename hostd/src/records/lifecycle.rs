@@ -58,7 +58,7 @@ impl Store {
         let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
         let tenant = self.resolve(name, &text, &config, &ports)?;
         let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
-        let pinned = images::resolve(&self.layout, &tenant.image)?;
+        let pinned = images::resolve(&self.layout, &tenant.image, &config)?;
         let used = self.used(&writer, name);
         let at = writer.cursor.next(&config, &used, &taken)?;
         taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
@@ -84,7 +84,7 @@ impl Store {
         };
         let _reservation = self.reserve(&mut writer, &allocation, Claims::of(&tenant, &ports))?;
         drop(writer);
-        let manifest = sources::load_manifest(&self.layout, &allocation)?;
+        let manifest = sources::load_manifest(&self.layout, &allocation.pinned, &config)?;
         let plan = self.plan_of(&tenant, &allocation, &manifest, &config, None)?;
         self.check_binds(&plan)?;
         Creation {

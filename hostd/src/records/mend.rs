@@ -186,7 +186,7 @@ impl Store {
         {
             return Ok(Pinned { image, digest });
         }
-        let pinned = images::resolve(&self.layout, &tenant.image)?;
+        let pinned = images::resolve(&self.layout, &tenant.image, &self.host_config()?)?;
         notes.push(format!("it boots {} of image \"{image}\", as its file requests", pinned.digest.short()));
         Ok(pinned)
     }

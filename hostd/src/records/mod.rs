@@ -11,6 +11,7 @@ pub(crate) mod broken;
 mod configure;
 pub mod create;
 pub mod destroy;
+pub mod differences;
 pub mod edit;
 mod error;
 mod file;
@@ -29,7 +30,7 @@ mod store;
 pub(crate) mod tests;
 pub mod traces;
 
-pub(crate) use self::stamp::date_ms;
+pub(crate) use self::stamp::{date_ms, now};
 pub use self::{
     broken::Broken,
     configure::Adopted,

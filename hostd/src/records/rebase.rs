@@ -1,6 +1,9 @@
 //! Another version for a tenant: which one is meant, and its record with that.
 
-use rootfs_tools::store::Lock as ImagesLock;
+use rootfs_tools::{
+    diff::{Change, PackageChange},
+    store::Lock as ImagesLock,
+};
 use tenant::{
     Allocation, Plan, TenantName,
     config::profile,
@@ -9,10 +12,16 @@ use tenant::{
         allocation::Pinned,
         image::{ImageRef, InvalidImageRef, Manifest, VersionRef},
     },
+    plan::{RootStep, swap},
 };
-use wire::RebaseRequest;
+use wire::{FileChange, FileDifference, PackageDifference, RebasePlan, RebaseRequest, Verdict};
 
-use super::{Store, StoreError, images, stamp::now};
+use super::{
+    Store, StoreError,
+    differences::{self, Differences},
+    images,
+    stamp::now,
+};
 
 /// Fewest hex digits that name a version.
 const DIGITS: usize = 6;
@@ -46,14 +55,18 @@ fn target(text: &str, has: &Pinned) -> Result<ImageRef, InvalidImageRef> {
 }
 
 impl Store {
-    /// The version that a request means; without a word what the tenant's file says.
+    /// The version that a request means; without a word what the tenant follows, or what its `image` names.
     ///
     /// # Errors
     /// [`StoreError::Target`], [`StoreError::NoPrevious`].
     pub fn rebase_target(&self, name: &TenantName, to: Option<&str>) -> Result<ImageRef, StoreError> {
         let record = self.ready(name)?;
         match to {
-            None => Ok(self.tenant(name)?.image),
+            None => {
+                let tenant = self.tenant(name)?;
+                let version = tenant.follow.map_or(tenant.image.version, VersionRef::Channel);
+                Ok(ImageRef { image: tenant.image.image, version })
+            }
             Some(RebaseRequest::PREVIOUS) => {
                 let none = || StoreError::NoPrevious(record.pinned.to_string());
                 let Pinned { image, digest } = record.previous().ok_or_else(none)?;
@@ -77,18 +90,61 @@ impl Store {
         let before = self.ready(name)?;
         // Held until the record says it: a version that is pinned is not removed.
         let _images = ImagesLock::shared(&self.layout)?;
-        let pinned = images::resolve(&self.layout, target)?;
+        let (config, nics) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
+        let pinned = images::resolve(&self.layout, target, &config)?;
         if pinned.image != before.pinned.image && !cross_image {
             let has = before.pinned.image.to_string();
             return Err(StoreError::OtherImage { has, wanted: pinned.to_string() });
         }
         let mut after = before.clone();
         after.pin(pinned, now());
-        let manifest = sources::load_manifest(&self.layout, &after)?;
-        let (config, nics) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
+        let manifest = sources::load_manifest(&self.layout, &after.pinned, &config)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &nics)?;
         let plan = self.plan_of(&tenant, &after, &manifest, &config, None)?;
+        if plan.root.iter().any(|step| matches!(step, RootStep::Whole { .. })) {
+            return Err(StoreError::OwnInstall);
+        }
         Ok(Repinned { before, after, manifest, plan, _images })
+    }
+
+    /// What it takes to give a tenant that has `from` another version.
+    ///
+    /// # Errors
+    /// A version cannot be read.
+    pub fn outlook(&self, from: &Pinned, repinned: &Repinned) -> Result<RebasePlan, StoreError> {
+        let (to, plan) = (&repinned.after.pinned, &repinned.plan);
+        let mut outlook = RebasePlan {
+            name: plan.tenant.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+            verdict: Verdict::Unchanged,
+            reasons: Vec::new(),
+            swapped: Vec::new(),
+            rest: Vec::new(),
+            packages: Vec::new(),
+            files: Vec::new(),
+        };
+        if from == to {
+            return Ok(outlook);
+        }
+        let old = sources::read_manifest(&self.layout, from)?;
+        let contents = |manifest| images::contents(&self.layout, manifest);
+        let Differences { packages, files } =
+            differences::compare(plan, &contents(&old)?, &contents(&repinned.manifest)?)?;
+        outlook.packages = packages.into_iter().map(package).collect();
+        outlook.files = files.into_iter().map(file).collect();
+        outlook.verdict = match swap::plan(&self.layout, plan, &old, &repinned.manifest) {
+            Err(refusal) => {
+                outlook.reasons = vec![refusal.to_string()];
+                Verdict::Restart
+            }
+            Ok(swap) => {
+                outlook.swapped = swap.mounts.iter().map(|mount| mount.at.to_string()).collect();
+                outlook.rest = swap.rest.iter().map(ToString::to_string).collect();
+                if outlook.files.is_empty() { Verdict::Live } else { Verdict::LiveWithRest }
+            }
+        };
+        Ok(outlook)
     }
 
     /// Writes the record: from here on the tenant's next start boots that version.
@@ -109,6 +165,21 @@ impl Store {
         let mut restored = Allocation { pinned, generations, ..now.clone() };
         self.update(&now, &mut restored)
     }
+}
+
+fn package(change: PackageChange) -> PackageDifference {
+    let PackageChange { package, from, to } = change;
+    PackageDifference { package, from, to }
+}
+
+fn file(found: differences::FileDifference) -> FileDifference {
+    let differences::FileDifference { path, change, is_hidden } = found;
+    let change = match change {
+        Change::Added => FileChange::Added,
+        Change::Removed => FileChange::Removed,
+        Change::Changed => FileChange::Changed,
+    };
+    FileDifference { path, change, hidden: is_hidden }
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ impl Trial {
             files: 0,
             verity: None,
             init_kind: None,
+            app: None,
             boot: Boot {
                 init: vec!["/sbin/init".to_owned()],
                 stop_signal: "SIGRTMIN+3".to_owned(),

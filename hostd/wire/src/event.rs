@@ -42,6 +42,34 @@ pub enum EventKind {
     Renamed,
     /// It is gone, and its name is free.
     Destroyed,
+    /// A rollout began: `rollout`, `to`; `count` tenants. Of no tenant, as those that follow, but for `gate-failed`.
+    RolloutStarted,
+    /// The wave of the number `count` is done.
+    WaveDone,
+    /// The tenant could not be moved, or a gate failed there, for this `reason`.
+    GateFailed,
+    /// All tenants of a rollout have its version.
+    RolloutFinished,
+    /// A wave was put back for this `reason`, and the rollout has stopped.
+    RolloutUndone,
+    /// A rollout was aborted.
+    RolloutAborted,
+}
+
+impl EventKind {
+    /// Whether it is told to all who read events, whichever tenants they have asked for.
+    pub fn is_of_host(self) -> bool {
+        matches!(
+            self,
+            Self::HostdStarted
+                | Self::Lost
+                | Self::RolloutStarted
+                | Self::WaveDone
+                | Self::RolloutFinished
+                | Self::RolloutUndone
+                | Self::RolloutAborted
+        )
+    }
 }
 
 /// One event.
@@ -74,4 +102,7 @@ pub struct Event {
     /// What it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// The number of the rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
 }

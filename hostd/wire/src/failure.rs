@@ -38,6 +38,8 @@ pub enum Code {
     Conflict,
     /// The tenant would get a version of another image.
     OtherImage,
+    /// The tenant has an install of its own, which no version of an image can replace.
+    OwnInstall,
     /// It cannot be done while the tenant is running: a restart does it.
     NeedsRestart,
     /// An address, a port or a NIC of the host belongs to another tenant.
@@ -46,6 +48,8 @@ pub enum Code {
     PoolFull,
     /// This host lacks the controller or feature that a setting needs.
     Unenforceable,
+    /// The image is not signed by a key that this host trusts, and the host requires it.
+    Untrusted,
     /// Another hostd has the store.
     Locked,
     /// The filesystem is full.
@@ -75,9 +79,11 @@ impl Code {
             | Self::Conflict
             | Self::OtherImage
             | Self::NeedsRestart
+            | Self::OwnInstall
             | Self::Taken
             | Self::PoolFull
             | Self::Unenforceable
+            | Self::Untrusted
             | Self::Locked => 409,
             Self::Timeout => 504,
             Self::DiskFull => 507,

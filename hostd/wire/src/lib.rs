@@ -6,6 +6,7 @@
 //! | `rebase` | a tenant that gets another version |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
+//! | `rollout` | many tenants that get another version |
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
 //! | `stale` | what runs code of an earlier version |
 //! | `failure` | the one error that a client sees, its code and its exit code |
@@ -21,6 +22,7 @@ pub mod feature;
 mod pattern;
 pub mod programs;
 mod rebase;
+mod rollout;
 mod stale;
 mod state;
 mod summary;
@@ -36,7 +38,11 @@ pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
-pub use rebase::{Applied, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict};
+pub use rebase::{
+    Applied, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased,
+    Verdict,
+};
+pub use rollout::{MemberState, Rollout, RolloutMember, RolloutRequest, RolloutState, RolloutWave};
 pub use stale::{
     NotLooked, Stale, StaleCount, StaleFile, StaleKind, StaleList, StaleProcess, StaleRemedy, StaleRole,
     StaleUnit,

@@ -20,7 +20,7 @@ use rootfs_tools::{
     tuning,
 };
 use serde::Serialize;
-use tenant::model::image::{ChannelName, ImageFormat, ImageName};
+use tenant::model::image::{App, ChannelName, ImageFormat, ImageName};
 
 use super::context::{Context, Failure, Refusal, bytes, printable};
 
@@ -116,6 +116,9 @@ pub(crate) struct Built {
     /// What an import skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<Report>,
+    /// What of the image's configuration does not hold for tenants, and the like.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
     /// What was fixed on the way.
     fixed: usize,
     /// Ids of the tuning rows that changed something.
@@ -143,7 +146,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
             Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
-        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune };
+        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune, app: None };
         finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
@@ -167,7 +170,8 @@ impl Target {
             Format::Tree => ImageFormat::Tree,
             Format::Erofs => ImageFormat::Erofs,
         };
-        Request { image, channel: self.channel.clone(), format, source, sets, tuned, verity: self.verity }
+        let (channel, verity) = (self.channel.clone(), self.verity);
+        Request { image, channel, format, source, sets, tuned, verity }
     }
 }
 
@@ -214,6 +218,16 @@ pub(crate) struct Source {
     pub(crate) origin: Origin,
     /// Whether it is to be tuned.
     pub(crate) tune: bool,
+    /// What it runs if it has a program instead of an init.
+    pub(crate) app: Option<App>,
+}
+
+impl Built {
+    /// What was published as it came.
+    pub(crate) fn untouched(published: Published, left_out: Report, notes: Vec<String>) -> Self {
+        let (tuned, findings) = (Vec::new(), Vec::new());
+        Self { published, left_out: Some(left_out), notes, fixed: 0, tuned, findings }
+    }
 }
 
 /// Fixes the staged tree, tunes it and publishes it.
@@ -225,7 +239,7 @@ pub(crate) fn finish(
     source: Source,
     progress: &Progress,
 ) -> Result<Built, Failure> {
-    let Source { line, sets, origin, tune } = source;
+    let Source { line, sets, origin, tune, app } = source;
     let tree = staging.tree();
     progress.step("applying the rules and the tuning");
     // An untuned image has no first-boot steps either, which would make new keys.
@@ -238,8 +252,8 @@ pub(crate) fn finish(
     }
     refuse_errors(&findings)?;
     let request = target.request(image, line, sets, tune);
-    let published = publish::publish(&context.layout, staging, &request, progress)?;
-    Ok(Built { published, left_out: None, fixed, tuned, findings })
+    let published = publish::publish_app(&context.layout, staging, &request, app.as_ref(), progress)?;
+    Ok(Built { published, left_out: None, notes: Vec::new(), fixed, tuned, findings })
 }
 
 /// A tree with errors that could not be fixed is not published.
@@ -286,6 +300,9 @@ pub(crate) fn report(context: &Context, built: &Built) -> Result<(), Failure> {
         let mut text = describe(&built.published);
         if let Some(left_out) = built.left_out.as_ref().and_then(Report::left_out) {
             text += &format!("  skipped: {}\n", printable(&left_out));
+        }
+        for note in &built.notes {
+            text += &format!("  note: {}\n", printable(note));
         }
         for finding in built.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
             let severity = format!("{:?}", finding.severity).to_lowercase();

@@ -18,6 +18,10 @@ pub(crate) struct Args {
     /// Version to point the channel at: leading hex digits of its digest, or `:CHANNEL` for the version of that channel.
     #[arg(requires = "channel")]
     version: Option<String>,
+    /// Point the channel at a signed version that is older than one it has had. Without it a host that requires
+    /// signatures refuses that.
+    #[arg(long, requires = "version")]
+    allow_older: bool,
     /// Remove the channel; its version stays.
     #[arg(long, requires = "channel", conflicts_with = "version")]
     remove: bool,
@@ -40,6 +44,12 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         }
         (Some(channel), Some(version)) => {
             let digest = context.store.resolve(&reference(&image, &version)?)?;
+            if context.requires_signature()? {
+                match args.allow_older {
+                    true => context.store.allow_older(&image, &digest, &channel)?,
+                    false => context.store.check_signature(&image, &digest, Some(&channel))?,
+                }
+            }
             let changed = context.store.set_channel(&image, &channel, &digest)?;
             Moved { image, channel, digest: Some(digest), changed }
         }
@@ -62,7 +72,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     })
 }
 
-fn reference(image: &ImageName, version: &str) -> Result<ImageRef, Failure> {
+pub(super) fn reference(image: &ImageName, version: &str) -> Result<ImageRef, Failure> {
     let text = match version.strip_prefix(':') {
         Some(channel) => format!("{image}:{channel}"),
         None => format!("{image}@{}", version.replace("sha256-", "sha256:")),

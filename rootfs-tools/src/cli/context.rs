@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use rootfs_tools::{Explain, Outcome, Store};
 use serde::Serialize;
-use tenant::Layout;
+use tenant::{Layout, config::profile};
 
 /// What a verb needs in addition to its own arguments.
 #[derive(Debug)]
@@ -15,6 +15,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Whether tenants of this host boot only signed images.
+    pub(crate) fn requires_signature(&self) -> Result<bool, Failure> {
+        let host = profile::load_host(&self.layout)
+            .map_err(|error| Failure::plain("cannot read the settings of this host".to_owned(), error))?;
+        Ok(host.require_signature)
+    }
+
     /// Prints the result: `value` as JSON, or `text`.
     pub(crate) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let text = if self.json {

@@ -15,12 +15,20 @@ use tenant::model::image::ImageName;
 use super::{
     build::{self, Source, Target},
     context::{Context, Failure, Refusal},
+    pull,
 };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The archive or directory.
-    from: PathBuf,
+    #[arg(required_unless_present_any = ["oci", "docker_archive"])]
+    from: Option<PathBuf>,
+    /// Import an image of an OCI image layout.
+    #[arg(long, value_name = "DIR[:TAG]", conflicts_with_all = ["from", "strip_prefix", "idmap"])]
+    oci: Option<PathBuf>,
+    /// Import an image of what docker save or podman save wrote.
+    #[arg(long, value_name = "FILE[:NAME]", conflicts_with_all = ["from", "oci", "strip_prefix", "idmap"])]
+    docker_archive: Option<PathBuf>,
     /// Do not tune it; only remove what tenants must not share.
     #[arg(long)]
     stock: bool,
@@ -62,21 +70,29 @@ impl Args {
 }
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
-    let image = image_name(&args.from, &args.target)?;
+    if let Some(layout) = args.oci {
+        return pull::import_layout(context, &layout, &args.target, args.stock);
+    }
+    if let Some(archive) = args.docker_archive {
+        return pull::import_archive(context, &archive, &args.target, args.stock);
+    }
+    let from = args.from.as_deref().unwrap_or(Path::new("."));
+    let image = image_name(from, &args.target)?;
     let progress = Progress::stderr();
     let make = || -> Result<build::Built, Failure> {
         let options = args.options()?;
         let staging = Staging::new(&context.layout)?;
-        let report = import::import(&args.from, &staging.tree(), &options, &progress)?;
-        let line = format!("import {}", file_name(&args.from));
-        let source = Source { line, sets: Vec::new(), origin: Origin::System, tune: !args.stock };
+        let report = import::import(from, &staging.tree(), &options, &progress)?;
+        let line = format!("import {}", file_name(from));
+        let (sets, origin, tune) = (Vec::new(), Origin::System, !args.stock);
+        let source = Source { line, sets, origin, tune, app: None };
         let mut built = build::finish(context, &staging, &args.target, image.clone(), source, &progress)?;
         built.left_out = Some(report);
         Ok(built)
     };
     let built = make();
     progress.finish();
-    build::report(context, &built.map_err(|e| e.context(format!("cannot import {:?}", args.from)))?)
+    build::report(context, &built.map_err(|e| e.context(format!("cannot import {from:?}")))?)
 }
 
 pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failure> {
@@ -117,14 +133,14 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
     build::report_published(context, &published)
 }
 
-fn file_name(from: &Path) -> String {
+pub(super) fn file_name(from: &Path) -> String {
     let absolute = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
     let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
     name.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The given name, or the file's without its endings.
-fn image_name(from: &Path, target: &Target) -> Result<ImageName, Failure> {
+pub(super) fn image_name(from: &Path, target: &Target) -> Result<ImageName, Failure> {
     if let Some(name) = &target.name {
         return Ok(name.clone());
     }

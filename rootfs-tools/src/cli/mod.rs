@@ -9,8 +9,11 @@ mod gc;
 mod import;
 mod lint;
 mod list;
+mod pull;
+mod push;
 mod rm;
 mod show;
+mod sign;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -42,6 +45,10 @@ enum Verb {
     Build(build::Build),
     /// Check, fix and publish a tar archive (plain, gzip, xz, zstd) or a directory.
     Import(import::Args),
+    /// Fetch an image from a registry and publish it.
+    Pull(pull::Args),
+    /// Send a version to a registry.
+    Push(push::Args),
     /// Publish a directory exactly as it is.
     Publish(import::PublishArgs),
     /// List images, or the versions of one.
@@ -50,6 +57,8 @@ enum Verb {
     Show(show::Args),
     /// Check a version, or a directory, against the rules.
     Lint(lint::Args),
+    /// Sign a version.
+    Sign(sign::Args),
     /// Check that the files of a version match its digest.
     Verify(verify::Args),
     /// Show the differences between two versions.
@@ -78,10 +87,13 @@ pub(crate) fn run() -> ExitCode {
     let result = match cli.verb {
         Verb::Build(args) => build::run(&context, args),
         Verb::Import(args) => import::run(&context, args),
+        Verb::Pull(args) => pull::run(&context, args),
+        Verb::Push(args) => push::run(&context, args),
         Verb::Publish(args) => import::publish(&context, args),
         Verb::List(args) => list::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
         Verb::Lint(args) => lint::run(&context, args),
+        Verb::Sign(args) => sign::run(&context, args),
         Verb::Verify(args) => verify::run(&context, args),
         Verb::Diff(args) => diff::run(&context, args),
         Verb::Channel(args) => channel::run(&context, args),

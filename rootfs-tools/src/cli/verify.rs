@@ -2,7 +2,9 @@
 
 use std::io;
 
-use rootfs_tools::{Outcome, digest, erofs::ErofsError, progress::Progress, tree, tree::TreeError, verity};
+use rootfs_tools::{
+    Outcome, digest, erofs::ErofsError, progress::Progress, store::Trust, tree, tree::TreeError, verity,
+};
 use rustix::io::Errno;
 use serde::Serialize;
 use tenant::{
@@ -26,6 +28,8 @@ struct Verified {
     image: ImageName,
     digest: Digest,
     intact: bool,
+    /// Who made it, as far as its signature tells.
+    signature: Trust,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
@@ -78,6 +82,14 @@ fn damage(context: &Context, image: &ImageName, digest: &Digest) -> Result<Optio
     })
 }
 
+fn trust(trust: &Trust) -> String {
+    match trust {
+        Trust::Signed => ", signed".to_owned(),
+        Trust::Unsigned => String::new(),
+        Trust::Untrusted { reason } => format!(", signature not trusted: {}", printable(reason)),
+    }
+}
+
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let mut versions = Vec::new();
     for reference in &args.image {
@@ -94,12 +106,13 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     for (image, digest) in versions {
         progress.step(&format!("reading {image}@{}", digest.short()));
         let damage = damage(context, &image, &digest)?;
-        verified.push(Verified { image, digest, intact: damage.is_none(), damage });
+        let signature = context.store.trust(&image, &digest)?;
+        verified.push(Verified { image, digest, intact: damage.is_none(), signature, damage });
     }
     progress.finish();
     context.print(&verified, || {
         let line = |v: &Verified| match &v.damage {
-            None => format!("intact {}@{}\n", v.image, v.digest),
+            None => format!("intact {}@{}{}\n", v.image, v.digest, trust(&v.signature)),
             Some(damage) => format!("DAMAGED {}@{}: {damage}\n", v.image, v.digest),
         };
         verified.iter().map(line).collect()

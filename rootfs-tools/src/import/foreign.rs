@@ -54,12 +54,10 @@ impl Foreign {
                 "archive the root filesystem itself, e.g. tar -C DIR --numeric-owner --xattrs -czf FILE ."
                     .to_owned()
             }
-            Self::OciLayout => "merge its layers: umoci unpack --image DIR:TAG BUNDLE; rootfsctl \
-                 import BUNDLE/rootfs"
-                .to_owned(),
-            Self::DockerArchive => "merge its layers: docker load -i FILE; \
-                 docker export -o root.tar $(docker create IMAGE); rootfsctl import root.tar"
-                .to_owned(),
+            Self::OciLayout if from.is_dir() => format!("rootfsctl import --oci {}", from.display()),
+            Self::OciLayout | Self::DockerArchive => {
+                format!("rootfsctl import --docker-archive {}", from.display())
+            }
             Self::LxdImage => again(Path::new("rootfs")),
             Self::LxdMetadata => {
                 "import the other file of the image, rootfs.squashfs or rootfs.tar".to_owned()

@@ -15,6 +15,7 @@ mod directory;
 mod error;
 mod foreign;
 mod idmap;
+mod layer;
 mod names;
 mod options;
 mod packed;
@@ -31,7 +32,8 @@ pub use foreign::Foreign;
 pub use idmap::{IdMap, IdRange, InvalidRange, OverlappingRanges};
 pub use options::{Limits, Options};
 pub use report::Report;
-pub use unpack::unpack;
+pub use unpack::{unpack, unpack_layers};
+pub(crate) use {layer::WHITEOUT, packed::open as open_archive};
 
 use crate::progress::Progress;
 

@@ -80,7 +80,7 @@ const OTHERS: &[Other] = &[
 ///
 /// # Errors
 /// It cannot be read, or is something else.
-pub(super) fn open(from: &Path) -> Result<Box<dyn Read>, ImportError> {
+pub(crate) fn open(from: &Path) -> Result<Box<dyn Read>, ImportError> {
     let failed = FileError::when("read", from);
     let mut file = File::open(from).map_err(FileError::when("open", from))?;
     let start = head(&mut file).map_err(failed)?;

@@ -19,6 +19,7 @@ use super::{
     attributes::{self, Keep},
     error::ImportError,
     idmap::IdMap,
+    layer::{self, Mark},
     names::Names,
     options::{Options, relative},
     report::Report,
@@ -41,6 +42,28 @@ pub fn unpack(reader: impl Read, tree: &Path, options: &Options) -> Result<Repor
     let mut unpacker = Unpacker::new(RootDir::open(tree).map_err(failed)?, options);
     while let Some(member) = archive.next_member()? {
         unpacker.entry(&mut archive, member).map_err(|fault| archive.error(fault))?;
+    }
+    unpacker.finish()
+}
+
+/// Unpacks the layers of an image, each a tar stream, into the existing directory `tree`: files of a later one replace
+/// and remove those of the ones before it.
+///
+/// # Errors
+/// [`ImportError`].
+pub fn unpack_layers<R: Read>(
+    layers: impl IntoIterator<Item = Result<R, ImportError>>,
+    tree: &Path,
+    options: &Options,
+) -> Result<Report, ImportError> {
+    let failed = FileError::when("unpack into", tree);
+    let mut unpacker = Unpacker::new(RootDir::open(tree).map_err(failed)?, options);
+    for layer in layers {
+        unpacker.layer = Some(HashSet::new());
+        let mut archive = Reader::new(layer?);
+        while let Some(member) = archive.next_member()? {
+            unpacker.entry(&mut archive, member).map_err(|fault| archive.error(fault))?;
+        }
     }
     unpacker.finish()
 }
@@ -105,6 +128,8 @@ struct Unpacker<'a> {
     /// Device nodes that were left out.
     devices: HashSet<PathBuf>,
     names: Names,
+    /// What the present layer has added, if it is one.
+    layer: Option<HashSet<PathBuf>>,
     /// Whether an entry below the wanted prefix was seen.
     found: bool,
 }
@@ -119,6 +144,7 @@ impl<'a> Unpacker<'a> {
             deferred: HashMap::new(),
             devices: HashSet::new(),
             names: Names::default(),
+            layer: None,
             found: false,
         }
     }
@@ -145,6 +171,11 @@ impl<'a> Unpacker<'a> {
             return Ok(());
         };
         self.found = true;
+        if let Some(added) = &self.layer
+            && let Some(mark) = Mark::of(path)?
+        {
+            return Ok(mark.apply(&self.root, added)?);
+        }
         attributes::check_layer(path, &member)?;
         self.names.learn(&member);
         let uid = self.idmap().user(member.uid).ok_or_else(|| self.owner(member.uid))?;
@@ -152,7 +183,15 @@ impl<'a> Unpacker<'a> {
         if path.as_os_str().is_empty() && member.kind != Kind::Directory {
             return Err(Reason::Root.into());
         }
-        self.place(archive, member, path, (uid, gid))
+        self.place(archive, member, path, (uid, gid))?;
+        if let Some(added) = &mut self.layer {
+            // So are the directories above it, whose own entries may be missing.
+            let mut at = Some(path);
+            while let Some(path) = at.filter(|path| added.insert((*path).to_owned())) {
+                at = path.parent();
+            }
+        }
+        Ok(())
     }
 
     fn owner(&self, id: u64) -> Reason {
@@ -177,7 +216,7 @@ impl<'a> Unpacker<'a> {
     ) -> Result<(), ReadError> {
         let at = self.at(path)?;
         match member.kind {
-            Kind::Directory => self.directory(&at)?,
+            Kind::Directory => self.directory(&at, path)?,
             Kind::File => {
                 self.clear(&at)?;
                 let flags =
@@ -202,10 +241,14 @@ impl<'a> Unpacker<'a> {
         self.describe(member, &at, path, owner)
     }
 
-    fn directory(&mut self, at: &Place) -> Result<(), ReadError> {
+    fn directory(&mut self, at: &Place, path: &Path) -> Result<(), ReadError> {
         let kind = at.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode));
         if kind == Some(FileType::Directory) {
-            return Ok(());
+            // What a layer says of a directory is all that there is to say of it.
+            return match self.layer.as_ref().is_some_and(|added| !added.contains(path)) {
+                true => Ok(layer::plain(&at.parent, &at.name)?),
+                false => Ok(()),
+            };
         }
         self.clear(at)?;
         Ok(rustix::fs::mkdirat(&at.parent, &at.name, Mode::from_raw_mode(0o700))?)
@@ -214,6 +257,9 @@ impl<'a> Unpacker<'a> {
     /// Removes an earlier entry: the later one wins, as for tar(1), which does not remove a non-empty directory either.
     fn clear(&mut self, at: &Place) -> Result<(), ReadError> {
         let Some(stat) = at.stat()? else { return Ok(()) };
+        if self.layer.is_some() {
+            return Ok(layer::clear(&at.parent, &at.name)?);
+        }
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match rustix::fs::unlinkat(&at.parent, &at.name, flags) {
@@ -267,6 +313,12 @@ impl<'a> Unpacker<'a> {
     ) -> Result<(), ReadError> {
         // Writing and chown(2) take capabilities and setuid away, so they come first.
         at.set_owner(uid, gid)?;
+        if self.layer.is_some()
+            && let Some(stat) = at.stat()?
+        {
+            // The number of a directory that this layer has replaced may be this file's now.
+            self.deferred.remove(&stat.st_ino);
+        }
         let is_directory = member.kind == Kind::Directory;
         for (name, value) in &member.attributes {
             match attributes::keep(name, value, member.kind, self.idmap())? {
@@ -338,12 +390,17 @@ impl<'a> Unpacker<'a> {
     fn settle(&self, deferred: &Deferred) -> Result<(), ReadError> {
         let at = match deferred.path.file_name() {
             None => self.at(&deferred.path)?,
-            Some(_) => {
-                let (parent, name) = self.root.parent(&deferred.path)?;
-                Place { parent, name }
-            }
+            Some(_) => match self.root.parent(&deferred.path) {
+                Ok((parent, name)) => Place { parent, name },
+                // A later layer has removed the directory that it was in.
+                Err(_) if self.layer.is_some() => return Ok(()),
+                Err(error) => return Err(error.into()),
+            },
         };
         if at.stat()?.is_none_or(|stat| stat.st_ino != deferred.inode) {
+            if self.layer.is_some() {
+                return Ok(());
+            }
             return Err(Reason::Replaced.into());
         }
         at.set_owner(deferred.uid, deferred.gid)?;

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use tenant::{
     TenantName,
     files::file_error::FileError,
+    kernel::signature::SignatureError,
     model::{ids::Digest, image::ManifestError},
 };
 
@@ -80,6 +81,9 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Who made a version is not known, or is not trusted.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// A file cannot be read, written, made or removed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -111,6 +115,7 @@ impl Explain for StoreError {
             Self::File(source) if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as root".to_owned()
             }
+            Self::Signature(source) => return source.help().map(str::to_owned),
             Self::Manifest { .. } | Self::File(_) => return None,
         })
     }
@@ -122,7 +127,8 @@ impl Explain for StoreError {
             | Self::InChannel { .. }
             | Self::Ambiguous { .. }
             | Self::Allocation { .. } => Outcome::Refused,
-            Self::Manifest { .. } | Self::File(_) => Outcome::Failed,
+            Self::Signature(source) if source.is_refusal() => Outcome::Refused,
+            Self::Manifest { .. } | Self::Signature(_) | Self::File(_) => Outcome::Failed,
         }
     }
 }

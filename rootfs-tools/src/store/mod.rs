@@ -9,6 +9,7 @@
 mod error;
 mod lock;
 mod remove;
+mod signature;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,11 @@ use tenant::{
     },
 };
 
-pub use self::{error::StoreError, lock::Lock};
+pub use self::{
+    error::StoreError,
+    lock::Lock,
+    signature::{SignError, Trust},
+};
 
 /// A version with what points at it.
 #[derive(Clone, Debug, Serialize)]
@@ -97,14 +102,7 @@ impl Store {
     /// # Errors
     /// It is absent or malformed.
     pub fn manifest(&self, image: &ImageName, digest: &Digest) -> Result<Manifest, StoreError> {
-        let path = self.layout.manifest(image, digest);
-        let text = record::read(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => {
-                StoreError::NoVersion { image: image.to_string(), prefix: digest.hex() }
-            }
-            _ => e.into(),
-        })?;
-        Manifest::parse(&text).map_err(|source| StoreError::Manifest { path, source })
+        Ok(self.manifest_text(image, digest)?.1)
     }
 
     /// The channels of an image and the versions they point at.

@@ -29,7 +29,7 @@ use super::{
 use crate::model::{
     device::DeviceRule,
     host::GroupName,
-    image::{ImageRef, ProfileName, Ready},
+    image::{Follow, ImageRef, ProfileName, Ready},
     label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
@@ -112,6 +112,11 @@ keys! {
         Table(GENERAL), Form { kind: "string", form: "`NAME`, `NAME:CHANNEL`, `NAME@VERSION`", good: "\"debian\"", bad: "\"a b\"" },
         Nothing("`default_image` of hostd.toml"), NextStart, By(|tenant| tenant.image.to_string()),
         "which image; see below"
+    }
+    follow: Option<Follow> {
+        Table(GENERAL), Form { kind: "string", form: "`:CHANNEL`; not with an `image` that names a version", good: "\":stable\"", bad: "\"stable\"" },
+        Nothing("the channel that `image` names, `:stable` without one; none with a version"), Live(Telling), By(|tenant| none_or(tenant.follow.as_ref().map(|channel| format!(":{channel}")))),
+        "the channel of the image that the tenant follows: a [rollout](../how-to/roll-out-a-version.md) without a selection moves those that follow the channel which it moves"
     }
     description: Option<String> {
         Table(GENERAL), LINE,

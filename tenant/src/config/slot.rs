@@ -11,7 +11,7 @@ use super::{
 use crate::model::{
     device::DeviceRule,
     host::GroupName,
-    image::{ImageRef, ProfileName, Ready},
+    image::{Follow, ImageRef, ProfileName, Ready},
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
     path::TenantPath,
@@ -174,6 +174,6 @@ plain!(
     CpuQuota: |quota| if *quota == CpuQuota::MAX { Limits::MAX } else { quota.percent().into() },
     Seconds: |seconds| seconds.0.into(),
     Weight: |weight| weight.get().into(),
-    String, BitRate, Forwards, GroupName, ImageRef, Kind, ProfileName, Ready, Restart, RootMode,
+    String, BitRate, Follow, Forwards, GroupName, ImageRef, Kind, ProfileName, Ready, Restart, RootMode,
     Vec<AllowedCall>, Vec<DeviceRule>, Vec<IpAddr>, Vec<NicFragment>, Vec<String>, Vec<TenantPath>,
 );

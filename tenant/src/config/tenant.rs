@@ -11,7 +11,7 @@ use super::{
 use crate::model::{
     device::DeviceRule,
     host::GroupName,
-    image::{ImageRef, ProfileName, Ready},
+    image::{ChannelName, ImageRef, ProfileName, Ready},
     label::Labels,
     limits::{ByteSize, DiskLimits, Limits},
     name::TenantName,
@@ -46,6 +46,8 @@ pub struct Tenant {
     pub labels: Labels,
     /// The image it wants; the allocation says which version it has.
     pub image: ImageRef,
+    /// The channel of the image that it follows; none of a tenant that is pinned to a version.
+    pub follow: Option<ChannelName>,
     /// Its host name, see hostname(7).
     pub hostname: String,
     /// Whether it starts with the host.

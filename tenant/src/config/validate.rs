@@ -14,7 +14,7 @@ use super::{
     tenant::{Features, Tenant},
 };
 use crate::model::{
-    image::ProfileName,
+    image::{ChannelName, Follow, ImageRef, ProfileName, VersionRef},
     label::MOST_LABELS,
     limits::{ByteSize, Count, DefaultLimits, DiskLimits, Limits, Seconds},
     name::TenantName,
@@ -36,6 +36,19 @@ fn disk(max: Option<ByteSize>, inodes: Option<Count>) -> DiskLimits {
     DiskLimits {
         max: max.filter(|max| *max != ByteSize::MAX),
         inodes: inodes.filter(|most| *most != Count::MAX).map(|most| most.0),
+    }
+}
+
+/// The channel that a tenant follows: the one it names, else that of its image.
+fn follow(image: &ImageRef, named: Option<Follow>) -> Result<Option<ChannelName>, ConfigError> {
+    match (&image.version, named) {
+        (VersionRef::Prefix(_), Some(_)) => Err(ConfigError::new(
+            "follow",
+            format!("the tenant is pinned to a version by its image, {image}"),
+        )),
+        (VersionRef::Prefix(_), None) => Ok(None),
+        (VersionRef::Channel(_), Some(Follow(channel))) => Ok(Some(channel)),
+        (VersionRef::Channel(channel), None) => Ok(Some(channel.clone())),
     }
 }
 
@@ -70,6 +83,7 @@ impl Tenant {
         let image = merged
             .image
             .ok_or_else(|| ConfigError::new("image", "it is set neither by the tenant nor by its profile"))?;
+        let follow = follow(&image, merged.follow)?;
         let kind = merged.kind.ok_or_else(|| ConfigError::new("kind", "the profile does not set it"))?;
         let own_hostname = merged.hostname.unwrap_or_else(|| name.as_str().to_owned());
         hostname(&own_hostname)?;
@@ -86,6 +100,7 @@ impl Tenant {
             description: merged.description,
             labels: merged.labels,
             image,
+            follow,
             hostname: own_hostname,
             autostart: required("autostart", merged.autostart)?,
             restart: required("restart", merged.restart)?,
@@ -155,11 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_follows_the_channel_it_names_or_that_of_its_image_unless_it_is_pinned() {
+        for (text, channel) in [
+            ("", Some("stable")),
+            ("image = \"debian:testing\"", Some("testing")),
+            ("image = \"debian:testing\"\nfollow = \":edge\"", Some("edge")),
+            ("image = \"debian@0123456789ab\"", None),
+        ] {
+            let follow = tenant(text).unwrap().follow;
+            assert_eq!(follow.as_ref().map(ChannelName::as_str), channel, "{text}");
+        }
+    }
+
+    #[test]
     fn values_out_of_range_name_their_key() {
         for (text, key) in [
             ("hostname = \"a b\"", "hostname"),
             ("ttys = 64", "ttys"),
             ("start_priority = 1001", "start_priority"),
+            ("image = \"debian@0123456789ab\"\nfollow = \":stable\"", "follow"),
             ("init = [\"sh\"]", "init"),
             ("stop_signal = \"SIGFOO\"", "stop_signal"),
             ("stop_signal = \"SIGRTMIN+99\"", "stop_signal"),

@@ -68,6 +68,11 @@ impl Layout {
         if before.exists() && !now.exists() { before } else { now }
     }
 
+    /// `/etc/tenantry/keys`: public keys whose signatures of images this host trusts, `NAME.pub`.
+    pub fn keys(&self) -> PathBuf {
+        self.etc().join("keys")
+    }
+
     /// `/etc/tenantry/tenants`.
     pub fn tenant_configs(&self) -> PathBuf {
         self.etc().join("tenants")
@@ -134,6 +139,22 @@ impl Layout {
         self.version(image, digest).join("manifest.toml")
     }
 
+    /// `…/versions/sha256-HEX/manifest.sig`: the signature of the manifest, if it is signed.
+    pub fn signature(&self, image: &ImageName, digest: &Digest) -> PathBuf {
+        self.version(image, digest).join("manifest.sig")
+    }
+
+    /// `/var/lib/tenantry/signed/IMAGE/CHANNEL`: the newest signed version that the channel has had, and when it was
+    /// made.
+    pub fn newest_signed(&self, image: &ImageName, channel: &ChannelName) -> PathBuf {
+        self.state().join("signed").join(image.as_str()).join(channel.as_str())
+    }
+
+    /// `/run/tenantry/signed`: what was verified since the host was booted.
+    pub fn signed_run(&self) -> PathBuf {
+        self.run().join("signed")
+    }
+
     /// `…/versions/sha256-HEX/tree`.
     pub fn tree(&self, image: &ImageName, digest: &Digest) -> PathBuf {
         self.version(image, digest).join("tree")
@@ -197,6 +218,16 @@ impl Layout {
     /// `…/tenants/NAME/log`: console logs.
     pub fn log(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("log")
+    }
+
+    /// `/var/lib/tenantry/rollouts`: a record for each rollout.
+    pub fn rollouts(&self) -> PathBuf {
+        self.state().join("rollouts")
+    }
+
+    /// `…/rollouts/ID.json`.
+    pub fn rollout(&self, id: u64) -> PathBuf {
+        self.rollouts().join(format!("{id}.json"))
     }
 
     /// `/run/tenantry`.

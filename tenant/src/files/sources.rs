@@ -18,12 +18,12 @@ use crate::{
         layout::Layout,
         record,
     },
+    kernel::signature::{SignatureError, Version},
     model::{
-        allocation::{Allocation, AllocationError},
+        allocation::{Allocation, AllocationError, Pinned},
         facts::HostFacts,
         host::HostConfig,
-        ids::Digest,
-        image::{ImageName, Manifest, ManifestError, ProfileName},
+        image::{Manifest, ManifestError, ProfileName},
         name::TenantName,
         nic_table::NicTable,
     },
@@ -65,6 +65,9 @@ pub enum LoadPlanError {
         #[source]
         source: ManifestError,
     },
+    /// Who made that version is not known, or is not trusted.
+    #[error(transparent)]
+    Signature(Box<SignatureError>),
     /// Its credentials.
     #[error("cannot use the credentials of tenant {name:?}")]
     Credentials {
@@ -104,6 +107,7 @@ impl LoadPlanError {
             Self::NotAllocated(_) => Some("create it through hostd: tenantctl create NAME"),
             Self::NoVersion { .. } => Some("list its versions: rootfsctl list IMAGE"),
             Self::Manifest { .. } => Some("build or import the image again: rootfsctl build"),
+            Self::Signature(source) => source.help(),
             Self::Plan { source, .. } => Some(source.help()),
             Self::Credentials { source, .. } => source.help(),
             Self::Config(LoadError::Read(_)) | Self::Allocation { .. } | Self::Read(_) => None,
@@ -123,28 +127,41 @@ pub fn load_allocation(layout: &Layout, name: &TenantName) -> Result<Allocation,
     Allocation::parse(&text).map_err(|source| LoadPlanError::Allocation { name: name.to_string(), source })
 }
 
-/// Reads the manifest of the version a tenant is pinned to.
+/// Reads the manifest of a version that a tenant is to boot. Where the host requires a signature, it is checked.
 ///
 /// # Errors
-/// [`LoadPlanError::NoVersion`] where the store does not have it.
-pub fn load_manifest(layout: &Layout, allocation: &Allocation) -> Result<Manifest, LoadPlanError> {
-    load_version(layout, &allocation.pinned.image, &allocation.pinned.digest)
+/// [`LoadPlanError::NoVersion`] where the store does not have it, [`LoadPlanError::Signature`] where it is not trusted.
+pub fn load_manifest(layout: &Layout, pinned: &Pinned, host: &HostConfig) -> Result<Manifest, LoadPlanError> {
+    let (text, manifest) = manifest(layout, pinned)?;
+    if host.require_signature {
+        let Pinned { image, digest } = pinned;
+        Version { layout, image, digest, text: &text, manifest: &manifest }
+            .check()
+            .map_err(|error| LoadPlanError::Signature(Box::new(error)))?;
+    }
+    Ok(manifest)
 }
 
-/// Reads the manifest of a version.
+/// Reads the manifest of the version a tenant is pinned to, to show it. A start uses [`load_manifest`].
 ///
 /// # Errors
 /// [`LoadPlanError::NoVersion`] where the store does not have it.
-pub fn load_version(layout: &Layout, image: &ImageName, digest: &Digest) -> Result<Manifest, LoadPlanError> {
-    let path = layout.manifest(image, digest);
-    let image = image.to_string();
-    let text = record::read(&path).map_err(|error| match error.kind() {
+pub fn read_manifest(layout: &Layout, pinned: &Pinned) -> Result<Manifest, LoadPlanError> {
+    Ok(manifest(layout, pinned)?.1)
+}
+
+fn manifest(layout: &Layout, pinned: &Pinned) -> Result<(String, Manifest), LoadPlanError> {
+    let image = pinned.image.to_string();
+    let text = record::read(&layout.manifest(&pinned.image, &pinned.digest)).map_err(|error| match error
+        .kind()
+    {
         std::io::ErrorKind::NotFound => {
-            LoadPlanError::NoVersion { image: image.clone(), digest: digest.to_string() }
+            LoadPlanError::NoVersion { image: image.clone(), digest: pinned.digest.to_string() }
         }
         _ => error.into(),
     })?;
-    Manifest::parse(&text).map_err(|source| LoadPlanError::Manifest { image, source })
+    let manifest = Manifest::parse(&text).map_err(|source| LoadPlanError::Manifest { image, source })?;
+    Ok((text, manifest))
 }
 
 /// Reads a tenant's credentials: those of its directory, and those of the supervisor's own unit.
@@ -248,7 +265,7 @@ impl Sources {
         let defaults = host.default_limits(facts, total_memory());
         let tenant = profile::merge(name, own.clone(), from.clone(), host, ports, &defaults)?;
         let allocation = load_allocation(layout, name)?;
-        let manifest = load_manifest(layout, &allocation)?;
+        let manifest = load_manifest(layout, &allocation.pinned, host)?;
         let inputs = Inputs {
             layout,
             tenant: &tenant,

@@ -15,6 +15,10 @@ pub(super) fn execute(plan: &Plan) -> Result<()> {
     let env = env.collect::<io::Result<Vec<_>>>();
     let failed = |error: io::Error| KernelError::new("execute", &plan.init.argv[0], error);
     let (argv, env) = (argv.map_err(failed)?, env.map_err(failed)?);
+    if let Some(directory) = &plan.init.directory {
+        let failed = |error: nix::Error| KernelError::new("enter", directory, io::Error::from(error));
+        nix::unistd::chdir(directory.as_str()).map_err(failed)?;
+    }
     match nix::unistd::execve(&argv[0], &argv, &env) {
         Ok(never) => match never {},
         Err(error) => Err(failed(error.into())),

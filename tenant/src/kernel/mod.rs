@@ -11,7 +11,7 @@
 //! | `process`, `child`, `userns`, `gate` | init: its user namespace, its clone, the socket to it until it executes |
 //! | `mount`, `staging`, `source`, `storage` | detached mounts; the namespace in which a root is put together |
 //! | `inside` | the mounts of a tenant that is running |
-//! | `image`, `program` | erofs images; programs that do part of the work |
+//! | `image`, `signature`, `program` | erofs images; who signed an image; programs that do part of the work |
 //! | `cgroup`, `device`, `sysctl`, `bpf` | cgroups, and the programs that guard them |
 //! | `netlink/`, `nft/` | interfaces; the packet filter |
 //! | `feature` | drivers of the host |
@@ -43,6 +43,7 @@ mod process;
 mod program;
 pub mod pty;
 pub mod raw;
+pub mod signature;
 pub mod source;
 pub mod staging;
 mod storage;

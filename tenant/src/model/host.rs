@@ -50,6 +50,8 @@ pub struct HostConfig {
     pub default_profile: String,
     /// Image of tenants that name none.
     pub default_image: String,
+    /// Whether tenants boot only images that are signed by a key of `/etc/tenantry/keys`.
+    pub require_signature: bool,
     /// Limit of memory of tenants that have none.
     pub default_memory_max: DefaultMemory,
     /// Limit of processes and threads of tenants that have none.
@@ -70,6 +72,7 @@ impl Default for HostConfig {
             filter: Filter::Nftables,
             default_profile: "shared-os".to_owned(),
             default_image: "debian".to_owned(),
+            require_signature: false,
             default_memory_max: DefaultMemory::Share(50),
             default_tasks_max: DefaultTasks(Some(4096)),
         }

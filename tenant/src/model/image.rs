@@ -2,7 +2,7 @@
 //!
 //! `rootfs-tools` writes them; this crate only reads.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +170,44 @@ impl fmt::Display for ImageRef {
     }
 }
 
+/// The channel of its image that a tenant follows: `:CHANNEL`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Follow(pub ChannelName);
+
+impl FromStr for Follow {
+    type Err = InvalidImageRef;
+
+    fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
+        let channel = text.strip_prefix(':').ok_or_else(|| InvalidImageRef {
+            what: "a channel to follow",
+            text: text.chars().take(64).collect(),
+            reason: "it is not ':' and the name of a channel, e.g. \":stable\"",
+        })?;
+        Ok(Self(channel.parse()?))
+    }
+}
+
+impl TryFrom<String> for Follow {
+    type Error = InvalidImageRef;
+
+    fn try_from(text: String) -> Result<Self, InvalidImageRef> {
+        text.parse()
+    }
+}
+
+impl From<Follow> for String {
+    fn from(follow: Follow) -> Self {
+        follow.to_string()
+    }
+}
+
+impl fmt::Display for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ":{}", self.0)
+    }
+}
+
 /// How a version is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -262,6 +300,23 @@ pub struct Boot {
     pub getty: Vec<String>,
 }
 
+/// The program of an image that has one instead of an init, as its makers start it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Argument vector, an absolute path first.
+    pub init: Vec<String>,
+    /// The directory that it is started in; none is `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Name of the signal that stops it, `SIGTERM` where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// What it has in its environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
 /// `manifest.toml` of a version: what it is and how to boot it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -300,6 +355,9 @@ pub struct Manifest {
     pub init_kind: Option<InitKind>,
     /// How to boot it.
     pub boot: Boot,
+    /// What a tenant of the kind `app` runs that names no program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<App>,
     /// Every entry of the top level, sorted by name.
     pub top: Vec<TopEntry>,
 }

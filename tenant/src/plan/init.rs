@@ -99,6 +99,9 @@ pub struct InitPlan {
     pub process: FirstProcess,
     /// Argument vector; the first element is an absolute path inside.
     pub argv: Vec<String>,
+    /// The directory that it is started in; none is `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
     /// Host name.
@@ -148,11 +151,13 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     let process = FirstProcess::of(tenant.kind);
     // What the image says of its init is not about another program.
     let is_app = process == FirstProcess::Reaper;
-    if is_app && tenant.init.is_none() {
+    let app = manifest.app.as_ref().filter(|_| is_app);
+    if is_app && tenant.init.is_none() && app.is_none() {
         return Err(PlanError::NoProgram);
     }
+    let program = app.map_or(&boot.init, |app| &app.init);
     let ready = tenant.ready.unwrap_or(if is_app { Ready::Exec } else { boot.ready });
-    let argv = tenant.init.clone().unwrap_or_else(|| boot.init.clone());
+    let argv = tenant.init.clone().unwrap_or_else(|| program.clone());
     if argv.is_empty() {
         return Err(PlanError::NoInit(manifest.image.to_string()));
     }
@@ -161,7 +166,11 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     }
     let stop = match tenant.stop_signal {
         Some(signal) => StopProcedure::Signal(signal),
-        None if is_app => StopProcedure::Signal(Signal::SIGTERM),
+        None if is_app => {
+            let said = app.filter(|_| tenant.init.is_none()).and_then(|app| app.stop_signal.as_deref());
+            let signal = said.map_or(Ok(Signal::SIGTERM), str::parse);
+            StopProcedure::Signal(signal.map_err(|error| PlanError::Manifest(error.to_string()))?)
+        }
         None => stop_procedure(manifest, tenant.init.is_some(), &argv[0])?,
     };
     let mut env = BTreeMap::from([
@@ -179,6 +188,8 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     if !credentials.is_empty() {
         env.insert("CREDENTIALS_DIRECTORY".to_owned(), format!("/{CREDENTIALS}"));
     }
+    // What the image says holds for its files, whichever of its programs is started.
+    env.extend(app.iter().flat_map(|app| app.env.clone()));
     env.extend(tenant.env.clone());
     let mut sysctl = tenant.sysctl.clone();
     // A host that does not speak IPv6 has none of these keys.
@@ -186,6 +197,7 @@ pub(super) fn plan(inputs: &Inputs<'_>) -> Result<InitPlan, PlanError> {
     Ok(InitPlan {
         process,
         argv,
+        directory: app.and_then(|app| app.directory.clone()),
         env,
         hostname: tenant.hostname.clone(),
         uuid: allocation.uuid.clone(),

@@ -112,6 +112,7 @@ pub(crate) fn manifest() -> Manifest {
         files: 1,
         verity: None,
         init_kind: None,
+        app: None,
         boot: Boot {
             init: vec!["/sbin/init".to_owned()],
             stop_signal: "SIGRTMIN+3".to_owned(),

@@ -62,6 +62,7 @@ const TABLE: &[Package] = packages! {
     "cryptsetup-bin", "veritysetup", [Native], "makes hash trees for --verity";
     "curl", "curl", [Native], "is how the guides talk to the API and to web servers";
     "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", [Demo Native Vm Bench Bare], "checks Debian's signatures";
+    "docker-registry", "docker-registry", [Native], "is what images are pushed to and pulled from";
     "dpkg-dev", "dpkg-shlibdeps", [Vm Deb], "tells which libraries a package depends on";
     "e2fsprogs", "mkfs.ext4", [Native Vm], "makes the small disks of the disk-full tests";
     "erofs-utils", "mkfs.erofs", [Pure Native], "makes images for --format erofs";
@@ -75,11 +76,12 @@ const TABLE: &[Package] = packages! {
     "mmdebstrap", "mmdebstrap", [Demo Native Vm Bench Bare], "makes the Debian image";
     "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
-    "openssh-client", "ssh", [Native], "is how the guides log in to tenants";
+    "openssh-client", "ssh-keygen", [Pure Native], "signs images and checks signatures; is how the guides log in to tenants";
     "procps", "kill", [Native], "sends signals";
     "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
     "python3-minimal", "python3", [Pure], "is the program of python3";
     "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
+    "skopeo", "skopeo", [Native], "carries images to and from registries";
     "strace", "strace", [Native], "makes system calls fail in the middle of a start";
     "systemd-container", "systemd-nspawn", [Bench], "is measured against";
     "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";

@@ -32,11 +32,13 @@ pub(crate) struct What {
     count: Option<u64>,
     keys: Vec<String>,
     change: Option<(String, String)>,
+    to: Option<String>,
+    rollout: Option<u64>,
 }
 
 impl What {
     pub(crate) fn new(kind: EventKind) -> Self {
-        Self { kind, reason: None, count: None, keys: Vec::new(), change: None }
+        Self { kind, reason: None, count: None, keys: Vec::new(), change: None, to: None, rollout: None }
     }
 
     /// With the reason for it, which may come from a tenant.
@@ -57,6 +59,14 @@ impl What {
 
     pub(crate) fn change(self, from: impl ToString, to: impl ToString) -> Self {
         Self { change: Some((from.to_string(), to.to_string())), ..self }
+    }
+
+    pub(crate) fn to(self, to: impl ToString) -> Self {
+        Self { to: Some(to.to_string()), ..self }
+    }
+
+    pub(crate) fn rollout(self, id: u64) -> Self {
+        Self { rollout: Some(id), ..self }
     }
 }
 
@@ -92,8 +102,9 @@ fn now() -> (u64, u64) {
 }
 
 fn render(seq: u64, time_ms: u64, tenant: Option<&TenantName>, what: What) -> Event {
-    let What { kind, reason, count, keys, change } = what;
-    let (from, to) = change.unzip();
+    let What { kind, reason, count, keys, change, to, rollout } = what;
+    let (from, changed) = change.unzip();
+    let to = changed.or(to);
     let time = crate::records::date_ms(time_ms);
     Event {
         seq,
@@ -106,6 +117,7 @@ fn render(seq: u64, time_ms: u64, tenant: Option<&TenantName>, what: What) -> Ev
         keys,
         from,
         to,
+        rollout,
     }
 }
 
@@ -127,6 +139,11 @@ impl Events {
     /// Tells of a tenant.
     pub(crate) fn tell(&self, name: &TenantName, what: What) {
         self.add(Some(name), what);
+    }
+
+    /// Tells of the host, or of a rollout.
+    pub(crate) fn tell_all(&self, what: What) {
+        self.add(None, what);
     }
 
     fn add(&self, tenant: Option<&TenantName>, what: What) {

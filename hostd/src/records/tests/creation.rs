@@ -95,13 +95,13 @@ fn an_unfit_filesystem_is_refused_before_anything_is_made() {
 fn creation_parts(store: &Store, name: &TenantName) -> (Allocation, Plan, Contents, String) {
     let text = edit::HEADER.to_owned();
     let tenant = store.resolve_text(name, &text).unwrap();
-    let pinned = images::resolve(&store.layout, &tenant.image).unwrap();
+    let pinned = images::resolve(&store.layout, &tenant.image, &HostConfig::default()).unwrap();
     let mut cursor = held(&store.writer).cursor.clone();
     let used = Used::of(&store.records(), []);
     let at = cursor.next(&HostConfig::default(), &used, &crate::assign::holding::Taken::new()).unwrap();
     let (_, mut allocation) = crate::assign::allocate::tests::record(name.as_str(), at);
     allocation.pinned = pinned;
-    let manifest = sources::load_manifest(&store.layout, &allocation).unwrap();
+    let manifest = sources::read_manifest(&store.layout, &allocation.pinned).unwrap();
     let plan = store.plan_of(&tenant, &allocation, &manifest, &HostConfig::default(), None).unwrap();
     let image = images::contents(&store.layout, &manifest).unwrap();
     (allocation, plan, image, text)

@@ -5,8 +5,9 @@ use std::time::Instant;
 use crate::{
     apply,
     cause::chain,
-    files::sources::{LoadPlanError, load_version},
-    model::{ids::Digest, image::ImageName},
+    config::profile::load_host,
+    files::sources::{LoadPlanError, load_manifest, read_manifest},
+    model::{allocation::Pinned, ids::Digest, image::ImageName},
     plan::swap,
     protocol::control::{Reply, Swapped},
     supervisor::process::Supervisor,
@@ -18,10 +19,13 @@ impl Supervisor {
         let began = Instant::now();
         let no_init = || Reply::refused("the tenant has no init", "wait for it");
         let (Some(plan), Some(state)) = (&self.plan, &mut self.state) else { return no_init() };
-        let load = |image: &ImageName, digest: &Digest| load_version(&self.layout, image, digest);
-        let manifests =
-            load(&plan.image_name, &plan.digest).and_then(|from| Ok((from, load(image, digest)?)));
-        let (from, to) = match manifests {
+        let load = || -> Result<_, LoadPlanError> {
+            let from = Pinned { image: plan.image_name.clone(), digest: plan.digest };
+            let to = Pinned { image: image.clone(), digest: *digest };
+            let host = load_host(&self.layout)?;
+            Ok((read_manifest(&self.layout, &from)?, load_manifest(&self.layout, &to, &host)?))
+        };
+        let (from, to) = match load() {
             Ok(manifests) => manifests,
             Err(error) => return refused_to_load(&error),
         };

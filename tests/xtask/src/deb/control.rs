@@ -28,7 +28,9 @@ const RECOMMENDS: &[&str] = &[
     "dbus",
     "erofs-utils",
     "mmdebstrap",
+    "openssh-client",
     "polkitd | policykit-1",
+    "skopeo",
     "systemd-container",
 ];
 

@@ -1,0 +1,136 @@
+//! What gates ask of a tenant. Each may be dropped before it is answered: a command inside is asked to end
+//! then.
+
+use std::{net::IpAddr, process::Stdio};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tenant::Layout;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+};
+
+use crate::rollout::gates;
+
+/// Most of an output that is read, bytes.
+const OUTPUT: u64 = 64 << 10;
+/// Longest part of an output that a reason has, characters.
+const SHOWN: usize = 160;
+
+/// A client of a process inside, which takes that process with it when it is asked to end.
+struct Client(Option<Pid>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // It has not been waited for, so its number is still its own.
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+    }
+}
+
+async fn all(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Some(mut stream) = stream {
+        // What was read before a failure counts.
+        let _ = (&mut stream).take(OUTPUT).read_to_end(&mut text).await;
+        // The rest is thrown away, so that it ends.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    }
+    text
+}
+
+/// Runs a command inside; its output where it ends with 0, else why not.
+pub(super) async fn exec(layout: &Layout, name: &str, command: &[&str]) -> Result<Vec<u8>, String> {
+    let program = wire::programs::tenant().map_err(|error| error.to_string())?;
+    let mut child = Command::new(program)
+        .arg("--root")
+        .arg(layout.root())
+        .args(["exec", "--no-tty", name, "--"])
+        .args(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start a command inside: {error}"))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let mut client = Client(pid);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::join!(all(stdout), all(stderr));
+    let status = child.wait().await;
+    client.0 = None;
+    let status = status.map_err(|error| format!("cannot wait for a command inside: {error}"))?;
+    if status.success() {
+        return Ok(stdout);
+    }
+    let said = String::from_utf8_lossy(if stderr.is_empty() { &stdout } else { &stderr });
+    let said = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    let said: String = said.chars().filter(|char| !char.is_control()).take(SHOWN).collect();
+    let code = status.code().map_or("was killed".to_owned(), |code| format!("ended with {code}"));
+    Err(if said.is_empty() { format!("it {code}") } else { format!("it {code}: {said}") })
+}
+
+/// Connects to a port.
+pub(super) async fn tcp(address: IpAddr, port: u16) -> Result<TcpStream, String> {
+    let connected = TcpStream::connect((address, port)).await;
+    connected.map_err(|error| {
+        format!("cannot connect to {address}: {}", tenant::cause::without_numbers(&error.to_string()))
+    })
+}
+
+/// Asks for a path over HTTP.
+pub(super) async fn http(address: IpAddr, port: u16, path: &str) -> Result<(), String> {
+    let mut stream = tcp(address, port).await?;
+    let host = match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let request = format!(
+        "GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nUser-Agent: tenantry\r\nConnection: close\r\n\r\n"
+    );
+    let failed = |error: std::io::Error| tenant::cause::without_numbers(&error.to_string());
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') && answer.len() < 4096 {
+        if stream.read_buf(&mut answer).await.map_err(failed)? == 0 {
+            break;
+        }
+    }
+    gates::http_status(&answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_and_a_page_are_asked() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers = ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.0 503 Not yet\r\n\r\n", ""];
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 512];
+                let length = stream.read(&mut request).await.unwrap();
+                let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                assert!(text.starts_with("GET /health?x=1 HTTP/1.0\r\nHost: 127.0.0.1:"), "{text}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let ask = || http(address.ip(), address.port(), "/health?x=1");
+        assert_eq!(ask().await, Ok(()));
+        assert_eq!(ask().await.unwrap_err(), "it answers with status 503");
+        assert_eq!(ask().await.unwrap_err(), "it does not answer in HTTP");
+        let refused = tcp("127.0.0.1".parse().unwrap(), 1).await.unwrap_err();
+        assert!(
+            refused.starts_with("cannot connect to 127.0.0.1: ") && !refused.contains("os error"),
+            "{refused}"
+        );
+    }
+}

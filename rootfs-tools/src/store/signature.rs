@@ -1,0 +1,206 @@
+//! Who made a version: signing it, and what is known of its signature. How a signature is checked:
+//! [`tenant::kernel::signature`].
+
+use std::{fs::File, io, path::Path, process::Stdio};
+
+use serde::Serialize;
+use tenant::{
+    files::{
+        file_error::FileError,
+        record::{self, Durability},
+    },
+    kernel::signature::{NAMESPACE, SignatureError, Version},
+    model::{
+        ids::Digest,
+        image::{ChannelName, ImageName, Manifest},
+    },
+};
+
+use super::{Store, error::StoreError, lock::Lock};
+use crate::tool::{SSH_KEYGEN, ToolError};
+
+/// What is known of a version's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum Trust {
+    /// A key that this host trusts has signed it.
+    Signed,
+    /// It has no signature.
+    Unsigned,
+    /// Its signature does not count here.
+    Untrusted {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// The text of a version's manifest, which is what is signed, and the manifest.
+    ///
+    /// # Errors
+    /// It is absent or malformed.
+    pub fn manifest_text(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+    ) -> Result<(String, Manifest), StoreError> {
+        let path = self.layout.manifest(image, digest);
+        let text = record::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                StoreError::NoVersion { image: image.to_string(), prefix: digest.hex() }
+            }
+            _ => error.into(),
+        })?;
+        let manifest = Manifest::parse(&text).map_err(|source| StoreError::Manifest { path, source })?;
+        Ok((text, manifest))
+    }
+
+    /// Checks that a version is signed by a key that this host trusts. With the channel by which it was found, also
+    /// that the channel has led to no newer one.
+    ///
+    /// # Errors
+    /// [`StoreError::Signature`].
+    pub fn check_signature(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        channel: Option<&ChannelName>,
+    ) -> Result<(), StoreError> {
+        let (text, manifest) = self.manifest_text(image, digest)?;
+        let version = Version { layout: &self.layout, image, digest, text: &text, manifest: &manifest };
+        version.check()?;
+        if let Some(channel) = channel {
+            version.never_back(channel)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a version is signed, and has a channel lead to it although it led to a newer one.
+    ///
+    /// # Errors
+    /// [`StoreError::Signature`].
+    pub fn allow_older(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        channel: &ChannelName,
+    ) -> Result<(), StoreError> {
+        let (text, manifest) = self.manifest_text(image, digest)?;
+        let version = Version { layout: &self.layout, image, digest, text: &text, manifest: &manifest };
+        version.check()?;
+        Ok(version.note_newest(channel)?)
+    }
+
+    /// What is known of a version's signature.
+    ///
+    /// # Errors
+    /// Its files cannot be read, or ssh-keygen(1) cannot be run.
+    pub fn trust(&self, image: &ImageName, digest: &Digest) -> Result<Trust, StoreError> {
+        match self.check_signature(image, digest, None) {
+            Ok(()) => Ok(Trust::Signed),
+            Err(StoreError::Signature(SignatureError::Unsigned { .. })) => Ok(Trust::Unsigned),
+            Err(StoreError::Signature(SignatureError::NoKeys(_))) => {
+                Ok(match self.layout.signature(image, digest).exists() {
+                    true => Trust::Untrusted { reason: "this host trusts no key".to_owned() },
+                    false => Trust::Unsigned,
+                })
+            }
+            Err(StoreError::Signature(error)) if error.is_refusal() => {
+                Ok(Trust::Untrusted { reason: error.to_string() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a version that has no signature the manifest and the signature that came with the same files.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn adopt(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+        text: &str,
+        signature: &str,
+    ) -> Result<bool, StoreError> {
+        let _lock = Lock::exclusive(&self.layout)?;
+        let path = self.layout.signature(image, digest);
+        if path.exists() {
+            return Ok(false);
+        }
+        // A crash in between leaves a version without a signature, as it was.
+        record::write(&self.layout.manifest(image, digest), text.as_bytes(), Durability::Durable)?;
+        record::write(&path, signature.as_bytes(), Durability::Durable)?;
+        Ok(true)
+    }
+
+    /// Signs a version with the private key in a file, or with the public key in a file whose other half an agent
+    /// has; ssh-keygen(1) asks for the passphrase. An earlier signature is replaced. The second value says whether this
+    /// host trusts the key.
+    ///
+    /// # Errors
+    /// No such version, or ssh-keygen(1) does not sign.
+    pub fn sign(&self, image: &ImageName, digest: &Digest, key: &Path) -> Result<Trust, SignError> {
+        let path = self.layout.manifest(image, digest);
+        self.manifest(image, digest)?;
+        let manifest = File::open(&path).map_err(FileError::when("open", &path)).map_err(StoreError::from)?;
+        let signature = ask(manifest, key)?;
+        {
+            let _lock = Lock::exclusive(&self.layout)?;
+            let path = self.layout.signature(image, digest);
+            record::write(&path, &signature, Durability::Durable).map_err(StoreError::from)?;
+        }
+        Ok(self.trust(image, digest)?)
+    }
+}
+
+/// Why a version is not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// ssh-keygen(1) failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+impl crate::Explain for SignError {
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.help(),
+            Self::Tool(error @ ToolError::Missing(..)) => error.help(),
+            Self::Tool(_) => {
+                Some("--key takes a private key of type ed25519: ssh-keygen -t ed25519 -f FILE".to_owned())
+            }
+        }
+    }
+
+    fn outcome(&self) -> crate::Outcome {
+        match self {
+            Self::Store(error) => error.outcome(),
+            Self::Tool(error) => error.outcome(),
+        }
+    }
+}
+
+/// The signature of what is in a file.
+fn ask(manifest: File, key: &Path) -> Result<Vec<u8>, ToolError> {
+    let start = |source| ToolError::Start { program: SSH_KEYGEN.program, source };
+    let mut command = std::process::Command::new(SSH_KEYGEN.find()?);
+    command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key);
+    let output = command
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(manifest)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(start)?;
+    if output.status.success() && output.stdout.starts_with(b"-----BEGIN SSH SIGNATURE-----") {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = said.lines().map(|line| line.chars().filter(|c| !c.is_control()).take(400).collect());
+    let output_lines = lines.filter(|line: &String| !line.trim().is_empty()).collect();
+    Err(ToolError::Failed { program: SSH_KEYGEN.program, status: output.status, output: output_lines })
+}
