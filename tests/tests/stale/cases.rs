@@ -145,7 +145,7 @@ pub(crate) const BEFORE: &[Case] = &[
         CHANGED,
         program(
             "jail-with-the-base",
-            "mkdir -p /srv/bound/usr; mount --bind /usr /srv/bound/usr; ln -sf usr/lib usr/lib64 usr/bin /srv/bound; exec chroot /srv/bound /usr/lib/fix/changed 100000",
+            "mkdir -p /srv/bound/usr; umount -q /srv/bound/usr || :; mount --bind /usr /srv/bound/usr; ln -sf usr/lib usr/lib64 usr/bin /srv/bound; exec chroot /srv/bound /usr/lib/fix/changed 100000",
             "changed",
         ),
     ),
@@ -153,14 +153,14 @@ pub(crate) const BEFORE: &[Case] = &[
         PL,
         script(
             "script-in-a-jail-with-the-base",
-            "mkdir -p /srv/scripts/usr /srv/scripts/run; mount --bind /usr /srv/scripts/usr; mount --bind /run /srv/scripts/run; ln -sf usr/lib usr/lib64 usr/bin /srv/scripts; exec chroot /srv/scripts /usr/bin/perl /usr/lib/fix/changed.pl script-in-a-jail-with-the-base",
+            "mkdir -p /srv/scripts/usr /srv/scripts/run; umount -q /srv/scripts/usr || :; mount --bind /usr /srv/scripts/usr; umount -q /srv/scripts/run || :; mount --bind /run /srv/scripts/run; ln -sf usr/lib usr/lib64 usr/bin /srv/scripts; exec chroot /srv/scripts /usr/bin/perl /usr/lib/fix/changed.pl script-in-a-jail-with-the-base",
         ),
     ),
     stale(
         CHANGED,
         program(
             "base-elsewhere",
-            "mkdir -p /srv/elsewhere; mount --bind /usr/lib/fix /srv/elsewhere; exec /srv/elsewhere/changed 100000",
+            "mkdir -p /srv/elsewhere; umount -q /srv/elsewhere || :; mount --bind /usr/lib/fix /srv/elsewhere; exec /srv/elsewhere/changed 100000",
             "changed",
         ),
     ),
