@@ -37,12 +37,12 @@ fn ctl(host: &Host, words: &str) -> Run {
     host.ctl(&words.split(' ').collect::<Vec<_>>())
 }
 
-/// The row of the table of ports for a NIC: its state and its tenant.
+/// The row of the table of nics for a NIC: its state and its tenant.
 fn port(host: &Host, link: &str, vlan: Option<u16>) -> (String, String) {
-    let ports = host.ctl(&["--json", "ports", "--all"]).ok().json();
-    let ports = ports["ports"].as_array().cloned().unwrap_or_default();
+    let nics = host.ctl(&["--json", "nics", "--all"]).ok().json();
+    let nics = nics["nics"].as_array().cloned().unwrap_or_default();
     let is_it = |row: &&Value| row["link"] == link && row["vlan"].as_u64() == vlan.map(u64::from);
-    let row = ports.iter().find(is_it).unwrap_or_else(|| panic!("{link} is not in {ports:?}"));
+    let row = nics.iter().find(is_it).unwrap_or_else(|| panic!("{link} is not in {nics:?}"));
     let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
     (text("state"), text("tenant"))
 }

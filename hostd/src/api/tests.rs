@@ -164,7 +164,7 @@ async fn every_bad_request_is_a_failure_with_a_code() {
 }
 
 #[tokio::test]
-async fn the_table_of_ports_is_shown_and_changed() {
+async fn the_table_of_nics_is_shown_and_changed() {
     let api = Api::new("exit 0");
     let set = json!([
         "nic=[{mode=\"routed\"},{mode=\"bridge\",link=\"no-such-bridge\",addresses=[\"10.0.0.2/24\"]}]"
@@ -179,23 +179,23 @@ async fn the_table_of_ports_is_shown_and_changed() {
     assert_eq!((status, &done["result"], &done["name"]), (200, &json!("changed"), &json!("no-such-nic.7")));
     let (_, again) = api.call("PUT", "/v1/nics", row).await;
     assert_eq!(again["result"], "unchanged");
-    let (_, ports) = api.get("/v1/nics").await;
+    let (_, table) = api.get("/v1/nics").await;
     assert_eq!(
-        ports["ports"],
+        table["nics"],
         json!([{
             "link": "no-such-nic", "vlan": 7, "state": "missing", "tenant": "edge", "name": "wan",
-            "addresses": ["fd00::1/64"], "source": "ports"
+            "addresses": ["fd00::1/64"], "source": "nics"
         }])
     );
     let (_, show) = api.get("/v1/tenants/edge").await;
     let nics: Vec<_> =
         show["nics"].as_array().unwrap().iter().map(|nic| (&nic["name"], &nic["source"])).collect();
     let expected =
-        [("eth0", "tenant"), ("eth1", "tenant"), ("wan", "ports")].map(|(a, b)| (json!(a), json!(b)));
+        [("eth0", "tenant"), ("eth1", "tenant"), ("wan", "nics")].map(|(a, b)| (json!(a), json!(b)));
     assert_eq!(nics, expected.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>(), "{show}");
     let (_, explain) = api.get("/v1/tenants/edge/explain").await;
     let wan = explain.as_array().unwrap().iter().find(|line| line["key"] == "nic[2]").unwrap();
-    assert_eq!((&wan["source"], &wan["value"]), (&json!("ports"), &json!("wan")));
+    assert_eq!((&wan["source"], &wan["value"]), (&json!("nics"), &json!("wan")));
     for (method, path, body, status, code) in [
         ("PUT", "/v1/nics", json!({"link": "lo", "tenant": "edge"}), 400, "invalid"),
         ("PUT", "/v1/nics", json!({"link": "x", "tenant": "ghost"}), 404, "no-tenant"),
@@ -215,7 +215,7 @@ async fn the_table_of_ports_is_shown_and_changed() {
     }
     let (_, done) = api.call("DELETE", "/v1/nics?link=no-such-nic&vlan=7", Value::Null).await;
     assert_eq!(done["result"], "changed");
-    assert_eq!(api.get("/v1/nics").await.1["ports"], json!([]));
+    assert_eq!(api.get("/v1/nics").await.1["nics"], json!([]));
 }
 
 #[tokio::test]

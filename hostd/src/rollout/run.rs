@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenant::model::image::ImageName;
+use tenant::model::{ids::Digest, image::ImageName};
 use tokio::task::JoinSet;
-use wire::RebaseMode;
+use wire::{RebaseMode, TenantState};
 
 use super::{
     active::Active,
@@ -27,6 +27,10 @@ const RETRY: Duration = Duration::from_secs(5);
 const WATCH: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 /// How long tenants that were up are waited for after a boot of the machine.
 const BOOT: Duration = Duration::from_secs(120);
+
+/// How long it is waited for a tenant that stops or boots while it is moved, and how often it is looked at.
+const SETTLED: Duration = Duration::from_secs(120);
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// Outcomes for one tenant each, to be noted in the record.
 type Noted<T> = (usize, T);
@@ -197,15 +201,21 @@ impl<W: World> Run<W> {
             let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
             // An earlier hostd may have ended between its stop and its start.
             let starts = mode == RebaseMode::Restart && self.is_resumed && was_up && !is_up;
+            let uuid = member.uuid.clone();
             async move {
-                let note = world.rebase(&name, &image, to, mode).await?;
-                if starts {
-                    world.start(&name).await?;
+                let rebased = move_one(&*world, &uuid, &name, &image, to, mode).await?;
+                if starts && rebased.is_ok() {
+                    return Some(world.start(&name).await.and(rebased));
                 }
-                Ok(note)
+                Some(rebased)
             }
         };
-        let note = |record: &mut Record, place, outcome| machine::moved(record, place, outcome, mode);
+        let note = |record: &mut Record, place, outcome| {
+            // That it is gone is seen by the next look at all tenants.
+            if let Some(outcome) = outcome {
+                machine::moved(record, place, outcome, mode);
+            }
+        };
         let may_go_on = |record: &Record| record.wanted == Wanted::Run && record.failures < max_failures;
         let before = self.active.record();
         self.each(places, self.policy.at_once, work, note, may_go_on).await;
@@ -263,8 +273,7 @@ impl<W: World> Run<W> {
         let work = |_, member: &Member| {
             let (world, name, from, image) =
                 (self.world.clone(), member.name.clone(), member.from, image.clone());
-            let has_failed =
-                tenants.get(&member.uuid).is_some_and(|seen| seen.state == wire::TenantState::Failed);
+            let has_failed = tenants.get(&member.uuid).is_some_and(|seen| seen.state == TenantState::Failed);
             let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
             async move {
                 world.rebase(&name, &image, from, mode).await?;
@@ -289,5 +298,33 @@ impl<W: World> Run<W> {
         let (outcome, date) = (self.world.point(&record.image, channel).await, self.world.date());
         let told = self.note(|record| machine::pointed(record, outcome.clone(), &date)).await;
         told.iter().for_each(|told| self.world.tell(&self.active.record(), told));
+    }
+}
+
+/// Moves one tenant. One that is stopped or reboots in the middle of it is moved when it is down or up again; none is
+/// the answer for one that is gone.
+async fn move_one<W: World>(
+    world: &W,
+    uuid: &str,
+    name: &str,
+    image: &ImageName,
+    to: Digest,
+    mode: RebaseMode,
+) -> Option<Result<Option<String>, String>> {
+    let end = world.clock() + SETTLED;
+    let mut before = world.seen(uuid).await?.state;
+    loop {
+        let reason = match world.rebase(name, image, to, mode).await {
+            Err(reason) => reason,
+            done => return Some(done),
+        };
+        let now = world.seen(uuid).await.filter(|seen| seen.state != TenantState::Destroying)?;
+        let is_between = now.is_coming() || now.state == TenantState::Stopping;
+        let has_changed = now.state != before && now.state != TenantState::Failed;
+        if !(is_between || has_changed) || world.clock() > end {
+            return Some(Err(reason));
+        }
+        before = now.state;
+        world.sleep(BETWEEN).await;
     }
 }

@@ -12,9 +12,9 @@ use crate::model::{ids::Digest, recipe::Recipe};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not {what}: {reason}")]
 pub struct InvalidImageRef {
-    what: &'static str,
-    text: String,
-    reason: &'static str,
+    pub(super) what: &'static str,
+    pub(super) text: String,
+    pub(super) reason: &'static str,
 }
 
 pub(crate) fn check_label(what: &'static str, text: &str) -> Result<(), InvalidImageRef> {
@@ -167,44 +167,6 @@ impl fmt::Display for ImageRef {
             VersionRef::Channel(channel) => write!(f, "{}:{channel}", self.image),
             VersionRef::Prefix(hex) => write!(f, "{}@sha256:{hex}", self.image),
         }
-    }
-}
-
-/// The channel of its image that a tenant follows: `:CHANNEL`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Follow(pub ChannelName);
-
-impl FromStr for Follow {
-    type Err = InvalidImageRef;
-
-    fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
-        let channel = text.strip_prefix(':').ok_or_else(|| InvalidImageRef {
-            what: "a channel to follow",
-            text: text.chars().take(64).collect(),
-            reason: "it is not ':' and the name of a channel, e.g. \":stable\"",
-        })?;
-        Ok(Self(channel.parse()?))
-    }
-}
-
-impl TryFrom<String> for Follow {
-    type Error = InvalidImageRef;
-
-    fn try_from(text: String) -> Result<Self, InvalidImageRef> {
-        text.parse()
-    }
-}
-
-impl From<Follow> for String {
-    fn from(follow: Follow) -> Self {
-        follow.to_string()
-    }
-}
-
-impl fmt::Display for Follow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ":{}", self.0)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod allocation;
 pub mod device;
 pub mod facts;
 pub mod filter;
+pub mod follow;
 pub mod host;
 pub mod identity;
 pub mod ids;

@@ -41,7 +41,7 @@ pub(super) fn begun(rollout: &Rollout) -> String {
 
 fn bar(rollout: &Rollout) -> String {
     let (moved, all) = counts(rollout);
-    let filled = if all == 0 { BAR } else { BAR * moved / all };
+    let filled = (BAR * moved).checked_div(all).unwrap_or(BAR);
     format!("[{}{}] {moved} of {all}\n", "#".repeat(filled), "-".repeat(BAR - filled))
 }
 

@@ -69,6 +69,7 @@ pub(super) async fn exec(layout: &Layout, name: &str, command: &[&str]) -> Resul
     }
     let said = String::from_utf8_lossy(if stderr.is_empty() { &stdout } else { &stderr });
     let said = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let said = said.strip_prefix("error: ").unwrap_or(said);
     let said: String = said.chars().filter(|char| !char.is_control()).take(SHOWN).collect();
     let code = status.code().map_or("was killed".to_owned(), |code| format!("ended with {code}"));
     Err(if said.is_empty() { format!("it {code}") } else { format!("it {code}: {said}") })

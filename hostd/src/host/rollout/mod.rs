@@ -187,7 +187,8 @@ impl Host {
         let Some(active) = self.rollouts.active(id) else {
             let record = self.rollout_record(id).await?;
             let text = format!("rollout {id} has ended: {}", view::state(&record).as_str());
-            return Err(Failure::new(Code::NotRunning, text));
+            let help = format!("see what became of it: tenantctl rollout show {id}");
+            return Err(Failure::new(Code::NotRunning, text).help(help));
         };
         let world = HostWorld(self.clone());
         let failed = |why| Failure::new(Code::Failed, format!("cannot change rollout {id}: {why}"));

@@ -6,16 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use rootfs_tools::Store as ImageStore;
 use tenant::{
     Allocation, TenantName,
-    files::record::Durability,
+    files::{
+        record::Durability,
+        state::{Exit, RunState},
+    },
     model::{
         ids::Digest,
         image::{ImageName, ImageRef, VersionRef},
     },
 };
-use wire::{EventKind, Failure, RebaseMode};
+use wire::{EventKind, Failure, RebaseMode, TenantState};
 
 use super::ask;
 use crate::{
@@ -45,9 +49,22 @@ fn told(failure: Failure) -> String {
     failure.message
 }
 
+/// Whether a tenant is down because its init failed. SIGKILL is what an admin ends one with, unless its memory was
+/// used up.
+fn has_crashed(said: &RunState) -> bool {
+    match said.exit {
+        None | Some(Exit::Poweroff | Exit::Code(0)) => false,
+        Some(Exit::Signal(signal)) if signal == Signal::SIGKILL as i32 => said.oom_kills.is_some(),
+        Some(Exit::Code(_) | Exit::Signal(_)) => true,
+    }
+}
+
 impl HostWorld {
     fn one(&self, record: &Allocation, glance: Option<&Glance>) -> Seen {
-        let (state, said) = self.0.state(&record.name, record.state);
+        let (mut state, said) = self.0.state(&record.name, record.state);
+        if state == TenantState::Stopped && said.as_deref().is_some_and(has_crashed) {
+            state = TenantState::Failed;
+        }
         let said = said.filter(|_| state.is_up());
         let labels = glance.map(|glance| &glance.labels).into_iter().flatten();
         Seen {
@@ -166,13 +183,25 @@ impl World for HostWorld {
     fn tell(&self, record: &Record, told: &Told) {
         let what = |kind| What::new(kind).rollout(record.id);
         let reason = record.reason.as_deref().unwrap_or_default();
+        let id = record.id;
         let what = match told {
-            Told::WaveDone(wave) => what(EventKind::WaveDone).count(*wave as u64),
-            Told::Ended(End::Finished) => what(EventKind::RolloutFinished),
-            Told::Ended(End::Failed) => what(EventKind::RolloutUndone).because(reason),
-            Told::Ended(End::Aborted) => what(EventKind::RolloutAborted),
+            Told::WaveDone(wave) => {
+                log::info!("rollout {id}: wave {wave} is done");
+                what(EventKind::WaveDone).count(*wave as u64)
+            }
+            Told::Ended(End::Finished) => {
+                log::info!("rollout {id} has finished");
+                what(EventKind::RolloutFinished)
+            }
+            Told::Ended(End::Failed) => {
+                log::error!("rollout {id} has failed and its wave was put back: {reason}");
+                what(EventKind::RolloutUndone).because(reason)
+            }
+            Told::Ended(End::Aborted) => {
+                log::warn!("rollout {id} was aborted");
+                what(EventKind::RolloutAborted)
+            }
         };
-        log::info!("rollout {}: {told:?} {reason}", record.id);
         self.0.events.tell_all(what);
     }
 

@@ -44,6 +44,8 @@ pub(super) struct FakeTenant {
     pub(super) answer: Answer,
     /// Whether it can be rebased.
     pub(super) rebases: bool,
+    /// Whether it is destroyed (`t01`) or stopped (others) while it is moved first.
+    pub(super) breaks: bool,
     /// What happens to it when it has been given the version `b`.
     pub(super) then: Option<fn(&mut FakeTenant)>,
     pub(super) units: Option<Vec<String>>,
@@ -118,6 +120,7 @@ impl Fake {
             seen,
             answer: Answer::Holds,
             rebases: true,
+            breaks: false,
             then: None,
             units: Some(vec!["old.service".to_owned()]),
             given: Vec::new(),
@@ -251,6 +254,16 @@ impl World for Fake {
         let outcome = {
             let mut inner = self.inner();
             inner.moving.0 -= 1;
+            let broken = inner.tenants.iter().find(|(_, tenant)| tenant.breaks && tenant.seen.name == name);
+            if let Some(uuid) = broken.map(|(uuid, _)| uuid.clone()) {
+                if name == "t01" {
+                    inner.tenants.remove(&uuid);
+                } else if let Some(tenant) = inner.tenants.get_mut(&uuid) {
+                    tenant.breaks = false;
+                    (tenant.seen.state, tenant.seen.running) = (TenantState::Stopped, None);
+                }
+                return Err("the supervisor does not answer".to_owned());
+            }
             match inner.tenants.values_mut().find(|tenant| tenant.seen.name == name) {
                 None => Err("there is no such tenant".to_owned()),
                 Some(tenant) if !tenant.rebases => Err("the kernel refuses it".to_owned()),

@@ -152,6 +152,23 @@ async fn a_tenant_that_cannot_be_rebased_stops_the_rollout_and_what_cannot_be_pu
 }
 
 #[tokio::test]
+async fn a_tenant_that_is_stopped_or_destroyed_while_it_is_moved_fails_no_wave() {
+    let fake = Fake::with(4);
+    for number in [1, 2] {
+        fake.change(number, |tenant| tenant.breaks = true);
+    }
+    let id = fake.begin(&request("waves = [\"1\", \"100%\"]\ngate = [\"tcp:1\"]"));
+    let record = fake.to_the_end(id).await;
+    assert_eq!(record.step, Step::Done(End::Finished), "{:?}", record.reason);
+    assert_eq!(state_of(&record, "t01").0, MemberState::Gone);
+    assert_eq!(
+        state_of(&record, "t02"),
+        (MemberState::Passed, "it is not running: its gates were not asked".into())
+    );
+    assert_eq!(fake.given(&[digest("b")]), [0, 1, 2], "one of the four is not there any more");
+}
+
+#[tokio::test]
 async fn fewer_failures_than_allowed_are_put_back_alone() {
     let fake = Fake::with(10);
     for number in [2, 7] {
