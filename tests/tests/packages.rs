@@ -84,9 +84,9 @@ chmod 755 /root/x/usr/bin/greet
 dpkg-deb --build --root-owner-group /root/x /root/greet.deb
 "#;
 
-/// A package database that is read-only, as where it belongs to the base image.
-const READ_ONLY: &str =
-    "mount --bind /var/lib/dpkg /var/lib/dpkg && mount -o remount,bind,ro /var/lib/dpkg /var/lib/dpkg";
+/// Makes the package database read-only, as it is where it belongs to the base image.
+const READ_ONLY: &str = "cp -a /var/lib/dpkg /root/dpkg && mount -t tmpfs tmpfs /var/lib/dpkg && \
+    cp -a /root/dpkg/. /var/lib/dpkg && mount -o remount,bind,ro /var/lib/dpkg";
 
 #[test]
 fn apt_and_dpkg_say_at_once_that_packages_belong_to_the_base() {
