@@ -48,6 +48,8 @@ impl Host {
             sets: Vec::new(),
             tuned: false,
             verity: false,
+            recipe: None,
+            parent: None,
         };
         let published = publish::publish(&self.layout, &staging, &request, &Progress::silent()).unwrap();
         drop(staging);

@@ -14,6 +14,7 @@ macro_rules! pages {
 
 pages! {
     first_tenant: "tutorial/first-tenant.md";
+    patch_a_fleet: "tutorial/patch-a-fleet.md";
     an_admins_first_hour: "how-to/an-admins-first-hour.md";
     back_up_a_tenant: "how-to/back-up-a-tenant.md";
     connect_bridge: "how-to/connect-bridge.md";
@@ -36,12 +37,14 @@ pages! {
     manage_users_and_ssh_keys: "how-to/manage-users-and-ssh-keys.md";
     move_images_between_hosts: "how-to/move-images-between-hosts.md";
     open_a_service_of_the_host: "how-to/open-a-service-of-the-host.md";
-    patch_all_tenants: "how-to/patch-all-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     read_logs: "how-to/read-logs.md";
+    rebase_a_tenant: "how-to/rebase-a-tenant.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
     repair_a_host: "how-to/repair-a-host.md";
+    roll_back_a_tenant: "how-to/roll-back-a-tenant.md";
+    roll_out_a_version: "how-to/roll-out-a-version.md";
     run_a_command: "how-to/run-a-command.md";
     run_a_router: "how-to/run-a-router.md";
     run_an_app: "how-to/run-an-app.md";
@@ -51,6 +54,7 @@ pages! {
     set_the_locale: "how-to/set-the-locale.md";
     sign_images: "how-to/sign-images.md";
     size_a_host: "how-to/size-a-host.md";
+    update_an_image: "how-to/update-an-image.md";
 }
 
 /// Pages with nothing to run here; each says why.

@@ -1,31 +1,13 @@
 //! What differs between two versions in the directories that a running tenant keeps until its next start.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use rootfs_tools::{
-    diff::{self, Change, PackageChange},
-    rootdir::RootDir,
-    tree::{self, TreeError},
-};
+use rootfs_tools::diff::{Change, Changes, PackageChange};
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags, fstat},
     io::Errno,
 };
-use tenant::{
-    Plan,
-    files::record,
-    kernel::{image::Contents, openat2},
-    model::path::TenantPath,
-    plan::RootStep,
-};
-
-use super::StoreError;
-
-/// Largest database of packages that is read, bytes.
-const MAX_STATUS: u64 = 64 << 20;
+use tenant::{Plan, files::record, kernel::openat2, model::path::TenantPath, plan::RootStep};
 
 /// What differs between two versions.
 #[derive(Debug)]
@@ -47,28 +29,29 @@ pub struct FileDifference {
     pub is_hidden: bool,
 }
 
-/// Compares two versions: their packages, and the files below the overlays of a plan.
-///
-/// # Errors
-/// A version cannot be read.
-pub fn compare(plan: &Plan, old: &Contents, new: &Contents) -> Result<Differences, StoreError> {
-    let (old, new) = (old.path(), new.path());
-    let packages = diff::packages(&status(&old)?, &status(&new)?);
+/// What of the changes between two versions a tenant with this plan does not see before its next start: those below its
+/// overlays. Packages are all.
+pub fn of(plan: &Plan, changes: Changes) -> Differences {
     let nested: Vec<&TenantPath> = plan.root.iter().filter_map(shared).collect();
     let mut files = Vec::new();
     for step in &plan.root {
         let RootStep::Overlay { at, store } = step else { continue };
         let upper = plan.dirs.join(store).join("upper");
-        for (path, change) in below(&old, &new, at)? {
-            let is_hidden = hides(&upper, &path);
-            let path = format!("{at}/{}", path.display());
+        let dir = Path::new(at.relative());
+        for difference in changes.below(dir) {
+            let Ok(below) = difference.path.strip_prefix(dir) else { continue };
+            if below.as_os_str().is_empty() {
+                continue;
+            }
+            let path = format!("/{}", difference.path.display());
             let is_shared = |dir: &&TenantPath| Path::new(&path).starts_with(dir.as_str());
             if !nested.iter().any(is_shared) {
-                files.push(FileDifference { path, change, is_hidden });
+                let is_hidden = hides(&upper, below);
+                files.push(FileDifference { path, change: difference.change, is_hidden });
             }
         }
     }
-    Ok(Differences { packages, files })
+    Differences { packages: changes.packages, files }
 }
 
 fn shared(step: &RootStep) -> Option<&TenantPath> {
@@ -76,28 +59,6 @@ fn shared(step: &RootStep) -> Option<&TenantPath> {
         RootStep::Shared { at } => Some(at),
         _ => None,
     }
-}
-
-/// What differs below a directory. One that a version lacks is empty.
-fn below(old: &Path, new: &Path, at: &TenantPath) -> Result<Vec<(PathBuf, Change)>, StoreError> {
-    let (old, new) = (old.join(at.relative()), new.join(at.relative()));
-    let all = |dir: &Path, change| -> Result<_, TreeError> {
-        let entries = tree::walk(dir)?.into_iter();
-        Ok(entries.filter(|entry| entry.path.as_os_str() != "").map(|entry| (entry.path, change)).collect())
-    };
-    let found = match (old.is_dir(), new.is_dir()) {
-        (true, true) => diff::trees(&old, &new)
-            .map(|found| found.into_iter().map(|difference| (difference.path, difference.change)).collect()),
-        (true, false) => all(&old, Change::Removed),
-        (false, true) => all(&new, Change::Added),
-        (false, false) => Ok(Vec::new()),
-    };
-    found.map_err(|error| StoreError::Compare(io::Error::other(error)))
-}
-
-fn status(root: &Path) -> Result<String, StoreError> {
-    let read = RootDir::open(root).and_then(|root| root.text_up_to("var/lib/dpkg/status", MAX_STATUS));
-    Ok(read.map_err(|error| StoreError::Compare(io::Error::other(error)))?.unwrap_or_default())
 }
 
 /// Whether something in a tenant's own layer stands in for a file of the image. The tenant may have put anything there:

@@ -214,7 +214,7 @@ pub enum StoreError {
     OwnInstall,
     /// Two versions cannot be compared.
     #[error("cannot compare the versions")]
-    Compare(#[source] io::Error),
+    Compare(#[source] rootfs_tools::diff::ContentError),
     /// No words for a version.
     #[error("{text:?} does not name a version: {reason}")]
     Target {

@@ -128,9 +128,7 @@ impl Store {
             return Ok(outlook);
         }
         let old = sources::read_manifest(&self.layout, from)?;
-        let contents = |manifest| images::contents(&self.layout, manifest);
-        let Differences { packages, files } =
-            differences::compare(plan, &contents(&old)?, &contents(&repinned.manifest)?)?;
+        let Differences { packages, files } = differences::of(plan, images::changes(&self.layout, from, to)?);
         outlook.packages = packages.into_iter().map(package).collect();
         outlook.files = files.into_iter().map(file).collect();
         outlook.verdict = match swap::plan(&self.layout, plan, &old, &repinned.manifest) {

@@ -28,8 +28,9 @@ use super::{
 };
 use crate::model::{
     device::DeviceRule,
+    follow::Follow,
     host::GroupName,
-    image::{Follow, ImageRef, ProfileName, Ready},
+    image::{ImageRef, ProfileName, Ready},
     label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
@@ -114,7 +115,7 @@ keys! {
         "which image; see below"
     }
     follow: Option<Follow> {
-        Table(GENERAL), Form { kind: "string", form: "`:CHANNEL`; not with an `image` that names a version", good: "\":stable\"", bad: "\"stable\"" },
+        Table(GENERAL), Form { kind: "string", form: "`:CHANNEL`; not with an `image` that names a version", good: "\":testing\"", bad: "\"stable\"" },
         Nothing("the channel that `image` names, `:stable` without one; none with a version"), Live(Telling), By(|tenant| none_or(tenant.follow.as_ref().map(|channel| format!(":{channel}")))),
         "the channel of the image that the tenant follows: a [rollout](../how-to/roll-out-a-version.md) without a selection moves those that follow the channel which it moves"
     }

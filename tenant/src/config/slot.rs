@@ -10,8 +10,9 @@ use super::{
 };
 use crate::model::{
     device::DeviceRule,
+    follow::Follow,
     host::GroupName,
-    image::{Follow, ImageRef, ProfileName, Ready},
+    image::{ImageRef, ProfileName, Ready},
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
     path::TenantPath,

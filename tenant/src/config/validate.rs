@@ -14,7 +14,8 @@ use super::{
     tenant::{Features, Tenant},
 };
 use crate::model::{
-    image::{ChannelName, Follow, ImageRef, ProfileName, VersionRef},
+    follow::Follow,
+    image::{ChannelName, ImageRef, ProfileName, VersionRef},
     label::MOST_LABELS,
     limits::{ByteSize, Count, DefaultLimits, DiskLimits, Limits, Seconds},
     name::TenantName,

@@ -6,15 +6,15 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::Digest;
+use crate::model::{ids::Digest, recipe::Recipe};
 
 /// Why a string is not an image name, channel or reference.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not {what}: {reason}")]
 pub struct InvalidImageRef {
-    what: &'static str,
-    text: String,
-    reason: &'static str,
+    pub(super) what: &'static str,
+    pub(super) text: String,
+    pub(super) reason: &'static str,
 }
 
 pub(crate) fn check_label(what: &'static str, text: &str) -> Result<(), InvalidImageRef> {
@@ -170,44 +170,6 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// The channel of its image that a tenant follows: `:CHANNEL`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Follow(pub ChannelName);
-
-impl FromStr for Follow {
-    type Err = InvalidImageRef;
-
-    fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
-        let channel = text.strip_prefix(':').ok_or_else(|| InvalidImageRef {
-            what: "a channel to follow",
-            text: text.chars().take(64).collect(),
-            reason: "it is not ':' and the name of a channel, e.g. \":stable\"",
-        })?;
-        Ok(Self(channel.parse()?))
-    }
-}
-
-impl TryFrom<String> for Follow {
-    type Error = InvalidImageRef;
-
-    fn try_from(text: String) -> Result<Self, InvalidImageRef> {
-        text.parse()
-    }
-}
-
-impl From<Follow> for String {
-    fn from(follow: Follow) -> Self {
-        follow.to_string()
-    }
-}
-
-impl fmt::Display for Follow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ":{}", self.0)
-    }
-}
-
 /// How a version is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -350,6 +312,10 @@ pub struct Manifest {
     /// dm-verity tree, for a tree the digest of the fs-verity digests of all its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity: Option<Digest>,
+    /// The version that it was made to follow: that of its channel before it was published, or the one that
+    /// `rootfsctl update` built again; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
     /// Which init it has; none if it has no init, or was published before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_kind: Option<InitKind>,
@@ -358,6 +324,9 @@ pub struct Manifest {
     /// What a tenant of the kind `app` runs that names no program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<App>,
+    /// How it was made; none if it was published before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
     /// Every entry of the top level, sorted by name.
     pub top: Vec<TopEntry>,
 }

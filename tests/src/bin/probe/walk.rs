@@ -76,7 +76,7 @@ pub(super) fn walk(dir: &str) -> io::Result<()> {
             tally.changes += 1;
             last = said;
         }
-        if round % EXEC_EVERY == 0 {
+        if round.is_multiple_of(EXEC_EVERY) {
             let ran = Command::new("/usr/bin/true").stdin(Stdio::null()).status();
             let ran = ran.and_then(|status| match status.success() {
                 true => Ok(()),
