@@ -127,7 +127,7 @@ pub fn build(
         bootstrap(&tree, options, &mirrors, &packages, progress)?;
         keep(&tree, &cached)?;
     }
-    set_root_password(&tree, &options.root_password)?;
+    set_passwords(&tree, &options.root_password)?;
     Ok(format!("mmdebstrap {} ({} packages asked for)", options.suite, packages.len()))
 }
 
@@ -277,25 +277,36 @@ fn keep(tree: &Path, cached: &Path) -> Result<(), DebianError> {
     Ok(())
 }
 
-fn set_root_password(tree: &Path, password: &RootPassword) -> Result<(), DebianError> {
-    let path = Path::new("etc/shadow");
-    let whole = tree.join(path);
-    let failed = FileError::when("change", &whole);
+/// The day that every password counts as last changed, in days since 1970: 2022-01-01. The packages write the day of the
+/// build, and the same packages are to give the same version on every day.
+const LAST_CHANGE: &str = "18993";
+
+/// Sets root's password and the day of the last change, see shadow(5), also in the copy that passwd(1) keeps.
+fn set_passwords(tree: &Path, password: &RootPassword) -> Result<(), DebianError> {
     let field = match password {
         RootPassword::Empty => "",
         RootPassword::Locked => "*",
         RootPassword::Hash(hash) => hash,
     };
-    let root = RootDir::open(tree).map_err(failed)?;
-    let Some(stat) = root.stat(path).map_err(failed)? else { return Ok(()) };
-    let shadow = root.text(path).map_err(failed)?.unwrap_or_default();
-    let lines =
-        shadow.lines().map(|line| match line.strip_prefix("root:").and_then(|rest| rest.split_once(':')) {
-            Some((_, rest)) => format!("root:{field}:{rest}\n"),
-            None => format!("{line}\n"),
+    let root = RootDir::open(tree).map_err(FileError::when("open", tree))?;
+    for path in ["etc/shadow", "etc/shadow-"] {
+        let whole = tree.join(path);
+        let failed = FileError::when("change", &whole);
+        let Some(stat) = root.stat(path).map_err(failed)? else { continue };
+        let shadow = root.text(path).map_err(failed)?.unwrap_or_default();
+        let lines = shadow.lines().map(|line| {
+            let mut fields: Vec<_> = line.split(':').collect();
+            if fields[0] == "root" && fields.len() > 1 && path == "etc/shadow" {
+                fields[1] = field;
+            }
+            if let Some(day) = fields.get_mut(2).filter(|day| !day.is_empty()) {
+                *day = LAST_CHANGE;
+            }
+            fields.join(":") + "\n"
         });
-    root.write(path, lines.collect::<String>().as_bytes(), stat.st_mode & 0o7777).map_err(failed)?;
-    std::os::unix::fs::lchown(&whole, Some(stat.st_uid), Some(stat.st_gid)).map_err(failed)?;
+        root.write(path, lines.collect::<String>().as_bytes(), stat.st_mode & 0o7777).map_err(failed)?;
+        std::os::unix::fs::lchown(&whole, Some(stat.st_uid), Some(stat.st_gid)).map_err(failed)?;
+    }
     Ok(())
 }
 
@@ -357,12 +368,24 @@ mod tests {
     }
 
     #[test]
-    fn the_root_password_is_set_and_nothing_else() {
+    fn the_root_password_and_the_day_of_the_last_change_are_set_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
-        fs::write(dir.path().join("etc/shadow"), "root:*:1:0:99999:7:::\ndaemon:*:1::::::\n").unwrap();
-        set_root_password(dir.path(), &RootPassword::Hash("$6$x".to_owned())).unwrap();
-        let shadow = fs::read_to_string(dir.path().join("etc/shadow")).unwrap();
-        assert_eq!(shadow, "root:$6$x:1:0:99999:7:::\ndaemon:*:1::::::\n");
+        let shadow = dir.path().join("etc/shadow");
+        // What packages write on one day and on another.
+        for (today, root) in [("20785", ""), ("20786", "*")] {
+            let text = format!("root:{root}:{today}:0:99999:7:::\ndaemon:*:{today}::::::\nold:!*:::::::\n");
+            for path in [&shadow, &dir.path().join("etc/shadow-")] {
+                fs::write(path, &text).unwrap();
+            }
+            fs::set_permissions(&shadow, Permissions::from_mode(0o640)).unwrap();
+            set_passwords(dir.path(), &RootPassword::Hash("$6$x".to_owned())).unwrap();
+            let rest = "daemon:*:18993::::::\nold:!*:::::::\n";
+            let read = |path: &Path| fs::read_to_string(path).unwrap();
+            assert_eq!(read(&shadow), format!("root:$6$x:18993:0:99999:7:::\n{rest}"));
+            let copy = read(&dir.path().join("etc/shadow-"));
+            assert_eq!(copy, format!("root:{root}:18993:0:99999:7:::\n{rest}"));
+            assert_eq!(fs::metadata(&shadow).unwrap().permissions().mode() & 0o7777, 0o640);
+        }
     }
 }

@@ -20,16 +20,18 @@ use tenant::{
     model::{
         ids::Digest,
         image::{App, ChannelName, ImageFormat, ImageName, Manifest},
+        recipe::Recipe,
     },
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    digest, erofs,
+    Store, digest, erofs,
     erofs::ErofsError,
     explain::{Explain, Outcome},
     given::{self, GivenError},
     inspect,
+    installed::Packages,
     inventory::Inventory,
     progress::Progress,
     rootdir::RootDir,
@@ -57,6 +59,10 @@ pub struct Request {
     pub tuned: bool,
     /// Whether every block is checked when it is read, see [`crate::verity`].
     pub verity: bool,
+    /// How it was made.
+    pub recipe: Option<Recipe>,
+    /// The version that it follows; none for the one that the channel points at.
+    pub parent: Option<Digest>,
 }
 
 /// A version in the store.
@@ -131,6 +137,15 @@ impl Explain for PublishError {
     }
 }
 
+/// The digest that the staged tree would have as a version.
+///
+/// # Errors
+/// The tree cannot be read.
+pub fn digest_of(staging: &Staging, format: ImageFormat, verity: bool) -> Result<Digest, TreeError> {
+    let tree = staging.tree();
+    Ok(digest::of_version(&digest::digest(&tree, &tree::walk(&tree)?)?, format, verity))
+}
+
 /// Publishes the staged tree and points the channel at it. A tree whose digest is in the store already
 /// is not stored again.
 ///
@@ -169,6 +184,10 @@ pub fn publish_app(
     let created = !path.exists();
     let mut shared = Shared::default();
     if created {
+        let parent = request.parent.or_else(|| {
+            let channels = Store::new(layout.clone()).channels(&request.image).ok()?;
+            channels.get(&request.channel).copied()
+        });
         let mut manifest = Manifest {
             format_version: Manifest::FORMAT_VERSION,
             image: request.image.clone(),
@@ -183,11 +202,14 @@ pub fn publish_app(
             size_bytes,
             files,
             verity: None,
+            parent: parent.filter(|parent| *parent != digest),
             init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
             app: app.cloned(),
+            recipe: request.recipe.clone(),
             top: inspect::top(&entries),
         };
+        let packages = Packages::of_tree(&root).map_err(FileError::when("read", &tree))?;
         drop(root);
         if request.format == ImageFormat::Erofs {
             progress.step("packing the erofs file");
@@ -202,6 +224,7 @@ pub fn publish_app(
             shared = share::share(layout, staging, &request.image, request.verity, staged, progress)?;
         }
         Inventory::of(&entries, &contents).write(&staging.version())?;
+        packages.write(&staging.version())?;
         let path = staging.version().join("manifest.toml");
         let text = match given::take(&path, &manifest)? {
             Some(given) => given,
@@ -253,7 +276,6 @@ mod tests {
     use std::{path::Path, process::Command};
 
     use super::*;
-    use crate::store::Store;
 
     fn request(format: ImageFormat) -> Request {
         Request {
@@ -264,6 +286,8 @@ mod tests {
             source: "test".to_owned(),
             tuned: false,
             verity: false,
+            recipe: None,
+            parent: None,
         }
     }
 

@@ -72,6 +72,15 @@ struct Key {
     xattrs: Option<ContentHash>,
 }
 
+/// Where a file of an earlier version may become one of the staged tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At its own path.
+    Same,
+    /// Anywhere.
+    Any,
+}
+
 /// A file of the staged tree.
 struct Wanted<'a> {
     /// Its names, in order.
@@ -103,10 +112,14 @@ pub fn share(
         // A version that cannot be read is not shared with.
         let Ok(inventory) = inventory::of_version(layout, &image, &digest, &manifest) else { continue };
         let Ok(root) = RootDir::open(&layout.tree(&image, &digest)) else { continue };
-        for item in inventory.items().iter().filter(|item| may_be_shared(&item.path)) {
-            let Some(sha256) = item.sha256 else { continue };
-            let &inventory::Item { size, mode, uid, gid, xattrs, .. } = item;
-            sharing.offer(&Key { sha256, size, mode, uid, gid, xattrs }, &root, &item.path)?;
+        // First each file with the one of its own path, so that of several equal files none takes another's place: what
+        // a tenant of the earlier version has in memory is what it would have of this one.
+        for place in [Place::Same, Place::Any] {
+            for item in inventory.items().iter().filter(|item| may_be_shared(&item.path)) {
+                let Some(sha256) = item.sha256 else { continue };
+                let &inventory::Item { size, mode, uid, gid, xattrs, .. } = item;
+                sharing.offer(&Key { sha256, size, mode, uid, gid, xattrs }, &root, &item.path, place)?;
+            }
         }
     }
     sharing.restore_times()?;
@@ -173,16 +186,22 @@ impl<'a> Sharing<'a> {
     }
 
     /// Takes the file at `path` below `root` for one that is pending, if there is one it equals.
-    fn offer(&mut self, key: &Key, root: &RootDir, path: &Path) -> Result<(), FileError> {
+    fn offer(&mut self, key: &Key, root: &RootDir, path: &Path, place: Place) -> Result<(), FileError> {
         let Some(pending) = self.pending.get_mut(key) else { return Ok(()) };
+        let is_here =
+            |wanted: &Wanted<'_>| place == Place::Any || wanted.names.iter().any(|entry| entry.path == path);
+        if !pending.iter().any(is_here) {
+            return Ok(());
+        }
         let Ok(file) = open(root, path) else { return Ok(()) };
         let Ok(meta) = file.metadata() else { return Ok(()) };
         let inode = (meta.dev(), meta.ino());
         let fits = |wanted: &Wanted<'_>| {
-            wanted.inode == inode
-                || (!self.used.contains(&inode)
-                    && wanted.inode.0 == inode.0
-                    && is_equal(&file, &meta, &self.tree, wanted, key).unwrap_or(false))
+            is_here(wanted)
+                && (wanted.inode == inode
+                    || (!self.used.contains(&inode)
+                        && wanted.inode.0 == inode.0
+                        && is_equal(&file, &meta, &self.tree, wanted, key).unwrap_or(false)))
         };
         let Some(index) = pending.iter().position(fits) else { return Ok(()) };
         let wanted = &pending[index];

@@ -48,6 +48,8 @@ impl Host {
             sets: Vec::new(),
             tuned: false,
             verity: false,
+            recipe: None,
+            parent: None,
         };
         let published = publish::publish(&self.layout, &staging, &request, &Progress::silent()).unwrap();
         drop(staging);
@@ -160,6 +162,24 @@ fn two_files_of_one_tree_never_become_one() {
         }
     });
     assert_eq!(third.shared.files, 2);
+}
+
+#[test]
+fn of_equal_files_each_is_shared_with_the_one_of_its_own_path() {
+    let host = Host::new();
+    let copies = |text: &'static str| {
+        move |tree: &Path| {
+            put(tree, "usr/a", text);
+            for path in ["usr/b", "usr/c", "usr/d"] {
+                put(tree, path, "the same");
+            }
+        }
+    };
+    let old = host.publish("debian", &copies("the same"));
+    let new = host.publish("debian", &copies("another"));
+    for path in ["usr/b", "usr/c", "usr/d"] {
+        assert!(share(&old, &new, path), "{path} is the file that it was");
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ impl Host {
             sets: Vec::new(),
             tuned: false,
             verity: false,
+            recipe: None,
+            parent: None,
         };
         publish::publish(&self.layout, &staging, &request, &Progress::silent()).unwrap()
     }

@@ -216,8 +216,32 @@ pub fn admin(place: &Place) -> Place {
 }
 
 fn import(place: &Place, tree: &Path, name: &str, root: &Path) {
+    import_as(place, tree, name, "stable", root);
+}
+
+fn import_as(place: &Place, tree: &Path, name: &str, channel: &str, root: &Path) {
     let import = Run::new(place.bin.join("rootfsctl"), ["import"]).args([tree.as_os_str()]);
-    import.args(["--name", name]).env("TENANTRY_ROOT", root).limit(PATIENCE).ok();
+    import.args(["--name", name, "--channel", channel]).env("TENANTRY_ROOT", root).limit(PATIENCE).ok();
+}
+
+/// A version of an image: the channel that points at it, and what makes its tree from that of the version before.
+pub type Change = (&'static str, fn(&Place, &Path));
+
+/// A place whose only image, `name`, has several versions, one after the other: the first is made from the prepared image
+/// `debian`.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn versions(place: &Place, name: &str, recipe: &str, changes: &[Change]) -> Place {
+    let (tree, version) = tree(place, "debian");
+    made(place, name, &format!("{version} {recipe}"), |work, root| {
+        let copy = work.join("tree");
+        Run::new("cp", ["--archive", "--reflink=auto"]).args([&tree, &copy]).limit(PATIENCE).ok();
+        for (channel, change) in changes {
+            change(place, &copy);
+            import_as(place, &copy, name, channel, root);
+        }
+    })
 }
 
 /// Makes a small Debian of the suite `$2` with the packages `$3` in memory, and imports it as image `$4`.

@@ -24,6 +24,7 @@ pages! {
     connect_routed: "how-to/connect-routed.md";
     create_a_tenant: "how-to/create-a-tenant.md";
     distribute_nics: "how-to/distribute-nics.md";
+    find_stale_processes: "how-to/find-stale-processes.md";
     forward_a_port: "how-to/forward-a-port.md";
     give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";
     give_a_tenant_secrets: "how-to/give-a-tenant-secrets.md";
@@ -34,12 +35,15 @@ pages! {
     limit_the_network: "how-to/limit-the-network.md";
     log_in_on_a_tty: "how-to/log-in-on-a-tty.md";
     manage_users_and_ssh_keys: "how-to/manage-users-and-ssh-keys.md";
+    move_images_between_hosts: "how-to/move-images-between-hosts.md";
     open_a_service_of_the_host: "how-to/open-a-service-of-the-host.md";
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     read_logs: "how-to/read-logs.md";
+    rebase_a_tenant: "how-to/rebase-a-tenant.md";
     recover_from_a_crash: "how-to/recover-from-a-crash.md";
     repair_a_host: "how-to/repair-a-host.md";
+    roll_back_a_tenant: "how-to/roll-back-a-tenant.md";
     roll_out_a_version: "how-to/roll-out-a-version.md";
     run_a_command: "how-to/run-a-command.md";
     run_a_router: "how-to/run-a-router.md";
@@ -48,7 +52,9 @@ pages! {
     run_an_os_tenant: "how-to/run-an-os-tenant.md";
     run_jobs: "how-to/run-jobs.md";
     set_the_locale: "how-to/set-the-locale.md";
+    sign_images: "how-to/sign-images.md";
     size_a_host: "how-to/size-a-host.md";
+    update_an_image: "how-to/update-an-image.md";
 }
 
 /// Pages with nothing to run here; each says why.

@@ -84,11 +84,31 @@ chmod 755 /root/x/usr/bin/greet
 dpkg-deb --build --root-owner-group /root/x /root/greet.deb
 "#;
 
+/// Makes the package database read-only, as it is where it belongs to the base image.
+const READ_ONLY: &str = "cp -a /var/lib/dpkg /root/dpkg && mount -t tmpfs tmpfs /var/lib/dpkg && \
+    cp -a /root/dpkg/. /var/lib/dpkg && mount -o remount,bind,ro /var/lib/dpkg";
+
 #[test]
-fn apt_and_dpkg_say_at_once_that_usr_is_shared() {
+fn apt_and_dpkg_say_at_once_that_packages_belong_to_the_base() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     alice.says(GREET);
+    refuse_changes(&alice);
+    alice.says(READ_ONLY);
+    assert_ne!(alice.shell("touch /var/lib/dpkg/x").output().code(), 0);
+    refuse_changes(&alice);
+    alice.says("apt-cache policy nano && apt list --installed && dpkg --verify nano && apt-mark showmanual");
+    // A user who may not change packages anyway is told so by apt itself.
+    let said = alice.shell("setpriv --reuid=65534 apt-get remove -y nano").output();
+    assert!(said.code() != 0 && said.stderr.contains("are you root?"), "{}", said.stderr);
+
+    let bob = host.boot("bob", &["--profile", "os"]);
+    bob.says(GREET);
+    bob.says("apt-get install -y /root/greet.deb && apt-get remove -y nano && dpkg --remove greet");
+}
+
+/// Every change is refused in plain words, and what changes nothing is not.
+fn refuse_changes(alice: &Tenant<'_>) {
     let state =
         "cat /var/lib/dpkg/status /var/lib/apt/extended_states | sha256sum; find /var/lib/dpkg | sort";
     let before = alice.says(state);
@@ -107,9 +127,9 @@ fn apt_and_dpkg_say_at_once_that_usr_is_shared() {
         let done = alice.shell(command).output();
         assert_ne!(done.status.code(), Some(0), "{command}");
         let said = format!("{}{}", done.stdout, done.stderr);
-        let sentence = "error: cannot install, upgrade or remove packages here: /usr is read-only";
+        let sentence = "error: cannot install, upgrade or remove packages here: the packages of this system belong to its base";
         assert_eq!(said.matches(sentence).count(), 1, "{command}: {said}");
-        for remedy in ["rootfsctl build debian --include", "--profile os"] {
+        for remedy in ["rootfsctl update", "rootfsctl build debian --include", "--profile os"] {
             assert!(said.contains(remedy), "{command}: {said}");
         }
         assert!(!said.contains("Setting up") && !said.contains("Removing"), "{command}: {said}");
@@ -125,9 +145,6 @@ fn apt_and_dpkg_say_at_once_that_usr_is_shared() {
     ] {
         alice.shell(command).ok();
     }
-    let bob = host.boot("bob", &["--profile", "os"]);
-    bob.says(GREET);
-    bob.says("apt-get install -y /root/greet.deb && apt-get remove -y nano && dpkg --remove greet");
 }
 
 #[test]

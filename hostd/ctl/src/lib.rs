@@ -347,6 +347,7 @@ mod tests {
             "logs alice --unit ssh",
             "wait alice --for what",
             "rebase alice --live --restart",
+            "rebase alice --live --plan",
             "rollout",
             "rollout start",
             "rollout start debian --live --restart",

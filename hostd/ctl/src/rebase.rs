@@ -1,5 +1,8 @@
 use clap::Args;
-use wire::{Applied, Changed, RebaseMode, RebaseRequest, Rebased};
+use wire::{
+    Applied, Changed, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest,
+    Rebased, Verdict,
+};
 
 use super::{
     Context,
@@ -24,6 +27,9 @@ pub(super) struct Rebase {
     /// Allow a version of another image
     #[arg(long)]
     cross_image: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long, conflicts_with = "mode")]
+    plan: bool,
 }
 
 /// Give tenants the version back that they had before
@@ -35,6 +41,9 @@ pub(super) struct Rollback {
     selection: Selection,
     #[command(flatten)]
     mode: Mode,
+    /// Say what would be done, and change nothing
+    #[arg(long, conflicts_with = "mode")]
+    plan: bool,
 }
 
 /// When tenants get the version
@@ -70,6 +79,9 @@ impl Answer for Rebased {
 impl Rebase {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let (to, cross_image) = (self.to.clone(), self.cross_image);
+        if self.plan {
+            return plan(context, &self.selection, to.as_deref(), cross_image).await;
+        }
         let request = RebaseRequest { to, mode: self.mode.mode(), cross_image };
         rebase(context, &self.selection, request, "rebased").await
     }
@@ -79,6 +91,9 @@ impl Rollback {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         // The version before may be one of another image: it was given that by a command that said so.
         let to = Some(RebaseRequest::PREVIOUS.to_owned());
+        if self.plan {
+            return plan(context, &self.selection, to.as_deref(), true).await;
+        }
         let request = RebaseRequest { to, mode: self.mode.mode(), cross_image: true };
         rebase(context, &self.selection, request, "rolled back").await
     }
@@ -96,6 +111,48 @@ async fn rebase(
         async move { api.post::<Rebased>(&client::tenant(&name, "/rebase"), &request).await }
     };
     many::each(context, &chosen, (verb, None), send, |done| sentence(done, verb)).await
+}
+
+/// Prints what a rebase of each tenant would do.
+async fn plan(
+    context: &Context,
+    selection: &Selection,
+    to: Option<&str>,
+    cross_image: bool,
+) -> super::Result {
+    let chosen = selection.resolve(&context.client).await?;
+    let to = to.map(|to| format!("&to={}", client::segment(to))).unwrap_or_default();
+    many::look(context, &chosen, &format!("/rebase?cross_image={cross_image}{to}"), outlook).await
+}
+
+/// What a rebase would do, a line for each thing that it changes.
+fn outlook(plan: &RebasePlan) -> String {
+    let name = output::clean(&plan.name);
+    let verdict = match plan.verdict {
+        Verdict::Unchanged => return format!("{name}: unchanged, it has {}\n", output::clean(&plan.to)),
+        Verdict::Live => "live".to_owned(),
+        Verdict::LiveWithRest => "live, and the rest at the next start".to_owned(),
+        Verdict::Restart => format!("by a restart: {}", output::clean(&plan.reasons.join("; "))),
+    };
+    let (from, to) = (output::clean(&plan.from), output::clean(&plan.to));
+    let mut text = format!("{name}: {from} -> {to}, {verdict}\n");
+    for PackageDifference { package, from, to } in &plan.packages {
+        let version = |version: &Option<String>| output::clean(version.as_deref().unwrap_or("-"));
+        text += &format!("package     {} {} -> {}\n", output::clean(package), version(from), version(to));
+    }
+    for at in &plan.swapped {
+        text += &format!("at once     {}\n", output::clean(at));
+    }
+    for FileDifference { path, change, hidden } in &plan.files {
+        let sign = match change {
+            FileChange::Added => '+',
+            FileChange::Removed => '-',
+            FileChange::Changed => '~',
+        };
+        let hidden = if *hidden { ", hidden by the tenant's own" } else { "" };
+        text += &format!("next start  {sign} {}{hidden}\n", output::clean(path));
+    }
+    text
 }
 
 /// `alice: rebased to debian@0123456789ab, live (0.004 s); from the next start: /etc, /var`

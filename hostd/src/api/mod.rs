@@ -88,6 +88,7 @@ pub const MAX_BODY: usize = 3 << 20;
         rollout::abort,
         rollout::rollback,
         rebase::rebase,
+        rebase::plan,
     ),
     components(schemas(Failure, Code))
 )]

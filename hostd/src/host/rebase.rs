@@ -7,7 +7,7 @@ use tenant::{
     Allocation, TenantName,
     model::{allocation::Pinned, ids::Digest, image::ImageRef},
 };
-use wire::{Applied, Changed, EventKind, Failure, RebaseMode, Rebased};
+use wire::{Applied, Changed, EventKind, Failure, RebaseMode, RebasePlan, Rebased};
 
 use super::{Host, Result, blocking, events::What};
 use crate::{
@@ -130,6 +130,29 @@ impl Host {
             killed,
             swap_us,
             took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// What [`Self::rebase`] would do now; nothing is changed.
+    ///
+    /// # Errors
+    /// Those of [`Self::rebase`] that are known beforehand.
+    pub async fn plan_rebase(
+        self: &Arc<Self>,
+        name: &TenantName,
+        target: &ImageRef,
+        cross_image: bool,
+    ) -> Result<RebasePlan> {
+        let (host, own, wanted) = (self.clone(), name.clone(), target.clone());
+        let look = move || -> std::result::Result<RebasePlan, StoreError> {
+            let repinned = host.store.propose_rebase(&own, &wanted, cross_image)?;
+            let from = host.present(&own, &repinned.before);
+            host.store.outlook(&from, &repinned)
+        };
+        let named = named(name, target);
+        blocking(look).await?.map_err(|error| match error {
+            StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
+            other => named(other.into()),
         })
     }
 

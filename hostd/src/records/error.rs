@@ -209,6 +209,12 @@ pub enum StoreError {
     /// It has had no other version.
     #[error("it has had no other version than {0}")]
     NoPrevious(String),
+    /// Its root is an install of its own.
+    #[error("it has an install of its own, which its image was only the seed of")]
+    OwnInstall,
+    /// Two versions cannot be compared.
+    #[error("cannot compare the versions")]
+    Compare(#[source] rootfs_tools::diff::ContentError),
     /// No words for a version.
     #[error("{text:?} does not name a version: {reason}")]
     Target {
@@ -309,6 +315,7 @@ impl StoreError {
                 Code::Busy
             }
             Self::OtherImage { .. } => Code::OtherImage,
+            Self::OwnInstall => Code::OwnInstall,
             Self::NoPrevious(_) => Code::NoImage,
             Self::Target { .. } => Code::Invalid,
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
@@ -370,6 +377,7 @@ impl StoreError {
             Self::RemovalGoesOn(_) => "start it: systemctl start hostd",
             Self::StrayConfig { .. } => "move the file away, and pass its settings to tenantctl create --set",
             Self::OtherImage { .. } => "give it that image all the same: --cross-image",
+            Self::OwnInstall => "update it from inside, with its own package manager: tenantctl shell NAME",
             Self::NoPrevious(_) => "name a version: tenantctl rebase NAME --to VERSION",
             Self::Target { .. } => {
                 "name it as :CHANNEL, IMAGE:CHANNEL, IMAGE@DIGITS or at least 6 hex digits of it"

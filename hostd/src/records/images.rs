@@ -1,6 +1,9 @@
 //! The image store, as hostd uses it: from a reference to the version a tenant boots, and that version's files.
 
-use rootfs_tools::Store as ImageStore;
+use rootfs_tools::{
+    Store as ImageStore,
+    diff::{self, Changes},
+};
 use tenant::{
     Layout,
     kernel::image::Contents,
@@ -37,4 +40,15 @@ pub fn resolve(layout: &Layout, reference: &ImageRef, config: &HostConfig) -> Re
 /// They cannot be mounted.
 pub fn contents(layout: &Layout, manifest: &Manifest) -> Result<Contents, StoreError> {
     Ok(Contents::open(&ImageSource::of(layout, manifest))?)
+}
+
+/// What changed from one version to another.
+///
+/// # Errors
+/// A version is not there, or cannot be read.
+pub fn changes(layout: &Layout, old: &Pinned, new: &Pinned) -> Result<Changes, StoreError> {
+    let store = ImageStore::new(layout.clone());
+    let content = |version: &Pinned| store.content(&version.image, &version.digest);
+    let (old, new) = (content(old).map_err(StoreError::Compare)?, content(new).map_err(StoreError::Compare)?);
+    Ok(diff::changes(&old, &new))
 }

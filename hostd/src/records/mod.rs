@@ -11,6 +11,7 @@ pub(crate) mod broken;
 mod configure;
 pub mod create;
 pub mod destroy;
+pub mod differences;
 pub mod edit;
 mod error;
 mod file;

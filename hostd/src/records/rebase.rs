@@ -1,6 +1,9 @@
 //! Another version for a tenant: which one is meant, and its record with that.
 
-use rootfs_tools::store::Lock as ImagesLock;
+use rootfs_tools::{
+    diff::{Change, PackageChange},
+    store::Lock as ImagesLock,
+};
 use tenant::{
     Allocation, Plan, TenantName,
     config::profile,
@@ -9,10 +12,16 @@ use tenant::{
         allocation::Pinned,
         image::{ImageRef, InvalidImageRef, Manifest, VersionRef},
     },
+    plan::{RootStep, swap},
 };
-use wire::RebaseRequest;
+use wire::{FileChange, FileDifference, PackageDifference, RebasePlan, RebaseRequest, Verdict};
 
-use super::{Store, StoreError, images, stamp::now};
+use super::{
+    Store, StoreError,
+    differences::{self, Differences},
+    images,
+    stamp::now,
+};
 
 /// Fewest hex digits that name a version.
 const DIGITS: usize = 6;
@@ -92,7 +101,48 @@ impl Store {
         let manifest = sources::load_manifest(&self.layout, &after.pinned, &config)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &nics)?;
         let plan = self.plan_of(&tenant, &after, &manifest, &config, None)?;
+        if plan.root.iter().any(|step| matches!(step, RootStep::Whole { .. })) {
+            return Err(StoreError::OwnInstall);
+        }
         Ok(Repinned { before, after, manifest, plan, _images })
+    }
+
+    /// What it takes to give a tenant that has `from` another version.
+    ///
+    /// # Errors
+    /// A version cannot be read.
+    pub fn outlook(&self, from: &Pinned, repinned: &Repinned) -> Result<RebasePlan, StoreError> {
+        let (to, plan) = (&repinned.after.pinned, &repinned.plan);
+        let mut outlook = RebasePlan {
+            name: plan.tenant.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+            verdict: Verdict::Unchanged,
+            reasons: Vec::new(),
+            swapped: Vec::new(),
+            rest: Vec::new(),
+            packages: Vec::new(),
+            files: Vec::new(),
+        };
+        if from == to {
+            return Ok(outlook);
+        }
+        let old = sources::read_manifest(&self.layout, from)?;
+        let Differences { packages, files } = differences::of(plan, images::changes(&self.layout, from, to)?);
+        outlook.packages = packages.into_iter().map(package).collect();
+        outlook.files = files.into_iter().map(file).collect();
+        outlook.verdict = match swap::plan(&self.layout, plan, &old, &repinned.manifest) {
+            Err(refusal) => {
+                outlook.reasons = vec![refusal.to_string()];
+                Verdict::Restart
+            }
+            Ok(swap) => {
+                outlook.swapped = swap.mounts.iter().map(|mount| mount.at.to_string()).collect();
+                outlook.rest = swap.rest.iter().map(ToString::to_string).collect();
+                if outlook.files.is_empty() { Verdict::Live } else { Verdict::LiveWithRest }
+            }
+        };
+        Ok(outlook)
     }
 
     /// Writes the record: from here on the tenant's next start boots that version.
@@ -113,6 +163,21 @@ impl Store {
         let mut restored = Allocation { pinned, generations, ..now.clone() };
         self.update(&now, &mut restored)
     }
+}
+
+fn package(change: PackageChange) -> PackageDifference {
+    let PackageChange { package, from, to } = change;
+    PackageDifference { package, from, to }
+}
+
+fn file(found: differences::FileDifference) -> FileDifference {
+    let differences::FileDifference { path, change, is_hidden } = found;
+    let change = match change {
+        Change::Added => FileChange::Added,
+        Change::Removed => FileChange::Removed,
+        Change::Changed => FileChange::Changed,
+    };
+    FileDifference { path, change, hidden: is_hidden }
 }
 
 #[cfg(test)]

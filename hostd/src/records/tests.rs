@@ -84,6 +84,7 @@ impl Trial {
             size_bytes: 0,
             files: 0,
             verity: None,
+            parent: None,
             init_kind: None,
             app: None,
             boot: Boot {
@@ -92,6 +93,7 @@ impl Trial {
                 ready: Ready::Notify,
                 getty: Vec::new(),
             },
+            recipe: None,
             top: ["etc", "home", "opt", "root", "srv", "usr", "var"].map(entry).to_vec(),
         };
         fs::write(self.layout.manifest(&image, &digest), manifest.render()).unwrap();

@@ -38,6 +38,8 @@ pub enum Code {
     Conflict,
     /// The tenant would get a version of another image.
     OtherImage,
+    /// The tenant has an install of its own, which no version of an image can replace.
+    OwnInstall,
     /// It cannot be done while the tenant is running: a restart does it.
     NeedsRestart,
     /// An address, a port or a NIC of the host belongs to another tenant.
@@ -77,6 +79,7 @@ impl Code {
             | Self::Conflict
             | Self::OtherImage
             | Self::NeedsRestart
+            | Self::OwnInstall
             | Self::Taken
             | Self::PoolFull
             | Self::Unenforceable

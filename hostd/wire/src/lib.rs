@@ -38,7 +38,10 @@ pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
-pub use rebase::{Applied, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict};
+pub use rebase::{
+    Applied, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased,
+    Verdict,
+};
 pub use rollout::{MemberState, Rollout, RolloutMember, RolloutRequest, RolloutState, RolloutWave};
 pub use stale::{
     NotLooked, Stale, StaleCount, StaleFile, StaleKind, StaleList, StaleProcess, StaleRemedy, StaleRole,

@@ -132,7 +132,53 @@ pub struct RebasePlan {
     /// The directories that would show the new version at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub swapped: Vec<String>,
-    /// The directories that would show it only from the next start on.
+    /// The directories that would show it only from the next start on: the tenant's changes lie over them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rest: Vec<String>,
+    /// Debian packages that differ, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<PackageDifference>,
+    /// Files of the directories in `rest` that differ between the versions, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileDifference>,
+}
+
+/// A Debian package of two versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PackageDifference {
+    /// The package.
+    pub package: String,
+    /// Its version in the one that the tenant has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Its version in the one that it would have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// How a file differs between two versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum FileChange {
+    /// Only the new version has it.
+    Added,
+    /// Only the old version has it.
+    Removed,
+    /// Both have it.
+    Changed,
+}
+
+/// A file of two versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FileDifference {
+    /// Its path.
+    pub path: String,
+    /// How it differs.
+    pub change: FileChange,
+    /// Whether the tenant has a file of its own there, or has removed it: it will not see the new one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }

@@ -14,13 +14,17 @@ use rootfs_tools::{
     lint::{self, Finding, Severity},
     progress::Progress,
     publish::{self, Published, Request},
+    recipe,
     rootdir::RootDir,
     sets::{self, PackageSet},
     staging::Staging,
     tuning,
 };
 use serde::Serialize;
-use tenant::model::image::{App, ChannelName, ImageFormat, ImageName};
+use tenant::model::{
+    image::{App, ChannelName, ImageFormat, ImageName},
+    recipe::Recipe,
+};
 
 use super::context::{Context, Failure, Refusal, bytes, printable};
 
@@ -146,7 +150,8 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
             Build::Debian(args) => debian::build(&context.layout, &staging, &args.options(), &progress)?,
             Build::Busybox(_) => busybox::build(&staging.tree())?,
         };
-        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune, app: None };
+        let recipe = build.recipe(tune);
+        let source = Source { line, sets: build.sets(), origin: Origin::Packages, tune, recipe, app: None };
         finish(context, &staging, target, image.clone(), source, &progress)
     };
     let built = make();
@@ -155,6 +160,14 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<(), Failure> {
 }
 
 impl Build {
+    /// How the version is made, for its manifest.
+    fn recipe(&self, tune: bool) -> Recipe {
+        match self {
+            Self::Debian(args) => recipe::of_debian(&args.options(), tune),
+            Self::Busybox(_) => Recipe::Busybox {},
+        }
+    }
+
     /// The sets of packages that were asked for.
     fn sets(&self) -> Vec<String> {
         match self {
@@ -165,13 +178,22 @@ impl Build {
 }
 
 impl Target {
-    fn request(&self, image: ImageName, source: String, sets: Vec<String>, tuned: bool) -> Request {
+    fn request(&self, image: ImageName, source: &Source) -> Request {
         let format = match self.format {
             Format::Tree => ImageFormat::Tree,
             Format::Erofs => ImageFormat::Erofs,
         };
-        let (channel, verity) = (self.channel.clone(), self.verity);
-        Request { image, channel, format, source, sets, tuned, verity }
+        Request {
+            image,
+            channel: self.channel.clone(),
+            format,
+            source: source.line.clone(),
+            sets: source.sets.clone(),
+            tuned: source.tune,
+            verity: self.verity,
+            recipe: Some(source.recipe.clone()),
+            parent: None,
+        }
     }
 }
 
@@ -218,8 +240,26 @@ pub(crate) struct Source {
     pub(crate) origin: Origin,
     /// Whether it is to be tuned.
     pub(crate) tune: bool,
+    /// How it was made.
+    pub(crate) recipe: Recipe,
     /// What it runs if it has a program instead of an init.
     pub(crate) app: Option<App>,
+}
+
+/// What was done to a staged tree.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    fixed: usize,
+    tuned: Vec<&'static str>,
+    findings: Vec<Finding>,
+}
+
+impl Prepared {
+    /// The result with what was published.
+    pub(super) fn built(self, published: Published) -> Built {
+        let Self { fixed, tuned, findings } = self;
+        Built { published, left_out: None, notes: Vec::new(), fixed, tuned, findings }
+    }
 }
 
 impl Built {
@@ -239,7 +279,19 @@ pub(crate) fn finish(
     source: Source,
     progress: &Progress,
 ) -> Result<Built, Failure> {
-    let Source { line, sets, origin, tune, app } = source;
+    let prepared = prepare(staging, source.origin, source.tune, progress)?;
+    let request = target.request(image, &source);
+    let published = publish::publish_app(&context.layout, staging, &request, source.app.as_ref(), progress)?;
+    Ok(prepared.built(published))
+}
+
+/// Fixes the staged tree and tunes it.
+pub(super) fn prepare(
+    staging: &Staging,
+    origin: Origin,
+    tune: bool,
+    progress: &Progress,
+) -> Result<Prepared, Failure> {
     let tree = staging.tree();
     progress.step("applying the rules and the tuning");
     // An untuned image has no first-boot steps either, which would make new keys.
@@ -251,9 +303,7 @@ pub(crate) fn finish(
         finding.severity = Severity::Warning;
     }
     refuse_errors(&findings)?;
-    let request = target.request(image, line, sets, tune);
-    let published = publish::publish_app(&context.layout, staging, &request, app.as_ref(), progress)?;
-    Ok(Built { published, left_out: None, notes: Vec::new(), fixed, tuned, findings })
+    Ok(Prepared { fixed, tuned, findings })
 }
 
 /// A tree with errors that could not be fixed is not published.
@@ -278,16 +328,18 @@ pub(crate) fn publish_as_is(
     staging: &Staging,
     target: &Target,
     image: ImageName,
-    source: String,
+    file: &str,
     progress: &Progress,
 ) -> Result<Published, Failure> {
-    let tuned = tuning::missing(&open(&staging.tree())?).is_empty();
-    Ok(publish::publish(
-        &context.layout,
-        staging,
-        &target.request(image, source, Vec::new(), tuned),
-        progress,
-    )?)
+    let source = Source {
+        line: format!("publish {file}"),
+        sets: Vec::new(),
+        origin: Origin::System,
+        tune: tuning::missing(&open(&staging.tree())?).is_empty(),
+        recipe: Recipe::Import { from: file.to_owned() },
+        app: None,
+    };
+    Ok(publish::publish(&context.layout, staging, &target.request(image, &source), progress)?)
 }
 
 fn open(tree: &Path) -> Result<RootDir, Failure> {
@@ -296,20 +348,25 @@ fn open(tree: &Path) -> Result<RootDir, Failure> {
 
 /// Prints what was published and what the rules still find.
 pub(crate) fn report(context: &Context, built: &Built) -> Result<(), Failure> {
-    context.print(built, || {
-        let mut text = describe(&built.published);
-        if let Some(left_out) = built.left_out.as_ref().and_then(Report::left_out) {
+    context.print(built, || built.describe())
+}
+
+impl Built {
+    /// What was published, and what the rules still find.
+    pub(super) fn describe(&self) -> String {
+        let mut text = describe(&self.published);
+        if let Some(left_out) = self.left_out.as_ref().and_then(Report::left_out) {
             text += &format!("  skipped: {}\n", printable(&left_out));
         }
-        for note in &built.notes {
+        for note in &self.notes {
             text += &format!("  note: {}\n", printable(note));
         }
-        for finding in built.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
+        for finding in self.findings.iter().filter(|f| f.severity > Severity::Note).take(10) {
             let severity = format!("{:?}", finding.severity).to_lowercase();
             text += &format!("  {severity}: {}: {}\n", printable(&finding.object), finding.what);
         }
         text
-    })
+    }
 }
 
 /// Prints what was published.

@@ -1,16 +1,12 @@
 //! `rootfsctl diff`.
 
 use rootfs_tools::{
-    diff::{self, Change, Difference, PackageChange},
-    rootdir::RootDir,
+    Changes, changes,
+    diff::{Change, PackageChange},
 };
-use serde::Serialize;
-use tenant::{kernel::image::Contents, model::image::ImageRef};
+use tenant::model::image::ImageRef;
 
-use super::{
-    context::{Context, Failure, printable},
-    verify,
-};
+use super::context::{Context, Failure, printable};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -23,45 +19,35 @@ pub(crate) struct Args {
     packages: bool,
 }
 
-#[derive(Serialize)]
-struct Diff {
-    packages: Vec<PackageChange>,
-    files: Vec<Difference>,
-}
-
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
-    let open = |reference: &ImageRef| {
-        let digest = context.store.resolve(reference)?;
-        verify::open(context, &reference.image, &digest)
+    let content = |reference: &ImageRef| -> Result<_, Failure> {
+        Ok(context.store.content(&reference.image, &context.store.resolve(reference)?)?)
     };
-    let (old, new) = (open(&args.old)?, open(&args.new)?);
-    let diff = Diff {
-        packages: diff::packages(&status(&old)?, &status(&new)?),
-        files: if args.packages { Vec::new() } else { diff::trees(&old.path(), &new.path())? },
-    };
-    context.print(&diff, || {
-        let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
-        let mut text = String::new();
-        for p in &diff.packages {
-            text += &format!("package {} {} -> {}\n", p.package, version(&p.from), version(&p.to));
-        }
-        for file in &diff.files {
-            let sign = match file.change {
-                Change::Added => '+',
-                Change::Removed => '-',
-                Change::Changed => '~',
-            };
-            let what =
-                if file.what.is_empty() { String::new() } else { format!(" ({})", file.what.join(", ")) };
-            text += &format!("{sign} /{}{what}\n", printable(&file.path.to_string_lossy()));
-        }
-        text
-    })
+    let mut changes = changes(&content(&args.old)?, &content(&args.new)?);
+    if args.packages {
+        changes.files.clear();
+    }
+    context.print(&changes, || packages(&changes.packages) + &files(&changes))
 }
 
-fn status(contents: &Contents) -> Result<String, Failure> {
-    let path = contents.path();
-    let read = || RootDir::open(&path)?.text_up_to("var/lib/dpkg/status", 64 << 20);
-    let status = read().map_err(|e| Failure::plain(format!("cannot read the packages of {path:?}"), e))?;
-    Ok(status.unwrap_or_default())
+/// A line for each package.
+pub(super) fn packages(changes: &[PackageChange]) -> String {
+    let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
+    let line =
+        |p: &PackageChange| format!("package {} {} -> {}\n", p.package, version(&p.from), version(&p.to));
+    changes.iter().map(line).collect()
+}
+
+fn files(changes: &Changes) -> String {
+    let mut text = String::new();
+    for file in &changes.files {
+        let sign = match file.change {
+            Change::Added => '+',
+            Change::Removed => '-',
+            Change::Changed => '~',
+        };
+        let what = if file.what.is_empty() { String::new() } else { format!(" ({})", file.what.join(", ")) };
+        text += &format!("{sign} /{}{what}\n", printable(&file.path.to_string_lossy()));
+    }
+    text
 }

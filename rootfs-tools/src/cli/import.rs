@@ -10,7 +10,7 @@ use rootfs_tools::{
     progress::Progress,
     staging::Staging,
 };
-use tenant::model::image::ImageName;
+use tenant::model::{image::ImageName, recipe::Recipe};
 
 use super::{
     build::{self, Source, Target},
@@ -83,9 +83,14 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let options = args.options()?;
         let staging = Staging::new(&context.layout)?;
         let report = import::import(from, &staging.tree(), &options, &progress)?;
-        let line = format!("import {}", file_name(from));
-        let (sets, origin, tune) = (Vec::new(), Origin::System, !args.stock);
-        let source = Source { line, sets, origin, tune, app: None };
+        let source = Source {
+            line: format!("import {}", file_name(from)),
+            sets: Vec::new(),
+            origin: Origin::System,
+            tune: !args.stock,
+            recipe: Recipe::Import { from: file_name(from) },
+            app: None,
+        };
         let mut built = build::finish(context, &staging, &args.target, image.clone(), source, &progress)?;
         built.left_out = Some(report);
         Ok(built)
@@ -124,8 +129,8 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
             }
             .into());
         }
-        let source = format!("publish {}", file_name(&args.from));
-        build::publish_as_is(context, &staging, &args.target, image.clone(), source, &progress)
+        let file = file_name(&args.from);
+        build::publish_as_is(context, &staging, &args.target, image.clone(), &file, &progress)
     };
     let published = make();
     progress.finish();

@@ -9,11 +9,13 @@ mod gc;
 mod import;
 mod lint;
 mod list;
+mod log;
 mod pull;
 mod push;
 mod rm;
 mod show;
 mod sign;
+mod update;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -43,6 +45,8 @@ enum Verb {
     /// Build an image and publish it.
     #[command(subcommand)]
     Build(build::Build),
+    /// Build a version again from its recipe, with the packages of today.
+    Update(update::Args),
     /// Check, fix and publish a tar archive (plain, gzip, xz, zstd) or a directory.
     Import(import::Args),
     /// Fetch an image from a registry and publish it.
@@ -53,6 +57,8 @@ enum Verb {
     Publish(import::PublishArgs),
     /// List images, or the versions of one.
     List(list::Args),
+    /// Show the versions of an image, what changed with each, and who boots it.
+    Log(log::Args),
     /// Show one version.
     Show(show::Args),
     /// Check a version, or a directory, against the rules.
@@ -86,11 +92,13 @@ pub(crate) fn run() -> ExitCode {
     let context = Context { store: Store::new(layout.clone()), layout, json: cli.json };
     let result = match cli.verb {
         Verb::Build(args) => build::run(&context, args),
+        Verb::Update(args) => update::run(&context, args),
         Verb::Import(args) => import::run(&context, args),
         Verb::Pull(args) => pull::run(&context, args),
         Verb::Push(args) => push::run(&context, args),
         Verb::Publish(args) => import::publish(&context, args),
         Verb::List(args) => list::run(&context, args),
+        Verb::Log(args) => log::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
         Verb::Lint(args) => lint::run(&context, args),
         Verb::Sign(args) => sign::run(&context, args),

@@ -19,7 +19,7 @@ use rootfs_tools::{
 use tenant::{
     files::file_error::FileError,
     kernel::signature::{SignatureError, Version},
-    model::image::ImageName,
+    model::{image::ImageName, recipe::Recipe},
 };
 
 use super::{
@@ -101,6 +101,8 @@ impl Arrival<'_> {
             sets: manifest.sets.clone(),
             tuned: manifest.tuned,
             verity: manifest.verity.is_some(),
+            recipe: manifest.recipe.clone(),
+            parent: manifest.parent,
         };
         let published = publish::publish(&context.layout, &staging, &request, progress)?;
         if let Some(signature) = origin.signature.as_ref().filter(|_| !published.created)
@@ -138,6 +140,7 @@ impl Arrival<'_> {
         let runs = registry::app(&image.config, &root);
         drop(root);
         let source = Source {
+            recipe: Recipe::Import { from: self.called.to_string_lossy().into_owned() },
             line: self.line,
             sets: Vec::new(),
             origin: Files::System,

@@ -109,6 +109,8 @@ const SAYINGS: &[(&str, &str)] = &[
     ),
     ("connection refused", "check that the registry is running at this address and port"),
     ("no such host", "check the name of the registry"),
+    ("unexpected EOF", "the connection broke; try again: what has arrived whole is kept"),
+    ("connection reset", "the connection broke; try again: what has arrived whole is kept"),
     ("i/o timeout", "check that this host can reach the registry"),
     ("unauthorized", "log in: skopeo login REGISTRY, or name its file with --authfile FILE"),
     ("authentication required", "log in: skopeo login REGISTRY, or name its file with --authfile FILE"),

@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Row] = &[
         action: Action::File {
             path: "etc/dpkg/dpkg.cfg.d/50-tenantry",
             text: "# Refuses to install packages where /usr is shared.\n\
-                   pre-invoke=test -w /usr || /usr/lib/tenantry/refuse-packages\n",
+                   pre-invoke={ test -w /usr && test -w /var/lib/dpkg; } || /usr/lib/tenantry/refuse-packages\n",
             given: "usr/bin/dpkg",
         },
     },
@@ -41,10 +41,22 @@ pub(super) const ROWS: &[Row] = &[
         action: Action::File {
             path: "etc/apt/apt.conf.d/50-tenantry",
             text: "// Refuses to install packages where /usr is shared.\n\
-                   AptCli::Hooks::Install { \"test -w /usr || /usr/lib/tenantry/refuse-packages\"; };\n\
-                   DPkg::Pre-Invoke { \"test -w /usr || /usr/lib/tenantry/refuse-packages\"; };\n",
+                   AptCli::Hooks::Install { \"{ test -w /usr && test -w /var/lib/dpkg; } || /usr/lib/tenantry/refuse-packages\"; };\n\
+                   DPkg::Pre-Invoke { \"{ test -w /usr && test -w /var/lib/dpkg; } || /usr/lib/tenantry/refuse-packages\"; };\n",
             given: "usr/bin/apt-get",
         },
+    },
+    Row {
+        id: "package-tools-lock-apt-get",
+        reason: "apt-get locks the package database before it runs its hooks, and says only that this failed",
+        scope: Scope::SharedUsr,
+        action: Action::Program { path: "usr/local/bin/apt-get", text: APT, given: "usr/bin/apt-get" },
+    },
+    Row {
+        id: "package-tools-lock-apt",
+        reason: "so does apt",
+        scope: Scope::SharedUsr,
+        action: Action::Program { path: "usr/local/bin/apt", text: APT, given: "usr/bin/apt" },
     },
     Row {
         id: "locale-gen",
@@ -65,5 +77,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 const REFUSE_PACKAGES: &str = include_str!("scripts/refuse-packages.sh");
+
+const APT: &str = include_str!("scripts/apt.sh");
 
 const LOCALE_GEN: &str = include_str!("scripts/locale-gen.sh");

@@ -248,7 +248,14 @@ impl<K: Kernel> Trees<'_, K> {
             }
             RootStep::Shared { at } => {
                 let top = Top::Empty(&self.empty);
-                self.kernel.overlay(&self.image, Some(at.relative()), top, owner, &self.source)?
+                match self.kernel.overlay(&self.image, Some(at.relative()), top, owner, &self.source) {
+                    Ok(tree) => tree,
+                    // What is below the top level no manifest tells.
+                    Err(error) if at.depth() > 1 && error.source.kind() == io::ErrorKind::NotFound => {
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             RootStep::Overlay { at, store } => {
                 self.kernel.overlay(&self.image, Some(at.relative()), upper(store), owner, &self.source)?

@@ -182,8 +182,10 @@ impl<K: Kernel> Exchange<'_, K> {
             self.kernel.layer_attach(self.staging, parent).map_err(SwapError::of)?;
         }
         self.put_beneath(todo, &self.plan.to, seen)?;
+        let seen = self.kernel.mounts(self.pid);
+        let seen = seen.map_err(|source| SwapError::Failed { source, cleanup: self.withdraw(todo) })?;
         for (number, mount) in todo.iter().enumerate() {
-            let Err(source) = self.uncover(mount, &self.plan.to) else { continue };
+            let Err(source) = self.uncover(mount, &self.plan.to, &seen) else { continue };
             let mut cleanup = self.withdraw(&todo[number..]);
             cleanup.extend(self.exchange_back(&todo[..number]));
             return Err(SwapError::Failed { source, cleanup });
@@ -197,9 +199,15 @@ impl<K: Kernel> Exchange<'_, K> {
             return Vec::new();
         }
         let beneath = self.kernel.mounts(self.pid).map_err(SwapError::of);
-        let beneath = beneath.and_then(|seen| self.put_beneath(mounts, &self.plan.from, &seen));
+        let beneath = beneath.and_then(|seen| {
+            self.put_beneath(mounts, &self.plan.from, &seen)?;
+            self.kernel.mounts(self.pid).map_err(SwapError::of)
+        });
         match beneath {
-            Ok(()) => mounts.iter().filter_map(|mount| self.uncover(mount, &self.plan.from).err()).collect(),
+            Ok(seen) => {
+                let uncover = |mount: &&SwapMount| self.uncover(mount, &self.plan.from, &seen).err();
+                mounts.iter().filter_map(uncover).collect()
+            }
             Err(SwapError::Failed { source, cleanup }) => std::iter::once(source).chain(cleanup).collect(),
             Err(SwapError::Refused(_)) => Vec::new(),
         }
@@ -283,9 +291,8 @@ impl<K: Kernel> Exchange<'_, K> {
     }
 
     /// Detaches what covers a version.
-    fn uncover(&self, mount: &SwapMount, version: &Version) -> Result<(), KernelError> {
-        let seen = self.kernel.mounts(self.pid)?;
-        match shown(&seen, mount, version) {
+    fn uncover(&self, mount: &SwapMount, version: &Version, seen: &[MountEntry]) -> Result<(), KernelError> {
+        match shown(seen, mount, version) {
             Ok(Shown::Half(old)) => self.kernel.mount_detach(self.pid, &old).map_err(explain),
             // The tenant has unmounted the old one itself, which it may.
             Ok(Shown::Done) => Ok(()),

@@ -58,8 +58,9 @@ pub(super) fn check_dirs(tenant: &Tenant) -> Result<(), ConfigError> {
                 }
                 clean_text(&key(), &text, 4096)?;
             }
+            Policy::Shared if path.depth() > 1 && tenant.root == RootMode::Skeleton => {}
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty if path.depth() > 1 => {
-                return Err(ConfigError::new(key(), "below the top level use tmpfs or a bind"));
+                return Err(ConfigError::new(key(), "below the top level use \"shared\", tmpfs or a bind"));
             }
             Policy::Shared | Policy::Overlay | Policy::Private | Policy::Empty
                 if tenant.root == RootMode::Overlay =>

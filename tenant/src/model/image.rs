@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::Digest;
+use crate::model::{ids::Digest, recipe::Recipe};
 
 /// Why a string is not an image name, channel or reference.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -312,6 +312,10 @@ pub struct Manifest {
     /// dm-verity tree, for a tree the digest of the fs-verity digests of all its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity: Option<Digest>,
+    /// The version that it was made to follow: that of its channel before it was published, or the one that
+    /// `rootfsctl update` built again; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
     /// Which init it has; none if it has no init, or was published before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_kind: Option<InitKind>,
@@ -320,6 +324,9 @@ pub struct Manifest {
     /// What a tenant of the kind `app` runs that names no program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<App>,
+    /// How it was made; none if it was published before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
     /// Every entry of the top level, sorted by name.
     pub top: Vec<TopEntry>,
 }

@@ -19,4 +19,5 @@ pub mod path;
 pub mod pool;
 pub mod port;
 pub mod quantity;
+pub mod recipe;
 pub mod syscall;

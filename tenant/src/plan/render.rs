@@ -20,6 +20,9 @@ impl fmt::Display for RootStep {
                 }
                 Ok(())
             }
+            Self::Shared { at } if at.depth() > 1 => {
+                write!(f, "{at} overlay ro: image{at}, where the image has it")
+            }
             Self::Shared { at } => write!(f, "{at} overlay ro: image{at}"),
             Self::Path { at } => write!(f, "{at} overlay ro: image{at}, only this path"),
             Self::Present { at } => write!(f, "{at} must be in the image"),

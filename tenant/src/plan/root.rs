@@ -64,6 +64,10 @@ pub(super) fn plan(
     }
     // Sorted by path: a parent is mounted before what lies in it.
     for (at, policy) in &dirs {
+        if *policy == Policy::Shared && tenant.root == RootMode::Skeleton {
+            steps.extend(nested(tenant, manifest, at));
+            continue;
+        }
         steps.extend(own_step(at, policy));
     }
     steps.extend([
@@ -97,6 +101,15 @@ fn dev(tenant: &Tenant) -> RootStep {
 fn dev_links(ttys: u8) -> Vec<(String, String)> {
     let fixed = DEV_LINKS.iter().map(|(name, target)| (name.to_string(), target.to_string()));
     fixed.chain((1..=ttys).map(|tty| (format!("tty{tty}"), format!("pts/{tty}")))).collect()
+}
+
+/// A directory below the top level that belongs to the image, and covers what the tenant has there.
+fn nested(tenant: &Tenant, manifest: &Manifest, at: &TenantPath) -> Option<RootStep> {
+    let is_in_image = manifest.top.iter().any(|entry| entry.name == at.top() && entry.target.is_none());
+    let top = tenant.dirs.iter().find(|(dir, _)| dir.depth() == 1 && dir.top() == at.top());
+    // In a shared one it is shared already.
+    let is_own = top.is_some_and(|(_, policy)| *policy != Policy::Shared);
+    (at.depth() > 1 && is_in_image && is_own).then(|| RootStep::Shared { at: at.clone() })
 }
 
 /// The step of a policy that does not look at the image.

@@ -51,7 +51,8 @@ pub enum RootStep {
         /// Links, as name and target.
         links: Vec<(String, String)>,
     },
-    /// The image's directory, read-only, through an overlay of this tenant's own.
+    /// The image's directory, read-only, through an overlay of this tenant's own. One below the top level that the image
+    /// lacks is left out.
     Shared {
         /// Where.
         at: TenantPath,

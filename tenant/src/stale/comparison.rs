@@ -12,8 +12,8 @@ use crate::{files::layout::Layout, model::allocation::Pinned};
 /// Of which version a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The present one has it too, at the same path.
-    Present,
+    /// The present one has it, at this path.
+    Present(PathBuf),
     /// An earlier one, and the present one has another file at this path, or none.
     Earlier {
         /// Its path in the version.
@@ -66,8 +66,8 @@ impl Comparison {
 
     fn decide(&self, name: &Path, beneath: &Beneath) -> Verdict {
         let places = self.places(name);
-        if places.iter().any(|path| self.present.has(path, beneath)) {
-            return Verdict::Present;
+        if let Some(path) = places.iter().find(|path| self.present.has(path, beneath)) {
+            return Verdict::Present(path.clone());
         }
         let stale = |path: &Path, version: &Version| Verdict::Earlier {
             path: path.to_owned(),
@@ -82,9 +82,9 @@ impl Comparison {
         for version in &self.earlier {
             let mut paths = version.paths(beneath).iter().filter(|path| self.changes(path)).peekable();
             if let Some(first) = paths.peek().copied() {
-                return match paths.any(|path| self.present.has(path, beneath)) {
-                    true => Verdict::Present,
-                    false => stale(first, version),
+                return match paths.find(|path| self.present.has(path, beneath)) {
+                    Some(path) => Verdict::Present(path.clone()),
+                    None => stale(first, version),
                 };
             }
         }

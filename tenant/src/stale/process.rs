@@ -171,15 +171,17 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let role = if is_program { Role::Program } else { Role::Library };
-            match self.verdict(proc, &mapping)? {
+            let path = match self.verdict(proc, &mapping)? {
                 Some(Verdict::Earlier { path, version }) => {
-                    found.names.get_or_insert_with(|| (mapping.path.clone(), path.clone()));
-                    found.files.push(StaleFile { role, path, version: version.to_string() });
-                    found.is_older = true;
+                    let version = version.to_string();
+                    found.files.push(StaleFile { role, path: path.clone(), version });
+                    path
                 }
-                Some(Verdict::Present) => found.is_older = true,
-                Some(Verdict::Foreign) | None => {}
-            }
+                Some(Verdict::Present(path)) => path,
+                Some(Verdict::Foreign) | None => continue,
+            };
+            found.is_older = true;
+            found.names.get_or_insert((mapping.path, path));
         }
         if (found.is_older || found.has_other_program)
             && let Some(script) = self.script(proc, program, &found)?

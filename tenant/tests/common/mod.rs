@@ -111,6 +111,7 @@ pub(crate) fn manifest() -> Manifest {
         size_bytes: 1,
         files: 1,
         verity: None,
+        parent: None,
         init_kind: None,
         app: None,
         boot: Boot {
@@ -119,6 +120,7 @@ pub(crate) fn manifest() -> Manifest {
             ready: Ready::Notify,
             getty: vec!["/sbin/agetty".to_owned(), "-".to_owned()],
         },
+        recipe: None,
         top: vec![
             link("bin", "usr/bin"),
             dir("boot", 0o755),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run by apt and dpkg before they change anything, where /usr is read-only.
+# Run by apt and dpkg before they change anything, where /usr or the package database is read-only.
 case ${APT_HOOK_SOCKET-} in
 [0-9])
     # The protocol of apt's hooks. Only a change of packages is refused.
@@ -24,7 +24,7 @@ case ${APT_HOOK_SOCKET-} in
     ;;
 esac
 cat >&2 << 'END'
-error: cannot install, upgrade or remove packages here: /usr is read-only, this system shares it with other tenants
-help: ask the admin of the host to add the package to the image (rootfsctl build debian --include PACKAGE), or for a tenant with a system of its own (tenantctl create NAME --profile os)
+error: cannot install, upgrade or remove packages here: the packages of this system belong to its base image, which it shares with other tenants
+help: the administrator of the host changes them: rootfsctl update for newer versions, rootfsctl build debian --include PACKAGE for another package; or a tenant with a system of its own: tenantctl create NAME --profile os
 END
 exit 1

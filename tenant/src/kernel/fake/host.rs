@@ -96,6 +96,11 @@ impl Fake {
         self.mounts.cover(at, source);
     }
 
+    /// Something is mounted beneath what is there.
+    pub fn mount_beneath(&self, at: &str, source: &str) {
+        self.mounts.slide(at, source);
+    }
+
     /// Lets every init end as soon as it is cloned.
     pub fn let_init_die(&self) {
         self.init_dies.set(true);

@@ -14,8 +14,8 @@ pub(super) struct FakeMounts {
     entries: RefCell<Vec<MountEntry>>,
     /// What an overlay is called, by the number of its descriptor.
     names: RefCell<BTreeMap<usize, String>>,
-    /// Where the root of a tree is in the tenant, by the number of its descriptor.
-    roots: RefCell<BTreeMap<usize, String>>,
+    /// Where the root of a tree is in the tenant and the number of its mount, by the number of its descriptor.
+    roots: RefCell<BTreeMap<usize, (String, Option<u64>)>>,
     next: Cell<u64>,
 }
 
@@ -39,41 +39,52 @@ impl FakeMounts {
         self.names.borrow().get(&tree.number).cloned()
     }
 
-    /// A descriptor stands for what is at a place of another tree.
+    /// A descriptor stands for the mount at a place of another tree.
     pub(super) fn root(&self, tree: &FakeFd, of: &FakeFd, at: &str) {
-        let base = self.base(of);
-        self.roots.borrow_mut().insert(tree.number, join(&base, at));
+        let (base, _) = self.place(of);
+        let at = join(&base, at);
+        let id = self.bottom(&at).map_or(0, |mount| mount.id);
+        self.roots.borrow_mut().insert(tree.number, (at, Some(id)));
     }
 
-    fn base(&self, root: &FakeFd) -> String {
+    /// Where a tree is, and the number of its mount: none where it is the whole root.
+    fn place(&self, root: &FakeFd) -> (String, Option<u64>) {
         self.roots.borrow().get(&root.number).cloned().unwrap_or_default()
-    }
-
-    fn entry(&self, at: String, parent: u64, source: String) -> MountEntry {
-        let id = self.next.get() + 1;
-        self.next.set(id);
-        let kind = if source.contains('@') { "overlay" } else { "tmpfs" }.to_owned();
-        MountEntry { id, parent, at, kind, source }
     }
 
     /// Beneath what is there already, as a mount that propagates.
     pub(super) fn attach(&self, root: &FakeFd, at: &str, tree: &FakeFd) {
-        let at = join(&self.base(root), at);
-        self.roots.borrow_mut().insert(tree.number, at.clone());
+        let (base, mount) = self.place(root);
+        let at = join(&base, at);
         let source = self.called(tree).unwrap_or_else(|| "none".to_owned());
-        let bottom = self.bottom(&at);
-        let new = self.entry(at, bottom.as_ref().map_or(0, |bottom| bottom.parent), source);
-        let mut entries = self.entries.borrow_mut();
-        for entry in entries.iter_mut().filter(|entry| bottom.as_ref().is_some_and(|b| b.id == entry.id)) {
-            entry.parent = new.id;
-        }
-        entries.push(new);
+        let above = at.rsplit_once('/').and_then(|(above, _)| self.top(above));
+        let parent = mount.unwrap_or_else(|| above.map_or(0, |above| above.id));
+        let id = self.insert(at.clone(), parent, source);
+        self.roots.borrow_mut().insert(tree.number, (at, Some(id)));
     }
 
+    fn insert(&self, at: String, parent: u64, source: String) -> u64 {
+        let id = self.next.get() + 1;
+        self.next.set(id);
+        let kind = if source.contains('@') { "overlay" } else { "tmpfs" }.to_owned();
+        let mut entries = self.entries.borrow_mut();
+        for entry in entries.iter_mut().filter(|entry| entry.at == at && entry.parent == parent) {
+            entry.parent = id;
+        }
+        entries.push(MountEntry { id, parent, at, kind, source });
+        id
+    }
+
+    /// Beneath all that is at a place.
+    pub(super) fn slide(&self, at: &str, source: &str) {
+        let parent = self.bottom(at).map_or(0, |bottom| bottom.parent);
+        self.insert(at.to_owned(), parent, source.to_owned());
+    }
+
+    /// On top of what a path leads to.
     pub(super) fn cover(&self, at: &str, source: &str) {
-        let top = self.top(at).map_or(0, |top| top.id);
-        let entry = self.entry(at.to_owned(), top, source.to_owned());
-        self.entries.borrow_mut().push(entry);
+        let parent = self.top(at).map_or(0, |top| top.id);
+        self.insert(at.to_owned(), parent, source.to_owned());
     }
 
     fn bottom(&self, at: &str) -> Option<MountEntry> {
@@ -82,28 +93,26 @@ impl FakeMounts {
         entries.iter().find(|entry| entry.at == at && !here(entry.parent)).cloned()
     }
 
-    /// The mount that a path to `at` leads to.
+    /// The mount that a path leads to.
     fn top(&self, at: &str) -> Option<MountEntry> {
-        let mut place = Some(at);
-        while let Some(at) = place {
-            let mut top = self.bottom(at);
-            while let Some(over) = top.as_ref().and_then(|top| {
-                let entries = self.entries.borrow();
-                entries.iter().find(|entry| entry.at == at && entry.parent == top.id).cloned()
-            }) {
-                top = Some(over);
-            }
-            if top.is_some() {
-                return top;
-            }
-            place = at.rsplit_once('/').map(|(parent, _)| parent);
+        let over = |under: &MountEntry| {
+            let entries = self.entries.borrow();
+            entries.iter().find(|entry| entry.at == at && entry.parent == under.id).cloned()
+        };
+        let mut top = self.bottom(at);
+        while let Some(next) = top.as_ref().and_then(over) {
+            top = Some(next);
         }
-        None
+        top.or_else(|| at.rsplit_once('/').and_then(|(above, _)| self.top(above)))
     }
 
     pub(super) fn withdraw(&self, root: &FakeFd, at: &str) {
-        if let Some(bottom) = self.bottom(&join(&self.base(root), at)) {
-            self.detach(bottom.id);
+        let (base, parent) = self.place(root);
+        let at = join(&base, at);
+        let is_it = |entry: &&MountEntry| entry.at == at && Some(entry.parent) == parent;
+        let found = self.entries.borrow().iter().find(is_it).map(|entry| entry.id);
+        if let Some(id) = found {
+            self.detach(id);
         }
     }
 

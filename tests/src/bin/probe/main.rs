@@ -12,6 +12,7 @@ mod see;
 mod spy;
 mod sysctl;
 mod traffic;
+mod walk;
 mod words;
 
 use std::{
@@ -46,6 +47,7 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("call", &["ARCH:NUMBER:ARGUMENT,…"], |args| call::one(&args[0])),
     ("calls", &["CALL CALL…"], |args| call::each(&args[0])),
     ("page-out", &["FILE"], |args| call::page_out(&args[0])),
+    ("walk", &["DIR"], |args| walk::walk(&args[0])),
     ("spy", &["MARKS"], |args| spy::watch(&args[0])),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];

@@ -6,6 +6,7 @@
 
 mod compare;
 mod contestant;
+mod generations;
 mod lxc;
 mod machine;
 mod memory;
@@ -58,6 +59,8 @@ enum Part {
     Exec,
     /// Throughput, and what the network adds to a start.
     Network,
+    /// Another version of the image beneath tenants that are running.
+    Generations,
 }
 
 /// Measures everything and writes the report.
@@ -116,11 +119,15 @@ fn round(
     only: Option<Part>,
     results: &mut Results,
 ) -> Result<()> {
-    if only != Some(Part::Network) {
+    let wanted = |part| only.is_none_or(|only| only == part);
+    if wanted(Part::Exec) {
         measure(bin, images, dir, scale, only, results)?;
     }
-    if only != Some(Part::Exec) {
+    if wanted(Part::Network) {
         measure_network(bin, images, dir, scale, results)?;
+    }
+    if wanted(Part::Generations) {
+        generations::run(bin, images, &dir.join("hosts"), scale, results).context("the generations")?;
     }
     Ok(())
 }

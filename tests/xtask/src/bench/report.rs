@@ -161,6 +161,11 @@ const TARGETS: &[(&str, &str, Against)] = &[
     ("supervisor, private, of 20", "tuned", Against::Absolute(0.6)),
     ("create, durable", "tuned", Against::Absolute(10.0)),
     ("disk per new tenant", "tuned", Against::Absolute(100.0)),
+    ("swap, 100 running", "tuned", Against::Absolute(2.0)),
+    ("memory per tenant on two versions, 100 running", "tuned", Against::Absolute(102.4)),
+    ("page cache of a second version, without what it changes", "tuned", Against::Absolute(1024.0)),
+    ("work of 1000 swaps", "tuned", Against::Absolute(2.0)),
+    ("rebase of 1000 tenants", "tuned", Against::Absolute(10.0)),
     ("list, 1000 tenants", "tuned", Against::Absolute(20.0)),
     ("all 1000 booted", "tuned", Against::Absolute(70.0)),
     ("memory per system, 1000 idle", "tuned", Against::Absolute(5.632)),
@@ -347,6 +352,11 @@ const NOTES: &str = "
   itself, of a busybox tenant with a routed interface and a forwarded port, and of the same without. The
   difference is what the network takes. So many others run meanwhile, each with a port.
 - *filter … loaded at once*: `nft -f` with all rules and elements, after a flush.
+- *swap*: the supervisor's own work for `tenantctl rebase --to :candidate`, from the request until the tenant shows the
+  other version, which differs in one library. *rebase*: the whole command for all of them, by one client, a few at a time.
+- *memory per tenant on two versions*: as *memory*, by how much it grew when all were swapped for the first time, while
+  everything that was running kept the version it had. *page cache of a second version*: of its programs and libraries,
+  after a tenant and the host have read all of both versions.
 - *stock* is the image as Debian's packages make it, *tuned* the one `rootfsctl build debian` makes by
   default from the same packages.
 ";

@@ -12,6 +12,8 @@ pub(crate) struct Scale {
     pub(crate) starts: usize,
     /// Numbers of tenants among which the network of a start is measured.
     pub(crate) networks: Vec<usize>,
+    /// Numbers of tenants beneath which the base is swapped.
+    pub(crate) generations: Vec<usize>,
     /// Whether Tenantry is measured with a thousand tenants as well.
     pub(crate) thousand: bool,
 }
@@ -25,6 +27,8 @@ impl Scale {
         let repetitions = if quick { 5 } else { 11 };
         let starts = 16;
         let networks = if quick { vec![1, 20] } else { vec![1, 100, 500, 1000] };
-        Self { repetitions, crowds, at_once, starts, networks, thousand }
+        let mut generations = vec![if quick { 20 } else { 100 }];
+        generations.extend(thousand.then_some(1000));
+        Self { repetitions, crowds, at_once, starts, networks, generations, thousand }
     }
 }
