@@ -184,11 +184,18 @@ fn a_version_comes_live_by_a_restart_or_from_the_next_start_and_goes_back() {
     let answer = rebase(&box1, &["--to", ":two", "--restart"]);
     assert_eq!((&answer["applied"], generation(&box1)), (&"restarted".into(), "two".to_owned()));
     assert_ne!(box1.boot_id(), boot);
+    assert_eq!(rebase(&box1, &["--to", ":two", "--restart"])["result"], "unchanged");
     let back = box1.ctl("rollback", &[]).ok();
     assert!(back.text().starts_with("box1: rolled back to busybox@"), "{}", back.text());
     assert_eq!(generation(&box1), "one");
     box1.ctl("rollback", &[]).ok();
     assert_eq!(generation(&box1), "two");
+    // It has booted that very version; of one that came live a restart brings the rest.
+    assert_eq!(rebase(&box1, &["--to", ":one"])["applied"], "live");
+    assert_eq!(box1.says("cat /etc/generation"), "two");
+    assert_eq!(rebase(&box1, &["--to", ":one", "--restart"])["applied"], "restarted");
+    assert_eq!(box1.says("cat /etc/generation"), "one");
+    assert_eq!(rebase(&box1, &["--to", ":two"])["applied"], "live");
     // The version that it has left is not removed while processes may have it.
     let one = host.tool("rootfsctl", &["--json", "show", "busybox:one"]).ok().json();
     let one = one["manifest"]["digest"].as_str().expect("a digest").replace("sha256:", "busybox@");

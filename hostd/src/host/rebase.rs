@@ -98,6 +98,10 @@ impl Host {
             _ if !is_running => Ok(Carried::by(Applied::Stopped)),
             RebaseMode::NextStart if from == to => Ok(Carried::by(Applied::Live)),
             RebaseMode::NextStart => Ok(Carried::by(Applied::NextStart)),
+            // What came live has left the rest to a restart.
+            RebaseMode::Restart if self.booted(name) != Some(to.digest) => {
+                self.restart_into(name, &before, is_pinned_anew).await
+            }
             _ if from == to => Ok(Carried::by(Applied::Live)),
             RebaseMode::Live => self.swap(name, &to).await,
             RebaseMode::Restart => self.restart_into(name, &before, is_pinned_anew).await,
@@ -112,7 +116,7 @@ impl Host {
             }
         };
         let is_changed =
-            is_pinned_anew || from != to && matches!(applied, Applied::Live | Applied::Restarted);
+            is_pinned_anew || applied == Applied::Restarted || from != to && applied == Applied::Live;
         if is_changed {
             let what = What::new(EventKind::ImageChanged).change(&from, &to).because(applied.to_string());
             self.events.tell(name, what);
@@ -169,6 +173,11 @@ impl Host {
             }
             _ => record.pinned.clone(),
         }
+    }
+
+    /// The version that a tenant which is running has booted.
+    fn booted(&self, name: &TenantName) -> Option<Digest> {
+        self.units.state(name).and_then(|said| said.booted())
     }
 
     async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Carried> {

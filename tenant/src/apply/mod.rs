@@ -4,22 +4,23 @@
 //! failed in addition to the cause.
 
 mod cgroup;
+mod fault;
 mod filter;
 mod network;
 mod root;
 mod swap;
 mod undo;
 
+pub use fault::remedy;
 pub use network::try_port;
 pub use swap::{SwapError, swap};
 pub use undo::{Undo, everything};
 
 use std::path::Path;
 
-use self::undo::Journal;
+use self::{fault::leftovers, undo::Journal};
 
 use crate::{
-    files::file_error::full,
     init::Program,
     kernel::{Cause, InitClone, Kept, Kernel, KernelError, Payload},
     model::name::TenantName,
@@ -46,12 +47,6 @@ impl StartError {
     }
 }
 
-/// The remedy: that of the fault itself, where it is one of which more is known, or that for a filesystem without
-/// room.
-pub fn remedy(error: &KernelError) -> Option<String> {
-    error.source.help().or_else(|| full(error.source.kind()).map(str::to_owned))
-}
-
 /// What a step of a start does, as it follows "cannot".
 fn operation(step: &str) -> &'static str {
     match step {
@@ -64,14 +59,6 @@ fn operation(step: &str) -> &'static str {
         "devices" => "restrict its devices",
         _ => "start its init",
     }
-}
-
-fn leftovers(cleanup: &[KernelError]) -> String {
-    if cleanup.is_empty() {
-        return String::new();
-    }
-    let list: Vec<String> = cleanup.iter().map(|error| format!("{error}: {}", error.source)).collect();
-    format!(" (cleanup failed: {})", list.join("; "))
 }
 
 /// Starts a tenant: returns when its init has been executed.

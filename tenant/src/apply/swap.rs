@@ -9,6 +9,7 @@
 //! The kernel puts a mount that propagates beneath what is mounted at its place already. Until the old one is detached
 //! no process sees the new one; from then on every path walk does, and what was open stays open.
 
+use super::fault::{leftovers, remedy};
 use crate::{
     kernel::{Access, Kept, Kernel, KernelError, MountEntry, Place, TmpfsUse, Top},
     model::image::ImageSource,
@@ -25,7 +26,7 @@ pub enum SwapError {
     #[error("{0}")]
     Refused(String),
     /// A step failed.
-    #[error("cannot exchange its base{}", super::leftovers(.cleanup))]
+    #[error("cannot exchange its base{}", leftovers(.cleanup))]
     Failed {
         /// Why.
         #[source]
@@ -46,7 +47,7 @@ impl SwapError {
             Self::Refused(_) => {
                 "unmount that inside, or restart it: tenantctl rebase NAME --restart".to_owned()
             }
-            Self::Failed { source, .. } => super::remedy(source).unwrap_or_else(|| {
+            Self::Failed { source, .. } => remedy(source).unwrap_or_else(|| {
                 "restart it into that version: tenantctl rebase NAME --restart".to_owned()
             }),
         }

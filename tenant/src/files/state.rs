@@ -225,6 +225,11 @@ impl RunState {
         record::write(path, &text, Durability::Volatile)
     }
 
+    /// The version that it booted.
+    pub fn booted(&self) -> Option<Digest> {
+        self.versions.first().copied().or(self.digest)
+    }
+
     /// The versions that are in use by this boot.
     pub fn in_use(&self) -> impl Iterator<Item = Digest> {
         let others = self.versions.iter().copied().filter(|version| Some(*version) != self.digest);

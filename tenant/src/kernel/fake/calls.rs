@@ -1,12 +1,15 @@
 //! What the fake kernel does when it is asked.
 
-use std::{fmt, io, path::Path};
+use std::{io, path::Path};
 
-use super::host::{Fake, FakeChange, FakeFd};
+use super::{
+    host::{Fake, FakeChange, FakeFd},
+    words::{list, mac_word, own_word, told_of, told_of_child, told_of_veth, with_mac, with_mtu, word},
+};
 use crate::{
     kernel::{
-        Access, Child, ChildKind, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic,
-        OwnFilesystem, Payload, Place, PortRoute, Result, Shape, TmpfsUse, Top, Upper, Veth,
+        Access, Child, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic, Payload, Place,
+        PortRoute, Result, Shape, TmpfsUse, Top, Upper, Veth,
     },
     model::{
         device::{DeviceRule, Driver},
@@ -127,7 +130,7 @@ impl Kernel for Fake {
         // On the fake host what has a dot in its name is a file.
         let shape = if path.contains('.') { Shape::File } else { Shape::Dir };
         let found = self.open(format!("mount of {path}"));
-        self.mounts.name_as(&found, tree);
+        self.mounts.name_as(found.number, tree.number);
         Ok((found, shape))
     }
 
@@ -150,7 +153,7 @@ impl Kernel for Fake {
             format_args!("of {lower}, {layers}, owner {owner}, called {source}"),
         )?;
         let overlay = self.open(format!("overlay over {dir}"));
-        self.mounts.name(&overlay, source);
+        self.mounts.name(overlay.number, source);
         Ok(overlay)
     }
 
@@ -215,20 +218,20 @@ impl Kernel for Fake {
             Place::Directory { owner } => format!("a directory, owner {owner}"),
         };
         self.call("attach", format_args!("/{at}"), format_args!("{tree} on {place} in {root}"))?;
-        self.mounts.attach(root, at, tree);
+        self.mounts.attach(root.number, at, tree.number);
         Ok(())
     }
 
     fn mount_peer(&self, _staging: &FakeFd, root: &FakeFd, at: Option<&str>) -> Result<FakeFd> {
         self.call("hold", format_args!("/{}", at.unwrap_or_default()), format_args!("in {root}"))?;
         let peer = self.open("peer");
-        self.mounts.root(&peer, root, at.unwrap_or_default());
+        self.mounts.root(peer.number, root.number, at.unwrap_or_default());
         Ok(peer)
     }
 
     fn mount_withdraw(&self, _staging: &FakeFd, root: &FakeFd, at: &str) -> Result<()> {
         self.call("take away", format_args!("/{at}"), format_args!("in {root}"))?;
-        self.mounts.withdraw(root, at);
+        self.mounts.withdraw(root.number, at);
         Ok(())
     }
 
@@ -241,7 +244,7 @@ impl Kernel for Fake {
     fn mount_copy(&self, pid: i32, mount: &MountEntry) -> Result<FakeFd> {
         self.call("copy", format_args!("/{}", mount.at), format_args!("as {} has it", process(pid)))?;
         let copy = self.open(format!("copy of /{}", mount.at));
-        self.mounts.name(&copy, &mount.source);
+        self.mounts.name(copy.number, &mount.source);
         Ok(copy)
     }
 
@@ -401,72 +404,4 @@ impl Kernel for Fake {
     fn filter_finish(&self, change: FakeChange) -> Result<()> {
         self.call(change.0, "a tenant", "")
     }
-}
-
-fn list(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
-    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
-}
-
-fn word(access: Access) -> &'static str {
-    match access {
-        Access::ReadOnly => "read-only",
-        Access::ReadWrite => "writable",
-    }
-}
-
-fn own_word(own: &OwnFilesystem) -> String {
-    match own {
-        OwnFilesystem::Devpts { max } => format!("devpts of {max}"),
-        OwnFilesystem::Proc => "proc".to_owned(),
-        OwnFilesystem::Sysfs => "sysfs".to_owned(),
-        OwnFilesystem::Cgroup => "cgroup2".to_owned(),
-    }
-}
-
-/// An entry of a tmpfs with its mode; of a secret its size alone.
-fn told_of(entry: Entry<'_>) -> String {
-    match entry {
-        Entry::Dir(mode) => format!("directory, mode {mode:04o}"),
-        Entry::Link(target) => format!("link to {target}"),
-        Entry::File => "file, mode 0444".to_owned(),
-        Entry::Device(major, minor) => format!("device {major}:{minor}, mode 0666"),
-        Entry::Secret(contents) => format!("file of {} bytes, mode 0400", contents.len()),
-        Entry::Inaccessible(node) => format!("{node:?}, mode 0000").to_lowercase(),
-    }
-}
-
-fn mac_word(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-fn with_mac(mac: Option<[u8; 6]>) -> String {
-    mac.map_or(String::new(), |mac| format!(", mac {}", mac_word(mac)))
-}
-
-fn with_mtu(mtu: Option<u32>) -> String {
-    mtu.map_or(String::new(), |mtu| format!(", mtu {mtu}"))
-}
-
-fn told_of_veth(veth: &Veth<'_>) -> String {
-    let bridge = veth.bridge.map_or(String::new(), |bridge| format!(", port of {bridge}"));
-    format!(
-        "{}, mac {}, group {:#x}{bridge}; peer {}{}{} in process {}",
-        veth.altname,
-        mac_word(veth.host_mac),
-        veth.group,
-        veth.name,
-        with_mac(Some(veth.mac)),
-        with_mtu(veth.mtu),
-        veth.pid,
-    )
-}
-
-fn told_of_child(child: &Child<'_>) -> String {
-    let kind = match child.kind {
-        ChildKind::Macvlan(submode) => format!("macvlan {submode:?}").to_lowercase(),
-        ChildKind::Vlan(tag) => format!("vlan {tag}"),
-    };
-    let Child { name, mac, mtu, pid, .. } = *child;
-    format!("{kind} {name}{}{} in process {pid}", with_mac(mac), with_mtu(mtu))
 }

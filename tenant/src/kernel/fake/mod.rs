@@ -3,5 +3,6 @@
 mod calls;
 mod host;
 mod mounts;
+mod words;
 
 pub use host::{Fake, FakeFd, Table};

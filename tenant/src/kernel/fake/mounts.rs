@@ -1,11 +1,10 @@
-//! The mounts of the one tenant that a fake host has.
+//! The mounts of the one tenant that a fake host has. Descriptors are named by their numbers.
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
 };
 
-use super::host::FakeFd;
 use crate::kernel::MountEntry;
 
 /// What is mounted, and where the trees are that descriptors stand for.
@@ -24,43 +23,43 @@ fn join(base: &str, at: &str) -> String {
 }
 
 impl FakeMounts {
-    pub(super) fn name(&self, tree: &FakeFd, source: &str) {
-        self.names.borrow_mut().insert(tree.number, source.to_owned());
+    pub(super) fn name(&self, tree: usize, source: &str) {
+        self.names.borrow_mut().insert(tree, source.to_owned());
     }
 
     /// A part of a tree is called as the tree is.
-    pub(super) fn name_as(&self, part: &FakeFd, tree: &FakeFd) {
+    pub(super) fn name_as(&self, part: usize, tree: usize) {
         if let Some(name) = self.called(tree) {
             self.name(part, &name);
         }
     }
 
-    fn called(&self, tree: &FakeFd) -> Option<String> {
-        self.names.borrow().get(&tree.number).cloned()
+    fn called(&self, tree: usize) -> Option<String> {
+        self.names.borrow().get(&tree).cloned()
     }
 
     /// A descriptor stands for the mount at a place of another tree.
-    pub(super) fn root(&self, tree: &FakeFd, of: &FakeFd, at: &str) {
+    pub(super) fn root(&self, tree: usize, of: usize, at: &str) {
         let (base, _) = self.place(of);
         let at = join(&base, at);
         let id = self.bottom(&at).map_or(0, |mount| mount.id);
-        self.roots.borrow_mut().insert(tree.number, (at, Some(id)));
+        self.roots.borrow_mut().insert(tree, (at, Some(id)));
     }
 
     /// Where a tree is, and the number of its mount: none where it is the whole root.
-    fn place(&self, root: &FakeFd) -> (String, Option<u64>) {
-        self.roots.borrow().get(&root.number).cloned().unwrap_or_default()
+    fn place(&self, root: usize) -> (String, Option<u64>) {
+        self.roots.borrow().get(&root).cloned().unwrap_or_default()
     }
 
     /// Beneath what is there already, as a mount that propagates.
-    pub(super) fn attach(&self, root: &FakeFd, at: &str, tree: &FakeFd) {
+    pub(super) fn attach(&self, root: usize, at: &str, tree: usize) {
         let (base, mount) = self.place(root);
         let at = join(&base, at);
         let source = self.called(tree).unwrap_or_else(|| "none".to_owned());
         let above = at.rsplit_once('/').and_then(|(above, _)| self.top(above));
         let parent = mount.unwrap_or_else(|| above.map_or(0, |above| above.id));
         let id = self.insert(at.clone(), parent, source);
-        self.roots.borrow_mut().insert(tree.number, (at, Some(id)));
+        self.roots.borrow_mut().insert(tree, (at, Some(id)));
     }
 
     fn insert(&self, at: String, parent: u64, source: String) -> u64 {
@@ -106,7 +105,7 @@ impl FakeMounts {
         top.or_else(|| at.rsplit_once('/').and_then(|(above, _)| self.top(above)))
     }
 
-    pub(super) fn withdraw(&self, root: &FakeFd, at: &str) {
+    pub(super) fn withdraw(&self, root: usize, at: &str) {
         let (base, parent) = self.place(root);
         let at = join(&base, at);
         let is_it = |entry: &&MountEntry| entry.at == at && Some(entry.parent) == parent;
