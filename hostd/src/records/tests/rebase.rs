@@ -11,9 +11,11 @@ const NEW: [u8; 32] = [9; 32];
 fn trial() -> (Trial, Store, TenantName) {
     let trial = Trial::new();
     trial.publish("debian", Digest::from_bytes(NEW));
+    let image = "debian".parse().unwrap();
     // The channel is where it was.
-    trial.publish("debian", Digest::from_bytes(OLD));
-    let tree = trial.layout.tree(&"debian".parse().unwrap(), &Digest::from_bytes(NEW));
+    let channel = trial.layout.channel(&image, &tenant::model::image::ChannelName::stable());
+    fs::write(channel, format!("{}\n", Digest::from_bytes(OLD))).unwrap();
+    let tree = trial.layout.tree(&image, &Digest::from_bytes(NEW));
     for (file, text) in [("etc/motd", "new"), ("etc/issue", "new"), ("etc/ssl/openssl.cnf", "new")] {
         fs::write(tree.join(file), text).unwrap();
     }
