@@ -24,20 +24,13 @@ use wire::{
     StaleUnit,
 };
 
-use super::{Host, Result, blocking, turns::Turns};
+use super::{Host, Result, blocking};
 use crate::records::guard::held;
 
 /// How long a look at one tenant may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many tenants are looked at at once for each processor: a look seldom waits.
 const FOR_EACH_PROCESSOR: usize = 2;
-
-/// The looks that are under way, and what the last ones found.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    under_way: Turns,
-    found: Mutex<HashMap<TenantName, (ProcessRef, StaleCount)>>,
-}
 
 /// What is looked at, and what must be known to say what is to be done.
 #[derive(Debug)]
