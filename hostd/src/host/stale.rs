@@ -5,16 +5,16 @@
 //! answers when it likes), so a look has a deadline, and one tenant has one look at a time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tenant::{
     TenantName,
     config::Kind,
-    files::{record, state::ProcessRef},
+    files::record,
     model::{allocation::Pinned, image::Manifest},
     stale::{Group, Holder, Remedy, Role, StaleProcess, Subject, Versions, groups, look},
 };
