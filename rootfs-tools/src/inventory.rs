@@ -17,7 +17,10 @@
 //! An inventory is a copy of what the digest covers. Where both could disagree (a damaged disk), the tree counts:
 //! nothing is shared or verified by an inventory alone.
 
+mod item;
 mod line;
+
+pub use item::Item;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -57,29 +60,6 @@ const MAGIC: &str = "#mtree";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     items: Vec<Item>,
-}
-
-/// One name in a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Path below the root of the tree, without a leading `/`; empty for the root itself.
-    pub path: PathBuf,
-    /// What it is.
-    pub kind: Kind,
-    /// Permission bits with setuid, setgid and sticky: 0 to 0o7777.
-    pub mode: u32,
-    /// Owner on disk.
-    pub uid: u32,
-    /// Group on disk.
-    pub gid: u32,
-    /// Size in bytes; 0 for all but files.
-    pub size: u64,
-    /// SHA-256 of a file's content; none for all but files.
-    pub sha256: Option<ContentHash>,
-    /// SHA-256 of its extended attributes, names and values; none if it has no attributes.
-    pub xattrs: Option<ContentHash>,
-    /// Names of one file (hard links) have the same number; none if it has one name.
-    pub inode: Option<u64>,
 }
 
 /// Why there is no inventory of a version.

@@ -84,23 +84,13 @@ chmod 755 /root/x/usr/bin/greet
 dpkg-deb --build --root-owner-group /root/x /root/greet.deb
 "#;
 
-/// A package database that is read-only, as where it belongs to the base image.
-const READ_ONLY: &str =
-    "mount --bind /var/lib/dpkg /var/lib/dpkg && mount -o remount,bind,ro /var/lib/dpkg /var/lib/dpkg";
-
 #[test]
 fn apt_and_dpkg_say_at_once_that_packages_belong_to_the_base() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    alice.says(GREET);
-    refuse_changes(&alice);
-    alice.says(READ_ONLY);
-    assert_ne!(alice.shell("touch /var/lib/dpkg/x").output().code(), 0);
+    alice.says(&format!("test ! -w /var/lib/dpkg; {GREET}"));
     refuse_changes(&alice);
     alice.says("apt-cache policy nano && apt list --installed && dpkg --verify nano && apt-mark showmanual");
-    // A user who may not change packages anyway is told so by apt itself.
-    let said = alice.shell("setpriv --reuid=65534 apt-get remove -y nano").output();
-    assert!(said.code() != 0 && said.stderr.contains("are you root?"), "{}", said.stderr);
 
     let bob = host.boot("bob", &["--profile", "os"]);
     bob.says(GREET);

@@ -270,7 +270,7 @@ fn a_signed_image_from_a_registry_boots_where_signatures_are_required_and_no_oth
     let registry = Registry::start(one.path("registry"));
     let name = registry.name("busybox:1");
     let (private, public) = key(&one, "key");
-    let (stranger, _) = key(&one, "stranger");
+    let (unknown, _) = key(&one, "unknown");
     two.configure("require_signature = true\n");
     let pull = || tool(&two, &["pull", &name, "--insecure"]);
     let push = || tool(&one, &["push", "busybox", &name, "--insecure"]).ok();
@@ -284,7 +284,7 @@ fn a_signed_image_from_a_registry_boots_where_signatures_are_required_and_no_oth
     let said = pull().output().refused(4);
     assert!(said.contains("etc/tenantry/keys\" contains no public key"), "{said}");
     trust(&two, &public);
-    sign(&stranger);
+    sign(&unknown);
     push();
     let said = pull().output().refused(4);
     assert!(said.contains("signed by a key that this host does not trust: SHA256:"), "{said}");

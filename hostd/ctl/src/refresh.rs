@@ -11,7 +11,7 @@ use client::Client;
 use serde::Serialize;
 use tenant::Layout;
 use tokio::time::{Instant, sleep};
-use wire::{Code, Failure, Stale, StaleKind, StaleRemedy, StaleUnit};
+use wire::{Code, Failure, NotLooked, Stale, StaleKind, StaleRemedy, StaleUnit};
 
 use super::{
     Context, many, output,
@@ -69,8 +69,9 @@ impl Refresh {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let Looked { list, is_one } = stale::look(&context.client, &self.selection).await?;
         let with_sessions = self.with_sessions(&list.tenants)?;
-        let (mut done, mut failures) = (Vec::new(), Vec::new());
+        let (mut done, mut failed) = (Vec::new(), list.failed);
         for tenant in list.tenants {
+            let name = tenant.name.clone();
             match refresh(context, tenant, with_sessions).await {
                 Ok(one) => {
                     if !context.output.json {
@@ -79,20 +80,16 @@ impl Refresh {
                     done.push(one);
                 }
                 Err(failure) if is_one => return Err(failure),
-                Err(failure) => failures.push(failure),
+                Err(error) => failed.push(NotLooked { name, error }),
             }
         }
-        failures.extend(
-            list.failed.into_iter().map(|failed| failed.error).filter(|error| !stale::is_down(error)),
-        );
         match (context.output.json, is_one, &done[..]) {
             (true, true, [one]) => context.output.value(one),
-            (true, ..) => context.output.value(&done),
-            (false, ..) => {}
+            (true, ..) => context.output.value(&stale::as_list(&done, &failed)),
+            (false, ..) => failed.iter().for_each(|failed| context.output.failure(&failed.error)),
         }
-        failures.iter().for_each(|failure| context.output.failure(failure));
-        if !failures.is_empty() {
-            return Ok(many::worst(failures.iter()));
+        if !failed.is_empty() {
+            return Ok(many::worst(failed.iter().map(|failed| &failed.error)));
         }
         let is_left = done.iter().any(|one| !one.left.is_empty());
         Ok(if is_left { ExitCode::from(LEFT) } else { ExitCode::SUCCESS })

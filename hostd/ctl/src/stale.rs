@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::Args;
 use client::Client;
-use wire::{Code, Failure, NotLooked, Stale, StaleKind, StaleList, StaleRemedy, StaleUnit};
+use serde::Serialize;
+use wire::{Failure, NotLooked, Stale, StaleKind, StaleList, StaleRemedy, StaleUnit};
 
 use super::{Context, many, output, select::Selection};
 
@@ -71,7 +72,7 @@ impl ListStale {
         } else if let (true, [stale]) = (is_one, &list.tenants[..]) {
             context.output.value(stale);
         } else {
-            context.output.value(&list);
+            context.output.value(&as_list(&list.tenants, &list.failed));
         }
         if !list.failed.is_empty() {
             return Ok(many::worst(list.failed.iter().map(|failed| &failed.error)));
@@ -79,6 +80,15 @@ impl ListStale {
         let is_stale = list.tenants.iter().any(|tenant| !tenant.units.is_empty());
         Ok(if self.exit_code && is_stale { ExitCode::from(STALE) } else { ExitCode::SUCCESS })
     }
+}
+
+/// As JSON: what is answered for one tenant, or its name and the error, by name.
+pub(super) fn as_list(tenants: &[impl Serialize], failed: &[NotLooked]) -> Vec<serde_json::Value> {
+    let value = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default();
+    let mut list: Vec<_> = tenants.iter().map(|tenant| value(serde_json::to_value(tenant))).collect();
+    list.extend(failed.iter().map(|failed| value(serde_json::to_value(failed))));
+    list.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
+    list
 }
 
 /// A row for each unit, and a line for all.
@@ -140,11 +150,6 @@ pub(super) fn remedy(tenant: &Stale, unit: &StaleUnit) -> String {
         StaleRemedy::RestartProcess => format!("restart it inside, or: tenantctl restart {name}"),
         StaleRemedy::RestartTenant => format!("tenantctl restart {name}"),
     }
-}
-
-/// Whether a tenant that could not be looked at is simply down.
-pub(super) fn is_down(failure: &Failure) -> bool {
-    failure.code == Code::NotRunning
 }
 
 #[cfg(test)]

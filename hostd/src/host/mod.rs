@@ -26,6 +26,7 @@ pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
 mod live;
+mod looks;
 mod rebase;
 mod rename;
 mod rollout;
@@ -53,7 +54,7 @@ use self::{
     changes::Changes,
     events::Events,
     glance::{Glance, Glances},
-    stale::Looks,
+    looks::Looks,
     turns::{Turn, Turns},
 };
 use crate::{

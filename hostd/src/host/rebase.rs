@@ -15,8 +15,8 @@ use crate::{
     units::limits::Enforce,
 };
 
-/// What carrying a version to a tenant came to.
-struct Carried {
+/// How a version came to a tenant.
+struct Delivery {
     applied: Applied,
     swapped: Vec<String>,
     rest: Vec<String>,
@@ -24,7 +24,7 @@ struct Carried {
     swap_us: Option<u64>,
 }
 
-impl Carried {
+impl Delivery {
     fn by(applied: Applied) -> Self {
         Self { applied, swapped: Vec::new(), rest: Vec::new(), killed: None, swap_us: None }
     }
@@ -94,20 +94,20 @@ impl Host {
         let (to, from) = (after.pinned.clone(), self.present(name, &before));
         let is_pinned_anew = before.pinned != after.pinned;
         let is_running = self.units.is_running(name);
-        let carried = match mode {
-            _ if !is_running => Ok(Carried::by(Applied::Stopped)),
-            RebaseMode::NextStart if from == to => Ok(Carried::by(Applied::Live)),
-            RebaseMode::NextStart => Ok(Carried::by(Applied::NextStart)),
+        let delivered = match mode {
+            _ if !is_running => Ok(Delivery::by(Applied::Stopped)),
+            RebaseMode::NextStart if from == to => Ok(Delivery::by(Applied::Live)),
+            RebaseMode::NextStart => Ok(Delivery::by(Applied::NextStart)),
             // What came live has left the rest to a restart.
             RebaseMode::Restart if self.booted(name) != Some(to.digest) => {
                 self.restart_into(name, &before, is_pinned_anew).await
             }
-            _ if from == to => Ok(Carried::by(Applied::Live)),
+            _ if from == to => Ok(Delivery::by(Applied::Live)),
             RebaseMode::Live => self.swap(name, &to).await,
             RebaseMode::Restart => self.restart_into(name, &before, is_pinned_anew).await,
         };
-        let Carried { applied, swapped, rest, killed, swap_us } = match carried {
-            Ok(carried) => carried,
+        let Delivery { applied, swapped, rest, killed, swap_us } = match delivered {
+            Ok(delivered) => delivered,
             Err(failure) => {
                 if is_pinned_anew {
                     self.put_back(name, &before).await;
@@ -180,13 +180,13 @@ impl Host {
         self.units.state(name).and_then(|said| said.booted())
     }
 
-    async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Carried> {
+    async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Delivery> {
         let swapped = self.units.swap(name, to.clone()).await?;
-        Ok(Carried {
+        Ok(Delivery {
             swapped: swapped.directories,
             rest: swapped.rest,
             swap_us: Some(swapped.took_us),
-            ..Carried::by(Applied::Live)
+            ..Delivery::by(Applied::Live)
         })
     }
 
@@ -196,9 +196,11 @@ impl Host {
         name: &TenantName,
         before: &Allocation,
         is_pinned_anew: bool,
-    ) -> Result<Carried> {
+    ) -> Result<Delivery> {
         let failure = match self.restart_in_turn(name, Enforce::Asked).await {
-            Ok(started) => return Ok(Carried { killed: started.killed, ..Carried::by(Applied::Restarted) }),
+            Ok(started) => {
+                return Ok(Delivery { killed: started.killed, ..Delivery::by(Applied::Restarted) });
+            }
             Err(failure) => failure,
         };
         if self.units.is_running(name) || !is_pinned_anew {

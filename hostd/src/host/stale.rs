@@ -5,16 +5,16 @@
 //! answers when it likes), so a look has a deadline, and one tenant has one look at a time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tenant::{
     TenantName,
     config::Kind,
-    files::{record, state::ProcessRef},
+    files::record,
     model::{allocation::Pinned, image::Manifest},
     stale::{Group, Holder, Remedy, Role, StaleProcess, Subject, Versions, groups, look},
 };
@@ -24,20 +24,13 @@ use wire::{
     StaleUnit,
 };
 
-use super::{Host, Result, blocking, turns::Turns};
+use super::{Host, Result, blocking};
 use crate::records::guard::held;
 
 /// How long a look at one tenant may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many tenants are looked at at once for each processor: a look seldom waits.
 const FOR_EACH_PROCESSOR: usize = 2;
-
-/// The looks that are under way, and what the last ones found.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    under_way: Turns,
-    found: Mutex<HashMap<TenantName, (ProcessRef, StaleCount)>>,
-}
 
 /// What is looked at, and what must be known to say what is to be done.
 #[derive(Debug)]

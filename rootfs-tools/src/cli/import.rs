@@ -10,12 +10,12 @@ use rootfs_tools::{
     progress::Progress,
     staging::Staging,
 };
-use tenant::model::{image::ImageName, recipe::Recipe};
+use tenant::model::recipe::Recipe;
 
 use super::{
     build::{self, Source, Target},
     context::{Context, Failure, Refusal},
-    pull,
+    named, pull,
 };
 
 #[derive(Debug, clap::Args)]
@@ -77,18 +77,18 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         return pull::import_archive(context, &archive, &args.target, args.stock);
     }
     let from = args.from.as_deref().unwrap_or(Path::new("."));
-    let image = image_name(from, &args.target)?;
+    let image = named::image_name(from, &args.target)?;
     let progress = Progress::stderr();
     let make = || -> Result<build::Built, Failure> {
         let options = args.options()?;
         let staging = Staging::new(&context.layout)?;
         let report = import::import(from, &staging.tree(), &options, &progress)?;
         let source = Source {
-            line: format!("import {}", file_name(from)),
+            line: format!("import {}", named::file_name(from)),
             sets: Vec::new(),
             origin: Origin::System,
             tune: !args.stock,
-            recipe: Recipe::Import { from: file_name(from) },
+            recipe: Recipe::Import { from: named::file_name(from) },
             app: None,
         };
         let mut built = build::finish(context, &staging, &args.target, image.clone(), source, &progress)?;
@@ -101,7 +101,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
 }
 
 pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failure> {
-    let image = image_name(&args.from, &args.target)?;
+    let image = named::image_name(&args.from, &args.target)?;
     let progress = Progress::stderr();
     let make = || -> Result<rootfs_tools::publish::Published, Failure> {
         let staging = Staging::new(&context.layout)?;
@@ -129,36 +129,11 @@ pub(crate) fn publish(context: &Context, args: PublishArgs) -> Result<(), Failur
             }
             .into());
         }
-        let file = file_name(&args.from);
+        let file = named::file_name(&args.from);
         build::publish_as_is(context, &staging, &args.target, image.clone(), &file, &progress)
     };
     let published = make();
     progress.finish();
     let published = published.map_err(|e| e.context(format!("cannot publish {:?}", args.from)))?;
     build::report_published(context, &published)
-}
-
-pub(super) fn file_name(from: &Path) -> String {
-    let absolute = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
-    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    name.chars().filter(|c| !c.is_control()).collect()
-}
-
-/// The given name, or the file's without its endings.
-pub(super) fn image_name(from: &Path, target: &Target) -> Result<ImageName, Failure> {
-    if let Some(name) = &target.name {
-        return Ok(name.clone());
-    }
-    let mut name = file_name(from);
-    for ending in [".gz", ".xz", ".zst", ".tgz", ".txz", ".tar"] {
-        name = name.strip_suffix(ending).unwrap_or(&name).to_owned();
-    }
-    name.to_lowercase().parse().map_err(|e| {
-        let refusal = Refusal {
-            message: format!("cannot name the image after {from:?}: {e}"),
-            help: Some("name it with --name IMAGE".to_owned()),
-            outcome: Outcome::Failed,
-        };
-        refusal.into()
-    })
 }

@@ -10,6 +10,7 @@ mod import;
 mod lint;
 mod list;
 mod log;
+mod named;
 mod pull;
 mod push;
 mod rm;

@@ -25,7 +25,7 @@ use tenant::{
 use super::{
     build::{self, Built, Source, Target},
     context::{Context, Failure},
-    import as imports,
+    named,
     push::RegistryArgs,
 };
 
@@ -131,7 +131,7 @@ impl Arrival<'_> {
     /// Any other image: its files are treated like those of an import.
     fn publish_foreign(self) -> Result<Built, Failure> {
         let Self { context, layout, image, target, progress, .. } = self;
-        let name = imports::image_name(&self.called, target)?;
+        let name = named::image_name(&self.called, target)?;
         let staging = Staging::new(&context.layout)?;
         let tree = staging.tree();
         let left_out = registry::unpack(layout, image, &tree, progress)?;
@@ -268,7 +268,7 @@ fn arrive(
     stock: bool,
     progress: &Progress,
 ) -> Result<Built, Failure> {
-    let line = format!("import {}", imports::file_name(from));
+    let line = format!("import {}", named::file_name(from));
     let called = from.to_owned();
     Arrival { context, layout, image, target, line, called, stock, allow_older: false, progress }.publish()
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Item;
+use super::item::Item;
 use crate::{digest::ContentHash, tree::Kind};
 
 /// What the comment with the hash of a file's attributes begins with.

@@ -105,6 +105,26 @@ impl Store {
         Ok(self.manifest_text(image, digest)?.1)
     }
 
+    /// The text of a version's manifest, which is what is signed, and the manifest.
+    ///
+    /// # Errors
+    /// It is absent or malformed.
+    pub fn manifest_text(
+        &self,
+        image: &ImageName,
+        digest: &Digest,
+    ) -> Result<(String, Manifest), StoreError> {
+        let path = self.layout.manifest(image, digest);
+        let text = record::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                StoreError::NoVersion { image: image.to_string(), prefix: digest.hex() }
+            }
+            _ => error.into(),
+        })?;
+        let manifest = Manifest::parse(&text).map_err(|source| StoreError::Manifest { path, source })?;
+        Ok((text, manifest))
+    }
+
     /// The channels of an image and the versions they point at.
     ///
     /// # Errors

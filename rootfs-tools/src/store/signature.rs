@@ -1,7 +1,7 @@
 //! Who made a version: signing it, and what is known of its signature. How a signature is checked:
 //! [`tenant::kernel::signature`].
 
-use std::{fs::File, io, path::Path, process::Stdio};
+use std::{fs::File, path::Path, process::Stdio};
 
 use serde::Serialize;
 use tenant::{
@@ -12,7 +12,7 @@ use tenant::{
     kernel::signature::{NAMESPACE, SignatureError, Version},
     model::{
         ids::Digest,
-        image::{ChannelName, ImageName, Manifest},
+        image::{ChannelName, ImageName},
     },
 };
 
@@ -35,26 +35,6 @@ pub enum Trust {
 }
 
 impl Store {
-    /// The text of a version's manifest, which is what is signed, and the manifest.
-    ///
-    /// # Errors
-    /// It is absent or malformed.
-    pub fn manifest_text(
-        &self,
-        image: &ImageName,
-        digest: &Digest,
-    ) -> Result<(String, Manifest), StoreError> {
-        let path = self.layout.manifest(image, digest);
-        let text = record::read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                StoreError::NoVersion { image: image.to_string(), prefix: digest.hex() }
-            }
-            _ => error.into(),
-        })?;
-        let manifest = Manifest::parse(&text).map_err(|source| StoreError::Manifest { path, source })?;
-        Ok((text, manifest))
-    }
-
     /// Checks that a version is signed by a key that this host trusts. With the channel by which it was found, also
     /// that the channel has led to no newer one.
     ///

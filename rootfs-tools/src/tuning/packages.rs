@@ -47,18 +47,6 @@ pub(super) const ROWS: &[Row] = &[
         },
     },
     Row {
-        id: "package-tools-lock-apt-get",
-        reason: "apt-get locks the package database before it runs its hooks, and says only that this failed",
-        scope: Scope::SharedUsr,
-        action: Action::Program { path: "usr/local/bin/apt-get", text: APT, given: "usr/bin/apt-get" },
-    },
-    Row {
-        id: "package-tools-lock-apt",
-        reason: "so does apt",
-        scope: Scope::SharedUsr,
-        action: Action::Program { path: "usr/local/bin/apt", text: APT, given: "usr/bin/apt" },
-    },
-    Row {
         id: "locale-gen",
         reason: "it reports success even where it could write nothing",
         scope: Scope::SharedUsr,
@@ -77,7 +65,5 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 const REFUSE_PACKAGES: &str = include_str!("scripts/refuse-packages.sh");
-
-const APT: &str = include_str!("scripts/apt.sh");
 
 const LOCALE_GEN: &str = include_str!("scripts/locale-gen.sh");

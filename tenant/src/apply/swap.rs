@@ -160,7 +160,11 @@ pub fn swap<K: Kernel>(
 }
 
 /// The mounts that lie directly on the mount at a place, but for those that are exchanged themselves.
-fn carried_by<'a>(all: &'a [MountEntry], mount: &SwapMount, exchanged: &[SwapMount]) -> Vec<&'a MountEntry> {
+fn mounts_below<'a>(
+    all: &'a [MountEntry],
+    mount: &SwapMount,
+    exchanged: &[SwapMount],
+) -> Vec<&'a MountEntry> {
     let Some(top) = stack(all, mount.at.relative()).last().map(|top| top.id) else { return Vec::new() };
     let is_exchanged = |at: &str| exchanged.iter().any(|other| other.at.relative() == at);
     all.iter().filter(|over| over.parent == top && !is_exchanged(&over.at)).collect()
@@ -220,7 +224,7 @@ impl<K: Kernel> Exchange<'_, K> {
         for (number, (mount, tree)) in mounts.iter().zip(&trees).enumerate() {
             let attached = self.attach(mount, tree);
             let there = if attached.is_ok() { number + 1 } else { number };
-            if let Err(source) = attached.and_then(|()| self.carry(mount, tree, seen)) {
+            if let Err(source) = attached.and_then(|()| self.transfer(mount, tree, seen)) {
                 let cleanup = self.withdraw(&mounts[..there]);
                 return Err(SwapError::Failed { source, cleanup });
             }
@@ -235,8 +239,8 @@ impl<K: Kernel> Exchange<'_, K> {
     }
 
     /// Copies what lies on the mount that is shown onto the one that takes its place.
-    fn carry(&self, mount: &SwapMount, tree: &K::Fd, seen: &[MountEntry]) -> Result<(), KernelError> {
-        for over in carried_by(seen, mount, &self.plan.mounts) {
+    fn transfer(&self, mount: &SwapMount, tree: &K::Fd, seen: &[MountEntry]) -> Result<(), KernelError> {
+        for over in mounts_below(seen, mount, &self.plan.mounts) {
             let copy = self.kernel.mount_copy(self.pid, over)?;
             let below = over.at[mount.at.relative().len()..].trim_start_matches('/');
             let attached = self.kernel.mount_attach(self.staging, tree, below, Place::Made, &copy);

@@ -7,9 +7,12 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use wire::{Rollout as Answer, RolloutState};
+use wire::Rollout as Answer;
 
-use self::start::{Rollback, Start};
+use self::{
+    start::{Rollback, Start},
+    watch::path,
+};
 use super::Context;
 
 /// Give many tenants another version of their image, in waves, with gates after each
@@ -54,10 +57,6 @@ enum Verb {
         /// Its number
         id: u64,
     },
-}
-
-fn path(id: u64, rest: &str) -> String {
-    format!("/v1/rollouts/{id}{rest}")
 }
 
 impl Rollout {
@@ -108,12 +107,4 @@ async fn status(context: &Context, id: Option<u64>, is_watched: bool) -> super::
         _ => context.output.print(&shown, |all| all.iter().map(view::status).collect::<Vec<_>>().join("\n")),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a command ends with that has seen a rollout to its end.
-fn code(rollout: &Answer) -> ExitCode {
-    match rollout.state {
-        Some(RolloutState::Failed | RolloutState::Aborted) | None => ExitCode::FAILURE,
-        Some(_) => ExitCode::SUCCESS,
-    }
 }

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::Args;
 use wire::{Code, Failure, RebaseMode, Rollout, RolloutRequest};
 
-use super::{path, view, watch};
+use super::{view, watch};
 use crate::{candidates, context::Context};
 
 /// Move tenants of an image to another version
@@ -139,7 +139,7 @@ impl Start {
 impl Rollback {
     pub(super) async fn run(&self, context: &Context) -> crate::Result {
         let request = self.policy.over(RolloutRequest::default());
-        let answer: Rollout = context.client.post(&path(self.id, "/rollback"), &request).await?;
+        let answer: Rollout = context.client.post(&watch::path(self.id, "/rollback"), &request).await?;
         begun(context, answer, self.watch).await
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
-use wire::{Code, Failure, Rollout};
+use wire::{Code, Failure, Rollout, RolloutState};
 
-use super::{code, path, view};
+use super::view;
 use crate::{context::Context, output};
 
 /// How often it is looked at.
@@ -15,8 +16,21 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long a hostd that has ended is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Where a rollout is, in the API.
+pub(super) fn path(id: u64, rest: &str) -> String {
+    format!("/v1/rollouts/{id}{rest}")
+}
+
+/// What a command ends with that has seen a rollout to its end.
+fn code(rollout: &Rollout) -> ExitCode {
+    match rollout.state {
+        Some(RolloutState::Failed | RolloutState::Aborted) | None => ExitCode::FAILURE,
+        Some(_) => ExitCode::SUCCESS,
+    }
+}
+
 fn is_over(rollout: &Rollout) -> bool {
-    rollout.state.is_none_or(wire::RolloutState::is_final)
+    rollout.state.is_none_or(RolloutState::is_final)
 }
 
 /// The rollout as it is now; the same once more while hostd is started again.
@@ -69,5 +83,5 @@ pub(super) async fn until_end(context: &Context, mut rollout: Rollout) -> crate:
         rollout = look(context, &rollout).await?;
     }
     context.output.print(&rollout, view::line);
-    Ok(std::process::ExitCode::SUCCESS)
+    Ok(ExitCode::SUCCESS)
 }

@@ -63,7 +63,7 @@ fn a_rollout_knows_whose_tenants_are_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_selection_that_names_nobody_is_refused_and_a_channel_without_followers_is_moved() {
+async fn a_selection_without_a_tenant_is_refused_and_a_channel_without_followers_is_moved() {
     let fake = Fake::with(2);
     let asked = RolloutRequest { image: Some("debian".to_owned()), ..request("names = [\"x*\"]") };
     let failure = begin::forward(&start(1), &asked, digest("b"), &fake.all(), |_| None).unwrap_err();
