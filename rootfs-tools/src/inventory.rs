@@ -12,7 +12,7 @@
 //! One line for each name, all of them full paths, sorted by their bytes. `inode` is there where one file has several
 //! names in the tree; it numbers such files and is no number of a filesystem. mtree(5) has no keyword for extended
 //! attributes, so the SHA-256 of all of a file is in a comment below its line. Times are left out, as they are in the
-//! [digest](crate::digest).
+//! [digest].
 //!
 //! An inventory is a copy of what the digest covers. Where both could disagree (a damaged disk), the tree counts:
 //! nothing is shared or verified by an inventory alone.

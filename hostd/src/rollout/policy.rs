@@ -354,7 +354,7 @@ mod tests {
             ("waves = [\"5\", \"5\", \"100%\"]", "waves"),
             ("waves = [\"label:\", \"100%\"]", "waves"),
             ("waves = [\"label:a=[\", \"100%\"]", "waves"),
-            ("gate = [\"sytemd\"]", "gate"),
+            ("gate = [\"systemed\"]", "gate"),
             ("gate = [\"exec: \"]", "gate"),
             ("gate = [\"tcp:0\"]", "gate"),
             ("gate = [\"tcp:70000\"]", "gate"),
