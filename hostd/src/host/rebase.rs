@@ -64,7 +64,7 @@ impl Host {
     /// the tenant has the version that it had: after a restart that failed it is started with that again.
     ///
     /// # Errors
-    /// There is no such version; [`Code::OtherImage`]; [`Code::NeedsRestart`] where it cannot come live; what a start
+    /// There is no such version; [`wire::Code::OtherImage`]; [`wire::Code::NeedsRestart`] where it cannot come live; what a start
     /// says of a version that does not boot.
     pub async fn rebase(
         self: &Arc<Self>,
