@@ -64,7 +64,7 @@ const TABLE: &[Package] = packages! {
     "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", [Demo Native Vm Bench Bare], "checks Debian's signatures";
     "docker-registry", "docker-registry", [Native], "is what images are pushed to and pulled from";
     "dpkg-dev", "dpkg-shlibdeps", [Vm Deb], "tells which libraries a package depends on";
-    "e2fsprogs", "mkfs.ext4", [Native Vm], "makes the small disks of the disk-full tests";
+    "e2fsprogs", "mkfs.ext4", [Pure Native Vm], "makes the small disks of the disk-full tests, and files that may not be linked to";
     "erofs-utils", "mkfs.erofs", [Pure Native], "makes images for --format erofs";
     "git", "git", [Check Deb Bare], "lists the files of the repository";
     "iproute2", "ip", [Native Bench], "brings the loopback of a test host up";
