@@ -48,7 +48,7 @@ fn every_command_has_a_page_and_every_shell_its_completions() {
     installed();
     let mut pages =
         vec!["man8/hostd.8".to_owned(), "man8/tenant.8".to_owned(), "man8/tenant@.service.8".to_owned()];
-    pages.extend(["tenant", "hostd", "ports", "profile"].map(|name| format!("man5/{name}.toml.5")));
+    pages.extend(["tenant", "hostd", "nics", "profile"].map(|name| format!("man5/{name}.toml.5")));
     for program in ["tenantctl", "rootfsctl"] {
         let commands = commands(program);
         assert!(commands.len() > 8, "{commands:?}");
