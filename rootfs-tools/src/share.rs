@@ -45,7 +45,7 @@ use crate::{
 
 /// Directories whose files may have names outside their tree. A tenant sees the link count of a file, and cron,
 /// logrotate and mail servers refuse a file of `/etc` or `/var` with more than one.
-pub const DIRS: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "var/lib/dpkg/info"];
+pub const DIRS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// Whether the file at `path` may have names outside its tree.
 pub fn may_be_shared(path: &Path) -> bool {
