@@ -27,6 +27,7 @@ mod list;
 mod listed;
 mod logs;
 mod many;
+mod mode;
 mod nics;
 mod output;
 mod plan;

@@ -1,12 +1,13 @@
 use clap::Args;
 use wire::{
-    Applied, Changed, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest,
-    Rebased, Verdict,
+    Applied, Changed, FileChange, FileDifference, PackageDifference, RebasePlan, RebaseRequest, Rebased,
+    Verdict,
 };
 
 use super::{
     Context,
     many::{self, Answer},
+    mode::Mode,
     output,
     select::Selection,
 };
@@ -46,30 +47,6 @@ pub(super) struct Rollback {
     plan: bool,
 }
 
-/// When tenants get the version
-#[derive(Clone, Copy, Debug, Args)]
-struct Mode {
-    /// At once, beneath what is running (the default)
-    #[arg(long, group = "mode")]
-    live: bool,
-    /// By a restart
-    #[arg(long, group = "mode")]
-    restart: bool,
-    /// From the next start on
-    #[arg(long, group = "mode")]
-    next_start: bool,
-}
-
-impl Mode {
-    fn mode(self) -> RebaseMode {
-        match self {
-            Self { restart: true, .. } => RebaseMode::Restart,
-            Self { next_start: true, .. } => RebaseMode::NextStart,
-            _ => RebaseMode::Live,
-        }
-    }
-}
-
 impl Answer for Rebased {
     fn is_unchanged(&self) -> bool {
         self.change == Changed::Unchanged
@@ -82,7 +59,7 @@ impl Rebase {
         if self.plan {
             return plan(context, &self.selection, to.as_deref(), cross_image).await;
         }
-        let request = RebaseRequest { to, mode: self.mode.mode(), cross_image };
+        let request = RebaseRequest { to, mode: self.mode.chosen().unwrap_or_default(), cross_image };
         rebase(context, &self.selection, request, "rebased").await
     }
 }
@@ -94,7 +71,7 @@ impl Rollback {
         if self.plan {
             return plan(context, &self.selection, to.as_deref(), true).await;
         }
-        let request = RebaseRequest { to, mode: self.mode.mode(), cross_image: true };
+        let request = RebaseRequest { to, mode: self.mode.chosen().unwrap_or_default(), cross_image: true };
         rebase(context, &self.selection, request, "rolled back").await
     }
 }

@@ -1,6 +1,6 @@
 //! What differs between two versions in the directories that a running tenant keeps until its next start.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use rootfs_tools::diff::{Change, Changes, PackageChange};
 use rustix::{
@@ -36,7 +36,7 @@ pub fn of(plan: &Plan, changes: Changes) -> Differences {
     let mut files = Vec::new();
     for step in &plan.root {
         let RootStep::Overlay { at, store } = step else { continue };
-        let upper = plan.dirs.join(store).join("upper");
+        let upper = record::open_dir(&plan.dirs.join(store).join("upper")).ok();
         let dir = Path::new(at.relative());
         for difference in changes.below(dir) {
             let Ok(below) = difference.path.strip_prefix(dir) else { continue };
@@ -46,7 +46,7 @@ pub fn of(plan: &Plan, changes: Changes) -> Differences {
             let path = format!("/{}", difference.path.display());
             let is_shared = |dir: &&TenantPath| Path::new(&path).starts_with(dir.as_str());
             if !nested.iter().any(is_shared) {
-                let is_hidden = hides(&upper, below);
+                let is_hidden = upper.as_ref().is_some_and(|upper| hides(upper, below));
                 files.push(FileDifference { path, change: difference.change, is_hidden });
             }
         }
@@ -63,11 +63,10 @@ fn shared(step: &RootStep) -> Option<&TenantPath> {
 
 /// Whether something in a tenant's own layer stands in for a file of the image. The tenant may have put anything there:
 /// no link is followed.
-fn hides(upper: &Path, path: &Path) -> bool {
-    let Ok(upper) = record::open_dir(upper) else { return false };
+fn hides(upper: &File, path: &Path) -> bool {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat2(&upper, path, flags, Mode::empty(), resolve) {
+    match openat2(upper, path, flags, Mode::empty(), resolve) {
         Ok(found) => {
             fstat(&found).is_ok_and(|meta| FileType::from_raw_mode(meta.st_mode) != FileType::Directory)
         }

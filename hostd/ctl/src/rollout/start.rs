@@ -1,10 +1,10 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use wire::{Code, Failure, RebaseMode, Rollout, RolloutRequest};
+use wire::{Code, Failure, Rollout, RolloutRequest};
 
 use super::{view, watch};
-use crate::{candidates, context::Context};
+use crate::{candidates, context::Context, mode::Mode};
 
 /// Move tenants of an image to another version
 ///
@@ -59,15 +59,8 @@ struct PolicyFlags {
     /// 1,10%,50%,100%
     #[arg(long, value_name = "WAVES", value_delimiter = ',')]
     waves: Vec<String>,
-    /// Beneath what is running (the default)
-    #[arg(long, group = "mode")]
-    live: bool,
-    /// By a restart of each tenant
-    #[arg(long, group = "mode")]
-    restart: bool,
-    /// From each tenant's next start on
-    #[arg(long, group = "mode")]
-    next_start: bool,
+    #[command(flatten)]
+    mode: Mode,
     /// What must hold after each wave: systemd, exec:COMMAND, tcp:PORT, http:PORT/PATH (repeatable)
     #[arg(long, value_name = "GATE")]
     gate: Vec<String>,
@@ -88,15 +81,9 @@ struct PolicyFlags {
 impl PolicyFlags {
     /// What is said here goes before what is said there.
     fn over(&self, mut request: RolloutRequest) -> RolloutRequest {
-        let mode = match self {
-            Self { live: true, .. } => Some(RebaseMode::Live),
-            Self { restart: true, .. } => Some(RebaseMode::Restart),
-            Self { next_start: true, .. } => Some(RebaseMode::NextStart),
-            _ => None,
-        };
         list(&mut request.waves, &self.waves);
         list(&mut request.gate, &self.gate);
-        request.mode = mode.or(request.mode);
+        request.mode = self.mode.chosen().or(request.mode);
         request.gate_timeout = self.gate_timeout.clone().or(request.gate_timeout);
         request.bake = self.bake.clone().or(request.bake);
         request.max_failures = self.max_failures.or(request.max_failures);
@@ -155,6 +142,8 @@ async fn begun(context: &Context, answer: Rollout, is_watched: bool) -> crate::R
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+
+    use wire::RebaseMode;
 
     use super::*;
 
