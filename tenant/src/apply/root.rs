@@ -250,8 +250,7 @@ impl<K: Kernel> Trees<'_, K> {
                 let top = Top::Empty(&self.empty);
                 match self.kernel.overlay(&self.image, Some(at.relative()), top, owner, &self.source) {
                     Ok(tree) => tree,
-                    // What is below the top level no manifest tells.
-                    Err(error) if at.depth() > 1 && error.source.kind() == io::ErrorKind::NotFound => {
+                    Err(error) if step.is_optional() && error.source.kind() == io::ErrorKind::NotFound => {
                         return Ok(None);
                     }
                     Err(error) => return Err(error),

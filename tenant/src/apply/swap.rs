@@ -13,7 +13,7 @@ use super::fault::{leftovers, remedy};
 use crate::{
     kernel::{Access, Kept, Kernel, KernelError, MountEntry, Place, TmpfsUse, Top},
     model::image::ImageSource,
-    plan::swap::{SwapMount, SwapPlan, Version, is_source_name},
+    plan::swap::{RESTART_INTO_IT, SwapMount, SwapPlan, Version, is_source_name},
 };
 
 /// The layer of a read-only overlay that gives its root an owner.
@@ -47,9 +47,7 @@ impl SwapError {
             Self::Refused(_) => {
                 "unmount that inside, or restart it: tenantctl rebase NAME --restart".to_owned()
             }
-            Self::Failed { source, .. } => remedy(source).unwrap_or_else(|| {
-                "restart it into that version: tenantctl rebase NAME --restart".to_owned()
-            }),
+            Self::Failed { source, .. } => remedy(source).unwrap_or_else(|| RESTART_INTO_IT.to_owned()),
         }
     }
 }
@@ -89,7 +87,7 @@ fn shown(all: &[MountEntry], mount: &SwapMount, version: &Version) -> Result<Sho
         [only] if is_image(only) && only.source == name => Ok(Shown::Done),
         [only] if is_image(only) => Ok(Shown::Other),
         [new, old] if is_image(new) && is_image(old) && new.source == name => Ok(Shown::Half(old.clone())),
-        [] if mount.is_optional => Ok(Shown::Absent),
+        [] if mount.is_optional() => Ok(Shown::Absent),
         [] => Err(SwapError::Refused(format!("it has unmounted {}", mount.at))),
         [.., top] => Err(SwapError::Refused(format!(
             "something is mounted over {} inside: {} {:?}",

@@ -20,7 +20,7 @@ impl fmt::Display for RootStep {
                 }
                 Ok(())
             }
-            Self::Shared { at } if at.depth() > 1 => {
+            Self::Shared { at } if self.is_optional() => {
                 write!(f, "{at} overlay ro: image{at}, where the image has it")
             }
             Self::Shared { at } => write!(f, "{at} overlay ro: image{at}"),

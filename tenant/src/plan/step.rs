@@ -161,6 +161,11 @@ impl RootStep {
 }
 
 impl RootStep {
+    /// Whether an image may lack what the step shows: what is below its top level no manifest tells.
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Self::Shared { at } if at.depth() > 1)
+    }
+
     /// Whether what is mounted can never be unmounted inside. The kernel lets a system in the tenant (a container,
     /// `ip netns exec`) mount proc(5) and sysfs(5) only where the tenant's own are in full sight.
     pub fn is_fixed(&self) -> bool {

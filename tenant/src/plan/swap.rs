@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use super::{Plan, RootStep};
 use crate::{
     files::layout::Layout,
@@ -26,8 +24,11 @@ pub fn is_source_name(source: &str) -> bool {
     source.rsplit_once('@').is_some_and(|(image, digits)| !image.is_empty() && hex(digits))
 }
 
+/// What helps where a version cannot come live; `NAME` stands for the tenant.
+pub const RESTART_INTO_IT: &str = "restart it into that version: tenantctl rebase NAME --restart";
+
 /// A version of an image, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// Which.
     pub pinned: Pinned,
@@ -48,7 +49,7 @@ impl Version {
 }
 
 /// A mount of the root that shows nothing but the image, so that another version can take its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapMount {
     /// Where.
     pub at: TenantPath,
@@ -56,11 +57,14 @@ pub struct SwapMount {
     pub parent: String,
     /// Whether it is one path out of an overlay over the whole image.
     pub is_path: bool,
-    /// Whether an image may lack it.
-    pub is_optional: bool,
 }
 
 impl SwapMount {
+    /// Whether an image may lack it, as [`RootStep::is_optional`].
+    pub fn is_optional(&self) -> bool {
+        !self.is_path && self.at.depth() > 1
+    }
+
     /// Where, relative to the mount that it is mounted on.
     pub fn below_parent(&self) -> &str {
         self.at.relative().strip_prefix(&self.parent).unwrap_or(self.at.relative()).trim_start_matches('/')
@@ -80,14 +84,13 @@ pub fn swappable(root: &[RootStep]) -> Vec<SwapMount> {
             |other: &&str| at.relative().strip_prefix(*other).is_some_and(|rest| rest.starts_with('/'));
         let before = root[..number].iter().filter_map(RootStep::at);
         let parent = before.filter(is_above).max_by_key(|other| other.len()).unwrap_or_default().to_owned();
-        let is_optional = !is_path && at.depth() > 1;
-        found.push(SwapMount { at: at.clone(), parent, is_path, is_optional });
+        found.push(SwapMount { at: at.clone(), parent, is_path });
     }
     found
 }
 
 /// How a running tenant gets another version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapPlan {
     /// The version that it was last given.
     pub from: Version,
@@ -124,9 +127,7 @@ impl SwapRefusal {
     pub fn help(&self) -> &'static str {
         match self {
             Self::OwnInstall => "update it from inside, with its own package manager: tenantctl shell NAME",
-            Self::NothingShared | Self::Differs(_) => {
-                "restart it into that version: tenantctl rebase NAME --restart"
-            }
+            Self::NothingShared | Self::Differs(_) => RESTART_INTO_IT,
         }
     }
 }
@@ -201,9 +202,9 @@ impl fmt::Display for SwapPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "from        {}", self.from.source_name())?;
         writeln!(f, "to          {}, {}", self.to.source_name(), self.to.image)?;
-        for SwapMount { at, parent, is_path, is_optional } in &self.mounts {
+        for mount @ SwapMount { at, parent, is_path } in &self.mounts {
             let what = if *is_path { ", only this path" } else { "" };
-            let optional = if *is_optional { ", where the image has it" } else { "" };
+            let optional = if mount.is_optional() { ", where the image has it" } else { "" };
             writeln!(f, "swap        {at} overlay ro: image{at}{what}, on /{parent}{optional}")?;
         }
         for at in &self.rest {

@@ -1,6 +1,7 @@
 //! One process: its program, its libraries, its script.
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, HashSet},
     fs, io,
     os::fd::{AsFd as _, OwnedFd},
@@ -234,6 +235,7 @@ impl<'a> Reader<'a> {
         let whole = from.join(named.path.strip_prefix("/").unwrap_or(named.path));
         let mut places = self.comparison.places(&whole);
         places.extend(found.names.as_ref().and_then(|names| renamed(&whole, names)));
+        let open_files = OnceCell::new();
         // A script of the present version, by its name: of which one it is that the process reads is the question.
         for version in &self.comparison.earlier {
             let resolved = places.iter().find_map(|place| Some((version.resolve(place)?, version)));
@@ -247,8 +249,9 @@ impl<'a> Reader<'a> {
             {
                 continue;
             }
+            let open = open_files.get_or_init(|| open_files_of(proc));
             let is_open =
-                |wanted: &Option<FileId>| wanted.as_ref().is_some_and(|wanted| has_open(proc, wanted));
+                |wanted: &Option<FileId>| wanted.as_ref().is_some_and(|wanted| open.contains(wanted));
             // A shell keeps its script open; of another interpreter the script is as old as its own code.
             if is_open(&Some(file)) || found.is_older && !is_open(&now) {
                 let version = version.pinned().to_string();
@@ -264,14 +267,14 @@ fn path_only(link: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Whether a process has a file of a version open.
-fn has_open(proc: &Path, wanted: &FileId) -> bool {
+/// The files that a process has open.
+fn open_files_of(proc: &Path) -> HashSet<FileId> {
     let entries = fs::read_dir(proc.join("fd")).into_iter().flatten().flatten().take(OPEN_FILES);
-    let is_it = |entry: fs::DirEntry| {
+    let of = |entry: fs::DirEntry| {
         let file = path_only(&entry.path()).ok()?;
-        Some(Beneath::of(file.as_fd()).ok()??.file == *wanted)
+        Some(Beneath::of(file.as_fd()).ok()??.file)
     };
-    entries.filter_map(is_it).any(|is_it| is_it)
+    entries.filter_map(of).collect()
 }
 
 /// A path as the version has it, from how the mount namespace calls another file and where that is in the version.

@@ -36,9 +36,8 @@ impl Supervisor {
             }
         };
         if self.kept.is_none() {
-            let help = "restart it into that version: tenantctl rebase NAME --restart";
             let error = "it was started in a way that lets nothing be exchanged beneath it";
-            return Reply { needs_restart: true, ..Reply::refused(error, help) };
+            return Reply { needs_restart: true, ..Reply::refused(error, swap::RESTART_INTO_IT) };
         }
         // Before it is mounted: a version that is in use is not removed.
         for version in [plan.digest, *digest] {
