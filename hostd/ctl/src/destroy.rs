@@ -1,4 +1,4 @@
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 use hyper::Method;
@@ -49,22 +49,14 @@ fn taken(chosen: &Chosen) -> String {
 
 fn confirm(names: &[String]) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Code::Invalid,
-            "cannot ask for confirmation: standard input is not a terminal",
-        )
-        .help("confirm with --yes"));
+        return Err(output::no_terminal());
     }
     let what = match names {
         [one] => format!("tenant {one}"),
         many => format!("{} tenants", many.len()),
     };
-    eprint!("Destroy {} and all data? [y/N] ", output::clean(&what));
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Code::Failed, "nothing was destroyed")),
+    match output::confirms(&format!("Destroy {} and all data?", output::clean(&what))) {
+        true => Ok(()),
+        false => Err(Failure::new(Code::Failed, "nothing was destroyed")),
     }
 }

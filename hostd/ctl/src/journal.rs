@@ -117,8 +117,7 @@ fn one(ask: &Ask<'_>, name: &str, context: &Context, prefix: &str) -> Result<u8,
         );
         return Err(Failure::new(Code::NotRunning, text).help(help));
     }
-    let mut command = Command::new(wire::programs::tenant()?);
-    command.arg("--root").arg(context.layout.root()).args(["exec", "--no-tty", name.as_str(), "--"]);
+    let mut command = wire::programs::inside(&context.layout, name.as_str())?;
     command.args(["journalctl", "--no-pager", "--quiet"]);
     if let Some(unit) = ask.unit {
         command.arg(format!("--unit={unit}"));

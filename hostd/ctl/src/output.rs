@@ -1,11 +1,11 @@
 //! What is printed: tables, sizes, durations, failures.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 
 pub(super) use client::output::{clean, write};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use wire::Failure;
+use wire::{Code, Failure};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,21 @@ impl Output {
         }
         let _ = io::stderr().write_all(text.as_bytes());
     }
+}
+
+/// Why a question cannot be asked.
+pub(super) fn no_terminal() -> Failure {
+    Failure::new(Code::Invalid, "cannot ask for confirmation: standard input is not a terminal")
+        .help("confirm with --yes")
+}
+
+/// Asks on standard error; whether the answer is yes.
+pub(super) fn confirms(question: &str) -> bool {
+    eprint!("{question} [y/N] ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Prints a warning to standard error.

@@ -134,7 +134,6 @@ fn outlook(plan: &RebasePlan) -> String {
 
 /// `alice: rebased to debian@0123456789ab, live (0.004 s); from the next start: /etc, /var`
 fn sentence(done: &Rebased, verb: &str) -> String {
-    output::warnings(&done.warnings);
     let (name, to) = (output::clean(&done.name), output::clean(&done.to));
     if done.change == Changed::Unchanged {
         return format!("{name}: unchanged, it has {to}\n");

@@ -1,8 +1,9 @@
 //! `refresh`: what is stale in tenants is restarted by their own systemd: units first, then init executes itself again.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    process::{Command, ExitCode, Stdio},
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::{ExitCode, Stdio},
     time::Duration,
 };
 
@@ -110,19 +111,11 @@ impl Refresh {
         if !io::stdin().is_terminal() {
             return match self.sessions {
                 false => Ok(false),
-                true => Err(Failure::new(
-                    Code::Invalid,
-                    "cannot ask for confirmation: standard input is not a terminal",
-                )
-                .help("confirm with --yes")),
+                true => Err(output::no_terminal()),
             };
         }
         eprint!("These users and commands run code of an earlier version:\n{}", sessions);
-        eprint!("End them? [y/N] ");
-        let _ = io::stderr().flush();
-        let mut answer = String::new();
-        let _ = io::stdin().lock().read_line(&mut answer);
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+        Ok(output::confirms("End them?"))
     }
 }
 
@@ -168,7 +161,10 @@ async fn refresh(context: &Context, tenant: Stale, with_sessions: bool) -> Resul
         let error = ran.map_err(|error| Failure::of(Code::Failed, &error))??;
         attempted.extend(units.into_iter().map(|unit| (unit, error.clone())));
     }
-    let now = settled(&context.client, &tenant, &attempted).await?;
+    let now = match attempted.is_empty() {
+        true => tenant.clone(),
+        false => settled(&context.client, &tenant, &attempted).await?,
+    };
     let is_left = |unit: &StaleUnit| now.units.iter().any(|left| is_same(left, unit));
     let restarted =
         attempted.iter().filter(|(unit, _)| !is_left(unit)).map(|(unit, _)| unit.title()).collect();
@@ -207,17 +203,11 @@ async fn settled(
 
 /// Runs a command in a tenant; what it says where it fails.
 fn inside(layout: &Layout, name: &str, words: &[String]) -> Result<Option<String>, Failure> {
-    let program = wire::programs::tenant()?;
-    let output = Command::new(&program)
-        .arg("--root")
-        .arg(layout.root())
-        .args(["exec", "--no-tty", name, "--"])
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            Failure::new(Code::Failed, format!("cannot execute {}: {error}", program.display()))
-        })?;
+    let mut command = wire::programs::inside(layout, name)?;
+    let output = command.args(words).stdin(Stdio::null()).output().map_err(|error| {
+        let program = Path::new(command.get_program()).display();
+        Failure::new(Code::Failed, format!("cannot execute {program}: {error}"))
+    })?;
     if output.status.success() {
         return Ok(None);
     }

@@ -3,7 +3,10 @@
 use std::{
     env, io,
     path::{Path, PathBuf},
+    process::Command,
 };
+
+use ::tenant::Layout;
 
 use crate::failure::{Code, Failure};
 
@@ -55,6 +58,16 @@ pub fn tenant() -> Result<PathBuf, NoProgram> {
         None => vec![here()?, PathBuf::from(INSTALLED)],
     };
     find("tenant", dirs)
+}
+
+/// `tenant exec` without a terminal: the words of the command inside, and its streams, are still to be given.
+///
+/// # Errors
+/// The program is not found.
+pub fn inside(layout: &Layout, name: &str) -> Result<Command, NoProgram> {
+    let mut command = Command::new(tenant()?);
+    command.arg("--root").arg(layout.root()).args(["exec", "--no-tty", name, "--"]);
+    Ok(command)
 }
 
 /// Finds the program `rootfsctl`: next to this one, otherwise next to `tenant`.

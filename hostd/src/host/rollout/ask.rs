@@ -46,11 +46,8 @@ async fn all(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 
 /// Runs a command inside; its output where it ends with 0, else why not.
 pub(super) async fn exec(layout: &Layout, name: &str, command: &[&str]) -> Result<Vec<u8>, String> {
-    let program = wire::programs::tenant().map_err(|error| error.to_string())?;
-    let mut child = Command::new(program)
-        .arg("--root")
-        .arg(layout.root())
-        .args(["exec", "--no-tty", name, "--"])
+    let inside = wire::programs::inside(layout, name).map_err(|error| error.to_string())?;
+    let mut child = Command::from(inside)
         .args(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
