@@ -39,6 +39,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
 
 fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
     let (state, said) = host.state(&allocation.name, allocation.state);
+    let init = said.as_ref().and_then(|said| said.init);
     let said = said.filter(|_| state.is_up());
     let claims = host.store().claims().get(&allocation.name).cloned();
     let shown = claims.map(|claims| claims.shown(allocation)).unwrap_or_default();
@@ -64,7 +65,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
         memory_bytes: host.units().memory(&allocation.name),
-        stale: host.stale_count(&allocation.name),
+        stale: host.stale_count(&allocation.name, init),
         unit_status: None,
         broken: None,
     }

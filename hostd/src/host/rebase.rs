@@ -39,6 +39,14 @@ fn named(name: &TenantName, to: &impl ToString) -> impl Fn(Failure) -> Failure {
     }
 }
 
+/// What is wrong with the tenant itself says so without more words.
+fn refused(error: StoreError, named: &impl Fn(Failure) -> Failure) -> Failure {
+    match error {
+        StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
+        other => named(other.into()),
+    }
+}
+
 impl Host {
     /// The version that a request means, see [`crate::records::Store::rebase_target`].
     ///
@@ -84,10 +92,7 @@ impl Host {
             host.store.commit_rebase(&mut repinned)?;
             Ok(repinned)
         };
-        let repinned = blocking(proposed).await?.map_err(|error| match error {
-            StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
-            other => named(other.into()),
-        })?;
+        let repinned = blocking(proposed).await?.map_err(|error| refused(error, &named))?;
         drop(files);
         // Pinned: the lock of the images is let go, and the version stays.
         let Repinned { before, after, .. } = repinned;
@@ -130,7 +135,6 @@ impl Host {
             applied,
             swapped,
             rest,
-            warnings: Vec::new(),
             killed,
             swap_us,
             took_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -154,10 +158,7 @@ impl Host {
             host.store.outlook(&from, &repinned)
         };
         let named = named(name, target);
-        blocking(look).await?.map_err(|error| match error {
-            StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
-            other => named(other.into()),
-        })
+        blocking(look).await?.map_err(|error| refused(error, &named))
     }
 
     /// The version that a tenant shows: that which its supervisor tells of, else the one that it is pinned to.

@@ -4,17 +4,12 @@
 //! A look reads what the kernel tells of processes. A tenant can make that take long (memory of a filesystem of its own
 //! answers when it likes), so a look has a deadline, and one tenant has one look at a time.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use tenant::{
     TenantName,
     config::Kind,
-    files::record,
+    files::{record, state::ProcessRef},
     model::{allocation::Pinned, image::Manifest},
     stale::{Group, Holder, Remedy, Role, StaleProcess, Subject, Versions, groups, look},
 };
@@ -24,7 +19,7 @@ use wire::{
     StaleUnit,
 };
 
-use super::{Host, Result, blocking};
+use super::{Host, Result, blocking, events::now};
 use crate::records::guard::held;
 
 /// How long a look at one tenant may take.
@@ -88,10 +83,9 @@ impl Host {
         list
     }
 
-    /// What the last look at a running tenant found.
-    pub(crate) fn stale_count(&self, name: &TenantName) -> Option<StaleCount> {
+    /// What the last look at a running tenant found, where its init is still this one.
+    pub(crate) fn stale_count(&self, name: &TenantName, init: Option<ProcessRef>) -> Option<StaleCount> {
         let found = held(&self.stale_looks.found).get(name).copied();
-        let init = self.units.state(name)?.init;
         found.filter(|(seen, _)| Some(*seen) == init).map(|(_, count)| count)
     }
 
@@ -121,8 +115,7 @@ impl Host {
             _ => Failure::new(Code::Failed, cannot(name, error)),
         })?;
         let units: Vec<StaleUnit> = groups.into_iter().map(unit).collect();
-        let seen = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seen_ms = u64::try_from(seen.as_millis()).unwrap_or(u64::MAX);
+        let (seen_ms, _) = now();
         let count = StaleCount { units: units.len(), seen_ms };
         held(&self.stale_looks.found).insert(name.clone(), (init, count));
         Ok(Stale { name: name.to_string(), version, units })

@@ -49,7 +49,9 @@ pub fn read(layout: &Layout) -> Result<Found, FileError> {
         let id = name.to_str().and_then(|name| name.strip_suffix(".json")).and_then(|id| id.parse().ok());
         let Some(id) = id else { continue };
         match one(layout, id) {
-            Ok(record) => {
+            // Removed in this moment.
+            Ok(None) => {}
+            Ok(Some(record)) => {
                 found.records.insert(id, record);
             }
             Err(reason) => {
@@ -69,14 +71,21 @@ fn text(path: &Path) -> io::Result<String> {
     }
 }
 
-fn one(layout: &Layout, id: u64) -> Result<Record, String> {
+/// Reads one record; none where there is none.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn one(layout: &Layout, id: u64) -> Result<Option<Record>, String> {
     let path = layout.rollout(id);
-    let text = text(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = match text(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+    };
     let record = Record::parse(&text).map_err(|error| {
         format!("cannot use {}: {}", path.display(), wire::one_line(&wire::chain(&error)))
     })?;
     match record.id == id {
-        true => Ok(record),
+        true => Ok(Some(record)),
         false => Err(format!("cannot use {}: it is the record of rollout {}", path.display(), record.id)),
     }
 }

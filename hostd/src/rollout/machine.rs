@@ -217,7 +217,7 @@ fn go_on(
 }
 
 fn is_half_restarted(member: &Member, seen: &Seen, policy: &Policy) -> bool {
-    let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
+    let was_up = member.was_up();
     policy.mode == RebaseMode::Restart && was_up && !seen.state.is_up()
 }
 
@@ -268,7 +268,7 @@ fn goes_back(member: &Member, tenants: &Tenants, mode: RebaseMode) -> bool {
     };
     let is_touched =
         seen.pinned == member.to || (mode != RebaseMode::NextStart && seen.running == Some(member.to));
-    let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
+    let was_up = member.was_up();
     let is_down = mode != RebaseMode::NextStart && was_up && seen.state == TenantState::Failed;
     is_touched || (is_down && seen.pinned == member.from)
 }

@@ -39,6 +39,7 @@ use std::{
 };
 
 pub use self::{active::Active, policy::Policy, record::Record, run::run, seen::Tenants, world::World};
+use crate::records::guard::held;
 
 /// The rollouts of one hostd.
 #[derive(Debug, Default)]
@@ -50,30 +51,26 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
-    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Active>>> {
-        self.active.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// A rollout that goes on.
     pub fn active(&self, id: u64) -> Option<Arc<Active>> {
-        self.held().get(&id).cloned()
+        held(&self.active).get(&id).cloned()
     }
 
     /// The records of all that go on.
     pub fn records(&self) -> Vec<Arc<Record>> {
-        self.held().values().map(|active| active.record()).collect()
+        held(&self.active).values().map(|active| active.record()).collect()
     }
 
     /// One goes on from here.
     pub fn add(&self, record: Record) -> Arc<Active> {
         let (id, active) = (record.id, Active::new(record));
-        self.held().insert(id, active.clone());
+        held(&self.active).insert(id, active.clone());
         active
     }
 
     /// One has ended.
     pub fn remove(&self, id: u64) {
-        self.held().remove(&id);
+        held(&self.active).remove(&id);
     }
 
     /// The tenants of all other rollouts that go on.

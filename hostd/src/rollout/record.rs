@@ -96,6 +96,13 @@ pub struct Member {
     pub before: Option<Before>,
 }
 
+impl Member {
+    /// Whether its tenant was up before it was moved.
+    pub fn was_up(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.was_up)
+    }
+}
+
 fn is_zero(number: &u8) -> bool {
     *number == 0
 }

@@ -90,7 +90,7 @@ impl<W: World> Run<W> {
             let (record, tenants) = (self.active.record(), self.tenants().await);
             let is_missing = |place: usize| {
                 let member = &record.members[place];
-                let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
+                let was_up = member.was_up();
                 was_up
                     && tenants.get(&member.uuid).is_some_and(|seen| !seen.state.is_up() || seen.is_coming())
             };
@@ -198,7 +198,7 @@ impl<W: World> Run<W> {
             let (world, name, to, image) =
                 (self.world.clone(), member.name.clone(), member.to, image.clone());
             let is_up = tenants.get(&member.uuid).is_some_and(|seen| seen.state.is_up());
-            let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
+            let was_up = member.was_up();
             // An earlier hostd may have ended between its stop and its start.
             let starts = mode == RebaseMode::Restart && self.is_resumed && was_up && !is_up;
             let uuid = member.uuid.clone();
@@ -274,7 +274,7 @@ impl<W: World> Run<W> {
             let (world, name, from, image) =
                 (self.world.clone(), member.name.clone(), member.from, image.clone());
             let has_failed = tenants.get(&member.uuid).is_some_and(|seen| seen.state == TenantState::Failed);
-            let was_up = member.before.as_ref().is_some_and(|before| before.was_up);
+            let was_up = member.was_up();
             async move {
                 world.rebase(&name, &image, from, mode).await?;
                 if was_up && has_failed && mode != RebaseMode::NextStart {

@@ -86,9 +86,6 @@ pub struct Rebased {
     /// What has the new version only from the next start on, one directory or setting each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rest: Vec<String>,
-    /// What is not as it should be and did not keep it from being done.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
     /// Why everything in the tenant was killed, where it was restarted and did not end when it was asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed: Option<String>,

@@ -95,7 +95,8 @@ pub(crate) struct Reader {
     told: channel::Receiver<Option<u64>>,
 }
 
-fn now() -> (u64, u64) {
+/// Milliseconds and microseconds since 1970 UTC.
+pub(crate) fn now() -> (u64, u64) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let figure = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
     (figure(since.as_millis()), figure(since.as_micros()))

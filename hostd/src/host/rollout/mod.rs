@@ -144,15 +144,12 @@ impl Host {
             return Ok(Record::clone(&active.record()));
         }
         let layout = self.layout().clone();
-        let mut found = blocking(move || files::read(&layout)).await?.map_err(|error| disk(&error))?;
-        if let Some(reason) = found.broken.remove(&id) {
-            return Err(Failure::new(
-                Code::Broken,
-                format!("the record of rollout {id} is damaged: {reason}"),
-            )
-            .help(format!("move it away: {}", self.layout().rollout(id).display())));
-        }
-        found.records.remove(&id).ok_or_else(|| no_rollout(id))
+        let damaged = |reason| {
+            Failure::new(Code::Broken, format!("the record of rollout {id} is damaged: {reason}"))
+                .help(format!("move it away: {}", self.layout().rollout(id).display()))
+        };
+        let found = blocking(move || files::one(&layout, id)).await?.map_err(damaged)?;
+        found.ok_or_else(|| no_rollout(id))
     }
 
     /// All rollouts, the newest first, without their tenants.
