@@ -137,15 +137,6 @@ impl Explain for PublishError {
     }
 }
 
-/// The digest that the staged tree would have as a version.
-///
-/// # Errors
-/// The tree cannot be read.
-pub fn digest_of(staging: &Staging, format: ImageFormat, verity: bool) -> Result<Digest, TreeError> {
-    let tree = staging.tree();
-    Ok(digest::of_version(&digest::digest(&tree, &tree::walk(&tree)?)?, format, verity))
-}
-
 /// Publishes the staged tree and points the channel at it. A tree whose digest is in the store already
 /// is not stored again.
 ///

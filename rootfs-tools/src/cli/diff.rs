@@ -32,10 +32,13 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
 
 /// A line for each package.
 pub(super) fn packages(changes: &[PackageChange]) -> String {
+    changes.iter().map(|change| format!("package {}\n", package(change))).collect()
+}
+
+/// `NAME OLD -> NEW`, with `-` for none.
+pub(super) fn package(change: &PackageChange) -> String {
     let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
-    let line =
-        |p: &PackageChange| format!("package {} {} -> {}\n", p.package, version(&p.from), version(&p.to));
-    changes.iter().map(line).collect()
+    format!("{} {} -> {}", change.package, version(&change.from), version(&change.to))
 }
 
 fn files(changes: &Changes) -> String {

@@ -11,7 +11,10 @@ use tenant::{
     },
 };
 
-use super::context::{Context, Failure};
+use super::{
+    context::{Context, Failure},
+    diff,
+};
 
 /// Packages that are named for each version; the others are counted.
 const NAMED: usize = 8;
@@ -102,9 +105,7 @@ impl Logged {
 
     fn describe_changes(&self) -> String {
         let Some(changes) = &self.changes else { return String::new() };
-        let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
-        let line =
-            |p: &PackageChange| format!("\n    {} {} -> {}", p.package, version(&p.from), version(&p.to));
+        let line = |change: &PackageChange| format!("\n    {}", diff::package(change));
         let named: String = changes.iter().take(NAMED).map(line).collect();
         match (changes.len(), changes.len().saturating_sub(NAMED)) {
             (0, _) => ", none changed".to_owned(),

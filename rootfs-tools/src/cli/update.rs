@@ -1,9 +1,11 @@
 //! `rootfsctl update`: builds the version of a channel again, from its recipe.
 
+use std::path::Path;
+
 use rootfs_tools::{
     Content, Outcome, busybox, changes, debian,
     diff::PackageChange,
-    digest,
+    digest::{self, ContentHash},
     erofs::ErofsError,
     first_boot::Origin,
     installed::Packages,
@@ -13,7 +15,7 @@ use rootfs_tools::{
     recipe,
     rootdir::RootDir,
     staging::Staging,
-    tree,
+    tree::{self, Entry},
 };
 use serde::Serialize;
 use tenant::{
@@ -96,7 +98,11 @@ fn update(context: &Context, args: &Args, progress: &Progress) -> Result<Updated
     let (line, tuning, recipe) = make(context, &staging, &manifest, recipe, &args.mirror, progress)?;
     let prepared = build::prepare(&staging, Origin::Packages, tuning, progress)?;
     progress.step("comparing it with the version that there is");
-    let digest = publish::digest_of(&staging, manifest.format, manifest.verity.is_some())?;
+    let tree = staging.tree();
+    let entries = tree::walk(&tree)?;
+    let contents = digest::contents(&tree, &entries)?;
+    let digest = digest::combine(&entries, &contents);
+    let digest = digest::of_version(&digest, manifest.format, manifest.verity.is_some());
     let mut updated = Updated {
         result: Happened::Unchanged,
         image: args.image.clone(),
@@ -111,7 +117,7 @@ fn update(context: &Context, args: &Args, progress: &Progress) -> Result<Updated
     if digest == from {
         return Ok(updated);
     }
-    let changes = changes(&context.store.content(&args.image, &from)?, &content(&staging)?);
+    let changes = changes(&context.store.content(&args.image, &from)?, &content(&tree, &entries, &contents)?);
     [updated.added, updated.removed, updated.changed] = changes.count();
     updated.packages = changes.packages;
     updated.result = Happened::WouldPublish;
@@ -180,13 +186,11 @@ fn make(
 }
 
 /// What the staged tree contains.
-fn content(staging: &Staging) -> Result<Content, Failure> {
-    let tree = staging.tree();
-    let entries = tree::walk(&tree)?;
-    let packages = RootDir::open(&tree).and_then(|root| Packages::of_tree(&root));
+fn content(tree: &Path, entries: &[Entry], contents: &[Option<ContentHash>]) -> Result<Content, Failure> {
+    let packages = RootDir::open(tree).and_then(|root| Packages::of_tree(&root));
     let packages =
         packages.map_err(|e| Failure::plain(format!("cannot read the packages of {tree:?}"), e))?;
-    Ok(Content { inventory: Inventory::of(&entries, &digest::contents(&tree, &entries)?), packages })
+    Ok(Content { inventory: Inventory::of(entries, contents), packages })
 }
 
 impl Updated {

@@ -182,6 +182,7 @@ impl Store {
     /// [`StoreError::Allocation`] for a record that cannot be read: better to keep a version too many.
     pub fn pins(&self) -> Result<BTreeMap<(ImageName, Digest), Vec<TenantName>>, StoreError> {
         let mut pins: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut images: Option<Vec<ImageName>> = None;
         for tenant in names::<TenantName>(&self.layout.tenants())? {
             let unknown = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Allocation {
                 tenant: tenant.to_string(),
@@ -199,8 +200,13 @@ impl Store {
                 state.in_use().filter(|digest| *digest != pinned.digest).collect::<Vec<_>>()
             });
             for booted in in_use {
-                for image in self.images()?.into_iter().filter(|i| self.layout.version(i, &booted).exists()) {
-                    pins.entry((image, booted)).or_default().push(tenant.clone());
+                // Only where a tenant has had another version, and once for all of them.
+                let images = match &mut images {
+                    Some(images) => images,
+                    none => none.insert(self.images()?),
+                };
+                for image in images.iter().filter(|image| self.layout.version(image, &booted).exists()) {
+                    pins.entry((image.clone(), booted)).or_default().push(tenant.clone());
                 }
             }
             pins.entry((pinned.image, pinned.digest)).or_default().push(tenant);
