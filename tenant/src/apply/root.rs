@@ -155,7 +155,7 @@ pub(super) fn assemble<K: Kernel>(
     }
     let root = root.ok_or_else(|| missing("the root"))?;
     let attach =
-        |(at, place, tree): (String, Place, K::Fd)| kernel.mount_attach(&staging, &root, &at, place, &tree);
+        |(at, place, tree): (String, Place, K::Fd)| kernel.mount_attach(&staging, &root, at.as_ref(), place, &tree);
     kernel.root_attach(&staging, &root)?;
     fixed.into_iter().try_for_each(attach)?;
     kernel.root_show(&staging, &root)?;

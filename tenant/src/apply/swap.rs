@@ -9,6 +9,8 @@
 //! The kernel puts a mount that propagates beneath what is mounted at its place already. Until the old one is detached
 //! no process sees the new one; from then on every path walk does, and what was open stays open.
 
+use std::path::Path;
+
 use super::fault::{leftovers, remedy};
 use crate::{
     kernel::{Access, Kept, Kernel, KernelError, MountEntry, Place, TmpfsUse, Top},
@@ -68,7 +70,7 @@ enum Shown {
 
 /// The mounts at a place, from the bottom to the top.
 fn stack<'a>(all: &'a [MountEntry], at: &str) -> Vec<&'a MountEntry> {
-    let here: Vec<&MountEntry> = all.iter().filter(|mount| mount.at == at).collect();
+    let here: Vec<&MountEntry> = all.iter().filter(|mount| mount.at == Path::new(at)).collect();
     let is_here = |id: u64| here.iter().any(|mount| mount.id == id);
     let mut stack: Vec<&MountEntry> = here.iter().copied().filter(|mount| !is_here(mount.parent)).collect();
     while let Some(over) = stack.last().and_then(|top| here.iter().find(|mount| mount.parent == top.id)) {
@@ -164,7 +166,7 @@ fn mounts_below<'a>(
     exchanged: &[SwapMount],
 ) -> Vec<&'a MountEntry> {
     let Some(top) = stack(all, mount.at.relative()).last().map(|top| top.id) else { return Vec::new() };
-    let is_exchanged = |at: &str| exchanged.iter().any(|other| other.at.relative() == at);
+    let is_exchanged = |at: &Path| exchanged.iter().any(|other| Path::new(other.at.relative()) == at);
     all.iter().filter(|over| over.parent == top && !is_exchanged(&over.at)).collect()
 }
 
@@ -233,17 +235,17 @@ impl<K: Kernel> Exchange<'_, K> {
 
     fn attach(&self, mount: &SwapMount, tree: &K::Fd) -> Result<(), KernelError> {
         let parent = self.parent(mount)?;
-        self.kernel.mount_attach(self.staging, parent, mount.below_parent(), Place::Made, tree)
+        self.kernel.mount_attach(self.staging, parent, mount.below_parent().as_ref(), Place::Made, tree)
     }
 
     /// Copies what lies on the mount that is shown onto the one that takes its place.
     fn transfer(&self, mount: &SwapMount, tree: &K::Fd, seen: &[MountEntry]) -> Result<(), KernelError> {
         for over in mounts_below(seen, mount, &self.plan.mounts) {
             let copy = self.kernel.mount_copy(self.pid, over)?;
-            let below = over.at[mount.at.relative().len()..].trim_start_matches('/');
+            let below = over.at.strip_prefix(mount.at.relative()).unwrap_or(&over.at);
             let attached = self.kernel.mount_attach(self.staging, tree, below, Place::Made, &copy);
             attached.map_err(|error| KernelError {
-                object: format!("/{}, a mount of the tenant", over.at),
+                object: format!("/{}, a mount of the tenant", over.at.display()),
                 ..error
             })?;
         }

@@ -1,6 +1,11 @@
 //! What the kernel is told, and what it answers with.
 
-use std::{fmt, net::IpAddr, os::fd::OwnedFd, path::Path};
+use std::{
+    fmt,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::MacvlanMode,
@@ -195,8 +200,8 @@ pub struct MountEntry {
     pub id: u64,
     /// The number of the mount that it is mounted on.
     pub parent: u64,
-    /// Where, relative to the process's root; `/` itself is `""`.
-    pub at: String,
+    /// Where, relative to the process's root; `/` itself is `""`. A tenant may have chosen the name.
+    pub at: PathBuf,
     /// The type of its filesystem.
     pub kind: String,
     /// What it was made from, as who made it says.

@@ -165,7 +165,7 @@ impl Kernel for Linux {
         &self,
         _staging: &Staging,
         root: &OwnedFd,
-        at: &str,
+        at: &Path,
         place: Place,
         tree: &OwnedFd,
     ) -> Result<()> {

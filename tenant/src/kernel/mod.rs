@@ -162,7 +162,7 @@ pub trait Kernel {
         &self,
         staging: &Self::Staging,
         root: &Self::Fd,
-        at: &str,
+        at: &Path,
         place: Place,
         tree: &Self::Fd,
     ) -> Result<()>;

@@ -155,7 +155,7 @@ pub(super) fn show_root(root: &OwnedFd) -> Result<()> {
 }
 
 /// Attaches a mount below a root.
-pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> Result<()> {
+pub(super) fn attach(root: &OwnedFd, at: &Path, place: Place, tree: &OwnedFd) -> Result<()> {
     let place = match place {
         Place::Made => open_made(root.as_fd(), at),
         Place::Directory { owner } => open_place(root.as_fd(), at, owner),
@@ -164,7 +164,7 @@ pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> 
     place
         .map_err(explain)
         .and_then(|place| Ok(move_mount(tree, "", &place, "", flags)?))
-        .map_err(|error| KernelError::new("attach", format!("/{at}"), error))
+        .map_err(|error| KernelError::new("attach", format!("/{}", at.display()), error))
 }
 
 /// A detached peer of a mount of a root.
@@ -197,14 +197,14 @@ fn explain(error: io::Error) -> Cause {
     fault.into()
 }
 
-fn open_made(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
+fn open_made(root: BorrowedFd<'_>, at: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    Ok(openat2(root, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    Ok(openat2(root, at.as_ref(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
 /// A directory below the root to mount on. Missing ones are made, and belong to `owner`; a link on the way is
 /// refused, for below the top level the tenant may have put it there.
-pub(super) fn open_place(root: BorrowedFd<'_>, at: &str, owner: u32) -> io::Result<OwnedFd> {
+pub(super) fn open_place(root: BorrowedFd<'_>, at: &Path, owner: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     match openat2(root, at, flags, Mode::empty(), resolve) {
@@ -212,9 +212,10 @@ pub(super) fn open_place(root: BorrowedFd<'_>, at: &str, owner: u32) -> io::Resu
         Err(rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    let (parent, name) = match at.rsplit_once('/') {
-        Some((parent, name)) => (open_place(root, parent, owner)?, name),
-        None => (openat2(root, ".", flags, Mode::empty(), resolve)?, at),
+    let name = at.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = match at.parent().filter(|parent| *parent != Path::new("")) {
+        Some(parent) => open_place(root, parent, owner)?,
+        None => openat2(root, ".", flags, Mode::empty(), resolve)?,
     };
     match as_owner(owner, || Ok(mkdirat(&parent, name, Mode::from_raw_mode(0o755))?)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
