@@ -24,6 +24,7 @@ pub mod pending;
 mod rebase;
 pub mod recover;
 pub mod rename;
+mod rest;
 mod stamp;
 mod store;
 #[cfg(test)]

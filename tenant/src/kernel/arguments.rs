@@ -9,7 +9,10 @@ use std::{
 
 use crate::{
     config::MacvlanMode,
-    model::net::{Cidr, Mac, Route},
+    model::{
+        mountinfo::Subtree,
+        net::{Cidr, Mac, Route},
+    },
 };
 
 /// Read-only or writable.
@@ -202,6 +205,8 @@ pub struct MountEntry {
     pub parent: u64,
     /// Where, relative to the process's root; `/` itself is `""`. A tenant may have chosen the name.
     pub at: PathBuf,
+    /// What is seen there.
+    pub shows: Subtree,
     /// The type of its filesystem.
     pub kind: String,
     /// What it was made from, as who made it says.

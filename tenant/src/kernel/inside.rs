@@ -29,6 +29,7 @@ pub(super) fn mounts(pid: i32) -> Result<Vec<MountEntry>> {
         id: mount.id,
         parent: mount.parent,
         at: mount.relative().to_owned(),
+        shows: mount.shows,
         kind: String::from_utf8_lossy(mount.kind).into_owned(),
         source: mount.source.to_string_lossy().into_owned(),
     };

@@ -184,6 +184,10 @@ impl Kernel for Linux {
         staging::withdraw(root, at)
     }
 
+    fn mounts_reveal(&self, staging: &Staging, trees: &[&OwnedFd]) -> Result<()> {
+        staging.reveal(trees)
+    }
+
     fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>> {
         inside::mounts(pid)
     }

@@ -16,7 +16,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat},
     mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount},
 };
 
@@ -78,8 +78,12 @@ impl Staging {
 
     /// Attaches a tree out of the way, for an overlay to be made of it.
     pub(super) fn attach_layer(&self, tree: &OwnedFd) -> Result<()> {
-        let name = self.layers.replace(self.layers.get() + 1).to_string();
-        self.attach_apart(&name, tree).map_err(|error| KernelError::new("attach", "a layer", error))
+        self.attach_apart(&self.new_name(), tree)
+            .map_err(|error| KernelError::new("attach", "a layer", error))
+    }
+
+    fn new_name(&self) -> String {
+        self.layers.replace(self.layers.get() + 1).to_string()
     }
 
     fn attach_apart(&self, name: &str, tree: &OwnedFd) -> io::Result<()> {
@@ -91,6 +95,32 @@ impl Staging {
     /// Attaches a root out of the way: what is locked in it comes before it is seen.
     pub(super) fn attach_root(&self, root: &OwnedFd) -> Result<()> {
         self.attach_apart(ROOT, root).map_err(|error| KernelError::new("attach", "/", error))
+    }
+
+    /// Takes away what covers mounts of these trees, of all at one moment.
+    ///
+    /// An unmount propagates to all mounts that get what is mounted on its parent. So each tree gets a twin in its peer
+    /// group, with something mounted over it of which the others know nothing; and taking that away takes away what is
+    /// mounted over each of them. All twins hang on one mount: they go by one system call.
+    pub(super) fn reveal(&self, trees: &[&OwnedFd]) -> Result<()> {
+        let (to, group) = (MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH, MoveMountFlags::MOVE_MOUNT_SET_GROUP);
+        let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        let reveal = || -> io::Result<()> {
+            let places = self.places()?;
+            let stand = clone_mount(places)?;
+            self.attach_apart(&self.new_name(), &stand)?;
+            for tree in trees {
+                let twin = clone_mount(tree)?;
+                raw::mount_setattr(twin.as_fd(), 0, libc::MS_PRIVATE, None)?;
+                let name = self.new_name();
+                make_place(&stand, &name, tree)?;
+                move_mount(&twin, "", &stand, &*name, from)?;
+                move_mount(clone_mount(&twin)?, "", &twin, "", from | to)?;
+                move_mount(tree, "", &twin, "", from | to | group)?;
+            }
+            Ok(unmount(format!("/proc/self/fd/{}", stand.as_raw_fd()), UnmountFlags::DETACH)?)
+        };
+        reveal().map_err(|error| KernelError::new("reveal", "mounts that are covered", error))
     }
 
     /// Takes this thread back. The namespace lives on, with what is in it, for as long as the descriptor is held:
@@ -145,6 +175,14 @@ impl Drop for Before {
         {
             log::error!("cannot return to the mount namespace of the host: {error}");
         }
+    }
+}
+
+/// A directory or a file, as what is to be mounted on it.
+fn make_place(dir: &OwnedFd, name: &str, tree: &OwnedFd) -> io::Result<()> {
+    match FileType::from_raw_mode(fstat(tree)?.st_mode) {
+        FileType::Directory => Ok(mkdirat(dir, name, Mode::RWXU)?),
+        _ => Ok(mknodat(dir, name, FileType::RegularFile, Mode::RUSR, 0)?),
     }
 }
 

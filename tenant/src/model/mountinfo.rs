@@ -17,6 +17,15 @@ pub struct Device {
     pub minor: u32,
 }
 
+/// A directory of a filesystem, or a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subtree {
+    /// The filesystem.
+    pub device: Device,
+    /// Which of it: `/` is all of it.
+    pub root: PathBuf,
+}
+
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount<'a> {
@@ -24,8 +33,8 @@ pub struct Mount<'a> {
     pub id: u64,
     /// The number of the mount that it is mounted on.
     pub parent: u64,
-    /// Its filesystem.
-    pub device: Device,
+    /// What is seen there.
+    pub shows: Subtree,
     /// Where, from the process's root.
     pub at: PathBuf,
     options: &'a [u8],
@@ -67,11 +76,12 @@ fn mount(line: &[u8]) -> Option<Mount<'_>> {
     let (id, parent) = (number(words.next()?)?, number(words.next()?)?);
     let device = std::str::from_utf8(words.next()?).ok()?.split_once(':')?;
     let device = Device { major: device.0.parse().ok()?, minor: device.1.parse().ok()? };
-    let (_root, at, options) = (words.next()?, unescaped(words.next()?), words.next()?);
+    let shows = Subtree { device, root: unescaped(words.next()?) };
+    let (at, options) = (unescaped(words.next()?), words.next()?);
     // Any number of optional fields ends with a hyphen.
     words.find(|word| *word == b"-")?;
     let (kind, source) = (words.next()?, unescaped(words.next()?).into_os_string());
-    Some(Mount { id, parent, device, at, options, kind, source, filesystem_options: words.next()? })
+    Some(Mount { id, parent, shows, at, options, kind, source, filesystem_options: words.next()? })
 }
 
 fn number(word: &[u8]) -> Option<u64> {
@@ -119,7 +129,8 @@ mod tests {
         let found: Vec<_> = mounts(table).collect();
         assert_eq!(found.len(), 2);
         let local = &found[0];
-        assert_eq!((local.id, local.parent, local.device), (82, 70, Device { major: 0, minor: 46 }));
+        assert_eq!((local.id, local.parent), (82, 70));
+        assert_eq!(local.shows, Subtree { device: Device { major: 0, minor: 46 }, root: "/".into() });
         assert_eq!((local.relative(), local.kind), (Path::new("usr/local"), &b"overlay"[..]));
         assert_eq!(local.source, "debian@0123456789ab");
         assert!(local.is_read_only() && local.has_filesystem_option("lowerdir=x"));

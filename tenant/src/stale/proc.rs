@@ -74,7 +74,7 @@ pub(super) fn top_overlays(mountinfo: &[u8]) -> Vec<TopOverlay> {
     let mounts = mountinfo::mounts(mountinfo)
         .filter(|mount| mount.kind == b"overlay" && mount.at.components().count() <= 2);
     let top = |mount: mountinfo::Mount<'_>| TopOverlay {
-        device: mount.device,
+        device: mount.shows.device,
         is_read_only: mount.is_read_only(),
         at: mount.at,
     };

@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
     fn of_a_removed_version(&self, proc: &Path, mapping: &Mapping<'_>) -> Result<Option<Verdict>, Stop> {
         let Some(version) = self.comparison.gone() else { return Ok(None) };
         let mounts = fs::read(proc.join("mountinfo"))?;
-        let is_attached = mountinfo::mounts(&mounts).any(|mount| mount.device == mapping.device);
+        let is_attached = mountinfo::mounts(&mounts).any(|mount| mount.shows.device == mapping.device);
         let path = mapping.path.clone();
         Ok((!is_attached).then(|| Verdict::Earlier { path, version: version.clone() }))
     }

@@ -235,6 +235,13 @@ impl Kernel for Fake {
         Ok(())
     }
 
+    fn mounts_reveal(&self, _staging: &FakeFd, trees: &[&FakeFd]) -> Result<()> {
+        let names: Vec<String> = trees.iter().map(ToString::to_string).collect();
+        self.call("reveal", names.join(" and "), "")?;
+        trees.iter().for_each(|tree| self.mounts.reveal(tree.number));
+        Ok(())
+    }
+
     fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>> {
         self.call("look at the mounts of", process(pid), "")?;
         self.require(&process(pid), "look at the mounts of")?;
@@ -242,7 +249,11 @@ impl Kernel for Fake {
     }
 
     fn mount_copy(&self, pid: i32, mount: &MountEntry) -> Result<FakeFd> {
-        self.call("copy", format_args!("/{}", mount.at.display()), format_args!("as {} has it", process(pid)))?;
+        self.call(
+            "copy",
+            format_args!("/{}", mount.at.display()),
+            format_args!("as {} has it", process(pid)),
+        )?;
         let copy = self.open(format!("copy of /{}", mount.at.display()));
         self.mounts.name(copy.number, &mount.source);
         Ok(copy)

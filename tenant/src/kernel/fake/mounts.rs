@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::kernel::MountEntry;
+use crate::{
+    kernel::MountEntry,
+    model::mountinfo::{Device, Subtree},
+};
 
 /// What is mounted, and where the trees are that descriptors stand for.
 #[derive(Debug, Default)]
@@ -76,7 +79,8 @@ impl FakeMounts {
         for entry in entries.iter_mut().filter(|entry| entry.at == at && entry.parent == parent) {
             entry.parent = id;
         }
-        entries.push(MountEntry { id, parent, at, kind, source });
+        let shows = Subtree { device: Device { major: 0, minor: id as u32 }, root: "/".into() };
+        entries.push(MountEntry { id, parent, at, shows, kind, source });
         id
     }
 
@@ -119,6 +123,17 @@ impl FakeMounts {
         if let Some(id) = found {
             self.detach(id);
         }
+    }
+
+    /// Takes away what covers the mount of a tree. What has mounts in it stays.
+    pub(super) fn reveal(&self, tree: usize) {
+        let (at, id) = self.place(tree);
+        let entries = self.entries.borrow();
+        let cover = entries.iter().find(|entry| Some(entry.parent) == id && entry.at == at);
+        let has_mounts = |id: u64| entries.iter().any(|entry| entry.parent == id && entry.at != at);
+        let gone = cover.map(|cover| cover.id).filter(|id| !has_mounts(*id));
+        drop(entries);
+        gone.into_iter().for_each(|id| self.detach(id));
     }
 
     /// With what is mounted in it; what covers it takes its place.
