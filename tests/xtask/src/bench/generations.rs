@@ -77,7 +77,7 @@ fn swaps(host: &Host, count: usize, (old, new): (&Path, &Path), results: &mut Re
         timed(ctl(host, &["create", name, "--image", "debian", "--set", "labels.crowd=\"bench\""]))?;
     }
     each(&names, WORKERS, |name| timed(ctl(host, &["start", "--allow-unenforced", name])).map(drop))?;
-    let before = memory::settled()?;
+    let before = memory::at_rest()?;
     for round in 0..ROUNDS {
         let to = if round % 2 == 0 { ":candidate" } else { ":stable" };
         let mut rebase = ctl(host, &["--json", "rebase", "--label", "crowd=bench", "--to", to]);
@@ -96,7 +96,7 @@ fn swaps(host: &Host, count: usize, (old, new): (&Path, &Path), results: &mut Re
         add(results, &format!("rebase of {count} tenants"), Unit::Seconds, took.as_secs_f64());
         if round == 0 {
             // All that was running still has the old version; each tenant shows the new one.
-            let after = memory::settled()?;
+            let after = memory::at_rest()?;
             let per_tenant = after.saturating_sub(before) as f64 / 1024.0 / count as f64;
             add(
                 results,
