@@ -158,7 +158,9 @@ impl<W: World> Run<W> {
         let mut writing = None;
         let mut is_held = false;
         loop {
-            while tasks.len() < at_once && !is_held && may_go_on(&self.active.record()) {
+            // Nor where too much is still to be noted: the record cannot be written.
+            let may_begin = !is_held && noted.len() < NOTED_AT_ONCE;
+            while tasks.len() < at_once && may_begin && may_go_on(&self.active.record()) {
                 let Some(place) = due.next() else { break };
                 let work = work(place, &self.active.record().members[place]);
                 tasks.spawn(async move { (place, work.await) });

@@ -31,9 +31,9 @@ pub(super) fn line(rollout: &Rollout) -> String {
 pub(super) fn begun(rollout: &Rollout) -> String {
     let (_, all) = counts(rollout);
     let waves: Vec<String> = rollout.waves.iter().map(|wave| wave.tenants.to_string()).collect();
-    let sizes = if waves.is_empty() { String::new() } else { format!(" in waves of {}", waves.join(", ")) };
-    let id = rollout.id;
-    format!("rollout {id} has begun: {all} tenants{sizes}\nsee it: tenantctl rollout status {id} --watch\n")
+    let sizes = if waves.len() > 1 { format!(" in waves of {}", waves.join(", ")) } else { String::new() };
+    let (id, plural) = (rollout.id, if all == 1 { "" } else { "s" });
+    format!("rollout {id} has begun: {all} tenant{plural}{sizes}\nsee it: tenantctl rollout status {id} --watch\n")
 }
 
 /// Of which image to which version, without where it is.
