@@ -1,37 +1,10 @@
 //! Directories of which a running tenant sees another version from its next start on.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-};
+use std::path::{Path, PathBuf};
 
-use tenant::{Layout, Plan, model::allocation::Pinned, plan::RootStep};
+use tenant::{Plan, model::allocation::Pinned, plan::RootStep};
 
-use super::{Store, StoreError, guard::held, images};
-
-/// The paths in which two versions differ, of those that were compared last. Versions never change.
-#[derive(Debug, Default)]
-pub(crate) struct Compared(Mutex<VecDeque<([Pinned; 2], Arc<Vec<PathBuf>>)>>);
-
-impl Compared {
-    /// So many are kept: a rollout moves many tenants between few versions.
-    const MOST: usize = 4;
-
-    fn paths(&self, layout: &Layout, from: &Pinned, to: &Pinned) -> Result<Arc<Vec<PathBuf>>, StoreError> {
-        let both = [from.clone(), to.clone()];
-        let known = held(&self.0).iter().find(|(known, _)| *known == both).map(|(_, paths)| paths.clone());
-        if let Some(paths) = known {
-            return Ok(paths);
-        }
-        let changes = images::changes(layout, from, to)?;
-        let paths = Arc::new(changes.files.into_iter().map(|file| file.path).collect::<Vec<_>>());
-        let mut known = held(&self.0);
-        known.truncate(Self::MOST - 1);
-        known.push_front((both, paths.clone()));
-        Ok(paths)
-    }
-}
+use super::{Store, StoreError};
 
 impl Store {
     /// The directories of a tenant with this plan in which the version that it has booted and another one differ, of those

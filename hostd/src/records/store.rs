@@ -20,11 +20,11 @@ use tenant::{
 
 use super::{
     broken::Broken,
+    compared::Compared,
     error::StoreError,
     guard::held,
     lock::StoreLock,
     recover::{self, Finding, Recovered},
-    rest::Compared,
 };
 use crate::{
     assign::{

@@ -72,10 +72,11 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     let owner = plan.uids.base();
     let attach_to = plan.attach_layers.then_some(&staging);
     let source = swap::source_name(&plan.image_name, &plan.digest);
-    let base = Base::new(kernel, image, user, owner, source, attach_to)?;
+    // Before anything is attached, which covers these directories.
     let dirs = kernel.tree_clone(&plan.dirs, user, Access::ReadWrite)?;
-    base.attach(&dirs)?;
     let binds = plan.root.iter().filter_map(|step| bind(kernel, user, step)).collect::<Result<_>>()?;
+    let base = Base::new(kernel, image, user, owner, source, attach_to)?;
+    base.attach(&dirs)?;
     let trees = Trees { kernel, owner, base, dirs, binds: RefCell::new(binds) };
     let mut mounts: Vec<Mount<K::Fd>> = Vec::new();
     for step in &plan.root {

@@ -35,8 +35,12 @@ pub(super) fn shown(all: &[MountEntry], mount: &SwapMount, version: &Version) ->
     for (number, mount_over) in over.iter().enumerate() {
         // A bind of the base that the tenant has made: where it lies over the base it shows the same.
         let is_bind = stack[..=number].iter().any(|under| under.shows == mount_over.shows);
-        let is_old = number == 0 && is_version(bottom) && is_image(mount_over) && !is_version(mount_over);
-        if !is_bind && !(is_old && mount_over.shows.root == bottom.shows.root) {
+        let is_old = number == 0
+            && is_version(bottom)
+            && is_image(mount_over)
+            && !is_version(mount_over)
+            && mount_over.shows.root == bottom.shows.root;
+        if !is_bind && !is_old {
             return something_over(mount, mount_over);
         }
     }

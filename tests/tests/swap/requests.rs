@@ -1,7 +1,6 @@
 //! What a request to rebase does, and what it refuses.
 
-use crate::versions::{GENERATION, REFUSED, generation, rebase, with_versions};
-use tenantry_tests::poll;
+use crate::versions::{REFUSED, generation, rebase, with_versions};
 
 #[test]
 fn a_version_comes_live_by_a_restart_or_from_the_next_start_and_goes_back() {
