@@ -2,7 +2,7 @@
 //!
 //! `rootfs-tools` writes them; this crate only reads.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -122,21 +122,45 @@ pub enum VersionRef {
     Prefix(String),
 }
 
+impl VersionRef {
+    /// How many hex digits name a version.
+    const DIGITS: RangeInclusive<usize> = 6..=64;
+
+    /// The version whose digest starts with these lower-case hex digits, written as a digest is or alone.
+    pub fn by_digits(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("sha256-")).unwrap_or(text);
+        let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (is_hex && Self::DIGITS.contains(&hex.len())).then(|| Self::Prefix(hex.to_owned()))
+    }
+}
+
+impl FromStr for VersionRef {
+    type Err = InvalidImageRef;
+
+    /// `:CHANNEL`, or hex digits.
+    fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
+        if let Some(channel) = text.strip_prefix(':') {
+            return channel.parse().map(Self::Channel);
+        }
+        Self::by_digits(text).ok_or_else(|| InvalidImageRef {
+            what: "a version",
+            text: text.chars().take(160).collect(),
+            reason: "it is neither :CHANNEL nor 6 to 64 lower-case hex digits",
+        })
+    }
+}
+
 impl FromStr for ImageRef {
     type Err = InvalidImageRef;
 
     fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
         if let Some((image, digest)) = text.split_once('@') {
-            let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-            let is_hex = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if !(6..=64).contains(&hex.len()) || !is_hex {
-                return Err(InvalidImageRef {
-                    what: "an image reference",
-                    text: text.chars().take(160).collect(),
-                    reason: "'@' must be followed by 6 to 64 lower-case hex digits of a version",
-                });
-            }
-            return Ok(Self { image: image.parse()?, version: VersionRef::Prefix(hex.to_owned()) });
+            let version = VersionRef::by_digits(digest).ok_or_else(|| InvalidImageRef {
+                what: "an image reference",
+                text: text.chars().take(160).collect(),
+                reason: "'@' must be followed by 6 to 64 lower-case hex digits of a version",
+            })?;
+            return Ok(Self { image: image.parse()?, version });
         }
         let (image, channel) = match text.split_once(':') {
             Some((image, channel)) => (image, channel.parse()?),
@@ -182,7 +206,7 @@ pub enum ImageFormat {
 
 /// One entry of the image's top level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename_all = "lowercase")]
 pub struct TopEntry {
     /// File name, e.g. `usr`.
     pub name: String,
@@ -230,6 +254,7 @@ pub enum InitKind {
     /// busybox's, and those that take its signals, such as finit(8).
     Busybox,
     /// Another one; the manifest's `stop_signal` is what it takes.
+    #[serde(other)]
     Other,
 }
 
@@ -248,7 +273,6 @@ impl InitKind {
 
 /// How the image's operating system is booted and stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Boot {
     /// Argument vector of init, an absolute path first.
     pub init: Vec<String>,
@@ -264,7 +288,6 @@ pub struct Boot {
 
 /// The program of an image that has one instead of an init, as its makers start it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct App {
     /// Argument vector, an absolute path first.
     pub init: Vec<String>,
@@ -279,9 +302,9 @@ pub struct App {
     pub env: BTreeMap<String, String>,
 }
 
-/// `manifest.toml` of a version: what it is and how to boot it.
+/// `manifest.toml` of a version: what it is and how to boot it. Keys that are not known are skipped: versions travel, and
+/// a newer release may have published one. What must not be skipped raises [`Manifest::FORMAT_VERSION`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Version of this format, now 1.
     pub format_version: u32,
@@ -331,6 +354,16 @@ pub struct Manifest {
     pub top: Vec<TopEntry>,
 }
 
+impl ManifestError {
+    /// The remedy, if one is known.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Version(_) => Some("update Tenantry on this host: a newer release has made the version"),
+            Self::Malformed(_) => None,
+        }
+    }
+}
+
 impl Manifest {
     /// The format this crate reads and writes.
     pub const FORMAT_VERSION: u32 = 1;
@@ -338,19 +371,24 @@ impl Manifest {
     /// Parses `manifest.toml`.
     ///
     /// # Errors
-    /// Text that is not TOML, has unknown keys or another `format_version`.
+    /// Text that is not TOML, lacks a key or has another `format_version`.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let manifest: Self = toml::from_str(text)?;
-        if manifest.format_version != Self::FORMAT_VERSION {
-            return Err(ManifestError::Version(manifest.format_version));
+        match toml::from_str::<Format>(text)?.format_version {
+            Self::FORMAT_VERSION => Ok(toml::from_str(text)?),
+            other => Err(ManifestError::Version(other)),
         }
-        Ok(manifest)
     }
 
     /// The text of `manifest.toml`.
     pub fn render(&self) -> String {
         toml::to_string(self).expect("a manifest has only types that TOML can hold")
     }
+}
+
+/// The format that a record says it has. It is read first: of another one nothing else is known.
+#[derive(Deserialize)]
+pub(super) struct Format {
+    pub(super) format_version: u32,
 }
 
 /// Why a manifest cannot be used.
@@ -416,6 +454,18 @@ mod tests {
         }
         assert_eq!(serde_json::to_string(&InitKind::OpenRc).unwrap(), "\"openrc\"");
         assert_eq!(serde_json::to_string(&InitKind::SysV).unwrap(), "\"sysv\"");
+    }
+
+    #[test]
+    fn a_version_is_a_channel_or_digits() {
+        let digits = |text: &str| Ok(VersionRef::Prefix(text.to_owned()));
+        assert_eq!(":edge".parse(), Ok(VersionRef::Channel("edge".parse().unwrap())));
+        for text in ["0123ab", "sha256:0123ab", "sha256-0123ab"] {
+            assert_eq!(text.parse(), digits("0123ab"));
+        }
+        for bad in ["", ":", ":A b", "01234", "0123AB", "edge", "sha256:", &"0".repeat(65)] {
+            assert!(bad.parse::<VersionRef>().is_err(), "{bad:?} was accepted");
+        }
     }
 
     #[test]
