@@ -245,6 +245,7 @@ impl<'a> Reader<'a> {
             let Some(file) = version.file(&path) else { continue };
             let now = self.comparison.present.file(&path);
             if now.as_ref() == Some(&file)
+                || self.comparison.is_unchanged(&path, version)
                 || named.by_shebang && !is_script_of(version.first_line(&path), program)
             {
                 continue;

@@ -25,12 +25,20 @@ const EROFS_MAGIC: u32 = 0xe0f5_e1e2;
 /// Longest first line of a script that the kernel reads, bytes: `BINPRM_BUF_SIZE`.
 const FIRST_LINE: u64 = 256;
 
+/// The SHA-256 of regular files, by their paths.
+pub type Sums = HashMap<PathBuf, [u8; 32]>;
+/// What is known of the files of a version without reading them; nothing where nothing is.
+pub type SumsOf = fn(&Layout, &Pinned) -> Sums;
+
 /// A version, opened once for a look.
 #[derive(Debug)]
 pub(super) struct Version {
     pinned: Pinned,
     files: Files,
     index: OnceLock<HashMap<FileId, Vec<PathBuf>>>,
+    sums: OnceLock<Sums>,
+    layout: Layout,
+    sums_of: SumsOf,
 }
 
 /// How its files are known.
@@ -62,7 +70,7 @@ impl Version {
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub(super) fn open(layout: &Layout, pinned: &Pinned) -> io::Result<Self> {
+    pub(super) fn open(layout: &Layout, pinned: &Pinned, sums_of: SumsOf) -> io::Result<Self> {
         let Pinned { image, digest } = pinned;
         let files = if let Some(tree) = found(open_dir(&layout.tree(image, digest)))? {
             Files::Tree(tree)
@@ -79,7 +87,13 @@ impl Version {
         } else {
             Files::Gone
         };
-        Ok(Self { pinned: pinned.clone(), files, index: OnceLock::new() })
+        let (index, sums) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { pinned: pinned.clone(), files, index, sums, layout: layout.clone(), sums_of })
+    }
+
+    /// The SHA-256 of the file at a path, if it is known.
+    pub(super) fn sum(&self, path: &Path) -> Option<[u8; 32]> {
+        self.sums.get_or_init(|| (self.sums_of)(&self.layout, &self.pinned)).get(path).copied()
     }
 
     /// Which it is.

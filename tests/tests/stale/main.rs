@@ -3,7 +3,11 @@
 mod cases;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Running, Tenant, poll};
@@ -170,6 +174,38 @@ fn what_users_run_is_ended_only_if_that_is_asked_for_and_a_bus_is_never_restarte
     assert_eq!(alice.says("systemctl show -P MainPID dbus"), bus);
     alice.ctl("restart", &[]).ok();
     assert_eq!(found(&stale(&host, "alice")), BTreeMap::new());
+}
+
+#[test]
+fn what_did_not_change_between_two_erofs_versions_is_not_stale() {
+    let host = Host::bare();
+    host.copy_images();
+    for (channel, ending) in [("stable", ""), ("candidate", "changed")] {
+        let to = format!("packed:{channel}");
+        host.another_version_as("busybox", &to, &["--format", "erofs"], |tree| {
+            let fix = tree.join("usr/lib/fix");
+            fs::create_dir_all(&fix).expect("a directory");
+            let program = fs::read(tree.join("bin/busybox")).expect("busybox");
+            for (name, ending) in [("same", ""), ("changed", ending)] {
+                let file = fix.join(name);
+                fs::write(&file, [&program, ending.as_bytes()].concat()).expect("a program");
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
+                let script = fix.join(format!("{name}.sh"));
+                fs::write(&script, format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n")).expect("a script");
+                fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+            }
+        });
+    }
+    host.start_hostd();
+    let alice = host.boot("alice", &["--image", "packed"]);
+    alice.says(
+        "cd /usr/lib/fix; for name in same changed; do ./$name sleep 1000 & ./$name.sh & done > /dev/null 2>&1 < /dev/null",
+    );
+    rebase(&host, "alice", ":candidate");
+    let answer = stale(&host, "alice");
+    let all: BTreeSet<String> = found(&answer).into_values().flatten().collect();
+    let expected = ["/usr/lib/fix/changed", "/usr/lib/fix/changed.sh"].map(str::to_owned);
+    assert_eq!(all, BTreeSet::from(expected), "{answer:#}");
 }
 
 #[test]
