@@ -57,7 +57,9 @@ impl Host {
         self.pin(tenant, versions.last().unwrap());
         let path = self.layout.allocation(&tenant.parse().unwrap());
         let generation = |digest| {
-            format!("\n[[generations]]\nimage = \"img\"\ndigest = \"{digest}\"\nsince = \"2026-01-02T03:04:05Z\"\n")
+            format!(
+                "\n[[generations]]\nimage = \"img\"\ndigest = \"{digest}\"\nsince = \"2026-01-02T03:04:05Z\"\n"
+            )
         };
         let text = fs::read_to_string(&path).unwrap() + &versions.iter().map(generation).collect::<String>();
         fs::write(path, text).unwrap();

@@ -73,7 +73,11 @@ fn a_disk_that_fills_up_in_a_publish_an_update_or_a_pull_leaves_what_was_there()
     let ballast = fill(&host);
     let store = host.path("var/lib/tenantry");
     let seen = || {
-        let find = ["-ec", "cd \"$1\"; find . ! -name ballast -printf '%p %y %s %l\\n' | sort; cat images/*/channels/*", "sh"];
+        let find = [
+            "-ec",
+            "cd \"$1\"; find . ! -name ballast -printf '%p %y %s %l\\n' | sort; cat images/*/channels/*",
+            "sh",
+        ];
         Run::new("sh", find).args([&store]).ok().stdout
     };
     let before = seen();

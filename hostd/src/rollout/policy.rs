@@ -370,6 +370,9 @@ mod tests {
     #[test]
     fn a_version_is_a_channel_or_digits() {
         assert_eq!(target(&request("")).unwrap(), VersionRef::Channel("candidate".parse().unwrap()));
-        assert_eq!(target(&request("to = \"sha256:012345\"")).unwrap(), VersionRef::Prefix("012345".to_owned()));
+        assert_eq!(
+            target(&request("to = \"sha256:012345\"")).unwrap(),
+            VersionRef::Prefix("012345".to_owned())
+        );
     }
 }

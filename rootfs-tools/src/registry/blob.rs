@@ -11,7 +11,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use tenant::{files::file_error::FileError, model::ids::Digest};
 
-use super::{error::RegistryError, layout::Descriptor};
+use super::error::RegistryError;
 
 /// A blob that is being read.
 #[derive(Debug)]
@@ -25,17 +25,16 @@ pub(super) struct Blob {
 }
 
 impl Blob {
-    /// The blob in a file.
+    /// The blob in a file, by its name and its size in bytes.
     ///
     /// # Errors
     /// It is missing.
-    pub(super) fn open(path: PathBuf, descriptor: &Descriptor) -> Result<Self, RegistryError> {
+    pub(super) fn open(path: PathBuf, digest: Digest, size: u64) -> Result<Self, RegistryError> {
         let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
         if !is_file {
-            return Err(RegistryError::NoBlob(descriptor.digest));
+            return Err(RegistryError::NoBlob(digest));
         }
         let file = File::open(&path).map_err(FileError::when("open", &path))?;
-        let Descriptor { digest, size, .. } = *descriptor;
         Ok(Self { path, file, digest, size, hasher: Sha256::new(), length: 0 })
     }
 
@@ -120,9 +119,7 @@ mod tests {
         let path = dir.join("blob");
         fs::write(&path, "content").unwrap();
         let digest = Digest::from_bytes(Sha256::digest("content").into());
-        let descriptor =
-            Descriptor { media_type: String::new(), digest, size: 7, annotations: None, platform: None };
-        Blob::open(path, &descriptor).unwrap()
+        Blob::open(path, digest, 7).unwrap()
     }
 
     #[test]

@@ -7,7 +7,6 @@ use tenant::{
     model::{ids::Digest, image::ManifestError},
 };
 
-use super::MANIFEST_LABEL;
 use crate::{
     explain::{Explain, Outcome},
     import::ImportError,
@@ -36,8 +35,14 @@ pub enum RegistryError {
     #[error("the image is malformed: {0}")]
     Malformed(String),
     /// The version's manifest that it brings cannot be used.
-    #[error("its label {MANIFEST_LABEL}")]
-    Manifest(#[source] ManifestError),
+    #[error("its label {label}")]
+    Manifest {
+        /// The label.
+        label: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
     /// No image of that tag, or more than one image.
     #[error("{}", tags(.wanted.as_deref(), .found))]
     Tag {
@@ -137,15 +142,24 @@ const SAYINGS: &[(&str, &str)] = &[
         "server gave HTTP response to HTTPS client",
         "if the registry is meant to be without encryption: --insecure",
     ),
-    ("x509: certificate has expired", "have the registry's certificate renewed, and check the clock of this host"),
+    (
+        "x509: certificate has expired",
+        "have the registry's certificate renewed, and check the clock of this host",
+    ),
     ("x509: certificate is ", "use the registry's name as its certificate has it"),
-    ("x509: certificate relies on legacy", "have the registry's certificate made again, with a subjectAltName"),
+    (
+        "x509: certificate relies on legacy",
+        "have the registry's certificate made again, with a subjectAltName",
+    ),
     ("x509: cannot validate certificate", "use the registry's name as its certificate has it"),
     (
         "x509:",
         "if you trust the registry, put the certificate of its CA into /etc/containers/certs.d/REGISTRY/ca.crt, or into the directory of --cert-dir DIR",
     ),
-    ("getting username and password", "make the file with the credentials again: skopeo login --authfile FILE REGISTRY"),
+    (
+        "getting username and password",
+        "make the file with the credentials again: skopeo login --authfile FILE REGISTRY",
+    ),
     ("connection refused", "check that the registry is running at this address and port"),
     ("no such host", "check the name of the registry"),
     ("unexpected EOF", "the connection broke; try again: what has arrived whole is kept"),
@@ -164,7 +178,7 @@ impl Explain for RegistryError {
         let text = match self {
             Self::NoLayout(_) => "make one with: skopeo copy docker://REGISTRY/NAME:TAG oci:DIR:TAG",
             Self::Json { .. } | Self::Malformed(_) => "get it again from where it came from",
-            Self::Manifest(error) => error.help().unwrap_or("get it again from where it came from"),
+            Self::Manifest { source, .. } => source.help().unwrap_or("get it again from where it came from"),
             Self::Tag { wanted: Some(_), .. } => "name one of these tags",
             Self::Tag { wanted: None, .. } => "name one of them: DIR:TAG",
             Self::Architecture(_) => "pull an image that was made for this architecture",

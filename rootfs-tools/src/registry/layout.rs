@@ -182,7 +182,7 @@ impl Layout {
 
     /// A blob, to be read and compared with its name and size.
     pub(super) fn open_blob(&self, descriptor: &Descriptor) -> Result<Blob, RegistryError> {
-        Blob::open(self.blob(&descriptor.digest), descriptor)
+        Blob::open(self.blob(&descriptor.digest), descriptor.digest, descriptor.size)
     }
 
     fn json<T: DeserializeOwned>(

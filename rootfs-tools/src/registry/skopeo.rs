@@ -125,7 +125,9 @@ pub fn copy(from: &Place, to: &Place, how: &Transfer, progress: &Progress) -> Re
         args.push(format!("--authfile={}", file.display()));
     }
     if let Some(dir) = &how.cert_dir {
-        args.extend(["--src-cert-dir", "--dest-cert-dir"].map(|option| format!("{option}={}", dir.display())));
+        args.extend(
+            ["--src-cert-dir", "--dest-cert-dir"].map(|option| format!("{option}={}", dir.display())),
+        );
     }
     if let Some(dir) = &how.shared_blobs {
         args.push(format!("--dest-shared-blob-dir={}", dir.display()));

@@ -22,11 +22,7 @@ use std::{
 use serde::Serialize;
 use tenant::{
     Allocation, Layout, TenantName,
-    files::{
-        file_error::FileError,
-        record,
-        state::RunState,
-    },
+    files::{file_error::FileError, record, state::RunState},
     model::{
         allocation::Pinned,
         ids::Digest,

@@ -67,12 +67,7 @@ const MOST: usize = 65_536;
 ///
 /// # Errors
 /// `NotFound` when its init has ended meanwhile; a version that cannot be read.
-pub fn look(
-    layout: &Layout,
-    subject: &Subject,
-    versions: &Versions,
-    sums_of: SumsOf,
-) -> io::Result<Look> {
+pub fn look(layout: &Layout, subject: &Subject, versions: &Versions, sums_of: SumsOf) -> io::Result<Look> {
     // It has had one version only: there is nothing that a process could have from before.
     if subject.earlier.is_empty() {
         return Ok(Look::default());

@@ -27,11 +27,15 @@ impl Certificate {
     fn new(dir: PathBuf) -> Self {
         fs::create_dir_all(dir.join("ca")).expect("a directory for certificates");
         let openssl = |args: &[&str]| Run::new("openssl", args).current_dir(&dir).ok();
-        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=test"];
-        openssl(&[&["req", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca/ca.crt"], &key[..]].concat());
+        let key =
+            ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=test"];
+        openssl(
+            &[&["req", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca/ca.crt"], &key[..]].concat(),
+        );
         openssl(&[&["req", "-keyout", "key", "-out", "request"], &key[..]].concat());
         fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1\n").expect("the certificate's names");
-        let sign = ["x509", "-req", "-in", "request", "-CA", "ca/ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
+        let sign =
+            ["x509", "-req", "-in", "request", "-CA", "ca/ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
         openssl(&[&sign[..], &["-days", "2", "-extfile", "names", "-out", "certificate"]].concat());
         Self { dir }
     }
@@ -75,7 +79,10 @@ fn a_registry_with_a_certificate_of_its_own_and_a_password_is_pushed_to_and_pull
         (pull(&[]).output().refused(1), format!("cannot pull {name}")),
     ] {
         assert!(said.contains(&what) && said.contains("certificate signed by unknown authority"), "{said}");
-        assert!(said.contains("/etc/containers/certs.d/REGISTRY/ca.crt") && said.contains("--cert-dir"), "{said}");
+        assert!(
+            said.contains("/etc/containers/certs.d/REGISTRY/ca.crt") && said.contains("--cert-dir"),
+            "{said}"
+        );
     }
     let asked = format!("registry {} asks for a name and a password", registry.called());
     for said in [push(&known).output().refused(1), pull(&known).output().refused(1)] {

@@ -73,7 +73,9 @@ fn a_version_arrives_as_it_was_sent_and_its_parents_layers_are_not_sent_again() 
     let pulled = tool(&two, &["pull", &second, "--insecure", "--channel", "candidate"]).ok().json();
     assert_eq!(digest(&pulled), child);
     assert_eq!(registry.blobs(before, FETCHED.0, FETCHED.1), 2, "the new layer and the configuration");
-    let manifest = |host: &Host| fs::read_to_string(host.version(&format!("busybox@{child}")).join("manifest.toml")).expect("it");
+    let manifest = |host: &Host| {
+        fs::read_to_string(host.version(&format!("busybox@{child}")).join("manifest.toml")).expect("it")
+    };
     assert_eq!(manifest(&one), manifest(&two));
     for verified in tool(&two, &["verify"]).ok().json().as_array().expect("a list") {
         assert_eq!(verified["intact"], true, "{verified}");

@@ -41,9 +41,9 @@ impl Registry {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("its number").port();
         drop(free);
-        let tls = asks.tls.map(|(certificate, key)| {
-            format!(", tls: {{certificate: {certificate:?}, key: {key:?}}}")
-        });
+        let tls = asks
+            .tls
+            .map(|(certificate, key)| format!(", tls: {{certificate: {certificate:?}, key: {key:?}}}"));
         let auth = asks.login.map(|file| format!("auth: {{htpasswd: {{realm: images, path: {file:?}}}}}\n"));
         let config = format!(
             "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {:?}}}}}\n\

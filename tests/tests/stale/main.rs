@@ -191,16 +191,22 @@ fn what_did_not_change_between_two_erofs_versions_is_not_stale() {
                 fs::write(&file, [&program, ending.as_bytes()].concat()).expect("a program");
                 fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
                 let script = fix.join(format!("{name}.sh"));
-                fs::write(&script, format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n")).expect("a script");
+                fs::write(&script, format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n"))
+                    .expect("a script");
                 fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
             }
         });
     }
     host.start_hostd();
     let alice = host.boot("alice", &["--image", "packed"]);
-    alice.says(
-        "cd /usr/lib/fix; for name in same changed; do ./$name sleep 1000 & ./$name.sh & done > /dev/null 2>&1 < /dev/null",
-    );
+    let start = |words: &[&str]| Running::start(&alice.exec(words));
+    let _all = ["same", "changed"].map(|name| {
+        let program = format!("/usr/lib/fix/{name}");
+        (start(&[&program, "sleep", "1000"]), start(&[&format!("{program}.sh")]))
+    });
+    for file in ["same sleep", "changed sleep", "same.sh", "changed.sh"] {
+        poll::until_true(&format!("{file} is there"), || alice.says("ps").contains(&format!("/fix/{file}")));
+    }
     rebase(&host, "alice", ":candidate");
     let answer = stale(&host, "alice");
     let all: BTreeSet<String> = found(&answer).into_values().flatten().collect();

@@ -24,8 +24,7 @@ use crate::{
     rollout::{
         Record, World as _,
         begin::{self, Start},
-        files,
-        policy,
+        files, policy,
         record::Wanted,
         run, view,
     },

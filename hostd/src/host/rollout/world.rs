@@ -179,7 +179,10 @@ impl World for HostWorld {
             store.set_channel(&image, &channel.name, &channel.to, way)?;
             Ok(())
         };
-        blocking(work).await.map_err(told)?.map_err(|error| format!("cannot point {what} at the version: {}", wire::chain(&error)))
+        blocking(work)
+            .await
+            .map_err(told)?
+            .map_err(|error| format!("cannot point {what} at the version: {}", wire::chain(&error)))
     }
 
     fn tell(&self, record: &Record, told: &Told) {
