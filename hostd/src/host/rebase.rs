@@ -1,12 +1,16 @@
 //! Another version of its image for a tenant. First the record says so, then the world: a crash between the two leaves
 //! a tenant that has the version from its next start on, and the same request again does the rest.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tenant::{
     Allocation, TenantName,
     model::{allocation::Pinned, ids::Digest, image::ImageRef},
 };
+use tokio::time::timeout;
 use wire::{Applied, Changed, EventKind, Failure, RebaseMode, RebasePlan, Rebased};
 
 use super::{Host, Result, blocking, events::What};
@@ -14,6 +18,9 @@ use crate::{
     records::{Repinned, StoreError},
     units::limits::Enforce,
 };
+
+/// How long a swap waits for the one before it, which takes a few milliseconds.
+const SWAP_TURN: Duration = Duration::from_millis(100);
 
 /// How a version came to a tenant.
 struct Delivery {
@@ -181,7 +188,10 @@ impl Host {
         self.units.state(name).and_then(|said| said.booted())
     }
 
+    /// Swaps go one after the other: the kernel changes mounts one at a time, and several at once only take longer each.
+    /// One that does not end keeps the others waiting for no more than a moment.
     async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Delivery> {
+        let _turn = timeout(SWAP_TURN, self.swaps.acquire()).await;
         let swapped = self.units.swap(name, to.clone()).await?;
         Ok(Delivery {
             swapped: swapped.directories,

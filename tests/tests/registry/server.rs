@@ -133,14 +133,14 @@ impl Line {
                 let (mut up, mut to) = (client.try_clone().expect("it"), server.try_clone().expect("it"));
                 let (sent, left) = (Arc::clone(&sent), Arc::clone(&left));
                 thread::spawn(move || {
-                    carry(&mut up, &mut to, |length| {
+                    pass_on(&mut up, &mut to, |length| {
                         sent.fetch_add(length, Ordering::SeqCst);
                         true
                     });
                 });
                 let (mut from, mut down) = (server, client);
                 thread::spawn(move || {
-                    carry(&mut from, &mut down, |length| {
+                    pass_on(&mut from, &mut down, |length| {
                         let taken = |left: u64| Some(left.saturating_sub(length));
                         let was = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken);
                         was.unwrap_or_default() > length
@@ -153,7 +153,7 @@ impl Line {
 }
 
 /// Passes bytes on as long as `may_pass` says so of each piece.
-fn carry(from: &mut TcpStream, to: &mut TcpStream, may_pass: impl Fn(u64) -> bool) {
+fn pass_on(from: &mut TcpStream, to: &mut TcpStream, may_pass: impl Fn(u64) -> bool) {
     let mut buffer = [0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         if !may_pass(length as u64) || to.write_all(&buffer[..length]).is_err() {
