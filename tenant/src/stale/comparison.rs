@@ -94,9 +94,13 @@ impl Comparison {
         Verdict::Foreign
     }
 
-    /// Whether the file of an earlier version at a path has the same content in the present one, although it is another
-    /// inode: an erofs image shares none with others, and a tree none where the store could not make a hard link.
+    /// Whether the present version has the same file at a path as an earlier one: the same inode, or the same content in
+    /// another one. An erofs image shares no inodes with others, and a tree none where the store could not make a link.
     pub(super) fn is_unchanged(&self, path: &Path, version: &Version) -> bool {
+        let same_file = || version.file(path).is_some_and(|file| self.present.file(path) == Some(file));
+        if version.shares_inodes(&self.present) && same_file() {
+            return true;
+        }
         version.sum(path).is_some_and(|sum| self.present.sum(path) == Some(sum))
     }
 

@@ -129,24 +129,32 @@ impl Version {
         FileId::of_entry(&parent, &name).ok()
     }
 
-    /// Whether a file that an overlay shows is the version's own at this path.
-    pub(super) fn has(&self, path: &Path, beneath: &Beneath) -> bool {
+    /// Whether one inode may be a file of both versions: each erofs image numbers its own, so that the numbers of two are
+    /// often the same.
+    pub(super) fn shares_inodes(&self, other: &Self) -> bool {
+        matches!((&self.files, &other.files), (Files::Tree(_), Files::Tree(_)))
+    }
+
+    /// Whether what an overlay shows can be a file of the version, by the filesystem that it is on.
+    pub(super) fn may_have(&self, beneath: &Beneath) -> bool {
         match &self.files {
-            Files::Tree(_) => self.file(path).is_some_and(|file| file == beneath.file),
-            Files::Erofs { uuid, mount } => {
-                *uuid == beneath.filesystem
-                    && (mount.is_none() || self.file(path).is_some_and(|file| file == beneath.file))
-            }
+            Files::Tree(_) => true,
+            Files::Erofs { uuid, .. } => *uuid == beneath.filesystem,
             Files::Gone => false,
         }
     }
 
+    /// Whether a file that an overlay shows is the version's own at this path.
+    pub(super) fn has(&self, path: &Path, beneath: &Beneath) -> bool {
+        let is_unmounted = matches!(&self.files, Files::Erofs { mount: None, .. });
+        let is_it = || self.file(path).is_some_and(|file| file == beneath.file);
+        self.may_have(beneath) && (is_unmounted || is_it())
+    }
+
     /// Every path that a file has in the version. The first question reads the whole tree, some ten thousand names.
     pub(super) fn paths(&self, beneath: &Beneath) -> &[PathBuf] {
-        match &self.files {
-            Files::Erofs { uuid, .. } if *uuid != beneath.filesystem => return &[],
-            Files::Gone => return &[],
-            Files::Tree(_) | Files::Erofs { .. } => {}
+        if !self.may_have(beneath) {
+            return &[];
         }
         let index = self.index.get_or_init(|| {
             let mut index = HashMap::new();

@@ -184,17 +184,17 @@ fn what_did_not_change_between_two_erofs_versions_is_not_stale() {
     for (channel, ending) in [("stable", ""), ("candidate", "changed")] {
         let to = format!("packed:{channel}");
         host.another_version_as("busybox", &to, &["--format", "erofs"], |tree| {
-            let fix = tree.join("usr/lib/fix");
-            fs::create_dir_all(&fix).expect("a directory");
             let program = fs::read(tree.join("bin/busybox")).expect("busybox");
             for (name, ending) in [("same", ""), ("changed", ending)] {
-                let file = fix.join(name);
-                fs::write(&file, [&program, ending.as_bytes()].concat()).expect("a program");
-                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
-                let script = fix.join(format!("{name}.sh"));
-                fs::write(&script, format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n"))
-                    .expect("a script");
-                fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+                let dir = tree.join("usr/lib/fix").join(name);
+                fs::create_dir_all(&dir).expect("a directory");
+                let script = format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n");
+                let files = [("busybox", [&program, ending.as_bytes()].concat()), ("script", script.into())];
+                for (file, content) in files {
+                    fs::write(dir.join(file), content).expect("a program");
+                    let mode = fs::Permissions::from_mode(0o755);
+                    fs::set_permissions(dir.join(file), mode).expect("its mode");
+                }
             }
         });
     }
@@ -202,16 +202,21 @@ fn what_did_not_change_between_two_erofs_versions_is_not_stale() {
     let alice = host.boot("alice", &["--image", "packed"]);
     let start = |words: &[&str]| Running::start(&alice.exec(words));
     let _all = ["same", "changed"].map(|name| {
-        let program = format!("/usr/lib/fix/{name}");
-        (start(&[&program, "sleep", "1000"]), start(&[&format!("{program}.sh")]))
+        let dir = format!("/usr/lib/fix/{name}");
+        (start(&[&format!("{dir}/busybox"), "sleep", "1000"]), start(&[&format!("{dir}/script")]))
     });
-    for file in ["same sleep", "changed sleep", "same.sh", "changed.sh"] {
+    for file in ["same/busybox", "changed/busybox", "same/script", "changed/script"] {
         poll::until_true(&format!("{file} is there"), || alice.says("ps").contains(&format!("/fix/{file}")));
     }
     rebase(&host, "alice", ":candidate");
+    // A shell of the present version, whose script has the inode number that the earlier one has in the other image.
+    let _new = start(&["/usr/lib/fix/changed/script", "new"]);
+    poll::until_true("the new one is there", || alice.says("ps").contains("script new"));
     let answer = stale(&host, "alice");
+    let scripts = answer.to_string().matches("changed/script").count();
+    assert_eq!(scripts, 1, "{answer:#}");
     let all: BTreeSet<String> = found(&answer).into_values().flatten().collect();
-    let expected = ["/usr/lib/fix/changed", "/usr/lib/fix/changed.sh"].map(str::to_owned);
+    let expected = ["/usr/lib/fix/changed/busybox", "/usr/lib/fix/changed/script"].map(str::to_owned);
     assert_eq!(all, BTreeSet::from(expected), "{answer:#}");
 }
 
