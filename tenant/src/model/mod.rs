@@ -21,4 +21,5 @@ pub mod pool;
 pub mod port;
 pub mod quantity;
 pub mod recipe;
+pub mod reference;
 pub mod syscall;

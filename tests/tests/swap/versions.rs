@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, path::Path};
 
 use serde_json::Value;
-use tenantry_tests::{Host, Run, Tenant};
+use tenantry_tests::{Host, Tenant};
 
 /// Exit code of what is refused in a tenant's state.
 pub(crate) const REFUSED: i32 = 4;
@@ -21,20 +21,15 @@ pub(crate) fn with_versions(image: &str) -> Host {
 }
 
 /// As [`with_versions`], published with more options, of a tree that is changed first.
-pub(crate) fn with_versions_of(image: &str, options: &[&str], change: impl FnOnce(&Path)) -> Host {
+pub(crate) fn with_versions_of(image: &str, options: &[&str], change: impl Fn(&Path)) -> Host {
     let host = Host::bare();
     host.copy_images();
-    let shown = host.tool("rootfsctl", &["--json", "show", image]).ok().json();
-    let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
-    let tree = host.path(format!("var/lib/tenantry/images/{image}/versions/{digest}/tree"));
-    let copy = host.path("copy");
-    Run::new("cp", ["-a"]).args([&tree, &copy]).ok();
-    change(&copy);
     for version in ["one", "two"] {
-        write_generation(&copy, version);
-        publish(&host, image, version, options);
+        host.another_version_as(image, &format!("{image}:{version}"), options, |tree| {
+            change(tree);
+            write_generation(tree, version);
+        });
     }
-    fs::remove_dir_all(&copy).expect("the copy can be removed");
     host.start_hostd();
     host
 }
@@ -52,21 +47,12 @@ fn write_generation(tree: &Path, version: &str) {
     fs::write(tree.join("etc/generation"), version).expect("a file of the version");
     let status = tree.join("var/lib/dpkg/status");
     if let Ok(text) = fs::read_to_string(&status) {
-        let of = |line: &str| line.starts_with("Version: 9999").then(|| "Version: 9999two".to_owned());
-        let text: Vec<String> =
-            text.lines().map(|line| of(line).unwrap_or_else(|| line.to_owned())).collect();
-        let text = text.join("\n");
-        let own = "\n\nPackage: generation\nStatus: install ok installed\nMaintainer: x <x@x>\nArchitecture: all\n\
-                   Version: 9999one\nDescription: x\n";
-        let text = if text.contains("Package: generation") { text } else { text + own };
-        fs::write(&status, text + "\n").expect("the database of packages");
+        let own = format!(
+            "\nPackage: generation\nStatus: install ok installed\nMaintainer: x <x@x>\nArchitecture: all\n\
+             Version: 9999{version}\nDescription: x\n"
+        );
+        fs::write(&status, text + &own).expect("the database of packages");
     }
-}
-
-fn publish(host: &Host, image: &str, version: &str, options: &[&str]) {
-    let copy = host.path("copy").display().to_string();
-    let words = ["publish", &copy, "--force", "--name", image, "--channel", version];
-    host.tool("rootfsctl", &[&words[..], options].concat()).ok();
 }
 
 pub(crate) fn generation(tenant: &Tenant<'_>) -> String {
