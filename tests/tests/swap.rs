@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use tenantry_tests::{Host, Run, Running, Tenant, Terminal, poll};
+use tenantry_tests::{Host, Running, Tenant, Terminal, poll};
 
 /// Exit code of what is refused in a tenant's state.
 const REFUSED: i32 = 4;
@@ -18,16 +18,10 @@ const GENERATION: &str = "usr/lib/generation";
 fn with_versions(image: &str) -> Host {
     let host = Host::bare();
     host.copy_images();
-    let shown = host.tool("rootfsctl", &["--json", "show", image]).ok().json();
-    let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
-    let tree = host.path(format!("var/lib/tenantry/images/{image}/versions/{digest}/tree"));
-    let copy = host.path("copy");
-    Run::new("cp", ["-a"]).args([&tree, &copy]).ok();
     for version in ["one", "two"] {
-        write_generation(&copy, version);
-        publish(&host, image, version);
+        let to = format!("{image}:{version}");
+        host.another_version(image, &to, |tree| write_generation(tree, version));
     }
-    fs::remove_dir_all(&copy).expect("the copy can be removed");
     host.start_hostd();
     host
 }
@@ -41,20 +35,12 @@ fn write_generation(tree: &Path, version: &str) {
     fs::write(tree.join("etc/generation"), version).expect("a file of the version");
     let status = tree.join("var/lib/dpkg/status");
     if let Ok(text) = fs::read_to_string(&status) {
-        let of = |line: &str| line.starts_with("Version: 9999").then(|| "Version: 9999two".to_owned());
-        let text: Vec<String> =
-            text.lines().map(|line| of(line).unwrap_or_else(|| line.to_owned())).collect();
-        let text = text.join("\n");
-        let own = "\n\nPackage: generation\nStatus: install ok installed\nMaintainer: x <x@x>\nArchitecture: all\n\
-                   Version: 9999one\nDescription: x\n";
-        let text = if text.contains("Package: generation") { text } else { text + own };
-        fs::write(&status, text + "\n").expect("the database of packages");
+        let own = format!(
+            "\nPackage: generation\nStatus: install ok installed\nMaintainer: x <x@x>\nArchitecture: all\n\
+             Version: 9999{version}\nDescription: x\n"
+        );
+        fs::write(&status, text + &own).expect("the database of packages");
     }
-}
-
-fn publish(host: &Host, image: &str, version: &str) {
-    let copy = host.path("copy").display().to_string();
-    host.tool("rootfsctl", &["publish", &copy, "--force", "--name", image, "--channel", version]).ok();
 }
 
 fn generation(tenant: &Tenant<'_>) -> String {

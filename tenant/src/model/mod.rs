@@ -20,4 +20,5 @@ pub mod pool;
 pub mod port;
 pub mod quantity;
 pub mod recipe;
+pub mod reference;
 pub mod syscall;

@@ -15,6 +15,7 @@ use super::{
     id::{Beneath, FileId},
     proc::{self, Device, Mapping},
     script,
+    version::Version,
 };
 use crate::files::processes;
 
@@ -243,17 +244,20 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let Some(file) = version.file(&path) else { continue };
-            let now = self.comparison.present.file(&path);
-            if now.as_ref() == Some(&file)
+            let present = &self.comparison.present;
+            let now = present.file(&path);
+            if self.comparison.is_unchanged(&path, version)
                 || named.by_shebang && !is_script_of(version.first_line(&path), program)
             {
                 continue;
             }
             let open = open_files.get_or_init(|| open_files_of(proc));
-            let is_open =
-                |wanted: &Option<FileId>| wanted.as_ref().is_some_and(|wanted| open.contains(wanted));
+            let is_open = |version: &Version, wanted: &FileId| {
+                open.iter().any(|beneath| beneath.file == *wanted && version.may_have(beneath))
+            };
             // A shell keeps its script open; of another interpreter the script is as old as its own code.
-            if is_open(&Some(file)) || found.is_older && !is_open(&now) {
+            let has_now = || now.as_ref().is_some_and(|now| is_open(present, now));
+            if is_open(version, &file) || found.is_older && !has_now() {
                 let version = version.pinned().to_string();
                 return Ok(Some(StaleFile { role: Role::Script, path, version }));
             }
@@ -285,11 +289,11 @@ fn path_only(link: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The files that a process has open.
-fn open_files_of(proc: &Path) -> HashSet<FileId> {
+fn open_files_of(proc: &Path) -> HashSet<Beneath> {
     let entries = fs::read_dir(proc.join("fd")).into_iter().flatten().flatten().take(OPEN_FILES);
     let of = |entry: fs::DirEntry| {
         let file = path_only(&entry.path()).ok()?;
-        Some(Beneath::of(file.as_fd()).ok()??.file)
+        Beneath::of(file.as_fd()).ok()?
     };
     entries.filter_map(of).collect()
 }

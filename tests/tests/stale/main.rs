@@ -4,7 +4,11 @@ mod cases;
 mod inits;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Running, Tenant, poll};
@@ -171,6 +175,49 @@ fn what_users_run_is_ended_only_if_that_is_asked_for_and_a_bus_is_never_restarte
     assert_eq!(alice.says("systemctl show -P MainPID dbus"), bus);
     alice.ctl("restart", &[]).ok();
     assert_eq!(found(&stale(&host, "alice")), BTreeMap::new());
+}
+
+#[test]
+fn what_did_not_change_between_two_erofs_versions_is_not_stale() {
+    let host = Host::bare();
+    host.copy_images();
+    for (channel, ending) in [("stable", ""), ("candidate", "changed")] {
+        let to = format!("packed:{channel}");
+        host.another_version_as("busybox", &to, &["--format", "erofs"], |tree| {
+            let program = fs::read(tree.join("bin/busybox")).expect("busybox");
+            for (name, ending) in [("same", ""), ("changed", ending)] {
+                let dir = tree.join("usr/lib/fix").join(name);
+                fs::create_dir_all(&dir).expect("a directory");
+                let script = format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n");
+                let files = [("busybox", [&program, ending.as_bytes()].concat()), ("script", script.into())];
+                for (file, content) in files {
+                    fs::write(dir.join(file), content).expect("a program");
+                    let mode = fs::Permissions::from_mode(0o755);
+                    fs::set_permissions(dir.join(file), mode).expect("its mode");
+                }
+            }
+        });
+    }
+    host.start_hostd();
+    let alice = host.boot("alice", &["--image", "packed"]);
+    let start = |words: &[&str]| Running::start(&alice.exec(words));
+    let _all = ["same", "changed"].map(|name| {
+        let dir = format!("/usr/lib/fix/{name}");
+        (start(&[&format!("{dir}/busybox"), "sleep", "1000"]), start(&[&format!("{dir}/script")]))
+    });
+    for file in ["same/busybox", "changed/busybox", "same/script", "changed/script"] {
+        poll::until_true(&format!("{file} is there"), || alice.says("ps").contains(&format!("/fix/{file}")));
+    }
+    rebase(&host, "alice", ":candidate");
+    // A shell of the present version, whose script has the inode number that the earlier one has in the other image.
+    let _new = start(&["/usr/lib/fix/changed/script", "new"]);
+    poll::until_true("the new one is there", || alice.says("ps").contains("script new"));
+    let answer = stale(&host, "alice");
+    let scripts = answer.to_string().matches("changed/script").count();
+    assert_eq!(scripts, 1, "{answer:#}");
+    let all: BTreeSet<String> = found(&answer).into_values().flatten().collect();
+    let expected = ["/usr/lib/fix/changed/busybox", "/usr/lib/fix/changed/script"].map(str::to_owned);
+    assert_eq!(all, BTreeSet::from(expected), "{answer:#}");
 }
 
 #[test]
