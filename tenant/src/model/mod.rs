@@ -12,6 +12,7 @@ pub mod ids;
 pub mod image;
 pub mod label;
 pub mod limits;
+pub mod mountinfo;
 pub mod name;
 pub mod net;
 pub mod nic_table;

@@ -13,11 +13,14 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::{
     comparison::{Comparison, Verdict},
     id::{Beneath, FileId},
-    proc::{self, Device, Mapping},
+    proc::{self, Mapping},
     script,
     version::Version,
 };
-use crate::files::processes;
+use crate::{
+    files::processes,
+    model::mountinfo::{self, Device},
+};
 
 /// How often a process is looked at that changes its memory meanwhile.
 const ATTEMPTS: usize = 4;
@@ -221,7 +224,7 @@ impl<'a> Reader<'a> {
     fn of_a_removed_version(&self, proc: &Path, mapping: &Mapping<'_>) -> Result<Option<Verdict>, Stop> {
         let Some(version) = self.comparison.gone() else { return Ok(None) };
         let mounts = fs::read(proc.join("mountinfo"))?;
-        let is_attached = proc::devices(&mounts).any(|device| device == mapping.device);
+        let is_attached = mountinfo::mounts(&mounts).any(|mount| mount.shows.device == mapping.device);
         let path = mapping.path.clone();
         Ok((!is_attached).then(|| Verdict::Earlier { path, version: version.clone() }))
     }
