@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tenant::{
     Layout, TenantName,
     files::state::{ProcessRef, RunState},
@@ -63,5 +66,12 @@ pub(super) fn find(state: &RunState) -> Option<(ProcessRef, OwnedFd)> {
     let process = state.supervisor;
     let pidfd = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
     // Asked after the descriptor is open: from now on the pid means the same process.
-    process.is_alive().then_some((process, pidfd))
+    // One that has ended is there until its parent takes it.
+    (process.is_alive() && !has_ended(&pidfd)).then_some((process, pidfd))
+}
+
+/// Whether a process has ended: its pidfd is readable then, see pidfd_open(2).
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }

@@ -18,14 +18,14 @@ use tenant::{
 use tokio::{task, time::timeout};
 use wire::UnitCgroups;
 
-use super::unit::{Ended, Live, Shared, has_ended, held, or_none, report};
+use super::unit::{Ended, Live, Shared, held, or_none, report};
 use crate::units::{
     Start, UnitError,
     cgroups::{self, Cgroups},
     notify::{self, NotifySocket},
     ready::Awaited,
     spawn,
-    states::{States, find},
+    states::{States, find, has_ended},
     stop::{self, StopDeadline, StopEnd},
 };
 

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{WaitId, WaitIdOptions, waitid},
-};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tenant::{
     Layout, Plan, TenantName,
     files::{
@@ -30,7 +27,7 @@ use crate::units::{
     gauge::Gauge,
     limits::{self, IoSchedulers},
     spawn::{self, Spawned},
-    states::States,
+    states::{States, has_ended},
     sweep, usage,
 };
 
@@ -230,12 +227,6 @@ pub(super) async fn end_of(pidfd: &Arc<OwnedFd>, name: &TenantName) {
     }
     // It is a child, or it is not.
     let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-}
-
-/// Whether a process has ended: its pidfd is readable then, see pidfd_open(2).
-pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }
 
 /// What of a tenant's life is to be found in the log afterwards.
