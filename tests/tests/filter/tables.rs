@@ -59,8 +59,8 @@ fn tenants_come_and_go_without_a_run_of_nft() {
     let nft = Run::new("sh", ["-c", "command -v nft || echo /usr/sbin/nft"]).output().text().to_owned();
     let host = Host::start();
     host.run("ip", &["link", "add", "br0", "type", "bridge"]).ok();
-    let settings = ["group=g", "net_rate=100M", "ports=[\"2222:22/tcp\", \"5353:53/udp\"]"];
-    let bridged = "nics=[{ name = \"eth0\", bridge = \"br0\" }]";
+    let settings = ["group=g", "net_rate=100M", r#"ports=["2222:22/tcp", "5353:53/udp"]"#];
+    let bridged = r#"nic=[{ mode = "bridge", link = "br0", addresses = ["10.9.0.1/24", "fd09::1/64"] }]"#;
     let create = |name: &str, settings: &[&str]| {
         let mut options = vec!["--image", "busybox"];
         settings.iter().for_each(|setting| options.extend(["--set", setting]));
