@@ -227,13 +227,13 @@ fn import_as(place: &Place, tree: &Path, name: &str, channel: &str, root: &Path)
 /// A version of an image: the channel that points at it, and what makes its tree from that of the version before.
 pub type Change = (&'static str, fn(&Place, &Path));
 
-/// A place whose only image, `name`, has several versions, one after the other: the first is made from the prepared image
-/// `debian`.
+/// A place whose only image, `name`, has several versions, one after the other: the first is made from the image `base` of
+/// another place.
 ///
 /// # Panics
 /// When it cannot be made.
-pub fn versions(place: &Place, name: &str, recipe: &str, changes: &[Change]) -> Place {
-    let (tree, version) = tree(place, "debian");
+pub fn versions(place: &Place, base: &str, name: &str, recipe: &str, changes: &[Change]) -> Place {
+    let (tree, version) = tree(place, base);
     made(place, name, &format!("{version} {recipe}"), |work, root| {
         let copy = work.join("tree");
         Run::new("cp", ["--archive", "--reflink=auto"]).args([&tree, &copy]).limit(PATIENCE).ok();

@@ -127,10 +127,9 @@ fn device(word: &[u8]) -> Option<Device> {
     Some(Device { major: major.parse().ok()?, minor: minor.parse().ok()? })
 }
 
-/// The process id in the tenant's own namespace, which is the second one, from a text of `/proc/PID/status`.
-pub(super) fn pid_inside(status: &str) -> Option<u32> {
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    ids.split_whitespace().nth(1)?.parse().ok()
+/// A field of a text of `/proc/PID/status`.
+pub(super) fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"))
 }
 
 /// The arguments of a process, from `/proc/PID/cmdline`.
@@ -181,8 +180,8 @@ mod tests {
             assert_eq!(executable(line).count(), 0);
             assert_eq!(top_overlays(line), []);
         }
+        assert_eq!(field("Name:\tx\nPPid:\t7\n", "PPid"), Some("7"));
+        assert_eq!(field("Name:\tx\n", "Nam"), None);
         assert_eq!(arguments(b"perl\0-w\0/usr/bin/x\0"), ["perl", "-w", "/usr/bin/x"].map(Path::new));
-        assert_eq!(pid_inside("Name:\tx\nNSpid:\t812\t7\t1\n"), Some(7));
-        assert_eq!(pid_inside("NSpid:\t812\n"), None);
     }
 }

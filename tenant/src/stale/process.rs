@@ -16,6 +16,7 @@ use super::{
     proc::{self, Device, Mapping},
     script,
 };
+use crate::files::processes;
 
 /// How often a process is looked at that changes its memory meanwhile.
 const ATTEMPTS: usize = 4;
@@ -55,6 +56,8 @@ pub struct StaleProcess {
     pub command: String,
     /// Its cgroup, as the tenant sees it, without the first `/`.
     pub cgroup: PathBuf,
+    /// What its runsv(8) was told to supervise, where it is one or is started by one.
+    pub supervised: Option<String>,
     /// The files, each once.
     pub files: Vec<StaleFile>,
 }
@@ -129,13 +132,10 @@ impl<'a> Reader<'a> {
         files.dedup();
         Ok(Some(StaleProcess {
             pid,
-            inside: proc::pid_inside(&status).unwrap_or(pid),
-            command: status
-                .lines()
-                .find_map(|line| line.strip_prefix("Name:\t"))
-                .unwrap_or_default()
-                .to_owned(),
+            inside: processes::inside(&status).unwrap_or(pid),
+            command: proc::field(&status, "Name").unwrap_or_default().to_owned(),
             cgroup: cgroup.to_owned(),
+            supervised: supervised(pid, &status),
             files,
         }))
     }
@@ -260,6 +260,23 @@ impl<'a> Reader<'a> {
         }
         Ok(None)
     }
+}
+
+/// The service of a process that is a runsv(8), or whose parent is one. Names are the tenant's choice.
+fn supervised(pid: u32, status: &str) -> Option<String> {
+    const RUNSV: &str = "runsv";
+    let parent = || proc::field(status, "PPid")?.parse().ok();
+    let of_parent = |parent: u32| {
+        let status = fs::read(format!("/proc/{parent}/status")).ok()?;
+        (proc::field(&String::from_utf8_lossy(&status), "Name")? == RUNSV).then_some(parent)
+    };
+    let runsv = match proc::field(status, "Name")? == RUNSV {
+        true => pid,
+        false => parent().and_then(of_parent)?,
+    };
+    let cmdline = fs::read(format!("/proc/{runsv}/cmdline")).ok()?;
+    let service = proc::arguments(&cmdline).get(1)?.file_name()?.to_str()?.to_owned();
+    Some(service)
 }
 
 /// Opens a file of a process so that only its place is known: nothing is read, no device or filesystem asked.

@@ -1,6 +1,7 @@
 //! What runs code of an earlier version after the base has changed beneath it, and what makes it run the present one.
 
 mod cases;
+mod inits;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};

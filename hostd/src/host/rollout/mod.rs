@@ -90,7 +90,7 @@ impl Host {
         let (host, asked) = (self.clone(), request.clone());
         let (image, to) = blocking(move || host.rollout_target(&asked)).await??;
         let world = HostWorld(self.clone());
-        let tenants = world.all(&image).await;
+        let tenants = world.of_image(&image).await;
         let (start, channels) = (self.rollout_start(&world).await?, self.channels(&image).await?);
         let record =
             begin::forward(&start, &request, to, &tenants, |name: &ChannelName| channels.get(name).copied())?;
@@ -106,7 +106,7 @@ impl Host {
         let _beginning = self.rollouts.beginning.lock().await;
         let of = self.rollout_record(id).await?;
         let world = HostWorld(self.clone());
-        let tenants = world.all(&of.image).await;
+        let tenants = world.of_image(&of.image).await;
         let record = begin::backward(&self.rollout_start(&world).await?, &request, &of, &tenants)?;
         begin::check_apart(&record, &self.rollouts.records(), &tenants)?;
         self.begin(world, record).await

@@ -26,6 +26,8 @@ use crate::sh;
 const CHANGED: &str = "usr/lib/x86_64-linux-gnu/libcrypto.so.3";
 /// Rounds of swaps to and fro.
 const ROUNDS: usize = 5;
+/// What must hold after each wave of a rollout: a command inside, and no failed unit, which is two of them.
+const GATES: [(&str, &str); 2] = [("exec:true", "one gate"), ("systemd", "gate systemd")];
 
 /// Measures all of it on a host of its own.
 pub(super) fn run(bin: &Path, images: &Path, tmp: &Path, scale: &Scale, results: &mut Results) -> Result<()> {
@@ -105,7 +107,39 @@ fn swaps(host: &Host, count: usize, (old, new): (&Path, &Path), results: &mut Re
             pages(host, &names[0], (old, new), results)?;
         }
     }
+    stale(host, count, results)?;
+    rollouts(host, count, results)?;
     each(&names, WORKERS, |name| timed(ctl(host, &["destroy", name, "--yes", "--force"])).map(drop))?;
+    Ok(())
+}
+
+/// Looks at what is stale in a crowd, of which everything is.
+fn stale(host: &Host, count: usize, results: &mut Results) -> Result<()> {
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        let output = ctl(host, &["--json", "stale", "--all"]).output().context("cannot run tenantctl")?;
+        let took = begin.elapsed();
+        let looked: Value = serde_json::from_slice(&output.stdout).context("stale answers no JSON")?;
+        let looked = looked.as_array().context("stale answers no list")?;
+        let is_stale = |one: &&Value| one["units"].as_array().is_some_and(|units| !units.is_empty());
+        let found = looked.iter().filter(is_stale).count();
+        anyhow::ensure!(found == count, "{found} of {count} are stale");
+        add(results, &format!("stale of {count} tenants"), Unit::Seconds, took.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Rolls a version out to a crowd and the other one again, in the usual waves, with a gate after each.
+fn rollouts(host: &Host, count: usize, results: &mut Results) -> Result<()> {
+    for (gate, what) in GATES {
+        for to in [":stable", ":candidate"] {
+            let words = ["rollout", "start", "debian", "--label", "crowd=bench", "--to", to];
+            let begin = Instant::now();
+            timed(ctl(host, &[&words[..], &["--gate", gate, "--watch"]].concat()))?;
+            let figure = format!("rollout to {count} tenants, {what}");
+            add(results, &figure, Unit::Seconds, begin.elapsed().as_secs_f64());
+        }
+    }
     Ok(())
 }
 
