@@ -136,7 +136,8 @@ pub fn packages(place: &Place, names: &[&str]) -> PathBuf {
 /// What an image in the cache was made from: whatever changes that makes another one.
 fn state(place: &Place, recipe: &str) -> String {
     let sum = Run::new("sha256sum", [place.bin.join("rootfsctl")]).ok();
-    format!("{}{recipe}\n", sum.stdout)
+    let sum = sum.stdout.split_whitespace().next().unwrap_or_default();
+    format!("{sum} {recipe}\n")
 }
 
 /// A place whose image store holds the image `name`, which `make` makes if it is not there in this state: given a
@@ -149,10 +150,14 @@ fn made(place: &Place, name: &str, recipe: &str, make: impl FnOnce(&Path, &Path)
     let state = state(place, recipe);
     if !fs::read_to_string(&stamp).is_ok_and(|old| old == state) {
         eprintln!("making the image {name} ({HOW})");
+        let work = tempfile::tempdir_in(&dir).expect("a directory to work in");
+        // One that cannot be made leaves the one that there is.
+        let made = tempfile::tempdir_in(&dir).expect("a directory for what is made");
+        let new = made.path().join("root");
+        make(work.path(), &new);
         let _not_there = fs::remove_file(&stamp);
         let _not_there = fs::remove_dir_all(&root);
-        let work = tempfile::tempdir_in(&dir).expect("a directory to work in");
-        make(work.path(), &root);
+        fs::rename(&new, &root).expect("the image can be put in its place");
         fs::write(&stamp, state).expect("the image can be marked");
     }
     Place { images: root, ..place.clone() }

@@ -22,29 +22,15 @@ impl Versions {
     fn with(change: impl FnOnce(&Path)) -> Self {
         let host = Host::bare();
         host.copy_images();
-        let shown = host.tool("rootfsctl", &["--json", "show", "busybox"]).ok().json();
-        let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
-        let tree = host.path(format!("var/lib/tenantry/images/busybox/versions/{digest}/tree"));
-        let copy = host.path("copy");
-        Run::new("cp", ["-a"]).args([&tree, &copy]).ok();
-        fs::create_dir_all(copy.join("usr/lib")).expect("a directory in the copy");
-        fs::write(copy.join("usr/lib/version"), "old").expect("a file of the version");
-        let publish = |channel| {
-            let words = [
-                "publish",
-                copy.to_str().expect("a path"),
-                "--force",
-                "--name",
-                "base",
-                "--channel",
-                channel,
-            ];
-            host.tool("rootfsctl", &words).ok();
+        let write = |tree: &Path, text: &str| {
+            fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
+            fs::write(tree.join("usr/lib/version"), text).expect("a file of the version");
         };
-        publish("stable");
-        fs::write(copy.join("usr/lib/version"), "new").expect("a file of the version");
-        change(&copy);
-        publish("candidate");
+        host.another_version("busybox", "base:stable", |tree| write(tree, "old"));
+        host.another_version("base", "base:candidate", |tree| {
+            write(tree, "new");
+            change(tree);
+        });
         host.start_hostd();
         Self { host }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tenant::{
-    Allocation, TenantName,
+    Allocation, Plan, TenantName,
     model::{allocation::Pinned, ids::Digest, image::ImageRef},
 };
 use tokio::time::timeout;
@@ -44,6 +44,14 @@ fn named(name: &TenantName, to: &impl ToString) -> impl Fn(Failure) -> Failure {
         help: failure.help.map(|help| help.replace("NAME", name.as_str())),
         ..failure
     }
+}
+
+/// A version that a tenant has or had.
+fn version_of(record: &Allocation, digest: Digest) -> Pinned {
+    let history = record.history();
+    let known = history.iter().rev().find(|one| one.digest == digest);
+    let image = known.map_or(&record.pinned.image, |one| &one.image).clone();
+    Pinned { image, digest }
 }
 
 /// What is wrong with the tenant itself says so without more words.
@@ -102,7 +110,7 @@ impl Host {
         let repinned = blocking(proposed).await?.map_err(|error| refused(error, &named))?;
         drop(files);
         // Pinned: the lock of the images is let go, and the version stays.
-        let Repinned { before, after, .. } = repinned;
+        let Repinned { before, after, plan, .. } = repinned;
         let (to, from) = (after.pinned.clone(), self.present(name, &before));
         let is_pinned_anew = before.pinned != after.pinned;
         let is_running = self.units.is_running(name);
@@ -115,7 +123,7 @@ impl Host {
                 self.restart_into(name, &before, is_pinned_anew).await
             }
             _ if from == to => Ok(Delivery::by(Applied::Live)),
-            RebaseMode::Live => self.swap(name, &to).await,
+            RebaseMode::Live => self.swap(name, &before, plan, &to).await,
             RebaseMode::Restart => self.restart_into(name, &before, is_pinned_anew).await,
         };
         let Delivery { applied, swapped, rest, killed, swap_us } = match delivered {
@@ -172,15 +180,7 @@ impl Host {
     pub(super) fn present(&self, name: &TenantName, record: &Allocation) -> Pinned {
         let said = self.units.state(name).filter(|_| self.units.is_running(name));
         let digest: Option<Digest> = said.and_then(|said| said.digest);
-        match digest {
-            Some(digest) if digest != record.pinned.digest => {
-                let history = record.history();
-                let known = history.iter().rev().find(|one| one.digest == digest);
-                let image = known.map_or(&record.pinned.image, |one| &one.image).clone();
-                Pinned { image, digest }
-            }
-            _ => record.pinned.clone(),
-        }
+        digest.map_or_else(|| record.pinned.clone(), |digest| version_of(record, digest))
     }
 
     /// The version that a tenant which is running has booted.
@@ -190,12 +190,29 @@ impl Host {
 
     /// Swaps go one after the other: the kernel changes mounts one at a time, and several at once only take longer each.
     /// One that does not end keeps the others waiting for no more than a moment.
-    async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Delivery> {
-        let _turn = timeout(SWAP_TURN, self.swaps.acquire()).await;
-        let swapped = self.units.swap(name, to.clone()).await?;
+    async fn swap(
+        self: &Arc<Self>,
+        name: &TenantName,
+        before: &Allocation,
+        plan: Plan,
+        to: &Pinned,
+    ) -> Result<Delivery> {
+        let turn = timeout(SWAP_TURN, self.swaps.acquire()).await;
+        let swapped = self.units.swap(name, to.clone()).await;
+        drop(turn);
+        let swapped = swapped?;
+        let mut rest = swapped.rest;
+        if let Some(booted) = self.booted(name).map(|digest| version_of(before, digest)) {
+            let (host, to) = (self.clone(), to.clone());
+            let differing = blocking(move || host.store.rest(&plan, &booted, &to)).await?;
+            // One of a version that cannot be read any more may hold anything.
+            if let Ok(differing) = differing {
+                rest.retain(|dir| differing.contains(dir));
+            }
+        }
         Ok(Delivery {
             swapped: swapped.directories,
-            rest: swapped.rest,
+            rest,
             swap_us: Some(swapped.took_us),
             ..Delivery::by(Applied::Live)
         })

@@ -20,7 +20,7 @@ use wire::{
 };
 
 use super::{Host, Result, blocking, events::now};
-use crate::records::guard::held;
+use crate::records::{guard::held, images};
 
 /// How long a look at one tenant may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -145,7 +145,7 @@ impl Host {
 
     fn groups(&self, task: Task, versions: &Versions) -> io::Result<Vec<Group>> {
         let layout = self.store.layout();
-        let found = look(layout, &task.subject, versions)?;
+        let found = look(layout, &task.subject, versions, images::sums)?;
         if found.processes.is_empty() {
             return Ok(Vec::new());
         }

@@ -20,6 +20,7 @@ use tenant::{
 
 use super::{
     broken::Broken,
+    compared::Compared,
     error::StoreError,
     guard::held,
     lock::StoreLock,
@@ -86,6 +87,7 @@ pub struct Store {
     /// The old and new names of tenants whose renaming was finished when this was opened.
     pub(crate) renamed: Mutex<Vec<(TenantName, TenantName)>>,
     pub(crate) storage: Option<Arc<KernelError>>,
+    pub(crate) compared: Compared,
     pub(crate) _lock: StoreLock,
 }
 
@@ -151,6 +153,7 @@ impl Store {
             writer: Mutex::new(writer),
             writing: Mutex::default(),
             storage: storage.err().map(Arc::new),
+            compared: Compared::default(),
             _lock: lock,
         };
         let names: Vec<_> = store.records().keys().chain(store.broken().keys()).cloned().collect();

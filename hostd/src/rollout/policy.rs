@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenant::model::image::{ChannelName, ImageName};
+use tenant::model::image::{ChannelName, ImageName, VersionRef};
 use wire::{Code, Failure, LabelRule, Pattern, RebaseMode, RolloutRequest};
 
 /// What each wave adds to, where a rollout does not say it.
@@ -46,15 +46,6 @@ pub enum Gate {
         /// The path, with its slash.
         path: String,
     },
-}
-
-/// Which version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The one that the channel points at.
-    Channel(ChannelName),
-    /// The one whose digest begins so.
-    Digits(String),
 }
 
 /// A checked policy.
@@ -267,18 +258,12 @@ pub fn image(request: &RolloutRequest) -> Result<ImageName, Failure> {
 ///
 /// # Errors
 /// It is neither a channel nor digits.
-pub fn target(request: &RolloutRequest) -> Result<Target, Failure> {
+pub fn target(request: &RolloutRequest) -> Result<VersionRef, Failure> {
     let text = request.to.as_deref().unwrap_or(":candidate");
-    if let Some(channel) = text.strip_prefix(':') {
-        let channel = channel.parse().map(Target::Channel);
-        return channel.map_err(|_| refuse("to", text, "is not ':' and the name of a channel"));
-    }
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    let is_hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    match is_hex && (6..=64).contains(&digits.len()) {
-        true => Ok(Target::Digits(digits.to_owned())),
-        false => Err(refuse("to", text, "is neither :CHANNEL nor 6 to 64 hex digits of a version")),
-    }
+    text.parse().map_err(|_| match text.starts_with(':') {
+        true => refuse("to", text, "is not ':' and the name of a channel"),
+        false => refuse("to", text, "is neither :CHANNEL nor 6 to 64 hex digits of a version"),
+    })
 }
 
 /// The channel that is named, if one is.
@@ -367,7 +352,10 @@ mod tests {
 
     #[test]
     fn a_version_is_a_channel_or_digits() {
-        assert_eq!(target(&request("")).unwrap(), Target::Channel("candidate".parse().unwrap()));
-        assert_eq!(target(&request("to = \"sha256:012345\"")).unwrap(), Target::Digits("012345".to_owned()));
+        assert_eq!(target(&request("")).unwrap(), VersionRef::Channel("candidate".parse().unwrap()));
+        assert_eq!(
+            target(&request("to = \"sha256:012345\"")).unwrap(),
+            VersionRef::Prefix("012345".to_owned())
+        );
     }
 }

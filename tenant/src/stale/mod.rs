@@ -2,7 +2,7 @@
 //!
 //! A process is stale if its program, a file that it has in memory as code, or the script that it interprets is a file of
 //! an earlier version, and the present version has another file at that path. Files are told apart by inode, through the
-//! overlay: neither by name nor by time. What a tenant can choose (names, what it mounts, what a filesystem of its own
+//! overlay: neither by name nor by time. Where two versions share no inodes, the inventories say what did not change. What a tenant can choose (names, what it mounts, what a filesystem of its own
 //! answers) decides nothing and is never waited for: its files are looked at by `O_PATH` alone.
 //!
 //! | file | what it handles |
@@ -30,6 +30,7 @@ use std::{
 pub use comparison::Versions;
 pub use process::{Role, StaleFile, StaleProcess};
 pub use unit::{Group, Holder, Remedy, groups};
+pub use version::{Sums, SumsOf};
 
 use self::process::Reader;
 use crate::{
@@ -66,7 +67,7 @@ const MOST: usize = 65_536;
 ///
 /// # Errors
 /// `NotFound` when its init has ended meanwhile; a version that cannot be read.
-pub fn look(layout: &Layout, subject: &Subject, versions: &Versions) -> io::Result<Look> {
+pub fn look(layout: &Layout, subject: &Subject, versions: &Versions, sums_of: SumsOf) -> io::Result<Look> {
     // It has had one version only: there is nothing that a process could have from before.
     if subject.earlier.is_empty() {
         return Ok(Look::default());
@@ -80,7 +81,7 @@ pub fn look(layout: &Layout, subject: &Subject, versions: &Versions) -> io::Resu
         .collect();
     tops.sort();
     tops.dedup();
-    let comparison = versions.compare(layout, &subject.present, &subject.earlier, tops)?;
+    let comparison = versions.compare(layout, &subject.present, &subject.earlier, tops, sums_of)?;
     let present: HashSet<_> = overlays.iter().map(|top| top.device).collect();
     let mut reader = Reader::new(&comparison, present);
     let mut stale = Vec::new();

@@ -13,10 +13,14 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::{
     comparison::{Comparison, Verdict},
     id::{Beneath, FileId},
-    proc::{self, Device, Mapping},
+    proc::{self, Mapping},
     script,
+    version::Version,
 };
-use crate::files::processes;
+use crate::{
+    files::processes,
+    model::mountinfo::{self, Device},
+};
 
 /// How often a process is looked at that changes its memory meanwhile.
 const ATTEMPTS: usize = 4;
@@ -220,7 +224,7 @@ impl<'a> Reader<'a> {
     fn of_a_removed_version(&self, proc: &Path, mapping: &Mapping<'_>) -> Result<Option<Verdict>, Stop> {
         let Some(version) = self.comparison.gone() else { return Ok(None) };
         let mounts = fs::read(proc.join("mountinfo"))?;
-        let is_attached = proc::devices(&mounts).any(|device| device == mapping.device);
+        let is_attached = mountinfo::mounts(&mounts).any(|mount| mount.shows.device == mapping.device);
         let path = mapping.path.clone();
         Ok((!is_attached).then(|| Verdict::Earlier { path, version: version.clone() }))
     }
@@ -243,17 +247,20 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let Some(file) = version.file(&path) else { continue };
-            let now = self.comparison.present.file(&path);
-            if now.as_ref() == Some(&file)
+            let present = &self.comparison.present;
+            let now = present.file(&path);
+            if self.comparison.is_unchanged(&path, version)
                 || named.by_shebang && !is_script_of(version.first_line(&path), program)
             {
                 continue;
             }
             let open = open_files.get_or_init(|| open_files_of(proc));
-            let is_open =
-                |wanted: &Option<FileId>| wanted.as_ref().is_some_and(|wanted| open.contains(wanted));
+            let is_open = |version: &Version, wanted: &FileId| {
+                open.iter().any(|beneath| beneath.file == *wanted && version.may_have(beneath))
+            };
             // A shell keeps its script open; of another interpreter the script is as old as its own code.
-            if is_open(&Some(file)) || found.is_older && !is_open(&now) {
+            let has_now = || now.as_ref().is_some_and(|now| is_open(present, now));
+            if is_open(version, &file) || found.is_older && !has_now() {
                 let version = version.pinned().to_string();
                 return Ok(Some(StaleFile { role: Role::Script, path, version }));
             }
@@ -285,11 +292,11 @@ fn path_only(link: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The files that a process has open.
-fn open_files_of(proc: &Path) -> HashSet<FileId> {
+fn open_files_of(proc: &Path) -> HashSet<Beneath> {
     let entries = fs::read_dir(proc.join("fd")).into_iter().flatten().flatten().take(OPEN_FILES);
     let of = |entry: fs::DirEntry| {
         let file = path_only(&entry.path()).ok()?;
-        Some(Beneath::of(file.as_fd()).ok()??.file)
+        Beneath::of(file.as_fd()).ok()?
     };
     entries.filter_map(of).collect()
 }

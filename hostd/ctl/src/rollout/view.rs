@@ -33,7 +33,9 @@ pub(super) fn begun(rollout: &Rollout) -> String {
     let waves: Vec<String> = rollout.waves.iter().map(|wave| wave.tenants.to_string()).collect();
     let sizes = if waves.len() > 1 { format!(" in waves of {}", waves.join(", ")) } else { String::new() };
     let (id, plural) = (rollout.id, if all == 1 { "" } else { "s" });
-    format!("rollout {id} has begun: {all} tenant{plural}{sizes}\nsee it: tenantctl rollout status {id} --watch\n")
+    format!(
+        "rollout {id} has begun: {all} tenant{plural}{sizes}\nsee it: tenantctl rollout status {id} --watch\n"
+    )
 }
 
 /// Of which image to which version, without where it is.

@@ -40,28 +40,55 @@ async fn all(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, String> 
     Ok(text)
 }
 
+/// A client of a command inside, which takes that with it when it is asked to end: at the latest when hostd ends.
+struct Client(Child);
+
+impl Client {
+    fn ask_to_end(&self) {
+        // None of one that has been waited for, whose number may be another's by then.
+        if let Some(pid) = self.0.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+
+    /// Ends it: by a request, and where that is not heard, at once.
+    async fn end(&mut self) {
+        self.ask_to_end();
+        if timeout(GRACE, self.0.wait()).await.is_err() {
+            let _ = self.0.kill().await;
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.ask_to_end();
+    }
+}
+
 /// Runs a command inside; its output where it ends with 0, else why not.
 pub(super) async fn exec(layout: &Layout, name: &str, command: &[&str]) -> Result<Vec<u8>, String> {
     let inside = wire::programs::inside(layout, name).map_err(|error| error.to_string())?;
-    let mut child = Command::from(inside)
+    let child = Command::from(inside)
         .args(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("cannot start a command inside: {error}"))?;
+    let mut client = Client(child);
     // Dropped with this future.
     let (_asks, asks_no_more) = oneshot::channel::<()>();
     let asking = tokio::spawn(async move {
         tokio::select! {
-            answer = answer(&mut child) => {
+            answer = answer(&mut client.0) => {
                 if answer.is_err() {
-                    end(&mut child).await;
+                    client.end().await;
                 }
                 answer
             }
             _ = asks_no_more => {
-                end(&mut child).await;
+                client.end().await;
                 Err("it was ended".to_owned())
             }
         }
@@ -84,18 +111,6 @@ async fn answer(child: &mut Child) -> Result<Vec<u8>, String> {
     let said: String = said.chars().filter(|char| !char.is_control()).take(SHOWN).collect();
     let code = status.code().map_or("was killed".to_owned(), |code| format!("ended with {code}"));
     Err(if said.is_empty() { format!("it {code}") } else { format!("it {code}: {said}") })
-}
-
-/// Ends a client that has not ended, and with it what it has begun inside: by a request, and where that is not heard, at
-/// once.
-async fn end(child: &mut Child) {
-    // It has not been waited for, so its number is still its own.
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-    }
-    if timeout(GRACE, child.wait()).await.is_err() {
-        let _ = child.kill().await;
-    }
 }
 
 /// Connects to a port.

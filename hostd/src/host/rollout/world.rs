@@ -187,16 +187,21 @@ impl World for HostWorld {
     async fn point(&self, image: &ImageName, channel: &Channel) -> Result<(), String> {
         let store = ImageStore::new(self.0.layout().clone());
         let what = format!("{image}:{}", channel.name);
-        let (image, channel) = (image.clone(), channel.clone());
-        let work = move || {
+        let (host, image, channel) = (self.0.clone(), image.clone(), channel.clone());
+        let work = move || -> Result<(), records::StoreError> {
             let now = store.channels(&image)?.get(&channel.name).copied();
             if channel.only_from_before && now != channel.before {
                 return Ok(());
             }
-            store.set_channel(&image, &channel.name, &channel.to).map(|_| ())
+            // To take a rollout back is to say that the channel leads back.
+            let way = host.store.channel_way(channel.only_from_before)?;
+            store.set_channel(&image, &channel.name, &channel.to, way)?;
+            Ok(())
         };
-        let pointed: Result<(), rootfs_tools::store::StoreError> = blocking(work).await.map_err(told)?;
-        pointed.map_err(|error| format!("cannot point {what} at the version: {}", wire::chain(&error)))
+        blocking(work)
+            .await
+            .map_err(told)?
+            .map_err(|error| format!("cannot point {what} at the version: {}", wire::chain(&error)))
     }
 
     fn tell(&self, record: &Record, told: &Told) {

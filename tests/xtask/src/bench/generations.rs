@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Instant,
@@ -33,7 +34,7 @@ const GATES: [(&str, &str); 2] = [("exec:true", "one gate"), ("systemd", "gate s
 pub(super) fn run(bin: &Path, images: &Path, tmp: &Path, scale: &Scale, results: &mut Results) -> Result<()> {
     let host = Host::bare_in(Place { bin: bin.to_owned(), images: images.to_owned(), tmp: tmp.to_owned() });
     host.copy_images();
-    let (old, new) = second_version(&host)?;
+    let (old, new) = second_version(&host);
     host.start_hostd();
     for &count in &scale.generations {
         say(&format!("swaps of {count}"));
@@ -47,27 +48,14 @@ fn add(results: &mut Results, what: &str, unit: Unit, value: f64) {
 }
 
 /// Publishes the same tree with one changed library as `debian:candidate`; the trees of both.
-fn second_version(host: &Host) -> Result<(PathBuf, PathBuf)> {
-    let old = tree(host, "stable")?;
-    let copy = host.path("copy");
-    sh::read(sh::command("cp", &["--archive", &old.display().to_string(), &copy.display().to_string()]))?;
-    // A byte behind what the loader looks at.
-    let library = copy.join(CHANGED);
-    let mut bytes = fs::read(&library).with_context(|| format!("the image has no {CHANGED}"))?;
-    bytes.push(0);
-    fs::write(&library, bytes)?;
-    let mut publish =
-        sh::command(host.program("rootfsctl"), &["publish", "--force", "--name", "debian", "--channel"]);
-    publish.arg("candidate").arg(&copy).env("TENANTRY_ROOT", host.root());
-    sh::read(publish)?;
-    fs::remove_dir_all(&copy)?;
-    Ok((old, tree(host, "candidate")?))
-}
-
-fn tree(host: &Host, channel: &str) -> Result<PathBuf> {
-    let image = host.path("var/lib/tenantry/images/debian");
-    let digest = fs::read_to_string(image.join("channels").join(channel))?;
-    Ok(image.join("versions").join(digest.trim().replace(':', "-")).join("tree"))
+fn second_version(host: &Host) -> (PathBuf, PathBuf) {
+    let old = host.version("debian").join("tree");
+    host.another_version("debian", "debian:candidate", |tree| {
+        // A byte behind what the loader looks at.
+        let library = fs::File::options().append(true).open(tree.join(CHANGED));
+        library.and_then(|mut file| file.write_all(&[0])).expect("a library that can be changed");
+    });
+    (old, host.version("debian:candidate").join("tree"))
 }
 
 /// Swaps a crowd to and fro.
