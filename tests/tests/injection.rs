@@ -73,7 +73,6 @@ const BEGINNINGS: &[Point] = &[
 const ASSEMBLIES: &[Point] = &[
     ("clone3", "EAGAIN", First(2)),
     ("sendto", "ENOBUFS", First(1)),
-    ("recvfrom", "ENOBUFS", First(1)),
     ("socketpair", "EMFILE", First(1)),
     ("socketpair", "EMFILE", First(2)),
     ("setresuid", "EAGAIN", First(1)),
