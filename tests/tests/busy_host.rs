@@ -147,8 +147,9 @@ fn two_hundred_starts_and_a_busy_host_do_not_disturb_each_other() {
         for address in FAR {
             busy::ask(&network(tenant), address).unwrap_or_else(|error| panic!("{}: {error}", at(address)));
         }
-        let page = busy::fetch(&around.router(), OWN, port(number % TENANTS), "/hosts");
-        let page = page.unwrap_or_else(|error| panic!("{}: {error}", at("its port of the host")));
+        // Ready is that it was executed: it may not listen yet.
+        let fetch = || busy::fetch(&around.router(), OWN, port(number % TENANTS), "/hosts").ok();
+        let page = poll::until(&at("its port of the host"), fetch);
         assert!(page.contains(&format!("127.0.1.1\t{}\t", tenant.name())), "{page}");
         assert!(around.has_learnt_route(&host), "{}", at("the learnt route is gone"));
     }

@@ -72,7 +72,7 @@ const BEGINNINGS: &[Point] = &[
 /// While the tenant is put together.
 const ASSEMBLIES: &[Point] = &[
     ("clone3", "EAGAIN", First(2)),
-    ("clone3", "EAGAIN", First(3)),
+    ("sendto", "ENOBUFS", First(1)),
     ("socketpair", "EMFILE", First(1)),
     ("socketpair", "EMFILE", First(2)),
     ("setresuid", "EAGAIN", First(1)),

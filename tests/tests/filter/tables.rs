@@ -55,6 +55,39 @@ fn without_nft_no_tenant_starts_and_the_remedy_is_told() {
 }
 
 #[test]
+fn tenants_come_and_go_without_a_run_of_nft() {
+    let nft = Run::new("sh", ["-c", "command -v nft || echo /usr/sbin/nft"]).output().text().to_owned();
+    let host = Host::start();
+    host.run("ip", &["link", "add", "br0", "type", "bridge"]).ok();
+    let settings = ["group=g", "net_rate=100M", r#"ports=["2222:22/tcp", "5353:53/udp"]"#];
+    let bridged = r#"nic=[{ mode = "bridge", link = "br0", addresses = ["10.9.0.1/24", "fd09::1/64"] }]"#;
+    let create = |name: &str, settings: &[&str]| {
+        let mut options = vec!["--image", "busybox"];
+        settings.iter().for_each(|setting| options.extend(["--set", setting]));
+        host.create(name, &options)
+    };
+    let (alice, bob) = (create("alice", &settings), create("bob", &[bridged, "group=g", "net_rate=1M"]));
+    let before = ruleset(&host);
+    assert!(elements(&host) > 0, "the tables are loaded: {before}");
+    host.kill_hostd();
+    host.start_hostd_without(&nft);
+    alice.start();
+    bob.start();
+    host.kill_hostd();
+    host.start_hostd();
+    // Nothing is missing, nothing is too much, as nft shows it.
+    let doctor = host.ctl(&["doctor"]).output();
+    assert_eq!(doctor.code(), 0, "{}", doctor.stdout);
+    let added = elements(&host);
+    host.kill_hostd();
+    host.start_hostd_without(&nft);
+    alice.stop();
+    bob.stop();
+    assert!(added > 20, "{added} elements for two tenants");
+    assert_eq!(ruleset(&host), before);
+}
+
+#[test]
 fn what_an_admin_flushed_is_put_back_and_no_connection_breaks() {
     let host = Host::start();
     let machine = outside(&host);

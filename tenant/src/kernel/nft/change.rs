@@ -7,12 +7,13 @@ use super::{
     item::{self, Item},
     listing::Listing,
     lock::Lock,
-    program::{self, Nft, Run, failed},
+    program::{Nft, failed},
     record::{read_record, remove_record, write_record},
     repair::{restore, running},
+    transaction::Transaction,
 };
 use crate::{
-    kernel::{Cause, KernelError, Result, program::Running},
+    kernel::{Cause, KernelError, Result},
     model::{
         filter::{HostFilter, TenantFilter},
         name::TenantName,
@@ -22,13 +23,11 @@ use crate::{
 /// How often a change is tried again that others came in between of.
 const ATTEMPTS: usize = 10;
 
-/// A change of a tenant's elements that nft is at work on.
-/// What comes next cannot overtake it: dropping it waits for nft's end.
+/// A change of a tenant's elements that was tried once, see [`finish`].
 #[derive(Debug)]
 pub struct Change {
     state: Option<(HostFilter, Operation)>,
-    // Before the lock: it is let go when nft has ended.
-    running: Option<Running>,
+    is_done: bool,
     _lock: Option<Lock>,
 }
 
@@ -41,18 +40,20 @@ enum Operation {
 /// Begins to put a tenant into the tables; they are loaded first where they are missing.
 ///
 /// # Errors
-/// Its record cannot be written, or there is no nft(8).
+/// Its record cannot be written.
 pub fn begin_add(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
-    let nft = Nft::find()?;
     let lock = Lock::shared(host)?;
     write_record(host, std::slice::from_ref(tenant))?;
-    let text = item::add_text(&host.table, &item::of_tenant(tenant));
+    let transaction = Transaction::adding(&host.table, &item::of_tenant(tenant));
     Ok(Change {
         state: Some((host.clone(), Operation::Add(tenant.clone()))),
-        // One that cannot be started now is tried again when the change is due.
-        running: nft.spawn(&text).ok(),
+        is_done: is_done(transaction),
         _lock: Some(lock),
     })
+}
+
+fn is_done(transaction: Option<Transaction>) -> bool {
+    transaction.is_some_and(|transaction| transaction.commit().is_ok())
 }
 
 /// Begins to take a tenant out of the tables. Without a record it is not in them.
@@ -66,20 +67,17 @@ pub fn begin_remove(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> 
 fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFilter>) -> Result<Change> {
     let known = match read_record(host, name) {
         Ok(Some(known)) => known,
-        Ok(None) => return Ok(Change { state: None, running: None, _lock: None }),
+        Ok(None) => return Ok(Change { state: None, is_done: true, _lock: None }),
         Err(error) => planned.map(|planned| vec![planned.clone()]).ok_or(error)?,
     };
     let lock = Lock::shared(host)?;
-    let running = match &known[..] {
-        [one] => {
-            let text = item::delete_text(&host.table, &item::of_tenant(one));
-            Nft::find().ok().and_then(|nft| nft.spawn(&text).ok())
-        }
+    let transaction = match &known[..] {
+        [one] => Transaction::deleting(&host.table, &item::of_tenant(one)),
         _ => None,
     };
     Ok(Change {
+        is_done: is_done(transaction),
         state: Some((host.clone(), Operation::Remove(name.clone(), known))),
-        running,
         _lock: Some(lock),
     })
 }
@@ -92,22 +90,20 @@ pub fn forget(host: &HostFilter, name: &TenantName) -> Result<()> {
     finish(begin_forget(host, name, None)?)
 }
 
-/// Waits until a change is done. Where it did not work at once, because the tables are missing or hold
+/// Sees to it that a change is done. Where it did not work at once, because the tables are missing or hold
 /// something of this tenant already, it looks at them and does what is left to do.
 ///
 /// # Errors
 /// What nft says; `AddrInUse` when a port of the host leads to another tenant.
 pub fn finish(mut change: Change) -> Result<()> {
     let Some((host, operation)) = change.state.take() else { return Ok(()) };
-    let done =
-        change.running.take().is_some_and(|running| matches!(program::wait(running), Ok(Run::Done(_))));
     match operation {
-        Operation::Add(tenant) => match done {
+        Operation::Add(tenant) => match change.is_done {
             true => Ok(()),
             false => settle(&host, &tenant, &mut change._lock),
         },
         Operation::Remove(name, known) => {
-            if !done {
+            if !change.is_done {
                 clear(&host, &known)?;
             }
             remove_record(&host, &name)

@@ -10,12 +10,14 @@
 //! | `item` | elements, as data and as text |
 //! | `listing` | what nft says is there |
 //! | `program` | running nft |
+//! | `encode`, `transaction` | elements of one tenant, over netlink |
 //! | `trial` | packets over a port that is no tenant's |
 //! | `repair` | the tables against the records: loading, comparing, restoring |
 //! | `change` | one tenant: in, out, changed while it is running |
 //! | `record`, `lock`, `error` | what those rest on |
 
 mod change;
+mod encode;
 mod error;
 pub mod item;
 pub mod listing;
@@ -23,6 +25,7 @@ mod lock;
 mod program;
 mod record;
 pub mod repair;
+mod transaction;
 pub mod trial;
 
 pub use change::{Change, begin_add, begin_remove, change, finish, forget};

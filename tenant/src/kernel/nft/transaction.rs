@@ -1,0 +1,166 @@
+//! Elements of one tenant, added or deleted in one transaction of the kernel's, without nft(8): its start alone takes
+//! ten times as long.
+//!
+//! What does not work here, for whatever reason, is done by nft, which also says why it cannot be.
+
+use std::{collections::BTreeSet, io};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+
+use super::{
+    encode::{self, nested, text},
+    item::{Family, Item},
+};
+
+/// `NFNL_SUBSYS_NFTABLES`, and the messages that enclose a transaction, see nfnetlink.h.
+const NFTABLES: u16 = 10;
+const BEGIN: u16 = 0x10;
+const END: u16 = 0x11;
+/// `enum nf_tables_msg_types`.
+const NEW_ELEMENT: u16 = 12;
+const DELETE_ELEMENT: u16 = 14;
+const NEW_OBJECT: u16 = 18;
+const DELETE_OBJECT: u16 = 20;
+/// `enum nft_set_elem_list_attributes`.
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+/// Elements in one message: an attribute has a length of 16 bits.
+const ELEMENTS: usize = 256;
+/// Length of struct nlmsghdr, netlink(7), bytes.
+const HEADER: usize = 16;
+const NLMSG_ERROR: u16 = 2;
+/// More than one answer takes, bytes.
+const BUFFER: usize = 8 << 10;
+
+/// A transaction: all of it is done, or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    bytes: Vec<u8>,
+    messages: u32,
+}
+
+impl Transaction {
+    /// That adds items to their tables; nothing where one of them is of a kind that is left to nft(8).
+    pub(super) fn adding(table: &str, items: &BTreeSet<Item>) -> Option<Self> {
+        let mut transaction = Self::begin();
+        transaction.limits(table, items, NEW_OBJECT)?;
+        transaction.elements(table, items, NEW_ELEMENT)?;
+        Some(transaction.end())
+    }
+
+    /// That deletes items; each must be there.
+    pub(super) fn deleting(table: &str, items: &BTreeSet<Item>) -> Option<Self> {
+        let mut transaction = Self::begin();
+        transaction.elements(table, items, DELETE_ELEMENT)?;
+        transaction.limits(table, items, DELETE_OBJECT)?;
+        Some(transaction.end())
+    }
+
+    fn begin() -> Self {
+        let mut transaction = Self::default();
+        transaction.message(BEGIN, NLM_F_REQUEST, 0, NFTABLES, &[]);
+        transaction
+    }
+
+    fn end(mut self) -> Self {
+        self.message(END, NLM_F_REQUEST, 0, NFTABLES, &[]);
+        self
+    }
+
+    fn limits(&mut self, table: &str, items: &BTreeSet<Item>, kind: u16) -> Option<()> {
+        for item in items.iter().filter(|item| matches!(item, Item::Limit { .. })) {
+            let limit = encode::limit(table, item, kind == NEW_OBJECT)?;
+            self.change(kind, item.family(), &limit);
+        }
+        Some(())
+    }
+
+    fn elements(&mut self, table: &str, items: &BTreeSet<Item>, kind: u16) -> Option<()> {
+        let set_of = |item: &Item| match item {
+            Item::Element { family, set, .. } => Some((*family, set.clone())),
+            Item::Limit { .. } => None,
+        };
+        let all: Vec<&Item> = items.iter().filter(|item| set_of(item).is_some()).collect();
+        for of_set in all.chunk_by(|a, b| set_of(a) == set_of(b)) {
+            for some in of_set.chunks(ELEMENTS) {
+                let (family, set) = set_of(some[0])?;
+                let elements: Option<Vec<Vec<u8>>> = some.iter().map(|item| encode::element(item)).collect();
+                let list = [text(LIST_TABLE, table), text(LIST_SET, &set), nested(LIST_ELEMENTS, &elements?)];
+                self.change(kind, family, &list.concat());
+            }
+        }
+        Some(())
+    }
+
+    /// A message that is to be answered.
+    fn change(&mut self, kind: u16, family: Family, attributes: &[u8]) {
+        let create = if matches!(kind, NEW_ELEMENT | NEW_OBJECT) { NLM_F_CREATE } else { 0 };
+        self.messages += 1;
+        let flags = NLM_F_REQUEST | NLM_F_ACK | create;
+        self.message(NFTABLES << 8 | kind, flags, encode::protocol_family(family), 0, attributes);
+    }
+
+    /// struct nlmsghdr, struct nfgenmsg, attributes.
+    fn message(&mut self, kind: u16, flags: u16, family: u8, resource: u16, attributes: &[u8]) {
+        let length = u32::try_from(HEADER + 4 + attributes.len()).expect("a message is shorter than 4 GiB");
+        let bytes = &mut self.bytes;
+        bytes.extend_from_slice(&length.to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&flags.to_ne_bytes());
+        bytes.extend_from_slice(&self.messages.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&[family, 0]);
+        bytes.extend_from_slice(&resource.to_be_bytes());
+        bytes.extend_from_slice(attributes);
+    }
+
+    /// Has it done. The kernel has answered when the call to send it returns.
+    ///
+    /// # Errors
+    /// The first that the kernel says; `ENOENT` where a table, a set or what is to be deleted is not there, `EEXIST`
+    /// where a map leads elsewhere. Nothing is changed then.
+    pub(super) fn commit(&self) -> io::Result<()> {
+        if self.messages == 0 {
+            return Ok(());
+        }
+        let socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_non_blocking(true)?;
+        if socket.send(&self.bytes, 0)? != self.bytes.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let mut answered = 0;
+        let mut buffer = Vec::with_capacity(BUFFER);
+        while answered < self.messages {
+            buffer.clear();
+            socket.recv(&mut buffer, 0)?;
+            answered += acknowledged(&buffer)?;
+        }
+        Ok(())
+    }
+}
+
+/// How many messages are acknowledged in what was received.
+fn acknowledged(mut bytes: &[u8]) -> io::Result<u32> {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let number = |at: usize| -> io::Result<[u8; 4]> {
+            let field = bytes.get(at..at + 4).and_then(|field| field.try_into().ok());
+            field.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        };
+        let length = u32::from_ne_bytes(number(0)?) as usize;
+        let [low, high, ..] = number(4)?;
+        if u16::from_ne_bytes([low, high]) != NLMSG_ERROR {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        match i32::from_ne_bytes(number(HEADER)?) {
+            0 => count += 1,
+            error => return Err(io::Error::from_raw_os_error(-error)),
+        }
+        let step = length.next_multiple_of(4).max(HEADER);
+        bytes = bytes.get(step..).unwrap_or_default();
+    }
+    Ok(count)
+}
