@@ -12,6 +12,9 @@ mod configure;
 pub mod create;
 pub mod destroy;
 pub mod differences;
+mod drift;
+mod drift_merge;
+mod drift_view;
 pub mod edit;
 mod error;
 mod file;
@@ -24,16 +27,18 @@ pub mod pending;
 mod rebase;
 pub mod recover;
 pub mod rename;
-mod stamp;
+pub(crate) mod stamp;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traces;
+mod upper;
 
 pub(crate) use self::stamp::{date_ms, now};
 pub use self::{
     broken::Broken,
     configure::Adopted,
+    drift_merge::{Merge, Placement, Placing},
     error::StoreError,
     rebase::Repinned,
     store::{AllBroken, AllClaims, Change, NewTenant, Records, Store, make_runtime_dir},

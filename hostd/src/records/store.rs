@@ -22,6 +22,7 @@ use super::{
     broken::Broken,
     error::StoreError,
     guard::held,
+    images::Inventories,
     lock::StoreLock,
     recover::{self, Finding, Recovered},
 };
@@ -85,6 +86,8 @@ pub struct Store {
     pub(crate) trash: Trash,
     /// The old and new names of tenants whose renaming was finished when this was opened.
     pub(crate) renamed: Mutex<Vec<(TenantName, TenantName)>>,
+    /// Files of versions, as they were last read.
+    pub(crate) inventories: Inventories,
     pub(crate) storage: Option<Arc<KernelError>>,
     pub(crate) _lock: StoreLock,
 }
@@ -150,6 +153,7 @@ impl Store {
             started: Mutex::default(),
             writer: Mutex::new(writer),
             writing: Mutex::default(),
+            inventories: Inventories::default(),
             storage: storage.err().map(Arc::new),
             _lock: lock,
         };

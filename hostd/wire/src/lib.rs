@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `types` | requests and answers, one pair for each verb |
 //! | `rebase` | a tenant that gets another version |
+//! | `drift` | files of a tenant that hide files of its image |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
 //! | `rollout` | many tenants that get another version |
@@ -15,6 +16,7 @@
 //! | `feature` | what the kernel must have, as one table |
 
 pub mod doctor;
+mod drift;
 mod event;
 mod explain;
 mod failure;
@@ -34,6 +36,10 @@ use std::path::PathBuf;
 
 use tenant::Layout;
 
+pub use drift::{
+    Drift, DriftFile, DriftFix, DriftKind, DriftMerge, DriftMergeRequest, DriftMerged, DriftNode, DriftSide,
+    DriftSource, DriftView,
+};
 pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::Changed;
+use crate::{drift::DriftFile, types::Changed};
 
 /// When a tenant has the version that it is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,6 +135,12 @@ pub struct RebasePlan {
     /// Debian packages that differ, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<PackageDifference>,
+    /// Files of the tenant that hide a fix of the version, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<DriftFile>,
+    /// What was not looked at for `shadowed`, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Files of the directories in `rest` that differ between the versions, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileDifference>,
