@@ -173,7 +173,11 @@ impl Store {
             }
             let look = self.look_at(name, None)?;
             for note in notes.iter().filter(|note| note.reveal) {
-                let Ok((path, judged)) = look.one(name, &note.path) else { continue };
+                let Ok((path, judged)) = look.one(name, &note.path) else {
+                    let cleared = clear(&look, Path::new(note.path.trim_start_matches('/')));
+                    cleared.map_err(FileError::when("change", Path::new(&note.path)))?;
+                    continue;
+                };
                 let case = Case { store: self, look: &look, name, path: &path, judged: &judged };
                 let is_copy = judged.file.kind == DriftKind::Same
                     || note.version() == judged.from && judged.file.kind == DriftKind::Outdated;
@@ -329,6 +333,17 @@ impl Case<'_> {
             }
         }
         Ok(rustix::fs::fsync(&parent)?)
+    }
+}
+
+/// Removes a whiteout that hides nothing: it would hide what a later version has there.
+fn clear(look: &Look<'_>, path: &Path) -> io::Result<()> {
+    let (Some((upper, inside)), None) = (look.find(path), look.now.get(path)) else { return Ok(()) };
+    match (upper.entry(inside)?, inside.file_name()) {
+        (Some(entry), Some(name)) if entry.own(path)? == Own::Removed => {
+            Ok(rustix::fs::unlinkat(upper.parent(inside)?, name, AtFlags::empty())?)
+        }
+        _ => Ok(()),
     }
 }
 
