@@ -189,6 +189,9 @@ fn hidden_fixes_are_found_and_merged_in_a_running_tenant() {
         assert!(diff.text().lines().any(|said| said == line), "{line}: {}", diff.text());
     }
 
+    let offered = host.ctl(&["complete-words", "tenantctl", "merge", "alice", "/etc/drift/ed"]).ok();
+    assert_eq!(offered.text().lines().next(), Some("/etc/drift/edited"), "{}", offered.text());
+
     // Each way of a merge, beneath a running tenant.
     merge(&alice, "edited", &[]).ok();
     assert_eq!(cat(&alice, "edited"), "ONE\ntwo\nthree\nFOUR\nFIVE");

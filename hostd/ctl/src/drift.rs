@@ -162,7 +162,9 @@ fn views(view: &DriftView) -> String {
         Some(from) => side(from),
         None => format!("{}, which is gone", output::clean(&file.from)),
     };
-    text += &format!("from  {came}\nnow   {}\nown   {}\n", side(now), side(own));
+    for (which, side) in [("from", came), ("now", side(now)), ("own", side(own))] {
+        text += &format!("{which:<6}{side}\n");
+    }
     let title = |which: &str, version: &str| format!("{path} ({which}{version})");
     let version = |side: &DriftSide| format!(" {}", side.version.as_deref().unwrap_or("-"));
     let base = from.as_ref().unwrap_or(now);

@@ -13,8 +13,8 @@ use super::{
 /// Merge files of a tenant with those of its image that they hide
 ///
 /// Without an option the changes of both sides are put together where they do not touch the same lines. Owner, mode and
-/// extended attributes of the tenant's file stay. What a tenant's own file is replaced by is kept beside it as
-/// PATH.dpkg-old, unless the tenant had changed nothing in it.
+/// extended attributes of the tenant's file stay. A file that is replaced is kept as PATH.dpkg-old if the tenant had
+/// changed its content.
 #[derive(Debug, Args)]
 pub(super) struct Merge {
     /// Name of the tenant

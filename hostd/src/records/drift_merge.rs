@@ -135,7 +135,7 @@ impl Store {
         if is_running {
             merge.placement = Some(case.placement(wanted, kept)?);
         } else {
-            case.carry_out(wanted, kept).map_err(FileError::when("change", &path))?;
+            case.apply(wanted, kept).map_err(FileError::when("change", &path))?;
         }
         Ok(merge)
     }
@@ -182,7 +182,7 @@ impl Store {
                 let is_copy = judged.file.kind == DriftKind::Same
                     || note.version() == judged.from && judged.file.kind == DriftKind::Outdated;
                 if is_copy && judged.found.own.is_whole() {
-                    let removed = case.carry_out(Wanted::Image(look.now.get(&path)), None);
+                    let removed = case.apply(Wanted::Image(look.now.get(&path)), None);
                     removed.map_err(FileError::when("change", &path))?;
                 }
             }
@@ -303,7 +303,7 @@ impl Case<'_> {
     }
 
     /// Does it, in the upper directory.
-    fn carry_out(&self, wanted: Wanted<'_>, kept: Option<String>) -> io::Result<()> {
+    fn apply(&self, wanted: Wanted<'_>, kept: Option<String>) -> io::Result<()> {
         let (upper, inside) = self.look.find(self.path).ok_or(io::ErrorKind::NotFound)?;
         let entry = self.entry()?;
         let parent = upper.parent(inside)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{rebase::FileChange, types::Changed};
+use crate::types::Changed;
 
 /// The files of a tenant that hide files of its image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,19 @@ pub struct DriftFile {
     /// Of a directory that is hidden whole: how many files of the image are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hides: Option<u64>,
+}
+
+/// How a file differs between two versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum FileChange {
+    /// Only the new version has it.
+    Added,
+    /// Only the old version has it.
+    Removed,
+    /// Both have it.
+    Changed,
 }
 
 /// How a file of a tenant's own differs from the one that it hides.

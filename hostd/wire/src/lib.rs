@@ -38,15 +38,14 @@ use tenant::Layout;
 
 pub use drift::{
     Drift, DriftFile, DriftFix, DriftKind, DriftMerge, DriftMergeRequest, DriftMerged, DriftNode, DriftSide,
-    DriftSource, DriftView,
+    DriftSource, DriftView, FileChange,
 };
 pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use pattern::{Pattern, image_and_digits};
 pub use rebase::{
-    Applied, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased,
-    Verdict,
+    Applied, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict,
 };
 pub use rollout::{MemberState, Rollout, RolloutMember, RolloutRequest, RolloutState, RolloutWave};
 pub use stale::{
