@@ -118,8 +118,7 @@ impl Explain for BusyboxError {
         match self {
             Self::Tool(e) => e.help(),
             Self::NotStatic(_) => Some("apt install busybox-static".to_owned()),
-            Self::Write { source, .. } => (source.kind() == io::ErrorKind::StorageFull)
-                .then(|| "free some space, or use --root DIR on another disk".to_owned()),
+            Self::Write { .. } => None,
         }
     }
 

@@ -6,7 +6,6 @@
 use std::{
     ffi::OsStr,
     fs::{self, Permissions},
-    io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -95,8 +94,7 @@ impl Explain for DebianError {
                     "check the suite, the packages and that the mirror is reachable (apt-get update); --mirror selects another".to_owned()
                 })
             }),
-            Self::File(source) => (source.kind() == io::ErrorKind::StorageFull)
-                .then(|| "free some space, or use --root DIR on another disk".to_owned()),
+            Self::File(_) => None,
         }
     }
 

@@ -12,6 +12,18 @@ use tenant::{
 
 use crate::explain::{Explain, Outcome};
 
+/// `manifest.sig`, if one came with a tree: `dir` is the staged version.
+///
+/// # Errors
+/// It cannot be read.
+pub fn signature(dir: &Path) -> Result<Option<String>, FileError> {
+    match record::read(&dir.join("manifest.sig")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Why a manifest that came with a tree is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum GivenError {
@@ -43,7 +55,7 @@ impl Explain for GivenError {
                     .to_owned()
             }
             Self::Other { .. } => "push it again from the host that built it".to_owned(),
-            Self::Manifest(_) => "update Tenantry on this host".to_owned(),
+            Self::Manifest(error) => return error.help().map(str::to_owned),
             Self::File(_) => return None,
         })
     }

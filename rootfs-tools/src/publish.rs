@@ -37,7 +37,7 @@ use crate::{
     rootdir::RootDir,
     share::{self, Shared},
     staging::Staging,
-    store::{Lock, StoreError},
+    store::{Lock, StoreError, Trust, Way},
     tree::{self, TreeError},
     verity::{self, ProtectError},
 };
@@ -59,10 +59,33 @@ pub struct Request {
     pub tuned: bool,
     /// Whether every block is checked when it is read, see [`crate::verity`].
     pub verity: bool,
+    /// What it runs if it has a program instead of an init.
+    pub app: Option<App>,
     /// How it was made.
     pub recipe: Option<Recipe>,
     /// The version that it follows; none for the one that the channel points at.
     pub parent: Option<Digest>,
+    /// What is asked of the version before the channel is moved to it.
+    pub way: Way,
+}
+
+impl Request {
+    /// A version of which nothing more is known than what it is called and where it came from.
+    pub fn new(image: ImageName, channel: ChannelName, format: ImageFormat, source: String) -> Self {
+        Self {
+            image,
+            channel,
+            format,
+            source,
+            sets: Vec::new(),
+            tuned: false,
+            verity: false,
+            app: None,
+            recipe: None,
+            parent: None,
+            way: Way::Anywhere,
+        }
+    }
 }
 
 /// A version in the store.
@@ -86,6 +109,9 @@ pub struct Published {
     pub files: u64,
     /// What it shares with versions that were there before; nothing if it was one of them.
     pub shared: Shared,
+    /// Whether it was there before, and has got the signature that came with its files.
+    #[serde(skip)]
+    pub has_got_signature: bool,
 }
 
 /// Why a tree was not published.
@@ -113,17 +139,13 @@ pub enum PublishError {
 
 impl Explain for PublishError {
     fn help(&self) -> Option<String> {
-        let full = |kind| {
-            (kind == io::ErrorKind::StorageFull)
-                .then(|| "free some space (rootfsctl gc), or use --root DIR on another disk".to_owned())
-        };
         match self {
             Self::Tree(e) => e.help(),
             Self::Erofs(e) => e.help(),
             Self::Protect(e) => e.help(),
             Self::Given(e) => e.help(),
             Self::Store(e) => e.help(),
-            Self::File(e) => full(e.kind()),
+            Self::File(_) => None,
         }
     }
 
@@ -146,20 +168,6 @@ pub fn publish(
     layout: &Layout,
     staging: &Staging,
     request: &Request,
-    progress: &Progress,
-) -> Result<Published, PublishError> {
-    publish_app(layout, staging, request, None, progress)
-}
-
-/// The same for a tree that has a program instead of an init.
-///
-/// # Errors
-/// As [`publish`].
-pub fn publish_app(
-    layout: &Layout,
-    staging: &Staging,
-    request: &Request,
-    app: Option<&App>,
     progress: &Progress,
 ) -> Result<Published, PublishError> {
     let tree = staging.tree();
@@ -196,7 +204,7 @@ pub fn publish_app(
             parent: parent.filter(|parent| *parent != digest),
             init_kind: inspect::init_kind(&root).map_err(FileError::when("read", &tree))?,
             boot: inspect::boot(&root),
-            app: app.cloned(),
+            app: request.app.clone(),
             recipe: request.recipe.clone(),
             top: inspect::top(&entries),
         };
@@ -225,14 +233,17 @@ pub fn publish_app(
         progress.step("writing to disk");
         sync(staging)?;
     }
-    let _lock = Lock::exclusive(layout)?;
-    if !path.exists() {
+    let (store, lock) = (Store::new(layout.clone()), Lock::exclusive(layout)?);
+    let mut has_got_signature = false;
+    if path.exists() {
+        has_got_signature = adopt(&store, staging, request, &digest, &lock)?;
+    } else {
         let versions = layout.versions(&request.image);
         fs::create_dir_all(&versions).map_err(FileError::when("make", &versions))?;
         fs::rename(staging.version(), &path).map_err(FileError::when("publish", &path))?;
         File::open(&versions).and_then(|dir| dir.sync_all()).map_err(FileError::when("sync", &versions))?;
     }
-    let channel_moved = crate::store::point_channel(layout, &request.image, &request.channel, &digest)?;
+    let channel_moved = store.point(&request.image, &request.channel, &digest, request.way, &lock)?;
     Ok(Published {
         created,
         image: request.image.clone(),
@@ -243,7 +254,33 @@ pub fn publish_app(
         size_bytes,
         files,
         shared,
+        has_got_signature,
     })
+}
+
+/// A version that is there gets the manifest and the signature that came with the same files, if it has none, or one that
+/// does not count on this host while the other one does.
+fn adopt(
+    store: &Store,
+    staging: &Staging,
+    request: &Request,
+    digest: &Digest,
+    lock: &Lock,
+) -> Result<bool, PublishError> {
+    let (image, dir) = (&request.image, staging.version());
+    let Some(signature) = given::signature(&dir)? else { return Ok(false) };
+    let has_one = match request.way {
+        Way::Anywhere => store.layout().signature(image, digest).exists(),
+        Way::Onward | Way::Back => store.trust(image, digest)? == Trust::Signed,
+    };
+    if has_one {
+        return Ok(false);
+    }
+    let Some(text) = given::take(&dir.join("manifest.toml"), &store.manifest(image, digest)?)? else {
+        return Ok(false);
+    };
+    store.adopt(image, digest, (&text, &signature), lock)?;
+    Ok(true)
 }
 
 fn sync(staging: &Staging) -> Result<(), PublishError> {
@@ -267,19 +304,10 @@ mod tests {
     use std::{path::Path, process::Command};
 
     use super::*;
+    use crate::explain;
 
     fn request(format: ImageFormat) -> Request {
-        Request {
-            image: "img".parse().unwrap(),
-            channel: ChannelName::stable(),
-            format,
-            sets: Vec::new(),
-            source: "test".to_owned(),
-            tuned: false,
-            verity: false,
-            recipe: None,
-            parent: None,
-        }
+        Request::new("img".parse().unwrap(), ChannelName::stable(), format, "test".to_owned())
     }
 
     fn stage(layout: &Layout, content: &[u8]) -> Staging {
@@ -339,7 +367,7 @@ mod tests {
         assert_eq!(fs::read_dir(full.staging()).unwrap().count(), 0);
 
         let error = result.unwrap_err();
-        assert!(error.help().is_some_and(|help| help.contains("free some space")), "{error:?}");
+        assert!(explain::room(&error).is_some_and(|help| help.contains("free some space")), "{error:?}");
         assert!(good.path.join("tree/usr/file").exists());
     }
 }

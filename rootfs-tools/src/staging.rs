@@ -37,9 +37,6 @@ impl Explain for StagingError {
     fn help(&self) -> Option<String> {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => Some("run it as root".to_owned()),
-            io::ErrorKind::StorageFull => {
-                Some("free some space, or use --root DIR on another disk".to_owned())
-            }
             _ => None,
         }
     }

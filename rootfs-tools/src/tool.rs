@@ -91,7 +91,7 @@ impl Explain for ToolError {
         match self {
             Self::Missing(_, package) => Some(format!("apt install {package}")),
             Self::Failed { output, .. } if output.iter().any(|line| line.contains("No space left")) => {
-                Some("free some space below /var/lib/tenantry, or use --root DIR on another disk".to_owned())
+                Some("free some space (rootfsctl gc), or use --root DIR on another disk".to_owned())
             }
             Self::Start { .. } | Self::Failed { .. } => None,
         }

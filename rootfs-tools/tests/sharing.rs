@@ -40,17 +40,8 @@ impl Host {
         let staging = Staging::new(&self.layout).unwrap();
         fs::create_dir(staging.tree()).unwrap();
         fill(&staging.tree());
-        let request = Request {
-            image: image.parse().unwrap(),
-            channel: "stable".parse().unwrap(),
-            format,
-            source: "test".to_owned(),
-            sets: Vec::new(),
-            tuned: false,
-            verity: false,
-            recipe: None,
-            parent: None,
-        };
+        let (image, channel) = (image.parse().unwrap(), "stable".parse().unwrap());
+        let request = Request::new(image, channel, format, "test".to_owned());
         let published = publish::publish(&self.layout, &staging, &request, &Progress::silent()).unwrap();
         drop(staging);
         assert_eq!(fs::read_dir(self.layout.staging()).unwrap().count(), 0, "nothing is left over");

@@ -7,7 +7,7 @@ use rootfs_tools::{
     progress::Progress,
     publish::{self, Published, Request},
     staging::Staging,
-    store::StoreError,
+    store::{StoreError, Way},
 };
 use tenant::{
     Layout,
@@ -37,17 +37,7 @@ impl Host {
         fs::create_dir_all(staging.tree().join("usr")).unwrap();
         fs::write(staging.tree().join("usr/file"), content).unwrap();
         let channel = channel.parse().unwrap();
-        let request = Request {
-            image: image(),
-            channel,
-            format,
-            source: "test".to_owned(),
-            sets: Vec::new(),
-            tuned: false,
-            verity: false,
-            recipe: None,
-            parent: None,
-        };
+        let request = Request::new(image(), channel, format, "test".to_owned());
         publish::publish(&self.layout, &staging, &request, &Progress::silent()).unwrap()
     }
 
@@ -59,6 +49,19 @@ impl Host {
              uuid = \"0123456789abcdef0123456789abcdef\"\nindex = 1\nuid_base = 524288\nipv4 = \"10.0.0.1\"\n\
              ipv6 = \"fd00::1\"\ncreated = \"2026-01-02T03:04:05Z\"\n\n[pinned]\nimage = \"img\"\ndigest = \"{digest}\"\n"
         );
+        fs::write(path, text).unwrap();
+    }
+
+    /// Pins a tenant to the last of these versions, which it had in this order.
+    fn pin_after(&self, tenant: &str, versions: &[Digest]) {
+        self.pin(tenant, versions.last().unwrap());
+        let path = self.layout.allocation(&tenant.parse().unwrap());
+        let generation = |digest| {
+            format!(
+                "\n[[generations]]\nimage = \"img\"\ndigest = \"{digest}\"\nsince = \"2026-01-02T03:04:05Z\"\n"
+            )
+        };
+        let text = fs::read_to_string(&path).unwrap() + &versions.iter().map(generation).collect::<String>();
         fs::write(path, text).unwrap();
     }
 
@@ -83,11 +86,11 @@ fn a_reference_means_what_its_channel_points_at() {
     assert_eq!(host.resolve("img:absent").unwrap_err().outcome(), Outcome::NotFound);
     assert_eq!(host.resolve("img@sha256:ffffffffffff").unwrap_err().outcome(), Outcome::NotFound);
 
-    assert!(host.store.set_channel(&image(), &ChannelName::stable(), &second).unwrap());
-    assert!(!host.store.set_channel(&image(), &ChannelName::stable(), &second).unwrap());
+    assert!(host.store.set_channel(&image(), &ChannelName::stable(), &second, Way::Anywhere).unwrap());
+    assert!(!host.store.set_channel(&image(), &ChannelName::stable(), &second, Way::Anywhere).unwrap());
     assert_eq!(host.resolve("img").unwrap(), second);
     let absent = Digest::from_bytes([0; 32]);
-    host.store.set_channel(&image(), &ChannelName::stable(), &absent).unwrap_err();
+    host.store.set_channel(&image(), &ChannelName::stable(), &absent, Way::Anywhere).unwrap_err();
     assert_eq!(host.resolve("img").unwrap(), second);
 }
 
@@ -139,6 +142,25 @@ fn gc_takes_what_nothing_needs_and_keeps_the_newest() {
     assert!(!garbage.contains(&digests[0]) && !garbage.contains(&digests[3]));
     assert_eq!(host.store.garbage(1).unwrap().len(), 1);
     assert!(host.store.garbage(2).unwrap().is_empty());
+}
+
+#[test]
+fn gc_keeps_what_a_tenant_may_be_rolled_back_to() {
+    let host = Host::new();
+    let made: Vec<_> =
+        (0..6).map(|n| host.publish(&n.to_string(), "stable", ImageFormat::Tree).digest).collect();
+    // It went forward, back and forward again: 1 is the version before 3, 0 the one before that.
+    host.pin_after("alice", &[made[0], made[1], made[0], made[1], made[3]]);
+    let goes = |keep| -> Vec<Digest> {
+        host.store.garbage(keep).unwrap().into_iter().map(|(_, digest)| digest).collect()
+    };
+    assert_eq!(goes(0).len(), 4, "all but the present one and that of the channel");
+    assert!(goes(1).len() >= 2 && !goes(1).contains(&made[1]), "what rollback gives it");
+    assert!(!goes(2).contains(&made[1]) && !goes(2).contains(&made[0]));
+    for digest in goes(1) {
+        host.store.remove(&image(), &digest).unwrap();
+    }
+    assert!(host.resolve(&format!("img@{}", made[1].short())).is_ok());
 }
 
 #[test]

@@ -76,6 +76,6 @@ proptest! {
         let _ = text.parse::<Weight>();
         let _ = text.parse::<Pool6>();
         let _ = KernelVersion::parse(&text);
-        let _ = CgroupFacts::parse(&text, &text);
+        let _ = CgroupFacts::parse(&text, text.as_bytes());
     }
 }

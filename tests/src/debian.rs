@@ -136,7 +136,8 @@ pub fn packages(place: &Place, names: &[&str]) -> PathBuf {
 /// What an image in the cache was made from: whatever changes that makes another one.
 fn state(place: &Place, recipe: &str) -> String {
     let sum = Run::new("sha256sum", [place.bin.join("rootfsctl")]).ok();
-    format!("{}{recipe}\n", sum.stdout)
+    let sum = sum.stdout.split_whitespace().next().unwrap_or_default();
+    format!("{sum} {recipe}\n")
 }
 
 /// A place whose image store holds the image `name`, which `make` makes if it is not there in this state: given a
@@ -149,10 +150,14 @@ fn made(place: &Place, name: &str, recipe: &str, make: impl FnOnce(&Path, &Path)
     let state = state(place, recipe);
     if !fs::read_to_string(&stamp).is_ok_and(|old| old == state) {
         eprintln!("making the image {name} ({HOW})");
+        let work = tempfile::tempdir_in(&dir).expect("a directory to work in");
+        // One that cannot be made leaves the one that there is.
+        let made = tempfile::tempdir_in(&dir).expect("a directory for what is made");
+        let new = made.path().join("root");
+        make(work.path(), &new);
         let _not_there = fs::remove_file(&stamp);
         let _not_there = fs::remove_dir_all(&root);
-        let work = tempfile::tempdir_in(&dir).expect("a directory to work in");
-        make(work.path(), &root);
+        fs::rename(&new, &root).expect("the image can be put in its place");
         fs::write(&stamp, state).expect("the image can be marked");
     }
     Place { images: root, ..place.clone() }
@@ -227,13 +232,13 @@ fn import_as(place: &Place, tree: &Path, name: &str, channel: &str, root: &Path)
 /// A version of an image: the channel that points at it, and what makes its tree from that of the version before.
 pub type Change = (&'static str, fn(&Place, &Path));
 
-/// A place whose only image, `name`, has several versions, one after the other: the first is made from the prepared image
-/// `debian`.
+/// A place whose only image, `name`, has several versions, one after the other: the first is made from the image `base` of
+/// another place.
 ///
 /// # Panics
 /// When it cannot be made.
-pub fn versions(place: &Place, name: &str, recipe: &str, changes: &[Change]) -> Place {
-    let (tree, version) = tree(place, "debian");
+pub fn versions(place: &Place, base: &str, name: &str, recipe: &str, changes: &[Change]) -> Place {
+    let (tree, version) = tree(place, base);
     made(place, name, &format!("{version} {recipe}"), |work, root| {
         let copy = work.join("tree");
         Run::new("cp", ["--archive", "--reflink=auto"]).args([&tree, &copy]).limit(PATIENCE).ok();

@@ -21,6 +21,7 @@ pub mod tally;
 pub mod tenant;
 pub mod terminal;
 pub mod throughput;
+pub mod versions;
 pub mod wire;
 
 pub use command::{Output, Run};

@@ -60,6 +60,50 @@ fn a_full_disk_publishes_no_half_image() {
 }
 
 #[test]
+fn a_disk_that_fills_up_in_a_publish_an_update_or_a_pull_leaves_what_was_there() {
+    let mut host = Host::bare();
+    host.small_disk("24M");
+    host.tool("rootfsctl", &["build", "busybox"]).ok();
+    // Neither is on the small disk.
+    let layout = format!("oci:{}:1", host.path("layout").display());
+    host.tool("rootfsctl", &["push", "busybox", &layout]).ok();
+    let tree = host.changed_tree("busybox", |tree| {
+        fs::write(tree.join("usr/more"), vec![1; 512 << 10]).expect("one more file");
+    });
+    let ballast = fill(&host);
+    let store = host.path("var/lib/tenantry");
+    let seen = || {
+        let find = [
+            "-ec",
+            "cd \"$1\"; find . ! -name ballast -printf '%p %y %s %l\\n' | sort; cat images/*/channels/*",
+            "sh",
+        ];
+        Run::new("sh", find).args([&store]).ok().stdout
+    };
+    let before = seen();
+    let length = fs::metadata(&ballast).expect("the ballast").len();
+    // No room at all; some that is used up on the way; all but what the last files need.
+    for room in [0, 300 << 10, 1000 << 10] {
+        let file = fs::File::options().write(true).open(&ballast).expect("the ballast");
+        file.set_len(length - room).expect("some room");
+        for words in [
+            &["publish", &tree.display().to_string(), "--name", "busybox"][..],
+            &["import", &tree.display().to_string(), "--name", "other", "--format", "erofs"],
+            &["update", "busybox"],
+            &["pull", &layout, "--name", "pulled"],
+            &["push", "busybox", &layout],
+        ] {
+            let said = host.tool("rootfsctl", words).output().refused(1);
+            assert!(said.contains("space") && said.contains("rootfsctl gc"), "{room}: {said}");
+            assert_eq!(seen(), before, "{room}: {words:?}");
+        }
+    }
+    fs::remove_file(ballast).expect("the ballast can be dropped");
+    host.tool("rootfsctl", &["pull", &layout, "--name", "pulled"]).ok();
+    host.tool("rootfsctl", &["verify"]).ok();
+}
+
+#[test]
 fn an_unsuitable_filesystem_is_refused_at_create() {
     let mut host = Host::bare();
     host.state_on("ramfs");

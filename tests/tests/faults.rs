@@ -148,15 +148,12 @@ fn an_image_with_links_for_what_the_host_mounts_is_refused_or_harmless() {
     host.tool("rootfsctl", &["build", "busybox"]).ok();
     let outside = host.path("outside");
     fs::create_dir(&outside).expect("a directory outside");
-    let shown = host.tool("rootfsctl", &["--json", "show", "busybox"]).ok().json();
-    let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
-    let tree = host.path(format!("var/lib/tenantry/images/busybox/versions/{digest}/tree"));
     host.start_hostd();
     for (number, name) in ["dev", "proc", "sys", "run", "tmp", "etc"].iter().enumerate() {
-        let copy = host.path(format!("copy{number}"));
-        tenantry_tests::Run::new("cp", ["-a"]).args([&tree, &copy]).ok();
-        fs::remove_dir_all(copy.join(name)).expect("the directory can be removed");
-        symlink(&outside, copy.join(name)).expect("a link can be planted");
+        let copy = host.changed_tree("busybox", |tree| {
+            fs::remove_dir_all(tree.join(name)).expect("the directory can be removed");
+            symlink(&outside, tree.join(name)).expect("a link can be planted");
+        });
         let image = format!("trap{number}");
         let copy = copy.to_string_lossy().into_owned();
         if !host.tool("rootfsctl", &["import", &copy, "--name", &image]).output().status.success() {

@@ -2,19 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
 };
 
 use tenantry_tests::{Host, Run, pages::frames};
-
-/// The directory of the version that a channel of the image `debian` points at.
-fn version(host: &Host, channel: &str) -> PathBuf {
-    let image = host.path("var/lib/tenantry/images/debian");
-    let digest =
-        fs::read_to_string(image.join("channels").join(channel)).expect("the channel points somewhere");
-    image.join("versions").join(digest.trim().replace(':', "-"))
-}
 
 /// Disk space of directories together in KiB; a file with several names counts once.
 fn kib(dirs: &[&Path]) -> u64 {
@@ -28,30 +20,23 @@ fn kib(dirs: &[&Path]) -> u64 {
 fn with_a_candidate() -> Host {
     let host = Host::bare();
     host.copy_images();
-    let again = host.path("again");
-    let tree = version(&host, "stable").join("tree");
-    Run::new("cp", ["--archive", "--"]).args([&tree, &again]).ok();
-    host.run("sh", &["-ec", "find \"$1\" -type f ! -name '*.py' -exec touch -d 2001-01-01 {} +", "sh"])
-        .args([&again])
-        .ok();
-    let program = again.join("usr/bin/uptime");
-    fs::remove_file(&program).expect("the program is there");
-    fs::write(&program, "#!/bin/sh\necho mended\n").expect("the program can be replaced");
-    host.run("chmod", &["755"]).args([&program]).ok();
-    let published = host
-        .tool("rootfsctl", &["--json", "publish", "--force", "--name", "debian", "--channel", "candidate"])
-        .args([&again])
-        .ok()
-        .json();
+    let published = host.another_version("debian", "debian:candidate", |tree| {
+        host.run("sh", &["-ec", "find \"$1\" -type f ! -name '*.py' -exec touch -d 2001-01-01 {} +", "sh"])
+            .args([tree])
+            .ok();
+        let program = tree.join("usr/bin/uptime");
+        fs::remove_file(&program).expect("the program is there");
+        fs::write(&program, "#!/bin/sh\necho mended\n").expect("the program can be replaced");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    });
     assert!(published["shared"]["files"].as_u64() > Some(2000), "{published:#}");
-    fs::remove_dir_all(&again).expect("the copy can be removed");
     host
 }
 
 #[test]
 fn two_versions_take_the_space_of_one_and_of_what_changed() {
     let host = with_a_candidate();
-    let (old, new) = (version(&host, "stable"), version(&host, "candidate"));
+    let (old, new) = (host.version("debian"), host.version("debian:candidate"));
     let (one, both) = (kib(&[&old]), kib(&[&old, &new]));
     // Directories, links, and what is below /etc and /var are there twice.
     println!("one version {one} KiB, both {both} KiB");
@@ -73,6 +58,7 @@ fn tenants_of_two_versions_have_the_same_pages_of_what_did_not_change() {
     assert_ne!(alice.says("uptime"), "mended");
     let [one, other] = [&alice, &bob].map(|tenant| frames(tenant.pids().0, "libc.so"));
     let common = one.intersection(&other).count();
+    println!("{common} pages of libc are the same, of {} and {}", one.len(), other.len());
     assert!(one.len() > 20, "only {} pages of libc are mapped", one.len());
     assert!(common * 10 > one.len().min(other.len()) * 8, "{common} of {} and {}", one.len(), other.len());
 }
@@ -82,9 +68,8 @@ fn a_version_that_is_removed_takes_nothing_from_the_tenants_of_another() {
     let host = with_a_candidate();
     host.start_hostd();
     let bob = host.boot("bob", &["--image", "debian:candidate"]);
-    let old = version(&host, "stable");
-    let reference =
-        format!("debian@{}", old.file_name().expect("a name").to_string_lossy().replace("sha256-", ""));
+    let old = host.version("debian");
+    let reference = format!("debian@{}", host.digest("debian"));
     host.tool("rootfsctl", &["rm", "--channels", &reference]).ok();
     assert!(!old.exists());
     bob.says("dpkg --verify libc6 bash");

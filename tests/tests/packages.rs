@@ -321,11 +321,7 @@ fn what_a_later_image_leaves_to_each_tenant_is_made_by_those_that_have_booted_be
     let host = Host::bare();
     host.copy_images();
     host.start_hostd();
-    let shown = host.tool("rootfsctl", &["--json", "show", "debian"]).ok().json();
-    let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
-    let tree = host.path("tree");
-    let debian = host.path(format!("var/lib/tenantry/images/debian/versions/{digest}/tree"));
-    Run::new("cp", ["--archive", "--link"]).args([&debian, &tree]).ok();
+    let tree = host.changed_tree("debian", |_| {});
     let program = |path: &str, text: &str| {
         fs::write(tree.join(path), text).expect("a program");
         fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o755)).expect("its mode");

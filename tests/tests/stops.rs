@@ -131,20 +131,13 @@ fn a_supervisor_that_hangs_does_not_stretch_a_stop() {
 
 /// An image whose init is a script; `kind` is what its manifest says of it.
 fn image(host: &Host, name: &str, kind: &str, script: &str) {
-    let shown = host.tool("rootfsctl", &["--json", "show", "busybox"]).ok().json();
-    let path = |shown: &serde_json::Value, name: &str| {
-        let digest = shown["manifest"]["digest"].as_str().expect("a digest").replace(':', "-");
-        host.path(format!("var/lib/tenantry/images/{name}/versions/{digest}"))
-    };
-    let tree = host.path(format!("tree-{name}"));
-    Run::new("cp", ["-a"]).args([&path(&shown, "busybox").join("tree"), &tree]).ok();
-    let init = tree.join("usr/sbin/init");
-    fs::remove_file(&init).expect("the init of busybox");
-    fs::write(&init, script).expect("an init of its own");
-    Run::new("chmod", ["755"]).args([&init]).ok();
-    host.tool("rootfsctl", &["import", &tree.to_string_lossy(), "--name", name]).ok();
-    let shown = host.tool("rootfsctl", &["--json", "show", name]).ok().json();
-    say_kind(&path(&shown, name).join("manifest.toml"), kind);
+    host.another_version("busybox", name, |tree| {
+        let init = tree.join("usr/sbin/init");
+        fs::remove_file(&init).expect("the init of busybox");
+        fs::write(&init, script).expect("an init of its own");
+        Run::new("chmod", ["755"]).args([&init]).ok();
+    });
+    say_kind(&host.version(name).join("manifest.toml"), kind);
 }
 
 /// Has a manifest say which init there is, whatever was found out about it.

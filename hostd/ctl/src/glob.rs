@@ -9,8 +9,7 @@ pub(super) fn is_pattern(word: &str) -> bool {
 
 /// Whether a name is the word, or matches it where it is a pattern. A bracket without its end is a bracket.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    // Shells take `[^0-9]` for `[!0-9]`.
-    match Pattern::parse(&pattern.replace("[^", "[!")) {
+    match Pattern::parse(pattern) {
         Ok(parsed) => parsed.matches(name),
         Err(_) => pattern == name,
     }

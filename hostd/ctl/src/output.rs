@@ -65,6 +65,14 @@ pub(super) fn warnings(warnings: &[String]) {
     }
 }
 
+/// Columns and rows of the terminal that is standard output; 80 and 24 where it does not say.
+pub(super) fn terminal_size() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (80, 24),
+    }
+}
+
 /// A table without lines; `right` are the columns of numbers.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
     let mut table = Table::new();

@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
+use tenant::files::processes;
 use wire::{Code, Detail, Failure};
 
 use super::{Context, many, output, select::Selection};
@@ -69,26 +70,15 @@ fn of(detail: &Detail) -> Result<Vec<Process>, Failure> {
         return Err(Failure::new(Code::NotRunning, text).help(format!("tenantctl start {name}")));
     };
     let first = detail.uids.split('-').next().and_then(|first| first.trim().parse().ok()).unwrap_or(0);
-    let mut pids = Vec::new();
-    collect(&Path::new(cgroup).join("payload"), &mut pids);
+    let payload = Path::new(cgroup).join("payload");
     let mut found: BTreeMap<u32, Process> = BTreeMap::new();
-    for pid in pids {
+    for (pid, _) in processes::in_cgroup(&payload) {
         // One that has ended meanwhile is none.
         if let Some(process) = read(Path::new("/proc"), pid, name, first) {
             found.insert(process.inside, process);
         }
     }
     Ok(found.into_values().collect())
-}
-
-/// The ids of the processes in a cgroup and below it.
-fn collect(cgroup: &Path, pids: &mut Vec<u32>) {
-    let listed = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    pids.extend(listed.lines().filter_map(|line| line.parse::<u32>().ok()));
-    let Ok(entries) = fs::read_dir(cgroup) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        collect(&entry.path(), pids);
-    }
 }
 
 fn read(proc: &Path, pid: u32, tenant: &str, first_uid: u32) -> Option<Process> {
@@ -98,7 +88,6 @@ fn read(proc: &Path, pid: u32, tenant: &str, first_uid: u32) -> Option<Process> 
         status.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim().to_owned()))
     };
     let word = |key: &str, at: usize| field(key)?.split_whitespace().nth(at).map(str::to_owned);
-    let inside = field("NSpid").and_then(|ids| ids.split_whitespace().nth(1).map(str::to_owned));
     let arguments = fs::read(dir.join("cmdline")).unwrap_or_default();
     let arguments = String::from_utf8_lossy(&arguments).trim_end_matches('\0').replace('\0', " ");
     let command = match arguments.is_empty() {
@@ -108,7 +97,7 @@ fn read(proc: &Path, pid: u32, tenant: &str, first_uid: u32) -> Option<Process> 
     Some(Process {
         tenant: tenant.to_owned(),
         pid,
-        inside: inside.and_then(|id| id.parse().ok()).unwrap_or(pid),
+        inside: processes::inside(&status).unwrap_or(pid),
         uid: word("Uid", 1)?.parse::<u32>().ok()?.saturating_sub(first_uid),
         state: word("State", 0).unwrap_or_default(),
         resident_bytes: word("VmRSS", 0).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10,

@@ -1,4 +1,4 @@
-//! `refresh`: what is stale in tenants is restarted by their own systemd: units first, then init executes itself again.
+//! `refresh`: what is stale in tenants is restarted by their own init: units first, then init executes itself again.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -138,6 +138,14 @@ fn commands(units: &[StaleUnit], with_sessions: bool) -> Vec<(Vec<String>, Vec<S
     };
     let restart = of(&|unit| unit.remedy == StaleRemedy::RestartUnit);
     add(&["systemctl", "try-restart", "--"], names(&restart), restart);
+    for unit in units {
+        let Some(name) = &unit.unit else { continue };
+        match unit.remedy {
+            StaleRemedy::RcService => add(&["rc-service", name, "restart"], Vec::new(), vec![unit.clone()]),
+            StaleRemedy::Sv => add(&["sv", "exit", name], Vec::new(), vec![unit.clone()]),
+            _ => {}
+        }
+    }
     if with_sessions {
         let is_scope = |unit: &StaleUnit| unit.unit.as_deref().is_some_and(|name| name.ends_with(".scope"));
         let scopes = of(&|unit| is_of_a_user(unit) && is_scope(unit));
@@ -254,6 +262,8 @@ mod tests {
             unit(Some("session-3.scope"), "session", "log-out", 9),
             unit(Some("user@0.service"), "session", "log-out", 10),
             unit(None, "command", "log-out", 11),
+            unit(Some("ntp"), "unit", "rc-service", 12),
+            unit(Some("web"), "unit", "sv", 13),
             unit(None, "init", "daemon-reexec", 1),
         ];
         let lines = |with_sessions| {
@@ -261,11 +271,14 @@ mod tests {
             commands.into_iter().map(|(words, _)| words.join(" ")).collect::<Vec<_>>()
         };
         let restart = "systemctl try-restart -- ssh.service web.service";
-        assert_eq!(lines(false), [restart, "systemctl daemon-reexec"]);
+        let services = ["rc-service ntp restart", "sv exit web"];
+        assert_eq!(lines(false), [restart, services[0], services[1], "systemctl daemon-reexec"]);
         assert_eq!(
             lines(true),
             [
                 restart,
+                services[0],
+                services[1],
                 "systemctl stop -- session-3.scope",
                 "systemctl try-restart -- getty@tty1.service user@0.service",
                 "/bin/sh -c kill -HUP \"$@\" sh 11",

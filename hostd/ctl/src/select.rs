@@ -6,7 +6,7 @@
 use clap::{Arg, ArgGroup, Args};
 use client::Client;
 use tenant::Layout;
-use wire::{Code, Failure, TenantState};
+use wire::{Code, Failure, LabelRule, TenantState};
 
 use super::{candidates, glob, keys, listed::Listed};
 
@@ -45,8 +45,8 @@ pub(super) struct Filter {
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
     /// Only tenants with this label; KEY!=VALUE: without it, or with another value (repeatable: all must match)
-    #[arg(long, value_name = "KEY[=VALUE]", add = candidates::of(candidates::labels))]
-    label: Vec<String>,
+    #[arg(long, value_name = "KEY[=VALUE]", value_parser = LabelRule::parse, add = candidates::of(candidates::labels))]
+    label: Vec<LabelRule>,
 }
 
 /// The arguments that select.
@@ -118,6 +118,11 @@ impl Selection {
             && !self.names.iter().any(|name| glob::is_pattern(name))
     }
 
+    /// Whether it lets every tenant pass.
+    pub(super) fn is_everything(&self) -> bool {
+        self.names.is_empty() && self.filter.is_wide()
+    }
+
     /// Every tenant.
     pub(super) fn all() -> Self {
         Self { filter: Filter { all: true, ..Filter::default() }, ..Self::default() }
@@ -157,11 +162,7 @@ impl Selection {
 
     fn nothing(&self) -> Failure {
         let text =
-            if self.filter.is_empty() && self.names.is_empty() || self.filter.all && self.filter.is_wide() {
-                "there are no tenants"
-            } else {
-                "no tenant matches the filters"
-            };
+            if self.is_everything() { "there are no tenants" } else { "no tenant matches the filters" };
         Failure::new(Code::NoTenant, text).help("list all tenants: tenantctl list")
     }
 }
@@ -177,7 +178,8 @@ impl Filter {
         let Self { all: _, running, state, image, kind, profile, group, label } = self;
         !running
             && state.is_empty()
-            && [image, kind, profile, group, label].iter().all(|list| list.is_empty())
+            && label.is_empty()
+            && [image, kind, profile, group].iter().all(|list| list.is_empty())
     }
 
     /// Whether a tenant is as it asks: of one of the states, images, kinds, profiles and groups, with all labels.
@@ -192,7 +194,7 @@ impl Filter {
             && is_one_of(&self.kind, &summary.kind)
             && is_one_of(&self.profile, &summary.profile)
             && is_one_of(&self.group, &summary.group)
-            && self.label.iter().all(|label| tenant.has_label(label))
+            && self.label.iter().all(|rule| rule.is_of(&summary.labels))
     }
 }
 

@@ -9,6 +9,8 @@ use wire::{Failure, NotLooked, Stale, StaleKind, StaleList, StaleRemedy, StaleUn
 
 use super::{Context, many, output, select::Selection};
 
+/// Where looks at several tenants are asked for.
+const LIST: &str = "/v1/stale";
 /// The exit code of `--exit-code` where something is stale.
 const STALE: u8 = 5;
 
@@ -32,14 +34,21 @@ pub(super) struct Looked {
     pub(super) is_one: bool,
 }
 
-/// Looks at the selected tenants: at one alone, or at all in one request. Of several, those that are down are left out.
+/// Looks at the selected tenants, in one request. Of several, those that are down are left out.
 pub(super) async fn look(client: &Client, selection: &Selection) -> Result<Looked, Failure> {
+    if selection.is_everything() {
+        let list: StaleList = client.get(LIST).await?;
+        if !list.tenants.is_empty() || !list.failed.is_empty() {
+            return Ok(Looked { list, is_one: false });
+        }
+        // None is running, or there is none.
+    }
     let chosen = selection.resolve(client).await?;
     if let (true, [name]) = (chosen.is_one, &chosen.names[..]) {
         let stale = one(client, name).await?;
         return Ok(Looked { list: StaleList { tenants: vec![stale], failed: Vec::new() }, is_one: true });
     }
-    let mut list: StaleList = client.get("/v1/stale").await?;
+    let mut list: StaleList = client.get(&of_names(&chosen.names)).await?;
     let wanted: BTreeSet<&str> = chosen.names.iter().map(String::as_str).collect();
     list.tenants.retain(|tenant| wanted.contains(tenant.name.as_str()));
     list.failed.retain(|failed| wanted.contains(failed.name.as_str()));
@@ -56,6 +65,15 @@ pub(super) async fn look(client: &Client, selection: &Selection) -> Result<Looke
     }
     list.tenants.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Looked { list, is_one: false })
+}
+
+/// Where a look at these tenants alone is asked for; at all, where that takes more than one request.
+fn of_names(names: &[String]) -> String {
+    if names.len() > wire::MOST_PARAMETERS {
+        return LIST.to_owned();
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("name={}", client::segment(name))).collect();
+    format!("{LIST}?{}", names.join("&"))
 }
 
 /// Looks at one tenant.
@@ -142,9 +160,11 @@ fn shortened(text: String, all: usize, shown: usize) -> String {
 pub(super) fn remedy(tenant: &Stale, unit: &StaleUnit) -> String {
     let name = &tenant.name;
     match unit.remedy {
-        StaleRemedy::RestartUnit | StaleRemedy::DaemonReexec | StaleRemedy::TelinitU => {
-            format!("tenantctl refresh {name}")
-        }
+        StaleRemedy::RestartUnit
+        | StaleRemedy::DaemonReexec
+        | StaleRemedy::TelinitU
+        | StaleRemedy::RcService
+        | StaleRemedy::Sv => format!("tenantctl refresh {name}"),
         StaleRemedy::LogOut if unit.kind == StaleKind::Command => "end the command".to_owned(),
         StaleRemedy::LogOut => format!("the user logs out, or: tenantctl refresh {name} --sessions"),
         StaleRemedy::RestartProcess => format!("restart it inside, or: tenantctl restart {name}"),

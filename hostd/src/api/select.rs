@@ -1,22 +1,9 @@
 //! Which tenants a list is asked for: the parameters of `GET /v1/tenants`.
 
-use wire::{Code, Failure, Pattern, Summary, TenantState, image_and_digits};
+use wire::{Code, Failure, LabelRule, MOST_PARAMETERS, Pattern, Summary, TenantState, image_and_digits};
 
-/// Most parameters of one request.
-const MOST: usize = 256;
 /// Longest pattern, bytes.
 const LONGEST: usize = 512;
-
-/// What a tenant must have of its label.
-#[derive(Debug)]
-enum LabelRule {
-    /// It is there.
-    Has(String),
-    /// It is there with such a value.
-    Is(String, Pattern),
-    /// It is not there, or with another value.
-    IsNot(String, Pattern),
-}
 
 /// What is wanted of tenants. Of several names, states and so on one must fit, of labels all.
 #[derive(Debug, Default)]
@@ -30,16 +17,22 @@ pub(super) struct Selection {
     labels: Vec<LabelRule>,
 }
 
-fn pattern(text: &str) -> Result<Pattern, Failure> {
-    let refuse = |reason: &str| {
+/// Reads a text that is, or ends in, a pattern.
+fn parsed<T>(
+    text: &str,
+    what: &str,
+    parse: impl FnOnce(&str) -> Result<T, &'static str>,
+) -> Result<T, Failure> {
+    let parsed = if text.len() > LONGEST { Err("it is too long") } else { parse(text) };
+    parsed.map_err(|reason| {
         let shown: String = text.chars().take(64).collect();
-        Failure::new(Code::Invalid, format!("{shown:?} is not a pattern: {reason}"))
+        Failure::new(Code::Invalid, format!("{shown:?} is not a {what}: {reason}"))
             .help("* stands for any characters, ? for one, [a-f] for one of these")
-    };
-    if text.len() > LONGEST {
-        return Err(refuse("it is too long"));
-    }
-    Pattern::parse(text).map_err(refuse)
+    })
+}
+
+fn pattern(text: &str) -> Result<Pattern, Failure> {
+    parsed(text, "pattern", Pattern::parse)
 }
 
 fn state(text: &str) -> Result<TenantState, Failure> {
@@ -56,14 +49,6 @@ fn image(text: &str) -> Result<(Pattern, String), Failure> {
     Ok((pattern(name)?, digits.to_owned()))
 }
 
-fn label(text: &str) -> Result<LabelRule, Failure> {
-    Ok(match (text.split_once("!="), text.split_once('=')) {
-        (Some((name, value)), _) => LabelRule::IsNot(name.to_owned(), pattern(value)?),
-        (None, Some((name, value))) => LabelRule::Is(name.to_owned(), pattern(value)?),
-        (None, None) => LabelRule::Has(text.to_owned()),
-    })
-}
-
 fn one_of(patterns: &[Pattern], text: Option<&str>) -> bool {
     patterns.is_empty() || text.is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
 }
@@ -74,8 +59,9 @@ impl Selection {
     /// # Errors
     /// A parameter that there is not, or one with a value that it cannot have.
     pub(super) fn parse(parameters: &[(String, String)]) -> Result<Self, Failure> {
-        if parameters.len() > MOST {
-            return Err(Failure::new(Code::Invalid, format!("a list takes at most {MOST} parameters")));
+        if parameters.len() > MOST_PARAMETERS {
+            let text = format!("a list takes at most {MOST_PARAMETERS} parameters");
+            return Err(Failure::new(Code::Invalid, text));
         }
         let mut wanted = Self::default();
         for (key, value) in parameters {
@@ -86,7 +72,7 @@ impl Selection {
                 "kind" => wanted.kinds.push(pattern(value)?),
                 "profile" => wanted.profiles.push(pattern(value)?),
                 "group" => wanted.groups.push(pattern(value)?),
-                "label" => wanted.labels.push(label(value)?),
+                "label" => wanted.labels.push(parsed(value, "label", LabelRule::parse)?),
                 _ => {
                     return Err(Failure::new(Code::Invalid, format!("a list has no parameter {key:?}"))
                         .help("one of: name, state, image, kind, profile, group, label"));
@@ -94,6 +80,18 @@ impl Selection {
             }
         }
         Ok(wanted)
+    }
+
+    /// Takes the parameters of a request that selects by names alone.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(super) fn of_names(what: &str, parameters: &[(String, String)]) -> Result<Self, Failure> {
+        if let Some((key, _)) = parameters.iter().find(|(key, _)| key != "name") {
+            let text = format!("{what} has no parameter {key:?}");
+            return Err(Failure::new(Code::Invalid, text).help("there is one, which may be repeated: name"));
+        }
+        Self::parse(parameters)
     }
 
     /// Whether a tenant of this name can be meant: what is dear is looked up of these alone.
@@ -105,18 +103,13 @@ impl Selection {
     pub(super) fn has(&self, tenant: &Summary) -> bool {
         let of_image =
             |(name, digits): &(Pattern, String)| name.matches(&tenant.image) && tenant.has_version(digits);
-        let of_label = |rule: &LabelRule| match rule {
-            LabelRule::Has(name) => tenant.labels.contains_key(name),
-            LabelRule::Is(name, value) => tenant.labels.get(name).is_some_and(|own| value.matches(own)),
-            LabelRule::IsNot(name, value) => !tenant.labels.get(name).is_some_and(|own| value.matches(own)),
-        };
         self.has_name(&tenant.name)
             && (self.states.is_empty() || self.states.contains(&tenant.state))
             && (self.images.is_empty() || self.images.iter().any(of_image))
             && one_of(&self.kinds, tenant.kind.as_deref())
             && one_of(&self.profiles, tenant.profile.as_deref())
             && one_of(&self.groups, tenant.group.as_deref())
-            && self.labels.iter().all(of_label)
+            && self.labels.iter().all(|rule| rule.is_of(&tenant.labels))
     }
 }
 
@@ -175,7 +168,8 @@ mod tests {
             ("stat", "running", "has no parameter"),
             ("state", "runing", "there is no state"),
             ("name", "web[", "is not a pattern"),
-            ("label", "a=[", "is not a pattern"),
+            ("label", "a=[", "is not a label"),
+            ("label", "!=a", "is not a label"),
         ] {
             let failure = Selection::parse(&[(key.to_owned(), value.to_owned())]).unwrap_err();
             assert_eq!(failure.code, Code::Invalid);

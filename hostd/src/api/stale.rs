@@ -7,7 +7,7 @@ use axum::{Json, Router, extract::State, routing::get};
 use wire::Failure;
 use wire::{Stale, StaleList};
 
-use super::{Answer, Named};
+use super::{Answer, Named, Parameters, select::Selection};
 use crate::host::Host;
 
 pub(super) fn routes() -> Router<Arc<Host>> {
@@ -25,12 +25,17 @@ pub(super) async fn one(State(host): State<Arc<Host>>, Named(name): Named) -> An
     Ok(Json(host.stale(&name).await?))
 }
 
-/// The stale processes of all running tenants.
+/// The stale processes of running tenants, of all or of those with these names.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get,
     path = "/v1/stale",
-    responses((status = 200, body = StaleList), (status = "5XX", body = Failure))
+    params(("name" = Option<Vec<String>>, Query, description = "A name, or a pattern of names; all if absent")),
+    responses((status = 200, body = StaleList), (status = 400, body = Failure), (status = "5XX", body = Failure))
 ))]
-pub(super) async fn all(State(host): State<Arc<Host>>) -> Answer<StaleList> {
-    Ok(Json(host.all_stale().await))
+pub(super) async fn all(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<Vec<(String, String)>>,
+) -> Answer<StaleList> {
+    let selection = Selection::of_names("a look at what is stale", &parameters)?;
+    Ok(Json(host.all_stale(|name| selection.has_name(name)).await))
 }

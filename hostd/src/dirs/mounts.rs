@@ -1,11 +1,12 @@
 //! Mounts of the host in a tenant's directories: an admin's own, which a removal must not enter.
 
 use std::{
-    ffi::OsString,
     fs, io,
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
+
+use tenant::model::mountinfo::mounts;
 
 /// The mount points at or below a directory, in this process's mount namespace.
 ///
@@ -16,36 +17,8 @@ pub fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         dir => dir?,
     };
-    Ok(parse(&fs::read("/proc/self/mountinfo")?).filter(|point| point.starts_with(&dir)).collect())
-}
-
-/// The mount points in a table as proc_pid_mountinfo(5) describes it.
-fn parse(table: &[u8]) -> impl Iterator<Item = PathBuf> {
-    let lines = table.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescape)
-}
-
-/// Spaces, tabs, line ends and backslashes are written as three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = |digits: &[u8]| {
-            let text = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(text, 8).ok()
-        };
-        match (first, tail.get(..3).and_then(octal)) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
+    let table = fs::read("/proc/self/mountinfo")?;
+    Ok(mounts(&table).map(|mount| mount.at).filter(|point| point.starts_with(&dir)).collect())
 }
 
 /// Mount points as a person reads them: the first few, each quoted.
@@ -72,11 +45,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_are_read_with_their_blanks() {
-        let table = b"36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw\n\
-                      37 36 98:0 / /mnt/a\\040b/c\\134d\\0 rw - tmpfs tmpfs rw\n\n";
-        let points: Vec<_> = parse(table).collect();
-        assert_eq!(points, [PathBuf::from("/mnt/a b"), PathBuf::from("/mnt/a b/c\\d\\0")]);
+    fn mount_points_are_listed_and_taken_away_by_their_names() {
+        let points = [PathBuf::from("/mnt/a b"), PathBuf::from("/mnt/a b/c\\d\\0")];
         assert_eq!(list(&points), "\"/mnt/a b\", \"/mnt/a b/c\\\\d\\\\0\"");
         assert_eq!(remedy(&["/a".into(), "/a/b c".into()]), "umount \"/a/b c\" /a");
     }

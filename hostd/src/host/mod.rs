@@ -49,7 +49,10 @@ use tenant::{
     files::state::{Phase, RunState},
     model::allocation::RecordState,
 };
-use tokio::{sync::watch, task};
+use tokio::{
+    sync::{Semaphore, watch},
+    task,
+};
 use wire::{Code, Failure, TenantState, Traffic};
 
 use self::{
@@ -110,6 +113,8 @@ pub struct Host {
     drift_looks: Turns,
     events: Arc<Events>,
     rollouts: Rollouts,
+    /// One swap at a time, see `Host::swap`.
+    swaps: Semaphore,
     is_ready: watch::Sender<bool>,
     started: Instant,
     /// How often a client that waits has looked at a tenant.
@@ -141,6 +146,7 @@ impl Host {
             drift_looks: Turns::default(),
             events: Events::new(),
             rollouts: Rollouts::default(),
+            swaps: Semaphore::new(1),
             is_ready: watch::Sender::new(false),
             started: Instant::now(),
             #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Another version of its image for a tenant. First the record says so, then the world: a crash between the two leaves
 //! a tenant that has the version from its next start on, and the same request again does the rest.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tenant::{
-    Allocation, TenantName,
+    Allocation, Plan, TenantName,
     model::{allocation::Pinned, ids::Digest, image::ImageRef},
 };
+use tokio::time::timeout;
 use wire::{Applied, Changed, EventKind, Failure, RebaseMode, RebasePlan, Rebased};
 
 use super::{Host, Result, blocking, events::What};
@@ -14,6 +18,9 @@ use crate::{
     records::{Repinned, StoreError},
     units::limits::Enforce,
 };
+
+/// How long a swap waits for the one before it, which takes a few milliseconds.
+const SWAP_TURN: Duration = Duration::from_millis(100);
 
 /// How a version came to a tenant.
 struct Delivery {
@@ -37,6 +44,14 @@ fn named(name: &TenantName, to: &impl ToString) -> impl Fn(Failure) -> Failure {
         help: failure.help.map(|help| help.replace("NAME", name.as_str())),
         ..failure
     }
+}
+
+/// A version that a tenant has or had.
+fn version_of(record: &Allocation, digest: Digest) -> Pinned {
+    let history = record.history();
+    let known = history.iter().rev().find(|one| one.digest == digest);
+    let image = known.map_or(&record.pinned.image, |one| &one.image).clone();
+    Pinned { image, digest }
 }
 
 /// What is wrong with the tenant itself says so without more words.
@@ -95,7 +110,7 @@ impl Host {
         let repinned = blocking(proposed).await?.map_err(|error| refused(error, &named))?;
         drop(files);
         // Pinned: the lock of the images is let go, and the version stays.
-        let Repinned { before, after, .. } = repinned;
+        let Repinned { before, after, plan, .. } = repinned;
         let (to, from) = (after.pinned.clone(), self.present(name, &before));
         let is_pinned_anew = before.pinned != after.pinned;
         let is_running = self.units.is_running(name);
@@ -108,7 +123,7 @@ impl Host {
                 self.restart_into(name, &before, is_pinned_anew).await
             }
             _ if from == to => Ok(Delivery::by(Applied::Live)),
-            RebaseMode::Live => self.swap(name, &to).await,
+            RebaseMode::Live => self.swap(name, &before, plan, &to).await,
             RebaseMode::Restart => self.restart_into(name, &before, is_pinned_anew).await,
         };
         let Delivery { applied, swapped, rest, killed, swap_us } = match delivered {
@@ -165,15 +180,7 @@ impl Host {
     pub(super) fn present(&self, name: &TenantName, record: &Allocation) -> Pinned {
         let said = self.units.state(name).filter(|_| self.units.is_running(name));
         let digest: Option<Digest> = said.and_then(|said| said.digest);
-        match digest {
-            Some(digest) if digest != record.pinned.digest => {
-                let history = record.history();
-                let known = history.iter().rev().find(|one| one.digest == digest);
-                let image = known.map_or(&record.pinned.image, |one| &one.image).clone();
-                Pinned { image, digest }
-            }
-            _ => record.pinned.clone(),
-        }
+        digest.map_or_else(|| record.pinned.clone(), |digest| version_of(record, digest))
     }
 
     /// The version that a tenant which is running has booted.
@@ -181,11 +188,31 @@ impl Host {
         self.units.state(name).and_then(|said| said.booted())
     }
 
-    async fn swap(self: &Arc<Self>, name: &TenantName, to: &Pinned) -> Result<Delivery> {
-        let swapped = self.units.swap(name, to.clone()).await?;
+    /// Swaps go one after the other: the kernel changes mounts one at a time, and several at once only take longer each.
+    /// One that does not end keeps the others waiting for no more than a moment.
+    async fn swap(
+        self: &Arc<Self>,
+        name: &TenantName,
+        before: &Allocation,
+        plan: Plan,
+        to: &Pinned,
+    ) -> Result<Delivery> {
+        let turn = timeout(SWAP_TURN, self.swaps.acquire()).await;
+        let swapped = self.units.swap(name, to.clone()).await;
+        drop(turn);
+        let swapped = swapped?;
+        let mut rest = swapped.rest;
+        if let Some(booted) = self.booted(name).map(|digest| version_of(before, digest)) {
+            let (host, to) = (self.clone(), to.clone());
+            let differing = blocking(move || host.store.rest(&plan, &booted, &to)).await?;
+            // One of a version that cannot be read any more may hold anything.
+            if let Ok(differing) = differing {
+                rest.retain(|dir| differing.contains(dir));
+            }
+        }
         Ok(Delivery {
             swapped: swapped.directories,
-            rest: swapped.rest,
+            rest,
             swap_us: Some(swapped.took_us),
             ..Delivery::by(Applied::Live)
         })

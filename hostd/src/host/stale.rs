@@ -20,7 +20,7 @@ use wire::{
 };
 
 use super::{Host, Result, blocking, events::now};
-use crate::records::guard::held;
+use crate::records::{guard::held, images};
 
 /// How long a look at one tenant may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -55,14 +55,15 @@ impl Host {
         held(&self.stale_looks.found).retain(|name, _| records.contains_key(name));
     }
 
-    /// What is stale in all running tenants. Those that ended meanwhile are left out.
-    pub(crate) async fn all_stale(self: &Arc<Self>) -> StaleList {
+    /// What is stale in the running tenants that are wanted. Those that ended meanwhile are left out.
+    pub(crate) async fn all_stale(self: &Arc<Self>, is_wanted: impl Fn(&str) -> bool) -> StaleList {
         let versions: Arc<Versions> = Arc::default();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = Arc::new(Semaphore::new(processors * FOR_EACH_PROCESSOR));
         let mut looks = JoinSet::new();
         let records = self.store.records();
-        for name in records.keys().filter(|name| self.units.is_running(name)) {
+        let wanted = records.keys().filter(|name| is_wanted(name.as_str()));
+        for name in wanted.filter(|name| self.units.is_running(name)) {
             let (host, name, versions, permits) =
                 (self.clone(), name.clone(), versions.clone(), permits.clone());
             looks.spawn(async move {
@@ -144,7 +145,7 @@ impl Host {
 
     fn groups(&self, task: Task, versions: &Versions) -> io::Result<Vec<Group>> {
         let layout = self.store.layout();
-        let found = look(layout, &task.subject, versions)?;
+        let found = look(layout, &task.subject, versions, images::sums)?;
         if found.processes.is_empty() {
             return Ok(Vec::new());
         }
@@ -159,6 +160,7 @@ fn unit(group: Group) -> StaleUnit {
     let (unit, kind) = match group.holder {
         Holder::Init => (None, StaleKind::Init),
         Holder::Unit(unit) => (Some(unit), StaleKind::Unit),
+        Holder::Service(name) => (Some(name), StaleKind::Unit),
         Holder::Session(unit) => (Some(unit), StaleKind::Session),
         Holder::Attached => (None, StaleKind::Command),
         Holder::Process(_) => (None, StaleKind::Process),
@@ -167,6 +169,8 @@ fn unit(group: Group) -> StaleUnit {
         Remedy::RestartUnit => StaleRemedy::RestartUnit,
         Remedy::DaemonReexec => StaleRemedy::DaemonReexec,
         Remedy::TelinitU => StaleRemedy::TelinitU,
+        Remedy::RcService => StaleRemedy::RcService,
+        Remedy::Sv => StaleRemedy::Sv,
         Remedy::LogOut => StaleRemedy::LogOut,
         Remedy::RestartProcess => StaleRemedy::RestartProcess,
         Remedy::RestartTenant => StaleRemedy::RestartTenant,

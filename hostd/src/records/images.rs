@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -9,6 +10,7 @@ use rootfs_tools::{
     Store as ImageStore,
     diff::{self, Changes},
     inventory::{self, Inventory},
+    store::{Lock, Way},
 };
 use tenant::{
     Layout,
@@ -18,9 +20,10 @@ use tenant::{
         host::HostConfig,
         image::{ImageRef, ImageSource, Manifest, VersionRef},
     },
+    stale::Sums,
 };
 
-use super::{StoreError, guard::held};
+use super::{Store, StoreError, guard::held};
 
 /// The version that a reference means now; the caller holds [`rootfs_tools::store::Lock::shared`]. On a host that
 /// requires signatures it has one, and a channel leads to no version that is older than one which it led to before.
@@ -38,6 +41,36 @@ pub fn resolve(layout: &Layout, reference: &ImageRef, config: &HostConfig) -> Re
         store.check_signature(&reference.image, &digest, channel)?;
     }
     Ok(Pinned { image: reference.image.clone(), digest })
+}
+
+impl Store {
+    /// [`resolve`] for what no record says yet.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn version_meant(&self, reference: &ImageRef) -> Result<Pinned, StoreError> {
+        let _images = Lock::shared(&self.layout)?;
+        resolve(&self.layout, reference, &self.host_config()?)
+    }
+
+    /// Where a channel may lead on this host; with `back` also to an older version.
+    ///
+    /// # Errors
+    /// The host's settings cannot be read.
+    pub fn channel_way(&self, back: bool) -> Result<Way, StoreError> {
+        Ok(Way::of(&self.host_config()?, back))
+    }
+}
+
+/// The SHA-256 of the files of a version, by its inventory; nothing where it has none.
+pub fn sums(layout: &Layout, version: &Pinned) -> Sums {
+    let found = Inventory::read(&layout.version(&version.image, &version.digest));
+    let inventory = found.unwrap_or_else(|error| {
+        log::warn!("what did not change in version {version} is not known: {}", wire::chain(&error));
+        None
+    });
+    let items = inventory.iter().flat_map(|inventory| inventory.items());
+    items.filter_map(|item| Some((Path::new("/").join(&item.path), item.sha256?))).collect()
 }
 
 /// The files of a version.

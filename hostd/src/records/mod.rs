@@ -8,6 +8,7 @@
 //! calls sees to it that one change of a tenant goes on at a time.
 
 pub(crate) mod broken;
+mod compared;
 mod configure;
 pub mod create;
 pub mod destroy;
@@ -27,6 +28,7 @@ pub mod pending;
 mod rebase;
 pub mod recover;
 pub mod rename;
+mod rest;
 pub(crate) mod stamp;
 mod store;
 #[cfg(test)]

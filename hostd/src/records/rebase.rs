@@ -25,9 +25,6 @@ use super::{
 };
 use crate::drift::{area::Area, lineage::Boot};
 
-/// Fewest hex digits that name a version.
-const DIGITS: usize = 6;
-
 /// A tenant with another version, planned. As long as it is kept, no version of any image is removed.
 #[derive(Debug)]
 pub struct Repinned {
@@ -44,16 +41,11 @@ pub struct Repinned {
 
 /// What a request says of a version of a tenant that has one.
 fn target(text: &str, has: &Pinned) -> Result<ImageRef, InvalidImageRef> {
-    let own = |version| Ok(ImageRef { image: has.image.clone(), version });
-    if let Some(channel) = text.strip_prefix(':') {
-        return own(VersionRef::Channel(channel.parse()?));
+    match text.parse() {
+        Ok(version) => Ok(ImageRef { image: has.image.clone(), version }),
+        Err(error) if text.starts_with(':') => Err(error),
+        Err(_) => text.parse(),
     }
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    let is_hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hex && (DIGITS..=64).contains(&digits.len()) {
-        return own(VersionRef::Prefix(digits.to_owned()));
-    }
-    text.parse()
 }
 
 impl Store {

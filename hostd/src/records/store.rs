@@ -20,6 +20,7 @@ use tenant::{
 
 use super::{
     broken::Broken,
+    compared::Compared,
     error::StoreError,
     guard::held,
     images::Inventories,
@@ -89,6 +90,7 @@ pub struct Store {
     /// Files of versions, as they were last read.
     pub(crate) inventories: Inventories,
     pub(crate) storage: Option<Arc<KernelError>>,
+    pub(crate) compared: Compared,
     pub(crate) _lock: StoreLock,
 }
 
@@ -155,6 +157,7 @@ impl Store {
             writing: Mutex::default(),
             inventories: Inventories::default(),
             storage: storage.err().map(Arc::new),
+            compared: Compared::default(),
             _lock: lock,
         };
         let names: Vec<_> = store.records().keys().chain(store.broken().keys()).cloned().collect();

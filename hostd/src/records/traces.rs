@@ -201,8 +201,7 @@ fn text(path: &Path) -> String {
 
 /// The tenant whose record cannot be used for this reason.
 pub(crate) fn broken_because(layout: &Layout, name: &TenantName, problem: &StoreError) -> Broken {
-    use tenant::model::allocation::AllocationError;
-    let is_newer = matches!(problem, StoreError::Allocation { source: AllocationError::Version(_), .. });
+    let is_newer = matches!(problem, StoreError::Allocation { source, .. } if source.is_newer());
     let holding = Traces::of(layout, &layout.tenant(name), name).holding();
     let is_absent =
         matches!(problem, StoreError::File(error) if error.kind() == std::io::ErrorKind::NotFound);

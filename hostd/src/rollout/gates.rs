@@ -34,7 +34,10 @@ pub fn look(before: &Before, seen: Option<&Seen>) -> Look {
     match seen.state {
         TenantState::Running => {}
         TenantState::Queued | TenantState::Starting | TenantState::Booting => return Look::Later,
-        TenantState::Failed if before.was_up => return failed("it has failed".to_owned()),
+        TenantState::Failed if before.was_up => {
+            let why = seen.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return failed(format!("it has failed{why}"));
+        }
         TenantState::Frozen => return waived("it is frozen: its gates were not asked"),
         TenantState::Stopped | TenantState::Stopping | TenantState::Failed => {
             return waived("it is not running: its gates were not asked");
@@ -57,12 +60,23 @@ pub fn look(before: &Before, seen: Option<&Seen>) -> Look {
     Look::Ask
 }
 
+/// Longest name of a unit, bytes.
+const LONGEST_UNIT: usize = 255;
+/// Most bytes of names of failed units that are noted of a tenant before its wave.
+const NOTED_UNITS: usize = 2048;
+
+/// The failed units of a tenant, as far as they can be noted in the record, whose size no tenant decides.
+pub fn noted(units: Option<Vec<String>>) -> Option<Vec<String>> {
+    units.filter(|units| units.iter().map(String::len).sum::<usize>() <= NOTED_UNITS)
+}
+
 /// The units in what `systemctl list-units --failed --plain --no-legend` prints, sorted.
 pub fn failed_units(text: &str) -> Vec<String> {
     let first =
         |line: &str| line.trim_start_matches(['●', ' ']).split_ascii_whitespace().next().map(str::to_owned);
     let is_unit = |word: &String| word.contains('.') && !word.chars().any(char::is_control);
-    let mut units: Vec<String> = text.lines().filter_map(first).filter(is_unit).take(256).collect();
+    let is_name = |word: &String| is_unit(word) && word.len() <= LONGEST_UNIT;
+    let mut units: Vec<String> = text.lines().filter_map(first).filter(is_name).collect();
     units.sort();
     units
 }
@@ -85,14 +99,14 @@ pub fn newly_failed(before: Option<&[String]>, now: Option<&[String]>) -> Result
     }
 }
 
-/// Whether the first line of an answer over HTTP is one of a status below 400.
+/// Whether the first line of an answer over HTTP is one of a final status below 400.
 pub fn http_status(answer: &[u8]) -> Result<(), String> {
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_ascii_whitespace();
     let status = words.next().filter(|word| word.starts_with("HTTP/")).and(words.next());
     match status.and_then(|status| status.parse::<u16>().ok()) {
-        Some(100..=399) => Ok(()),
+        Some(200..=399) => Ok(()),
         Some(status) => Err(format!("it answers with status {status}")),
         None => Err("it does not answer in HTTP".to_owned()),
     }
@@ -110,6 +124,7 @@ mod tests {
             pinned: digest,
             running: Some(digest),
             state,
+            why: None,
             follow: None,
             labels: Default::default(),
             marks: Some(marks),

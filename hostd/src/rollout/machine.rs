@@ -34,6 +34,8 @@ pub enum Next {
     Back(Vec<usize>),
     /// Find out whether tenants that were not moved fail as this one does.
     Explain(usize),
+    /// See whether tenants have come that are to be moved too, see [`last`].
+    LookForMore,
     /// Point the channel at the version.
     PointChannel,
     /// Wait for an admin.
@@ -53,7 +55,7 @@ pub enum Told {
 
 /// Decides what comes next, and takes the steps that need nothing done.
 ///
-/// `tenants` are those of the image, without those that are in another rollout and not in this one.
+/// `tenants` are those of the record, as they are now.
 pub fn next(record: &mut Record, tenants: &Tenants, policy: &Policy, now: &str) -> (Next, Vec<Told>) {
     let mut told = Vec::new();
     let next = loop {
@@ -127,7 +129,7 @@ fn go_on(
     told: &mut Vec<Told>,
 ) -> Option<Next> {
     if record.waves.get(record.wave).is_none_or(|wave| wave.done.is_some()) {
-        return wave_after(record, tenants, policy, now, told);
+        return wave_after(record, now, told);
     }
     let of_state = |record: &Record, state| -> Vec<usize> {
         record.wave_members().filter(|place| record.members[*place].state == state).collect()
@@ -188,6 +190,12 @@ fn go_on(
             next
         }
         Step::Bake => {
+            for place in of_state(record, MemberState::Passed) {
+                watched(record, place, tenants);
+            }
+            if enough_failed(record, policy).is_some() {
+                return None;
+            }
             let left = Duration::from_millis(record.bake_left_ms.unwrap_or_default());
             if !left.is_zero() {
                 return Some(Next::Bake(left));
@@ -221,34 +229,46 @@ fn is_half_restarted(member: &Member, seen: &Seen, policy: &Policy) -> bool {
     policy.mode == RebaseMode::Restart && was_up && !seen.state.is_up()
 }
 
-/// After a wave: the next one, those who came meanwhile, the channel, the end.
-fn wave_after(
-    record: &mut Record,
-    tenants: &Tenants,
-    policy: &Policy,
-    now: &str,
-    told: &mut Vec<Told>,
-) -> Option<Next> {
+/// After a wave: the next one, or what comes after the last.
+fn wave_after(record: &mut Record, now: &str, told: &mut Vec<Told>) -> Option<Next> {
     if record.wave + 1 < record.waves.len() {
         record.wave += 1;
         record.step = Step::Prepare;
         return None;
     }
-    let newcomers = newcomers(record, tenants, policy);
-    if !newcomers.is_empty() {
-        record.waves.push(WaveRecord { size: "new".to_owned(), done: None });
-        record.wave = record.waves.len() - 1;
-        for member in newcomers {
-            record.members.push(Member { wave: record.wave, ..member });
-        }
-        record.step = Step::Prepare;
-        return None;
+    if record.takes_newcomers && record.channel.is_some() {
+        return Some(Next::LookForMore);
     }
+    channel_or_end(record, now, told)
+}
+
+fn channel_or_end(record: &mut Record, now: &str, told: &mut Vec<Told>) -> Option<Next> {
     if record.channel.as_ref().is_some_and(|channel| !channel.is_moved) {
         return Some(Next::PointChannel);
     }
     end(record, End::Finished, now, told);
     None
+}
+
+/// After the last wave, with all tenants of the image that are in no other rollout: who came meanwhile is a wave of its
+/// own; where there is none, the channel is moved, and that is the end.
+pub fn last(record: &mut Record, all: &Tenants, policy: &Policy, now: &str) -> (Next, Vec<Told>) {
+    if record.wanted != Wanted::Run {
+        return next(record, all, policy, now);
+    }
+    let newcomers = newcomers(record, all, policy);
+    if newcomers.is_empty() {
+        let mut told = Vec::new();
+        let next = channel_or_end(record, now, &mut told);
+        return (next.unwrap_or(Next::End), told);
+    }
+    record.waves.push(WaveRecord { size: "new".to_owned(), done: None });
+    record.wave = record.waves.len() - 1;
+    for member in newcomers {
+        record.members.push(Member { wave: record.wave, ..member });
+    }
+    record.step = Step::Prepare;
+    next(record, all, policy, now)
 }
 
 /// Tenants that follow the channel, have another version, and were not there when the waves were made.
@@ -329,7 +349,14 @@ pub fn gated(record: &mut Record, place: usize, verdict: Verdict, marks: Option<
     let member = &mut record.members[place];
     match verdict {
         Verdict::Passed => member.state = MemberState::Passed,
-        Verdict::Waived(why) => (member.state, member.note) = (MemberState::Passed, Some(why)),
+        Verdict::Waived(why) => {
+            member.state = MemberState::Passed;
+            match &mut member.note {
+                Some(note) if note.contains(&why) => {}
+                Some(note) => note.push_str(&format!("; {why}")),
+                none => *none = Some(why),
+            }
+        }
         Verdict::Failed(reason) => return note_failed(record, place, reason),
     }
     if let Some(before) = &mut member.before {
@@ -344,11 +371,8 @@ pub fn baked(record: &mut Record, left: Duration) {
 }
 
 /// A tenant of a wave that is watched, as it is seen.
-pub fn watched(record: &mut Record, place: usize, tenants: &Tenants) {
+fn watched(record: &mut Record, place: usize, tenants: &Tenants) {
     let member = &record.members[place];
-    if member.state != MemberState::Passed {
-        return;
-    }
     let before = member.before.clone().unwrap_or_default();
     if let Look::Known(Verdict::Failed(reason)) = gates::look(&before, tenants.get(&member.uuid)) {
         note_failed(record, place, reason);

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use tenant::model::image::{ChannelName, ImageName};
-use wire::{Code, Failure, Pattern, RebaseMode, RolloutRequest};
+use tenant::model::image::{ChannelName, ImageName, VersionRef};
+use wire::{Code, Failure, LabelRule, Pattern, RebaseMode, RolloutRequest};
 
 /// What each wave adds to, where a rollout does not say it.
 const WAVES: [&str; 4] = ["1", "10%", "50%", "100%"];
 /// How long a gate may take, where a rollout does not say it.
 const GATE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Tenants that are moved at the same time: live or at their next start, and by a restart.
-const AT_ONCE: [u32; 2] = [16, 4];
+/// Tenants that are moved at the same time: live or at their next start, which is mostly waiting for the disk, and by a
+/// restart.
+const AT_ONCE: [u32; 2] = [32, 4];
 /// Most waves and most gates.
 const MOST: usize = 64;
 /// Longest command of a gate, bytes.
@@ -26,14 +27,7 @@ pub enum Wave {
     /// So much of a hundred of them.
     Percent(u8),
     /// All tenants with this label, besides those before.
-    Label(Label),
-}
-
-/// A label that a tenant must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label {
-    key: String,
-    value: Option<Pattern>,
+    Label(LabelRule),
 }
 
 /// What must hold of a tenant after its wave.
@@ -52,15 +46,6 @@ pub enum Gate {
         /// The path, with its slash.
         path: String,
     },
-}
-
-/// Which version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The one that the channel points at.
-    Channel(ChannelName),
-    /// The one whose digest begins so.
-    Digits(String),
 }
 
 /// A checked policy.
@@ -83,7 +68,7 @@ pub struct Policy {
     /// Patterns of the names that are selected.
     pub names: Vec<Pattern>,
     /// Labels that must all be there.
-    pub labels: Vec<Label>,
+    pub labels: Vec<LabelRule>,
 }
 
 fn refuse(field: &str, text: &str, reason: &str) -> Failure {
@@ -92,29 +77,15 @@ fn refuse(field: &str, text: &str, reason: &str) -> Failure {
         .help("see: tenantctl rollout start --help")
 }
 
-impl Label {
-    /// Reads `KEY` or `KEY=VALUE`; the value may be a pattern.
-    fn parse(field: &str, text: &str) -> Result<Self, Failure> {
-        let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
-        if key.is_empty() {
-            return Err(refuse(field, text, "is not KEY or KEY=VALUE"));
-        }
-        let pattern = value.map(Pattern::parse).transpose();
-        Ok(Self { key: key.to_owned(), value: pattern.map_err(|reason| refuse(field, text, reason))? })
-    }
-
-    /// Whether one of these is it.
-    pub fn is_of(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
-        let own = labels.get(&self.key);
-        own.is_some_and(|own| self.value.as_ref().is_none_or(|value| value.matches(own)))
-    }
+fn label(field: &str, text: &str) -> Result<LabelRule, Failure> {
+    LabelRule::parse(text).map_err(|reason| refuse(field, text, &format!("is not a label: {reason}")))
 }
 
 impl Wave {
     fn parse(text: &str) -> Result<Self, Failure> {
         let bad = |reason| refuse("waves", text, reason);
         if let Some(label) = text.strip_prefix("label:") {
-            return Label::parse("waves", label).map(Self::Label);
+            return self::label("waves", label).map(Self::Label);
         }
         if let Some(percent) = text.strip_suffix('%') {
             let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent));
@@ -229,7 +200,9 @@ impl Policy {
             number => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
         };
         let usual = AT_ONCE[usize::from(mode == RebaseMode::Restart)];
-        let pattern = |text: &String| Pattern::parse(text).map_err(|reason| refuse("names", text, reason));
+        let pattern = |text: &String| {
+            Pattern::parse(text).map_err(|why| refuse("names", text, &format!("is not a pattern: {why}")))
+        };
         Ok(Self {
             waves,
             mode,
@@ -239,7 +212,7 @@ impl Policy {
             max_failures: positive("max_failures", request.max_failures.unwrap_or(1))?,
             at_once: positive("max_unavailable", request.max_unavailable.unwrap_or(usual))?.min(256),
             names: request.names.iter().map(pattern).collect::<Result<_, _>>()?,
-            labels: request.label.iter().map(|text| Label::parse("label", text)).collect::<Result<_, _>>()?,
+            labels: request.label.iter().map(|text| label("label", text)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -285,18 +258,12 @@ pub fn image(request: &RolloutRequest) -> Result<ImageName, Failure> {
 ///
 /// # Errors
 /// It is neither a channel nor digits.
-pub fn target(request: &RolloutRequest) -> Result<Target, Failure> {
+pub fn target(request: &RolloutRequest) -> Result<VersionRef, Failure> {
     let text = request.to.as_deref().unwrap_or(":candidate");
-    if let Some(channel) = text.strip_prefix(':') {
-        let channel = channel.parse().map(Target::Channel);
-        return channel.map_err(|_| refuse("to", text, "is not ':' and the name of a channel"));
-    }
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    let is_hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    match is_hex && (6..=64).contains(&digits.len()) {
-        true => Ok(Target::Digits(digits.to_owned())),
-        false => Err(refuse("to", text, "is neither :CHANNEL nor 6 to 64 hex digits of a version")),
-    }
+    text.parse().map_err(|_| match text.starts_with(':') {
+        true => refuse("to", text, "is not ':' and the name of a channel"),
+        false => refuse("to", text, "is neither :CHANNEL nor 6 to 64 hex digits of a version"),
+    })
 }
 
 /// The channel that is named, if one is.
@@ -321,7 +288,7 @@ mod tests {
     fn a_policy_has_defaults() {
         let policy = Policy::parse(&RolloutRequest::default()).unwrap();
         assert_eq!(policy.waves, [Wave::Count(1), Wave::Percent(10), Wave::Percent(50), Wave::Percent(100)]);
-        assert_eq!((policy.max_failures, policy.at_once, policy.bake), (1, 16, Duration::ZERO));
+        assert_eq!((policy.max_failures, policy.at_once, policy.bake), (1, 32, Duration::ZERO));
         assert!(policy.gates.is_empty() && !policy.selects() && policy.gate_timeout == GATE_TIMEOUT);
         assert_eq!(Policy::parse(&request("mode = \"restart\"")).unwrap().at_once, 4);
     }
@@ -367,6 +334,7 @@ mod tests {
             ("max_unavailable = 0", "max_unavailable"),
             ("names = [\"web[\"]", "names"),
             ("label = [\"=x\"]", "label"),
+            ("label = [\"a!=[\"]", "label"),
             ("mode = \"next-start\"\ngate = [\"systemd\"]", "gate"),
         ] {
             let failure = Policy::parse(&request(text)).unwrap_err();
@@ -384,7 +352,10 @@ mod tests {
 
     #[test]
     fn a_version_is_a_channel_or_digits() {
-        assert_eq!(target(&request("")).unwrap(), Target::Channel("candidate".parse().unwrap()));
-        assert_eq!(target(&request("to = \"sha256:012345\"")).unwrap(), Target::Digits("012345".to_owned()));
+        assert_eq!(target(&request("")).unwrap(), VersionRef::Channel("candidate".parse().unwrap()));
+        assert_eq!(
+            target(&request("to = \"sha256:012345\"")).unwrap(),
+            VersionRef::Prefix("012345".to_owned())
+        );
     }
 }

@@ -9,7 +9,7 @@ use wire::{RebaseMode, TenantState};
 use super::{
     active::Active,
     ask::{self, Question},
-    gates::Verdict,
+    gates::{self, Verdict},
     machine::{self, Next},
     policy::{Gate, Policy},
     record::{Before, Member, Record, Wanted},
@@ -17,6 +17,8 @@ use super::{
     world::World,
 };
 
+/// How many tenants are asked at the same time.
+const ASKED_AT_ONCE: usize = 32;
 /// How many outcomes are noted by one write of the record.
 const NOTED_AT_ONCE: usize = 64;
 /// How long outcomes may wait for that.
@@ -56,11 +58,16 @@ pub async fn run<W: World>(active: Arc<Active>, world: Arc<W>) {
 }
 
 impl<W: World> Run<W> {
-    /// Changes the record; as long as it cannot be written, nothing goes on.
+    /// Changes the record, and tells of tenants that have failed by that; as long as it cannot be written, nothing goes
+    /// on.
     async fn note<T>(&self, change: impl Fn(&mut Record) -> T) -> T {
         loop {
+            let before = self.active.record();
             match self.active.change(&*self.world, &change).await {
-                Ok(answer) => return answer,
+                Ok(answer) => {
+                    self.tell_failures(&before);
+                    return answer;
+                }
                 Err(reason) => {
                     log::error!("rollout {} stands still: {reason}", self.active.record().id);
                     self.world.sleep(RETRY).await;
@@ -74,8 +81,7 @@ impl<W: World> Run<W> {
     }
 
     async fn tenants(&self) -> Tenants {
-        let record = self.active.record();
-        self.world.tenants(&record.image, record.id).await
+        self.world.members(&self.active.record()).await
     }
 
     /// After a boot of the machine: tenants that were up come up again.
@@ -103,8 +109,16 @@ impl<W: World> Run<W> {
 
     /// One step; false at the end.
     async fn go_on(&mut self) -> bool {
-        let (tenants, date) = (self.tenants().await, self.world.date());
-        let (next, told) = self.note(|record| machine::next(record, &tenants, &self.policy, &date)).await;
+        let (mut tenants, date) = (self.tenants().await, self.world.date());
+        let (mut next, mut told) =
+            self.note(|record| machine::next(record, &tenants, &self.policy, &date)).await;
+        let record = self.active.record();
+        if next == Next::LookForMore {
+            tenants = self.world.all(&record.image, record.id).await;
+            let (then, more) = self.note(|record| machine::last(record, &tenants, &self.policy, &date)).await;
+            next = then;
+            told.extend(more);
+        }
         let record = self.active.record();
         told.iter().for_each(|told| self.world.tell(&record, told));
         match next {
@@ -117,19 +131,21 @@ impl<W: World> Run<W> {
             Next::Back(places) => self.back(places, &tenants).await,
             Next::Explain(place) => self.explain(place, &tenants).await,
             Next::PointChannel => self.point().await,
+            Next::LookForMore => {}
         }
         self.is_resumed = false;
         true
     }
 
-    /// Does something for each of these tenants, so many at a time, and notes what came of it. Nothing more is begun
-    /// where it is not to go on.
+    /// Does something for each of these tenants, so many at a time, and notes what came of it; more is done while the
+    /// record is written. Nothing more is begun where it is not to go on, or where a failure is still to be noted.
     async fn each<T, F>(
         &self,
         places: Vec<usize>,
         at_once: usize,
         work: impl Fn(usize, &Member) -> F,
         note: impl Fn(&mut Record, usize, T),
+        is_failure: impl Fn(&T) -> bool,
         may_go_on: impl Fn(&Record) -> bool,
     ) where
         T: Clone + Send + 'static,
@@ -139,30 +155,38 @@ impl<W: World> Run<W> {
         let mut due = places.into_iter();
         let mut noted: Vec<Noted<T>> = Vec::new();
         let mut since = self.world.clock();
+        let mut writing = None;
+        let mut is_held = false;
         loop {
-            while tasks.len() < at_once && may_go_on(&self.active.record()) {
+            // Nor where too much is still to be noted: the record cannot be written.
+            let may_begin = !is_held && noted.len() < NOTED_AT_ONCE;
+            while tasks.len() < at_once && may_begin && may_go_on(&self.active.record()) {
                 let Some(place) = due.next() else { break };
                 let work = work(place, &self.active.record().members[place]);
                 tasks.spawn(async move { (place, work.await) });
             }
-            let done = tasks.join_next().await;
-            match done {
-                Some(Ok(outcome)) => noted.push(outcome),
-                Some(Err(error)) => log::error!("rollout {}: {error}", self.active.record().id),
-                None => {}
-            }
             let is_time = noted.len() >= NOTED_AT_ONCE || self.world.clock() - since > NOTED_WITHIN;
-            if tasks.is_empty() || is_time {
+            if writing.is_none() && !noted.is_empty() && (tasks.is_empty() || is_held || is_time) {
                 let outcomes = std::mem::take(&mut noted);
-                self.note(|record| {
+                let note = &note;
+                writing = Some(Box::pin(self.note(move |record| {
                     outcomes.iter().for_each(|(place, outcome)| note(record, *place, outcome.clone()));
-                })
-                .await;
+                })));
                 since = self.world.clock();
             }
-            let is_over = due.len() == 0 || !may_go_on(&self.active.record());
-            if tasks.is_empty() && is_over {
-                return;
+            tokio::select! {
+                Some(done) = tasks.join_next() => match done {
+                    Ok(outcome) => {
+                        is_held |= is_failure(&outcome.1);
+                        noted.push(outcome);
+                    }
+                    Err(error) => log::error!("rollout {}: {error}", self.active.record().id),
+                },
+                () = async { writing.as_mut().expect("something is written").await }, if writing.is_some() => {
+                    writing = None;
+                    is_held = noted.iter().any(|(_, outcome)| is_failure(outcome));
+                }
+                else => return,
             }
         }
     }
@@ -179,17 +203,15 @@ impl<W: World> Run<W> {
                     before.was_up = seen.state.is_up();
                     before.marks = seen.marks;
                     if asks_units && seen.answers() {
-                        before.failed_units =
-                            ask::within(&*world, timeout, world.failed_units(&name)).await.flatten();
+                        let units = ask::within(&*world, timeout, world.failed_units(&name)).await;
+                        before.failed_units = gates::noted(units.flatten());
                     }
                 }
                 before
             }
         };
-        self.each(places, self.policy.at_once, work, machine::prepared, |record| {
-            record.wanted == Wanted::Run
-        })
-        .await;
+        let may_go_on = |record: &Record| record.wanted == Wanted::Run;
+        self.each(places, ASKED_AT_ONCE, work, machine::prepared, |_| false, may_go_on).await;
     }
 
     async fn rebase(&self, places: Vec<usize>, tenants: &Tenants) {
@@ -211,15 +233,14 @@ impl<W: World> Run<W> {
             }
         };
         let note = |record: &mut Record, place, outcome| {
-            // That it is gone is seen by the next look at all tenants.
+            // That it is gone is seen by the next look.
             if let Some(outcome) = outcome {
                 machine::moved(record, place, outcome, mode);
             }
         };
+        let is_failure = |outcome: &Option<Result<_, String>>| matches!(outcome, Some(Err(_)));
         let may_go_on = |record: &Record| record.wanted == Wanted::Run && record.failures < max_failures;
-        let before = self.active.record();
-        self.each(places, self.policy.at_once, work, note, may_go_on).await;
-        self.tell_failures(&before);
+        self.each(places, self.policy.at_once, work, note, is_failure, may_go_on).await;
     }
 
     async fn gate(&self, places: Vec<usize>) {
@@ -232,10 +253,9 @@ impl<W: World> Run<W> {
         let note = |record: &mut Record, place, (verdict, marks): (Verdict, Option<Marks>)| {
             machine::gated(record, place, verdict, marks);
         };
+        let is_failure = |(verdict, _): &(Verdict, Option<Marks>)| matches!(verdict, Verdict::Failed(_));
         let may_go_on = |record: &Record| record.wanted == Wanted::Run && record.failures < max_failures;
-        let before = self.active.record();
-        self.each(places, self.policy.at_once, work, note, may_go_on).await;
-        self.tell_failures(&before);
+        self.each(places, ASKED_AT_ONCE, work, note, is_failure, may_go_on).await;
     }
 
     fn tell_failures(&self, before: &Record) {
@@ -247,25 +267,16 @@ impl<W: World> Run<W> {
         }
     }
 
-    /// Watches the wave for a part of what is left.
+    /// Waits for a part of what is left. That the tenants of the wave are looked at meanwhile is the next step's.
     async fn bake(&self, left: Duration) {
-        let part = (left / 20).clamp(WATCH[0], WATCH[1]).min(left);
+        let part = (self.policy.bake / 20).clamp(WATCH[0], WATCH[1]).min(left);
         let since = self.world.clock();
         tokio::select! {
             () = self.world.sleep(part) => {}
             () = self.active.poked() => {}
         }
         let left = left.saturating_sub(self.world.clock() - since);
-        let tenants = self.tenants().await;
-        let before = self.active.record();
-        self.note(|record| {
-            machine::baked(record, left);
-            for place in record.wave_members().collect::<Vec<_>>() {
-                machine::watched(record, place, &tenants);
-            }
-        })
-        .await;
-        self.tell_failures(&before);
+        self.note(|record| machine::baked(record, left)).await;
     }
 
     async fn back(&self, places: Vec<usize>, tenants: &Tenants) {
@@ -274,16 +285,22 @@ impl<W: World> Run<W> {
             let (world, name, from, image) =
                 (self.world.clone(), member.name.clone(), member.from, image.clone());
             let has_failed = tenants.get(&member.uuid).is_some_and(|seen| seen.state == TenantState::Failed);
-            let was_up = member.was_up();
+            let (uuid, was_up) = (member.uuid.clone(), member.was_up());
             async move {
-                world.rebase(&name, &image, from, mode).await?;
-                if was_up && has_failed && mode != RebaseMode::NextStart {
-                    world.start(&name).await?;
+                let moved = move_one(&*world, &uuid, &name, &image, from, mode).await?;
+                if moved.is_ok() && was_up && has_failed && mode != RebaseMode::NextStart {
+                    return Some(world.start(&name).await);
                 }
-                Ok(())
+                Some(moved.map(drop))
             }
         };
-        self.each(places, self.policy.at_once, work, machine::put_back, |_| true).await;
+        let note = |record: &mut Record, place, outcome| {
+            // That it is gone is seen by the next look.
+            if let Some(outcome) = outcome {
+                machine::put_back(record, place, outcome);
+            }
+        };
+        self.each(places, self.policy.at_once, work, note, |_| false, |_| true).await;
     }
 
     async fn explain(&self, place: usize, tenants: &Tenants) {

@@ -29,6 +29,8 @@ pub struct Seen {
     pub running: Option<Digest>,
     /// What it does.
     pub state: TenantState,
+    /// Why it has failed, where it has and that is known.
+    pub why: Option<String>,
     /// The channel it follows.
     pub follow: Option<ChannelName>,
     /// Its labels.

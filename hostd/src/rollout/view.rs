@@ -34,6 +34,7 @@ pub fn view(record: &Record, with_tenants: bool) -> Rollout {
         let wave = &mut waves[member.wave];
         wave.tenants += 1;
         wave.moved += usize::from(matches!(member.state, MemberState::Moved | MemberState::Passed));
+        wave.passed += usize::from(member.state == MemberState::Passed);
         let has_failed = matches!(member.state, MemberState::Failed | MemberState::Stuck);
         wave.failed += usize::from(has_failed);
     }

@@ -113,6 +113,7 @@ mod tests {
             pinned: digest("a"),
             running: Some(digest("a")),
             state: TenantState::Running,
+            why: None,
             follow: Some(ChannelName::stable()),
             labels: [("tier".to_owned(), if number >= 8 { "canary" } else { "rest" }.to_owned())].into(),
             marks: None,

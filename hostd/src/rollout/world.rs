@@ -16,8 +16,11 @@ use super::{
 pub trait World: Send + Sync + 'static {
     /// Writes the record, so that it survives a power cut.
     fn write(&self, record: &Record) -> impl Future<Output = Result<(), String>> + Send;
+    /// The tenants of the image that this rollout has, as they are now; nothing is read of the files of others, or of
+    /// their own: neither labels nor the channel are known.
+    fn members(&self, record: &Record) -> impl Future<Output = Tenants> + Send;
     /// The tenants of the image, without those that another rollout has.
-    fn tenants(&self, image: &ImageName, rollout: u64) -> impl Future<Output = Tenants> + Send;
+    fn all(&self, image: &ImageName, rollout: u64) -> impl Future<Output = Tenants> + Send;
     /// One tenant.
     fn seen(&self, uuid: &str) -> impl Future<Output = Option<Seen>> + Send;
     /// Gives a tenant a version; what of it waits for its next start is the answer.

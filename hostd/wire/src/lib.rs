@@ -11,7 +11,7 @@
 //! | `state`, `usage`, `unit`, `explain`, `doctor` | what answers are made of |
 //! | `stale` | what runs code of an earlier version |
 //! | `failure` | the one error that a client sees, its code and its exit code |
-//! | `pattern` | what a filter may be made of |
+//! | `pattern`, `label` | what a filter may be made of |
 //! | `programs` | where the other programs of Tenantry are |
 //! | `feature` | what the kernel must have, as one table |
 
@@ -21,6 +21,7 @@ mod event;
 mod explain;
 mod failure;
 pub mod feature;
+mod label;
 mod pattern;
 pub mod programs;
 mod rebase;
@@ -43,7 +44,8 @@ pub use drift::{
 pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
-pub use pattern::{Pattern, image_and_digits};
+pub use label::LabelRule;
+pub use pattern::{MOST_PARAMETERS, Pattern, image_and_digits};
 pub use rebase::{
     Applied, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict,
 };

@@ -2,6 +2,9 @@
 
 use glob::MatchOptions;
 
+/// Most parameters of one request that selects.
+pub const MOST_PARAMETERS: usize = 256;
+
 /// Nothing that a name, a label or a digest has is special: not a slash, not a dot that comes first.
 const PLAIN: MatchOptions = MatchOptions {
     case_sensitive: true,
@@ -24,7 +27,8 @@ impl Pattern {
         while single.contains("**") {
             single = single.replace("**", "*");
         }
-        glob::Pattern::new(&single).map(Self).map_err(|error| error.msg)
+        // Shells take `[^0-9]` for `[!0-9]`.
+        glob::Pattern::new(&single.replace("[^", "[!")).map(Self).map_err(|error| error.msg)
     }
 
     /// Whether all of a text matches.

@@ -44,7 +44,7 @@ pub struct RolloutRequest {
     /// How many tenants must fail until the rollout stops and its wave is undone; 1 if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<u32>,
-    /// How many tenants are moved at the same time; 16 if absent, 4 where they are restarted.
+    /// How many tenants are moved at the same time; 32 if absent, 4 where they are restarted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<u32>,
 }
@@ -161,6 +161,9 @@ pub struct RolloutWave {
     pub tenants: usize,
     /// How many of them have the version.
     pub moved: usize,
+    /// How many of those have passed their gates.
+    #[serde(default)]
+    pub passed: usize,
     /// How many of them have failed.
     pub failed: usize,
     /// When it was done, RFC 3339 in UTC.

@@ -18,8 +18,8 @@ pub struct Stale {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StaleUnit {
-    /// The name of the unit: `ssh.service`, `session-3.scope`; absent for init, for commands of `tenantctl`, and in a
-    /// tenant whose init has no units.
+    /// The name of the unit: `ssh.service`, `session-3.scope`, or of the service of OpenRC or runit: `ssh`; absent for init,
+    /// for commands of `tenantctl`, and where init knows no service of a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// What it is.
@@ -52,13 +52,13 @@ impl StaleUnit {
 pub enum StaleKind {
     /// The tenant's init.
     Init,
-    /// A service or a scope.
+    /// A service, or a scope.
     Unit,
     /// A session of a user, or a user's own systemd.
     Session,
     /// A command or a shell of `tenantctl`.
     Command,
-    /// A process of a tenant whose init has no units.
+    /// A process of which init knows no service.
     Process,
 }
 
@@ -73,6 +73,10 @@ pub enum StaleRemedy {
     DaemonReexec,
     /// `telinit u` inside.
     TelinitU,
+    /// `rc-service SERVICE restart` inside.
+    RcService,
+    /// `sv exit SERVICE` inside, which is then started again.
+    Sv,
     /// The user logs out, or the command ends.
     LogOut,
     /// What started the process inside starts it again.

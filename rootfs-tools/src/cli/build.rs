@@ -184,15 +184,12 @@ impl Target {
             Format::Erofs => ImageFormat::Erofs,
         };
         Request {
-            image,
-            channel: self.channel.clone(),
-            format,
-            source: source.line.clone(),
             sets: source.sets.clone(),
             tuned: source.tune,
             verity: self.verity,
+            app: source.app.clone(),
             recipe: Some(source.recipe.clone()),
-            parent: None,
+            ..Request::new(image, self.channel.clone(), format, source.line.clone())
         }
     }
 }
@@ -281,7 +278,7 @@ pub(crate) fn finish(
 ) -> Result<Built, Failure> {
     let prepared = prepare(staging, source.origin, source.tune, progress)?;
     let request = target.request(image, &source);
-    let published = publish::publish_app(&context.layout, staging, &request, source.app.as_ref(), progress)?;
+    let published = publish::publish(&context.layout, staging, &request, progress)?;
     Ok(prepared.built(published))
 }
 

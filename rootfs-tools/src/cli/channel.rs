@@ -44,13 +44,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         }
         (Some(channel), Some(version)) => {
             let digest = context.store.resolve(&reference(&image, &version)?)?;
-            if context.requires_signature()? {
-                match args.allow_older {
-                    true => context.store.allow_older(&image, &digest, &channel)?,
-                    false => context.store.check_signature(&image, &digest, Some(&channel))?,
-                }
-            }
-            let changed = context.store.set_channel(&image, &channel, &digest)?;
+            let way = context.way(args.allow_older)?;
+            let changed = context.store.set_channel(&image, &channel, &digest, way)?;
             Moved { image, channel, digest: Some(digest), changed }
         }
         (only, None) => {
@@ -73,12 +68,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
 }
 
 pub(super) fn reference(image: &ImageName, version: &str) -> Result<ImageRef, Failure> {
-    let text = match version.strip_prefix(':') {
-        Some(channel) => format!("{image}:{channel}"),
-        None => format!("{image}@{}", version.replace("sha256-", "sha256:")),
-    };
-    text.parse().map_err(|e| {
+    let parsed = version.parse().map(|version| ImageRef { image: image.clone(), version });
+    parsed.map_err(|error| {
         let help = Some(format!("rootfsctl list {image} shows the versions"));
-        Refusal { message: format!("{e}"), help, outcome: Outcome::Failed }.into()
+        Refusal { message: error.to_string(), help, outcome: Outcome::Failed }.into()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use rootfs_tools::{Explain, Outcome, Store};
+use rootfs_tools::{Explain, Outcome, Store, explain, store::Way};
 use serde::Serialize;
 use tenant::{Layout, config::profile};
 
@@ -15,11 +15,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Whether tenants of this host boot only signed images.
-    pub(crate) fn requires_signature(&self) -> Result<bool, Failure> {
+    /// Where a channel of this host may lead: onward only where tenants boot only signed images.
+    pub(crate) fn way(&self, allow_older: bool) -> Result<Way, Failure> {
         let host = profile::load_host(&self.layout)
             .map_err(|error| Failure::plain("cannot read the settings of this host".to_owned(), error))?;
-        Ok(host.require_signature)
+        Ok(Way::of(&host, allow_older))
     }
 
     /// Prints the result: `value` as JSON, or `text`.
@@ -51,14 +51,17 @@ pub(crate) struct Failure {
 
 impl<E: Explain> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { help: error.help(), outcome: error.outcome(), error: error.into() }
+        let help = error.help().or_else(|| explain::room(&error));
+        Self { help, outcome: error.outcome(), error: error.into() }
     }
 }
 
 impl Failure {
-    /// A failure that has no remedy of its own.
+    /// A failure that has no remedy of its own; a full disk has one everywhere.
     pub(crate) fn plain(what: String, error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into().context(what), help: None, outcome: Outcome::Failed }
+        let error = error.into();
+        let help = explain::room(error.as_ref());
+        Self { error: error.context(what), help, outcome: Outcome::Failed }
     }
 
     /// Prepends the operation, e.g. `cannot build image "debian"`.

@@ -8,7 +8,8 @@ use super::context::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Number of unused versions of each image to keep, the newest first.
+    /// How many unused versions to keep: of each image, the newest first; and of each tenant those that it had before
+    /// its present one, to which it may be rolled back.
     #[arg(long, default_value_t = 1, value_name = "N")]
     keep: usize,
     /// Print what would be removed, and remove nothing.

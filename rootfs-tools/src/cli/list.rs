@@ -15,10 +15,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         Some(image) => vec![image],
         None => context.store.images()?,
     };
-    let mut versions = Vec::new();
-    for image in &images {
-        versions.extend(context.store.list(image)?);
-    }
+    let versions = context.store.list(&images)?;
     context.print(&versions, || {
         let header = ["IMAGE", "VERSION", "CHANNELS", "TENANTS", "SIZE", "FORMAT", "TUNED", "CREATED", "OS"];
         let rows = versions.iter().map(|version| {

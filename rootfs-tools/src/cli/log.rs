@@ -47,7 +47,7 @@ struct Logged {
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let mut log = Vec::new();
-    for version in context.store.list(&args.image)? {
+    for version in context.store.list(std::slice::from_ref(&args.image))? {
         log.push(Logged::of(context, &args.image, version)?);
     }
     context.print(&log, || {

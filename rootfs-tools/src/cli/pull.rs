@@ -14,7 +14,7 @@ use rootfs_tools::{
     registry::{self, Cache, Image, Layout, Origin, Place, RegistryError, Transfer},
     rootdir::RootDir,
     staging::Staging,
-    store::StoreError,
+    store::{StoreError, Way},
 };
 use tenant::{
     files::file_error::FileError,
@@ -86,34 +86,32 @@ impl Arrival<'_> {
             origin.manifest.image = name.clone();
             origin.text = origin.manifest.render();
         }
-        if context.requires_signature()? {
-            self.check(&name, &origin).map_err(StoreError::from)?;
+        let way = context.way(self.allow_older)?;
+        if way != Way::Anywhere {
+            // Again when the channel is moved; here because unpacking takes long.
+            self.check(&name, &origin, way).map_err(StoreError::from)?;
         }
         let staging = Staging::new(&context.layout)?;
         let left_out = registry::unpack(layout, image, &staging.tree(), progress)?;
         origin.write(&staging.version())?;
         let manifest = &origin.manifest;
         let request = Request {
-            image: name,
-            channel: target.channel.clone(),
-            format: manifest.format,
-            source: manifest.source.clone(),
             sets: manifest.sets.clone(),
             tuned: manifest.tuned,
             verity: manifest.verity.is_some(),
             recipe: manifest.recipe.clone(),
             parent: manifest.parent,
+            way,
+            ..Request::new(name, target.channel.clone(), manifest.format, manifest.source.clone())
         };
         let published = publish::publish(&context.layout, &staging, &request, progress)?;
-        if let Some(signature) = origin.signature.as_ref().filter(|_| !published.created)
-            && context.store.adopt(&published.image, &published.digest, &origin.text, signature)?
-        {
+        if published.has_got_signature {
             notes.push("it was here already, and has got its signature".to_owned());
         }
         Ok(Built::untouched(published, left_out, notes))
     }
 
-    fn check(&self, name: &ImageName, origin: &Origin) -> Result<(), SignatureError> {
+    fn check(&self, name: &ImageName, origin: &Origin, way: Way) -> Result<(), SignatureError> {
         let Origin { text, manifest, signature } = origin;
         let layout = &self.context.layout;
         let version = Version { layout, image: name, digest: &manifest.digest, text, manifest };
@@ -122,9 +120,9 @@ impl Arrival<'_> {
             return Err(SignatureError::Unsigned { image, digest: manifest.digest });
         };
         version.check_with(signature.as_bytes())?;
-        match self.allow_older {
-            true => version.note_newest(&self.target.channel),
-            false => version.never_back(&self.target.channel),
+        match way {
+            Way::Onward => version.refuse_older(&self.target.channel),
+            Way::Anywhere | Way::Back => Ok(()),
         }
     }
 
@@ -170,12 +168,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     finish(context, &format!("pull {}", args.from), |progress| {
         let cache = Cache::open(&context.layout)?;
         progress.step(&format!("fetching {}", args.from));
-        let how = Transfer {
-            insecure: args.registry.insecure,
-            authfile: args.registry.authfile.clone(),
-            shared_blobs: Some(cache.blobs().to_owned()),
-            scratch: Some(cache.pull().to_owned()),
-        };
+        let blobs = Some(cache.blobs().to_owned());
+        let how = Transfer { shared_blobs: blobs, ..args.registry.transfer(cache.pull()) };
         let to = Place::local("oci", cache.pull(), Some(TAG));
         registry::copy(&args.from, &to, &how, progress)?;
         let layout = Layout::open(cache.pull(), Some(cache.blobs()))?;

@@ -1,6 +1,6 @@
 //! `rootfsctl push`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rootfs_tools::{
     Outcome,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// REGISTRY/NAME:TAG, or oci:DIR:TAG for a directory.
     to: Place,
     /// A version that the registry has been sent before, of which only what changed since is sent: leading hex digits,
-    /// or :CHANNEL. May be repeated, the oldest first.
+    /// or :CHANNEL. May be repeated, the oldest first [default: what was sent there from here].
     #[arg(long, value_name = "VERSION")]
     parent: Vec<String>,
     #[command(flatten)]
@@ -43,10 +43,27 @@ pub(crate) struct Args {
 pub(crate) struct RegistryArgs {
     /// Speak with a registry without encryption, or with a certificate that this host does not know.
     #[arg(long)]
-    pub(super) insecure: bool,
+    insecure: bool,
     /// Credentials for registries [default: those of skopeo login].
     #[arg(long, value_name = "FILE")]
-    pub(super) authfile: Option<PathBuf>,
+    authfile: Option<PathBuf>,
+    /// Directory with the certificate of the registry's CA, `ca.crt`, and of this client, `client.cert` and `client.key`
+    /// [default: /etc/containers/certs.d/REGISTRY].
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+}
+
+impl RegistryArgs {
+    /// With a directory for large temporary files.
+    pub(super) fn transfer(&self, scratch: &Path) -> Transfer {
+        Transfer {
+            insecure: self.insecure,
+            authfile: self.authfile.clone(),
+            cert_dir: self.cert_dir.clone(),
+            shared_blobs: None,
+            scratch: Some(scratch.to_owned()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -55,6 +72,8 @@ struct Pushed {
     digest: Digest,
     to: String,
     signed: bool,
+    /// The versions below it, of which the registry has the layers already; the oldest first.
+    parents: Vec<Digest>,
     /// Layers, and their bytes together; what the registry had already is not sent.
     layers: usize,
     size_bytes: u64,
@@ -80,6 +99,18 @@ fn layers(
     Ok(parts)
 }
 
+/// The versions that one is sent on top of: those that are named, else those that were sent to the same place.
+fn parents(context: &Context, args: &Args, digest: &Digest) -> Result<Vec<Digest>, Failure> {
+    let image = &args.image.image;
+    if args.parent.is_empty() {
+        let place = args.to.repository();
+        let known = place.map(|place| context.store.pushed_parents(image, digest, place)).transpose()?;
+        return Ok(known.unwrap_or_default());
+    }
+    let named = |parent: &String| Ok(context.store.resolve(&channel::reference(image, parent)?)?);
+    args.parent.iter().map(named).collect()
+}
+
 fn push(context: &Context, args: &Args, progress: &Progress) -> Result<Pushed, Failure> {
     let image = &args.image.image;
     let digest = context.store.resolve(&args.image)?;
@@ -98,10 +129,7 @@ fn push(context: &Context, args: &Args, progress: &Progress) -> Result<Pushed, F
         }
         .into());
     }
-    let mut chain = Vec::new();
-    for parent in &args.parent {
-        chain.push(context.store.resolve(&channel::reference(image, parent)?)?);
-    }
+    let mut chain = parents(context, args, &digest)?;
     chain.push(digest);
     let staging = Staging::new(&context.layout)?;
     let dir = staging.scratch().join("oci");
@@ -113,19 +141,19 @@ fn push(context: &Context, args: &Args, progress: &Progress) -> Result<Pushed, F
     let layers: Vec<_> = parts.into_iter().map(|part| part.descriptor).collect();
     layout.add_image("pushed", &config, &layers)?;
     progress.step(&format!("sending it to {}", args.to));
-    let how = Transfer {
-        insecure: args.registry.insecure,
-        authfile: args.registry.authfile.clone(),
-        shared_blobs: None,
-        scratch: Some(staging.scratch().to_owned()),
-    };
+    let how = args.registry.transfer(staging.scratch());
     let from = Place::local("oci", &dir, Some("pushed"));
     registry::copy(&from, &args.to, &how, progress)?;
+    if let Some(place) = args.to.repository() {
+        context.store.note_pushed(image, place, &chain)?;
+    }
+    chain.pop();
     Ok(Pushed {
         image: image.clone(),
         digest,
         to: args.to.to_string(),
         signed: origin.signature.is_some(),
+        parents: chain,
         layers: layers.len(),
         size_bytes: layers.iter().map(|layer| layer.size).sum(),
     })
@@ -138,8 +166,12 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let pushed =
         pushed.map_err(|error| error.context(format!("cannot push {} to {}", args.image, args.to)))?;
     context.print(&pushed, || {
-        let Pushed { image, digest, to, signed, layers, size_bytes } = &pushed;
+        let Pushed { image, digest, to, signed, parents, layers, size_bytes } = &pushed;
         let signed = if *signed { ", signed" } else { "" };
-        format!("pushed {image}@{digest} to {to} ({layers} layers, {}{signed})\n", bytes(*size_bytes))
+        let below = match parents.last() {
+            Some(parent) => format!(", on top of {}", parent.short()),
+            None => String::new(),
+        };
+        format!("pushed {image}@{digest} to {to} ({layers} layers, {}{below}{signed})\n", bytes(*size_bytes))
     })
 }

@@ -122,16 +122,14 @@ fn update(context: &Context, args: &Args, progress: &Progress) -> Result<Updated
     updated.packages = changes.packages;
     updated.result = Happened::WouldPublish;
     if !args.dry_run {
+        let (image, channel) = (args.image.clone(), args.channel.clone());
         let request = Request {
-            image: args.image.clone(),
-            channel: args.channel.clone(),
-            format: manifest.format,
-            source: line,
             sets: manifest.sets.clone(),
             tuned: tuning,
             verity: manifest.verity.is_some(),
             recipe: Some(recipe),
             parent: Some(from),
+            ..Request::new(image, channel, manifest.format, line)
         };
         let published = publish::publish(&context.layout, &staging, &request, progress)?;
         updated.published = Some(prepared.built(published));
@@ -151,6 +149,10 @@ fn recipe_of<'a>(manifest: &'a Manifest, args: &Args) -> Result<&'a Recipe, Fail
                 "get the new files from where these came from: rootfsctl {} --name {image} --channel {channel}",
                 manifest.source
             ),
+        ),
+        Some(Recipe::Unknown) => (
+            format!("version {version} was made in a way that this release does not know"),
+            "update Tenantry on this host".to_owned(),
         ),
         Some(recipe) => return Ok(recipe),
         None => (

@@ -83,9 +83,6 @@ impl From<ArchiveError> for ImportError {
 impl Explain for ImportError {
     fn help(&self) -> Option<String> {
         match self {
-            Self::File(source) if source.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space, or use --root DIR on another disk".to_owned())
-            }
             Self::File(source) if source.kind() == io::ErrorKind::Unsupported => Some(
                 "the store's filesystem does not support such attributes; use --root DIR on ext4, xfs or btrfs"
                     .to_owned(),

@@ -33,7 +33,7 @@ pub use idmap::{IdMap, IdRange, InvalidRange, OverlappingRanges};
 pub use options::{Limits, Options};
 pub use report::Report;
 pub use unpack::{unpack, unpack_layers};
-pub(crate) use {layer::WHITEOUT, packed::open as open_archive};
+pub(crate) use {layer::WHITEOUT, packed::read as read_archive};
 
 use crate::progress::Progress;
 

@@ -81,8 +81,12 @@ const OTHERS: &[Other] = &[
 /// # Errors
 /// It cannot be read, or is something else.
 pub(crate) fn open(from: &Path) -> Result<Box<dyn Read>, ImportError> {
+    read(from, File::open(from).map_err(FileError::when("open", from))?)
+}
+
+/// The same of a file that is open; `from` is what it is called.
+pub(crate) fn read(from: &Path, mut file: impl Read + 'static) -> Result<Box<dyn Read>, ImportError> {
     let failed = FileError::when("read", from);
-    let mut file = File::open(from).map_err(FileError::when("open", from))?;
     let start = head(&mut file).map_err(failed)?;
     let packing = Packing::of(&start);
     let mut stream = packing.reader(Cursor::new(start).chain(file)).map_err(failed)?;

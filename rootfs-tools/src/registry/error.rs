@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use tenant::{files::file_error::FileError, model::ids::Digest};
+use tenant::{
+    files::file_error::FileError,
+    model::{ids::Digest, image::ManifestError},
+};
 
 use crate::{
     explain::{Explain, Outcome},
@@ -31,6 +34,15 @@ pub enum RegistryError {
     /// Something of it makes no sense.
     #[error("the image is malformed: {0}")]
     Malformed(String),
+    /// The version's manifest that it brings cannot be used.
+    #[error("its label {label}")]
+    Manifest {
+        /// The label.
+        label: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
     /// No image of that tag, or more than one image.
     #[error("{}", tags(.wanted.as_deref(), .found))]
     Tag {
@@ -75,6 +87,26 @@ pub enum RegistryError {
         /// What it said last.
         said: String,
     },
+    /// A registry lets nobody in, or not this user.
+    #[error("{}", refusal(registry, user.as_deref(), said))]
+    Login {
+        /// The registry.
+        registry: String,
+        /// The user that there are credentials of.
+        user: Option<String>,
+        /// The file with the credentials, if one was named.
+        authfile: Option<PathBuf>,
+        /// What skopeo(1) said.
+        said: String,
+    },
+    /// What an option names cannot be used.
+    #[error("{option}: {file}", file = tenant::cause::chain(file))]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with what it names.
+        file: FileError,
+    },
     /// skopeo(1) is not there.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -97,6 +129,13 @@ fn tags(wanted: Option<&str>, found: &[String]) -> String {
     }
 }
 
+fn refusal(registry: &str, user: Option<&str>, said: &str) -> String {
+    match user {
+        Some(user) => format!("registry {registry} refuses user {user:?}, or the password: {said}"),
+        None => format!("registry {registry} asks for a name and a password: {said}"),
+    }
+}
+
 /// What skopeo(1) says when something is wrong, and the remedy.
 const SAYINGS: &[(&str, &str)] = &[
     (
@@ -104,17 +143,28 @@ const SAYINGS: &[(&str, &str)] = &[
         "if the registry is meant to be without encryption: --insecure",
     ),
     (
+        "x509: certificate has expired",
+        "have the registry's certificate renewed, and check the clock of this host",
+    ),
+    ("x509: certificate is ", "use the registry's name as its certificate has it"),
+    (
+        "x509: certificate relies on legacy",
+        "have the registry's certificate made again, with a subjectAltName",
+    ),
+    ("x509: cannot validate certificate", "use the registry's name as its certificate has it"),
+    (
         "x509:",
-        "install the registry's CA certificate on this host, see containers-certs.d(5), or use --insecure",
+        "if you trust the registry, put the certificate of its CA into /etc/containers/certs.d/REGISTRY/ca.crt, or into the directory of --cert-dir DIR",
+    ),
+    (
+        "getting username and password",
+        "make the file with the credentials again: skopeo login --authfile FILE REGISTRY",
     ),
     ("connection refused", "check that the registry is running at this address and port"),
     ("no such host", "check the name of the registry"),
     ("unexpected EOF", "the connection broke; try again: what has arrived whole is kept"),
     ("connection reset", "the connection broke; try again: what has arrived whole is kept"),
     ("i/o timeout", "check that this host can reach the registry"),
-    ("unauthorized", "log in: skopeo login REGISTRY, or name its file with --authfile FILE"),
-    ("authentication required", "log in: skopeo login REGISTRY, or name its file with --authfile FILE"),
-    ("denied", "log in as a user with that right: skopeo login REGISTRY, or --authfile FILE"),
     ("manifest unknown", "check name and tag: skopeo list-tags docker://REGISTRY/NAME"),
     ("name unknown", "check name and tag: skopeo list-tags docker://REGISTRY/NAME"),
     ("no image found in manifest list", "pull an image that was made for this architecture"),
@@ -128,6 +178,7 @@ impl Explain for RegistryError {
         let text = match self {
             Self::NoLayout(_) => "make one with: skopeo copy docker://REGISTRY/NAME:TAG oci:DIR:TAG",
             Self::Json { .. } | Self::Malformed(_) => "get it again from where it came from",
+            Self::Manifest { source, .. } => source.help().unwrap_or("get it again from where it came from"),
             Self::Tag { wanted: Some(_), .. } => "name one of these tags",
             Self::Tag { wanted: None, .. } => "name one of them: DIR:TAG",
             Self::Architecture(_) => "pull an image that was made for this architecture",
@@ -142,6 +193,12 @@ impl Explain for RegistryError {
                     .find(|(word, _)| said.contains(word))
                     .map(|(_, help)| (*help).to_owned());
             }
+            Self::Login { registry, authfile, .. } => {
+                let file = authfile.as_ref().map(|file| format!("--authfile {} ", file.display()));
+                return Some(format!("log in: skopeo login {}{registry}", file.unwrap_or_default()));
+            }
+            Self::Option { option: "--authfile", .. } => "make it: skopeo login --authfile FILE REGISTRY",
+            Self::Option { .. } => "name a directory with the certificate of the registry's CA, ca.crt",
             Self::Tool(error) => return error.help(),
             Self::Import(error) => return error.help(),
             Self::Tree(_) | Self::Io(_) => return None,
@@ -153,7 +210,11 @@ impl Explain for RegistryError {
         match self {
             Self::Import(error) => error.outcome(),
             Self::NoLayout(_) | Self::Tag { .. } => Outcome::NotFound,
-            Self::Skopeo { said } if said.contains("unknown") => Outcome::NotFound,
+            Self::Skopeo { said }
+                if ["manifest unknown", "name unknown"].iter().any(|word| said.contains(word)) =>
+            {
+                Outcome::NotFound
+            }
             Self::Blob { .. } | Self::File { .. } => Outcome::Refused,
             _ => Outcome::Failed,
         }

@@ -39,10 +39,8 @@ impl Origin {
         let labels = config.config.as_ref().and_then(|run| run.labels.as_ref());
         let label = |name: &str| labels.and_then(|labels| labels.get(name)).cloned();
         let Some(text) = label(MANIFEST_LABEL) else { return Ok(None) };
-        let malformed = |error| {
-            RegistryError::Malformed(format!("its label {MANIFEST_LABEL}: {}", tenant::cause::chain(&error)))
-        };
-        let manifest = Manifest::parse(&text).map_err(malformed)?;
+        let manifest = Manifest::parse(&text)
+            .map_err(|source| RegistryError::Manifest { label: MANIFEST_LABEL, source })?;
         let signature = label(SIGNATURE_LABEL);
         if signature.as_ref().is_some_and(|signature| signature.len() > MAX_SIGNATURE) {
             return Err(RegistryError::Malformed(format!("its label {SIGNATURE_LABEL} is too large")));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use tenant::{files::file_error::FileError, model::ids::Digest};
 
-use super::error::RegistryError;
+use super::{blob::Blob, error::RegistryError};
 
 /// Largest index, manifest or configuration, bytes: registries take no more.
 const MAX_JSON: u64 = 4 << 20;
@@ -180,42 +180,9 @@ impl Layout {
         self.blobs.join("sha256").join(digest.hex())
     }
 
-    /// Compares a blob with its name and size.
-    ///
-    /// # Errors
-    /// It is missing or damaged.
-    pub fn check(&self, descriptor: &Descriptor) -> Result<PathBuf, RegistryError> {
-        let Descriptor { digest, size, .. } = descriptor;
-        let path = self.blob(digest);
-        let mut file = self.open_blob(digest)?;
-        let failed = FileError::when("read", &path);
-        let mut hasher = Sha256::new();
-        let (mut buffer, mut length) = (vec![0; 128 << 10], 0);
-        loop {
-            match file.read(&mut buffer).map_err(failed)? {
-                0 => break,
-                part => {
-                    hasher.update(&buffer[..part]);
-                    length += part as u64;
-                }
-            }
-        }
-        if length != *size {
-            return Err(RegistryError::Blob { digest: *digest, why: "its size is another" });
-        }
-        if Digest::from_bytes(hasher.finalize().into()) != *digest {
-            return Err(RegistryError::Blob { digest: *digest, why: "its content has another digest" });
-        }
-        Ok(path)
-    }
-
-    fn open_blob(&self, digest: &Digest) -> Result<File, RegistryError> {
-        let path = self.blob(digest);
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file());
-        if !is_file {
-            return Err(RegistryError::NoBlob(*digest));
-        }
-        Ok(File::open(&path).map_err(FileError::when("open", &path))?)
+    /// A blob, to be read and compared with its name and size.
+    pub(super) fn open_blob(&self, descriptor: &Descriptor) -> Result<Blob, RegistryError> {
+        Blob::open(self.blob(&descriptor.digest), descriptor.digest, descriptor.size)
     }
 
     fn json<T: DeserializeOwned>(
@@ -226,8 +193,7 @@ impl Layout {
         if descriptor.size > MAX_JSON {
             return Err(RegistryError::Malformed(format!("the {what} {} is too large", descriptor.digest)));
         }
-        let path = self.check(descriptor)?;
-        let text = fs::read(&path).map_err(FileError::when("read", &path))?;
+        let text = self.open_blob(descriptor)?.whole()?;
         let name = descriptor.digest.to_string();
         serde_json::from_slice(&text).map_err(|source| RegistryError::Json { what, name, source })
     }

@@ -10,6 +10,7 @@
 //! with its digest, layers go through the reader of archives that imports use, and the tree has to have the digest that
 //! the manifest says.
 
+mod blob;
 mod cache;
 mod error;
 mod labels;

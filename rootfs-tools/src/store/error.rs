@@ -6,7 +6,7 @@ use tenant::{
     TenantName,
     files::file_error::FileError,
     kernel::signature::SignatureError,
-    model::{ids::Digest, image::ManifestError},
+    model::{allocation::AllocationError, ids::Digest, image::ManifestError},
 };
 
 use crate::explain::{Explain, Outcome};
@@ -111,12 +111,18 @@ impl Explain for StoreError {
             Self::InChannel { image, channels, .. } => {
                 format!("move the channel first: rootfsctl channel {image} {} VERSION", channels[0])
             }
+            Self::Allocation { source, .. }
+                if source.downcast_ref().is_some_and(AllocationError::is_newer) =>
+            {
+                "install the release again that has written it".to_owned()
+            }
             Self::Allocation { .. } => "repair or remove the tenant's allocation.toml".to_owned(),
             Self::File(source) if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as root".to_owned()
             }
             Self::Signature(source) => return source.help().map(str::to_owned),
-            Self::Manifest { .. } | Self::File(_) => return None,
+            Self::Manifest { source, .. } => return source.help().map(str::to_owned),
+            Self::File(_) => return None,
         })
     }
 

@@ -6,8 +6,10 @@
 //! images/IMAGE/channels/CHANNEL                   a digest and a newline
 //! ```
 
+mod channel;
 mod error;
 mod lock;
+mod pushed;
 mod remove;
 mod signature;
 
@@ -20,18 +22,16 @@ use std::{
 use serde::Serialize;
 use tenant::{
     Allocation, Layout, TenantName,
-    files::{
-        file_error::FileError,
-        record::{self, Durability},
-        state::RunState,
-    },
+    files::{file_error::FileError, record, state::RunState},
     model::{
+        allocation::Pinned,
         ids::Digest,
         image::{ChannelName, ImageName, ImageRef, Manifest, VersionRef},
     },
 };
 
 pub use self::{
+    channel::Way,
     error::StoreError,
     lock::Lock,
     signature::{SignError, Trust},
@@ -47,6 +47,9 @@ pub struct Version {
     /// Tenants that boot it.
     pub tenants: Vec<TenantName>,
 }
+
+/// Tenants by the versions that they need, each by its image and digest.
+pub type Pins = BTreeMap<(ImageName, Digest), Vec<TenantName>>;
 
 /// The store of one host.
 #[derive(Clone, Debug)]
@@ -176,12 +179,17 @@ impl Store {
         }
     }
 
-    /// The tenants that boot each version, or are still running it, by image and digest.
+    /// The tenants that boot each version, or are still running it.
     ///
     /// # Errors
     /// [`StoreError::Allocation`] for a record that cannot be read: better to keep a version too many.
-    pub fn pins(&self) -> Result<BTreeMap<(ImageName, Digest), Vec<TenantName>>, StoreError> {
-        let mut pins: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    pub fn pins(&self) -> Result<Pins, StoreError> {
+        Ok(self.uses()?.0)
+    }
+
+    /// [`Self::pins`], and the records of all tenants.
+    fn uses(&self) -> Result<(Pins, Vec<Allocation>), StoreError> {
+        let (mut pins, mut records) = (Pins::new(), Vec::new());
         let mut images: Option<Vec<ImageName>> = None;
         for tenant in names::<TenantName>(&self.layout.tenants())? {
             let unknown = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Allocation {
@@ -193,11 +201,12 @@ impl Store {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(unknown(e.into())),
             };
-            let pinned = Allocation::parse(&text).map_err(|e| unknown(e.into()))?.pinned;
+            let record = Allocation::parse(&text).map_err(|e| unknown(e.into()))?;
+            let Pinned { image, digest } = record.pinned.clone();
             let state = RunState::read(&self.layout.run_state(&tenant)).map_err(|e| unknown(e.into()))?;
             let in_use = state.filter(RunState::is_supervised).into_iter().flat_map(|state| {
                 // It may have got others while it is running: until its next start it needs the old ones as well.
-                state.in_use().filter(|digest| *digest != pinned.digest).collect::<Vec<_>>()
+                state.in_use().filter(|booted| *booted != digest).collect::<Vec<_>>()
             });
             for booted in in_use {
                 // Only where a tenant has had another version, and once for all of them.
@@ -209,77 +218,42 @@ impl Store {
                     pins.entry((image.clone(), booted)).or_default().push(tenant.clone());
                 }
             }
-            pins.entry((pinned.image, pinned.digest)).or_default().push(tenant);
+            pins.entry((image, digest)).or_default().push(tenant);
+            records.push(record);
         }
-        Ok(pins)
+        Ok((pins, records))
     }
 
-    /// All versions of an image, the newest first.
+    /// All versions of some images, those of one image the newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn list(&self, image: &ImageName) -> Result<Vec<Version>, StoreError> {
+    pub fn list(&self, images: &[ImageName]) -> Result<Vec<Version>, StoreError> {
+        let pins = self.pins()?;
+        let mut versions = Vec::new();
+        for image in images {
+            versions.extend(self.list_one(image, &pins)?);
+        }
+        Ok(versions)
+    }
+
+    fn list_one(&self, image: &ImageName, pins: &Pins) -> Result<Vec<Version>, StoreError> {
         let channels = self.channels(image)?;
-        let mut pins = self.pins()?;
         let mut versions = Vec::new();
         for digest in self.versions(image)? {
             versions.push(Version {
                 manifest: self.manifest(image, &digest)?,
                 channels: pointing_at(&channels, &digest),
-                tenants: pins.remove(&(image.clone(), digest)).unwrap_or_default(),
+                tenants: pins.get(&(image.clone(), digest)).cloned().unwrap_or_default(),
             });
         }
         versions.sort_by(|a, b| b.manifest.created.cmp(&a.manifest.created));
         Ok(versions)
     }
-
-    /// Points a channel at a version and says whether it pointed elsewhere.
-    ///
-    /// # Errors
-    /// No such version.
-    pub fn set_channel(
-        &self,
-        image: &ImageName,
-        channel: &ChannelName,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        let _lock = Lock::exclusive(&self.layout)?;
-        self.manifest(image, digest)?;
-        point_channel(&self.layout, image, channel, digest)
-    }
-
-    /// Removes a channel; its version stays.
-    ///
-    /// # Errors
-    /// No such channel.
-    pub fn remove_channel(&self, image: &ImageName, channel: &ChannelName) -> Result<(), StoreError> {
-        let _lock = Lock::exclusive(&self.layout)?;
-        self.channel(image, channel)?;
-        let path = self.layout.channel(image, channel);
-        Ok(fs::remove_file(&path).map_err(FileError::when("remove", &path))?)
-    }
 }
 
 fn pointing_at(channels: &BTreeMap<ChannelName, Digest>, digest: &Digest) -> Vec<ChannelName> {
     channels.iter().filter(|(_, at)| *at == digest).map(|(channel, _)| channel.clone()).collect()
-}
-
-/// Writes a channel file; the caller holds the lock and knows that the version exists.
-pub(crate) fn point_channel(
-    layout: &Layout,
-    image: &ImageName,
-    channel: &ChannelName,
-    digest: &Digest,
-) -> Result<bool, StoreError> {
-    let path = layout.channel(image, channel);
-    let text = format!("{digest}\n");
-    if record::read(&path).is_ok_and(|old| old == text) {
-        return Ok(false);
-    }
-    let dir = path.parent().expect("a channel lies in a directory").to_owned();
-    fs::create_dir_all(&dir).map_err(FileError::when("make", &dir))?;
-    record::write(&path, text.as_bytes(), Durability::Durable)?;
-    Ok(true)
 }
 
 /// Entries of a directory whose names parse, sorted; none if it is absent.

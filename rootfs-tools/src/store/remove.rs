@@ -1,6 +1,7 @@
 //! How versions are removed.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     path::PathBuf,
@@ -12,7 +13,7 @@ use rustix::{
 };
 use tenant::{
     files::file_error::FileError,
-    model::{ids::Digest, image::ImageName},
+    model::{allocation::Pinned, ids::Digest, image::ImageName},
 };
 
 use super::{Store, error::StoreError, lock::Lock, names, pointing_at};
@@ -99,18 +100,24 @@ impl Store {
         Ok((gone, held))
     }
 
-    /// Versions that no channel points at, no tenant boots, and that are not among the `keep` newest of
-    /// their image.
+    /// Versions that no channel points at and no tenant boots, without the `keep` newest of them of each image, and
+    /// without the last `keep` that each tenant had before its present one: it may be rolled back to those.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn garbage(&self, keep: usize) -> Result<Vec<(ImageName, Digest)>, StoreError> {
+        let (pins, records) = self.uses()?;
+        let earlier: HashSet<Pinned> = records.iter().flat_map(|record| record.earlier(keep)).collect();
         let mut garbage = Vec::new();
         for image in self.images()? {
-            let unused =
-                self.list(&image)?.into_iter().filter(|v| v.channels.is_empty() && v.tenants.is_empty());
-            garbage.extend(unused.skip(keep).map(|v| (image.clone(), v.manifest.digest)));
+            let unused = self
+                .list_one(&image, &pins)?
+                .into_iter()
+                .filter(|version| version.channels.is_empty() && version.tenants.is_empty())
+                .skip(keep)
+                .map(|version| Pinned { image: image.clone(), digest: version.manifest.digest });
+            garbage.extend(unused.filter(|version| !earlier.contains(version)));
         }
-        Ok(garbage)
+        Ok(garbage.into_iter().map(|Pinned { image, digest }| (image, digest)).collect())
     }
 }

@@ -1,14 +1,17 @@
 //! Who made a version: signing it, and what is known of its signature. How a signature is checked:
 //! [`tenant::kernel::signature`].
 
-use std::{fs::File, path::Path, process::Stdio};
+use std::{
+    fs::File,
+    io::{self, Seek as _, Write as _},
+    path::Path,
+    process::Stdio,
+};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Serialize;
 use tenant::{
-    files::{
-        file_error::FileError,
-        record::{self, Durability},
-    },
+    files::record::{self, Durability},
     kernel::signature::{NAMESPACE, SignatureError, Version},
     model::{
         ids::Digest,
@@ -55,22 +58,6 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that a version is signed, and has a channel lead to it although it led to a newer one.
-    ///
-    /// # Errors
-    /// [`StoreError::Signature`].
-    pub fn allow_older(
-        &self,
-        image: &ImageName,
-        digest: &Digest,
-        channel: &ChannelName,
-    ) -> Result<(), StoreError> {
-        let (text, manifest) = self.manifest_text(image, digest)?;
-        let version = Version { layout: &self.layout, image, digest, text: &text, manifest: &manifest };
-        version.check()?;
-        Ok(version.note_newest(channel)?)
-    }
-
     /// What is known of a version's signature.
     ///
     /// # Errors
@@ -92,26 +79,21 @@ impl Store {
         }
     }
 
-    /// Gives a version that has no signature the manifest and the signature that came with the same files.
+    /// Gives a version the manifest and the signature that came with the same files.
     ///
     /// # Errors
     /// The files cannot be written.
-    pub fn adopt(
+    pub(crate) fn adopt(
         &self,
         image: &ImageName,
         digest: &Digest,
-        text: &str,
-        signature: &str,
-    ) -> Result<bool, StoreError> {
-        let _lock = Lock::exclusive(&self.layout)?;
-        let path = self.layout.signature(image, digest);
-        if path.exists() {
-            return Ok(false);
-        }
-        // A crash in between leaves a version without a signature, as it was.
+        (text, signature): (&str, &str),
+        _lock: &Lock,
+    ) -> Result<(), StoreError> {
+        // A crash in between leaves a version whose signature does not count, as before.
         record::write(&self.layout.manifest(image, digest), text.as_bytes(), Durability::Durable)?;
-        record::write(&path, signature.as_bytes(), Durability::Durable)?;
-        Ok(true)
+        let path = self.layout.signature(image, digest);
+        Ok(record::write(&path, signature.as_bytes(), Durability::Durable)?)
     }
 
     /// Signs a version with the private key in a file, or with the public key in a file whose other half an agent
@@ -121,10 +103,7 @@ impl Store {
     /// # Errors
     /// No such version, or ssh-keygen(1) does not sign.
     pub fn sign(&self, image: &ImageName, digest: &Digest, key: &Path) -> Result<Trust, SignError> {
-        let path = self.layout.manifest(image, digest);
-        self.manifest(image, digest)?;
-        let manifest = File::open(&path).map_err(FileError::when("open", &path)).map_err(StoreError::from)?;
-        let signature = ask(manifest, key)?;
+        let signature = ask(&self.manifest_text(image, digest)?.0, key)?;
         {
             let _lock = Lock::exclusive(&self.layout)?;
             let path = self.layout.signature(image, digest);
@@ -164,9 +143,16 @@ impl crate::Explain for SignError {
     }
 }
 
-/// The signature of what is in a file.
-fn ask(manifest: File, key: &Path) -> Result<Vec<u8>, ToolError> {
+/// The signature of a text.
+fn ask(text: &str, key: &Path) -> Result<Vec<u8>, ToolError> {
     let start = |source| ToolError::Start { program: SSH_KEYGEN.program, source };
+    let in_a_file = || -> io::Result<File> {
+        let mut file = File::from(memfd_create("manifest", MemfdFlags::CLOEXEC)?);
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        Ok(file)
+    };
+    let manifest = in_a_file().map_err(start)?;
     let mut command = std::process::Command::new(SSH_KEYGEN.find()?);
     command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key);
     let output = command

@@ -3,11 +3,13 @@
 //! A failure at any step undoes what was done before it, in reverse, and reports every cleanup that
 //! failed in addition to the cause.
 
+mod base;
 mod cgroup;
 mod fault;
 mod filter;
 mod network;
 mod root;
+mod shown;
 mod swap;
 mod undo;
 

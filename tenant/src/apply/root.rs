@@ -1,23 +1,18 @@
 //! A tenant's root: its mounts are made detached, and put together over an init that waits for them.
 
-use std::{
-    cell::{OnceCell, RefCell},
-    collections::VecDeque,
-    io,
-};
+use std::{cell::RefCell, collections::VecDeque, io};
 
+use super::base::{self, Base, EMPTY};
 use crate::{
     kernel::{
-        Access, Entry, Kernel, KernelError, Node, OwnFilesystem, Place, Result, Shape, TmpfsUse, Top, Upper,
+        Access, Entry, Kernel, KernelError, Node, OwnFilesystem, Place, Result, Shape, TmpfsUse, Upper,
     },
-    model::{ids::UidRange, image::ImageSource, limits::ByteSize, path::TenantPath},
+    model::{limits::ByteSize, path::TenantPath},
     plan::{Plan, RootStep, swap},
 };
 
 /// Room for the skeleton: directories and links only, no file is ever written there.
 const SKELETON: ByteSize = ByteSize(1 << 20);
-/// The layer of a read-only overlay that gives its root an owner.
-const EMPTY: ByteSize = ByteSize(4096);
 /// The names that systemd's container interface gives to inaccessible nodes.
 const NODES: [(&str, Node); 6] = [
     ("reg", Node::File),
@@ -71,33 +66,18 @@ impl<K: Kernel> Parts<K> {
 
 /// Makes the parts of the root. Dropping them takes them away.
 pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Result<Parts<K>> {
-    let image = match &plan.image {
-        ImageSource::Tree(tree) => tree,
-        ImageSource::Erofs { image, mount } => {
-            kernel.image_mount(image, mount)?;
-            mount
-        }
-    };
     // Not sooner: an image is mounted for all. Not later: a copy belongs to the namespace it was made in.
+    let image = base::mounted(kernel, &plan.image)?;
     let staging = kernel.staging(&plan.dirs)?;
-    let image = kernel.tree_clone(image, user, Access::ReadOnly)?;
+    let owner = plan.uids.base();
+    let attach_to = plan.attach_layers.then_some(&staging);
+    let source = swap::source_name(&plan.image_name, &plan.digest);
+    // Before anything is attached, which covers these directories.
     let dirs = kernel.tree_clone(&plan.dirs, user, Access::ReadWrite)?;
     let binds = plan.root.iter().filter_map(|step| bind(kernel, user, step)).collect::<Result<_>>()?;
-    let empty = kernel.tmpfs(TmpfsUse::Files, EMPTY.0, 0o755, plan.uids.base())?;
-    let trees = Trees {
-        kernel,
-        uids: plan.uids,
-        image,
-        dirs,
-        binds: RefCell::new(binds),
-        empty,
-        whole: OnceCell::new(),
-        source: swap::source_name(&plan.image_name, &plan.digest),
-        attach_to: plan.attach_layers.then_some(&staging),
-    };
-    for tree in [&trees.image, &trees.dirs, &trees.empty] {
-        trees.attach(tree)?;
-    }
+    let base = Base::new(kernel, image, user, owner, source, attach_to)?;
+    base.attach(&dirs)?;
+    let trees = Trees { kernel, owner, base, dirs, binds: RefCell::new(binds) };
     let mut mounts: Vec<Mount<K::Fd>> = Vec::new();
     for step in &plan.root {
         let skeleton = mounts.first().and_then(|mount| match &mount.tree {
@@ -109,7 +89,7 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
                 (Some(Tree::Made(trees.show(plan, at, skeleton)?)), Place::Made)
             }
             (RootStep::Present { at }, _) => (trees.find(plan, at).map(|_| None)?, Place::Made),
-            _ => (trees.mount(step)?, Place::Directory { owner: plan.uids.base() }),
+            _ => (trees.mount(step)?, Place::Directory { owner }),
         };
         let mount = |tree| Mount { at: step.at().map(str::to_owned), place, is_fixed: step.is_fixed(), tree };
         mounts.extend(tree.map(mount));
@@ -120,8 +100,8 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     {
         kernel.seal(skeleton)?;
     }
-    let Trees { image, dirs, empty, whole, .. } = trees;
-    let layers = [image, dirs, empty].into_iter().chain(whole.into_inner()).collect();
+    let Trees { base, dirs, .. } = trees;
+    let layers = base.into_layers().into_iter().chain([dirs]).collect();
     Ok(Parts { staging, mounts, layers })
 }
 
@@ -154,8 +134,9 @@ pub(super) fn assemble<K: Kernel>(
         }
     }
     let root = root.ok_or_else(|| missing("the root"))?;
-    let attach =
-        |(at, place, tree): (String, Place, K::Fd)| kernel.mount_attach(&staging, &root, &at, place, &tree);
+    let attach = |(at, place, tree): (String, Place, K::Fd)| {
+        kernel.mount_attach(&staging, &root, at.as_ref(), place, &tree)
+    };
     kernel.root_attach(&staging, &root)?;
     fixed.into_iter().try_for_each(attach)?;
     kernel.root_show(&staging, &root)?;
@@ -182,39 +163,18 @@ fn bind<K: Kernel>(kernel: &K, user: &K::Fd, step: &RootStep) -> Option<Result<K
 
 struct Trees<'a, K: Kernel> {
     kernel: &'a K,
-    uids: UidRange,
-    image: K::Fd,
+    /// The uid of the tenant's root.
+    owner: u32,
+    base: Base<'a, K>,
     dirs: K::Fd,
     /// The host's directories, in the order of the plan.
     binds: RefCell<VecDeque<K::Fd>>,
-    /// An empty directory of the tenant's.
-    empty: K::Fd,
-    /// One overlay over the whole image, for the paths that are shown of it.
-    whole: OnceCell<K::Fd>,
-    /// What its overlays are called.
-    source: String,
-    /// Where the kernel wants layers to be mounted.
-    attach_to: Option<&'a K::Staging>,
 }
 
 impl<K: Kernel> Trees<'_, K> {
-    fn attach(&self, tree: &K::Fd) -> Result<()> {
-        self.attach_to.map_or(Ok(()), |staging| self.kernel.layer_attach(staging, tree))
-    }
-
-    /// A detached copy of a listed path of the image. Never of the image itself: through an overlay of its
-    /// own a tenant shares no inode with others.
+    /// A detached copy of a listed path of the image.
     fn find(&self, plan: &Plan, at: &TenantPath) -> Result<(K::Fd, Shape)> {
-        let whole = match self.whole.get() {
-            Some(whole) => whole,
-            None => {
-                let top = Top::Empty(&self.empty);
-                let whole = self.kernel.overlay(&self.image, None, top, self.uids.base(), &self.source)?;
-                self.attach(&whole)?;
-                self.whole.get_or_init(|| whole)
-            }
-        };
-        self.kernel.tree_path(whole, at.relative()).map_err(|error| KernelError {
+        self.base.path(at.relative()).map_err(|error| KernelError {
             object: format!("{at} in image {:?}, version {}", plan.image_name.as_str(), plan.digest),
             ..error
         })
@@ -227,14 +187,14 @@ impl<K: Kernel> Trees<'_, K> {
             Shape::Dir => Entry::Dir(0o755),
             Shape::File => Entry::File,
         };
-        self.kernel.tmpfs_entry(skeleton, at.relative(), place, self.uids.base())?;
+        self.kernel.tmpfs_entry(skeleton, at.relative(), place, self.owner)?;
         Ok(tree)
     }
 
     /// The mount of one step; none for those that mount nothing.
     fn mount(&self, step: &RootStep) -> Result<Option<Tree<K::Fd>>> {
-        let owner = self.uids.base();
-        let upper = |store| Top::Upper(Upper { tree: &self.dirs, store });
+        let owner = self.owner;
+        let upper = |store| Upper { tree: &self.dirs, store };
         let tree = match step {
             RootStep::Skeleton { dirs, links } => {
                 let tree = self.kernel.tmpfs(TmpfsUse::Files, SKELETON.0, 0o755, owner)?;
@@ -246,22 +206,15 @@ impl<K: Kernel> Trees<'_, K> {
                 }
                 tree
             }
-            RootStep::Shared { at } => {
-                let top = Top::Empty(&self.empty);
-                match self.kernel.overlay(&self.image, Some(at.relative()), top, owner, &self.source) {
-                    Ok(tree) => tree,
-                    Err(error) if step.is_optional() && error.source.kind() == io::ErrorKind::NotFound => {
-                        return Ok(None);
-                    }
-                    Err(error) => return Err(error),
+            RootStep::Shared { at } => match self.base.shared(Some(at.relative())) {
+                Ok(tree) => tree,
+                Err(error) if step.is_optional() && error.source.kind() == io::ErrorKind::NotFound => {
+                    return Ok(None);
                 }
-            }
-            RootStep::Overlay { at, store } => {
-                self.kernel.overlay(&self.image, Some(at.relative()), upper(store), owner, &self.source)?
-            }
-            RootStep::Whole { store } => {
-                self.kernel.overlay(&self.image, None, upper(store), owner, &self.source)?
-            }
+                Err(error) => return Err(error),
+            },
+            RootStep::Overlay { at, store } => self.base.writable(Some(at.relative()), upper(store))?,
+            RootStep::Whole { store } => self.base.writable(None, upper(store))?,
             RootStep::Private { store, .. } => self.kernel.tree_subdir(&self.dirs, store)?,
             RootStep::Tmpfs { size, mode, .. } => self.kernel.tmpfs(TmpfsUse::Files, size.0, *mode, owner)?,
             RootStep::Bind { .. } => return Ok(self.binds.borrow_mut().pop_front().map(Tree::Made)),

@@ -6,18 +6,19 @@
 //! tenant:                        root ── /usr: new version ── old version on top, then detached
 //! ```
 //!
-//! The kernel puts a mount that propagates beneath what is mounted at its place already. Until the old one is detached
-//! no process sees the new one; from then on every path walk does, and what was open stays open.
+//! The kernel puts a mount that propagates beneath what is mounted at its place already. Until the old ones are taken
+//! away no process sees the new ones; from then on every path walk does, and what was open stays open. The old ones of all
+//! directories go at one moment, but for those in which the tenant has mounts of its own: these follow one by one.
 
-use super::fault::{leftovers, remedy};
-use crate::{
-    kernel::{Access, Kept, Kernel, KernelError, MountEntry, Place, TmpfsUse, Top},
-    model::image::ImageSource,
-    plan::swap::{RESTART_INTO_IT, SwapMount, SwapPlan, Version, is_source_name},
+use super::{
+    base::{self, Base},
+    fault::{leftovers, remedy},
+    shown::{Shown, mounts_below, shown},
 };
-
-/// The layer of a read-only overlay that gives its root an owner.
-const EMPTY: u64 = 4096;
+use crate::{
+    kernel::{Kept, Kernel, KernelError, MountEntry, Place},
+    plan::swap::{RESTART_INTO_IT, SwapMount, SwapPlan, Version},
+};
 
 /// A swap that failed. The tenant has the version that it had, but for what `cleanup` says.
 #[derive(Debug, thiserror::Error)]
@@ -54,48 +55,6 @@ impl SwapError {
 
 type Result<T, E = SwapError> = std::result::Result<T, E>;
 
-/// What is at the place of a mount.
-enum Shown {
-    /// The version alone.
-    Done,
-    /// Another version of an image.
-    Other,
-    /// The version, and another one on top: what an interrupted swap leaves.
-    Half(MountEntry),
-    /// Nothing: the image that it booted has no such directory.
-    Absent,
-}
-
-/// The mounts at a place, from the bottom to the top.
-fn stack<'a>(all: &'a [MountEntry], at: &str) -> Vec<&'a MountEntry> {
-    let here: Vec<&MountEntry> = all.iter().filter(|mount| mount.at == at).collect();
-    let is_here = |id: u64| here.iter().any(|mount| mount.id == id);
-    let mut stack: Vec<&MountEntry> = here.iter().copied().filter(|mount| !is_here(mount.parent)).collect();
-    while let Some(over) = stack.last().and_then(|top| here.iter().find(|mount| mount.parent == top.id)) {
-        stack.push(over);
-    }
-    stack
-}
-
-fn is_image(mount: &MountEntry) -> bool {
-    mount.kind == "overlay" && is_source_name(&mount.source)
-}
-
-fn shown(all: &[MountEntry], mount: &SwapMount, version: &Version) -> Result<Shown> {
-    let name = version.source_name();
-    match stack(all, mount.at.relative())[..] {
-        [only] if is_image(only) && only.source == name => Ok(Shown::Done),
-        [only] if is_image(only) => Ok(Shown::Other),
-        [new, old] if is_image(new) && is_image(old) && new.source == name => Ok(Shown::Half(old.clone())),
-        [] if mount.is_optional() => Ok(Shown::Absent),
-        [] => Err(SwapError::Refused(format!("it has unmounted {}", mount.at))),
-        [.., top] => Err(SwapError::Refused(format!(
-            "something is mounted over {} inside: {} {:?}",
-            mount.at, top.kind, top.source
-        ))),
-    }
-}
-
 /// Gives a tenant, whose init is the process `pid`, the version of a plan, and says which directories show it now that
 /// did not before. Done again after it was interrupted, it finishes.
 ///
@@ -110,42 +69,36 @@ pub fn swap<K: Kernel>(
     let seen = kernel.mounts(pid).map_err(SwapError::of)?;
     let (mut todo, mut half, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for mount in &plan.mounts {
-        match shown(&seen, mount, &plan.to)? {
+        match shown(&seen, mount, &plan.to) {
             Shown::Done | Shown::Absent => continue,
-            Shown::Half(old) => half.push(old),
+            Shown::Half(over) => half.push((mount, over.len())),
             Shown::Other => todo.push(mount),
+            Shown::Changed(how) => return Err(SwapError::Refused(how)),
         }
         changed.push(mount.at.to_string());
     }
-    for old in half {
-        kernel.mount_detach(pid, &old).map_err(SwapError::of)?;
+    for (mount, most) in half {
+        uncover(kernel, pid, mount, &plan.to, most).map_err(SwapError::of)?;
     }
     if todo.is_empty() {
         return Ok((changed, Vec::new()));
     }
-    let prepare = |version: &Version| match &version.image {
-        ImageSource::Tree(_) => Ok(()),
-        ImageSource::Erofs { image, mount } => kernel.image_mount(image, mount),
-    };
-    prepare(&plan.to).map_err(SwapError::of)?;
+    base::mounted(kernel, &plan.to.image).map_err(SwapError::of)?;
     let staging = kernel.staging(&plan.place).map_err(SwapError::of)?;
-    let parents = std::mem::take(&mut kept.parents);
     let mut exchange = Exchange {
         kernel,
         pid,
         plan,
         user: &kept.user,
         staging: &staging,
-        parents: &parents,
+        parents: std::mem::take(&mut kept.parents),
         layers: Vec::new(),
     };
     let result = exchange.all(&todo, &seen);
+    // For the next time.
+    let peers = exchange.peers();
     let layers = exchange.layers;
-    // For the next time: peers without what was mounted on these.
-    let peers =
-        parents.iter().map(|(at, parent)| Ok((at.clone(), kernel.mount_peer(&staging, parent, None)?)));
-    let peers: Result<Vec<_>, KernelError> = peers.collect();
-    drop(parents);
+    drop(exchange.parents);
     let left = kernel.staging_leave(staging);
     // What fails here keeps it from being given another one without a restart.
     kept.parents = peers.unwrap_or_else(|error| {
@@ -157,15 +110,19 @@ pub fn swap<K: Kernel>(
     Ok((changed, layers.into_iter().chain([left]).collect()))
 }
 
-/// The mounts that lie directly on the mount at a place, but for those that are exchanged themselves.
-fn mounts_below<'a>(
-    all: &'a [MountEntry],
+/// Detaches what lies over a version, of which there is so much: one after the other, for one may take others along.
+fn uncover<K: Kernel>(
+    kernel: &K,
+    pid: i32,
     mount: &SwapMount,
-    exchanged: &[SwapMount],
-) -> Vec<&'a MountEntry> {
-    let Some(top) = stack(all, mount.at.relative()).last().map(|top| top.id) else { return Vec::new() };
-    let is_exchanged = |at: &str| exchanged.iter().any(|other| other.at.relative() == at);
-    all.iter().filter(|over| over.parent == top && !is_exchanged(&over.at)).collect()
+    version: &Version,
+    most: usize,
+) -> Result<(), KernelError> {
+    for _ in 0..most {
+        let Shown::Half(over) = shown(&kernel.mounts(pid)?, mount, version) else { break };
+        over.first().map_or(Ok(()), |top| kernel.mount_detach(pid, top).map_err(explain))?;
+    }
+    Ok(())
 }
 
 struct Exchange<'a, K: Kernel> {
@@ -174,24 +131,64 @@ struct Exchange<'a, K: Kernel> {
     plan: &'a SwapPlan,
     user: &'a K::Fd,
     staging: &'a K::Staging,
-    parents: &'a [(String, K::Fd)],
+    parents: Vec<(String, K::Fd)>,
     /// What the overlays are made of; they have copies of their own.
     layers: Vec<K::Fd>,
 }
 
 impl<K: Kernel> Exchange<'_, K> {
     fn all(&mut self, todo: &[&SwapMount], seen: &[MountEntry]) -> Result<()> {
-        for (_, parent) in self.parents {
-            self.kernel.layer_attach(self.staging, parent).map_err(SwapError::of)?;
+        self.attach_parents().map_err(SwapError::of)?;
+        let trees = self.put_beneath(todo, &self.plan.to, seen)?;
+        let Err(source) = self.reveal(todo, &trees, &self.plan.to) else { return Ok(()) };
+        // What is seen by now decides how it is undone.
+        let cleanup = match self.kernel.mounts(self.pid) {
+            Ok(seen) => {
+                let is_done = |mount: &&SwapMount| shown(&seen, mount, &self.plan.to) == Shown::Done;
+                let (exchanged, covered): (Vec<_>, Vec<_>) = todo.iter().copied().partition(is_done);
+                let mut cleanup = self.withdraw(&covered);
+                cleanup.extend(self.exchange_back(&exchanged));
+                cleanup
+            }
+            Err(error) => vec![error],
+        };
+        Err(SwapError::Failed { source, cleanup })
+    }
+
+    fn attach_parents(&self) -> Result<(), KernelError> {
+        self.parents.iter().try_for_each(|(_, parent)| self.kernel.layer_attach(self.staging, parent))
+    }
+
+    /// Peers of the parents, without what is mounted on these.
+    fn peers(&self) -> Result<Vec<(String, K::Fd)>, KernelError> {
+        let peer = |(at, parent): &(String, K::Fd)| {
+            Ok((at.clone(), self.kernel.mount_peer(self.staging, parent, None)?))
+        };
+        self.parents.iter().map(peer).collect()
+    }
+
+    /// Lets a version be seen that was put beneath what is shown.
+    fn reveal(&self, mounts: &[&SwapMount], trees: &[K::Fd], version: &Version) -> Result<(), KernelError> {
+        // Where it has not come to the tenant's init it is to be seen by no other process either.
+        let seen = self.kernel.mounts(self.pid)?;
+        let is_there =
+            |mount: &SwapMount| matches!(shown(&seen, mount, version), Shown::Half(_) | Shown::Done);
+        if let Some(missed) = mounts.iter().find(|mount| !is_there(mount)) {
+            let cause = "it has made its mounts private, or has mounted something else there";
+            return Err(KernelError::new("reach", missed.at.as_str(), std::io::Error::other(cause)));
         }
-        self.put_beneath(todo, &self.plan.to, seen)?;
-        let seen = self.kernel.mounts(self.pid);
-        let seen = seen.map_err(|source| SwapError::Failed { source, cleanup: self.withdraw(todo) })?;
-        for (number, mount) in todo.iter().enumerate() {
-            let Err(source) = self.uncover(mount, &self.plan.to, &seen) else { continue };
-            let mut cleanup = self.withdraw(&todo[number..]);
-            cleanup.extend(self.exchange_back(&todo[..number]));
-            return Err(SwapError::Failed { source, cleanup });
+        let revealed = self.kernel.mounts_reveal(self.staging, &trees.iter().collect::<Vec<_>>());
+        if let Err(error) = revealed {
+            log::warn!(
+                "the directories of a base are exchanged one after the other: {error}: {}",
+                error.source
+            );
+        }
+        let seen = self.kernel.mounts(self.pid)?;
+        for mount in mounts {
+            if let Shown::Half(over) = shown(&seen, mount, version) {
+                uncover(self.kernel, self.pid, mount, version, over.len())?;
+            }
         }
         Ok(())
     }
@@ -201,23 +198,28 @@ impl<K: Kernel> Exchange<'_, K> {
         if mounts.is_empty() {
             return Vec::new();
         }
-        let beneath = self.kernel.mounts(self.pid).map_err(SwapError::of);
-        let beneath = beneath.and_then(|seen| {
-            self.put_beneath(mounts, &self.plan.from, &seen)?;
-            self.kernel.mounts(self.pid).map_err(SwapError::of)
-        });
-        match beneath {
-            Ok(seen) => {
-                let uncover = |mount: &&SwapMount| self.uncover(mount, &self.plan.from, &seen).err();
-                mounts.iter().filter_map(uncover).collect()
-            }
+        match self.put_back(mounts) {
             Err(SwapError::Failed { source, cleanup }) => std::iter::once(source).chain(cleanup).collect(),
-            Err(SwapError::Refused(_)) => Vec::new(),
+            Ok(()) | Err(SwapError::Refused(_)) => Vec::new(),
         }
     }
 
+    fn put_back(&mut self, mounts: &[&SwapMount]) -> Result<()> {
+        // On those that are attached lies the new version: what is mounted there now would come over it.
+        self.parents = self.peers().map_err(SwapError::of)?;
+        self.attach_parents().map_err(SwapError::of)?;
+        let seen = self.kernel.mounts(self.pid).map_err(SwapError::of)?;
+        let trees = self.put_beneath(mounts, &self.plan.from, &seen)?;
+        self.reveal(mounts, &trees, &self.plan.from).map_err(SwapError::of)
+    }
+
     /// Attaches a version beneath what is shown, or nothing of it.
-    fn put_beneath(&mut self, mounts: &[&SwapMount], version: &Version, seen: &[MountEntry]) -> Result<()> {
+    fn put_beneath(
+        &mut self,
+        mounts: &[&SwapMount],
+        version: &Version,
+        seen: &[MountEntry],
+    ) -> Result<Vec<K::Fd>> {
         let trees = self.trees(mounts, version).map_err(SwapError::of)?;
         for (number, (mount, tree)) in mounts.iter().zip(&trees).enumerate() {
             let attached = self.attach(mount, tree);
@@ -227,23 +229,22 @@ impl<K: Kernel> Exchange<'_, K> {
                 return Err(SwapError::Failed { source, cleanup });
             }
         }
-        self.layers.extend(trees);
-        Ok(())
+        Ok(trees)
     }
 
     fn attach(&self, mount: &SwapMount, tree: &K::Fd) -> Result<(), KernelError> {
         let parent = self.parent(mount)?;
-        self.kernel.mount_attach(self.staging, parent, mount.below_parent(), Place::Made, tree)
+        self.kernel.mount_attach(self.staging, parent, mount.below_parent().as_ref(), Place::Made, tree)
     }
 
     /// Copies what lies on the mount that is shown onto the one that takes its place.
     fn transfer(&self, mount: &SwapMount, tree: &K::Fd, seen: &[MountEntry]) -> Result<(), KernelError> {
         for over in mounts_below(seen, mount, &self.plan.mounts) {
             let copy = self.kernel.mount_copy(self.pid, over)?;
-            let below = over.at[mount.at.relative().len()..].trim_start_matches('/');
+            let below = over.at.strip_prefix(mount.at.relative()).unwrap_or(&over.at);
             let attached = self.kernel.mount_attach(self.staging, tree, below, Place::Made, &copy);
             attached.map_err(|error| KernelError {
-                object: format!("/{}, a mount of the tenant", over.at),
+                object: format!("/{}, a mount of the tenant", over.at.display()),
                 ..error
             })?;
         }
@@ -260,50 +261,18 @@ impl<K: Kernel> Exchange<'_, K> {
 
     /// An overlay for each mount.
     fn trees(&mut self, mounts: &[&SwapMount], version: &Version) -> Result<Vec<K::Fd>, KernelError> {
-        let image = match &version.image {
-            ImageSource::Tree(tree) => tree,
-            ImageSource::Erofs { mount, .. } => mount,
+        // A layer that is attached goes with the namespace; of one that is not, letting go is another wait for the
+        // kernel's readers of mounts.
+        let attach_to = Some(self.staging);
+        let (owner, source) = (self.plan.uids.base(), version.source_name());
+        let base = Base::new(self.kernel, version.image.dir(), self.user, owner, source, attach_to)?;
+        let tree = |mount: &&SwapMount| match mount.is_path {
+            true => base.path(mount.at.relative()).map(|(tree, _)| tree),
+            false => base.shared(Some(mount.at.relative())),
         };
-        let (owner, name) = (self.plan.uids.base(), version.source_name());
-        let image = self.kernel.tree_clone(image, self.user, Access::ReadOnly)?;
-        let empty = self.kernel.tmpfs(TmpfsUse::Files, EMPTY, 0o755, owner)?;
-        if self.plan.attach_layers {
-            self.kernel.layer_attach(self.staging, &image)?;
-            self.kernel.layer_attach(self.staging, &empty)?;
-        }
-        let whole = match mounts.iter().any(|mount| mount.is_path) {
-            true => {
-                let whole = self.kernel.overlay(&image, None, Top::Empty(&empty), owner, &name)?;
-                if self.plan.attach_layers {
-                    self.kernel.layer_attach(self.staging, &whole)?;
-                }
-                Some(whole)
-            }
-            false => None,
-        };
-        let mut trees = Vec::new();
-        for mount in mounts {
-            let at = mount.at.relative();
-            trees.push(match &whole {
-                Some(whole) if mount.is_path => self.kernel.tree_path(whole, at)?.0,
-                _ => self.kernel.overlay(&image, Some(at), Top::Empty(&empty), owner, &name)?,
-            });
-        }
-        self.layers.extend([image, empty].into_iter().chain(whole));
-        Ok(trees)
-    }
-
-    /// Detaches what covers a version.
-    fn uncover(&self, mount: &SwapMount, version: &Version, seen: &[MountEntry]) -> Result<(), KernelError> {
-        match shown(seen, mount, version) {
-            Ok(Shown::Half(old)) => self.kernel.mount_detach(self.pid, &old).map_err(explain),
-            // The tenant has unmounted the old one itself, which it may.
-            Ok(Shown::Done) => Ok(()),
-            _ => {
-                let cause = "it has made its mounts private, or has mounted something else there";
-                Err(KernelError::new("reach", mount.at.as_str(), std::io::Error::other(cause)))
-            }
-        }
+        let trees = mounts.iter().map(tree).collect();
+        self.layers.extend(base.into_layers());
+        trees
     }
 
     /// Takes away what [`Self::put_beneath`] has attached.

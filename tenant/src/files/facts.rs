@@ -11,7 +11,7 @@ impl CgroupFacts {
     /// A file below `/proc` that cannot be read.
     pub fn gather() -> io::Result<Self> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
-        let mut facts = Self::parse(&own, &fs::read_to_string("/proc/self/mountinfo")?);
+        let mut facts = Self::parse(&own, &fs::read("/proc/self/mountinfo")?);
         let controllers = fs::read_to_string(facts.v2_own.join("cgroup.controllers"));
         facts.v2_controllers =
             controllers.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();

@@ -150,6 +150,11 @@ impl Layout {
         self.state().join("signed").join(image.as_str()).join(channel.as_str())
     }
 
+    /// `/var/lib/tenantry/pushed/IMAGE.json`: which versions of an image registries were sent.
+    pub fn pushed(&self, image: &ImageName) -> PathBuf {
+        self.state().join("pushed").join(format!("{image}.json"))
+    }
+
     /// `/run/tenantry/signed`: what was verified since the host was booted.
     pub fn signed_run(&self) -> PathBuf {
         self.run().join("signed")

@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod facts;
 pub mod file_error;
 pub mod layout;
+pub mod processes;
 pub mod record;
 pub mod shelter;
 pub mod sources;

@@ -171,7 +171,8 @@ fn regular(file: File) -> io::Result<File> {
 /// not UTF-8.
 pub fn read(path: &Path) -> Result<String, FileError> {
     let read = || {
-        let mut text = String::new();
+        // Most records fit: one read instead of seven.
+        let mut text = String::with_capacity(8192);
         open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
         if text.len() as u64 > MAX_FILE {
             return Err(io::ErrorKind::FileTooLarge.into());

@@ -17,7 +17,6 @@ use crate::{
 
 /// A process named so that a reused pid is not taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ProcessRef {
     /// Process id in the host's pid namespace.
     pub pid: i32,
@@ -114,7 +113,6 @@ impl Exit {
 
 /// Why a start failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// The whole error, causes joined by `: `.
     pub message: String,
@@ -126,9 +124,9 @@ pub struct Failure {
     pub console: Vec<String>,
 }
 
-/// The contents of `state.json`.
+/// The contents of `state.json`. Keys that are not known are skipped: the supervisor may be of a newer release than its
+/// reader, and which process has the tenant must be known all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunState {
     /// Version of this format, now 1.
     pub format_version: u32,
@@ -264,5 +262,18 @@ mod tests {
         let me = ProcessRef::of(std::process::id() as i32).unwrap();
         assert!(me.is_alive());
         assert!(!ProcessRef { start_ticks: me.start_ticks + 1, ..me }.is_alive());
+    }
+
+    #[test]
+    fn what_a_supervisor_of_a_newer_release_says_besides_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let me = ProcessRef::of(std::process::id() as i32).unwrap();
+        let state = RunState::queued(me, Path::new("/sys/fs/cgroup/x"), 1);
+        let mut newer = serde_json::to_value(&state).unwrap();
+        newer["weather"] = "fair".into();
+        newer["supervisor"]["weather"] = "fair".into();
+        fs::write(&path, newer.to_string()).unwrap();
+        assert_eq!(RunState::read(&path).unwrap(), Some(state));
     }
 }

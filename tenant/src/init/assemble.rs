@@ -120,6 +120,10 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     terminals::settle(&console).map_err(|error| KernelError::new("set up", "the console", error))?;
     network::write_sysctls(&plan.init.sysctl)?;
     confine::apply(&plan.security).map_err(|error| KernelError::new("confine", "init", error))?;
+    // Not sooner: a change of credentials takes it off. A supervisor that is killed takes its tenant along, also where no
+    // hostd sees it.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .map_err(|error| KernelError::new("tie to its supervisor", "init", error))?;
     match plan.init.process {
         FirstProcess::Program => execute(plan),
         FirstProcess::Reaper => reaper::run(plan, gate),

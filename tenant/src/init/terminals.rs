@@ -14,7 +14,7 @@ use rustix::{
 use crate::{
     kernel::{
         KernelError, Result,
-        pty::{self, Pty},
+        pty::{self, Pty, TERMINALS},
         raw,
     },
     plan::{NOTIFY_SOCKET, Plan},
@@ -33,7 +33,7 @@ pub(super) fn open(plan: &Plan, root: &OwnedFd) -> Result<Vec<Pty>> {
         move_mount(&console, "", root, "dev/console", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         Ok(terminals)
     };
-    open().map_err(|error| KernelError::new("open", "the terminals", error))
+    open().map_err(|error| KernelError::new("open", TERMINALS, error))
 }
 
 /// The masters, in order, and the console's slave.

@@ -1,10 +1,18 @@
 //! What the kernel is told, and what it answers with.
 
-use std::{fmt, net::IpAddr, os::fd::OwnedFd, path::Path};
+use std::{
+    fmt,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::MacvlanMode,
-    model::net::{Cidr, Mac, Route},
+    model::{
+        mountinfo::Subtree,
+        net::{Cidr, Mac, Route},
+    },
 };
 
 /// Read-only or writable.
@@ -195,8 +203,10 @@ pub struct MountEntry {
     pub id: u64,
     /// The number of the mount that it is mounted on.
     pub parent: u64,
-    /// Where, relative to the process's root; `/` itself is `""`.
-    pub at: String,
+    /// Where, relative to the process's root; `/` itself is `""`. A tenant may have chosen the name.
+    pub at: PathBuf,
+    /// What is seen there.
+    pub shows: Subtree,
     /// The type of its filesystem.
     pub kind: String,
     /// What it was made from, as who made it says.

@@ -165,7 +165,7 @@ impl Kernel for Linux {
         &self,
         _staging: &Staging,
         root: &OwnedFd,
-        at: &str,
+        at: &Path,
         place: Place,
         tree: &OwnedFd,
     ) -> Result<()> {
@@ -182,6 +182,10 @@ impl Kernel for Linux {
 
     fn mount_withdraw(&self, _staging: &Staging, root: &OwnedFd, at: &str) -> Result<()> {
         staging::withdraw(root, at)
+    }
+
+    fn mounts_reveal(&self, staging: &Staging, trees: &[&OwnedFd]) -> Result<()> {
+        staging.reveal(trees)
     }
 
     fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>> {

@@ -162,7 +162,7 @@ pub trait Kernel {
         &self,
         staging: &Self::Staging,
         root: &Self::Fd,
-        at: &str,
+        at: &Path,
         place: Place,
         tree: &Self::Fd,
     ) -> Result<()>;
@@ -173,6 +173,9 @@ pub trait Kernel {
     fn mount_peer(&self, staging: &Self::Staging, root: &Self::Fd, at: Option<&str>) -> Result<Self::Fd>;
     /// Takes a mount away that was attached below a root, and with it those that appeared by it.
     fn mount_withdraw(&self, staging: &Self::Staging, root: &Self::Fd, at: &str) -> Result<()>;
+    /// Takes away what covers mounts that were attached in there, of all of them at one moment, wherever they appeared.
+    /// What has mounts of its own in it stays.
+    fn mounts_reveal(&self, staging: &Self::Staging, trees: &[&Self::Fd]) -> Result<()>;
     /// The mounts that a process sees, of those below its root.
     fn mounts(&self, pid: i32) -> Result<Vec<MountEntry>>;
     /// A detached copy of a mount that a process sees, and of all below it.

@@ -12,6 +12,9 @@ use super::{openat2, raw};
 
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
+/// What an error calls those of a tenant that starts.
+pub const TERMINALS: &str = "the terminals";
+
 /// A pseudoterminal: the master, and the slave opened through it.
 #[derive(Debug)]
 pub struct Pty {

@@ -128,7 +128,7 @@ impl SignatureError {
             }
             Self::Misplaced { .. } => "remove the version and pull it again: rootfsctl rm IMAGE@VERSION",
             Self::Older { .. } => {
-                "if that is intended, name the version: IMAGE@VERSION, or: rootfsctl channel IMAGE CHANNEL VERSION --allow-older"
+                "if that is intended, name the version: IMAGE@VERSION, or add --allow-older to rootfsctl pull or rootfsctl channel"
             }
             Self::Key { .. } => {
                 "a key file has one public key of type ed25519 on each line, see ssh-keygen(1)"
@@ -247,46 +247,59 @@ impl Version<'_> {
         Err(SignatureError::UnknownKey { image, digest, key: key.to_owned() })
     }
 
-    /// Refuses a version that is older than one which a channel has had here, and notes it if it is newer.
+    /// Refuses a version that is older than one which a channel has had here; nothing is noted.
     ///
     /// # Errors
-    /// [`SignatureError::Older`], or the note cannot be read or written.
-    pub fn never_back(&self, channel: &ChannelName) -> Result<(), SignatureError> {
-        let note = self.layout.newest_signed(self.image, channel);
-        let text = match record::read(&note) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let mut words = text.split_whitespace();
+    /// [`SignatureError::Older`], or the note cannot be read.
+    pub fn refuse_older(&self, channel: &ChannelName) -> Result<(), SignatureError> {
+        let note = self.noted(channel)?;
+        let mut words = note.split_whitespace();
         let (created, newest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        if newest == self.digest.to_string() {
+        // All of them are in UTC, in whole seconds, and so sorted by their bytes.
+        if newest == self.digest.to_string() || self.manifest.created.as_str() >= created {
             return Ok(());
         }
-        // All of them are in UTC, in whole seconds, and so sorted by their bytes.
-        if self.manifest.created.as_str() < created {
-            let newest = newest.parse::<Digest>().map_or_else(|_| newest.to_owned(), |newest| newest.short());
-            return Err(SignatureError::Older {
-                image: self.image.to_string(),
-                channel: channel.to_string().into(),
-                digest: *self.digest,
-                created: self.manifest.created.as_str().into(),
-                newest: format!("{newest} ({created})").into(),
-            });
-        }
-        self.note_newest(channel)
+        let newest = newest.parse::<Digest>().map_or_else(|_| newest.to_owned(), |newest| newest.short());
+        Err(SignatureError::Older {
+            image: self.image.to_string(),
+            channel: channel.to_string().into(),
+            digest: *self.digest,
+            created: self.manifest.created.as_str().into(),
+            newest: format!("{newest} ({created})").into(),
+        })
     }
 
-    /// From now on this version is the newest that a channel has had, also if it is an older one.
+    /// From now on this version is the newest that a channel has had, also if it is an older one. The channel leads
+    /// to it already: a version that was noted and never arrived would have what the channel has refused.
     ///
     /// # Errors
-    /// The note cannot be written.
+    /// The note cannot be read or written.
     pub fn note_newest(&self, channel: &ChannelName) -> Result<(), SignatureError> {
+        let text = format!("{} {}\n", self.manifest.created, self.digest);
+        if self.noted(channel)? == text {
+            return Ok(());
+        }
         let note = self.layout.newest_signed(self.image, channel);
         let dir = note.parent().expect("a note lies in a directory");
         fs::create_dir_all(dir).map_err(FileError::when("make", dir))?;
-        let text = format!("{} {}\n", self.manifest.created, self.digest);
         Ok(record::write(&note, text.as_bytes(), Durability::Durable)?)
+    }
+
+    /// For the version that a channel leads to: refused if the channel has had a newer one, else noted.
+    ///
+    /// # Errors
+    /// Those of [`Version::refuse_older`] and [`Version::note_newest`].
+    pub fn never_back(&self, channel: &ChannelName) -> Result<(), SignatureError> {
+        self.refuse_older(channel)?;
+        self.note_newest(channel)
+    }
+
+    /// What is noted of a channel; nothing if it has had no signed version.
+    fn noted(&self, channel: &ChannelName) -> Result<String, SignatureError> {
+        match record::read(&self.layout.newest_signed(self.image, channel)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => Ok(read?),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat},
     mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount},
 };
 
@@ -78,8 +78,12 @@ impl Staging {
 
     /// Attaches a tree out of the way, for an overlay to be made of it.
     pub(super) fn attach_layer(&self, tree: &OwnedFd) -> Result<()> {
-        let name = self.layers.replace(self.layers.get() + 1).to_string();
-        self.attach_apart(&name, tree).map_err(|error| KernelError::new("attach", "a layer", error))
+        self.attach_apart(&self.new_name(), tree)
+            .map_err(|error| KernelError::new("attach", "a layer", error))
+    }
+
+    fn new_name(&self) -> String {
+        self.layers.replace(self.layers.get() + 1).to_string()
     }
 
     fn attach_apart(&self, name: &str, tree: &OwnedFd) -> io::Result<()> {
@@ -91,6 +95,32 @@ impl Staging {
     /// Attaches a root out of the way: what is locked in it comes before it is seen.
     pub(super) fn attach_root(&self, root: &OwnedFd) -> Result<()> {
         self.attach_apart(ROOT, root).map_err(|error| KernelError::new("attach", "/", error))
+    }
+
+    /// Takes away what covers mounts of these trees, of all at one moment.
+    ///
+    /// An unmount propagates to all mounts that get what is mounted on its parent. So each tree gets a twin in its peer
+    /// group, with something mounted over it of which the others know nothing; and taking that away takes away what is
+    /// mounted over each of them. All twins hang on one mount: they go by one system call.
+    pub(super) fn reveal(&self, trees: &[&OwnedFd]) -> Result<()> {
+        let (to, group) = (MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH, MoveMountFlags::MOVE_MOUNT_SET_GROUP);
+        let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        let reveal = || -> io::Result<()> {
+            let places = self.places()?;
+            let stand = clone_mount(places)?;
+            self.attach_apart(&self.new_name(), &stand)?;
+            for tree in trees {
+                let twin = clone_mount(tree)?;
+                raw::mount_setattr(twin.as_fd(), 0, libc::MS_PRIVATE, None)?;
+                let name = self.new_name();
+                make_place(&stand, &name, tree)?;
+                move_mount(&twin, "", &stand, &*name, from)?;
+                move_mount(clone_mount(&twin)?, "", &twin, "", from | to)?;
+                move_mount(tree, "", &twin, "", from | to | group)?;
+            }
+            Ok(unmount(format!("/proc/self/fd/{}", stand.as_raw_fd()), UnmountFlags::DETACH)?)
+        };
+        reveal().map_err(|error| KernelError::new("reveal", "mounts that are covered", error))
     }
 
     /// Takes this thread back. The namespace lives on, with what is in it, for as long as the descriptor is held:
@@ -148,6 +178,14 @@ impl Drop for Before {
     }
 }
 
+/// A directory or a file, as what is to be mounted on it.
+fn make_place(dir: &OwnedFd, name: &str, tree: &OwnedFd) -> io::Result<()> {
+    match FileType::from_raw_mode(fstat(tree)?.st_mode) {
+        FileType::Directory => Ok(mkdirat(dir, name, Mode::RWXU)?),
+        _ => Ok(mknodat(dir, name, FileType::RegularFile, Mode::RUSR, 0)?),
+    }
+}
+
 /// Lets a root appear over `/`, here and in every namespace that was copied from this one, init's.
 pub(super) fn show_root(root: &OwnedFd) -> Result<()> {
     move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -155,7 +193,7 @@ pub(super) fn show_root(root: &OwnedFd) -> Result<()> {
 }
 
 /// Attaches a mount below a root.
-pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> Result<()> {
+pub(super) fn attach(root: &OwnedFd, at: &Path, place: Place, tree: &OwnedFd) -> Result<()> {
     let place = match place {
         Place::Made => open_made(root.as_fd(), at),
         Place::Directory { owner } => open_place(root.as_fd(), at, owner),
@@ -164,7 +202,7 @@ pub(super) fn attach(root: &OwnedFd, at: &str, place: Place, tree: &OwnedFd) -> 
     place
         .map_err(explain)
         .and_then(|place| Ok(move_mount(tree, "", &place, "", flags)?))
-        .map_err(|error| KernelError::new("attach", format!("/{at}"), error))
+        .map_err(|error| KernelError::new("attach", format!("/{}", at.display()), error))
 }
 
 /// A detached peer of a mount of a root.
@@ -197,14 +235,14 @@ fn explain(error: io::Error) -> Cause {
     fault.into()
 }
 
-fn open_made(root: BorrowedFd<'_>, at: &str) -> io::Result<OwnedFd> {
+fn open_made(root: BorrowedFd<'_>, at: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    Ok(openat2(root, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    Ok(openat2(root, at.as_ref(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
 /// A directory below the root to mount on. Missing ones are made, and belong to `owner`; a link on the way is
 /// refused, for below the top level the tenant may have put it there.
-pub(super) fn open_place(root: BorrowedFd<'_>, at: &str, owner: u32) -> io::Result<OwnedFd> {
+pub(super) fn open_place(root: BorrowedFd<'_>, at: &Path, owner: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     match openat2(root, at, flags, Mode::empty(), resolve) {
@@ -212,9 +250,10 @@ pub(super) fn open_place(root: BorrowedFd<'_>, at: &str, owner: u32) -> io::Resu
         Err(rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    let (parent, name) = match at.rsplit_once('/') {
-        Some((parent, name)) => (open_place(root, parent, owner)?, name),
-        None => (openat2(root, ".", flags, Mode::empty(), resolve)?, at),
+    let name = at.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = match at.parent().filter(|parent| *parent != Path::new("")) {
+        Some(parent) => open_place(root, parent, owner)?,
+        None => openat2(root, ".", flags, Mode::empty(), resolve)?,
     };
     match as_owner(owner, || Ok(mkdirat(&parent, name, Mode::from_raw_mode(0o755))?)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     host::PoolName,
     ids::{Digest, Index, UidRange},
-    image::ImageName,
+    image::{Format, ImageName},
     name::TenantName,
     net::LinkName,
 };
@@ -194,6 +194,21 @@ pub enum AllocationError {
     /// Written by a newer release.
     #[error("the allocation has format_version {0}, but this release supports only 1")]
     Version(u32),
+    /// Written by a newer release. It is not skipped: what is written back would lack it.
+    #[error("the allocation has the key {0:?}, which this release does not know: a newer one has written it")]
+    Key(String),
+}
+
+impl AllocationError {
+    fn of(error: toml::de::Error) -> Self {
+        let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        unknown.map(|key| Self::Key(key.to_owned())).unwrap_or(Self::Malformed(error))
+    }
+
+    /// Whether the record is for a newer release to read.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Version(_) | Self::Key(_))
+    }
 }
 
 impl Allocation {
@@ -216,6 +231,17 @@ impl Allocation {
         self.history().iter().rev().nth(1).map(Generation::pinned)
     }
 
+    /// The last `count` versions that it had besides the present one, the newest first.
+    pub fn earlier(&self, count: usize) -> Vec<Pinned> {
+        let mut earlier = Vec::new();
+        for version in self.history().iter().rev().map(Generation::pinned) {
+            if earlier.len() < count && version != self.pinned && !earlier.contains(&version) {
+                earlier.push(version);
+            }
+        }
+        earlier
+    }
+
     /// Pins it to a version, from a moment (RFC 3339 in UTC) on; whether that is another one.
     pub fn pin(&mut self, pinned: Pinned, since: String) -> bool {
         if pinned == self.pinned {
@@ -235,11 +261,10 @@ impl Allocation {
     /// # Errors
     /// Text that is not TOML, has unknown keys or another `format_version`.
     pub fn parse(text: &str) -> Result<Self, AllocationError> {
-        let allocation: Self = toml::from_str(text)?;
-        if allocation.format_version != Self::FORMAT_VERSION {
-            return Err(AllocationError::Version(allocation.format_version));
+        match toml::from_str::<Format>(text)?.format_version {
+            Self::FORMAT_VERSION => toml::from_str(text).map_err(AllocationError::of),
+            other => Err(AllocationError::Version(other)),
         }
-        Ok(allocation)
     }
 
     /// The text of `allocation.toml`.
@@ -302,12 +327,21 @@ digest = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1
         assert_eq!(allocation.history().len(), Allocation::MAX_GENERATIONS);
         assert_eq!(allocation.history().last().unwrap().pinned(), version(49));
         assert_eq!(allocation.previous(), Some(version(48)));
+        allocation.pin(version(48), "2026-02-03T04:05:06Z".to_owned());
+        assert_eq!(allocation.previous(), Some(version(49)));
+        assert_eq!(allocation.earlier(2), [version(49), version(47)]);
+        assert!(allocation.earlier(0).is_empty());
     }
 
     #[test]
     fn a_newer_format_is_refused() {
         let newer = GOLDEN_V1.replace("format_version = 1", "format_version = 2");
         assert!(matches!(Allocation::parse(&newer), Err(AllocationError::Version(2))));
+        let newer = GOLDEN_V1.replace("[pinned]", "weather = \"fair\"\n[pinned]");
+        let error = Allocation::parse(&newer).unwrap_err();
+        assert!(error.is_newer() && error.to_string().contains("the key \"weather\""), "{error}");
+        let malformed = GOLDEN_V1.replace("index = 1", "index = \"one\"");
+        assert!(!Allocation::parse(&malformed).unwrap_err().is_newer());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::mountinfo;
+
 /// Major and minor number of a kernel release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct KernelVersion {
@@ -51,33 +53,27 @@ pub struct CgroupFacts {
 
 impl CgroupFacts {
     /// Puts together `/proc/self/cgroup` and `/proc/self/mountinfo`; the controllers of v2 are left empty.
-    pub fn parse(own: &str, mountinfo: &str) -> Self {
-        let mut mounts: Vec<(&str, PathBuf, &str)> = Vec::new();
-        for line in mountinfo.lines() {
-            let Some((head, tail)) = line.split_once(" - ") else { continue };
-            let mut tail = tail.split(' ');
-            let (kind, options) = (tail.next().unwrap_or_default(), tail.nth(1).unwrap_or_default());
-            if let (true, Some(point)) = (kind.starts_with("cgroup"), head.split(' ').nth(4)) {
-                mounts.push((kind, PathBuf::from(point), options));
-            }
-        }
+    pub fn parse(own: &str, mountinfo: &[u8]) -> Self {
+        let mounts: Vec<_> =
+            mountinfo::mounts(mountinfo).filter(|mount| mount.kind.starts_with(b"cgroup")).collect();
         let mut facts = Self::default();
         for line in own.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
             let below = |mount: &Path| mount.join(path.trim_start_matches('/'));
             if controllers.is_empty() {
-                if let Some((_, point, _)) = mounts.iter().find(|(kind, ..)| *kind == "cgroup2") {
-                    facts.v2_mount = Some(point.clone());
-                    facts.v2_own = below(point);
+                if let Some(mount) = mounts.iter().find(|mount| mount.kind == b"cgroup2") {
+                    facts.v2_mount = Some(mount.at.clone());
+                    facts.v2_own = below(&mount.at);
                 }
                 continue;
             }
             for controller in controllers.split(',').filter(|c| !c.starts_with("name=")) {
-                let has = |options: &str| options.split(',').any(|option| option == controller);
-                let mount = mounts.iter().find(|(kind, _, options)| *kind == "cgroup" && has(options));
-                if let Some((_, point, _)) = mount {
-                    facts.v1.insert(controller.to_owned(), below(point));
+                let is_it = |mount: &&mountinfo::Mount<'_>| {
+                    mount.kind == b"cgroup" && mount.has_filesystem_option(controller)
+                };
+                if let Some(mount) = mounts.iter().find(is_it) {
+                    facts.v1.insert(controller.to_owned(), below(&mount.at));
                 }
             }
         }
@@ -121,7 +117,7 @@ mod tests {
             30 29 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
             31 29 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
             33 29 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let facts = CgroupFacts::parse(own, mountinfo);
+        let facts = CgroupFacts::parse(own, mountinfo.as_bytes());
         assert_eq!(facts.v2_mount, Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(facts.v1["memory"], Path::new("/sys/fs/cgroup/memory/job/1"));
         assert_eq!(facts.v1["cpu"], Path::new("/sys/fs/cgroup/cpu/"));

@@ -185,12 +185,12 @@ macro_rules! pool_text {
 
 pool_text!(Pool4, Pool6);
 
-crate::model::image::label!(
+crate::model::reference::label!(
     /// Name of an address pool.
     PoolName,
     "a pool name"
 );
-crate::model::image::label!(
+crate::model::reference::label!(
     /// Name of a group of tenants.
     GroupName,
     "a group name"

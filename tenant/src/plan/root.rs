@@ -1,5 +1,7 @@
 //! The tenant's root: an ordered table of mounts.
 
+use std::path::Path;
+
 use super::{
     devices::{DEV_NODES, feature_nodes},
     error::PlanError,
@@ -15,6 +17,13 @@ use crate::{
 };
 
 impl ImageSource {
+    /// The directory in which the tree is, once it is mounted.
+    pub fn dir(&self) -> &Path {
+        match self {
+            Self::Tree(dir) | Self::Erofs { mount: dir, .. } => dir,
+        }
+    }
+
     /// How a version is stored.
     pub fn of(layout: &Layout, manifest: &Manifest) -> Self {
         let Manifest { image, digest, .. } = manifest;

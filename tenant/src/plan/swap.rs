@@ -104,8 +104,6 @@ pub struct SwapPlan {
     pub place: std::path::PathBuf,
     /// The tenant's uids on the host.
     pub uids: UidRange,
-    /// As in [`Plan::attach_layers`].
-    pub attach_layers: bool,
 }
 
 /// Why a version cannot come to a running tenant.
@@ -164,7 +162,6 @@ pub fn plan(
         rest: rest.collect(),
         place: running.dirs.clone(),
         uids: running.uids,
-        attach_layers: running.attach_layers,
     })
 }
 

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{id::Beneath, version::Version};
+use super::{
+    id::Beneath,
+    version::{SumsOf, Version},
+};
 use crate::{files::layout::Layout, model::allocation::Pinned};
 
 /// Of which version a file is.
@@ -69,9 +72,9 @@ impl Comparison {
         if let Some(path) = places.iter().find(|path| self.present.has(path, beneath)) {
             return Verdict::Present(path.clone());
         }
-        let stale = |path: &Path, version: &Version| Verdict::Earlier {
-            path: path.to_owned(),
-            version: version.pinned().clone(),
+        let stale = |path: &Path, version: &Version| match self.is_unchanged(path, version) {
+            true => Verdict::Present(path.to_owned()),
+            false => Verdict::Earlier { path: path.to_owned(), version: version.pinned().clone() },
         };
         for version in &self.earlier {
             if let Some(path) = places.iter().find(|path| version.has(path, beneath)) {
@@ -89,6 +92,16 @@ impl Comparison {
             }
         }
         Verdict::Foreign
+    }
+
+    /// Whether the present version has the same file at a path as an earlier one: the same inode, or the same content in
+    /// another one. An erofs image shares no inodes with others, and a tree none where the store could not make a link.
+    pub(super) fn is_unchanged(&self, path: &Path, version: &Version) -> bool {
+        let same_file = || version.file(path).is_some_and(|file| self.present.file(path) == Some(file));
+        if version.shares_inodes(&self.present) && same_file() {
+            return true;
+        }
+        version.sum(path).is_some_and(|sum| self.present.sum(path) == Some(sum))
     }
 
     /// An earlier version that is not in the store any more: its files are not known.
@@ -112,12 +125,17 @@ struct Key {
 }
 
 impl Versions {
-    pub(super) fn version(&self, layout: &Layout, pinned: &Pinned) -> std::io::Result<Arc<Version>> {
+    pub(super) fn version(
+        &self,
+        layout: &Layout,
+        pinned: &Pinned,
+        sums_of: SumsOf,
+    ) -> std::io::Result<Arc<Version>> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = opened.get(pinned) {
             return Ok(version.clone());
         }
-        let version = Arc::new(Version::open(layout, pinned)?);
+        let version = Arc::new(Version::open(layout, pinned, sums_of)?);
         opened.insert(pinned.clone(), version.clone());
         Ok(version)
     }
@@ -132,17 +150,18 @@ impl Versions {
         present: &Pinned,
         earlier: &[Pinned],
         tops: Vec<PathBuf>,
+        sums_of: SumsOf,
     ) -> std::io::Result<Arc<Comparison>> {
         let key = Key { present: present.clone(), earlier: earlier.to_vec(), tops };
         let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(comparison) = compared.get(&key) {
             return Ok(comparison.clone());
         }
-        let version = self.version(layout, present)?;
+        let version = self.version(layout, present, sums_of)?;
         if version.is_gone() {
             return Err(std::io::Error::other(format!("version {present} is not in the store")));
         }
-        let earlier = earlier.iter().map(|pinned| self.version(layout, pinned));
+        let earlier = earlier.iter().map(|pinned| self.version(layout, pinned, sums_of));
         let comparison = Arc::new(Comparison {
             present: version,
             earlier: earlier.collect::<std::io::Result<_>>()?,

@@ -2,7 +2,7 @@
 //!
 //! A process is stale if its program, a file that it has in memory as code, or the script that it interprets is a file of
 //! an earlier version, and the present version has another file at that path. Files are told apart by inode, through the
-//! overlay: neither by name nor by time. What a tenant can choose (names, what it mounts, what a filesystem of its own
+//! overlay: neither by name nor by time. Where two versions share no inodes, the inventories say what did not change. What a tenant can choose (names, what it mounts, what a filesystem of its own
 //! answers) decides nothing and is never waited for: its files are looked at by `O_PATH` alone.
 //!
 //! | file | what it handles |
@@ -33,10 +33,11 @@ pub use comparison::Versions;
 pub use origin::Origin;
 pub use process::{Role, StaleFile, StaleProcess};
 pub use unit::{Group, Holder, Remedy, groups};
+pub use version::{Sums, SumsOf};
 
 use self::process::Reader;
 use crate::{
-    files::{layout::Layout, state::ProcessRef},
+    files::{layout::Layout, processes, state::ProcessRef},
     model::allocation::Pinned,
 };
 
@@ -69,7 +70,7 @@ const MOST: usize = 65_536;
 ///
 /// # Errors
 /// `NotFound` when its init has ended meanwhile; a version that cannot be read.
-pub fn look(layout: &Layout, subject: &Subject, versions: &Versions) -> io::Result<Look> {
+pub fn look(layout: &Layout, subject: &Subject, versions: &Versions, sums_of: SumsOf) -> io::Result<Look> {
     // It has had one version only: there is nothing that a process could have from before.
     if subject.earlier.is_empty() {
         return Ok(Look::default());
@@ -83,37 +84,19 @@ pub fn look(layout: &Layout, subject: &Subject, versions: &Versions) -> io::Resu
         .collect();
     tops.sort();
     tops.dedup();
-    let comparison = versions.compare(layout, &subject.present, &subject.earlier, tops)?;
+    let comparison = versions.compare(layout, &subject.present, &subject.earlier, tops, sums_of)?;
     let present: HashSet<_> = overlays.iter().map(|top| top.device).collect();
     let mut reader = Reader::new(&comparison, present);
-    let mut processes = Vec::new();
+    let mut stale = Vec::new();
     let mut has_units = false;
-    for (pid, cgroup) in pids(&subject.payload) {
+    for (pid, cgroup) in processes::in_cgroup(&subject.payload).take(MOST) {
         has_units |= pid == subject.init.pid as u32 && cgroup == Path::new("init.scope");
         // One that has ended meanwhile is none.
-        processes.extend(reader.read(pid, &cgroup)?);
+        stale.extend(reader.read(pid, &cgroup)?);
     }
     if !subject.init.is_alive() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    processes.sort_by_key(|process| process.inside);
-    Ok(Look { has_units, processes })
-}
-
-/// The processes in a cgroup and below it, each with its cgroup as seen from the first.
-fn pids(payload: &Path) -> Vec<(u32, PathBuf)> {
-    let mut found = Vec::new();
-    collect(payload, Path::new(""), &mut found);
-    found
-}
-
-fn collect(payload: &Path, cgroup: &Path, found: &mut Vec<(u32, PathBuf)>) {
-    let dir = payload.join(cgroup);
-    let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let ids = listed.lines().filter_map(|line| line.parse::<u32>().ok());
-    found.extend(ids.map(|pid| (pid, cgroup.to_owned())).take(MOST.saturating_sub(found.len())));
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        collect(payload, &cgroup.join(entry.file_name()), found);
-    }
+    stale.sort_by_key(|process| process.inside);
+    Ok(Look { has_units, processes: stale })
 }

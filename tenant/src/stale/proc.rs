@@ -1,17 +1,11 @@
-//! What `/proc` says, as data: maps, mountinfo, status and command lines; see proc(5).
+//! What `/proc` says, as data: maps, mounts, status and command lines; see proc(5).
 
 use std::{
-    ffi::OsString,
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
-/// Major and minor number of a filesystem's device, as maps and mountinfo write them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Device {
-    major: u32,
-    minor: u32,
-}
+use crate::model::mountinfo::{self, Device, unescaped};
 
 /// Part of a file that a process has in memory and may execute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,28 +58,6 @@ fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (!word.is_empty()).then_some((word, &rest[blanks..]))
 }
 
-/// `\040` and its like as what they stand for.
-fn unescaped(text: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, behind)) = rest.split_first() {
-        let digits =
-            behind.get(..3).filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
-        match digits.filter(|_| *first == b'\\') {
-            Some(digits) => {
-                let number = digits.iter().fold(0_u32, |number, digit| number * 8 + u32::from(digit - b'0'));
-                bytes.push(number as u8);
-                rest = &behind[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
-}
-
 /// An overlay that is mounted at the root or at a directory of the top level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TopOverlay {
@@ -99,38 +71,19 @@ pub(super) struct TopOverlay {
 
 /// The overlays of a text of `/proc/PID/mountinfo` that a tenant's directories are.
 pub(super) fn top_overlays(mountinfo: &[u8]) -> Vec<TopOverlay> {
-    mountinfo.split(|byte| *byte == b'\n').filter_map(top_overlay).collect()
+    let mounts = mountinfo::mounts(mountinfo)
+        .filter(|mount| mount.kind == b"overlay" && mount.at.components().count() <= 2);
+    let top = |mount: mountinfo::Mount<'_>| TopOverlay {
+        device: mount.shows.device,
+        is_read_only: mount.is_read_only(),
+        at: mount.at,
+    };
+    mounts.map(top).collect()
 }
 
-fn top_overlay(line: &[u8]) -> Option<TopOverlay> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let separator = words.iter().skip(6).position(|word| *word == b"-")? + 6;
-    if *words.get(separator + 1)? != b"overlay" {
-        return None;
-    }
-    let at = unescaped(words[4]);
-    if at.components().count() > 2 {
-        return None;
-    }
-    let device = device(words[2])?;
-    let is_read_only = words[5].split(|byte| *byte == b',').any(|option| option == b"ro");
-    Some(TopOverlay { device, at, is_read_only })
-}
-
-/// The filesystems of a text of `/proc/PID/mountinfo`.
-pub(super) fn devices(mountinfo: &[u8]) -> impl Iterator<Item = Device> {
-    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| device(line.split(|byte| *byte == b' ').nth(2)?))
-}
-
-fn device(word: &[u8]) -> Option<Device> {
-    let (major, minor) = std::str::from_utf8(word).ok()?.split_once(':')?;
-    Some(Device { major: major.parse().ok()?, minor: minor.parse().ok()? })
-}
-
-/// The process id in the tenant's own namespace, which is the second one, from a text of `/proc/PID/status`.
-pub(super) fn pid_inside(status: &str) -> Option<u32> {
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    ids.split_whitespace().nth(1)?.parse().ok()
+/// A field of a text of `/proc/PID/status`.
+pub(super) fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"))
 }
 
 /// The arguments of a process, from `/proc/PID/cmdline`.
@@ -181,8 +134,8 @@ mod tests {
             assert_eq!(executable(line).count(), 0);
             assert_eq!(top_overlays(line), []);
         }
+        assert_eq!(field("Name:\tx\nPPid:\t7\n", "PPid"), Some("7"));
+        assert_eq!(field("Name:\tx\n", "Nam"), None);
         assert_eq!(arguments(b"perl\0-w\0/usr/bin/x\0"), ["perl", "-w", "/usr/bin/x"].map(Path::new));
-        assert_eq!(pid_inside("Name:\tx\nNSpid:\t812\t7\t1\n"), Some(7));
-        assert_eq!(pid_inside("NSpid:\t812\n"), None);
     }
 }

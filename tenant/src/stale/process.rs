@@ -13,8 +13,13 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::{
     comparison::{Comparison, Verdict},
     id::{Beneath, FileId},
-    proc::{self, Device, Mapping},
+    proc::{self, Mapping},
     script,
+    version::Version,
+};
+use crate::{
+    files::processes,
+    model::mountinfo::{self, Device},
 };
 
 /// How often a process is looked at that changes its memory meanwhile.
@@ -55,6 +60,8 @@ pub struct StaleProcess {
     pub command: String,
     /// Its cgroup, as the tenant sees it, without the first `/`.
     pub cgroup: PathBuf,
+    /// What its runsv(8) was told to supervise, where it is one or is started by one.
+    pub supervised: Option<String>,
     /// The files, each once.
     pub files: Vec<StaleFile>,
 }
@@ -129,13 +136,10 @@ impl<'a> Reader<'a> {
         files.dedup();
         Ok(Some(StaleProcess {
             pid,
-            inside: proc::pid_inside(&status).unwrap_or(pid),
-            command: status
-                .lines()
-                .find_map(|line| line.strip_prefix("Name:\t"))
-                .unwrap_or_default()
-                .to_owned(),
+            inside: processes::inside(&status).unwrap_or(pid),
+            command: proc::field(&status, "Name").unwrap_or_default().to_owned(),
             cgroup: cgroup.to_owned(),
+            supervised: supervised(pid, &status),
             files,
         }))
     }
@@ -220,7 +224,7 @@ impl<'a> Reader<'a> {
     fn of_a_removed_version(&self, proc: &Path, mapping: &Mapping<'_>) -> Result<Option<Verdict>, Stop> {
         let Some(version) = self.comparison.gone() else { return Ok(None) };
         let mounts = fs::read(proc.join("mountinfo"))?;
-        let is_attached = proc::devices(&mounts).any(|device| device == mapping.device);
+        let is_attached = mountinfo::mounts(&mounts).any(|mount| mount.shows.device == mapping.device);
         let path = mapping.path.clone();
         Ok((!is_attached).then(|| Verdict::Earlier { path, version: version.clone() }))
     }
@@ -243,17 +247,20 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let Some(file) = version.file(&path) else { continue };
-            let now = self.comparison.present.file(&path);
-            if now.as_ref() == Some(&file)
+            let present = &self.comparison.present;
+            let now = present.file(&path);
+            if self.comparison.is_unchanged(&path, version)
                 || named.by_shebang && !is_script_of(version.first_line(&path), program)
             {
                 continue;
             }
             let open = open_files.get_or_init(|| open_files_of(proc));
-            let is_open =
-                |wanted: &Option<FileId>| wanted.as_ref().is_some_and(|wanted| open.contains(wanted));
+            let is_open = |version: &Version, wanted: &FileId| {
+                open.iter().any(|beneath| beneath.file == *wanted && version.may_have(beneath))
+            };
             // A shell keeps its script open; of another interpreter the script is as old as its own code.
-            if is_open(&Some(file)) || found.is_older && !is_open(&now) {
+            let has_now = || now.as_ref().is_some_and(|now| is_open(present, now));
+            if is_open(version, &file) || found.is_older && !has_now() {
                 let version = version.pinned().to_string();
                 return Ok(Some(StaleFile { role: Role::Script, path, version }));
             }
@@ -262,17 +269,34 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The service of a process that is a runsv(8), or whose parent is one. Names are the tenant's choice.
+fn supervised(pid: u32, status: &str) -> Option<String> {
+    const RUNSV: &str = "runsv";
+    let parent = || proc::field(status, "PPid")?.parse().ok();
+    let of_parent = |parent: u32| {
+        let status = fs::read(format!("/proc/{parent}/status")).ok()?;
+        (proc::field(&String::from_utf8_lossy(&status), "Name")? == RUNSV).then_some(parent)
+    };
+    let runsv = match proc::field(status, "Name")? == RUNSV {
+        true => pid,
+        false => parent().and_then(of_parent)?,
+    };
+    let cmdline = fs::read(format!("/proc/{runsv}/cmdline")).ok()?;
+    let service = proc::arguments(&cmdline).get(1)?.file_name()?.to_str()?.to_owned();
+    Some(service)
+}
+
 /// Opens a file of a process so that only its place is known: nothing is read, no device or filesystem asked.
 fn path_only(link: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The files that a process has open.
-fn open_files_of(proc: &Path) -> HashSet<FileId> {
+fn open_files_of(proc: &Path) -> HashSet<Beneath> {
     let entries = fs::read_dir(proc.join("fd")).into_iter().flatten().flatten().take(OPEN_FILES);
     let of = |entry: fs::DirEntry| {
         let file = path_only(&entry.path()).ok()?;
-        Some(Beneath::of(file.as_fd()).ok()??.file)
+        Beneath::of(file.as_fd()).ok()?
     };
     entries.filter_map(of).collect()
 }

@@ -17,6 +17,8 @@ pub enum Holder {
     Unit(String),
     /// A session of a user, or a user's own systemd: the name of the unit.
     Session(String),
+    /// A service of an init that has no units, of OpenRC or runit: its name.
+    Service(String),
     /// A command or a shell of `tenantctl`, which systemd counts to init's own unit.
     Attached,
     /// No unit: its init has none.
@@ -32,6 +34,10 @@ pub enum Remedy {
     DaemonReexec,
     /// `telinit u` inside.
     TelinitU,
+    /// `rc-service SERVICE restart` inside.
+    RcService,
+    /// `sv exit SERVICE` inside: runsvdir(8) starts it again, with its runsv(8) and its log.
+    Sv,
     /// Its user logs out, or ends the command.
     LogOut,
     /// What started the process starts it again.
@@ -95,7 +101,7 @@ fn is_one_of(patterns: &[&str], unit: &str) -> bool {
     })
 }
 
-/// Whether systemd may call a unit this.
+/// Whether systemd may call a unit this, and OpenRC or runit a service.
 fn is_unit_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     name.len() < 256 && !name.starts_with(['-', '.']) && name.bytes().all(is_allowed)
@@ -127,6 +133,16 @@ fn holder(cgroup: &Path, inside: u32) -> Holder {
     }
 }
 
+/// The service that a process belongs to where init has no units. OpenRC gives each a cgroup of its name.
+fn service(process: &StaleProcess) -> Option<String> {
+    let cgroup = || {
+        let mut parts = process.cgroup.components();
+        let only = parts.next().filter(|_| parts.next().is_none())?;
+        only.as_os_str().to_str().map(str::to_owned)
+    };
+    process.supervised.clone().or_else(cgroup).filter(|name| is_unit_name(name))
+}
+
 fn remedy(
     holder: &Holder,
     processes: &[StaleProcess],
@@ -141,6 +157,9 @@ fn remedy(
         Holder::Session(_) | Holder::Attached => Remedy::LogOut,
         Holder::Process(_) if is_one_program => Remedy::RestartTenant,
         Holder::Process(_) => Remedy::RestartProcess,
+        Holder::Service(name) if is_one_of(&BREAKING, &format!("{name}.service")) => Remedy::RestartTenant,
+        Holder::Service(_) if processes.iter().any(|process| process.supervised.is_some()) => Remedy::Sv,
+        Holder::Service(_) => Remedy::RcService,
         Holder::Unit(unit) if is_one_of(&BREAKING, unit) => Remedy::RestartTenant,
         Holder::Unit(unit) if is_one_of(&GETTYS, unit) => {
             match processes.iter().all(|process| process.command == GETTY) {
@@ -163,7 +182,10 @@ pub fn groups(look: Look, init: Option<InitKind>, is_one_program: bool) -> Vec<G
         let holder = match (look.has_units, process.inside) {
             (true, inside) => holder(&process.cgroup, inside),
             (false, 1) => Holder::Init,
-            (false, inside) => Holder::Process(inside),
+            (false, inside) => match service(&process).filter(|_| !is_one_program) {
+                Some(name) => Holder::Service(name),
+                None => Holder::Process(inside),
+            },
         };
         match groups.iter_mut().find(|group| group.holder == holder) {
             Some(group) => group.processes.push(process),
@@ -180,7 +202,7 @@ pub fn groups(look: Look, init: Option<InitKind>, is_one_program: bool) -> Vec<G
 /// The order in which they are shown, and dealt with.
 fn place(holder: &Holder) -> u8 {
     match holder {
-        Holder::Unit(_) | Holder::Process(_) => 0,
+        Holder::Unit(_) | Holder::Service(_) | Holder::Process(_) => 0,
         Holder::Attached | Holder::Session(_) => 1,
         Holder::Init => 2,
     }
@@ -192,7 +214,8 @@ mod tests {
 
     fn process(cgroup: &str, inside: u32, command: &str) -> StaleProcess {
         let command = command.to_owned();
-        StaleProcess { pid: 1000 + inside, inside, command, cgroup: cgroup.into(), files: Vec::new() }
+        let cgroup = cgroup.into();
+        StaleProcess { pid: 1000 + inside, inside, command, cgroup, supervised: None, files: Vec::new() }
     }
 
     #[test]
@@ -266,5 +289,35 @@ mod tests {
         }
         let expected = [(Holder::Process(9), Remedy::RestartTenant), (Holder::Init, Remedy::RestartTenant)];
         assert_eq!(found(look(false, &two), None, true), expected);
+    }
+
+    #[test]
+    fn services_of_openrc_and_runit_are_known_by_their_names() {
+        let supervised = |inside, command, service: &str| StaleProcess {
+            supervised: Some(service.to_owned()),
+            ..process("", inside, command)
+        };
+        let found = |processes: Vec<StaleProcess>, is_one| {
+            let groups = groups(Look { has_units: false, processes }, Some(InitKind::SysV), is_one);
+            groups.into_iter().map(|group| (group.holder, group.remedy)).collect::<Vec<_>>()
+        };
+        let service = |name: &str| Holder::Service(name.to_owned());
+        let openrc =
+            || vec![process("ssh", 5, "sshd"), process("dbus", 6, "dbus"), process("docker/1a", 7, "x")];
+        let expected = [
+            (service("dbus"), Remedy::RestartTenant),
+            (service("ssh"), Remedy::RcService),
+            (Holder::Process(7), Remedy::RestartProcess),
+        ];
+        let mut seen = found(openrc(), false);
+        seen.sort_by_key(|(holder, _)| matches!(holder, Holder::Process(_)));
+        assert_eq!(seen, expected);
+        assert!(found(openrc(), true).iter().all(|(holder, _)| matches!(holder, Holder::Process(_))));
+        let runit =
+            vec![supervised(8, "runsv", "ssh"), supervised(9, "sshd", "ssh"), supervised(10, "x", "-rf /")];
+        let expected = [(service("ssh"), Remedy::Sv), (Holder::Process(10), Remedy::RestartProcess)];
+        let mut seen = found(runit, false);
+        seen.sort_by_key(|(holder, _)| matches!(holder, Holder::Process(_)));
+        assert_eq!(seen, expected);
     }
 }

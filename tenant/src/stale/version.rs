@@ -25,12 +25,20 @@ const EROFS_MAGIC: u32 = 0xe0f5_e1e2;
 /// Longest first line of a script that the kernel reads, bytes: `BINPRM_BUF_SIZE`.
 const FIRST_LINE: u64 = 256;
 
+/// The SHA-256 of regular files, by their paths.
+pub type Sums = HashMap<PathBuf, [u8; 32]>;
+/// What is known of the files of a version without reading them; nothing where nothing is.
+pub type SumsOf = fn(&Layout, &Pinned) -> Sums;
+
 /// A version, opened once for a look.
 #[derive(Debug)]
 pub(super) struct Version {
     pinned: Pinned,
     files: Files,
     index: OnceLock<HashMap<FileId, Vec<PathBuf>>>,
+    sums: OnceLock<Sums>,
+    layout: Layout,
+    sums_of: SumsOf,
 }
 
 /// How its files are known.
@@ -62,7 +70,7 @@ impl Version {
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub(super) fn open(layout: &Layout, pinned: &Pinned) -> io::Result<Self> {
+    pub(super) fn open(layout: &Layout, pinned: &Pinned, sums_of: SumsOf) -> io::Result<Self> {
         let Pinned { image, digest } = pinned;
         let files = if let Some(tree) = found(open_dir(&layout.tree(image, digest)))? {
             Files::Tree(tree)
@@ -79,7 +87,13 @@ impl Version {
         } else {
             Files::Gone
         };
-        Ok(Self { pinned: pinned.clone(), files, index: OnceLock::new() })
+        let (index, sums) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { pinned: pinned.clone(), files, index, sums, layout: layout.clone(), sums_of })
+    }
+
+    /// The SHA-256 of the file at a path, if it is known.
+    pub(super) fn sum(&self, path: &Path) -> Option<[u8; 32]> {
+        self.sums.get_or_init(|| (self.sums_of)(&self.layout, &self.pinned)).get(path).copied()
     }
 
     /// Which it is.
@@ -115,24 +129,32 @@ impl Version {
         FileId::of_entry(&parent, &name).ok()
     }
 
-    /// Whether a file that an overlay shows is the version's own at this path.
-    pub(super) fn has(&self, path: &Path, beneath: &Beneath) -> bool {
+    /// Whether one inode may be a file of both versions: each erofs image numbers its own, so that the numbers of two are
+    /// often the same.
+    pub(super) fn shares_inodes(&self, other: &Self) -> bool {
+        matches!((&self.files, &other.files), (Files::Tree(_), Files::Tree(_)))
+    }
+
+    /// Whether what an overlay shows can be a file of the version, by the filesystem that it is on.
+    pub(super) fn may_have(&self, beneath: &Beneath) -> bool {
         match &self.files {
-            Files::Tree(_) => self.file(path).is_some_and(|file| file == beneath.file),
-            Files::Erofs { uuid, mount } => {
-                *uuid == beneath.filesystem
-                    && (mount.is_none() || self.file(path).is_some_and(|file| file == beneath.file))
-            }
+            Files::Tree(_) => true,
+            Files::Erofs { uuid, .. } => *uuid == beneath.filesystem,
             Files::Gone => false,
         }
     }
 
+    /// Whether a file that an overlay shows is the version's own at this path.
+    pub(super) fn has(&self, path: &Path, beneath: &Beneath) -> bool {
+        let is_unmounted = matches!(&self.files, Files::Erofs { mount: None, .. });
+        let is_it = || self.file(path).is_some_and(|file| file == beneath.file);
+        self.may_have(beneath) && (is_unmounted || is_it())
+    }
+
     /// Every path that a file has in the version. The first question reads the whole tree, some ten thousand names.
     pub(super) fn paths(&self, beneath: &Beneath) -> &[PathBuf] {
-        match &self.files {
-            Files::Erofs { uuid, .. } if *uuid != beneath.filesystem => return &[],
-            Files::Gone => return &[],
-            Files::Tree(_) | Files::Erofs { .. } => {}
+        if !self.may_have(beneath) {
+            return &[];
         }
         let index = self.index.get_or_init(|| {
             let mut index = HashMap::new();

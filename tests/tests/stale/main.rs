@@ -1,9 +1,14 @@
 //! What runs code of an earlier version after the base has changed beneath it, and what makes it run the present one.
 
 mod cases;
+mod inits;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Running, Tenant, poll};
@@ -173,6 +178,49 @@ fn what_users_run_is_ended_only_if_that_is_asked_for_and_a_bus_is_never_restarte
 }
 
 #[test]
+fn what_did_not_change_between_two_erofs_versions_is_not_stale() {
+    let host = Host::bare();
+    host.copy_images();
+    for (channel, ending) in [("stable", ""), ("candidate", "changed")] {
+        let to = format!("packed:{channel}");
+        host.another_version_as("busybox", &to, &["--format", "erofs"], |tree| {
+            let program = fs::read(tree.join("bin/busybox")).expect("busybox");
+            for (name, ending) in [("same", ""), ("changed", ending)] {
+                let dir = tree.join("usr/lib/fix").join(name);
+                fs::create_dir_all(&dir).expect("a directory");
+                let script = format!("#!/bin/sh\nwhile :; do sleep 1000; done\n# {ending}\n");
+                let files = [("busybox", [&program, ending.as_bytes()].concat()), ("script", script.into())];
+                for (file, content) in files {
+                    fs::write(dir.join(file), content).expect("a program");
+                    let mode = fs::Permissions::from_mode(0o755);
+                    fs::set_permissions(dir.join(file), mode).expect("its mode");
+                }
+            }
+        });
+    }
+    host.start_hostd();
+    let alice = host.boot("alice", &["--image", "packed"]);
+    let start = |words: &[&str]| Running::start(&alice.exec(words));
+    let _all = ["same", "changed"].map(|name| {
+        let dir = format!("/usr/lib/fix/{name}");
+        (start(&[&format!("{dir}/busybox"), "sleep", "1000"]), start(&[&format!("{dir}/script")]))
+    });
+    for file in ["same/busybox", "changed/busybox", "same/script", "changed/script"] {
+        poll::until_true(&format!("{file} is there"), || alice.says("ps").contains(&format!("/fix/{file}")));
+    }
+    rebase(&host, "alice", ":candidate");
+    // A shell of the present version, whose script has the inode number that the earlier one has in the other image.
+    let _new = start(&["/usr/lib/fix/changed/script", "new"]);
+    poll::until_true("the new one is there", || alice.says("ps").contains("script new"));
+    let answer = stale(&host, "alice");
+    let scripts = answer.to_string().matches("changed/script").count();
+    assert_eq!(scripts, 1, "{answer:#}");
+    let all: BTreeSet<String> = found(&answer).into_values().flatten().collect();
+    let expected = ["/usr/lib/fix/changed/busybox", "/usr/lib/fix/changed/script"].map(str::to_owned);
+    assert_eq!(all, BTreeSet::from(expected), "{answer:#}");
+}
+
+#[test]
 fn a_tenant_without_units_is_shown_by_process() {
     let host = Host::start();
     let bob = host.boot("bob", &["--image", "busybox"]);
@@ -182,6 +230,13 @@ fn a_tenant_without_units_is_shown_by_process() {
     assert!(host.ctl(&["stale", "nobody"]).output().refused(3).contains("nobody"));
     let all = host.ctl(&["--json", "stale"]).ok().json();
     assert_eq!(all.as_array().map(Vec::len), Some(1), "those that are down are left out: {all:#}");
-    bob.stop();
+    // At tenants that are not named it is not looked: what `list` tells is what a look has found.
+    let others = ["dave", "erin"].map(|name| host.boot(name, &["--image", "busybox"]));
+    host.ctl(&["stale", "bob", "dave"]).ok();
+    let seen = |tenant: &Tenant<'_>| tenant.show().get("stale").is_some_and(|stale| !stale.is_null());
+    assert_eq!([seen(&bob), seen(&others[0]), seen(&others[1])], [true, true, false]);
+    for tenant in [&bob, &others[0], &others[1]] {
+        tenant.stop();
+    }
     assert_eq!(host.ctl(&["stale"]).ok().text(), "0 of 0 running tenants have stale units");
 }

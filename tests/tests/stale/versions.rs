@@ -15,7 +15,7 @@ const RECIPE: &str = "fixtures of stale 3";
 /// A host with the image `fix`: `stable`, then `candidate`, then `openssl`.
 pub(crate) fn host() -> Host {
     let changes: [debian::Change; 3] = [("stable", first), ("candidate", second), ("openssl", openssl)];
-    Host::start_in(debian::versions(&Place::prepared(), "fix", RECIPE, &changes))
+    Host::start_in(debian::versions(&Place::prepared(), "debian", "fix", RECIPE, &changes))
 }
 
 fn write(path: &Path, text: &str) {
@@ -61,7 +61,7 @@ fn first(place: &Place, tree: &Path) {
 }
 
 /// Bytes behind the end of a file that the loader and an interpreter pass over.
-fn append(path: &Path) {
+pub(crate) fn append(path: &Path) {
     let mut file = File::options().append(true).open(path).expect("it is there");
     file.write_all(b"\n# changed\n").expect("it can be changed");
 }

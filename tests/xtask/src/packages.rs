@@ -77,6 +77,7 @@ const TABLE: &[Package] = packages! {
     "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
     "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
     "openssh-client", "ssh-keygen", [Pure Native], "signs images and checks signatures; is how the guides log in to tenants";
+    "openssl", "openssl", [Native], "makes the certificate of a registry";
     "procps", "kill", [Native], "sends signals";
     "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
     "python3-minimal", "python3", [Pure], "is the program of python3";

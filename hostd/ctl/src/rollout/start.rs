@@ -25,7 +25,7 @@ pub(super) struct Start {
     /// The channel whose followers are moved, and that points at the version in the end; default: stable
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
-    /// Only tenants with this label (repeatable: all must match)
+    /// Only tenants with this label; KEY!=VALUE: without it, or with another value (repeatable: all must match)
     #[arg(long, value_name = "KEY[=VALUE]", add = candidates::of(candidates::labels))]
     label: Vec<String>,
     /// A policy file; what is said on the command line goes before it
@@ -73,7 +73,7 @@ struct PolicyFlags {
     /// How many tenants must fail until the rollout stops and its wave is undone; default: 1
     #[arg(long, value_name = "COUNT")]
     max_failures: Option<u32>,
-    /// How many tenants are moved at the same time; default: 16, with --restart 4
+    /// How many tenants are moved at the same time; default: 32, with --restart 4
     #[arg(long, value_name = "COUNT")]
     max_unavailable: Option<u32>,
 }
@@ -184,9 +184,11 @@ mod tests {
     fn a_policy_file_with_an_unknown_key_is_refused_by_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("policy.toml");
-        for (text, says) in
-            [("wave = [\"1\"]", "wave"), ("max_failures = \"two\"", "max_failures"), ("x", "line 1")]
-        {
+        for (text, says) in [
+            ("image = \"debian\"\nwave = [\"1\"]", "line 2: unknown key `wave`"),
+            ("\nmax_failures = \"two\"", "line 2: max_failures: "),
+            ("x", "line 1: "),
+        ] {
             fs::write(&file, text).unwrap();
             let failure = start(&format!("debian -f {}", file.display())).request().unwrap_err();
             assert!(failure.code == Code::Invalid && failure.message.contains(says), "{failure}");

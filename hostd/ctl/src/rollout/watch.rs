@@ -13,6 +13,8 @@ use crate::{context::Context, output};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// Lines of the view besides its waves, and the one that the cursor is on.
+const FRAME: usize = 7;
 /// How long a hostd that has ended is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -46,15 +48,26 @@ async fn look(context: &Context, last: &Rollout) -> Result<Rollout, Failure> {
     }
 }
 
+/// A rollout that goes on, as it fits on the terminal.
+fn live(rollout: &Rollout) -> String {
+    let (_, height) = output::terminal_size();
+    let waves = height.saturating_sub(FRAME).max(1);
+    format!("{}Ctrl-C ends this view; the rollout goes on\n", view::progress(rollout, waves))
+}
+
 /// Shows a rollout until it has ended.
 pub(super) async fn watch(context: &Context, mut rollout: Rollout) -> crate::Result {
     let draws = io::stdout().is_terminal() && !context.output.json;
     let (mut drawn, mut said) = (0, String::new());
     loop {
         if draws {
-            let text = view::status(&rollout);
             let up = if drawn > 0 { format!("\x1b[{drawn}A\x1b[J") } else { String::new() };
-            drawn = text.lines().count();
+            let text = match is_over(&rollout) {
+                true => view::status(&rollout),
+                // What is longer than a line is cut off, so that it is known how many lines there are.
+                false => format!("\x1b[?7l{}\x1b[?7h", live(&rollout)),
+            };
+            drawn = text.matches('\n').count();
             output::write(&format!("{up}{text}"));
         } else if !context.output.json {
             // What is left of a bake is no change.

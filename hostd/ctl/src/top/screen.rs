@@ -5,20 +5,19 @@ use std::{
     thread,
 };
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
 use super::frame::{Frame, Key};
+use crate::output::terminal_size;
 
 /// To the other screen, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 /// Back.
 const LEAVE: &str = "\x1b[0m\x1b[?25h\x1b[?1049l";
-/// A size to go by where the terminal has none, columns and lines.
-const SIZE: (usize, usize) = (80, 24);
 
 /// Whether both ends are a terminal.
 pub(super) fn is_terminal() -> bool {
@@ -87,10 +86,7 @@ impl Screen {
 
     /// Draws over what was drawn: line by line, each cleared behind its end, so that nothing flickers.
     pub(super) fn draw(&mut self, frame: &Frame<'_>) -> io::Result<()> {
-        let (width, height) = match tcgetwinsize(io::stdout()) {
-            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-            _ => SIZE,
-        };
+        let (width, height) = terminal_size();
         let mut text = String::from("\x1b[H");
         for (number, line) in frame.lines(width, height).iter().enumerate() {
             if number > 0 {

@@ -117,3 +117,17 @@ async fn what_waits_for_the_next_start_is_told_with_both_values() {
     let (_, list) = api.get("/v1/tenants").await;
     assert_eq!((&list[0]["state"], &list[0]["pending"]), (&json!("stopped"), &json!(false)));
 }
+
+#[tokio::test]
+async fn a_look_at_what_is_stale_is_for_those_that_are_named() {
+    let api = Api::new("exit 0");
+    api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;
+    for query in ["", "?name=alice&name=b*"] {
+        let (status, list) = api.get(&format!("/v1/stale{query}")).await;
+        assert_eq!((status, list), (200, json!({"tenants": []})), "none is running: {query}");
+    }
+    for query in ["?label=tier", "?name=%5B"] {
+        let (status, failure) = api.get(&format!("/v1/stale{query}")).await;
+        assert_eq!((status, &failure["code"]), (400, &json!("invalid")), "{query}");
+    }
+}

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use rootfs_tools::Store as ImageStore;
 use tenant::model::{
     ids::Digest,
-    image::{ChannelName, ImageName, ImageRef, VersionRef},
+    image::{ChannelName, ImageName, ImageRef},
 };
 use wire::{Code, EventKind, Failure, Rollout, RolloutRequest};
 
@@ -24,8 +24,7 @@ use crate::{
     rollout::{
         Record, World as _,
         begin::{self, Start},
-        files,
-        policy::{self, Target},
+        files, policy,
         record::Wanted,
         run, view,
     },
@@ -70,14 +69,21 @@ impl Host {
 
     /// The version that a request means.
     fn rollout_target(&self, request: &RolloutRequest) -> Result<(ImageName, Digest)> {
-        let image = policy::image(request)?;
-        let version = match policy::target(request)? {
-            Target::Channel(channel) => VersionRef::Channel(channel),
-            Target::Digits(digits) => VersionRef::Prefix(digits),
+        let (image, version) = (policy::image(request)?, policy::target(request)?);
+        let meant = self.store.version_meant(&ImageRef { image, version })?;
+        Ok((meant.image, meant.digest))
+    }
+
+    /// Refuses a rollout whose channel may not be moved in the end, before a tenant is.
+    async fn check_channel(self: &Arc<Self>, record: &Record) -> Result<()> {
+        let Some(channel) = record.channel.clone().filter(|channel| !channel.is_moved) else { return Ok(()) };
+        let (host, image) = (self.clone(), record.image.clone());
+        let check = move || -> std::result::Result<(), StoreError> {
+            let store = ImageStore::new(host.layout().clone());
+            let way = host.store.channel_way(channel.only_from_before)?;
+            Ok(store.check_way(&image, &channel.name, &channel.to, way)?)
         };
-        let reference = ImageRef { image: image.clone(), version };
-        let digest = ImageStore::new(self.layout().clone()).resolve(&reference).map_err(StoreError::from)?;
-        Ok((image, digest))
+        Ok(blocking(check).await??)
     }
 
     /// Begins a rollout.
@@ -90,11 +96,12 @@ impl Host {
         let (host, asked) = (self.clone(), request.clone());
         let (image, to) = blocking(move || host.rollout_target(&asked)).await??;
         let world = HostWorld(self.clone());
-        let tenants = world.all(&image).await;
+        let tenants = world.of_image(&image).await;
         let (start, channels) = (self.rollout_start(&world).await?, self.channels(&image).await?);
         let record =
             begin::forward(&start, &request, to, &tenants, |name: &ChannelName| channels.get(name).copied())?;
         begin::check_apart(&record, &self.rollouts.records(), &tenants)?;
+        self.check_channel(&record).await?;
         self.begin(world, record).await
     }
 
@@ -106,7 +113,7 @@ impl Host {
         let _beginning = self.rollouts.beginning.lock().await;
         let of = self.rollout_record(id).await?;
         let world = HostWorld(self.clone());
-        let tenants = world.all(&of.image).await;
+        let tenants = world.of_image(&of.image).await;
         let record = begin::backward(&self.rollout_start(&world).await?, &request, &of, &tenants)?;
         begin::check_apart(&record, &self.rollouts.records(), &tenants)?;
         self.begin(world, record).await

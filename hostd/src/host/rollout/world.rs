@@ -1,6 +1,7 @@
 //! This host, as rollouts work on it.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
@@ -23,7 +24,12 @@ use wire::{EventKind, Failure, RebaseMode, TenantState};
 
 use super::ask;
 use crate::{
-    host::{Host, blocking, events::What, glance::Glance, startup},
+    host::{
+        Host, blocking,
+        events::{What, state::ended},
+        glance::Glance,
+        startup,
+    },
     records,
     rollout::{
         Record, Tenants, World, files, gates,
@@ -65,6 +71,11 @@ impl HostWorld {
         if state == TenantState::Stopped && said.as_deref().is_some_and(has_crashed) {
             state = TenantState::Failed;
         }
+        let failed = said.as_ref().filter(|_| state == TenantState::Failed);
+        let why = failed.and_then(|said| match (&said.failure, said.exit) {
+            (Some(failure), _) => Some(failure.message.clone()),
+            (None, exit) => exit.map(|exit| format!("its init {}", ended(exit))),
+        });
         let said = said.filter(|_| state.is_up());
         let labels = glance.map(|glance| &glance.labels).into_iter().flatten();
         Seen {
@@ -72,6 +83,7 @@ impl HostWorld {
             pinned: record.pinned.digest,
             running: said.as_ref().and_then(|said| said.digest),
             state,
+            why,
             follow: glance.and_then(|glance| glance.follow.clone()),
             labels: labels.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             marks: said.map(|said| Marks {
@@ -82,8 +94,8 @@ impl HostWorld {
         }
     }
 
-    /// All tenants of an image.
-    pub(super) async fn all(&self, image: &ImageName) -> Tenants {
+    /// All tenants of an image, with what their files say.
+    pub(super) async fn of_image(&self, image: &ImageName) -> Tenants {
         let glances = self.0.glances(None).await.unwrap_or_default();
         let records = self.0.store.records();
         let of_image = records.values().filter(|record| record.pinned.image == *image);
@@ -116,9 +128,16 @@ impl World for HostWorld {
         blocking(write).await.map_err(told)?.map_err(|error| wire::chain(&error))
     }
 
-    async fn tenants(&self, image: &ImageName, rollout: u64) -> Tenants {
+    async fn members(&self, record: &Record) -> Tenants {
+        let wanted: HashSet<&str> = record.members.iter().map(|member| member.uuid.as_str()).collect();
+        let records = self.0.store.records();
+        let is_member = |one: &&Allocation| one.pinned.image == record.image && wanted.contains(&*one.uuid);
+        records.values().filter(is_member).map(|one| (one.uuid.clone(), self.one(one, None))).collect()
+    }
+
+    async fn all(&self, image: &ImageName, rollout: u64) -> Tenants {
         let elsewhere = self.0.rollouts.elsewhere(rollout);
-        let mut all = self.all(image).await;
+        let mut all = self.of_image(image).await;
         all.retain(|uuid, _| !elsewhere.contains(uuid));
         all
     }
@@ -168,16 +187,21 @@ impl World for HostWorld {
     async fn point(&self, image: &ImageName, channel: &Channel) -> Result<(), String> {
         let store = ImageStore::new(self.0.layout().clone());
         let what = format!("{image}:{}", channel.name);
-        let (image, channel) = (image.clone(), channel.clone());
-        let work = move || {
+        let (host, image, channel) = (self.0.clone(), image.clone(), channel.clone());
+        let work = move || -> Result<(), records::StoreError> {
             let now = store.channels(&image)?.get(&channel.name).copied();
             if channel.only_from_before && now != channel.before {
                 return Ok(());
             }
-            store.set_channel(&image, &channel.name, &channel.to).map(|_| ())
+            // To take a rollout back is to say that the channel leads back.
+            let way = host.store.channel_way(channel.only_from_before)?;
+            store.set_channel(&image, &channel.name, &channel.to, way)?;
+            Ok(())
         };
-        let pointed: Result<(), rootfs_tools::store::StoreError> = blocking(work).await.map_err(told)?;
-        pointed.map_err(|error| format!("cannot point {what} at the version: {}", wire::chain(&error)))
+        blocking(work)
+            .await
+            .map_err(told)?
+            .map_err(|error| format!("cannot point {what} at the version: {}", wire::chain(&error)))
     }
 
     fn tell(&self, record: &Record, told: &Told) {

@@ -63,6 +63,9 @@ pub(super) struct Inner {
     pub(super) failed: Vec<(String, String)>,
     pub(super) clock: Duration,
     pub(super) boot: String,
+    /// At how many tenants it was looked, and how often at all of them.
+    pub(super) looks: usize,
+    pub(super) looks_at_all: usize,
     /// So many writes of records fail.
     pub(super) full: usize,
     /// How many tenants are being moved, and the most that were at once.
@@ -97,6 +100,8 @@ impl Fake {
             failed: Vec::new(),
             clock: Duration::ZERO,
             boot: "one".to_owned(),
+            looks: 0,
+            looks_at_all: 0,
             full: 0,
             moving: (0, 0),
             points: 0,
@@ -112,6 +117,7 @@ impl Fake {
             pinned: digest("a"),
             running: Some(digest("a")),
             state: TenantState::Running,
+            why: None,
             follow: Some(ChannelName::stable()),
             labels: BTreeMap::new(),
             marks: Some(Marks { supervisor: 1, boots: 1, oom_kills: 0 }),
@@ -165,7 +171,7 @@ impl Fake {
         tokio::task::yield_now().await;
     }
 
-    pub(super) fn all(&self) -> Tenants {
+    pub(super) fn everyone(&self) -> Tenants {
         let inner = self.inner();
         inner.tenants.iter().map(|(uuid, tenant)| (uuid.clone(), tenant.seen.clone())).collect()
     }
@@ -177,7 +183,7 @@ impl Fake {
         let image = Some("debian".to_owned());
         let request = RolloutRequest { image, ..request.clone() };
         let channel = self.inner().channel;
-        let record = begin::forward(&start, &request, digest("b"), &self.all(), |_| channel).unwrap();
+        let record = begin::forward(&start, &request, digest("b"), &self.everyone(), |_| channel).unwrap();
         self.inner().disk.insert(id, record);
         id
     }
@@ -229,9 +235,17 @@ impl World for Fake {
         Ok(())
     }
 
-    async fn tenants(&self, _: &ImageName, _: u64) -> Tenants {
+    async fn members(&self, record: &Record) -> Tenants {
+        let mut inner = self.inner();
+        inner.looks += record.members.len();
+        let seen = |uuid: &String| Some((uuid.clone(), inner.tenants.get(uuid)?.seen.clone()));
+        record.members.iter().filter_map(|member| seen(&member.uuid)).collect()
+    }
+
+    async fn all(&self, _: &ImageName, _: u64) -> Tenants {
+        self.inner().looks_at_all += 1;
         let elsewhere = self.inner().elsewhere.clone();
-        self.all().into_iter().filter(|(uuid, _)| !elsewhere.contains(uuid)).collect()
+        self.everyone().into_iter().filter(|(uuid, _)| !elsewhere.contains(uuid)).collect()
     }
 
     async fn seen(&self, uuid: &str) -> Option<Seen> {

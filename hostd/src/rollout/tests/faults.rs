@@ -35,6 +35,25 @@ async fn a_rollout_tells_of_its_waves_and_moves_the_channel_at_the_end() {
 }
 
 #[tokio::test]
+async fn only_the_tenants_of_a_rollout_are_looked_at_once_for_each_step() {
+    let fake = Fake::with(200);
+    let id = fake.begin(&request("names = [\"t00*\", \"t01*\"]\nbake = \"60s\"\ngate = [\"tcp:22\"]"));
+    let record = fake.to_the_end(id).await;
+    assert_eq!((record.step, record.members.len()), (Step::Done(End::Finished), 2));
+    // Two waves, each with twenty looks while it is watched and a few more.
+    let looked = |inner: &super::fake::Inner| (inner.looks, inner.looks_at_all);
+    let (looks, of_all) = looked(&fake.inner());
+    assert!(looks <= 2 * 2 * 30 && of_all == 0, "{looks} looks at a tenant, {of_all} at all");
+    let id = fake.begin(&request("gate = [\"tcp:22\"]"));
+    fake.to_the_end(id).await;
+    assert_eq!(
+        fake.inner().looks_at_all,
+        2,
+        "those who came are looked for before the channel moves, and after"
+    );
+}
+
+#[tokio::test]
 async fn a_gate_that_never_answers_has_failed() {
     let fake = Fake::with(3);
     fake.change(0, |tenant| tenant.answer = Answer::Never);

@@ -18,7 +18,7 @@ fn start(id: u64) -> Start {
 fn forward(fake: &Fake, id: u64, text: &str) -> Record {
     let asked = RolloutRequest { image: Some("debian".to_owned()), ..request(text) };
     let channel = fake.inner().channel;
-    begin::forward(&start(id), &asked, digest("b"), &fake.all(), |_| channel).unwrap()
+    begin::forward(&start(id), &asked, digest("b"), &fake.everyone(), |_| channel).unwrap()
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn two_rollouts_never_have_the_same_tenant() {
     fake.change(8, |tenant| tenant.seen.follow = Some("edge".parse().unwrap()));
     let first = Arc::new(forward(&fake, 1, "names = [\"t0[0-3]\"]"));
     let apart = |record: &Record, other: &Arc<Record>| {
-        begin::check_apart(record, std::slice::from_ref(other), &fake.all())
+        begin::check_apart(record, std::slice::from_ref(other), &fake.everyone())
     };
     for (text, says) in [
         ("names = [\"t03\"]", "tenant \"t03\" is in rollout 1"),
@@ -66,7 +66,7 @@ fn a_rollout_knows_whose_tenants_are_elsewhere() {
 async fn a_selection_without_a_tenant_is_refused_and_a_channel_without_followers_is_moved() {
     let fake = Fake::with(2);
     let asked = RolloutRequest { image: Some("debian".to_owned()), ..request("names = [\"x*\"]") };
-    let failure = begin::forward(&start(1), &asked, digest("b"), &fake.all(), |_| None).unwrap_err();
+    let failure = begin::forward(&start(1), &asked, digest("b"), &fake.everyone(), |_| None).unwrap_err();
     assert_eq!(failure.code, Code::NotFound);
     for number in [0, 1] {
         fake.change(number, |tenant| tenant.seen.follow = None);
@@ -82,21 +82,26 @@ async fn a_rollout_that_ended_is_taken_back_with_its_channel() {
     let fake = Fake::with(12);
     let id = fake.begin(&request(""));
     let going_on = fake.record(id);
-    let failure = begin::backward(&start(2), &RolloutRequest::default(), &going_on, &fake.all()).unwrap_err();
+    let failure =
+        begin::backward(&start(2), &RolloutRequest::default(), &going_on, &fake.everyone()).unwrap_err();
     assert_eq!(failure.code, Code::Running);
     let record = fake.to_the_end(id).await;
     // An admin has moved one since.
     fake.change(3, |tenant| tenant.seen.pinned = digest("c"));
     let wrong = RolloutRequest { to: Some(":stable".to_owned()), ..RolloutRequest::default() };
-    assert_eq!(begin::backward(&start(2), &wrong, &record, &fake.all()).unwrap_err().code, Code::Invalid);
-    let back = begin::backward(&start(2), &RolloutRequest::default(), &record, &fake.all()).unwrap();
+    assert_eq!(
+        begin::backward(&start(2), &wrong, &record, &fake.everyone()).unwrap_err().code,
+        Code::Invalid
+    );
+    let back = begin::backward(&start(2), &RolloutRequest::default(), &record, &fake.everyone()).unwrap();
     assert_eq!((back.waves.len(), back.members.len(), back.back_of), (1, 11, Some(1)));
     fake.inner().disk.insert(2, back.clone());
     let back = fake.to_the_end(2).await;
     assert_eq!(back.step, Step::Done(End::Finished));
     assert_eq!(fake.given(&[digest("b"), digest("a")]).len(), 11);
     assert_eq!(fake.inner().channel, Some(digest("a")));
-    let nothing = begin::backward(&start(3), &RolloutRequest::default(), &record, &fake.all()).unwrap_err();
+    let nothing =
+        begin::backward(&start(3), &RolloutRequest::default(), &record, &fake.everyone()).unwrap_err();
     assert_eq!(nothing.code, Code::NotFound);
 }
 
@@ -106,7 +111,7 @@ async fn a_channel_that_points_elsewhere_meanwhile_is_left_when_a_rollout_is_tak
     let id = fake.begin(&request("gate = [\"tcp:1\"]"));
     let record = fake.to_the_end(id).await;
     fake.inner().channel = Some(digest("c"));
-    let back = begin::backward(&start(2), &RolloutRequest::default(), &record, &fake.all()).unwrap();
+    let back = begin::backward(&start(2), &RolloutRequest::default(), &record, &fake.everyone()).unwrap();
     fake.inner().disk.insert(2, back.clone());
     fake.change(0, |tenant| tenant.answer = Answer::Fails);
     let back = fake.to_the_end(2).await;

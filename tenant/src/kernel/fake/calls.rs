@@ -209,7 +209,7 @@ impl Kernel for Fake {
         &self,
         _staging: &FakeFd,
         root: &FakeFd,
-        at: &str,
+        at: &Path,
         place: Place,
         tree: &FakeFd,
     ) -> Result<()> {
@@ -217,7 +217,7 @@ impl Kernel for Fake {
             Place::Made => "what is there".to_owned(),
             Place::Directory { owner } => format!("a directory, owner {owner}"),
         };
-        self.call("attach", format_args!("/{at}"), format_args!("{tree} on {place} in {root}"))?;
+        self.call("attach", format_args!("/{}", at.display()), format_args!("{tree} on {place} in {root}"))?;
         self.mounts.attach(root.number, at, tree.number);
         Ok(())
     }
@@ -225,13 +225,20 @@ impl Kernel for Fake {
     fn mount_peer(&self, _staging: &FakeFd, root: &FakeFd, at: Option<&str>) -> Result<FakeFd> {
         self.call("hold", format_args!("/{}", at.unwrap_or_default()), format_args!("in {root}"))?;
         let peer = self.open("peer");
-        self.mounts.root(peer.number, root.number, at.unwrap_or_default());
+        self.mounts.root(peer.number, root.number, at.unwrap_or_default().as_ref());
         Ok(peer)
     }
 
     fn mount_withdraw(&self, _staging: &FakeFd, root: &FakeFd, at: &str) -> Result<()> {
         self.call("take away", format_args!("/{at}"), format_args!("in {root}"))?;
-        self.mounts.withdraw(root.number, at);
+        self.mounts.withdraw(root.number, at.as_ref());
+        Ok(())
+    }
+
+    fn mounts_reveal(&self, _staging: &FakeFd, trees: &[&FakeFd]) -> Result<()> {
+        let names: Vec<String> = trees.iter().map(ToString::to_string).collect();
+        self.call("reveal", names.join(" and "), "")?;
+        trees.iter().for_each(|tree| self.mounts.reveal(tree.number));
         Ok(())
     }
 
@@ -242,15 +249,19 @@ impl Kernel for Fake {
     }
 
     fn mount_copy(&self, pid: i32, mount: &MountEntry) -> Result<FakeFd> {
-        self.call("copy", format_args!("/{}", mount.at), format_args!("as {} has it", process(pid)))?;
-        let copy = self.open(format!("copy of /{}", mount.at));
+        self.call(
+            "copy",
+            format_args!("/{}", mount.at.display()),
+            format_args!("as {} has it", process(pid)),
+        )?;
+        let copy = self.open(format!("copy of /{}", mount.at.display()));
         self.mounts.name(copy.number, &mount.source);
         Ok(copy)
     }
 
     fn mount_detach(&self, pid: i32, mount: &MountEntry) -> Result<()> {
         let told = format!("{} in the namespace of {}", mount.source, process(pid));
-        self.call("detach", format_args!("/{}", mount.at), told)?;
+        self.call("detach", format_args!("/{}", mount.at.display()), told)?;
         self.mounts.detach(mount.id);
         Ok(())
     }

@@ -88,17 +88,17 @@ impl Fake {
 
     /// Where something is mounted, and what, from the bottom to the top; of the overlays what they are called.
     pub fn mounted(&self) -> Vec<String> {
-        self.mounts.all().iter().map(|mount| format!("/{} {}", mount.at, mount.source)).collect()
+        self.mounts.all().iter().map(|mount| format!("/{} {}", mount.at.display(), mount.source)).collect()
     }
 
     /// A process in the tenant mounts something over, or below, what is there.
     pub fn mount_inside(&self, at: &str, source: &str) {
-        self.mounts.cover(at, source);
+        self.mounts.cover(at.as_ref(), source);
     }
 
     /// Something is mounted beneath what is there.
     pub fn mount_beneath(&self, at: &str, source: &str) {
-        self.mounts.slide(at, source);
+        self.mounts.slide(at.as_ref(), source);
     }
 
     /// Lets every init end as soon as it is cloned.

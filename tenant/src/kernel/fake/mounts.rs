@@ -3,9 +3,13 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    path::{Path, PathBuf},
 };
 
-use crate::kernel::MountEntry;
+use crate::{
+    kernel::MountEntry,
+    model::mountinfo::{Device, Subtree},
+};
 
 /// What is mounted, and where the trees are that descriptors stand for.
 #[derive(Debug, Default)]
@@ -14,12 +18,17 @@ pub(super) struct FakeMounts {
     /// What an overlay is called, by the number of its descriptor.
     names: RefCell<BTreeMap<usize, String>>,
     /// Where the root of a tree is in the tenant and the number of its mount, by the number of its descriptor.
-    roots: RefCell<BTreeMap<usize, (String, Option<u64>)>>,
+    roots: RefCell<BTreeMap<usize, (PathBuf, Option<u64>)>>,
     next: Cell<u64>,
 }
 
-fn join(base: &str, at: &str) -> String {
-    if base.is_empty() || at.is_empty() { format!("{base}{at}") } else { format!("{base}/{at}") }
+fn join(base: &Path, at: &Path) -> PathBuf {
+    if at == Path::new("") { base.to_owned() } else { base.join(at) }
+}
+
+/// The place that a place is in; none where that is the root.
+fn above(at: &Path) -> Option<&Path> {
+    at.parent().filter(|above| *above != Path::new(""))
 }
 
 impl FakeMounts {
@@ -39,7 +48,7 @@ impl FakeMounts {
     }
 
     /// A descriptor stands for the mount at a place of another tree.
-    pub(super) fn root(&self, tree: usize, of: usize, at: &str) {
+    pub(super) fn root(&self, tree: usize, of: usize, at: &Path) {
         let (base, _) = self.place(of);
         let at = join(&base, at);
         let id = self.bottom(&at).map_or(0, |mount| mount.id);
@@ -47,22 +56,22 @@ impl FakeMounts {
     }
 
     /// Where a tree is, and the number of its mount: none where it is the whole root.
-    fn place(&self, root: usize) -> (String, Option<u64>) {
+    fn place(&self, root: usize) -> (PathBuf, Option<u64>) {
         self.roots.borrow().get(&root).cloned().unwrap_or_default()
     }
 
     /// Beneath what is there already, as a mount that propagates.
-    pub(super) fn attach(&self, root: usize, at: &str, tree: usize) {
+    pub(super) fn attach(&self, root: usize, at: &Path, tree: usize) {
         let (base, mount) = self.place(root);
         let at = join(&base, at);
         let source = self.called(tree).unwrap_or_else(|| "none".to_owned());
-        let above = at.rsplit_once('/').and_then(|(above, _)| self.top(above));
+        let above = above(&at).and_then(|above| self.top(above));
         let parent = mount.unwrap_or_else(|| above.map_or(0, |above| above.id));
         let id = self.insert(at.clone(), parent, source);
         self.roots.borrow_mut().insert(tree, (at, Some(id)));
     }
 
-    fn insert(&self, at: String, parent: u64, source: String) -> u64 {
+    fn insert(&self, at: PathBuf, parent: u64, source: String) -> u64 {
         let id = self.next.get() + 1;
         self.next.set(id);
         let kind = if source.contains('@') { "overlay" } else { "tmpfs" }.to_owned();
@@ -70,30 +79,31 @@ impl FakeMounts {
         for entry in entries.iter_mut().filter(|entry| entry.at == at && entry.parent == parent) {
             entry.parent = id;
         }
-        entries.push(MountEntry { id, parent, at, kind, source });
+        let shows = Subtree { device: Device { major: 0, minor: id as u32 }, root: "/".into() };
+        entries.push(MountEntry { id, parent, at, shows, kind, source });
         id
     }
 
     /// Beneath all that is at a place.
-    pub(super) fn slide(&self, at: &str, source: &str) {
+    pub(super) fn slide(&self, at: &Path, source: &str) {
         let parent = self.bottom(at).map_or(0, |bottom| bottom.parent);
         self.insert(at.to_owned(), parent, source.to_owned());
     }
 
     /// On top of what a path leads to.
-    pub(super) fn cover(&self, at: &str, source: &str) {
+    pub(super) fn cover(&self, at: &Path, source: &str) {
         let parent = self.top(at).map_or(0, |top| top.id);
         self.insert(at.to_owned(), parent, source.to_owned());
     }
 
-    fn bottom(&self, at: &str) -> Option<MountEntry> {
+    fn bottom(&self, at: &Path) -> Option<MountEntry> {
         let entries = self.entries.borrow();
         let here = |id: u64| entries.iter().any(|entry| entry.id == id && entry.at == at);
         entries.iter().find(|entry| entry.at == at && !here(entry.parent)).cloned()
     }
 
     /// The mount that a path leads to.
-    fn top(&self, at: &str) -> Option<MountEntry> {
+    fn top(&self, at: &Path) -> Option<MountEntry> {
         let over = |under: &MountEntry| {
             let entries = self.entries.borrow();
             entries.iter().find(|entry| entry.at == at && entry.parent == under.id).cloned()
@@ -102,10 +112,10 @@ impl FakeMounts {
         while let Some(next) = top.as_ref().and_then(over) {
             top = Some(next);
         }
-        top.or_else(|| at.rsplit_once('/').and_then(|(above, _)| self.top(above)))
+        top.or_else(|| above(at).and_then(|above| self.top(above)))
     }
 
-    pub(super) fn withdraw(&self, root: usize, at: &str) {
+    pub(super) fn withdraw(&self, root: usize, at: &Path) {
         let (base, parent) = self.place(root);
         let at = join(&base, at);
         let is_it = |entry: &&MountEntry| entry.at == at && Some(entry.parent) == parent;
@@ -113,6 +123,17 @@ impl FakeMounts {
         if let Some(id) = found {
             self.detach(id);
         }
+    }
+
+    /// Takes away what covers the mount of a tree. What has mounts in it stays.
+    pub(super) fn reveal(&self, tree: usize) {
+        let (at, id) = self.place(tree);
+        let entries = self.entries.borrow();
+        let cover = entries.iter().find(|entry| Some(entry.parent) == id && entry.at == at);
+        let has_mounts = |id: u64| entries.iter().any(|entry| entry.parent == id && entry.at != at);
+        let gone = cover.map(|cover| cover.id).filter(|id| !has_mounts(*id));
+        drop(entries);
+        gone.into_iter().for_each(|id| self.detach(id));
     }
 
     /// With what is mounted in it; what covers it takes its place.

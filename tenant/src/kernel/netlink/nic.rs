@@ -10,7 +10,7 @@ use std::{
         fd::{AsFd, AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use netlink_packet_route::{
@@ -20,7 +20,7 @@ use netlink_packet_route::{
 
 use super::{Connection, LinkError, Outcome, facts::LinkFacts, has_code, own_namespace};
 use crate::{
-    files::claim::NicClaim,
+    files::{claim::NicClaim, processes},
     kernel::{Cause, KernelError, MovedNic, Result},
     model::{
         name::TenantName,
@@ -127,18 +127,6 @@ pub(in crate::kernel) fn nic_move(dir: &Path, nic: &MovedNic<'_>, namespace: &Ow
     enter().map_err(|error| KernelError::new("move NIC", format!("{} into the tenant", nic.nic), error))
 }
 
-/// Every process of a cgroup and of those below it.
-fn processes(cgroup: &Path) -> Vec<String> {
-    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    let mut pids: Vec<String> = text.lines().map(str::to_owned).collect();
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            pids.extend(processes(&entry.path()));
-        }
-    }
-    pids
-}
-
 /// The network namespaces that the processes of a tenant are in, each once: its own, and those that it
 /// made. None unless it has a claim, so that a stop costs the others nothing.
 pub(in crate::kernel) fn claimed_namespaces(
@@ -153,9 +141,9 @@ pub(in crate::kernel) fn claimed_namespaces(
         let number = |file: &fs::File| file.metadata().map(|data| data.ino());
         let mut seen = vec![number(&own_namespace()?.into())?];
         let mut found: Vec<OwnedFd> = Vec::new();
-        for pid in processes(cgroup) {
+        for (pid, _) in processes::in_cgroup(cgroup) {
             // One that has just ended is in none.
-            let Ok(file) = fs::File::open(PathBuf::from("/proc").join(pid).join("ns/net")) else { continue };
+            let Ok(file) = fs::File::open(format!("/proc/{pid}/ns/net")) else { continue };
             let number = number(&file)?;
             if !seen.contains(&number) {
                 seen.push(number);

@@ -40,12 +40,15 @@ impl Supervisor {
             return Reply { needs_restart: true, ..Reply::refused(error, swap::RESTART_INTO_IT) };
         }
         // Before it is mounted: a version that is in use is not removed.
+        let known = state.versions.len();
         for version in [plan.digest, *digest] {
             if !state.versions.contains(&version) {
                 state.versions.push(version);
             }
         }
-        self.publish();
+        if state.versions.len() > known {
+            self.publish();
+        }
         let (Some(plan), Some(init), Some(kept)) = (&mut self.plan, &self.init, &mut self.kept) else {
             return no_init();
         };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Instant,
@@ -26,12 +27,14 @@ use crate::sh;
 const CHANGED: &str = "usr/lib/x86_64-linux-gnu/libcrypto.so.3";
 /// Rounds of swaps to and fro.
 const ROUNDS: usize = 5;
+/// What must hold after each wave of a rollout: a command inside, and no failed unit, which is two of them.
+const GATES: [(&str, &str); 2] = [("exec:true", "one gate"), ("systemd", "gate systemd")];
 
 /// Measures all of it on a host of its own.
 pub(super) fn run(bin: &Path, images: &Path, tmp: &Path, scale: &Scale, results: &mut Results) -> Result<()> {
     let host = Host::bare_in(Place { bin: bin.to_owned(), images: images.to_owned(), tmp: tmp.to_owned() });
     host.copy_images();
-    let (old, new) = second_version(&host)?;
+    let (old, new) = second_version(&host);
     host.start_hostd();
     for &count in &scale.generations {
         say(&format!("swaps of {count}"));
@@ -45,27 +48,14 @@ fn add(results: &mut Results, what: &str, unit: Unit, value: f64) {
 }
 
 /// Publishes the same tree with one changed library as `debian:candidate`; the trees of both.
-fn second_version(host: &Host) -> Result<(PathBuf, PathBuf)> {
-    let old = tree(host, "stable")?;
-    let copy = host.path("copy");
-    sh::read(sh::command("cp", &["--archive", &old.display().to_string(), &copy.display().to_string()]))?;
-    // A byte behind what the loader looks at.
-    let library = copy.join(CHANGED);
-    let mut bytes = fs::read(&library).with_context(|| format!("the image has no {CHANGED}"))?;
-    bytes.push(0);
-    fs::write(&library, bytes)?;
-    let mut publish =
-        sh::command(host.program("rootfsctl"), &["publish", "--force", "--name", "debian", "--channel"]);
-    publish.arg("candidate").arg(&copy).env("TENANTRY_ROOT", host.root());
-    sh::read(publish)?;
-    fs::remove_dir_all(&copy)?;
-    Ok((old, tree(host, "candidate")?))
-}
-
-fn tree(host: &Host, channel: &str) -> Result<PathBuf> {
-    let image = host.path("var/lib/tenantry/images/debian");
-    let digest = fs::read_to_string(image.join("channels").join(channel))?;
-    Ok(image.join("versions").join(digest.trim().replace(':', "-")).join("tree"))
+fn second_version(host: &Host) -> (PathBuf, PathBuf) {
+    let old = host.version("debian").join("tree");
+    host.another_version("debian", "debian:candidate", |tree| {
+        // A byte behind what the loader looks at.
+        let library = fs::File::options().append(true).open(tree.join(CHANGED));
+        library.and_then(|mut file| file.write_all(&[0])).expect("a library that can be changed");
+    });
+    (old, host.version("debian:candidate").join("tree"))
 }
 
 /// Swaps a crowd to and fro.
@@ -75,7 +65,7 @@ fn swaps(host: &Host, count: usize, (old, new): (&Path, &Path), results: &mut Re
         timed(ctl(host, &["create", name, "--image", "debian", "--set", "labels.crowd=\"bench\""]))?;
     }
     each(&names, WORKERS, |name| timed(ctl(host, &["start", "--allow-unenforced", name])).map(drop))?;
-    let before = memory::settled()?;
+    let before = memory::at_rest()?;
     for round in 0..ROUNDS {
         let to = if round % 2 == 0 { ":candidate" } else { ":stable" };
         let mut rebase = ctl(host, &["--json", "rebase", "--label", "crowd=bench", "--to", to]);
@@ -94,7 +84,7 @@ fn swaps(host: &Host, count: usize, (old, new): (&Path, &Path), results: &mut Re
         add(results, &format!("rebase of {count} tenants"), Unit::Seconds, took.as_secs_f64());
         if round == 0 {
             // All that was running still has the old version; each tenant shows the new one.
-            let after = memory::settled()?;
+            let after = memory::at_rest()?;
             let per_tenant = after.saturating_sub(before) as f64 / 1024.0 / count as f64;
             add(
                 results,
@@ -105,7 +95,39 @@ fn swaps(host: &Host, count: usize, (old, new): (&Path, &Path), results: &mut Re
             pages(host, &names[0], (old, new), results)?;
         }
     }
+    stale(host, count, results)?;
+    rollouts(host, count, results)?;
     each(&names, WORKERS, |name| timed(ctl(host, &["destroy", name, "--yes", "--force"])).map(drop))?;
+    Ok(())
+}
+
+/// Looks at what is stale in a crowd, of which everything is.
+fn stale(host: &Host, count: usize, results: &mut Results) -> Result<()> {
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        let output = ctl(host, &["--json", "stale", "--all"]).output().context("cannot run tenantctl")?;
+        let took = begin.elapsed();
+        let looked: Value = serde_json::from_slice(&output.stdout).context("stale answers no JSON")?;
+        let looked = looked.as_array().context("stale answers no list")?;
+        let is_stale = |one: &&Value| one["units"].as_array().is_some_and(|units| !units.is_empty());
+        let found = looked.iter().filter(is_stale).count();
+        anyhow::ensure!(found == count, "{found} of {count} are stale");
+        add(results, &format!("stale of {count} tenants"), Unit::Seconds, took.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Rolls a version out to a crowd and the other one again, in the usual waves, with a gate after each.
+fn rollouts(host: &Host, count: usize, results: &mut Results) -> Result<()> {
+    for (gate, what) in GATES {
+        for to in [":stable", ":candidate"] {
+            let words = ["rollout", "start", "debian", "--label", "crowd=bench", "--to", to];
+            let begin = Instant::now();
+            timed(ctl(host, &[&words[..], &["--gate", gate, "--watch"]].concat()))?;
+            let figure = format!("rollout to {count} tenants, {what}");
+            add(results, &figure, Unit::Seconds, begin.elapsed().as_secs_f64());
+        }
+    }
     Ok(())
 }
 

@@ -10,18 +10,28 @@ use anyhow::{Context as _, Result};
 /// What is summed up, see proc_meminfo(5): everything that tenants cause and that cannot be dropped.
 const COUNTED: [&str; 6] = ["AnonPages", "Shmem", "Slab", "PageTables", "KernelStack", "Percpu"];
 
-/// The sum stands still when it moves by less than this in two seconds: well under 1% of a crowd's.
+/// The sum stands still when it moves by less than this: well under 1% of a crowd's.
 const STILL: u64 = 2 << 20;
 
 /// Drops what can be dropped and waits until the sum stands still; bytes.
 pub(super) fn settled() -> Result<u64> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let mut last = [u64::MAX; 3];
+    still::<3>(Duration::from_secs(20))
+}
+
+/// The same for a crowd that has only just started, whose systems go on growing for a while: it must stand still for
+/// ten seconds.
+pub(super) fn at_rest() -> Result<u64> {
+    still::<11>(Duration::from_secs(90))
+}
+
+fn still<const SAMPLES: usize>(patience: Duration) -> Result<u64> {
+    let deadline = Instant::now() + patience;
+    let mut last = [u64::MAX; SAMPLES];
     loop {
         fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop caches")?;
         let now = held()?;
         last.rotate_left(1);
-        last[2] = now;
+        last[SAMPLES - 1] = now;
         let (least, most) = (last.iter().min().copied(), last.iter().max().copied());
         let still = least.zip(most).is_some_and(|(least, most)| most.saturating_sub(least) < STILL);
         if still || Instant::now() > deadline {

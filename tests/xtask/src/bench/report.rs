@@ -166,6 +166,8 @@ const TARGETS: &[(&str, &str, Against)] = &[
     ("page cache of a second version, without what it changes", "tuned", Against::Absolute(1024.0)),
     ("work of 1000 swaps", "tuned", Against::Absolute(2.0)),
     ("rebase of 1000 tenants", "tuned", Against::Absolute(10.0)),
+    ("stale of 1000 tenants", "tuned", Against::Absolute(3.0)),
+    ("rollout to 1000 tenants, one gate", "tuned", Against::Absolute(10.0)),
     ("list, 1000 tenants", "tuned", Against::Absolute(20.0)),
     ("all 1000 booted", "tuned", Against::Absolute(70.0)),
     ("memory per system, 1000 idle", "tuned", Against::Absolute(5.632)),
@@ -354,6 +356,9 @@ const NOTES: &str = "
 - *filter … loaded at once*: `nft -f` with all rules and elements, after a flush.
 - *swap*: the supervisor's own work for `tenantctl rebase --to :candidate`, from the request until the tenant shows the
   other version, which differs in one library. *rebase*: the whole command for all of them, by one client, a few at a time.
+- *stale*: `tenantctl stale --all`, when every process of each of them was started with the version before. *rollout*:
+  `tenantctl rollout start … --watch` in the usual four waves, until it has ended, with `--gate exec:true`, a command in each,
+  and with `--gate systemd`, which asks the systemd of each before and after.
 - *memory per tenant on two versions*: as *memory*, by how much it grew when all were swapped for the first time, while
   everything that was running kept the version it had. *page cache of a second version*: of its programs and libraries,
   after a tenant and the host have read all of both versions.

@@ -63,6 +63,7 @@ pub(super) const KERNELS: [Kernel; 2] = [
             &[
                 native("nics", "a_vlan"),
                 native("busy_host", "tracking_outlives"),
+                native("swap", "frozen_tenants"),
                 FIRST,
                 machine("units"),
                 machine("limits"),
@@ -81,6 +82,7 @@ pub(super) const KERNELS: [Kernel; 2] = [
         stages: &[&[
             native("isolation", "unseen_by_the_neighbour"),
             native("busy_host", "tracking_outlives"),
+            native("swap", "frozen_tenants"),
             Program { only: "a_package_installs", ..FIRST },
             machine_only("units", "systemctl"),
             machine_only("integrity", "erofs"),
