@@ -6,38 +6,44 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tenant::{Layout, model::allocation::Pinned};
+use rootfs_tools::diff::Changes;
+use tenant::model::allocation::Pinned;
 
-use super::{StoreError, guard::held, images};
+use super::guard::held;
 
 /// The paths in which two versions differ, of those that were compared last. Versions never change.
 #[derive(Debug, Default)]
-pub(crate) struct Compared(Mutex<VecDeque<([Pinned; 2], Arc<Vec<PathBuf>>)>>);
+pub(crate) struct Compared(Mutex<VecDeque<Difference>>);
+
+#[derive(Debug)]
+struct Difference {
+    versions: [Pinned; 2],
+    paths: Arc<Vec<PathBuf>>,
+}
 
 impl Compared {
     /// So many are kept: a rollout moves many tenants between few versions.
     const MOST: usize = 4;
 
-    /// The paths in which two versions differ, relative to the top of the image.
+    /// The paths in which two versions differ, relative to the top of the image. `compare` tells where it is not known.
     ///
     /// # Errors
-    /// A version cannot be read.
-    pub(crate) fn paths(
+    /// Those of `compare`.
+    pub(crate) fn paths<E>(
         &self,
-        layout: &Layout,
-        from: &Pinned,
-        to: &Pinned,
-    ) -> Result<Arc<Vec<PathBuf>>, StoreError> {
-        let both = [from.clone(), to.clone()];
-        let known = held(&self.0).iter().find(|(known, _)| *known == both).map(|(_, paths)| paths.clone());
+        versions: [Pinned; 2],
+        compare: impl FnOnce(&[Pinned; 2]) -> Result<Changes, E>,
+    ) -> Result<Arc<Vec<PathBuf>>, E> {
+        let known =
+            held(&self.0).iter().find(|known| known.versions == versions).map(|known| known.paths.clone());
         if let Some(paths) = known {
             return Ok(paths);
         }
-        let changes = images::changes(layout, from, to)?;
+        let changes = compare(&versions)?;
         let paths = Arc::new(changes.files.into_iter().map(|file| file.path).collect::<Vec<_>>());
         let mut known = held(&self.0);
         known.truncate(Self::MOST - 1);
-        known.push_front((both, paths.clone()));
+        known.push_front(Difference { versions, paths: paths.clone() });
         Ok(paths)
     }
 }

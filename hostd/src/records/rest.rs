@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tenant::{Plan, model::allocation::Pinned, plan::RootStep};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, images};
 
 impl Store {
     /// The directories of a tenant with this plan in which the version that it has booted and another one differ, of those
@@ -16,7 +16,8 @@ impl Store {
         if booted == to {
             return Ok(Vec::new());
         }
-        let paths = self.compared.paths(&self.layout, booted, to)?;
+        let compare = |[from, to]: &[Pinned; 2]| images::changes(&self.layout, from, to);
+        let paths = self.compared.paths([booted.clone(), to.clone()], compare)?;
         Ok(differing(&plan.root, &paths))
     }
 }
