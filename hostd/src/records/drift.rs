@@ -11,7 +11,6 @@ use std::{
 };
 
 use rootfs_tools::{
-    diff,
     inventory::{Inventory, Item},
     tree::Kind,
 };
@@ -24,7 +23,7 @@ use tenant::{
 };
 use wire::{Code, Drift, DriftFile, DriftFix, DriftSource};
 
-use super::{Store, StoreError, upper::Upper};
+use super::{Store, StoreError, images, upper::Upper};
 use crate::{
     dirs::seed::RESOLV_CONF,
     drift::{
@@ -183,14 +182,18 @@ impl Store {
         let (history, boot) = before;
         let noted = || -> Result<(), StoreError> {
             let Some(from) = history.last().map(Generation::pinned) else { return Ok(()) };
+            let compare = |[from, to]: &[Pinned; 2]| images::changes(&self.layout, from, to);
+            let changed = self.compared.paths([from, to.clone()], compare)?;
+            let areas = Area::all(plan);
+            let hidden = hidden(&areas, &changed);
+            if hidden.is_empty() {
+                return Ok(());
+            }
             let notes = self.notes(name)?;
-            let subject =
-                Subject { areas: Area::all(plan), history: history.to_vec(), now: to.clone(), boot, notes };
-            let look = self.look(subject)?;
-            let old = look.inventory(&from);
-            let Some(old) = old else { return Ok(()) };
+            let look =
+                self.look(Subject { areas, history: history.to_vec(), now: to.clone(), boot, notes })?;
             let mut notes = look.subject.notes.clone();
-            for path in look.hidden_changes(&old) {
+            for path in hidden {
                 if notes.get(&absolute(&path)).is_none() {
                     notes_of(&look, &path).into_iter().for_each(|note| notes.put(note));
                 }
@@ -204,6 +207,17 @@ impl Store {
             );
         }
     }
+}
+
+/// The paths of a tenant's own files that hide something of these paths of its image, each once.
+fn hidden(areas: &[Area], paths: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let mut hidden = BTreeSet::new();
+    for area in areas {
+        let Ok(upper) = Upper::open(&area.upper) else { continue };
+        let hiders = paths.iter().filter_map(|path| upper.hider(area.inside(path)?).ok().flatten());
+        hidden.extend(hiders.map(|hider| area.dir.join(hider)));
+    }
+    hidden
 }
 
 fn notes_of(look: &Look<'_>, path: &Path) -> Option<Note> {
@@ -231,20 +245,6 @@ impl Look<'_> {
             return Some(self.now.clone());
         }
         self.earlier.iter().find(|(known, _)| known == version).and_then(|(_, inventory)| inventory.clone())
-    }
-
-    /// What is hidden of what differs from an older version: the paths of the tenant's own, each once.
-    fn hidden_changes(&self, old: &Inventory) -> BTreeSet<PathBuf> {
-        let mut hidden = BTreeSet::new();
-        for area in &self.subject.areas {
-            let [old, new] =
-                [old, &self.now].map(|all| Inventory::of_items(all.below(&area.dir).cloned().collect()));
-            for difference in diff::files(&old, &new) {
-                let Some((upper, inside)) = self.find(&difference.path) else { continue };
-                hidden.extend(upper.hider(inside).ok().flatten().map(|hider| area.dir.join(hider)));
-            }
-        }
-        hidden
     }
 
     /// All files that hide something, those that hide a fix first.

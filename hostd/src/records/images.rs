@@ -1,15 +1,11 @@
 //! The image store, as hostd uses it: from a reference to the version a tenant boots, and that version's files.
 
-use std::{
-    collections::VecDeque,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::path::Path;
 
 use rootfs_tools::{
     Store as ImageStore,
     diff::{self, Changes},
-    inventory::{self, Inventory},
+    inventory::Inventory,
     store::{Lock, Way},
 };
 use tenant::{
@@ -23,7 +19,7 @@ use tenant::{
     stale::Sums,
 };
 
-use super::{Store, StoreError, guard::held};
+use super::{Store, StoreError};
 
 /// The version that a reference means now; the caller holds [`rootfs_tools::store::Lock::shared`]. On a host that
 /// requires signatures it has one, and a channel leads to no version that is older than one which it led to before.
@@ -79,34 +75,6 @@ pub fn sums(layout: &Layout, version: &Pinned) -> Sums {
 /// They cannot be mounted.
 pub fn contents(layout: &Layout, manifest: &Manifest) -> Result<Contents, StoreError> {
     Ok(Contents::open(&ImageSource::of(layout, manifest))?)
-}
-
-/// Inventories of versions that were asked for last.
-#[derive(Debug, Default)]
-pub(crate) struct Inventories(Mutex<VecDeque<(Pinned, Arc<Inventory>)>>);
-
-impl Inventories {
-    /// So many are kept: those of the versions that tenants move between, some MiB each.
-    const MOST: usize = 4;
-
-    /// The inventory of a version.
-    ///
-    /// # Errors
-    /// The version is not there, or cannot be read.
-    pub(crate) fn of(&self, layout: &Layout, version: &Pinned) -> Result<Arc<Inventory>, StoreError> {
-        let Pinned { image, digest } = version;
-        // It may have been removed since.
-        let manifest = ImageStore::new(layout.clone()).manifest(image, digest)?;
-        if let Some((_, known)) = held(&self.0).iter().find(|(known, _)| known == version) {
-            return Ok(known.clone());
-        }
-        let read = inventory::of_version(layout, image, digest, &manifest);
-        let read = Arc::new(read.map_err(|error| StoreError::Compare(error.into()))?);
-        let mut known = held(&self.0);
-        known.truncate(Self::MOST - 1);
-        known.push_front((version.clone(), read.clone()));
-        Ok(read)
-    }
 }
 
 /// What changed from one version to another.

@@ -21,6 +21,7 @@ mod error;
 mod file;
 pub(crate) mod guard;
 pub mod images;
+mod inventories;
 mod lifecycle;
 pub mod lock;
 mod mend;

@@ -23,7 +23,7 @@ use super::{
     compared::Compared,
     error::StoreError,
     guard::held,
-    images::Inventories,
+    inventories::Inventories,
     lock::StoreLock,
     recover::{self, Finding, Recovered},
 };
