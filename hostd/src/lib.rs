@@ -13,6 +13,7 @@ pub mod api;
 pub mod assign;
 pub mod dirs;
 pub mod doctor;
+pub mod drift;
 pub mod explain;
 pub mod filter;
 pub mod host;

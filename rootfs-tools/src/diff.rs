@@ -163,7 +163,10 @@ pub fn files(old: &Inventory, new: &Inventory) -> Vec<Difference> {
             (Some(_), None) => (Change::Removed, Vec::new()),
             (None, _) => (Change::Added, Vec::new()),
             (Some(left), Some(right)) => {
-                let what = aspects(left, right, first_old.get(&left.inode) == first_new.get(&right.inode));
+                let mut what = aspects(left, right);
+                if first_old.get(&left.inode) != first_new.get(&right.inode) {
+                    what.push("links");
+                }
                 if what.is_empty() {
                     continue;
                 }
@@ -185,7 +188,8 @@ fn first_names(inventory: &Inventory) -> HashMap<Option<u64>, &Path> {
     first
 }
 
-fn aspects(a: &Item, b: &Item, same_links: bool) -> Vec<&'static str> {
+/// In what two files differ, each by itself: `type`, `content`, `target`, `mode`, `owner`, `attributes`.
+pub fn aspects(a: &Item, b: &Item) -> Vec<&'static str> {
     use Kind::{Block, Char, Symlink};
     let mut what = Vec::new();
     match (&a.kind, &b.kind) {
@@ -199,7 +203,6 @@ fn aspects(a: &Item, b: &Item, same_links: bool) -> Vec<&'static str> {
         (a.mode != b.mode, "mode"),
         ((a.uid, a.gid) != (b.uid, b.gid), "owner"),
         (a.xattrs != b.xattrs, "attributes"),
-        (!same_links, "links"),
     ];
     what.extend(more.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name));
     what

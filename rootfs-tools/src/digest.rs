@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Read as _},
+    io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
@@ -59,18 +59,23 @@ pub fn contents(root: &Path, entries: &[Entry]) -> Result<Vec<Option<ContentHash
 }
 
 fn hash_file(path: &Path) -> Result<ContentHash, TreeError> {
-    let hash = || -> io::Result<ContentHash> {
-        let mut file = File::open(path)?;
-        let mut buffer = vec![0; 128 << 10];
-        let mut hasher = Sha256::new();
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hasher.finalize().into()),
-                len => hasher.update(&buffer[..len]),
-            }
+    let hashed = File::open(path).and_then(hash);
+    hashed.map_err(|source| TreeError::Read { path: path.to_owned(), source })
+}
+
+/// SHA-256 of what is read.
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash(mut file: impl io::Read) -> io::Result<ContentHash> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut hasher = Sha256::new();
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            len => hasher.update(&buffer[..len]),
         }
-    };
-    hash().map_err(|source| TreeError::Read { path: path.to_owned(), source })
+    }
 }
 
 /// The digest of a tree that [`crate::tree::walk`] listed.

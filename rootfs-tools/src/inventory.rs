@@ -146,9 +146,31 @@ impl Inventory {
         Self { items: entries.iter().zip(contents).map(item).collect() }
     }
 
+    /// An inventory of these items.
+    pub fn of_items(mut items: Vec<Item>) -> Self {
+        items.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+        Self { items }
+    }
+
+    /// SHA-256 of its text.
+    pub fn hash(&self) -> ContentHash {
+        Sha256::digest(self.render()).into()
+    }
+
     /// Its items, sorted by the bytes of the path; the root of the tree is the first.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// The items below a directory, and the directory.
+    pub fn below(&self, dir: &Path) -> impl Iterator<Item = &Item> {
+        let wanted = dir.as_os_str().as_bytes();
+        let first = self.items.partition_point(|item| item.path.as_os_str().as_bytes() < wanted);
+        // `a-b` is between `a` and `a/b`.
+        let with_prefix = self.items[first..]
+            .iter()
+            .take_while(move |item| item.path.as_os_str().as_bytes().starts_with(wanted));
+        with_prefix.filter(move |item| item.path.starts_with(dir))
     }
 
     /// The item at `path` (without a leading `/`).
@@ -251,7 +273,7 @@ pub fn of_version(
 }
 
 /// The hash of extended attributes; none if there are no attributes.
-pub(crate) fn hash_xattrs(xattrs: &BTreeMap<OsString, Vec<u8>>) -> Option<ContentHash> {
+pub fn hash_xattrs(xattrs: &BTreeMap<OsString, Vec<u8>>) -> Option<ContentHash> {
     if xattrs.is_empty() {
         return None;
     }

@@ -24,6 +24,7 @@ pages! {
     connect_routed: "how-to/connect-routed.md";
     create_a_tenant: "how-to/create-a-tenant.md";
     distribute_nics: "how-to/distribute-nics.md";
+    find_drift: "how-to/find-drift.md";
     find_stale_processes: "how-to/find-stale-processes.md";
     forward_a_port: "how-to/forward-a-port.md";
     give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";

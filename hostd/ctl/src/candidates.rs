@@ -6,7 +6,9 @@ use std::{env, ffi::OsStr, fs, path::PathBuf, time::Duration};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use client::Client;
 use nix::sys::signal::Signal;
+use serde::de::DeserializeOwned;
 use tenant::Layout;
+use wire::Drift;
 
 use super::{keys, listed::Listed};
 
@@ -52,6 +54,15 @@ pub(super) fn tenants(layout: &Layout, current: &str) -> Vec<String> {
 pub(super) fn configured(layout: &Layout) -> Vec<String> {
     let files = entries(layout.tenant_configs());
     files.iter().filter_map(|name| name.strip_suffix(".toml").map(str::to_owned)).collect()
+}
+
+/// Files of the tenant on the line that hide files of its image.
+pub(super) fn drifted(layout: &Layout, _: &str) -> Vec<String> {
+    let words: Vec<_> = env::args_os().filter_map(|word| word.into_string().ok()).collect();
+    let names = configured(layout);
+    let name = words.iter().find(|word| names.contains(word));
+    let drift = name.and_then(|name| asked::<Drift>(layout, &client::tenant(name, "/drift")));
+    drift.into_iter().flat_map(|drift| drift.files).map(|file| file.path).collect()
 }
 
 /// Images, and the versions of one behind `@`.
@@ -155,12 +166,15 @@ fn entries(dir: PathBuf) -> Vec<String> {
 
 /// hostd's list; empty where it does not come at once.
 fn listed(layout: &Layout) -> Vec<Listed> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return Vec::new();
-    };
+    asked(layout, "/v1/tenants").unwrap_or_default()
+}
+
+/// What hostd answers at once.
+fn asked<T: DeserializeOwned>(layout: &Layout, path: &str) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let client = Client::new(layout.clone());
-    let list = async { tokio::time::timeout(PATIENCE, client.get("/v1/tenants")).await };
-    runtime.block_on(list).ok().and_then(Result::ok).unwrap_or_default()
+    let answer = async { tokio::time::timeout(PATIENCE, client.get(path)).await };
+    runtime.block_on(answer).ok()?.ok()
 }
 
 #[cfg(test)]

@@ -1,17 +1,11 @@
-use std::{
-    env, fs,
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    process::{Command, ExitCode},
-};
+use std::{fs, io, process::ExitCode};
 
 use clap::Args;
 use hyper::Method;
-use nix::sys::signal::Signal;
-use tenant::kernel::raw;
 use wire::{Code, ConfigChange, ConfigReplace, ConfigText, Done, Failure};
 
 use super::{
-    Context, candidates, many,
+    Context, candidates, editor, many,
     select::{Chosen, Filter, Selection},
 };
 
@@ -90,7 +84,7 @@ impl Edit {
         let copy = tempfile::Builder::new().prefix("tenant-").suffix(".toml").tempfile().map_err(io)?;
         fs::write(copy.path(), &base).map_err(io)?;
         loop {
-            open_editor(copy.path())?;
+            editor::open(copy.path())?;
             let text = fs::read_to_string(copy.path()).map_err(io)?;
             let request = ConfigReplace { base: base.clone(), text, allow_unenforced: self.allow_unenforced };
             match context.client.request::<Done>(Method::PUT, &path, &request).await {
@@ -98,7 +92,7 @@ impl Edit {
                     context.output.print(&done, |done| many::sentence(done, "changed"));
                     return Ok(ExitCode::SUCCESS);
                 }
-                Err(failure) if again(context, &failure) => {}
+                Err(failure) if editor::again(context, &failure) => {}
                 Err(failure) => {
                     let (_, kept) = copy.keep().map_err(|error| io(error.error))?;
                     let help = format!("nothing was changed; your text is saved in {}", kept.display());
@@ -106,39 +100,5 @@ impl Edit {
                 }
             }
         }
-    }
-}
-
-/// Shows the error and asks whether to edit again, on a terminal only.
-fn again(context: &Context, failure: &Failure) -> bool {
-    if !io::stdin().is_terminal() || context.output.json {
-        return false;
-    }
-    context.output.failure(failure);
-    eprint!("Edit again? [Y/n] ");
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok_and(|length| length > 0) && !matches!(answer.trim(), "n" | "N" | "no")
-}
-
-fn open_editor(path: &std::path::Path) -> Result<(), Failure> {
-    let editor =
-        ["VISUAL", "EDITOR"].into_iter().find_map(|key| env::var(key).ok().filter(|e| !e.is_empty()));
-    let editor = editor.unwrap_or_else(|| "vi".to_owned());
-    // Ctrl-C is for the editor: were this process to die of it, the editor would be left without a terminal.
-    let keys = [Signal::SIGINT, Signal::SIGQUIT];
-    let io = |error: io::Error| Failure::of(Code::Failed, &error);
-    raw::catch_signals(&keys).map_err(io)?;
-    // The variable may hold arguments, e.g. "code --wait": that is the shell's to take apart. The shell catches
-    // the keys, the editor gets them as they are.
-    let script = format!("trap : INT QUIT; {editor} \"$1\"");
-    let status = Command::new("sh").args(["-c", &script, "sh"]).arg(path).status();
-    raw::default_signals(&keys).map_err(io)?;
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::new(Code::Failed, format!("the editor {editor:?} failed: {status}"))
-            .help("nothing was changed; set $EDITOR to another editor")),
-        Err(error) => Err(Failure::of(Code::Failed, &error)),
     }
 }

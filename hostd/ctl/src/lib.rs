@@ -13,6 +13,8 @@ mod context;
 mod create;
 mod destroy;
 mod doctor;
+mod drift;
+mod editor;
 mod events;
 mod exec;
 mod explain;
@@ -27,6 +29,7 @@ mod list;
 mod listed;
 mod logs;
 mod many;
+mod merge;
 mod mode;
 mod nics;
 mod output;
@@ -46,6 +49,7 @@ mod stat;
 mod status;
 mod stop;
 mod sysctl;
+mod three_way;
 mod top;
 mod wait;
 
@@ -121,6 +125,8 @@ enum Command {
     Stat(stat::Stat),
     Stale(stale::ListStale),
     Refresh(refresh::Refresh),
+    Drift(drift::ListDrift),
+    Merge(merge::Merge),
     Top(top::Top),
     Events(events::Events),
     Doctor(doctor::Doctor),
@@ -198,6 +204,8 @@ fn run(command: Command, context: Context) -> Result {
             Command::Stat(verb) => verb.run(&context).await,
             Command::Stale(verb) => verb.run(&context).await,
             Command::Refresh(verb) => verb.run(&context).await,
+            Command::Drift(verb) => verb.run(&context).await,
+            Command::Merge(verb) => verb.run(&context).await,
             Command::Top(verb) => verb.run(&context).await,
             Command::Events(verb) => verb.run(&context).await,
             Command::Doctor(verb) => verb.run(&context).await,
@@ -269,6 +277,13 @@ mod tests {
             "stale web* --exit-code",
             "refresh alice bob --sessions --yes",
             "refresh --all",
+            "drift",
+            "drift web* --fixes --exit-code",
+            "drift alice --diff /etc/ssh/sshd_config",
+            "merge alice /etc/motd /etc/issue",
+            "merge alice /etc/motd --mine",
+            "merge alice --theirs /etc/motd",
+            "merge alice /etc/motd --edit",
             "stop --all --timeout 5",
             "exec alice -u root -t -- systemctl is-system-running",
             "exec alice id",
@@ -355,6 +370,8 @@ mod tests {
             "rollout pause",
             "rollout show three",
             "rollback alice --to :stable",
+            "merge alice",
+            "merge alice /etc/motd --mine --theirs",
             "doctor --tenants 0",
         ] {
             assert!(!parses(line), "{line}");

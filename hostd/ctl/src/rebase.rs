@@ -5,7 +5,7 @@ use wire::{
 };
 
 use super::{
-    Context,
+    Context, drift,
     many::{self, Answer},
     mode::Mode,
     output,
@@ -120,16 +120,28 @@ fn outlook(plan: &RebasePlan) -> String {
     for at in &plan.swapped {
         text += &format!("at once     {}\n", output::clean(at));
     }
-    for FileDifference { path, change, hidden } in &plan.files {
-        let sign = match change {
-            FileChange::Added => '+',
-            FileChange::Removed => '-',
-            FileChange::Changed => '~',
-        };
+    for file in &plan.shadowed {
+        let (path, what) = (output::clean(&file.path), drift::fix(file));
+        text += &format!("hidden fix  {} {path}, {what}, hidden by the tenant's own\n", sign(file.change));
+    }
+    let is_told = |path: &str| plan.shadowed.iter().any(|file| file.path == *path);
+    for FileDifference { path, change, hidden } in plan.files.iter().filter(|file| !is_told(&file.path)) {
         let hidden = if *hidden { ", hidden by the tenant's own" } else { "" };
-        text += &format!("next start  {sign} {}{hidden}\n", output::clean(path));
+        text += &format!("next start  {} {}{hidden}\n", sign(Some(*change)), output::clean(path));
+    }
+    for sentence in &plan.left_out {
+        text += &format!("left out    {}\n", output::clean(sentence));
     }
     text
+}
+
+fn sign(change: Option<FileChange>) -> char {
+    match change {
+        Some(FileChange::Added) => '+',
+        Some(FileChange::Removed) => '-',
+        Some(FileChange::Changed) => '~',
+        None => '?',
+    }
 }
 
 /// `alice: rebased to debian@0123456789ab, live (0.004 s); from the next start: /etc, /var`

@@ -53,7 +53,7 @@ pub(super) struct Filter {
 const ARGUMENTS: &[&str] =
     &["names", "all", "running", "state", "image", "kind", "profile", "group", "label"];
 /// Verbs that are for every tenant where none is selected.
-const FOR_ALL: &[&str] = &["list", "status", "stat", "top", "stale"];
+const FOR_ALL: &[&str] = &["list", "status", "stat", "top", "stale", "drift"];
 
 /// The rules of a verb whose arguments select: all of them are at odds with names, and one must be given.
 pub(super) fn with_rules(verb: clap::Command) -> clap::Command {

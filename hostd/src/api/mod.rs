@@ -6,6 +6,7 @@
 mod answer;
 mod config;
 mod doctor;
+mod drift;
 mod events;
 mod extract;
 mod host;
@@ -89,6 +90,9 @@ pub const MAX_BODY: usize = 3 << 20;
         rollout::rollback,
         rebase::rebase,
         rebase::plan,
+        drift::list,
+        drift::view,
+        drift::merge,
     ),
     components(schemas(Failure, Code))
 )]
@@ -170,6 +174,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(stale::routes())
         .merge(nics::routes())
         .merge(rebase::routes())
+        .merge(drift::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
             Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))

@@ -186,7 +186,7 @@ fn hide(etc: &OwnedFd, own: OwnEtc<'_>, image: &OwnedFd, name: &CStr) -> io::Res
 }
 
 /// Where the name servers of a tenant are told, seen from its `/etc`.
-const RESOLV_CONF: &str = "../run/host/resolv.conf";
+pub(crate) const RESOLV_CONF: &str = "../run/host/resolv.conf";
 
 /// Whether an `/etc/resolv.conf` of the image says nothing: it is absent, empty, or a link. What a link
 /// leads to, in `/run` mostly, is not there in a tenant, whose network is configured before init runs.

@@ -73,7 +73,11 @@ impl Host {
         }
         let files = self.files.take(name).await;
         let (host, own) = (self.clone(), name.clone());
-        let prepared = blocking(move || host.store.prepare_start(&own, &host.units.cgroups(&own).v2));
+        let prepared = blocking(move || {
+            // It is down: its overlays are mounted nowhere.
+            host.store.reveal(&own);
+            host.store.prepare_start(&own, &host.units.cgroups(&own).v2)
+        });
         let Adopted { text, tenant, plan } = prepared.await?.map_err(|error| match error {
             StoreError::NoTenant(_) | StoreError::Broken { .. } | StoreError::HalfRemoved(_) => error.into(),
             other => named(other.into()),

@@ -12,6 +12,7 @@
 //! | `rebase` | another version of the image: live, by a restart, from the next start |
 //! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
 //! | `rollout` | rollouts of many tenants |
+//! | `drift` | files of a tenant that hide files of its image |
 //! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
@@ -22,6 +23,7 @@ mod changes;
 mod configure;
 mod create;
 mod disk;
+mod drift;
 pub(crate) mod events;
 pub(crate) mod glance;
 mod life;
@@ -107,6 +109,8 @@ pub struct Host {
     meter: Meter,
     glances: Glances,
     stale_looks: Looks,
+    /// Who looks at a tenant's files: one at a time for each tenant.
+    drift_looks: Turns,
     events: Arc<Events>,
     rollouts: Rollouts,
     /// One swap at a time, see `Host::swap`.
@@ -139,6 +143,7 @@ impl Host {
             meter: Meter::default(),
             glances: Glances::default(),
             stale_looks: Looks::default(),
+            drift_looks: Turns::default(),
             events: Events::new(),
             rollouts: Rollouts::default(),
             swaps: Semaphore::new(1),

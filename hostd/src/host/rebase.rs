@@ -104,7 +104,7 @@ impl Host {
         let (host, own, wanted) = (self.clone(), name.clone(), target.clone());
         let proposed = move || -> std::result::Result<Repinned, StoreError> {
             let mut repinned = host.store.propose_rebase(&own, &wanted, cross_image)?;
-            host.store.commit_rebase(&mut repinned)?;
+            host.store.commit_rebase(&mut repinned, host.boot(&own))?;
             Ok(repinned)
         };
         let repinned = blocking(proposed).await?.map_err(|error| refused(error, &named))?;
@@ -170,7 +170,7 @@ impl Host {
         let look = move || -> std::result::Result<RebasePlan, StoreError> {
             let repinned = host.store.propose_rebase(&own, &wanted, cross_image)?;
             let from = host.present(&own, &repinned.before);
-            host.store.outlook(&from, &repinned)
+            host.store.outlook(&from, &repinned, host.boot(&own))
         };
         let named = named(name, target);
         blocking(look).await?.map_err(|error| refused(error, &named))

@@ -1,13 +1,9 @@
 //! What differs between two versions in the directories that a running tenant keeps until its next start.
 
-use std::{fs::File, path::Path};
-
 use rootfs_tools::diff::{Change, Changes, PackageChange};
-use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, fstat},
-    io::Errno,
-};
-use tenant::{Plan, files::record, kernel::openat2, model::path::TenantPath, plan::RootStep};
+
+use super::upper::Upper;
+use crate::drift::area::Area;
 
 /// What differs between two versions.
 #[derive(Debug)]
@@ -29,48 +25,21 @@ pub struct FileDifference {
     pub is_hidden: bool,
 }
 
-/// What of the changes between two versions a tenant with this plan does not see before its next start: those below its
-/// overlays. Packages are all.
-pub fn of(plan: &Plan, changes: Changes) -> Differences {
-    let nested: Vec<&TenantPath> = plan.root.iter().filter_map(shared).collect();
+/// What of the changes between two versions a tenant with these overlays does not see before its next start: those below
+/// them. Packages are all.
+pub fn of(areas: &[Area], changes: Changes) -> Differences {
     let mut files = Vec::new();
-    for step in &plan.root {
-        let RootStep::Overlay { at, store } = step else { continue };
-        let upper = record::open_dir(&plan.dirs.join(store).join("upper")).ok();
-        let dir = Path::new(at.relative());
-        for difference in changes.below(dir) {
-            let Ok(below) = difference.path.strip_prefix(dir) else { continue };
-            if below.as_os_str().is_empty() {
+    for area in areas {
+        let upper = Upper::open(&area.upper).ok();
+        for difference in changes.below(&area.dir) {
+            let Some(inside) = area.inside(&difference.path) else { continue };
+            if inside.as_os_str().is_empty() {
                 continue;
             }
             let path = format!("/{}", difference.path.display());
-            let is_shared = |dir: &&TenantPath| Path::new(&path).starts_with(dir.as_str());
-            if !nested.iter().any(is_shared) {
-                let is_hidden = upper.as_ref().is_some_and(|upper| hides(upper, below));
-                files.push(FileDifference { path, change: difference.change, is_hidden });
-            }
+            let hider = upper.as_ref().and_then(|upper| upper.hider(inside).ok().flatten());
+            files.push(FileDifference { path, change: difference.change, is_hidden: hider.is_some() });
         }
     }
     Differences { packages: changes.packages, files }
-}
-
-fn shared(step: &RootStep) -> Option<&TenantPath> {
-    match step {
-        RootStep::Shared { at } => Some(at),
-        _ => None,
-    }
-}
-
-/// Whether something in a tenant's own layer stands in for a file of the image. The tenant may have put anything there:
-/// no link is followed.
-fn hides(upper: &File, path: &Path) -> bool {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat2(upper, path, flags, Mode::empty(), resolve) {
-        Ok(found) => {
-            fstat(&found).is_ok_and(|meta| FileType::from_raw_mode(meta.st_mode) != FileType::Directory)
-        }
-        // A directory on the way is none any more.
-        Err(error) => matches!(error, Errno::NOTDIR | Errno::LOOP),
-    }
 }

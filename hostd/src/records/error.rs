@@ -19,7 +19,10 @@ use tenant::{
 use wire::{Code, Failure, chain};
 
 use super::broken::Broken;
-use crate::dirs::{mounts, quota::QuotaError, remains::Remains};
+use crate::{
+    dirs::{mounts, quota::QuotaError, remains::Remains},
+    drift::error::DriftError,
+};
 
 /// A request that the store refuses or cannot fulfil.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +218,9 @@ pub enum StoreError {
     /// Two versions cannot be compared.
     #[error("cannot compare the versions")]
     Compare(#[source] rootfs_tools::diff::ContentError),
+    /// A file of a tenant's own.
+    #[error(transparent)]
+    Drift(#[from] DriftError),
     /// No words for a version.
     #[error("{text:?} does not name a version: {reason}")]
     Target {
@@ -316,6 +322,7 @@ impl StoreError {
             }
             Self::OtherImage { .. } => Code::OtherImage,
             Self::OwnInstall => Code::OwnInstall,
+            Self::Drift(error) => error.code(),
             Self::NoPrevious(_) => Code::NoImage,
             Self::Target { .. } => Code::Invalid,
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
@@ -407,6 +414,7 @@ impl StoreError {
             Self::LoadPlan(error) => return error.help().map(str::to_owned),
             Self::Plan { source, .. } => source.help(),
             Self::Image(error) => return error.help(),
+            Self::Drift(error) => return error.help(),
             Self::Quota(error) => error.help(),
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
             Self::Storage { .. } => "move it to ext4, xfs, btrfs or tmpfs, or choose another --root",

@@ -13,11 +13,15 @@ mod configure;
 pub mod create;
 pub mod destroy;
 pub mod differences;
+mod drift;
+mod drift_merge;
+mod drift_view;
 pub mod edit;
 mod error;
 mod file;
 pub(crate) mod guard;
 pub mod images;
+mod inventories;
 mod lifecycle;
 pub mod lock;
 mod mend;
@@ -26,16 +30,18 @@ mod rebase;
 pub mod recover;
 pub mod rename;
 mod rest;
-mod stamp;
+pub(crate) mod stamp;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traces;
+mod upper;
 
 pub(crate) use self::stamp::{date_ms, now};
 pub use self::{
     broken::Broken,
     configure::Adopted,
+    drift_merge::{Merge, Placement, Placing},
     error::StoreError,
     rebase::Repinned,
     store::{AllBroken, AllClaims, Change, NewTenant, Records, Store, make_runtime_dir},

@@ -12,16 +12,18 @@ use tenant::{
         allocation::Pinned,
         image::{ImageRef, InvalidImageRef, Manifest, VersionRef},
     },
-    plan::{RootStep, swap},
+    plan::swap,
 };
 use wire::{FileChange, FileDifference, PackageDifference, RebasePlan, RebaseRequest, Verdict};
 
 use super::{
     Store, StoreError,
     differences::{self, Differences},
+    drift::{Subject, refuse_install, shadowed},
     images,
     stamp::now,
 };
+use crate::drift::{area::Area, lineage::Boot};
 
 /// A tenant with another version, planned. As long as it is kept, no version of any image is removed.
 #[derive(Debug)]
@@ -93,9 +95,7 @@ impl Store {
         let manifest = sources::load_manifest(&self.layout, &after.pinned, &config)?;
         let tenant = self.resolve(name, &self.config_text(name)?, &config, &nics)?;
         let plan = self.plan_of(&tenant, &after, &manifest, &config, None)?;
-        if plan.root.iter().any(|step| matches!(step, RootStep::Whole { .. })) {
-            return Err(StoreError::OwnInstall);
-        }
+        refuse_install(&plan)?;
         Ok(Repinned { before, after, manifest, plan, _images })
     }
 
@@ -103,7 +103,12 @@ impl Store {
     ///
     /// # Errors
     /// A version cannot be read.
-    pub fn outlook(&self, from: &Pinned, repinned: &Repinned) -> Result<RebasePlan, StoreError> {
+    pub fn outlook(
+        &self,
+        from: &Pinned,
+        repinned: &Repinned,
+        boot: Option<Boot>,
+    ) -> Result<RebasePlan, StoreError> {
         let (to, plan) = (&repinned.after.pinned, &repinned.plan);
         let mut outlook = RebasePlan {
             name: plan.tenant.to_string(),
@@ -114,13 +119,26 @@ impl Store {
             swapped: Vec::new(),
             rest: Vec::new(),
             packages: Vec::new(),
+            shadowed: Vec::new(),
+            left_out: Vec::new(),
             files: Vec::new(),
         };
         if from == to {
             return Ok(outlook);
         }
         let old = sources::read_manifest(&self.layout, from)?;
-        let Differences { packages, files } = differences::of(plan, images::changes(&self.layout, from, to)?);
+        let areas = Area::all(plan);
+        let Differences { packages, files } =
+            differences::of(&areas, images::changes(&self.layout, from, to)?);
+        let look = self.look(Subject {
+            areas,
+            history: repinned.before.history(),
+            now: to.clone(),
+            boot,
+            notes: self.notes(&repinned.before.name)?,
+        })?;
+        outlook.shadowed = shadowed(look.files());
+        outlook.left_out = look.take_left_out();
         outlook.packages = packages.into_iter().map(package).collect();
         outlook.files = files.into_iter().map(file).collect();
         outlook.verdict = match swap::plan(&self.layout, plan, &old, &repinned.manifest) {
@@ -137,11 +155,15 @@ impl Store {
         Ok(outlook)
     }
 
-    /// Writes the record: from here on the tenant's next start boots that version.
+    /// Writes the record: from here on the tenant's next start boots that version. `boot` is the one under way.
     ///
     /// # Errors
     /// The record cannot be written.
-    pub fn commit_rebase(&self, repinned: &mut Repinned) -> Result<(), StoreError> {
+    pub fn commit_rebase(&self, repinned: &mut Repinned, boot: Option<Boot>) -> Result<(), StoreError> {
+        let Repinned { before, after, plan, .. } = &*repinned;
+        if before.pinned != after.pinned {
+            self.note_hidden(&before.name, plan, (&before.history(), boot), &after.pinned);
+        }
         self.update(&repinned.before, &mut repinned.after)
     }
 

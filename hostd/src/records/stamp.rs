@@ -27,3 +27,9 @@ pub(crate) fn date_ms(millis: u64) -> String {
     let date = date.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     date.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
+
+/// A moment as RFC 3339 tells it, milliseconds since 1970 UTC.
+pub(crate) fn ms_of(date: &str) -> Option<u64> {
+    let date = time::OffsetDateTime::parse(date, &time::format_description::well_known::Rfc3339).ok()?;
+    u64::try_from(date.unix_timestamp_nanos() / 1_000_000).ok()
+}

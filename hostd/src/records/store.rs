@@ -23,6 +23,7 @@ use super::{
     compared::Compared,
     error::StoreError,
     guard::held,
+    inventories::Inventories,
     lock::StoreLock,
     recover::{self, Finding, Recovered},
 };
@@ -86,6 +87,8 @@ pub struct Store {
     pub(crate) trash: Trash,
     /// The old and new names of tenants whose renaming was finished when this was opened.
     pub(crate) renamed: Mutex<Vec<(TenantName, TenantName)>>,
+    /// Files of versions, as they were last read.
+    pub(crate) inventories: Inventories,
     pub(crate) storage: Option<Arc<KernelError>>,
     pub(crate) compared: Compared,
     pub(crate) _lock: StoreLock,
@@ -152,6 +155,7 @@ impl Store {
             started: Mutex::default(),
             writer: Mutex::new(writer),
             writing: Mutex::default(),
+            inventories: Inventories::default(),
             storage: storage.err().map(Arc::new),
             compared: Compared::default(),
             _lock: lock,

@@ -1,6 +1,7 @@
 mod addresses;
 mod broken;
 mod creation;
+mod drift;
 mod rebase;
 mod removal;
 mod rename;

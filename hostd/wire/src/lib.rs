@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `types` | requests and answers, one pair for each verb |
 //! | `rebase` | a tenant that gets another version |
+//! | `drift` | files of a tenant that hide files of its image |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
 //! | `rollout` | many tenants that get another version |
@@ -15,6 +16,7 @@
 //! | `feature` | what the kernel must have, as one table |
 
 pub mod doctor;
+mod drift;
 mod event;
 mod explain;
 mod failure;
@@ -35,14 +37,17 @@ use std::path::PathBuf;
 
 use tenant::Layout;
 
+pub use drift::{
+    Drift, DriftFile, DriftFix, DriftKind, DriftMerge, DriftMergeRequest, DriftMerged, DriftNode, DriftSide,
+    DriftSource, DriftView, FileChange,
+};
 pub use event::{Event, EventKind};
 pub use explain::{Explained, Source};
 pub use failure::{Code, Failure, chain, one_line, tenant_name};
 pub use label::LabelRule;
 pub use pattern::{MOST_PARAMETERS, Pattern, image_and_digits};
 pub use rebase::{
-    Applied, FileChange, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased,
-    Verdict,
+    Applied, FileDifference, PackageDifference, RebaseMode, RebasePlan, RebaseRequest, Rebased, Verdict,
 };
 pub use rollout::{MemberState, Rollout, RolloutMember, RolloutRequest, RolloutState, RolloutWave};
 pub use stale::{

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::Changed;
+use crate::{
+    drift::{DriftFile, FileChange},
+    types::Changed,
+};
 
 /// When a tenant has the version that it is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,6 +138,12 @@ pub struct RebasePlan {
     /// Debian packages that differ, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<PackageDifference>,
+    /// Files of the tenant that hide a fix of the version, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<DriftFile>,
+    /// What was not looked at for `shadowed`, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Files of the directories in `rest` that differ between the versions, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileDifference>,
@@ -152,19 +161,6 @@ pub struct PackageDifference {
     /// Its version in the one that it would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-}
-
-/// How a file differs between two versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum FileChange {
-    /// Only the new version has it.
-    Added,
-    /// Only the old version has it.
-    Removed,
-    /// Both have it.
-    Changed,
 }
 
 /// A file of two versions.

@@ -215,6 +215,11 @@ impl Layout {
         self.tenant(name).join("carried.toml")
     }
 
+    /// `…/tenants/NAME/drift.toml`: which versions the tenant's own files take into account.
+    pub fn drift(&self, name: &TenantName) -> PathBuf {
+        self.tenant(name).join("drift.toml")
+    }
+
     /// `…/tenants/NAME/dirs`: the tenant's own directories, on-disk owners 0..65535.
     pub fn dirs(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("dirs")

@@ -125,7 +125,12 @@ struct Key {
 }
 
 impl Versions {
-    fn version(&self, layout: &Layout, pinned: &Pinned, sums_of: SumsOf) -> std::io::Result<Arc<Version>> {
+    pub(super) fn version(
+        &self,
+        layout: &Layout,
+        pinned: &Pinned,
+        sums_of: SumsOf,
+    ) -> std::io::Result<Arc<Version>> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = opened.get(pinned) {
             return Ok(version.clone());

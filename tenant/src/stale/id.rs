@@ -16,6 +16,7 @@ const FLAGS: usize = 6;
 const KIND: usize = 7;
 const FILESYSTEM: usize = 8;
 const FILE: usize = FILESYSTEM + 16;
+const PADDING: usize = 3;
 const MAGIC_AT: usize = 4;
 const MAGIC: u8 = 0xfb;
 /// `OVL_FH_FLAG_PATH_UPPER`.
@@ -66,6 +67,11 @@ impl Beneath {
         }
     }
 
+    /// What overlayfs has noted of a file that it copied: the handle without its padding, `struct ovl_fb`.
+    pub(super) fn of_attribute(value: &[u8]) -> Option<Self> {
+        Self::parse(OVERLAY, &[&[0; PADDING], value].concat())
+    }
+
     fn parse(kind: i32, bytes: &[u8]) -> Option<Self> {
         if kind != OVERLAY || bytes.get(MAGIC_AT) != Some(&MAGIC) || bytes.get(FLAGS)? & UPPER != 0 {
             return None;
@@ -93,6 +99,13 @@ mod tests {
         assert_eq!(found.filesystem, [7; 16]);
         let file = FileId { kind: 1, bytes: [0xb7, 0xe0, 0x52, 0, 0x65, 0x22, 0x1d, 0xb9].into() };
         assert_eq!(found.file, file, "as ext4 itself says it: inode and generation");
+    }
+
+    #[test]
+    fn what_a_copy_was_made_of_is_read_from_its_attribute() {
+        assert_eq!(Beneath::of_attribute(&handle(0)[PADDING..]), Beneath::parse(OVERLAY, &handle(0)));
+        assert!(Beneath::of_attribute(&handle(0)[PADDING..]).is_some());
+        assert_eq!(Beneath::of_attribute(b""), None, "nothing that a handle could be made of");
     }
 
     #[test]

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `id` | by what a file is known through an overlay |
 //! | `version`, `comparison` | the files of versions, and of which one a file is |
+//! | `origin` | the file of a version that a tenant's own was copied from |
 //! | `proc`, `script` | what `/proc` says; which script an interpreter is running; both pure |
 //! | `process` | one process |
 //! | `unit` | what it belongs to in its tenant, and the remedy; pure |
 
 mod comparison;
 mod id;
+mod origin;
 mod proc;
 mod process;
 mod script;
@@ -28,6 +30,7 @@ use std::{
 };
 
 pub use comparison::Versions;
+pub use origin::Origin;
 pub use process::{Role, StaleFile, StaleProcess};
 pub use unit::{Group, Holder, Remedy, groups};
 pub use version::{Sums, SumsOf};

@@ -68,10 +68,20 @@ impl Drop for Client {
 
 /// Runs a command inside; its output where it ends with 0, else why not.
 pub(super) async fn exec(layout: &Layout, name: &str, command: &[&str]) -> Result<Vec<u8>, String> {
+    exec_with(layout, name, command, Stdio::null()).await
+}
+
+/// [`exec`] of a command that reads something.
+pub(in crate::host) async fn exec_with(
+    layout: &Layout,
+    name: &str,
+    command: &[&str],
+    stdin: Stdio,
+) -> Result<Vec<u8>, String> {
     let inside = wire::programs::inside(layout, name).map_err(|error| error.to_string())?;
     let child = Command::from(inside)
         .args(command)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -5,7 +5,7 @@
 //! | `world` | this host, as rollouts work on it |
 //! | `ask` | gates: a command inside, a connection, a request |
 
-mod ask;
+pub(super) mod ask;
 mod world;
 
 use std::{collections::BTreeMap, sync::Arc};

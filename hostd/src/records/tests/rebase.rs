@@ -40,7 +40,7 @@ fn version_and_log_are_one_write_and_outlive_hostd() {
     assert_eq!(before.generations.len(), 1, "a new tenant begins its log");
     let mut repinned = store.propose_rebase(&name, &target(&store, &name, &digits(NEW)), false).unwrap();
     assert_eq!(store.record(&name).unwrap(), before, "a proposal changes nothing");
-    store.commit_rebase(&mut repinned).unwrap();
+    store.commit_rebase(&mut repinned, None).unwrap();
     drop(repinned);
     drop(store);
     let store = trial.open();
@@ -50,7 +50,7 @@ fn version_and_log_are_one_write_and_outlive_hostd() {
     assert_eq!(after.previous(), Some(before.pinned.clone()));
     // The same once more is no other generation.
     let mut same = store.propose_rebase(&name, &target(&store, &name, &digits(NEW)), false).unwrap();
-    store.commit_rebase(&mut same).unwrap();
+    store.commit_rebase(&mut same, None).unwrap();
     assert_eq!(store.record(&name).unwrap(), after);
     drop(same);
     store.undo_rebase(&name, &before).unwrap();
@@ -64,7 +64,7 @@ fn the_version_before_is_known_and_where_there_is_none_that_is_said() {
     let previous = || store.rebase_target(&name, Some(RebaseRequest::PREVIOUS));
     assert!(matches!(previous(), Err(StoreError::NoPrevious(_))));
     let mut repinned = store.propose_rebase(&name, &target(&store, &name, &digits(NEW)), false).unwrap();
-    store.commit_rebase(&mut repinned).unwrap();
+    store.commit_rebase(&mut repinned, None).unwrap();
     assert_eq!(previous().unwrap().to_string(), format!("debian@sha256:{}", digits(OLD)));
     // Without a word it is what its file says.
     assert_eq!(store.rebase_target(&name, None).unwrap().to_string(), "debian");
@@ -95,7 +95,7 @@ fn what_would_differ_is_said_with_what_the_tenant_hides() {
     symlink("/etc", upper.join("ssl")).unwrap();
     let record = store.record(&name).unwrap();
     let repinned = store.propose_rebase(&name, &target(&store, &name, &digits(NEW)), false).unwrap();
-    let outlook = store.outlook(&record.pinned, &repinned).unwrap();
+    let outlook = store.outlook(&record.pinned, &repinned, None).unwrap();
     assert_eq!(outlook.verdict, Verdict::LiveWithRest);
     assert_eq!(outlook.swapped, ["/usr", "/var/lib/dpkg"]);
     let files: Vec<_> =
@@ -106,6 +106,6 @@ fn what_would_differ_is_said_with_what_the_tenant_hides() {
         ("/etc/ssl/openssl.cnf", FileChange::Added, true),
     ];
     assert_eq!(files, expected);
-    let same = store.outlook(&repinned.after.pinned, &repinned).unwrap();
+    let same = store.outlook(&repinned.after.pinned, &repinned, None).unwrap();
     assert_eq!((same.verdict, same.files.len()), (Verdict::Unchanged, 0));
 }
