@@ -20,6 +20,11 @@ fn a_version_comes_live_by_a_restart_or_from_the_next_start_and_goes_back() {
     let answer = rebase(&box1, &["--to", ":one"]);
     assert_eq!((&answer["applied"], &answer["result"]), (&"live".into(), &"changed".into()));
     assert_eq!((generation(&box1), box1.boot_id()), ("one".to_owned(), boot));
+    // Of all directories that keep what was booted, this one differs; none does from the version that was booted.
+    assert_eq!(answer["rest"], serde_json::json!(["/etc"]), "{answer}");
+    let answer = rebase(&box1, &["--to", ":two"]);
+    assert!(answer["rest"].as_array().is_none_or(Vec::is_empty), "{answer}");
+    rebase(&box1, &["--to", ":one"]);
     let answer = rebase(&box1, &["--to", ":two", "--restart"]);
     assert_eq!((&answer["applied"], generation(&box1)), (&"restarted".into(), "two".to_owned()));
     assert_ne!(box1.boot_id(), boot);
