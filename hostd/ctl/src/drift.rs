@@ -240,11 +240,11 @@ mod tests {
         .unwrap();
         assert_eq!(
             text(&[drift]),
-            "TENANT  PATH         OWN                FIX                         FROM\n\
-             web     /etc/a[2Jb   changed            shadowed: content, mode     debian@00\n\
-             web     /etc/old     outdated           shadowed: removed           debian@00\n\
-             web     /etc/gone    changed            unknown: debian@00 is gone  debian@00\n\
-             web     /etc/dir     removed (7 files)  -                           debian@00\n\
+            "TENANT  PATH        OWN                FIX                         FROM\n\
+             web     /etc/a[2Jb  changed            shadowed: content, mode     debian@00\n\
+             web     /etc/old    outdated           shadowed: removed           debian@00\n\
+             web     /etc/gone   changed            unknown: debian@00 is gone  debian@00\n\
+             web     /etc/dir    removed (7 files)  -                           debian@00\n\
              web: 3 of 4 files hide a fix of debian@11\n"
         );
         assert_eq!(text(&[]), "0 of 0 tenants hide a fix\n");

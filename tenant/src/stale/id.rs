@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn what_a_copy_was_made_of_is_read_from_its_attribute() {
-        assert_eq!(Beneath::of_attribute(&handle(0)[PADDING..]), Beneath::parse(OVERLAY, &handle(0)));
-        assert!(Beneath::of_attribute(&handle(0)[PADDING..]).is_some());
+        assert_eq!(Beneath::of_attribute(&handle(0)[3..]), Beneath::parse(OVERLAY, &handle(0)));
+        assert!(Beneath::of_attribute(&handle(0)[3..]).is_some());
         assert_eq!(Beneath::of_attribute(b""), None, "nothing that a handle could be made of");
     }
 
