@@ -28,6 +28,8 @@ impl Api {
     fn new(supervisor: &str) -> Self {
         let trial = Trial::new();
         let store = trial.open();
+        // A signal before the trap is set would end it at once.
+        let supervisor = &supervisor.replacen(" TERM; ", " TERM; : > \"$0.traps\"; ", 1);
         let units = Standalone::for_tests(trial.layout.clone(), supervisor);
         let host = Host::new(store, UnitManager::Standalone(units));
         Self { router: router(host.clone()), host, trial }
@@ -60,7 +62,14 @@ impl Api {
     async fn start(&self, name: &str) {
         self.call("POST", "/v1/tenants", json!({"name": name, "set": ["nic=[]"]})).await;
         let socket = self.trial.layout.run().join("notify").join(name);
+        let script = self.trial.layout.root().join("supervisor");
+        let traps = script.with_extension("traps");
+        let has_traps = std::fs::read_to_string(&script).unwrap().contains(" TERM; : > ");
+        let _ = std::fs::remove_file(&traps);
         let ready = tokio::spawn(async move {
+            while has_traps && !traps.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
             while sender.send_to(b"READY=1", &socket).is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
