@@ -53,10 +53,10 @@ const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 const REPLACE: u16 = NLM_F_CREATE | NLM_F_REPLACE;
 
 /// Length of struct nlmsghdr, netlink(7), bytes.
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 /// More than the kernel puts into one answer, bytes.
 const BUFFER: usize = 64 << 10;
-const NLMSG_ERROR: u16 = 2;
+pub(super) const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// How often a dump is asked for again that changes came in between of.
 const DUMPS: usize = 50;
@@ -75,8 +75,8 @@ struct Connection {
 }
 
 /// One message of the kernel.
-struct Answer<'a> {
-    kind: u16,
+pub(super) struct Answer<'a> {
+    pub(super) kind: u16,
     flags: u16,
     sequence: u32,
     payload: &'a [u8],
@@ -220,7 +220,8 @@ impl Dump {
 }
 
 impl<'a> Answer<'a> {
-    fn next(rest: &mut &'a [u8]) -> io::Result<Option<Self>> {
+    /// The first of what was received.
+    pub(super) fn next(rest: &mut &'a [u8]) -> io::Result<Option<Self>> {
         if rest.is_empty() {
             return Ok(None);
         }
@@ -235,7 +236,7 @@ impl<'a> Answer<'a> {
     }
 
     /// What an answer of the kind `NLMSG_ERROR` says; none is success.
-    fn error(&self) -> io::Result<Option<io::Error>> {
+    pub(super) fn error(&self) -> io::Result<Option<io::Error>> {
         match number(self.payload, 0).map(|code| code as i32) {
             Some(0) => Ok(None),
             Some(code) => Ok(Some(io::Error::from_raw_os_error(-code))),

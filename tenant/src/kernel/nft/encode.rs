@@ -16,8 +16,6 @@ const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
-/// `enum nft_verdicts`.
-const GOTO: i32 = -4;
 /// `enum nft_object_attributes`, `enum nft_limit_attributes`.
 const OBJECT_TABLE: u16 = 1;
 const OBJECT_NAME: u16 = 2;
@@ -30,12 +28,11 @@ const LIMIT_BURST: u16 = 3;
 const LIMIT_TYPE: u16 = 4;
 const LIMIT_FLAGS: u16 = 5;
 /// Of bytes, not of packets; what is above it matches.
-const OF_BYTES: u32 = 1;
-const ABOVE: u32 = 1;
-/// `NLA_F_NESTED`.
-const NESTED: u16 = 1 << 15;
+const OF_BYTES: u32 = libc::NFT_LIMIT_PKT_BYTES as u32;
+const ABOVE: u32 = libc::NFT_LIMIT_F_INV as u32;
+const NESTED: u16 = libc::NLA_F_NESTED as u16;
 /// Length of an interface's name in a key.
-const LINK: usize = 16;
+const LINK: usize = libc::IFNAMSIZ;
 
 /// A part of a key or of what a map leads to.
 #[derive(Clone, Copy)]
@@ -152,7 +149,8 @@ pub(super) fn element(item: &Item) -> Option<Vec<u8>> {
         }
         ([word], Value::Chain) => {
             let chain = word.strip_prefix("goto ")?;
-            let verdict = [attribute(VERDICT_CODE, &GOTO.to_be_bytes()), text(VERDICT_CHAIN, chain)];
+            let verdict =
+                [attribute(VERDICT_CODE, &libc::NFT_GOTO.to_be_bytes()), text(VERDICT_CHAIN, chain)];
             attributes.push(nested(ELEMENT_DATA, &[nested(DATA_VERDICT, &verdict)]));
         }
         ([word], Value::Object) => attributes.push(text(ELEMENT_OBJECT, word)),
@@ -185,9 +183,10 @@ pub(super) fn limit(table: &str, item: &Item, is_new: bool) -> Option<Vec<u8>> {
 
 /// `NFPROTO_…` of a family.
 pub(super) fn protocol_family(family: Family) -> u8 {
-    match family {
-        Family::Inet => 1,
-        Family::Arp => 3,
-        Family::Bridge => 7,
-    }
+    let family = match family {
+        Family::Inet => libc::NFPROTO_INET,
+        Family::Arp => libc::NFPROTO_ARP,
+        Family::Bridge => libc::NFPROTO_BRIDGE,
+    };
+    family as u8
 }

@@ -1,9 +1,6 @@
 //! Running nft(8): text in, JSON out.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -74,12 +71,7 @@ impl Nft {
         &self.0
     }
 
-    /// Hands it commands that it carries out as one transaction: all or none.
-    pub(super) fn spawn(&self, text: &str) -> io::Result<Running> {
-        Running::start(&self.0, ["-f", "-"], text.as_bytes())
-    }
-
-    /// Carries out commands as one transaction.
+    /// Carries out commands as one transaction: all or none.
     ///
     /// # Errors
     /// What it says first.
@@ -87,7 +79,7 @@ impl Nft {
         if text.is_empty() {
             return Ok(());
         }
-        wait(self.spawn(text)?)?.done().map(drop)
+        wait(Running::start(&self.0, ["-f", "-"], text.as_bytes())?)?.done().map(drop)
     }
 
     /// All chains of this host, as JSON.

@@ -12,25 +12,20 @@ use super::{
     encode::{self, nested, text},
     item::{Family, Item},
 };
+use crate::kernel::netlink::{Answer, HEADER, NLMSG_ERROR};
 
-/// `NFNL_SUBSYS_NFTABLES`, and the messages that enclose a transaction, see nfnetlink.h.
-const NFTABLES: u16 = 10;
-const BEGIN: u16 = 0x10;
-const END: u16 = 0x11;
+const NFTABLES: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
 /// `enum nf_tables_msg_types`.
-const NEW_ELEMENT: u16 = 12;
-const DELETE_ELEMENT: u16 = 14;
-const NEW_OBJECT: u16 = 18;
-const DELETE_OBJECT: u16 = 20;
+const NEW_ELEMENT: u16 = libc::NFT_MSG_NEWSETELEM as u16;
+const DELETE_ELEMENT: u16 = libc::NFT_MSG_DELSETELEM as u16;
+const NEW_OBJECT: u16 = libc::NFT_MSG_NEWOBJ as u16;
+const DELETE_OBJECT: u16 = libc::NFT_MSG_DELOBJ as u16;
 /// `enum nft_set_elem_list_attributes`.
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
 /// Elements in one message: an attribute has a length of 16 bits.
 const ELEMENTS: usize = 256;
-/// Length of struct nlmsghdr, netlink(7), bytes.
-const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
 /// More than one answer takes, bytes.
 const BUFFER: usize = 8 << 10;
 
@@ -60,12 +55,12 @@ impl Transaction {
 
     fn begin() -> Self {
         let mut transaction = Self::default();
-        transaction.message(BEGIN, NLM_F_REQUEST, 0, NFTABLES, &[]);
+        transaction.message(libc::NFNL_MSG_BATCH_BEGIN as u16, NLM_F_REQUEST, 0, NFTABLES, &[]);
         transaction
     }
 
     fn end(mut self) -> Self {
-        self.message(END, NLM_F_REQUEST, 0, NFTABLES, &[]);
+        self.message(libc::NFNL_MSG_BATCH_END as u16, NLM_F_REQUEST, 0, NFTABLES, &[]);
         self
     }
 
@@ -136,31 +131,15 @@ impl Transaction {
         while answered < self.messages {
             buffer.clear();
             socket.recv(&mut buffer, 0)?;
-            answered += acknowledged(&buffer)?;
+            let mut rest = buffer.as_slice();
+            while let Some(answer) = Answer::next(&mut rest)? {
+                if answer.kind != NLMSG_ERROR {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                answer.error()?.map_or(Ok(()), Err)?;
+                answered += 1;
+            }
         }
         Ok(())
     }
-}
-
-/// How many messages are acknowledged in what was received.
-fn acknowledged(mut bytes: &[u8]) -> io::Result<u32> {
-    let mut count = 0;
-    while !bytes.is_empty() {
-        let number = |at: usize| -> io::Result<[u8; 4]> {
-            let field = bytes.get(at..at + 4).and_then(|field| field.try_into().ok());
-            field.ok_or_else(|| io::ErrorKind::InvalidData.into())
-        };
-        let length = u32::from_ne_bytes(number(0)?) as usize;
-        let [low, high, ..] = number(4)?;
-        if u16::from_ne_bytes([low, high]) != NLMSG_ERROR {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        match i32::from_ne_bytes(number(HEADER)?) {
-            0 => count += 1,
-            error => return Err(io::Error::from_raw_os_error(-error)),
-        }
-        let step = length.next_multiple_of(4).max(HEADER);
-        bytes = bytes.get(step..).unwrap_or_default();
-    }
-    Ok(count)
 }
