@@ -22,7 +22,7 @@ use crate::{
         gate::{Message, receive, send},
         openat2, raw,
     },
-    plan::{FirstProcess, LinkPlan, NOTIFY_SOCKET, Plan},
+    plan::{FirstProcess, NOTIFY_SOCKET, Plan},
 };
 
 /// What the init of a plan does.
@@ -121,8 +121,8 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     network::write_sysctls(&plan.init.sysctl)?;
     confine::apply(&plan.security).map_err(|error| KernelError::new("confine", "init", error))?;
     // Not sooner: a change of credentials takes it off. A supervisor that is killed takes its tenant along, also where no
-    // hostd sees it. A NIC of the host would be lost with the tenant's network namespace: hostd brings it home first.
-    if !plan.nics.iter().any(|nic| matches!(nic.link, LinkPlan::Phys { .. })) {
+    // hostd sees it.
+    if plan.ends_with_supervisor() {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
             .map_err(|error| KernelError::new("tie to its supervisor", "init", error))?;
     }

@@ -96,6 +96,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether init is killed when its supervisor dies. Not where it has a NIC of the host, which would be lost with the
+    /// tenant's network namespace: hostd brings that home first, and then ends the tenant.
+    pub fn ends_with_supervisor(&self) -> bool {
+        !self.nics.iter().any(|nic| matches!(nic.link, LinkPlan::Phys { .. }))
+    }
+
     /// Where the tenant's `/etc` is stored; none where it is not the tenant's own.
     pub fn own_etc(&self) -> Option<OwnEtc<'_>> {
         OwnEtc::of(&self.root)
