@@ -23,7 +23,7 @@ use tenant::{
 };
 use wire::{Code, Drift, DriftFile, DriftFix, DriftSource};
 
-use super::{Store, StoreError, images, upper::Upper};
+use super::{Store, StoreError, upper::Upper};
 use crate::{
     dirs::seed::RESOLV_CONF,
     drift::{
@@ -182,8 +182,7 @@ impl Store {
         let (history, boot) = before;
         let noted = || -> Result<(), StoreError> {
             let Some(from) = history.last().map(Generation::pinned) else { return Ok(()) };
-            let compare = |[from, to]: &[Pinned; 2]| images::changes(&self.layout, from, to);
-            let changed = self.compared.paths([from, to.clone()], compare)?;
+            let changed = self.differing_paths(&from, to)?;
             let areas = Area::all(plan);
             let hidden = hidden(&areas, &changed);
             if hidden.is_empty() {

@@ -1,6 +1,9 @@
 //! Directories of which a running tenant sees another version from its next start on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tenant::{Plan, model::allocation::Pinned, plan::RootStep};
 
@@ -16,9 +19,20 @@ impl Store {
         if booted == to {
             return Ok(Vec::new());
         }
+        Ok(differing(&plan.root, &self.differing_paths(booted, to)?))
+    }
+
+    /// The paths in which two versions differ, relative to the top of the image.
+    ///
+    /// # Errors
+    /// A version cannot be read.
+    pub(super) fn differing_paths(
+        &self,
+        from: &Pinned,
+        to: &Pinned,
+    ) -> Result<Arc<Vec<PathBuf>>, StoreError> {
         let compare = |[from, to]: &[Pinned; 2]| images::changes(&self.layout, from, to);
-        let paths = self.compared.paths([booted.clone(), to.clone()], compare)?;
-        Ok(differing(&plan.root, &paths))
+        self.compared.paths([from.clone(), to.clone()], compare)
     }
 }
 
