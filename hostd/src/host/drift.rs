@@ -7,7 +7,7 @@ use tenant::TenantName;
 use tokio::time::timeout;
 use wire::{Code, Drift, DriftMerge, DriftMergeRequest, DriftMerged, DriftView, Failure};
 
-use super::{Host, Result, blocking, rollout::ask};
+use super::{Host, Result, blocking, inside};
 use crate::{
     drift::lineage::Boot,
     records::{Placement, Placing, StoreError},
@@ -134,7 +134,7 @@ impl Host {
         let (mode, owner, kept) = (format!("{mode:04o}"), format!("{uid}:{gid}"), kept.unwrap_or_default());
         let words =
             ["/bin/sh", "-c", SCRIPT, "tenantctl merge", word, dir, base, &mode, &owner, &kept, &target];
-        let running = ask::exec_with(self.layout(), name.as_str(), &words, stdin);
+        let running = inside::exec_with(self.layout(), name.as_str(), &words, stdin);
         match timeout(LIMIT, running).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(reason)) => Err(failed(Code::Failed, format!("the command inside: {reason}"))),

@@ -26,6 +26,7 @@ mod disk;
 mod drift;
 pub(crate) mod events;
 pub(crate) mod glance;
+mod inside;
 mod life;
 mod live;
 mod looks;

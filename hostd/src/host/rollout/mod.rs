@@ -3,9 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `world` | this host, as rollouts work on it |
-//! | `ask` | gates: a command inside, a connection, a request |
+//! | `ask` | gates: a connection, a request |
 
-pub(super) mod ask;
+mod ask;
 mod world;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -28,7 +28,7 @@ use crate::{
         Host, blocking,
         events::{What, state::ended},
         glance::Glance,
-        startup,
+        inside, startup,
     },
     records,
     rollout::{
@@ -169,7 +169,7 @@ impl World for HostWorld {
     }
 
     async fn failed_units(&self, name: &str) -> Option<Vec<String>> {
-        let output = ask::exec(self.0.layout(), name, &FAILED_UNITS).await.ok()?;
+        let output = inside::exec(self.0.layout(), name, &FAILED_UNITS).await.ok()?;
         Some(gates::failed_units(&String::from_utf8_lossy(&output)))
     }
 
@@ -177,7 +177,7 @@ impl World for HostWorld {
         match gate {
             Gate::Systemd => Ok(()),
             Gate::Exec(command) => {
-                ask::exec(self.0.layout(), name, &["/bin/sh", "-c", command]).await.map(|_| ())
+                inside::exec(self.0.layout(), name, &["/bin/sh", "-c", command]).await.map(|_| ())
             }
             Gate::Tcp(port) => ask::tcp(self.address(name)?, *port).await.map(|_| ()),
             Gate::Http { port, path } => ask::http(self.address(name)?, *port, path).await,
