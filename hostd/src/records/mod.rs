@@ -29,6 +29,7 @@ pub mod pending;
 mod rebase;
 pub mod recover;
 pub mod rename;
+pub(crate) mod resolver;
 mod rest;
 pub(crate) mod stamp;
 mod store;

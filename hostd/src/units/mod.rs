@@ -8,6 +8,7 @@ pub mod cgroups;
 mod console;
 mod error;
 mod gauge;
+mod later;
 pub mod limits;
 mod notify;
 mod ready;
@@ -24,10 +25,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use console::last_console_lines;
 pub use error::{FailedJob, UnitError};
+pub use later::PlanLater;
 pub use start::Start;
 pub use stop::{StopDeadline, StopEnd};
 use tenant::{
-    Layout, Plan, TenantName,
+    Layout, TenantName,
     config::Restart,
     files::state::{ProcessRef, RunState},
     kernel::source::View,
@@ -234,18 +236,17 @@ impl UnitManager {
         }
     }
 
-    /// Finds the supervisor of a tenant that runs, or removes what a dead one has left. `plan` gives what the
-    /// tenant would be started with now, if there is such a thing.
-    pub async fn sweep(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+    /// Finds the supervisor of a tenant that runs, or removes what a dead one has left.
+    pub async fn sweep(&self, name: &TenantName, plan: PlanLater) {
         match self {
             Self::Standalone(units) => units.adopt(name, plan).await,
             Self::Systemd(units) if units.is_running(name) => {}
-            Self::Systemd(units) => units.sweep(name, plan()).await,
+            Self::Systemd(units) => units.sweep(name, plan).await,
         }
     }
 
     /// hostd begins: finds what runs, and removes what is left of those that do not.
-    pub async fn take_over(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+    pub async fn take_over(&self, name: &TenantName, plan: PlanLater) {
         match self {
             Self::Standalone(units) => units.adopt(name, plan).await,
             // The unit itself saw to it, and may be starting at this moment.
