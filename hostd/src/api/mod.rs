@@ -35,6 +35,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{oneshot, watch};
 use wire::{Code, Failure};
 
+pub(crate) use self::tenants::limits;
 pub use self::host::OPENAPI;
 use self::{
     answer::{Answer, Message, Refusal},
@@ -75,6 +76,7 @@ pub const MAX_BODY: usize = 3 << 20;
         inspect::plan,
         inspect::explain,
         inspect::stat,
+        inspect::stats,
         inspect::logs,
         stale::one,
         stale::all,

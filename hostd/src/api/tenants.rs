@@ -72,7 +72,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
 }
 
 /// The limits that a list and `stat` show.
-pub(super) fn limits(limits: &Limits) -> StatLimits {
+pub(crate) fn limits(limits: &Limits) -> StatLimits {
     StatLimits {
         memory_max_bytes: limits.most("memory_max"),
         cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
@@ -136,21 +136,21 @@ pub(super) async fn list(
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
     let glances = host.glances(None).await?;
-    let unknown = Arc::default();
-    let with_unit = |allocation: &Allocation| {
-        let glance = glances.get(&allocation.name).unwrap_or(&unknown);
-        let mut summary = summary(&host, allocation, glance);
-        if let Some(pending) = pending.remove(&allocation.name) {
-            let is_down = matches!(summary.state, TenantState::Stopped | TenantState::Failed);
-            if pending.starts && is_down {
-                summary.state = TenantState::Starting;
-            }
-            summary.unit_status = pending.status;
-        }
-        summary
+    let unknown: Arc<Glance> = Arc::default();
+    let named = records.values().filter(|record| selection.has_name(record.name.as_str())).cloned();
+    let one = move |host: &Arc<Host>, record: &Allocation| {
+        summary(host, record, glances.get(&record.name).unwrap_or(&unknown))
     };
-    let named = records.values().filter(|record| selection.has_name(record.name.as_str()));
-    let mut all: Vec<_> = named.map(with_unit).collect();
+    let mut all = host.each(named.collect(), one).await?;
+    for summary in &mut all {
+        let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name)) else {
+            continue;
+        };
+        if pending.starts && matches!(summary.state, TenantState::Stopped | TenantState::Failed) {
+            summary.state = TenantState::Starting;
+        }
+        summary.unit_status = pending.status;
+    }
     all.extend(broken.iter().map(|(name, broken)| broken_summary(&host, name, broken)));
     all.retain(|tenant| selection.has(tenant));
     all.sort_by(|one, other| one.name.cmp(&other.name));

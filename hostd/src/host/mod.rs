@@ -16,6 +16,7 @@
 //! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
+//! | `stats` | what tenants use, all in one look |
 //! | `wait` | wait; `changes`: what tells of tenants |
 //! | `turns` | who works on a tenant |
 
@@ -35,6 +36,7 @@ mod rename;
 mod rollout;
 mod stale;
 mod startup;
+mod stats;
 mod turns;
 mod unit_config;
 mod wait;

@@ -431,6 +431,7 @@ impl UnitManager {
 
     /// What a running tenant uses.
     pub fn usage(&self, name: &TenantName) -> Usage {
-        usage::usage(&self.cgroups(name))
+        let init = self.state(name).and_then(|said| said.init).map(|init| init.pid);
+        usage::usage(&self.cgroups(name), init)
     }
 }
