@@ -131,8 +131,7 @@ impl PacketFilter {
     /// What went over the ports of running tenants. One that is not in the filter is left out.
     pub fn all_traffic(&self, store: &Store, names: &[TenantName]) -> HashMap<TenantName, Traffic> {
         let Ok(Some(host)) = of(store) else { return HashMap::new() };
-        let ports: Vec<_> =
-            names.iter().filter_map(|name| Some((name, self.ports(&host, name)?))).collect();
+        let ports: Vec<_> = names.iter().filter_map(|name| Some((name, self.ports(&host, name)?))).collect();
         if ports.is_empty() {
             return HashMap::new();
         }
@@ -163,17 +162,17 @@ impl PacketFilter {
 
 /// What was counted at some ports.
 fn sum(counts: &Counts, ports: &[String]) -> Traffic {
-        let mut traffic = Traffic::default();
-        for port in ports {
-            let of = |set: &str| counts.get(&(set.to_owned(), port.clone())).copied().unwrap_or_default();
-            traffic.sent_packets += of("sent").packets;
-            traffic.sent_bytes += of("sent").bytes;
-            traffic.received_packets += of("received").packets;
-            traffic.received_bytes += of("received").bytes;
-            traffic.refused_packets += of("refused").packets;
-            traffic.limited_packets += of("limited").packets;
-        }
-        traffic
+    let mut traffic = Traffic::default();
+    for port in ports {
+        let of = |set: &str| counts.get(&(set.to_owned(), port.clone())).copied().unwrap_or_default();
+        traffic.sent_packets += of("sent").packets;
+        traffic.sent_bytes += of("sent").bytes;
+        traffic.received_packets += of("received").packets;
+        traffic.received_bytes += of("received").bytes;
+        traffic.refused_packets += of("refused").packets;
+        traffic.limited_packets += of("limited").packets;
+    }
+    traffic
 }
 
 /// What was found, in a line.

@@ -12,7 +12,10 @@ use hostd::{
     units::{UnitManager, standalone::Standalone, systemd::Systemd},
 };
 use log::LevelFilter;
-use tenant::{HostFacts, Layout, journal, kernel::{Linux, raw}};
+use tenant::{
+    HostFacts, Layout, journal,
+    kernel::{Linux, raw},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::{Code, Failure};
 

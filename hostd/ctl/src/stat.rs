@@ -96,8 +96,8 @@ pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
     };
     output::table(
         &[
-            "NAME", "STATE", "MEMORY", "PRIVATE", "CACHE", "SHARED", "CPU TIME", "CPU", "TASKS", "READ", "WRITTEN",
-            "SENT", "RECEIVED", "DROPPED",
+            "NAME", "STATE", "MEMORY", "PRIVATE", "CACHE", "SHARED", "CPU TIME", "CPU", "TASKS", "READ",
+            "WRITTEN", "SENT", "RECEIVED", "DROPPED",
         ],
         stats.iter().enumerate().map(row).collect(),
         &[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],

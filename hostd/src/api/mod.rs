@@ -35,8 +35,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{oneshot, watch};
 use wire::{Code, Failure};
 
-pub(crate) use self::tenants::limits;
 pub use self::host::OPENAPI;
+pub(crate) use self::tenants::limits;
 use self::{
     answer::{Answer, Message, Refusal},
     extract::{Body, Named, Parameters},

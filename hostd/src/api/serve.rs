@@ -135,6 +135,11 @@ async fn when_ready(State(host): State<Arc<Host>>, request: Request, next: Next)
     next.run(request).await
 }
 
+/// All requests, answered as soon as hostd has come far enough.
+pub(super) fn held_back(host: Arc<Host>) -> Router {
+    super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready))
+}
+
 /// Serves until `shutdown` is done; requests in progress are answered first, and changes are made to their end whose
 /// client has hung up.
 ///
@@ -145,7 +150,7 @@ pub async fn serve(
     host: Arc<Host>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host.clone(), when_ready));
+    let router = held_back(host.clone());
     let refusal = Router::new().fallback(refuse);
     let (connections, under_way) = (GracefulShutdown::new(), PendingChanges::default());
     let mut shutdown = std::pin::pin!(shutdown);

@@ -143,7 +143,8 @@ pub(super) async fn list(
     };
     let mut all = host.each(named.collect(), one).await?;
     for summary in &mut all {
-        let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name)) else {
+        let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name))
+        else {
             continue;
         };
         if pending.starts && matches!(summary.state, TenantState::Stopped | TenantState::Failed) {

@@ -85,8 +85,13 @@ impl Host {
         self.apply_config(&text, &tenant, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
-        let start =
-            Start { name: name.clone(), plan: Arc::new(plan), later: self.plan_later(name), enforce, timeout: tenant.start_timeout };
+        let start = Start {
+            name: name.clone(),
+            plan: Arc::new(plan),
+            later: self.plan_later(name),
+            enforce,
+            timeout: tenant.start_timeout,
+        };
         self.units.start(start).await.map_err(|error| named(error.into()))?;
         Ok(Started { change: Change::Created, killed: None, tenant: Some(tenant) })
     }

@@ -207,6 +207,11 @@ impl Host {
         &self.filter
     }
 
+    /// Requests that wait for this go on.
+    pub(crate) fn come(&self, to: Progress) {
+        self.progress.send_replace(to);
+    }
+
     /// Waits until hostd has come so far: it listens before that.
     pub async fn has_come(&self, to: Progress) {
         // The other end lives as long as this does.

@@ -35,14 +35,14 @@ impl Host {
         if let Err(failure) = self.glances(None).await {
             log::warn!("{failure}");
         }
-        self.progress.send_replace(Progress::Knowing);
+        self.come(Progress::Knowing);
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
         }
         self.finish_renames().await;
         self.watch_supervisors().await;
-        self.progress.send_replace(Progress::Ready);
+        self.come(Progress::Ready);
         // Reading what all tenants have in the packet filter took many times what hostd needs from now on.
         let _ = task::spawn_blocking(raw::trim_heap).await;
         let is_half =

@@ -28,7 +28,9 @@ impl Host {
             let (host, tenants, work) = (self.clone(), tenants.clone(), work.clone());
             parts.spawn(async move {
                 let end = tenants.len().min(begin + size);
-                let part = blocking(move || tenants[begin..end].iter().map(|one| work(&host, one)).collect::<Vec<T>>());
+                let part = blocking(move || {
+                    tenants[begin..end].iter().map(|one| work(&host, one)).collect::<Vec<T>>()
+                });
                 (number, part.await)
             });
         }
@@ -60,7 +62,8 @@ impl Host {
         let (uses, glances) =
             tokio::join!(self.each(records.values().cloned().collect(), look), self.glances(None));
         let (uses, glances) = (uses?, glances?);
-        let host_memory = host_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), &uses, &digests);
+        let host_memory =
+            host_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), &uses, &digests);
         let wanted: Vec<Use> = uses.into_iter().filter(|(name, ..)| is_wanted(name)).collect();
         let up = wanted.iter().filter(|(_, state, _)| state.is_up()).map(|(name, ..)| name.clone());
         let (host, up) = (self.clone(), up.collect::<Vec<_>>());
@@ -116,7 +119,8 @@ mod tests {
 
     use super::*;
 
-    const MEMINFO: &str = "MemTotal: 1000 kB\nMemFree: 400 kB\nBuffers: 10 kB\nCached: 200 kB\nShmem: 20 kB\n";
+    const MEMINFO: &str =
+        "MemTotal: 1000 kB\nMemFree: 400 kB\nBuffers: 10 kB\nCached: 200 kB\nShmem: 20 kB\n";
 
     fn tenant(name: &str, memory: Option<MemoryUse>) -> Use {
         (name.parse().unwrap(), TenantState::Running, Usage { memory, ..Usage::default() })
@@ -124,7 +128,12 @@ mod tests {
 
     fn memory(private: u64, cache: u64, shared: u64) -> Option<MemoryUse> {
         let (private_bytes, cache_bytes) = (private << 10, cache << 10);
-        Some(MemoryUse { private_bytes, cache_bytes, shared_bytes: Some(shared << 10), ..MemoryUse::default() })
+        Some(MemoryUse {
+            private_bytes,
+            cache_bytes,
+            shared_bytes: Some(shared << 10),
+            ..MemoryUse::default()
+        })
     }
 
     #[test]

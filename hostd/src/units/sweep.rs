@@ -26,3 +26,30 @@ pub(super) fn sweep(
     failures.extend(kernel.cgroup_remove(cgroup).err());
     failures
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, fs};
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_asked_for_only_where_a_supervisor_left_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let name: TenantName = "alice".parse().unwrap();
+        fs::create_dir_all(layout.runtime(&name)).unwrap();
+        let asked = Cell::new(false);
+        let plan = || {
+            asked.set(true);
+            None
+        };
+        let none = dir.path().join("cgroup");
+        sweep(&layout, &name, &none, plan);
+        assert!(!asked.get(), "it took its tenant down");
+        // One that was killed does not remove its sockets.
+        fs::write(layout.control_socket(&name), "").unwrap();
+        sweep(&layout, &name, &none, plan);
+        assert!(asked.get());
+    }
+}

@@ -81,7 +81,9 @@ impl Parts {
     /// See the kernel's Documentation/admin-guide/cgroup-v2.rst; `kernel` is there since Linux 5.18.
     fn v2(text: &str) -> Option<Self> {
         let shmem = keyed(text, "shmem")?;
-        let sum = || ["kernel_stack", "pagetables", "percpu", "slab"].iter().filter_map(|key| keyed(text, key)).sum();
+        let sum = || {
+            ["kernel_stack", "pagetables", "percpu", "slab"].iter().filter_map(|key| keyed(text, key)).sum()
+        };
         Some(Self {
             anonymous: keyed(text, "anon")?,
             shmem,
@@ -93,7 +95,8 @@ impl Parts {
 
     /// See the kernel's Documentation/admin-guide/cgroup-v1/memory.rst. What is charged and neither is the kernel's.
     fn v1(text: &str, total: u64) -> Option<Self> {
-        let [anonymous, cache, shmem] = ["total_rss", "total_cache", "total_shmem"].map(|key| keyed(text, key));
+        let [anonymous, cache, shmem] =
+            ["total_rss", "total_cache", "total_shmem"].map(|key| keyed(text, key));
         let (anonymous, cache, shmem) = (anonymous?, cache?, shmem?);
         Some(Self {
             anonymous,
@@ -143,7 +146,8 @@ mod tests {
         // Of a kernel that does not sum it.
         let older = "anon 100\nfile 70\nkernel_stack 5\npagetables 6\npercpu 7\nslab 8\nsock 2\nshmem 20\nfile_mapped 40\n";
         assert_eq!(Parts::v2(older).unwrap().kernel, 28);
-        let v1 = "rss 1\ncache 1\nshmem 1\ntotal_cache 70\ntotal_rss 100\ntotal_shmem 20\ntotal_mapped_file 40\n";
+        let v1 =
+            "rss 1\ncache 1\nshmem 1\ntotal_cache 70\ntotal_rss 100\ntotal_shmem 20\ntotal_mapped_file 40\n";
         assert_eq!(
             Parts::v1(v1, 202),
             Some(Parts { anonymous: 100, shmem: 20, kernel: 32, cache: 50, mapped: 40 })

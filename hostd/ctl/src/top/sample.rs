@@ -1,6 +1,9 @@
 //! One look at all tenants, and the rates since the look before.
 
-use std::{collections::{HashMap, HashSet}, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use serde::Serialize;
 use wire::{Failure, HostMemory, Stat, StatList};

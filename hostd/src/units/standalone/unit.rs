@@ -120,8 +120,7 @@ impl Shared {
         task::spawn(async move {
             end_of(&pidfd, &name).await;
             let (sweeper, sweep_name) = (shared.clone(), name.clone());
-            let swept =
-                task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, &plan)).await;
+            let swept = task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, &plan)).await;
             let failures = or_none(swept);
             shared.tell_end(&name, process);
             held(&shared.live).remove(&name);
