@@ -13,7 +13,7 @@ use tenant::{
     kernel::{
         KernelError,
         nft::{
-            self, FilterError,
+            self, FilterError, counters,
             listing::Count,
             repair::{self, Findings},
         },
@@ -138,7 +138,7 @@ impl PacketFilter {
         let mut held = held(&self.counts);
         if held.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
             // An empty table is as good an answer as none: stat has more to tell.
-            *held = Some((Instant::now(), repair::counts(&host).unwrap_or_default()));
+            *held = Some((Instant::now(), counters::counts(&host).unwrap_or_default()));
         }
         let Some((_, counts)) = held.as_ref() else { return HashMap::new() };
         ports.into_iter().map(|(name, ports)| (name.clone(), sum(counts, &ports))).collect()
