@@ -22,10 +22,7 @@ use tenant::{
 };
 use wire::{Code, Failure, Traffic};
 
-use crate::{
-    host::glance::Stamp,
-    records::{Store, guard::held},
-};
+use crate::records::{Store, guard::held, unchanged::Stamp};
 
 /// For how long a look at the counters counts.
 const FRESH: Duration = Duration::from_millis(500);

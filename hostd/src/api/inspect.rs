@@ -16,7 +16,7 @@ use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatList, Usage
 use super::{Answer, Named, Parameters, select::Selection};
 use crate::{
     explain::{Inputs, explain as explain_all},
-    host::Host,
+    host::{Host, glance::stat_limits},
     records::StoreError,
 };
 
@@ -103,7 +103,7 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
         name: name.to_string(),
         state,
         usage: if state.is_up() { host.units().usage(&name) } else { Usage::default() },
-        limits: super::tenants::limits(&limits),
+        limits: stat_limits(&limits),
         traffic: if state.is_up() { host.traffic(&name).await } else { None },
     }))
 }

@@ -36,7 +36,6 @@ use tokio::sync::{oneshot, watch};
 use wire::{Code, Failure};
 
 pub use self::host::OPENAPI;
-pub(crate) use self::tenants::limits;
 use self::{
     answer::{Answer, Message, Refusal},
     extract::{Body, Named, Parameters},

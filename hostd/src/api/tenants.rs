@@ -12,7 +12,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tenant::{Allocation, TenantName, files::state::Exit, model::limits::Limits};
+use tenant::{Allocation, TenantName, files::state::Exit};
 use wire::{
     Changed, CreateRequest, Detail, Done, RenameRequest, StatLimits, Summary, TenantState, Waiting,
     tenant_name,
@@ -20,7 +20,11 @@ use wire::{
 
 use super::{Answer, Body, Named, Parameters, answer::done, select::Selection};
 use crate::{
-    host::{Host, blocking, events::state::ended, glance::Glance},
+    host::{
+        Host, blocking,
+        events::state::ended,
+        glance::{Glance, stat_limits},
+    },
     records::{self, NewTenant, broken::Broken},
     units::last_console_lines,
 };
@@ -57,7 +61,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         profile: glance.of.as_ref().map(|(_, profile)| profile.to_string()),
         group: glance.group.as_ref().map(|group| group.as_str().to_owned()),
         labels: glance.labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-        limits: limits(&glance.limits),
+        limits: stat_limits(&glance.limits),
         pending: state.is_up()
             && (!glance.waiting.is_empty()
                 || booted.is_some_and(|booted| booted != allocation.pinned.digest)),
@@ -68,16 +72,6 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         stale: host.stale_count(&allocation.name, init),
         unit_status: None,
         broken: None,
-    }
-}
-
-/// The limits that a list and `stat` show.
-pub(crate) fn limits(limits: &Limits) -> StatLimits {
-    StatLimits {
-        memory_max_bytes: limits.most("memory_max"),
-        cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
-        tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
-        io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
     }
 }
 

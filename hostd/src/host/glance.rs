@@ -3,9 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -21,9 +18,9 @@ use tenant::{
         nic_table::NicTable,
     },
 };
-use wire::Waiting;
+use wire::{StatLimits, Waiting};
 
-use crate::records::{Store, guard::held, pending::pending, resolver::Resolver};
+use crate::records::{Store, guard::held, pending::pending, resolver::Resolver, unchanged::Stamp};
 
 /// What a tenant's file comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,19 +36,13 @@ pub(crate) struct Glance {
     pub(crate) waiting: Vec<Waiting>,
 }
 
-/// By what a file is known not to have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    inode: u64,
-    length: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Of the file at a path, where there is one.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let meta = fs::metadata(path).ok()?;
-        Some(Self { inode: meta.ino(), length: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
+/// The limits that a list and `stat` show.
+pub(crate) fn stat_limits(limits: &Limits) -> StatLimits {
+    StatLimits {
+        memory_max_bytes: limits.most("memory_max"),
+        cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
+        tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
+        io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
     }
 }
 

@@ -6,7 +6,7 @@ use tenant::{Allocation, TenantName, model::ids::Digest};
 use tokio::task::JoinSet;
 use wire::{HostMemory, Stat, StatList, TenantState, Usage};
 
-use super::{Host, Result, blocking};
+use super::{Host, Result, blocking, glance::stat_limits};
 
 /// What one tenant does and uses.
 type Use = (TenantName, TenantState, Usage);
@@ -72,7 +72,7 @@ impl Host {
             name: name.to_string(),
             state,
             usage,
-            limits: glances.get(&name).map(|glance| crate::api::limits(&glance.limits)).unwrap_or_default(),
+            limits: glances.get(&name).map(|glance| stat_limits(&glance.limits)).unwrap_or_default(),
             traffic: traffic.remove(&name),
         };
         Ok(StatList { tenants: wanted.into_iter().map(stat).collect(), host: host_memory })

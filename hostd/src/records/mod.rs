@@ -36,6 +36,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traces;
+pub(crate) mod unchanged;
 mod upper;
 
 pub(crate) use self::stamp::{date_ms, now};
