@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tenantry_tests::{Host, Run, Terminal};
+use tenantry_tests::{Host, Run, Terminal, poll};
 
 /// What shows that the screen was left as it was found: the cursor, and the first screen.
 const LEFT: &str = "\u{1b}[?25h\u{1b}[?1049l";
@@ -140,4 +140,18 @@ fn a_host_that_does_not_account_memory_says_nothing_of_its_owners() {
     );
     assert!(said["host"]["used_bytes"].is_u64(), "{said}");
     assert!(!host.ctl(&["stat"]).ok().stdout.contains("saved by sharing"));
+}
+
+#[test]
+fn traffic_is_counted_without_running_nft() {
+    let host = Host::start();
+    host.boot("web", &["--image", "busybox"]);
+    let sent = || get(&host, "/v1/stat")["tenants"][0]["traffic"]["sent_bytes"].as_u64().unwrap_or(0);
+    // Its interface tells its neighbours of itself.
+    poll::until_true("the tenant has sent something", || sent() > 0);
+    let before = sent();
+    host.kill_hostd();
+    let nft = Run::new("sh", ["-c", "command -v nft || echo /usr/sbin/nft"]).output().text().to_owned();
+    host.start_hostd_without(&nft);
+    assert!(sent() >= before, "{before} bytes, and {} without nft", sent());
 }
