@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::lifecycle::{self, Goal, Verdict, exit_code};
+use super::{
+    lifecycle::{self, Goal, Verdict, exit_code},
+    park::Parking,
+};
 use crate::{
     apply,
     plan::FirstProcess,
@@ -65,6 +68,10 @@ impl Supervisor {
         let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
         let verdict = lifecycle::judge(death, process, self.goal, self.phase(), age);
         self.consoles.disconnect(now);
+        self.parking = Parking::default();
+        if let Some(state) = &mut self.state {
+            state.parked = None;
+        }
         let goal = self.goal;
         match verdict {
             Verdict::Over(exit) => {
