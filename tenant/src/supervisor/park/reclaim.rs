@@ -5,7 +5,8 @@
 //! kernel takes it when others need it.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
@@ -40,13 +41,13 @@ impl Reclaim {
         if self.at().is_none_or(|at| now < at) {
             return;
         }
-        self.left = match fs::write(payload.join("memory.reclaim"), PART) {
+        self.left = match write(&payload.join("memory.reclaim"), PART) {
             Ok(()) => self.left - 1,
             // EAGAIN: there is no more that can be given back.
             Err(error) if error.kind() != io::ErrorKind::NotFound => 0,
             Err(_) => {
                 if let Some(v1) = v1 {
-                    let _ = fs::write(v1.join("memory.force_empty"), "0");
+                    let _ = write(&v1.join("memory.force_empty"), "0");
                 }
                 0
             }
@@ -54,8 +55,15 @@ impl Reclaim {
     }
 }
 
+/// Writes to a file that is there.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    File::options().write(true).open(file)?.write_all(text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -70,9 +78,11 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join("memory.reclaim")).unwrap(), PART);
         assert!(reclaim.at().is_some(), "there may be more");
         fs::remove_file(dir.path().join("memory.reclaim")).unwrap();
-        fs::create_dir(dir.path().join("v1")).unwrap();
-        reclaim.tick(dir.path(), Some(&dir.path().join("v1")), now + LATER);
-        assert!(dir.path().join("v1/memory.force_empty").exists());
+        let v1 = dir.path().join("v1");
+        fs::create_dir(&v1).unwrap();
+        fs::write(v1.join("memory.force_empty"), "").unwrap();
+        reclaim.tick(dir.path(), Some(&v1), now + LATER);
+        assert_eq!(fs::read_to_string(v1.join("memory.force_empty")).unwrap(), "0");
         assert_eq!(reclaim.at(), None);
     }
 }
