@@ -23,11 +23,11 @@ use super::{
         queue::Turn,
     },
     lock::lock,
+    park::parked::Parking,
     run::{
         conversation::Conversations,
         ending::Ending,
         lifecycle::{self, Goal, RebootGuard, StartLimit},
-        park::Parking,
         retry::Retry,
         signals::Signals,
     },

@@ -120,7 +120,7 @@ fn a_forwarded_port_wakes() {
 }
 
 #[test]
-fn what_the_kernel_answers_itself_wakes_nobody() {
+fn what_the_kernel_answers_itself_wakes_no_tenant() {
     let host = Host::start();
     let alice = parked(&host, "alice", &[]);
     let address = alice.field("/ipv4");

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{idle::Counters, reclaim::Reclaim};
-use crate::kernel::packets::PacketTrap;
+use super::{
+    idle::{Counters, Watch},
+    reclaim::Reclaim,
+    timers::Timers,
+};
+use crate::{files::state::Phase, kernel::packets::PacketTrap};
 
 /// How often a tenant that runs for a blink is looked at.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -13,6 +17,30 @@ const NOTHING: Duration = Duration::from_millis(4);
 const QUIET: u32 = 2;
 /// A blink is no longer than that: the tenant is awake then.
 const LONGEST: Duration = Duration::from_secs(15);
+
+/// What is known of whether a tenant is idle, and of one that is parked.
+#[derive(Debug, Default)]
+pub(in crate::supervisor) struct Parking {
+    /// Looks at one that is to be parked.
+    pub(in crate::supervisor) watch: Option<Watch>,
+    /// What is kept of one that is parked.
+    pub(in crate::supervisor) parked: Option<Parked>,
+    /// What is due in it.
+    pub(in crate::supervisor) timers: Timers,
+    /// Whether it was told that this host cannot do it.
+    pub(in crate::supervisor) is_told: bool,
+}
+
+impl Parking {
+    /// When something is to be done without an event.
+    pub(in crate::supervisor) fn deadline(&self, phase: Phase) -> Option<Instant> {
+        match (phase, &self.parked, &self.watch) {
+            (Phase::Parked, Some(parked), _) => parked.deadline(),
+            (Phase::Running, _, Some(watch)) => Some(watch.next()),
+            _ => None,
+        }
+    }
+}
 
 /// A tenant that is parked.
 #[derive(Debug)]

@@ -2,10 +2,7 @@
 
 use std::time::Instant;
 
-use super::{
-    lifecycle::{self, Goal, Verdict, exit_code},
-    park::Parking,
-};
+use super::lifecycle::{self, Goal, Verdict, exit_code};
 use crate::{
     apply,
     plan::FirstProcess,
@@ -13,6 +10,7 @@ use crate::{
     supervisor::{
         error::{Failed, RunError},
         host::report,
+        park::parked::Parking,
         process::{RunOptions, Supervisor},
     },
 };

@@ -24,7 +24,7 @@ pub(super) mod events;
 mod freeze;
 pub(super) mod life;
 pub mod lifecycle;
-pub(super) mod park;
+mod park;
 mod requests;
 pub(super) mod retry;
 pub(super) mod signals;

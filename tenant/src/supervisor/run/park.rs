@@ -21,8 +21,7 @@ use crate::{
         park::{
             idle::{Busy, Watch},
             look,
-            parked::{Blink, Parked, Then},
-            timers::Timers,
+            parked::{Blink, Parked, Parking, Then},
         },
         process::{Supervisor, wall_clock_ms},
     },
@@ -32,28 +31,6 @@ use crate::{
 const REST: Duration = Duration::from_millis(500);
 /// What is due sooner than this is waited for.
 const SOON: Duration = Duration::from_secs(3);
-
-/// What is known of whether a tenant is idle, and of one that is parked.
-#[derive(Debug, Default)]
-pub(in crate::supervisor) struct Parking {
-    /// Looks at one that is to be parked.
-    pub(in crate::supervisor) watch: Option<Watch>,
-    pub(in crate::supervisor) parked: Option<Parked>,
-    timers: Timers,
-    /// Whether it was told that this host cannot do it.
-    is_told: bool,
-}
-
-impl Parking {
-    /// When something is to be done without an event.
-    pub(in crate::supervisor) fn deadline(&self, phase: Phase) -> Option<Instant> {
-        match (phase, &self.parked, &self.watch) {
-            (Phase::Parked, Some(parked), _) => parked.deadline(),
-            (Phase::Running, _, Some(watch)) => Some(watch.next()),
-            _ => None,
-        }
-    }
-}
 
 impl Supervisor {
     fn payload(&self) -> Option<PathBuf> {
