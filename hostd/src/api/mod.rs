@@ -66,6 +66,8 @@ pub const MAX_BODY: usize = 3 << 20;
         lifecycle::kill,
         lifecycle::freeze,
         lifecycle::thaw,
+        lifecycle::park,
+        lifecycle::wake,
         lifecycle::wait,
         lifecycle::reload,
         lifecycle::prepare,

@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 use tenant::{Allocation, TenantName, files::state::Exit};
 use wire::{
-    Changed, CreateRequest, Detail, Done, RenameRequest, StatLimits, Summary, TenantState, Waiting,
+    Changed, CreateRequest, Detail, Done, RenameRequest, StatLimits, Summary, TenantState, Waiting, Woken,
     tenant_name,
 };
 
@@ -68,6 +68,11 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         started_ms: said.as_ref().map(|said| said.started_ms),
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
+        parked_ms: said.as_ref().and_then(|said| Some(said.parked?.since_ms)),
+        woken: said
+            .as_ref()
+            .and_then(|said| said.woken)
+            .map(|woken| Woken { at_ms: woken.at_ms, why: woken.why.to_string() }),
         memory_bytes: host.units().memory(&allocation.name),
         stale: host.stale_count(&allocation.name, init),
         unit_status: None,
@@ -98,6 +103,8 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         started_ms: None,
         ready_us: None,
         exec_us: None,
+        parked_ms: None,
+        woken: None,
         memory_bytes: host.units().memory(name),
         stale: None,
         unit_status: None,

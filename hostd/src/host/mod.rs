@@ -241,6 +241,7 @@ impl Host {
         }
         let is_running = self.units.is_running(name);
         let state = match said.as_ref().map(|said| said.phase) {
+            Some(Phase::Parked) if is_running => TenantState::Parked,
             _ if is_running && self.units.is_frozen(name) => TenantState::Frozen,
             Some(Phase::Queued) if is_running => TenantState::Queued,
             Some(Phase::Booting) if is_running => TenantState::Booting,

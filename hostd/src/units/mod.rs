@@ -35,6 +35,7 @@ use tenant::{
     kernel::source::View,
     model::allocation::Pinned,
     model::limits::Limits,
+    model::park::WakeReason,
     protocol::control::{ControlError, Request, StartedPlan, Swapped},
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
@@ -320,6 +321,17 @@ impl UnitManager {
             Self::Standalone(units) => Ok(cgroups::freeze(&units.cgroups(name), on)?),
             Self::Systemd(units) => units.freeze(name, on).await,
         }
+    }
+
+    /// Parks a running tenant, or wakes it.
+    ///
+    /// # Errors
+    /// Its supervisor refuses, or does not answer.
+    pub async fn park(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
+        let supervisor = self.supervisor(name).ok_or(ControlError::NotRunning)?;
+        let request = if on { Request::Park {} } else { Request::Wake { why: WakeReason::Admin } };
+        stop::ask(self.layout(), name, supervisor, request).await?;
+        Ok(())
     }
 
     /// Applies limits to a running tenant; what they were before is the answer. With systemd they are only looked at:

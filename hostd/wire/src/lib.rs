@@ -55,7 +55,7 @@ pub use stale::{
     StaleUnit,
 };
 pub use state::{Goal, TenantState, Waited};
-pub use summary::{StatLimits, Summary, Waiting};
+pub use summary::{StatLimits, Summary, Waiting, Woken};
 pub use types::*;
 pub use unit::{EffectiveLimit, UnitCgroups, UnitReport};
 pub use usage::{DiskUsage, HostMemory, MemoryUse, Traffic, Usage};

@@ -21,7 +21,7 @@ mod own;
 mod process;
 mod signals;
 
-pub use bpf::{CgroupProgram, bpf_attach, bpf_load};
+pub use bpf::{CgroupProgram, bpf_attach, bpf_link, bpf_load, bpf_ring};
 pub use descriptors::{cloexec_from, close_except, open_pty_peer, peer_groups, set_controlling_tty};
 pub use files::{
     ProjectQuota, enable_verity, project, project_quota, set_project, set_project_quota, verity_digest,
