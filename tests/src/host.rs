@@ -325,7 +325,8 @@ impl Host {
             .expect("hostd can be started");
         *self.hostd.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || {
-            self.ctl(&["--json", "list"]).output().status.success()
+            // A list is answered before what an earlier hostd left is set right.
+            self.ctl(&["--json", "events", "--no-follow"]).output().status.success()
         });
     }
 

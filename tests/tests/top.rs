@@ -126,7 +126,7 @@ fn memory_has_its_owners_and_tenants_and_host_are_all_that_is_used() {
 }
 
 #[test]
-fn a_host_that_does_not_account_memory_says_nothing_of_its_owners() {
+fn a_host_that_does_not_account_memory_is_silent_about_its_owners() {
     let mut host = Host::bare();
     host.share_images();
     host.start_hostd_without_controller("memory");

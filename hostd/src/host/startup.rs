@@ -25,12 +25,21 @@ pub(super) fn boot_id() -> String {
 
 impl Host {
     /// Takes over what an earlier hostd left: running supervisors, and what dead ones left in the kernel. A list is
-    /// answered as soon as that is known, all else when the packet filter was looked at. Then goes on with removals that
-    /// had begun.
+    /// answered as soon as that is known, and removals that had begun were gone on with; all else when the packet filter was
+    /// looked at.
     pub async fn take_over(self: &Arc<Self>) {
         let records = self.store.records();
         self.find_units().await;
         self.units.sweep_unknown(|name| self.store.has(name)).await;
+        // Before a list names them: none of these is there a moment later.
+        let is_half =
+            |record: &&Allocation| matches!(record.state, RecordState::Creating | RecordState::Destroying);
+        for name in records.values().filter(is_half).map(|record| &record.name) {
+            // What is left of it is told by who removes it.
+            if let Err(error) = self.remove(name, true).await {
+                log::error!("{error}");
+            }
+        }
         // The first list does not wait for a thousand files that are read then.
         if let Err(failure) = self.glances(None).await {
             log::warn!("{failure}");
@@ -45,14 +54,6 @@ impl Host {
         self.come(Progress::Ready);
         // Reading what all tenants have in the packet filter took many times what hostd needs from now on.
         let _ = task::spawn_blocking(raw::trim_heap).await;
-        let is_half =
-            |record: &&Allocation| matches!(record.state, RecordState::Creating | RecordState::Destroying);
-        for name in records.values().filter(is_half).map(|record| &record.name) {
-            // What is left of it is told by who removes it.
-            if let Err(error) = self.remove(name, true).await {
-                log::error!("{error}");
-            }
-        }
     }
 
     /// Finds the supervisors that run, or sweeps what is left of others: on all processors, since each is a few files.
