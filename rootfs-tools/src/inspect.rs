@@ -74,7 +74,7 @@ pub fn boot(root: &RootDir) -> Boot {
     match (init, program.as_str()) {
         (_, "systemd") => Boot {
             init: words(&["/sbin/init"]),
-            stop_signal: "SIGRTMIN+3".to_owned(),
+            stop_signal: "SIGRTMIN+4".to_owned(),
             ready: Ready::Notify,
             getty,
         },
@@ -184,7 +184,7 @@ mod tests {
         root.symlink("/lib/systemd/systemd", "usr/sbin/init").unwrap();
         root.symlink("usr/lib", "lib").unwrap();
         let boot = boot(&root);
-        assert_eq!((boot.stop_signal.as_str(), boot.ready), ("SIGRTMIN+3", Ready::Notify));
+        assert_eq!((boot.stop_signal.as_str(), boot.ready), ("SIGRTMIN+4", Ready::Notify));
         let top = top(&crate::tree::walk(dir.path()).unwrap());
         assert_eq!(top.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["lib", "sbin", "usr"]);
         assert_eq!(top[0].target.as_deref(), Some("usr/lib"));

@@ -226,17 +226,19 @@ fn credentials_that_cannot_be_had_are_an_error_before_the_start() {
 }
 
 #[test]
-fn sigrtmin_plus_3_powers_off() {
+fn sigrtmin_plus_3_and_plus_4_power_off() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
-    let _answer = alice.shell("kill -s RTMIN+3 1").output();
-    alice.awaits("stopped");
-    assert_eq!(alice.run_state()["exit"], "poweroff");
-    // And it is what a stop sends: systemd goes down in order instead of being killed.
-    alice.start();
+    for signal in ["RTMIN+3", "RTMIN+4"] {
+        let _answer = alice.shell(&format!("kill -s {signal} 1")).output();
+        alice.awaits("stopped");
+        assert_eq!(alice.run_state()["exit"], "poweroff", "{signal}");
+        alice.start();
+    }
+    // And this is what a stop sends: systemd goes down in order instead of being killed. No program is started for it.
     alice.stop();
     assert_eq!(alice.run_state()["exit"], "poweroff");
-    assert!(alice.ctl("plan", &[]).ok().stdout.contains("with SIGRTMIN+3,"));
+    assert!(alice.ctl("plan", &[]).ok().stdout.contains("with SIGRTMIN+4,"));
 }
 
 #[test]

@@ -373,6 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_mounts_is_not_unmounted_by_a_tenant_that_stops() {
+        let profile = include_str!("../../../profiles/shared-os.toml");
+        let dirs = profile.lines().filter_map(|line| line.strip_prefix('"')?.split_once("\" = "));
+        // Others need no mount, or systemd leaves them alone by itself.
+        let mounted: Vec<&str> = dirs
+            .filter(|(at, policy)| !policy.starts_with("\"empty\"") && !["/etc", "/run"].contains(at))
+            .map(|(at, _)| at)
+            .collect();
+        assert!(mounted.contains(&"/var") && mounted.contains(&"/tmp"), "{mounted:?}");
+        let (_dir, root) = debian_like();
+        apply(&root).unwrap();
+        for at in mounted {
+            let unit = at.trim_start_matches('/').replace('/', "-");
+            let drop_in = root.text(format!("usr/lib/systemd/system/{unit}.mount.d/{DROP_IN}")).unwrap();
+            assert_eq!(drop_in.as_deref(), Some("[Unit]\nDefaultDependencies=no\n"), "{at}");
+        }
+    }
+
+    #[test]
     fn a_tree_without_systemd_is_tuned_for_its_own_init() {
         let dir = tempfile::tempdir().unwrap();
         let root = RootDir::open(dir.path()).unwrap();

@@ -240,6 +240,23 @@ const SERVICES: &[Row] = &[
         },
     },
     Row {
+        id: "mounts-of-the-host",
+        reason: "made before init and taken away after it: to unmount each, systemd starts umount(8) at every stop",
+        scope: Scope::Everywhere,
+        action: Action::DropInAhead {
+            units: &[
+                "home.mount",
+                "opt.mount",
+                "root.mount",
+                "srv.mount",
+                "tmp.mount",
+                "var.mount",
+                "var-lib-dpkg.mount",
+            ],
+            text: "[Unit]\nDefaultDependencies=no\n",
+        },
+    },
+    Row {
         id: "update-stamps",
         reason: "without them sysusers, ldconfig and the catalog run at every tenant's first boot",
         scope: Scope::Everywhere,

@@ -16,8 +16,8 @@ impl Signal {
     pub const SIGTERM: Self = Self(libc::SIGTERM);
     /// Asks busybox's init to power off.
     pub const SIGUSR2: Self = Self(libc::SIGUSR2);
-    /// `SIGRTMIN+3`, which asks systemd to halt.
-    pub const SIGRTMIN_3: Self = Self(Self::RTMIN + 3);
+    /// `SIGRTMIN+4`, which asks systemd to power off.
+    pub const SIGRTMIN_4: Self = Self(Self::RTMIN + 4);
 
     /// The signal's number on this architecture.
     pub fn number(self) -> i32 {

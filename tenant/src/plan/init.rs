@@ -49,7 +49,9 @@ impl StopProcedure {
     /// That of an init of a kind, where the kind tells it; `program` is what init is executed by.
     fn of(kind: InitKind, program: &str) -> Option<Self> {
         match kind {
-            InitKind::Systemd => Some(Self::Signal(Signal::SIGRTMIN_3)),
+            // Not SIGRTMIN+3, by which it halts: to power off it starts no program, to halt it starts systemctl(1), and
+            // with that often the journal.
+            InitKind::Systemd => Some(Self::Signal(Signal::SIGRTMIN_4)),
             InitKind::Busybox => Some(Self::Signal(Signal::SIGUSR2)),
             InitKind::Other => None,
             // SIGPWR is the power supply's, and leads to a script that most systems do not have. A second init(8)
@@ -249,7 +251,7 @@ mod tests {
             (InitKind::Runit, "/sbin/init", command(&["/sbin/init", "0"])),
             (InitKind::Runit, "/usr/bin/runit", command(&["/usr/bin/runit-init", "0"])),
             (InitKind::OpenRc, "/sbin/openrc-init", Some(StopProcedure::Signal(Signal::SIGTERM))),
-            (InitKind::Systemd, "/sbin/init", Some(StopProcedure::Signal("SIGRTMIN+3".parse().unwrap()))),
+            (InitKind::Systemd, "/sbin/init", Some(StopProcedure::Signal("SIGRTMIN+4".parse().unwrap()))),
             (InitKind::Busybox, "/sbin/init", Some(StopProcedure::Signal("SIGUSR2".parse().unwrap()))),
             (InitKind::Other, "/sbin/init", None),
         ] {
