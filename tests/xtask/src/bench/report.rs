@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::{machine::Machine, targets};
+use super::{machine::Machine, plots::Plot, targets};
 
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -199,10 +199,13 @@ pub(super) fn number(value: Option<f64>) -> String {
 }
 
 /// The report for people.
-pub(super) fn markdown(results: &Results) -> String {
+pub(super) fn markdown(results: &Results, plots: &[Plot]) -> String {
     let mut text = String::new();
     preface(&mut text, &results.machine);
     targets::verdicts(&mut text, results);
+    for Plot { file, title, .. } in plots {
+        write!(text, "\n![{title}]({file})\n").expect("a string can be written to");
+    }
     figures(&mut text, results);
     network(&mut text, results);
     text.push_str(NOTES);
@@ -233,7 +236,10 @@ fn figures(text: &mut String, results: &Results) {
     for (what, unit) in results.rows.iter().filter(|(what, _)| of_all(what)) {
         write!(text, "| {what} | {} |", unit.symbol()).expect("a string can be written to");
         for (who, image) in COLUMNS {
-            write!(text, " {} |", number(results.median(what, who, image))).expect("a string");
+            let value = results.median(what, who, image);
+            let value = if *unit == Unit::Count { value.map(|count| count.to_string()) } else { None }
+                .unwrap_or_else(|| number(value));
+            write!(text, " {value} |").expect("a string can be written to");
         }
         text.push('\n');
     }
