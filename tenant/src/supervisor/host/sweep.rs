@@ -67,11 +67,7 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     let state = RunState::read(&layout.run_state(name)).map_err(RunError::from)?;
     let said = state.as_ref().map(|state| PathBuf::from(&state.cgroup));
     let unit = said.or_else(own_unit);
-    let sockets = [layout.console_socket(name), layout.control_socket(name)];
-    if !sockets.iter().any(|socket| socket.exists())
-        && !unit.as_ref().is_some_and(|unit| unit.join("payload").exists())
-        && !is_noted(layout, name)
-    {
+    if is_clean(layout, name, unit.as_deref()) {
         return Ok(false);
     }
     let mut failures = Vec::new();
@@ -83,7 +79,7 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
             .and_then(|(sources, facts)| sources.plan(layout, name, &facts, Some(&unit), &[]).ok());
         failures = sweep(layout, name, &unit, plan.as_ref());
     }
-    for path in sockets.into_iter().chain([layout.exec_context(name)]) {
+    for path in sockets(layout, name).into_iter().chain([layout.exec_context(name)]) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 failures.push(KernelError::new("remove", path.display(), error));
@@ -95,6 +91,18 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
         Some(error) => Err(RunError::Sweep(error).into()),
         None => Ok(true),
     }
+}
+
+fn sockets(layout: &Layout, name: &TenantName) -> [PathBuf; 2] {
+    [layout.console_socket(name), layout.control_socket(name)]
+}
+
+/// Whether a supervisor that has ended has taken its tenant down before: one that was killed leaves its sockets. `unit`
+/// is the directory of its unit's v2 cgroup.
+pub fn is_clean(layout: &Layout, name: &TenantName, unit: Option<&Path>) -> bool {
+    !sockets(layout, name).iter().any(|socket| socket.exists())
+        && !unit.is_some_and(|unit| unit.join("payload").exists())
+        && !is_noted(layout, name)
 }
 
 /// Whether something of a tenant is written down that a stop would have taken back.
