@@ -12,6 +12,7 @@ mod machine;
 mod memory;
 mod network;
 mod nspawn;
+mod page;
 mod plots;
 mod pools;
 mod report;
@@ -106,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let results = all.pop().context("nothing was measured")?;
     // Also what was had before something failed.
     let plots = plots::all(&results)?;
-    let markdown = report::markdown(&results, &plots);
+    let markdown = page::markdown(&results, &plots);
     println!("{markdown}");
     measured?;
     cleaned?;

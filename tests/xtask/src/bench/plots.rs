@@ -106,8 +106,7 @@ fn boots(results: &Results) -> Result<Option<String>> {
 
 /// A line for each contestant over the tuned image, by the number of its systems.
 fn memory(results: &Results) -> Result<Option<String>> {
-    let lines: Vec<(&str, RGBColor, Vec<(f64, f64)>)> =
-        CONTESTANTS.iter().map(|(who, colour)| (*who, *colour, memory_of(results, who))).collect();
+    let lines = CONTESTANTS.map(|(who, colour)| (who, colour, memory_of(results, who)));
     let points = || lines.iter().flat_map(|(.., points)| points);
     let most = points().map(|(_, memory)| *memory).fold(0.0, f64::max);
     let largest = points().map(|(count, _)| *count).fold(0.0, f64::max);
