@@ -12,6 +12,8 @@ mod machine;
 mod memory;
 mod network;
 mod nspawn;
+mod page;
+mod plots;
 mod pools;
 mod report;
 mod rounds;
@@ -104,7 +106,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let results = all.pop().context("nothing was measured")?;
     // Also what was had before something failed.
-    let markdown = report::markdown(&results);
+    let plots = plots::all(&results)?;
+    let markdown = page::markdown(&results, &plots);
     println!("{markdown}");
     measured?;
     cleaned?;
@@ -115,6 +118,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let reference = sh::repository().join("docs/reference");
     fs::create_dir_all(&reference)?;
     fs::write(reference.join("benchmarks.md"), markdown)?;
+    for plot in plots {
+        fs::write(reference.join(plot.file), plot.svg)
+            .with_context(|| format!("cannot write {}", plot.file))?;
+    }
     let json = serde_json::to_string_pretty(&results)? + "\n";
     fs::write(reference.join("benchmarks.json"), json).context("cannot write the figures")
 }
