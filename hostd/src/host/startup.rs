@@ -57,7 +57,7 @@ impl Host {
             log::warn!("{failure}");
         }
         let host = self.clone();
-        match blocking(move || forwarding6_release(&host.layout().forwarding6(), port_group(host.layout())))
+        match blocking(move || forwarding6_release(&host.layout().forwarding6(), port_group(host.layout()), &[]))
             .await
         {
             Ok(Ok(())) => {}

@@ -5,7 +5,7 @@ use std::path::Path;
 use tenant::{
     Layout, Plan, TenantName,
     kernel::{Kernel as _, KernelError, Linux},
-    supervisor,
+    supervisor::host::sweep::{self, was_orderly},
 };
 
 /// Removes whatever bears a tenant's name in the kernel; its supervisor has ended. `cgroup` is its unit's v2
@@ -18,7 +18,10 @@ pub(super) fn sweep(
     plan: Option<&Plan>,
 ) -> Vec<KernelError> {
     let kernel = Linux::new();
-    let mut failures = supervisor::host::sweep::sweep(layout, name, cgroup, plan);
+    let mut failures = match was_orderly(layout, name, Some(cgroup)) {
+        true => Vec::new(),
+        false => sweep::sweep(layout, name, cgroup, plan),
+    };
     failures.extend(kernel.cgroup_kill(cgroup).err());
     failures.extend(kernel.cgroup_remove(cgroup).err());
     failures
