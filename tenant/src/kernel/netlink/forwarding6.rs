@@ -132,7 +132,8 @@ fn is_needed(group: u32, going: &[&str]) -> io::Result<bool> {
     let (mut links, mut foreign) = (Connection::open()?, BTreeSet::new());
     for line in routes.lines() {
         let line = line?;
-        let Some(link) = host_route(&line).filter(|link| !is_trial_port(link) && !going.contains(link) && !foreign.contains(*link))
+        let Some(link) = host_route(&line)
+            .filter(|link| !is_trial_port(link) && !going.contains(link) && !foreign.contains(*link))
         else {
             continue;
         };

@@ -129,5 +129,9 @@ pub(super) fn ended(host: &HostFilter) -> Vec<TenantFilter> {
 /// What the records say is in the tables, but for those of some tenants.
 pub(super) fn items_besides(host: &HostFilter, is_other: impl Fn(&TenantName) -> bool) -> BTreeSet<Item> {
     let others = recorded(host).filter(|name| !is_other(name));
-    others.filter_map(|name| read_record(host, &name).ok()?).flatten().flat_map(|known| item::of_tenant(&known)).collect()
+    others
+        .filter_map(|name| read_record(host, &name).ok()?)
+        .flatten()
+        .flat_map(|known| item::of_tenant(&known))
+        .collect()
 }

@@ -103,8 +103,7 @@ pub fn was_orderly(layout: &Layout, name: &TenantName, unit: Option<&Path>) -> b
 /// Whether something of a tenant is written down that a stop would have taken back.
 fn is_noted(layout: &Layout, name: &TenantName) -> bool {
     let claims = NicClaim::read_all(&layout.nic_claims()).unwrap_or_default();
-    claims.iter().any(|claim| claim.tenant == *name)
-        || !queue::left(layout, name).is_empty()
+    claims.iter().any(|claim| claim.tenant == *name) || !queue::left(layout, name).is_empty()
 }
 
 /// The unit that this process belongs to: systemd puts what it runs for a delegated unit besides the main
