@@ -7,7 +7,7 @@ use crate::{
     model::{image::ImageSource, limits::ByteSize},
 };
 
-/// The layer of a read-only overlay that gives its root an owner.
+/// The second layer of a read-only overlay.
 pub(super) const EMPTY: ByteSize = ByteSize(4096);
 
 /// Mounts an image that is one file, for all tenants; the directory in which the image is.

@@ -49,12 +49,13 @@ pub struct Upper<'a, Fd> {
     pub store: &'a str,
 }
 
-/// What lies over the lower layer of an overlay, and gives the merged root its owner and mode.
+/// What an overlay is made of besides the lower layer.
 #[derive(Clone, Copy, Debug)]
 pub enum Top<'a, Fd> {
-    /// Nothing but an empty directory: the overlay is read-only.
+    /// An empty directory beneath it, because overlayfs wants two layers: the overlay is read-only, and its root has
+    /// the owner, mode and times of the lower layer's.
     Empty(&'a Fd),
-    /// What makes it writable.
+    /// What makes it writable, and gives its root owner, mode and times.
     Upper(Upper<'a, Fd>),
 }
 

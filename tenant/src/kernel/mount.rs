@@ -197,14 +197,18 @@ pub(crate) fn overlay(
         let mut layers = Vec::new();
         let is_writable = matches!(top, Top::Upper(_));
         match &top {
-            // overlayfs wants two layers.
-            Top::Empty(empty) => layers.push(Layer("lowerdir+", open_dir(empty.as_fd(), ".")?)),
+            // The image's is the first, from which the root of the overlay has its times: by the time of /usr a system
+            // knows whether its base is another one, see ConditionNeedsUpdate= of systemd.unit(5).
+            Top::Empty(empty) => {
+                layers.push(Layer("lowerdir+", lower));
+                layers.push(Layer("lowerdir+", open_dir(empty.as_fd(), ".")?));
+            }
             Top::Upper(Upper { tree, store }) => {
                 layers.push(Layer("upperdir", open_dir(tree.as_fd(), &format!("{store}/upper"))?));
                 layers.push(Layer("workdir", open_dir(tree.as_fd(), &format!("{store}/work"))?));
+                layers.push(Layer("lowerdir+", lower));
             }
         }
-        layers.push(Layer("lowerdir+", lower));
         let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
         if !is_writable {
             attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;

@@ -5,7 +5,7 @@ mod proc_sys;
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -413,4 +413,26 @@ fn a_bind_without_a_place_in_the_image_is_told_with_its_remedy() {
         said.stderr
     );
     bob.ctl("destroy", &["--force", "--yes"]).output();
+}
+
+/// When a directory of the image "debian" was changed, in nanoseconds since 1970.
+fn changed_in_image(host: &Host, dir: &str) -> i128 {
+    let versions = host.path("var/lib/tenantry/images/debian/versions");
+    let version = fs::read_dir(versions).expect("versions").next().expect("a version").expect("its entry");
+    let metadata = fs::metadata(version.path().join("tree").join(dir)).expect("a directory of the image");
+    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}
+
+#[test]
+fn a_base_that_is_as_it_was_built_is_no_update_to_systemd() {
+    let host = Host::start();
+    let tenant = host.boot("alice", &[]);
+    for dir in ["usr", "var/lib/dpkg"] {
+        let inside = tenant.says(&format!("stat --format %.9Y /{dir}")).replace('.', "");
+        assert_eq!(inside.parse(), Ok(changed_in_image(&host, dir)), "{dir}");
+    }
+    // Else it runs at every boot.
+    let asked =
+        tenant.says("systemctl show --property ConditionTimestamp,ConditionResult systemd-sysusers.service");
+    assert!(asked.contains("ConditionResult=no") && !asked.contains("ConditionTimestamp=\n"), "{asked}");
 }

@@ -143,7 +143,7 @@ impl Kernel for Fake {
     ) -> Result<FakeFd> {
         let dir = dir.unwrap_or("/");
         let layers = match top {
-            Top::Empty(empty) => format!("read-only under {empty}"),
+            Top::Empty(empty) => format!("read-only over {empty}"),
             Top::Upper(Upper { tree, store }) => format!("writable, upper in {store} of {tree}"),
         };
         self.call(
