@@ -2,8 +2,8 @@
 //! configuration, read for its counters. Supervisors put their tenants in; hostd takes out those that have ended.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use tenant::{
     kernel::{
         KernelError,
         nft::{
-            self, FilterError, Remover,
+            self, FilterError, Remover, counters,
             listing::Count,
             repair::{self, Findings},
         },
@@ -23,7 +23,7 @@ use tenant::{
 use tokio::sync::Notify;
 use wire::{Code, Failure, Traffic};
 
-use crate::records::Store;
+use crate::records::{Store, guard::held, unchanged::Stamp};
 
 /// How long the elements of a tenant that has ended stay: those that end together leave the tables together.
 pub const TOGETHER: Duration = Duration::from_millis(300);
@@ -32,6 +32,9 @@ const FRESH: Duration = Duration::from_millis(500);
 
 type Counts = BTreeMap<(String, String), Count>;
 
+/// The ports of a tenant, and the record that says so.
+type Ports = (Stamp, Vec<String>);
+
 /// The packet filter of a host.
 #[derive(Debug, Default)]
 pub struct PacketFilter {
@@ -39,6 +42,7 @@ pub struct PacketFilter {
     remover: Remover,
     /// Told when a tenant has ended.
     ended: Arc<Notify>,
+    ports: Mutex<HashMap<TenantName, Ports>>,
 }
 
 /// A fault of the filter as it is told to people.
@@ -155,27 +159,54 @@ impl PacketFilter {
 
     /// What went over a running tenant's ports; none where no process counts.
     pub fn traffic(&self, store: &Store, name: &TenantName) -> Option<Traffic> {
-        let host = of(store).ok()??;
-        let known = nft::known(&host, name).ok()??;
-        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.all_traffic(store, std::slice::from_ref(name)).remove(name)
+    }
+
+    /// What went over the ports of running tenants. One that is not in the filter is left out.
+    pub fn all_traffic(&self, store: &Store, names: &[TenantName]) -> HashMap<TenantName, Traffic> {
+        let Ok(Some(host)) = of(store) else { return HashMap::new() };
+        let ports: Vec<_> = names.iter().filter_map(|name| Some((name, self.ports(&host, name)?))).collect();
+        if ports.is_empty() {
+            return HashMap::new();
+        }
+        let mut held = held(&self.counts);
         if held.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
             // An empty table is as good an answer as none: stat has more to tell.
-            *held = Some((Instant::now(), repair::counts(&host).unwrap_or_default()));
+            *held = Some((Instant::now(), counters::counts(&host).unwrap_or_default()));
         }
-        let counts = &held.as_ref()?.1;
-        let mut traffic = Traffic::default();
-        for port in &known.ports {
-            let of =
-                |set: &str| counts.get(&(set.to_owned(), port.name.to_string())).copied().unwrap_or_default();
-            traffic.sent_packets += of("sent").packets;
-            traffic.sent_bytes += of("sent").bytes;
-            traffic.received_packets += of("received").packets;
-            traffic.received_bytes += of("received").bytes;
-            traffic.refused_packets += of("refused").packets;
-            traffic.limited_packets += of("limited").packets;
-        }
-        Some(traffic)
+        let Some((_, counts)) = held.as_ref() else { return HashMap::new() };
+        ports.into_iter().map(|(name, ports)| (name.clone(), sum(counts, &ports))).collect()
     }
+
+    /// The ports of a tenant that is in the filter; its record is read again only when it is another one.
+    fn ports(&self, host: &HostFilter, name: &TenantName) -> Option<Vec<String>> {
+        let Some(stamp) = Stamp::of(&host.record(name)) else {
+            held(&self.ports).remove(name);
+            return None;
+        };
+        if let Some((_, ports)) = held(&self.ports).get(name).filter(|(read, _)| *read == stamp) {
+            return Some(ports.clone());
+        }
+        let known = nft::known(host, name).ok()??;
+        let ports: Vec<_> = known.ports.iter().map(|port| port.name.to_string()).collect();
+        held(&self.ports).insert(name.clone(), (stamp, ports.clone()));
+        Some(ports)
+    }
+}
+
+/// What was counted at some ports.
+fn sum(counts: &Counts, ports: &[String]) -> Traffic {
+    let mut traffic = Traffic::default();
+    for port in ports {
+        let of = |set: &str| counts.get(&(set.to_owned(), port.clone())).copied().unwrap_or_default();
+        traffic.sent_packets += of("sent").packets;
+        traffic.sent_bytes += of("sent").bytes;
+        traffic.received_packets += of("received").packets;
+        traffic.received_bytes += of("received").bytes;
+        traffic.refused_packets += of("refused").packets;
+        traffic.limited_packets += of("limited").packets;
+    }
+    traffic
 }
 
 /// What was found, in a line.

@@ -5,14 +5,17 @@ use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use hostd::{
     api::{OPENAPI, serve},
-    host::Host,
+    host::{Host, Progress},
     logging,
     records::{Store, make_runtime_dir},
     service,
     units::{UnitManager, standalone::Standalone, systemd::Systemd},
 };
 use log::LevelFilter;
-use tenant::{HostFacts, Layout, journal, kernel::Linux};
+use tenant::{
+    HostFacts, Layout, journal,
+    kernel::{Linux, raw},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::{Code, Failure};
 
@@ -82,6 +85,7 @@ fn run(layout: Layout, units: Units) -> Result<(), Failure> {
     }
     let facts = HostFacts::gather().map_err(failed("inspect this host"))?;
     raise_file_limit();
+    raw::keep_heap_small();
     // Whatever it was started with: only root writes to what is made here.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // While there is a single thread: the check makes a process and a user namespace.
@@ -169,7 +173,7 @@ async fn serve(layout: Layout, facts: HostFacts, store: Store, wanted: Units) ->
     tokio::spawn(async move {
         let serving = Arc::clone(&starter);
         tokio::spawn(async move {
-            serving.ready().await;
+            serving.has_come(Progress::Ready).await;
             let (tenants, socket) = (serving.store().records().len(), serving.layout().hostd_socket());
             log::info!(MESSAGE_ID = journal::id::HOSTD_STARTED; "serving {tenants} tenants at {}", socket.display());
             service::tell(&[sd_notify::NotifyState::Ready]);

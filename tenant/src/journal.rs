@@ -34,6 +34,10 @@ pub mod id {
     pub const POWERED_OFF: &str = "32fe968961cf485a9c9999a4c117f5f8";
     /// A tenant reboots, by itself or as asked.
     pub const REBOOTED: &str = "8e33bfe290834a3f8354f683f214eb7e";
+    /// A tenant is parked.
+    pub const PARKED: &str = "ec386a6ba7414945acef5e1d13529e77";
+    /// A tenant that was parked runs again.
+    pub const WOKEN: &str = "1f69edb811cb4fdfac832a92aae1ad63";
     /// A start failed.
     pub const START_FAILED: &str = "fa8e99b9ad964c30bdb31926287e8e93";
     /// The init of a tenant, or the program it is for, ended with an error.
@@ -52,11 +56,13 @@ pub mod id {
     pub const SUPERVISION_FAILED: &str = "9c7ceced47ad41ecb32352b27c1ce5d3";
 
     /// All of them, with their names.
-    pub const ALL: [(&str, &str); 12] = [
+    pub const ALL: [(&str, &str); 14] = [
         ("READY", READY),
         ("STOPPED", STOPPED),
         ("POWERED_OFF", POWERED_OFF),
         ("REBOOTED", REBOOTED),
+        ("PARKED", PARKED),
+        ("WOKEN", WOKEN),
         ("START_FAILED", START_FAILED),
         ("INIT_DIED", INIT_DIED),
         ("KILLED", KILLED),

@@ -10,6 +10,7 @@ use tenant::{
     cause::chain,
     enter::{self, ExecError, ExecOptions, TtyMode},
     journal,
+    model::park::WakeReason,
     protocol::control::{Client, ControlError, Request},
     supervisor::{self, Failed, RunError, RunOptions},
 };
@@ -143,6 +144,8 @@ enum Op {
     Reboot,
     Freeze,
     Thaw,
+    Park,
+    Wake,
 }
 
 /// What is printed before the command ends badly.
@@ -259,6 +262,8 @@ fn ask(layout: &Layout, name: &TenantName, op: Op) -> Result<u8, CliError> {
         Op::Reboot => Request::Reboot {},
         Op::Freeze => Request::Freeze {},
         Op::Thaw => Request::Thaw {},
+        Op::Park => Request::Park {},
+        Op::Wake => Request::Wake { why: WakeReason::Admin },
     };
     let reply = Client::connect(&layout.control_socket(name), Duration::from_secs(10))
         .and_then(|client| client.ask(request))

@@ -38,6 +38,7 @@ pages! {
     manage_users_and_ssh_keys: "how-to/manage-users-and-ssh-keys.md";
     move_images_between_hosts: "how-to/move-images-between-hosts.md";
     open_a_service_of_the_host: "how-to/open-a-service-of-the-host.md";
+    park_idle_tenants: "how-to/park-idle-tenants.md";
     publish_an_image: "how-to/publish-an-image.md";
     read_a_plan: "how-to/read-a-plan.md";
     read_logs: "how-to/read-logs.md";

@@ -24,6 +24,10 @@ pub(super) const SHORT: &[&str] = &["name", "state", "address", "uptime", "boot"
 /// Those that `--wide` adds.
 pub(super) const WIDE: &[&str] = &["kind", "exec", "ipv6", "labels", "pending", "unit"];
 
+const PRIVATE: &str = "private";
+const CACHE: &str = "cache";
+const SHARED: &str = "shared";
+
 /// An order by a value.
 macro_rules! by {
     ($value:expr) => {
@@ -92,6 +96,27 @@ const COLUMNS: &[Column] = &[
         is_amount: true,
         value: |tenant| output::size(tenant.summary.memory_bytes),
         order: by!(|tenant: &Listed| tenant.summary.memory_bytes),
+    },
+    Column {
+        name: PRIVATE,
+        about: "memory of its own: of its processes, in tmpfs, of the kernel for it",
+        is_amount: true,
+        value: |tenant| output::size(tenant.memory.map(|memory| memory.private_bytes)),
+        order: by!(|tenant: &Listed| tenant.memory.map(|memory| memory.private_bytes)),
+    },
+    Column {
+        name: CACHE,
+        about: "page cache that it is charged for",
+        is_amount: true,
+        value: |tenant| output::size(tenant.memory.map(|memory| memory.cache_bytes)),
+        order: by!(|tenant: &Listed| tenant.memory.map(|memory| memory.cache_bytes)),
+    },
+    Column {
+        name: SHARED,
+        about: "pages of its image that its init has mapped and it is not charged for: saved by sharing",
+        is_amount: true,
+        value: |tenant| output::size(tenant.memory.and_then(|memory| memory.shared_bytes)),
+        order: by!(|tenant: &Listed| tenant.memory.and_then(|memory| memory.shared_bytes)),
     },
     Column {
         name: "image",
@@ -166,6 +191,13 @@ const COLUMNS: &[Column] = &[
         order: by!(|tenant: &Listed| tenant.summary.unit_status.clone()),
     },
 ];
+
+impl Column {
+    /// Whether it shows what [`Listed::memory`] has, which is asked for apart: it takes longer than all else of a list.
+    pub(super) fn needs_memory(&self) -> bool {
+        [PRIVATE, CACHE, SHARED].contains(&self.name)
+    }
+}
 
 /// A column by its name.
 pub(super) fn named(name: &str) -> Option<&'static Column> {

@@ -48,6 +48,7 @@ impl Create {
         };
         let verb = if start { "created and started" } else { "created" };
         let chosen = Chosen { names: self.names.clone(), is_one: self.names.len() == 1 };
-        many::each(context, &chosen, (verb, None), create, |done| many::sentence(done, verb)).await
+        let at_once = (!start).then_some(many::WAITS_AT_ONCE);
+        many::each(context, &chosen, (verb, at_once), create, |done| many::sentence(done, verb)).await
     }
 }

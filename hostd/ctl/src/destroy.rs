@@ -36,8 +36,10 @@ impl Destroy {
             let path = client::tenant(&name, if force { "?force=true" } else { "" });
             api.request::<Done>(Method::DELETE, &path, &()).await
         };
-        many::each(context, &chosen, ("destroyed", None), destroy, |done| many::sentence(done, "destroyed"))
-            .await
+        many::each(context, &chosen, ("destroyed", Some(many::WAITS_AT_ONCE)), destroy, |done| {
+            many::sentence(done, "destroyed")
+        })
+        .await
     }
 }
 

@@ -139,6 +139,8 @@ fn text(event: &Event) -> String {
         EventKind::OomKill => format!("out of memory: {count} processes killed in this boot"),
         EventKind::Frozen => "frozen".to_owned(),
         EventKind::Thawed => "thawed".to_owned(),
+        EventKind::Parked => "parked".to_owned(),
+        EventKind::Woken => "woken".to_owned(),
         EventKind::Set => format!("set {}", event.keys.join(", ")),
         EventKind::ImageChanged => format!("boots another version next: {}", from_to()),
         EventKind::Renamed => format!("renamed {}", from_to()),

@@ -17,6 +17,32 @@ pub(super) struct Thaw {
     selection: Selection,
 }
 
+/// Park tenants: they stand still until they are needed
+#[derive(Debug, Args)]
+pub(super) struct Park {
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// Wake parked tenants
+#[derive(Debug, Args)]
+pub(super) struct Wake {
+    #[command(flatten)]
+    selection: Selection,
+}
+
+impl Park {
+    pub(super) async fn run(&self, context: &Context) -> super::Result {
+        request(context, &self.selection, "/park", "parked").await
+    }
+}
+
+impl Wake {
+    pub(super) async fn run(&self, context: &Context) -> super::Result {
+        request(context, &self.selection, "/wake", "woken").await
+    }
+}
+
 impl Freeze {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         request(context, &self.selection, "/freeze", "frozen").await

@@ -1,6 +1,8 @@
-use std::process::ExitCode;
+use std::{collections::HashMap, process::ExitCode};
 
 use clap::{Args, builder::PossibleValuesParser};
+
+use wire::{MemoryUse, StatList};
 
 use super::{
     Context,
@@ -39,6 +41,15 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(&self, context: &Context) -> super::Result {
         let mut tenants = self.selection.choose(context.client.get("/v1/tenants").await?)?;
+        let sort = self.sort.as_deref().and_then(columns::named);
+        if self.columns().into_iter().chain(sort).any(Column::needs_memory) {
+            let StatList { tenants: stats, .. } = context.client.get("/v1/stat").await?;
+            let memory: HashMap<String, MemoryUse> =
+                stats.into_iter().filter_map(|stat| Some((stat.name, stat.usage.memory?))).collect();
+            for tenant in &mut tenants {
+                tenant.memory = memory.get(&tenant.summary.name).copied();
+            }
+        }
         if self.sort.is_some() || self.reverse {
             let key = self.sort.as_deref().unwrap_or("name");
             if let Some(column) = columns::named(key) {

@@ -1,7 +1,7 @@
 //! A tenant as hostd lists it, with what selections look at.
 
 use serde::{Deserialize, Serialize};
-use wire::{Summary, image_and_digits};
+use wire::{MemoryUse, Summary, image_and_digits};
 
 use super::glob;
 
@@ -11,6 +11,9 @@ use super::glob;
 pub(super) struct Listed {
     /// What hostd says of it.
     pub(super) summary: Summary,
+    /// What its memory is made of, where a column shows that.
+    #[serde(skip)]
+    pub(super) memory: Option<MemoryUse>,
 }
 
 impl Listed {

@@ -13,6 +13,9 @@ use super::{Context, output, select::Chosen};
 const AT_ONCE: usize = 4;
 /// Maximum number of parallel requests that change nothing, or only wait.
 pub(super) const LOOKS_AT_ONCE: usize = 64;
+/// Maximum number of parallel requests that mostly wait: for a disk, or for the kernel to let something go. Those that are
+/// made together wait together.
+pub(super) const WAITS_AT_ONCE: usize = 32;
 /// Maximum number of names of failed tenants that are printed.
 const NAMED: usize = 10;
 

@@ -46,6 +46,8 @@ fn text(detail: &Detail) -> String {
         ("uptime", uptime),
         ("init executed", summary.exec_us.map(|us| format!("after {:.1} ms", us as f64 / 1e3))),
         ("ready", summary.ready_us.map(|us| format!("after {:.3} s", us as f64 / 1e6))),
+        ("parked", summary.parked_ms.map(|ms| format!("for {}", ago(ms)))),
+        ("woken", summary.woken.as_ref().map(|woken| format!("{} ago: {}", ago(woken.at_ms), woken.why))),
         ("boots", detail.boots.map(|boots| boots.to_string())),
         ("memory", memory(detail)),
         ("cpu", cpu(detail)),
@@ -89,6 +91,10 @@ fn text(detail: &Detail) -> String {
         text.push_str(&format!("{:<14}{}\n", "console", output::clean(line)));
     }
     text
+}
+
+fn ago(ms: u64) -> String {
+    output::duration(output::now_ms().saturating_sub(ms) / 1000)
 }
 
 /// `ttys: 2 now, 3 at the next start`

@@ -1,7 +1,7 @@
-use std::process::ExitCode;
+use std::{collections::HashMap, process::ExitCode};
 
 use clap::Args;
-use wire::{Failure, Stat as Answer};
+use wire::{HostMemory, Stat as Answer, StatList};
 
 use super::{Context, many, output, select::Selection};
 
@@ -23,26 +23,43 @@ impl Stat {
             context.output.print(&answer, |answer| table(std::slice::from_ref(answer), &[]));
             return Ok(ExitCode::SUCCESS);
         }
-        let (stats, failures) = all(context, &chosen.names).await;
-        context.output.print(&stats, |stats| table(stats, &[]));
+        let StatList { tenants, host } = context.client.get("/v1/stat").await?;
+        let mut of: HashMap<String, Answer> =
+            tenants.into_iter().map(|stat: Answer| (stat.name.clone(), stat)).collect();
+        let (mut stats, mut failures) = (Vec::new(), Vec::new());
+        for name in &chosen.names {
+            match of.remove(name) {
+                Some(stat) => stats.push(stat),
+                // hostd says why.
+                None => match context.client.get(&client::tenant(name, "/stat")).await {
+                    Ok(stat) => stats.push(stat),
+                    Err(failure) => failures.push(failure),
+                },
+            }
+        }
+        context.output.print(&stats, |stats| {
+            let memory = memory(&host).map(|line| line + "\n").unwrap_or_default();
+            format!("{}{memory}", table(stats, &[]))
+        });
         failures.iter().for_each(|failure| context.output.failure(failure));
         Ok(many::worst(failures.iter()))
     }
 }
 
-/// The figures of several tenants, and why some have none.
-pub(super) async fn all(context: &Context, names: &[String]) -> (Vec<Answer>, Vec<Failure>) {
-    let get =
-        |api: client::Client, name: String| async move { api.get(&client::tenant(&name, "/stat")).await };
-    let outcomes = many::requests(&context.client, names, many::LOOKS_AT_ONCE, get, |_| {}).await;
-    let (mut stats, mut failures) = (Vec::new(), Vec::new());
-    for (_, result) in outcomes {
-        match result {
-            Ok(answer) => stats.push(answer),
-            Err(failure) => failures.push(failure),
-        }
-    }
-    (stats, failures)
+/// Whose the memory of the host is, in a line; nothing where it is not accounted.
+pub(super) fn memory(host: &HostMemory) -> Option<String> {
+    let size = |bytes: u64| output::size(Some(bytes));
+    let (tenants, own, cache, saved) =
+        (host.tenants_bytes?, host.host_bytes?, host.host_cache_bytes?, host.saved_bytes?);
+    Some(format!(
+        "memory: tenants {} + host {} (page cache {}) = {} of {}; saved by sharing {}",
+        size(tenants),
+        size(own),
+        size(cache),
+        size(host.used_bytes),
+        size(host.total_bytes),
+        size(saved)
+    ))
 }
 
 fn against(used: String, limit: Option<String>) -> String {
@@ -64,6 +81,9 @@ pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
                 output::size(usage.memory_bytes),
                 limits.memory_max_bytes.map(|bytes| output::size(Some(bytes))),
             ),
+            output::size(usage.memory.map(|memory| memory.private_bytes)),
+            output::size(usage.memory.map(|memory| memory.cache_bytes)),
+            output::size(usage.memory.and_then(|memory| memory.shared_bytes)),
             output::seconds(usage.cpu_us),
             against(load, quota),
             against(number(usage.tasks), limits.tasks_max.map(|most| most.to_string())),
@@ -76,10 +96,10 @@ pub(super) fn table(stats: &[Answer], cpu: &[Option<f64>]) -> String {
     };
     output::table(
         &[
-            "NAME", "STATE", "MEMORY", "CPU TIME", "CPU", "TASKS", "READ", "WRITTEN", "SENT", "RECEIVED",
-            "DROPPED",
+            "NAME", "STATE", "MEMORY", "PRIVATE", "CACHE", "SHARED", "CPU TIME", "CPU", "TASKS", "READ",
+            "WRITTEN", "SENT", "RECEIVED", "DROPPED",
         ],
         stats.iter().enumerate().map(row).collect(),
-        &[2, 3, 4, 5, 6, 7, 8, 9, 10],
+        &[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
     )
 }

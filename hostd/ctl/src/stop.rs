@@ -21,6 +21,9 @@ impl Stop {
             let request = request.clone();
             async move { api.post::<Done>(&client::tenant(&name, "/stop"), &request).await }
         };
-        many::each(context, &chosen, ("stopped", None), stop, |done| many::sentence(done, "stopped")).await
+        many::each(context, &chosen, ("stopped", Some(many::WAITS_AT_ONCE)), stop, |done| {
+            many::sentence(done, "stopped")
+        })
+        .await
     }
 }

@@ -11,12 +11,12 @@ use tenant::{
     protocol::{control::StartedPlan, wire::Tty},
     supervisor::terminals::lines::{self, Wanted},
 };
-use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, Usage};
+use wire::{Code, Explained, Failure, LogLines, PlanAnswer, Stat, StatList, Usage};
 
-use super::{Answer, Named, Parameters};
+use super::{Answer, Named, Parameters, select::Selection};
 use crate::{
     explain::{Inputs, explain as explain_all},
-    host::Host,
+    host::{Host, glance::stat_limits},
     records::StoreError,
 };
 
@@ -25,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/plan", get(plan))
         .route("/v1/tenants/{name}/explain", get(explain))
         .route("/v1/tenants/{name}/stat", get(stat))
+        .route("/v1/stat", get(stats))
         .route("/v1/tenants/{name}/logs", get(logs))
 }
 
@@ -102,9 +103,24 @@ pub(super) async fn stat(State(host): State<Arc<Host>>, Named(name): Named) -> A
         name: name.to_string(),
         state,
         usage: if state.is_up() { host.units().usage(&name) } else { Usage::default() },
-        limits: super::tenants::limits(&limits),
+        limits: stat_limits(&limits),
         traffic: if state.is_up() { host.traffic(&name).await } else { None },
     }))
+}
+
+/// What tenants use, against their limits, and whose the memory of the host is; all tenants, or those with these names.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get,
+    path = "/v1/stat",
+    params(("name" = Option<Vec<String>>, Query, description = "A name, or a pattern of names; all if absent")),
+    responses((status = 200, body = StatList), (status = 400, body = Failure), (status = "5XX", body = Failure))
+))]
+pub(super) async fn stats(
+    State(host): State<Arc<Host>>,
+    Parameters(parameters): Parameters<Vec<(String, String)>>,
+) -> Answer<StatList> {
+    let selection = Selection::of_names("a look at what tenants use", &parameters)?;
+    Ok(Json(host.stats(move |name| selection.has_name(name.as_str())).await?))
 }
 
 /// Which lines of a log are wanted.

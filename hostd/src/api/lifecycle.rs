@@ -32,6 +32,8 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/kill", post(kill))
         .route("/v1/tenants/{name}/freeze", post(freeze))
         .route("/v1/tenants/{name}/thaw", post(thaw))
+        .route("/v1/tenants/{name}/park", post(park))
+        .route("/v1/tenants/{name}/wake", post(wake))
         .route("/v1/tenants/{name}/wait", get(wait))
         .route("/v1/tenants/{name}/reload", post(reload))
         .route("/v1/tenants/{name}/prepare", post(prepare))
@@ -163,6 +165,32 @@ pub(super) async fn freeze(State(host): State<Arc<Host>>, Named(name): Named) ->
 pub(super) async fn thaw(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
     let since = Instant::now();
     let change = host.freeze(&name, false).await?;
+    Ok(done(name, change, since))
+}
+
+/// Parks a tenant, whether it is idle or not: it stands still until it is needed. One that is in use is not parked.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/park",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+))]
+pub(super) async fn park(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
+    let since = Instant::now();
+    let change = host.park(&name, true).await?;
+    Ok(done(name, change, since))
+}
+
+/// Wakes a parked tenant.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post,
+    path = "/v1/tenants/{name}/wake",
+    params(("name" = String, Path)),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure))
+))]
+pub(super) async fn wake(State(host): State<Arc<Host>>, Named(name): Named) -> Answer<Done> {
+    let since = Instant::now();
+    let change = host.park(&name, false).await?;
     Ok(done(name, change, since))
 }
 

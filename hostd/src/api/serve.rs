@@ -15,6 +15,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    http::Method,
     middleware::{self, Next},
     response::Response,
 };
@@ -32,7 +33,7 @@ use tokio::{
 use wire::{Code, Failure};
 
 use super::{PendingChanges, Refusal};
-use crate::host::Host;
+use crate::host::{Host, Progress};
 
 /// The group that may do what root may, through this socket.
 pub const GROUP: &str = "tenantry";
@@ -45,6 +46,8 @@ const HEAD: Duration = Duration::from_secs(15);
 const STALL: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be accepted because descriptors or memory are exhausted.
 const RETRY: Duration = Duration::from_millis(100);
+/// What is answered as soon as hostd knows what runs, before it has set right what an earlier one left.
+const WHEN_KNOWING: [&str; 2] = ["/v1/tenants", "/v1/stat"];
 /// What is answered before hostd knows what runs: that it is there.
 const AT_ONCE: [&str; 2] = ["/v1/host", "/v1/openapi.json"];
 
@@ -121,12 +124,20 @@ async fn refuse() -> Refusal {
     )
 }
 
-/// Holds requests back until hostd knows what runs.
+/// Holds requests back until hostd knows what runs, and those that may change something until it is ready.
 async fn when_ready(State(host): State<Arc<Host>>, request: Request, next: Next) -> Response {
-    if !AT_ONCE.contains(&request.uri().path()) {
-        host.ready().await;
+    let path = request.uri().path();
+    if request.method() == Method::GET && WHEN_KNOWING.contains(&path) {
+        host.has_come(Progress::Knowing).await;
+    } else if !AT_ONCE.contains(&path) {
+        host.has_come(Progress::Ready).await;
     }
     next.run(request).await
+}
+
+/// All requests, answered as soon as hostd has come far enough.
+pub(super) fn held_back(host: Arc<Host>) -> Router {
+    super::router(host.clone()).layer(middleware::from_fn_with_state(host, when_ready))
 }
 
 /// Serves until `shutdown` is done; requests in progress are answered first, and changes are made to their end whose
@@ -139,7 +150,7 @@ pub async fn serve(
     host: Arc<Host>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = super::router(host.clone()).layer(middleware::from_fn_with_state(host.clone(), when_ready));
+    let router = held_back(host.clone());
     let refusal = Router::new().fallback(refuse);
     let (connections, under_way) = (GracefulShutdown::new(), PendingChanges::default());
     let mut shutdown = std::pin::pin!(shutdown);

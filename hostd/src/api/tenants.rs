@@ -12,15 +12,19 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tenant::{Allocation, TenantName, files::state::Exit, model::limits::Limits};
+use tenant::{Allocation, TenantName, files::state::Exit};
 use wire::{
-    Changed, CreateRequest, Detail, Done, RenameRequest, StatLimits, Summary, TenantState, Waiting,
+    Changed, CreateRequest, Detail, Done, RenameRequest, StatLimits, Summary, TenantState, Waiting, Woken,
     tenant_name,
 };
 
 use super::{Answer, Body, Named, Parameters, answer::done, select::Selection};
 use crate::{
-    host::{Host, blocking, events::state::ended, glance::Glance},
+    host::{
+        Host, blocking,
+        events::state::ended,
+        glance::{Glance, stat_limits},
+    },
     records::{self, NewTenant, broken::Broken},
     units::last_console_lines,
 };
@@ -57,27 +61,22 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         profile: glance.of.as_ref().map(|(_, profile)| profile.to_string()),
         group: glance.group.as_ref().map(|group| group.as_str().to_owned()),
         labels: glance.labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-        limits: limits(&glance.limits),
+        limits: stat_limits(&glance.limits),
         pending: state.is_up()
             && (!glance.waiting.is_empty()
                 || booted.is_some_and(|booted| booted != allocation.pinned.digest)),
         started_ms: said.as_ref().map(|said| said.started_ms),
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
+        parked_ms: said.as_ref().and_then(|said| Some(said.parked?.since_ms)),
+        woken: said
+            .as_ref()
+            .and_then(|said| said.woken)
+            .map(|woken| Woken { at_ms: woken.at_ms, why: woken.why.to_string() }),
         memory_bytes: host.units().memory(&allocation.name),
         stale: host.stale_count(&allocation.name, init),
         unit_status: None,
         broken: None,
-    }
-}
-
-/// The limits that a list and `stat` show.
-pub(super) fn limits(limits: &Limits) -> StatLimits {
-    StatLimits {
-        memory_max_bytes: limits.most("memory_max"),
-        cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
-        tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
-        io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
     }
 }
 
@@ -104,6 +103,8 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         started_ms: None,
         ready_us: None,
         exec_us: None,
+        parked_ms: None,
+        woken: None,
         memory_bytes: host.units().memory(name),
         stale: None,
         unit_status: None,
@@ -136,21 +137,22 @@ pub(super) async fn list(
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
     let glances = host.glances(None).await?;
-    let unknown = Arc::default();
-    let with_unit = |allocation: &Allocation| {
-        let glance = glances.get(&allocation.name).unwrap_or(&unknown);
-        let mut summary = summary(&host, allocation, glance);
-        if let Some(pending) = pending.remove(&allocation.name) {
-            let is_down = matches!(summary.state, TenantState::Stopped | TenantState::Failed);
-            if pending.starts && is_down {
-                summary.state = TenantState::Starting;
-            }
-            summary.unit_status = pending.status;
-        }
-        summary
+    let unknown: Arc<Glance> = Arc::default();
+    let named = records.values().filter(|record| selection.has_name(record.name.as_str())).cloned();
+    let one = move |host: &Arc<Host>, record: &Allocation| {
+        summary(host, record, glances.get(&record.name).unwrap_or(&unknown))
     };
-    let named = records.values().filter(|record| selection.has_name(record.name.as_str()));
-    let mut all: Vec<_> = named.map(with_unit).collect();
+    let mut all = host.each(named.collect(), one).await?;
+    for summary in &mut all {
+        let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name))
+        else {
+            continue;
+        };
+        if pending.starts && matches!(summary.state, TenantState::Stopped | TenantState::Failed) {
+            summary.state = TenantState::Starting;
+        }
+        summary.unit_status = pending.status;
+    }
     all.extend(broken.iter().map(|(name, broken)| broken_summary(&host, name, broken)));
     all.retain(|tenant| selection.has(tenant));
     all.sort_by(|one, other| one.name.cmp(&other.name));

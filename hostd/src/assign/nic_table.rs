@@ -65,7 +65,7 @@ impl Store {
                 in_table: true,
             })
             .collect();
-        records.keys().for_each(|name| self.read_claims(name));
+        self.read_all_claims(&records.keys().cloned().collect::<Vec<_>>());
         let claims = self.claims();
         for name in records.keys() {
             let own = claims.get(name).map(|claims| claims.links()).unwrap_or_default();

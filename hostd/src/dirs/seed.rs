@@ -5,6 +5,8 @@ use std::{
     fs::File,
     io::{self, Write as _},
     os::fd::OwnedFd,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use rustix::{
@@ -28,6 +30,8 @@ pub struct Unsynced(Vec<OwnedFd>);
 impl Unsynced {
     /// So many are kept open at most.
     const MOST: usize = 256;
+    /// So many are written out at once.
+    const AT_ONCE: usize = 6;
 
     /// Remembers one; the oldest are written out when there are many. An error of those is met again
     /// by [`Unsynced::flush`], because fsync(2) of a file reports it.
@@ -38,16 +42,40 @@ impl Unsynced {
         self.0.push(fd);
     }
 
-    /// fsync(2) of all of them.
+    /// fsync(2) of all of them: several at once, because each waits for the disk, which writes out for all that wait
+    /// together. Where many tenants are made at once they are what waits together.
     ///
     /// # Errors
     /// The first that fails, e.g. with `StorageFull`.
     pub fn flush(&mut self) -> io::Result<()> {
-        for fd in self.0.drain(..) {
-            rustix::fs::fsync(fd)?;
-        }
-        Ok(())
+        let fds: Vec<OwnedFd> = self.0.drain(..).collect();
+        let others = FLUSHING.fetch_add(1, Ordering::Relaxed);
+        let threads = if others == 0 { Self::AT_ONCE } else { 1 };
+        let flushed = flush_parts(&fds, fds.len().div_ceil(threads).max(1));
+        FLUSHING.fetch_sub(1, Ordering::Relaxed);
+        flushed
     }
+}
+
+/// How many tenants are being written out.
+static FLUSHING: AtomicUsize = AtomicUsize::new(0);
+
+fn flush_parts(fds: &[OwnedFd], size: usize) -> io::Result<()> {
+    let flush = |fds: &[OwnedFd]| fds.iter().try_for_each(|fd| Ok(rustix::fs::fsync(fd)?));
+    let mut parts = fds.chunks(size);
+    let Some(own) = parts.next() else { return Ok(()) };
+    thread::scope(|scope| {
+        let others: Vec<_> = parts
+            .map(|part| (part, thread::Builder::new().spawn_scoped(scope, move || flush(part))))
+            .collect();
+        let mut flushed = flush(own);
+        for (part, other) in others {
+            // Where there can be no thread, or that has panicked, it is done here.
+            let done = other.ok().and_then(|other| other.join().ok()).unwrap_or_else(|| flush(part));
+            flushed = flushed.and(done);
+        }
+        flushed
+    })
 }
 
 /// What the identity files of a tenant say.
@@ -138,7 +166,8 @@ pub(crate) fn ensure_stores(
                     copy_metadata(source, &upper)?;
                 }
                 unsynced.push(upper);
-                unsynced.push(make_dir(&dir, c"work")?);
+                // Empty, and as it is made: it is there when the entry of its parent is.
+                make_dir(&dir, c"work")?;
                 unsynced.push(dir);
             }
             (false, Some(source)) => copy_dir(source, dir, &mut |fd| unsynced.push(fd))?,
@@ -265,6 +294,23 @@ pub(crate) fn write_identity(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_out_is_told_whichever_thread_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file =
+            |number: usize| -> OwnedFd { File::create(dir.path().join(number.to_string())).unwrap().into() };
+        for bad in [None, Some(0), Some(7), Some(19)] {
+            let mut unsynced = Unsynced::default();
+            for number in 0..20 {
+                // fsync(2) of a pipe is refused.
+                let fd = if bad == Some(number) { std::io::pipe().unwrap().0.into() } else { file(number) };
+                unsynced.push(fd);
+            }
+            assert_eq!(unsynced.flush().is_err(), bad.is_some(), "{bad:?}");
+            unsynced.flush().unwrap();
+        }
+    }
 
     #[test]
     fn a_resolv_conf_of_the_image_that_says_something_stays() {

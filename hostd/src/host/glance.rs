@@ -3,9 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -14,16 +11,16 @@ use tenant::{
     config::{Fragment, Kind, parse_toml, profile},
     files::record,
     model::{
-        host::{GroupName, HostConfig},
+        host::GroupName,
         image::{ChannelName, ProfileName},
         label::Labels,
         limits::Limits,
         nic_table::NicTable,
     },
 };
-use wire::Waiting;
+use wire::{StatLimits, Waiting};
 
-use crate::records::{Store, guard::held, pending::pending};
+use crate::records::{Store, guard::held, pending::pending, resolver::Resolver, unchanged::Stamp};
 
 /// What a tenant's file comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,18 +36,13 @@ pub(crate) struct Glance {
     pub(crate) waiting: Vec<Waiting>,
 }
 
-/// By what a file is known not to have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    length: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let meta = fs::metadata(path).ok()?;
-        Some(Self { inode: meta.ino(), length: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
+/// The limits that a list and `stat` show.
+pub(crate) fn stat_limits(limits: &Limits) -> StatLimits {
+    StatLimits {
+        memory_max_bytes: limits.most("memory_max"),
+        cpu_quota_percent: limits.most("cpu_quota").and_then(|percent| percent.try_into().ok()),
+        tasks_max: limits.most("tasks_max").and_then(|most| most.try_into().ok()),
+        io_weight: limits.most("io_weight").and_then(|weight| weight.try_into().ok()),
     }
 }
 
@@ -79,7 +71,7 @@ pub(crate) struct Glances(Mutex<BTreeMap<TenantName, Seen>>);
 struct Look<'a> {
     store: &'a Store,
     host: [Option<Stamp>; 2],
-    files: Option<(HostConfig, NicTable)>,
+    files: Option<(Resolver<'a>, NicTable)>,
     profiles: HashMap<ProfileName, [Option<Stamp>; 2]>,
 }
 
@@ -145,22 +137,23 @@ impl<'a> Look<'a> {
         let store = self.store;
         if self.files.is_none() {
             let ports = profile::load_nic_table(store.layout()).ok();
-            self.files = store.host_config().ok().zip(ports);
+            self.files = Resolver::new(store).ok().zip(ports);
         }
-        let own = record::read(&store.layout().tenant_config(name)).ok();
-        let own = own.and_then(|text| parse_toml::<Fragment>(&text).ok());
+        let text = record::read(&store.layout().tenant_config(name)).ok();
+        let own = text.as_ref().and_then(|text| parse_toml::<Fragment>(text).ok());
         let named = own.as_ref().and_then(|own| own.profile.clone());
-        let (Some((config, ports)), Some(own)) = (&self.files, own) else {
+        let (Some((resolver, ports)), Some(own)) = (&mut self.files, own) else {
             return (named, Glance::default());
         };
-        let Ok(tenant) = store.resolve_fragment(name, own.clone(), config, ports) else {
+        let Ok(tenant) = resolver.tenant(name, own.clone(), ports) else {
             return (named, Glance::default());
         };
         let started = is_up.then(|| record::read(&store.layout().started(name)).ok()).flatten();
+        // Of most tenants nothing was changed since.
+        let started = started.filter(|started| Some(started) != text.as_ref());
         let started = started.and_then(|text| parse_toml::<Fragment>(&text).ok());
-        let base = profile::load_profile(store.layout(), &tenant.profile).ok();
-        let waiting = match (&base, &started) {
-            (Some(base), Some(started)) => pending(base, started, &own),
+        let waiting = match (resolver.profile(&own), &started) {
+            (Ok((_, base)), Some(started)) => pending(base, started, &own),
             _ => Vec::new(),
         };
         let glance = Glance {

@@ -12,6 +12,7 @@ use tenant::{
     config::{InvalidSignal, Signal as SignalName},
     files::state::Phase,
     kernel::raw,
+    protocol::control::ControlError,
 };
 use wire::{Code, EventKind, Failure};
 
@@ -19,7 +20,7 @@ use super::{Host, Result, Started, Stopped, blocking, events::What};
 use crate::{
     records::{Adopted, Change, StoreError},
     units::{
-        Start, StopDeadline,
+        Start, StopDeadline, UnitError,
         limits::{Applied, Enforce, Unenforceable},
     },
 };
@@ -85,8 +86,13 @@ impl Host {
         self.apply_config(&text, &tenant, enforce, &files).await.map_err(named)?;
         // Its supervisor may ask for the same again.
         drop(files);
-        let start =
-            Start { name: name.clone(), plan: Arc::new(plan), enforce, timeout: tenant.start_timeout };
+        let start = Start {
+            name: name.clone(),
+            plan: Arc::new(plan),
+            later: self.plan_later(name),
+            enforce,
+            timeout: tenant.start_timeout,
+        };
         self.units.start(start).await.map_err(|error| named(error.into()))?;
         Ok(Started { change: Change::Created, killed: None, tenant: Some(tenant) })
     }
@@ -214,6 +220,10 @@ impl Host {
             .parse::<SignalName>()
             .map_err(|error| Failure::of(Code::Invalid, &error).help(InvalidSignal::HELP))?
             .number();
+        if self.is_parked(name) {
+            // It would not hear it before it is needed.
+            self.units.park(name, false).await?;
+        }
         let init = self.units.state(name).and_then(|state| state.init);
         let not_up = || Failure::new(Code::NotRunning, format!("tenant {:?} has no init yet", name.as_str()));
         let init = init.ok_or_else(not_up)?;
@@ -228,6 +238,32 @@ impl Host {
         raw::pidfd_signal(pidfd.as_fd(), number).map_err(failed)
     }
 
+    fn is_parked(&self, name: &TenantName) -> bool {
+        self.units.state(name).is_some_and(|said| said.phase == Phase::Parked)
+    }
+
+    /// Parks a running tenant until it is needed, or wakes one that is parked.
+    ///
+    /// # Errors
+    /// [`Code::NotRunning`], or it is in use.
+    pub async fn park(self: &Arc<Self>, name: &TenantName, on: bool) -> Result<Change> {
+        let _turn = self.turns.take(name).await;
+        self.running(name)?;
+        if self.is_parked(name) == on {
+            return Ok(Change::Unchanged);
+        }
+        self.units.park(name, on).await.map_err(|error| match error {
+            UnitError::Control(ControlError::Refused { .. }) => {
+                let what = if on { "park" } else { "wake" };
+                let failure = Failure::from(error);
+                let message = format!("cannot {what} tenant {:?}: {}", name.as_str(), failure.message);
+                Failure { code: Code::Busy, message, ..failure }
+            }
+            error => error.into(),
+        })?;
+        Ok(Change::Changed)
+    }
+
     /// Freezes or thaws a running tenant.
     ///
     /// # Errors
@@ -235,8 +271,13 @@ impl Host {
     pub async fn freeze(self: &Arc<Self>, name: &TenantName, on: bool) -> Result<Change> {
         let _turn = self.turns.take(name).await;
         self.running(name)?;
+        let is_parked = self.is_parked(name);
+        if is_parked {
+            // Its supervisor keeps it frozen, and lets go of it on request alone.
+            self.units.park(name, false).await?;
+        }
         if self.units.is_frozen(name) == on {
-            return Ok(Change::Unchanged);
+            return Ok(if is_parked { Change::Changed } else { Change::Unchanged });
         }
         self.units.freeze(name, on).await?;
         self.events.tell(name, What::new(if on { EventKind::Frozen } else { EventKind::Thawed }));

@@ -16,6 +16,7 @@
 //! | `stale` | what runs code of an earlier version |
 //! | `events` | what happens to tenants, for who reads along |
 //! | `glance` | what a list says of tenants' files |
+//! | `stats` | what tenants use, all in one look |
 //! | `wait` | wait; `changes`: what tells of tenants |
 //! | `turns` | who works on a tenant |
 
@@ -35,6 +36,7 @@ mod rename;
 mod rollout;
 mod stale;
 mod startup;
+mod stats;
 mod turns;
 mod unit_config;
 mod wait;
@@ -46,8 +48,11 @@ use std::{
 };
 
 use tenant::{
-    Layout, Plan, Tenant, TenantName,
-    files::state::{Phase, RunState},
+    Layout, Tenant, TenantName,
+    files::{
+        record,
+        state::{Phase, RunState},
+    },
     model::allocation::RecordState,
 };
 use tokio::{
@@ -68,7 +73,7 @@ use crate::{
     filter::PacketFilter,
     records::{Change, Store},
     rollout::Rollouts,
-    units::{StopDeadline, UnitManager},
+    units::{PlanLater, StopDeadline, UnitManager},
 };
 
 /// What every operation returns.
@@ -94,6 +99,17 @@ pub struct Stopped {
     pub killed: Option<String>,
 }
 
+/// How far hostd has come since it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// It reads what there is.
+    Begun,
+    /// It knows which tenants run.
+    Knowing,
+    /// What an earlier hostd left is set right.
+    Ready,
+}
+
 /// One host with its tenants.
 #[derive(Debug)]
 pub struct Host {
@@ -116,7 +132,7 @@ pub struct Host {
     rollouts: Rollouts,
     /// One swap at a time, see `Host::swap`.
     swaps: Semaphore,
-    is_ready: watch::Sender<bool>,
+    progress: watch::Sender<Progress>,
     started: Instant,
     /// How often a client that waits has looked at a tenant.
     #[cfg(test)]
@@ -148,7 +164,7 @@ impl Host {
             events: Events::new(),
             rollouts: Rollouts::default(),
             swaps: Semaphore::new(1),
-            is_ready: watch::Sender::new(false),
+            progress: watch::Sender::new(Progress::Begun),
             started: Instant::now(),
             #[cfg(test)]
             looks: Default::default(),
@@ -191,10 +207,15 @@ impl Host {
         &self.filter
     }
 
-    /// Waits until hostd knows what runs: it listens before that.
-    pub async fn ready(&self) {
+    /// Requests that wait for this go on.
+    pub(crate) fn come(&self, to: Progress) {
+        self.progress.send_replace(to);
+    }
+
+    /// Waits until hostd has come so far: it listens before that.
+    pub async fn has_come(&self, to: Progress) {
         // The other end lives as long as this does.
-        let _ = self.is_ready.subscribe().wait_for(|is_ready| *is_ready).await;
+        let _ = self.progress.subscribe().wait_for(|progress| *progress >= to).await;
     }
 
     /// The turn of a tenant, unless an operation on it is in progress.
@@ -220,6 +241,7 @@ impl Host {
         }
         let is_running = self.units.is_running(name);
         let state = match said.as_ref().map(|said| said.phase) {
+            Some(Phase::Parked) if is_running => TenantState::Parked,
             _ if is_running && self.units.is_frozen(name) => TenantState::Frozen,
             Some(Phase::Queued) if is_running => TenantState::Queued,
             Some(Phase::Booting) if is_running => TenantState::Booting,
@@ -252,14 +274,22 @@ impl Host {
 
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one
     /// has left in the kernel. The caller has its turn.
-    pub(crate) async fn sweep(&self, name: &TenantName) {
-        self.units.sweep(name, || self.present_plan(name)).await;
+    pub(crate) async fn sweep(self: &Arc<Self>, name: &TenantName) {
+        self.units.sweep(name, self.plan_later(name)).await;
     }
 
-    /// What a tenant would be started with now, if there is such a thing.
-    pub(super) fn present_plan(&self, name: &TenantName) -> Option<Arc<Plan>> {
-        let cgroup = self.units.cgroups(name).v2;
-        self.store.plan(name, Some(&cgroup)).ok().map(|(_, plan)| Arc::new(plan))
+    /// How to get what a tenant was started with, as far as that is known when it is asked for: by the file that it was
+    /// started with, else by the present one.
+    pub(super) fn plan_later(self: &Arc<Self>, name: &TenantName) -> PlanLater {
+        let (host, name) = (Arc::downgrade(self), name.clone());
+        PlanLater::new(move || {
+            let host = host.upgrade()?;
+            let cgroup = host.units.cgroups(&name).v2;
+            let by = |text: String| host.store.plan_text(&name, &text, Some(&cgroup)).ok();
+            let started = record::read(&host.layout().started(&name)).ok().and_then(by);
+            let plan = started.or_else(|| by(host.store.config_text(&name).ok()?));
+            plan.map(|(_, plan)| plan)
+        })
     }
 
     pub(super) fn running(&self, name: &TenantName) -> Result<()> {

@@ -5,14 +5,14 @@ use std::{cmp::Reverse, sync::Arc};
 use tenant::{
     Allocation, TenantName,
     files::record::{self, Durability},
-    kernel::forwarding6_release,
+    kernel::{forwarding6_release, raw},
     model::allocation::RecordState,
     plan::port_group,
 };
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use wire::chain;
 
-use super::{Host, Started, blocking};
+use super::{Host, Progress, Started, blocking};
 use crate::{records::Change, units::limits::Enforce};
 
 /// So many of the tenants that start with the host are asked for at once.
@@ -24,21 +24,27 @@ pub(super) fn boot_id() -> String {
 }
 
 impl Host {
-    /// Takes over what an earlier hostd left: running supervisors, and what dead ones left in the kernel. Requests are
-    /// answered from then on. Then goes on with removals that had begun.
+    /// Takes over what an earlier hostd left: running supervisors, and what dead ones left in the kernel. A list is
+    /// answered as soon as that is known, all else when the packet filter was looked at. Then goes on with removals that
+    /// had begun.
     pub async fn take_over(self: &Arc<Self>) {
-        let (records, broken) = (self.store.records(), self.store.broken());
-        for name in records.keys().chain(broken.keys()) {
-            self.units.take_over(name, || self.present_plan(name)).await;
-        }
+        let records = self.store.records();
+        self.find_units().await;
         self.units.sweep_unknown(|name| self.store.has(name)).await;
+        // The first list does not wait for a thousand files that are read then.
+        if let Err(failure) = self.glances(None).await {
+            log::warn!("{failure}");
+        }
+        self.come(Progress::Knowing);
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
         }
         self.finish_renames().await;
         self.watch_supervisors().await;
-        self.is_ready.send_replace(true);
+        self.come(Progress::Ready);
+        // Reading what all tenants have in the packet filter took many times what hostd needs from now on.
+        let _ = task::spawn_blocking(raw::trim_heap).await;
         let is_half =
             |record: &&Allocation| matches!(record.state, RecordState::Creating | RecordState::Destroying);
         for name in records.values().filter(is_half).map(|record| &record.name) {
@@ -47,6 +53,23 @@ impl Host {
                 log::error!("{error}");
             }
         }
+    }
+
+    /// Finds the supervisors that run, or sweeps what is left of others: on all processors, since each is a few files.
+    async fn find_units(self: &Arc<Self>) {
+        let (records, broken) = (self.store.records(), self.store.broken());
+        let names: Vec<TenantName> = records.keys().chain(broken.keys()).cloned().collect();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut parts = JoinSet::new();
+        for part in names.chunks(names.len().div_ceil(processors).max(1)) {
+            let (host, part) = (self.clone(), part.to_vec());
+            parts.spawn(async move {
+                for name in &part {
+                    host.units.take_over(name, host.plan_later(name)).await;
+                }
+            });
+        }
+        parts.join_all().await;
     }
 
     /// Takes away what no tenant that runs needs: hostd ends.

@@ -29,7 +29,7 @@ impl Host {
             let record = self.store.record(name)?.state;
             let (state, _) = self.state(name, record);
             match (up, state) {
-                (true, TenantState::Running | TenantState::Frozen) => return Ok(state),
+                (true, TenantState::Running | TenantState::Parked | TenantState::Frozen) => return Ok(state),
                 (false, state) if !state.is_up() => return Ok(state),
                 (true, state) if was_up && !state.is_up() => {
                     let text = format!("tenant {:?} stopped unexpectedly", name.as_str());

@@ -246,7 +246,8 @@ impl Store {
         let _writing = self.writing(&allocation.name);
         let path = self.layout.allocation(&allocation.name);
         record::write(&path, allocation.render().as_bytes(), Durability::Durable)?;
-        file::write_copy(&self.layout, allocation, Durability::Durable);
+        // Only a repair needs the copy: one that a power failure undoes is made again when hostd begins.
+        file::write_copy(&self.layout, allocation, Durability::Volatile);
         self.put(allocation.clone());
         Ok(())
     }

@@ -150,11 +150,12 @@ impl Creation<'_> {
 
     fn record(&mut self) -> io::Result<()> {
         let staged = self.staged();
-        for name in ["allocation.toml", "allocation.copy.toml"] {
-            let mut file = File::create_new(staged.join(name))?;
-            file.write_all(self.allocation.render().as_bytes())?;
-            self.unsynced.push(file.into());
-        }
+        let text = self.allocation.render();
+        let mut file = File::create_new(staged.join("allocation.toml"))?;
+        file.write_all(text.as_bytes())?;
+        self.unsynced.push(file.into());
+        // Nothing waits for the copy: only a repair needs it, and hostd makes the one that is missing when it begins.
+        fs::write(staged.join("allocation.copy.toml"), text)?;
         self.unsynced.push(open(&staged)?);
         Ok(())
     }

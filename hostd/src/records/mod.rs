@@ -29,12 +29,14 @@ pub mod pending;
 mod rebase;
 pub mod recover;
 pub mod rename;
+pub(crate) mod resolver;
 mod rest;
 pub(crate) mod stamp;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traces;
+pub(crate) mod unchanged;
 mod upper;
 
 pub(crate) use self::stamp::{date_ms, now};

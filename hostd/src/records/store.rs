@@ -161,7 +161,7 @@ impl Store {
             _lock: lock,
         };
         let names: Vec<_> = store.records().keys().chain(store.broken().keys()).cloned().collect();
-        names.iter().for_each(|name| store.read_claims(name));
+        store.read_all_claims(&names);
         Ok((store, findings))
     }
 
@@ -241,17 +241,6 @@ impl Store {
 
     pub(crate) fn put_claims(&self, name: &TenantName, claims: Claims) {
         Arc::make_mut(&mut held(&self.claims)).insert(name.clone(), Arc::new(claims));
-    }
-
-    /// Reads what a tenant's file takes of the host. One whose file cannot be used takes nothing, and
-    /// cannot be started.
-    pub(crate) fn read_claims(&self, name: &TenantName) {
-        let ports = NicTable::default();
-        // Not asking for its record: a damaged one takes nothing away.
-        let text = record::read(&self.layout.tenant_config(name)).map_err(StoreError::from);
-        let tenant = text.and_then(|text| self.resolve(name, &text, &self.host_config()?, &ports));
-        let claims = tenant.map(|tenant| Claims::of(&tenant, &ports)).unwrap_or_default();
-        self.put_claims(name, claims);
     }
 
     /// Takes up a record that is on the disk. From before it is written until then [`Store::writing`] is held.

@@ -32,7 +32,7 @@ pub fn look(before: &Before, seen: Option<&Seen>) -> Look {
     let failed = |why: String| Look::Known(Verdict::Failed(why));
     let Some(seen) = seen else { return waived("it was destroyed") };
     match seen.state {
-        TenantState::Running => {}
+        TenantState::Running | TenantState::Parked => {}
         TenantState::Queued | TenantState::Starting | TenantState::Booting => return Look::Later,
         TenantState::Failed if before.was_up => {
             let why = seen.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();

@@ -8,6 +8,7 @@ pub mod cgroups;
 mod console;
 mod error;
 mod gauge;
+mod later;
 pub mod limits;
 mod notify;
 mod ready;
@@ -24,15 +25,17 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use console::last_console_lines;
 pub use error::{FailedJob, UnitError};
+pub use later::PlanLater;
 pub use start::Start;
 pub use stop::{StopDeadline, StopEnd};
 use tenant::{
-    Layout, Plan, TenantName,
+    Layout, TenantName,
     config::Restart,
     files::state::{ProcessRef, RunState},
     kernel::source::View,
     model::allocation::Pinned,
     model::limits::Limits,
+    model::park::WakeReason,
     protocol::control::{ControlError, Request, StartedPlan, Swapped},
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
@@ -234,18 +237,17 @@ impl UnitManager {
         }
     }
 
-    /// Finds the supervisor of a tenant that runs, or removes what a dead one has left. `plan` gives what the
-    /// tenant would be started with now, if there is such a thing.
-    pub async fn sweep(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+    /// Finds the supervisor of a tenant that runs, or removes what a dead one has left.
+    pub async fn sweep(&self, name: &TenantName, plan: PlanLater) {
         match self {
             Self::Standalone(units) => units.adopt(name, plan).await,
             Self::Systemd(units) if units.is_running(name) => {}
-            Self::Systemd(units) => units.sweep(name, plan()).await,
+            Self::Systemd(units) => units.sweep(name, plan).await,
         }
     }
 
     /// hostd begins: finds what runs, and removes what is left of those that do not.
-    pub async fn take_over(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+    pub async fn take_over(&self, name: &TenantName, plan: PlanLater) {
         match self {
             Self::Standalone(units) => units.adopt(name, plan).await,
             // The unit itself saw to it, and may be starting at this moment.
@@ -319,6 +321,17 @@ impl UnitManager {
             Self::Standalone(units) => Ok(cgroups::freeze(&units.cgroups(name), on)?),
             Self::Systemd(units) => units.freeze(name, on).await,
         }
+    }
+
+    /// Parks a running tenant, or wakes it.
+    ///
+    /// # Errors
+    /// Its supervisor refuses, or does not answer.
+    pub async fn park(&self, name: &TenantName, on: bool) -> Result<(), UnitError> {
+        let supervisor = self.supervisor(name).ok_or(ControlError::NotRunning)?;
+        let request = if on { Request::Park {} } else { Request::Wake { why: WakeReason::Admin } };
+        stop::ask(self.layout(), name, supervisor, request).await?;
+        Ok(())
     }
 
     /// Applies limits to a running tenant; what they were before is the answer. With systemd they are only looked at:
@@ -430,6 +443,7 @@ impl UnitManager {
 
     /// What a running tenant uses.
     pub fn usage(&self, name: &TenantName) -> Usage {
-        usage::usage(&self.cgroups(name))
+        let init = self.state(name).and_then(|said| said.init).map(|init| init.pid);
+        usage::usage(&self.cgroups(name), init)
     }
 }

@@ -5,7 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wire::{UnitCgroups, Usage};
+use wire::{MemoryUse, UnitCgroups, Usage};
+
+/// Bytes of a page.
+fn page() -> u64 {
+    rustix::param::page_size() as u64
+}
 
 fn number(dir: Option<&Path>, file: &str) -> Option<u64> {
     fs::read_to_string(dir?.join(file)).ok()?.trim().parse().ok()
@@ -39,8 +44,72 @@ pub fn memory_file(cgroups: &UnitCgroups) -> Option<PathBuf> {
     Some(cgroups.v1.get("memory")?.join("memory.usage_in_bytes"))
 }
 
-/// Everything a unit uses; what the host does not account is absent.
-pub fn usage(cgroups: &UnitCgroups) -> Usage {
+/// What a unit's memory is made of. `init` is its tenant's, `total` what it is charged for in all.
+fn memory(cgroups: &UnitCgroups, init: Option<i32>, total: u64) -> Option<MemoryUse> {
+    let is_v2 = cgroups.v2_controllers.contains("memory");
+    let dir = if is_v2 { Some(cgroups.v2.as_path()) } else { cgroups.v1.get("memory").map(AsRef::as_ref) };
+    let text = fs::read_to_string(dir?.join("memory.stat")).ok()?;
+    let parts = if is_v2 { Parts::v2(&text) } else { Parts::v1(&text, total) }?;
+    // What init has mapped and the unit is not charged for can only be pages that others had read before.
+    let shared = init.and_then(|pid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let mapped = text.split_ascii_whitespace().nth(2)?.parse::<u64>().ok()?;
+        (mapped > 0).then(|| (mapped * page()).saturating_sub(parts.mapped))
+    });
+    Some(MemoryUse {
+        private_bytes: parts.anonymous + parts.shmem + parts.kernel,
+        anonymous_bytes: parts.anonymous,
+        shmem_bytes: parts.shmem,
+        kernel_bytes: parts.kernel,
+        cache_bytes: parts.cache,
+        shared_bytes: shared,
+    })
+}
+
+/// What `memory.stat` says, bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
+    anonymous: u64,
+    shmem: u64,
+    kernel: u64,
+    cache: u64,
+    /// Of files and shared memory that it is charged for, what is mapped.
+    mapped: u64,
+}
+
+impl Parts {
+    /// See the kernel's Documentation/admin-guide/cgroup-v2.rst; `kernel` is there since Linux 5.18.
+    fn v2(text: &str) -> Option<Self> {
+        let shmem = keyed(text, "shmem")?;
+        let sum = || {
+            ["kernel_stack", "pagetables", "percpu", "slab"].iter().filter_map(|key| keyed(text, key)).sum()
+        };
+        Some(Self {
+            anonymous: keyed(text, "anon")?,
+            shmem,
+            kernel: keyed(text, "kernel").unwrap_or_else(sum) + keyed(text, "sock").unwrap_or(0),
+            cache: keyed(text, "file")?.saturating_sub(shmem),
+            mapped: keyed(text, "file_mapped")?,
+        })
+    }
+
+    /// See the kernel's Documentation/admin-guide/cgroup-v1/memory.rst. What is charged and neither is the kernel's.
+    fn v1(text: &str, total: u64) -> Option<Self> {
+        let [anonymous, cache, shmem] =
+            ["total_rss", "total_cache", "total_shmem"].map(|key| keyed(text, key));
+        let (anonymous, cache, shmem) = (anonymous?, cache?, shmem?);
+        Some(Self {
+            anonymous,
+            shmem,
+            kernel: total.saturating_sub(anonymous + cache),
+            cache: cache.saturating_sub(shmem),
+            mapped: keyed(text, "total_mapped_file")?,
+        })
+    }
+}
+
+/// Everything a unit uses, of which `init` is its tenant's; what the host does not account is absent.
+pub fn usage(cgroups: &UnitCgroups, init: Option<i32>) -> Usage {
     let v1 = |controller: &str| cgroups.v1.get(controller).map(AsRef::<Path>::as_ref);
     let has_v2 = |controller: &str| cgroups.v2_controllers.contains(controller);
     // cpu.stat is there on v2 even without the controller.
@@ -54,9 +123,10 @@ pub fn usage(cgroups: &UnitCgroups) -> Usage {
         let text = file.and_then(|file| fs::read_to_string(file).ok());
         text.map(|text| (io_v1(&text, "Read"), io_v1(&text, "Write")))
     };
+    let total = memory_file(cgroups).and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
     Usage {
-        memory_bytes: memory_file(cgroups)
-            .and_then(|file| fs::read_to_string(file).ok()?.trim().parse().ok()),
+        memory_bytes: total,
+        memory: total.and_then(|total| memory(cgroups, init, total)),
         cpu_us: cpu_v2().or_else(|| number(v1("cpuacct"), "cpuacct.usage").map(|ns| ns / 1000)),
         tasks: number(tasks_dir, "pids.current"),
         io_read_bytes: io.map(|(read, _)| read),
@@ -67,6 +137,23 @@ pub fn usage(cgroups: &UnitCgroups) -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_has_the_same_parts_in_both_versions() {
+        let v2 = "anon 100\nfile 70\nkernel 30\nkernel_stack 5\nsock 2\nshmem 20\nfile_mapped 40\n";
+        let parts = Parts { anonymous: 100, shmem: 20, kernel: 32, cache: 50, mapped: 40 };
+        assert_eq!(Parts::v2(v2), Some(parts));
+        // Of a kernel that does not sum it.
+        let older = "anon 100\nfile 70\nkernel_stack 5\npagetables 6\npercpu 7\nslab 8\nsock 2\nshmem 20\nfile_mapped 40\n";
+        assert_eq!(Parts::v2(older).unwrap().kernel, 28);
+        let v1 =
+            "rss 1\ncache 1\nshmem 1\ntotal_cache 70\ntotal_rss 100\ntotal_shmem 20\ntotal_mapped_file 40\n";
+        assert_eq!(
+            Parts::v1(v1, 202),
+            Some(Parts { anonymous: 100, shmem: 20, kernel: 32, cache: 50, mapped: 40 })
+        );
+        assert_eq!((Parts::v2(""), Parts::v1("", 7)), (None, None), "what is not said is not zero");
+    }
 
     #[test]
     fn both_versions_of_the_io_file_are_summed() {

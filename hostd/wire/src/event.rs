@@ -33,6 +33,10 @@ pub enum EventKind {
     Frozen,
     /// Its processes go on.
     Thawed,
+    /// It is idle and was parked.
+    Parked,
+    /// It was parked and is running again; `reason` says what woke it: `packet`, `exec`, `attach`, `timer` or `admin`.
+    Woken,
     /// Keys of its file have other values: `keys`.
     Set,
     /// It has another version: `from`, `to`. `reason` says whether it has it now (`live`, `restarted`) or from its next

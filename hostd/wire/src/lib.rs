@@ -55,10 +55,10 @@ pub use stale::{
     StaleUnit,
 };
 pub use state::{Goal, TenantState, Waited};
-pub use summary::{StatLimits, Summary, Waiting};
+pub use summary::{StatLimits, Summary, Waiting, Woken};
 pub use types::*;
 pub use unit::{EffectiveLimit, UnitCgroups, UnitReport};
-pub use usage::{DiskUsage, Traffic, Usage};
+pub use usage::{DiskUsage, HostMemory, MemoryUse, Traffic, Usage};
 
 /// The layout below the root that was asked for, else below the one that [`Layout::ENV`] names, else that of the
 /// machine. Not by clap, which would repeat the variable's value in every usage line.

@@ -24,6 +24,8 @@ pub enum TenantState {
     Booting,
     /// Its init is ready.
     Running,
+    /// It is idle, and stands still until it is needed.
+    Parked,
     /// Its processes are frozen.
     Frozen,
     /// Its init was asked to power off.
@@ -32,7 +34,7 @@ pub enum TenantState {
 
 impl TenantState {
     /// All of them, in the order of a tenant's life.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Broken,
         Self::Destroying,
         Self::Stopped,
@@ -41,6 +43,7 @@ impl TenantState {
         Self::Starting,
         Self::Booting,
         Self::Running,
+        Self::Parked,
         Self::Frozen,
         Self::Stopping,
     ];
@@ -61,6 +64,7 @@ impl TenantState {
             Self::Starting => "starting",
             Self::Booting => "booting",
             Self::Running => "running",
+            Self::Parked => "parked",
             Self::Frozen => "frozen",
             Self::Stopping => "stopping",
         }

@@ -52,6 +52,12 @@ pub struct Summary {
     /// From the beginning of that boot until init was executed, microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec_us: Option<u64>,
+    /// Since when it is parked, milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_ms: Option<u64>,
+    /// What woke it last in this boot, if it has been parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub woken: Option<Woken>,
     /// Memory it uses, page cache included, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
@@ -71,6 +77,16 @@ impl Summary {
     pub fn has_version(&self, digits: &str) -> bool {
         digits.starts_with(&self.version) || self.version.starts_with(digits)
     }
+}
+
+/// A parked tenant that was needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Woken {
+    /// When it woke, milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// What woke it: `packet`, `exec`, `attach`, `timer` or `admin`.
+    pub why: String,
 }
 
 /// A key whose value takes effect at the next start.

@@ -7,7 +7,7 @@ use crate::{
     state::TenantState,
     summary::{StatLimits, Summary, Waiting},
     unit::{EffectiveLimit, UnitReport},
-    usage::{DiskUsage, Traffic, Usage},
+    usage::{DiskUsage, HostMemory, Traffic, Usage},
 };
 
 /// What a request changed.
@@ -360,6 +360,16 @@ pub struct Stat {
     /// What went over its ports, where the packet filter counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+}
+
+/// Use against limits of several tenants, and of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StatList {
+    /// Of the tenants, by name.
+    pub tenants: Vec<Stat>,
+    /// Of the host, with all its tenants whichever are asked for.
+    pub host: HostMemory,
 }
 
 /// What a tenant was started with where it is running, else what its next start will do.

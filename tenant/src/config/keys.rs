@@ -34,6 +34,7 @@ use crate::model::{
     label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
+    park::Idle,
     path::TenantPath,
     syscall::AllowedCall,
 };
@@ -82,6 +83,7 @@ macro_rules! keys {
 
 const GENERAL: &str = "General";
 const INIT: &str = "Init";
+const PARKING: &str = "Parking";
 const TERMINALS: &str = "Terminals";
 const DEVICES: &str = "Devices";
 const LIMITS: &str = "Limits";
@@ -168,6 +170,16 @@ keys! {
         Table(INIT), Words(&["on-failure", "no", "always"]),
         Is("\"on-failure\""), Live(Unit), By(|tenant| word(&tenant.restart)),
         "whether systemd starts it again after its end: when it failed, never, or unless it was stopped; hostd without systemd starts nothing again"
+    }
+    idle: Option<Idle> {
+        Table(PARKING), Words(&["run", "park"]),
+        Is("\"run\""), NextStart, By(|tenant| word(&tenant.idle)),
+        "what becomes of it when it is idle: it goes on running, or it is [parked](../how-to/park-idle-tenants.md) and wakes when it is needed"
+    }
+    idle_after_sec: Option<Seconds> {
+        Table(PARKING), Time(from_to(2, 86_400)),
+        Is("600"), NextStart, By(|tenant| tenant.idle_after.as_secs().to_string()),
+        "for how long nothing happens in it and on its network until it counts as idle"
     }
     ttys: Option<u8> {
         Table(TERMINALS), Number(from_to(0, 63)),

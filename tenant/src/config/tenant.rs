@@ -16,6 +16,7 @@ use crate::model::{
     limits::{ByteSize, DiskLimits, Limits},
     name::TenantName,
     net::{BitRate, Forward},
+    park::Idle,
     path::TenantPath,
     syscall::AllowedCall,
 };
@@ -68,6 +69,10 @@ pub struct Tenant {
     pub start_timeout: Duration,
     /// When it counts as started; none means as the image says.
     pub ready: Option<Ready>,
+    /// What becomes of it when it is idle.
+    pub idle: Idle,
+    /// How long it does nothing until it is idle.
+    pub idle_after: Duration,
     /// Number of ttys besides the console, 0 to 63.
     pub ttys: u8,
     /// Most pseudoterminals inside, its console and ttys included.

@@ -116,6 +116,8 @@ impl Tenant {
             stop_timeout: duration(merged.stop_timeout_sec),
             start_timeout: duration(merged.start_timeout_sec),
             ready: merged.ready,
+            idle: required("idle", merged.idle)?,
+            idle_after: duration(merged.idle_after_sec),
             ttys: required("ttys", merged.ttys)?,
             pts_max: required("pts_max", merged.pts_max)?,
             getty: argv("getty", merged.getty)?,

@@ -5,6 +5,7 @@ use std::io;
 use crate::{
     config::profile::LoadError,
     files::{file_error::FileError, sources::LoadPlanError},
+    protocol::control::ControlError,
 };
 
 /// Why a process could not be started inside.
@@ -69,6 +70,9 @@ pub enum ExecError {
     /// Its processes are frozen, and a new one would be too.
     #[error("it is frozen")]
     Frozen(String),
+    /// It may be parked, and cannot be woken.
+    #[error("its supervisor does not wake it")]
+    Asleep(String, #[source] ControlError),
     /// This host.
     #[error("cannot {0}")]
     Host(&'static str, #[source] io::Error),
@@ -96,6 +100,7 @@ impl ExecError {
             Self::Join(JoinError::NoUser(_)) => {
                 Some("list the tenant's users: tenantctl exec NAME -- getent passwd".into())
             }
+            Self::Asleep(name, _) => Some(format!("show what it is doing: tenantctl show {name}")),
             Self::State(_) | Self::Host(..) | Self::Interrupted(_) | Self::Join(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! `tenant exec` and `tenant shell`: a process inside, with this process's own streams.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use rustix::{
     process::geteuid,
@@ -21,11 +21,15 @@ use crate::{
     files::{
         layout::Layout,
         sources::LoadPlanError,
-        state::{ProcessRef, RunState},
+        state::{Phase, ProcessRef, RunState},
     },
     kernel::raw,
-    model::{facts::CgroupFacts, name::TenantName},
+    model::{facts::CgroupFacts, name::TenantName, park::WakeReason},
+    protocol::control::{Client, ControlError, Request},
 };
+
+/// How long a supervisor may take to wake its tenant.
+const WAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Whether the process gets a pseudoterminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +108,14 @@ fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), Exe
         Err(error @ LoadError::NoTenant(_)) => LoadPlanError::from(error).into(),
         _ => ExecError::NotRunning(name.to_string()),
     };
-    let state = RunState::read(&layout.run_state(name))?;
+    let mut state = RunState::read(&layout.run_state(name))?;
+    if let Some(said) = state.as_ref().filter(|said| said.parks || said.phase == Phase::Parked)
+        && said.is_supervised()
+    {
+        // Asked for in any case: a tenant that was idle until now is not parked at this moment.
+        wake(layout, name, said.supervisor)?;
+        state = RunState::read(&layout.run_state(name))?;
+    }
     let init = state.and_then(|state| state.init).filter(ProcessRef::is_alive).ok_or_else(not_running)?;
     let context = ExecContext::read(layout, name)?;
     // Looked at last: if this init is alive now, the record was that of its boot.
@@ -118,6 +129,18 @@ fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), Exe
         return Err(ExecError::Frozen(name.to_string()));
     }
     Ok((target, context))
+}
+
+/// Has a tenant that may be parked run. One that ends meanwhile is told from its state.
+fn wake(layout: &Layout, name: &TenantName, supervisor: ProcessRef) -> Result<(), ExecError> {
+    let asked = Client::connect_to(&layout.control_socket(name), supervisor, WAKE_TIMEOUT)
+        .and_then(|client| client.ask(Request::Wake { why: WakeReason::Exec }));
+    match asked {
+        Ok(_) | Err(ControlError::NotRunning | ControlError::Ended(_) | ControlError::Refused { .. }) => {
+            Ok(())
+        }
+        Err(error) => Err(ExecError::Asleep(name.to_string(), error)),
+    }
 }
 
 /// Init's environment but for what only init is told.

@@ -12,7 +12,7 @@ use crate::{
         file_error::FileError,
         record::{self, Durability},
     },
-    model::{ids::Digest, name::TenantName},
+    model::{ids::Digest, name::TenantName, park::WakeReason},
 };
 
 /// A process named so that a reused pid is not taken for it.
@@ -58,6 +58,8 @@ pub enum Phase {
     Booting,
     /// init reported ready (or was executed, for an init that does not report).
     Running,
+    /// It is idle, and its processes are frozen until it is needed.
+    Parked,
     /// init was asked to power off.
     Stopping,
     /// init ended and everything was taken down, `exit` says how; or it was stopped before there was an init.
@@ -74,6 +76,7 @@ impl fmt::Display for Phase {
             Self::Starting => "starting",
             Self::Booting => "booting",
             Self::Running => "running",
+            Self::Parked => "parked",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
@@ -109,6 +112,25 @@ impl Exit {
             Self::Signal(signal) => 128 + signal,
         }
     }
+}
+
+/// A tenant that is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedState {
+    /// Since when, milliseconds since 1970 UTC.
+    pub since_ms: u64,
+    /// When it has to run for a moment, because something is due in it, the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+}
+
+/// A tenant that was parked and woke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Woken {
+    /// When, milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Why.
+    pub why: WakeReason,
 }
 
 /// Why a start failed.
@@ -163,6 +185,15 @@ pub struct RunState {
     /// where it has killed none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
+    /// Whether it is parked when it is idle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parks: bool,
+    /// In the phase `parked`: since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkedState>,
+    /// What woke it last in this boot, if it has been parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub woken: Option<Woken>,
     /// How init ended, in the phases `stopped` and `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
@@ -208,6 +239,9 @@ impl RunState {
             cgroup: cgroup.display().to_string(),
             status: None,
             oom_kills: None,
+            parks: false,
+            parked: None,
+            woken: None,
             exit: None,
             killed: None,
             failure: None,

@@ -2,7 +2,12 @@
 //!
 //! See bpf(2) and `Documentation/bpf/standardization/instruction-set.rst`.
 
-use std::{fs::File, io, os::fd::AsFd as _, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use super::raw::{self, CgroupProgram};
 
@@ -22,6 +27,8 @@ pub(super) const MOVE_REGISTER: u8 = 0xbf;
 pub(super) const AND: u8 = 0x57;
 pub(super) const SHIFT_RIGHT: u8 = 0x77;
 pub(super) const JUMP_IF_NOT: u8 = 0x55;
+pub(super) const JUMP_IF: u8 = 0x15;
+pub(super) const LOAD_LONG: u8 = 0x18;
 pub(super) const CALL: u8 = 0x85;
 pub(super) const EXIT: u8 = 0x95;
 
@@ -71,12 +78,21 @@ pub(super) fn skip_to_end(part: &mut [Instruction]) {
     }
 }
 
+fn load(kind: CgroupProgram, program: Vec<Instruction>) -> io::Result<OwnedFd> {
+    let program: Vec<[u8; 8]> = program.into_iter().map(Instruction::encode).collect();
+    raw::bpf_load(kind, &program)
+}
+
 /// Has the kernel ask a program for the processes of a cgroup and below. It goes with the cgroup.
 pub(super) fn attach(kind: CgroupProgram, cgroup: &Path, program: Vec<Instruction>) -> io::Result<()> {
     let dir = File::open(cgroup)?;
-    let program: Vec<[u8; 8]> = program.into_iter().map(Instruction::encode).collect();
-    let program = raw::bpf_load(kind, &program)?;
-    raw::bpf_attach(kind, dir.as_fd(), program.as_fd())
+    raw::bpf_attach(kind, dir.as_fd(), load(kind, program)?.as_fd())
+}
+
+/// [`attach`], until the descriptor is closed.
+pub(super) fn link(kind: CgroupProgram, cgroup: &Path, program: Vec<Instruction>) -> io::Result<OwnedFd> {
+    let dir = File::open(cgroup)?;
+    raw::bpf_link(kind, dir.as_fd(), load(kind, program)?.as_fd())
 }
 
 #[cfg(test)]

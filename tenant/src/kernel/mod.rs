@@ -12,7 +12,7 @@
 //! | `mount`, `staging`, `source`, `storage` | detached mounts; the namespace in which a root is put together |
 //! | `inside` | the mounts of a tenant that is running |
 //! | `image`, `signature`, `program` | erofs images; who signed an image; programs that do part of the work |
-//! | `cgroup`, `device`, `sysctl`, `bpf` | cgroups, and the programs that guard them |
+//! | `cgroup`, `device`, `sysctl`, `packets`, `bpf` | cgroups, and the programs that guard them |
 //! | `netlink/`, `nft/` | interfaces; the packet filter |
 //! | `feature` | drivers of the host |
 //! | `etc`, `open`, `pty`, `apart` | a tenant's own files and terminals; work in other namespaces |
@@ -38,6 +38,7 @@ mod mount;
 pub(crate) mod netlink;
 pub mod nft;
 mod open;
+pub mod packets;
 mod place;
 mod process;
 mod program;

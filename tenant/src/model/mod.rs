@@ -16,6 +16,7 @@ pub mod mountinfo;
 pub mod name;
 pub mod net;
 pub mod nic_table;
+pub mod park;
 pub mod path;
 pub mod pool;
 pub mod port;

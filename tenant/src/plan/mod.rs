@@ -7,6 +7,7 @@ mod cgroup;
 mod devices;
 mod error;
 mod filter;
+mod idle;
 mod init;
 mod inputs;
 mod network;
@@ -26,6 +27,7 @@ pub use cgroup::CgroupPlan;
 pub use devices::DevicePlan;
 pub use error::PlanError;
 pub use filter::FilterPlan;
+pub use idle::IdlePlan;
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
 pub use inputs::Inputs;
 pub use network::{LinkPlan, NicPlan, PortPlan, host_link, port_group, trial_nic};
@@ -91,6 +93,9 @@ pub struct Plan {
     pub ttys: u8,
     /// What it may not do.
     pub security: SecurityPlan,
+    /// What becomes of it when it is idle; nothing unless it is to be parked then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdlePlan>,
     /// The process that all this is for.
     pub init: InitPlan,
 }
@@ -165,6 +170,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         claims: layout.nic_claims(),
         ttys: tenant.ttys,
         security: security::plan(tenant),
+        idle: idle::plan(tenant),
         init: init::plan(inputs)?,
     })
 }

@@ -201,6 +201,9 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "exec        {}", self.init.argv.join(" ").escape_debug())?;
         writeln!(f, "ready       {} within {} s", self.init.ready, self.init.start_timeout.as_secs())?;
+        if let Some(idle) = &self.idle {
+            writeln!(f, "idle        parked after {} s", idle.after.as_secs())?;
+        }
         writeln!(
             f,
             "stop        with {}, killed after {} s",

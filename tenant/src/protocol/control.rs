@@ -6,6 +6,8 @@
 //! {"op":"stop","timeout_sec":5}         {"ok":true}      killed after 5 s; a shorter limit prevails over a longer one
 //! {"op":"kill"}                         {"ok":true}
 //! {"op":"freeze"}  {"op":"thaw"}        {"ok":true}      done
+//! {"op":"park"}                         {"ok":true}      done
+//! {"op":"wake","why":"exec"}            {"ok":true}      its processes go on
 //! {"op":"console_tail","tty":0,"lines":20}   {"ok":true,"lines":["…"]}
 //! {"op":"plan"}                         {"ok":true,"plan":{"text":"…","plan":{…}}}
 //! {"op":"swap","image":"debian","digest":"sha256:…"}   {"ok":true,"swapped":{"directories":["/usr"],"rest":["/etc"],"took_us":900}}
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     files::state::{ProcessRef, RunState},
-    model::{ids::Digest, image::ImageName},
+    model::{ids::Digest, image::ImageName, park::WakeReason},
 };
 
 /// What can be asked of a supervisor.
@@ -52,6 +54,13 @@ pub enum Request {
     Freeze {},
     /// Let them go on.
     Thaw {},
+    /// Stop all processes until it is needed. One that is parked stays so.
+    Park {},
+    /// Let it go on if it is parked; in any case it is not idle now.
+    Wake {
+        /// What for.
+        why: WakeReason,
+    },
     /// The last lines of a console, escaped.
     ConsoleTail {
         /// Which.
@@ -243,6 +252,8 @@ mod tests {
         for (text, request) in [
             ("{\"op\":\"status\"}", Request::Status {}),
             ("{\"op\":\"reboot\"}", Request::Reboot {}),
+            ("{\"op\":\"park\"}", Request::Park {}),
+            ("{\"op\":\"wake\",\"why\":\"exec\"}", Request::Wake { why: WakeReason::Exec }),
             ("{\"op\":\"stop\"}", Request::Stop { timeout_sec: None }),
             ("{\"op\":\"stop\",\"timeout_sec\":5}", Request::Stop { timeout_sec: Some(5) }),
             (

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`mod@run`] | its life: boot, the loop, requests, how it ends |
 //! | [`terminals`] | terminals, who looks at them, what they printed, logins |
+//! | `park` | what it is to be idle, and what is due in a tenant that is parked |
 //! | [`host`] | the unit manager, machined, hostd, the journal, whose turn it is to boot, killed processes |
 //!
 //! What others speak with it is in [`crate::protocol`].
@@ -15,6 +16,7 @@
 mod error;
 pub mod host;
 mod lock;
+mod park;
 mod process;
 pub mod run;
 pub mod terminals;

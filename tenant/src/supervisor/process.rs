@@ -23,6 +23,7 @@ use super::{
         queue::Turn,
     },
     lock::lock,
+    park::parked::Parking,
     run::{
         conversation::Conversations,
         ending::Ending,
@@ -122,6 +123,8 @@ pub(in crate::supervisor) struct Supervisor {
     /// When there is memory to be given back.
     pub(in crate::supervisor) rest_at: Option<Instant>,
     pub(in crate::supervisor) guard: RebootGuard,
+    /// Whether it is idle, and what is kept of it while it is parked.
+    pub(in crate::supervisor) parking: Parking,
     /// Held while this process lives: one supervisor for a tenant.
     _lock: File,
 }
@@ -195,6 +198,7 @@ impl Supervisor {
             ending: None,
             rest_at: Some(Instant::now()),
             guard: RebootGuard::default(),
+            parking: Parking::default(),
             _lock: lock,
         })
     }

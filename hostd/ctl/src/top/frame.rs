@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use clap::ValueEnum;
 
 use super::sample::{Load, Sample};
-use crate::output;
+use crate::{output, stat};
 
 /// Lines above the rows: the host, the tenants, the names of the columns.
 const HEAD: usize = 3;
@@ -97,6 +97,16 @@ const COLUMNS: &[Column] = &[
     Column { header: "OUT/s", width: 8, value: |load| rate(load.rates.sent_bytes_per_sec) },
     Column { header: "READ/s", width: 8, value: |load| rate(load.rates.read_bytes_per_sec) },
     Column { header: "WRITE/s", width: 8, value: |load| rate(load.rates.written_bytes_per_sec) },
+    Column {
+        header: "PRIVATE",
+        width: 8,
+        value: |load| output::size(load.stat.usage.memory.map(|memory| memory.private_bytes)),
+    },
+    Column {
+        header: "SHARED",
+        width: 8,
+        value: |load| output::size(load.stat.usage.memory.and_then(|memory| memory.shared_bytes)),
+    },
     Column { header: "LIMIT", width: 8, value: |load| output::size(load.stat.limits.memory_max_bytes) },
 ];
 
@@ -198,7 +208,8 @@ pub(super) fn table(sample: &Sample) -> String {
     };
     let right: Vec<usize> = (2..header.len()).collect();
     let rows = sample.tenants.iter().map(row).collect();
-    format!("{}\n{}", host(sample), output::table(&header, rows, &right))
+    let memory = stat::memory(&sample.memory).map(|line| line + "\n").unwrap_or_default();
+    format!("{}\n{memory}{}", host(sample), output::table(&header, rows, &right))
 }
 
 #[cfg(test)]
@@ -209,7 +220,7 @@ mod tests {
     fn sample() -> Sample {
         let tenants =
             vec![load("a", 1.0, 9 << 20, 7), load("b\x1b[2J", 50.0, 1 << 20, 8), load("c", 0.0, 0, 30)];
-        Sample { machine: Machine::default(), tenants, has_rates: true }
+        Sample { machine: Machine::default(), memory: wire::HostMemory::default(), tenants, has_rates: true }
     }
 
     fn names(sample: &mut Sample, key: Key) -> Vec<String> {

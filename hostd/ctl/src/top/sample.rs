@@ -1,12 +1,15 @@
 //! One look at all tenants, and the rates since the look before.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use serde::Serialize;
-use wire::{Failure, Stat};
+use wire::{Failure, HostMemory, Stat, StatList};
 
 use super::machine::{Machine, Ticks};
-use crate::{Context, listed::Listed, select::Selection, stat};
+use crate::{Context, listed::Listed, select::Selection};
 
 /// What a tenant uses, in total and now.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +40,7 @@ pub(super) struct Rates {
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) machine: Machine,
+    pub(super) memory: HostMemory,
     pub(super) tenants: Vec<Load>,
     /// Whether there was a look before.
     pub(super) has_rates: bool,
@@ -58,13 +62,14 @@ impl<'a> Meter<'a> {
     /// Looks at the selected tenants that are up.
     pub(super) async fn look(&mut self) -> Result<Sample, Failure> {
         let listed: Vec<Listed> = self.selection.choose(self.context.client.get("/v1/tenants").await?)?;
-        let names: Vec<String> = listed
+        let names: HashSet<String> = listed
             .into_iter()
             .filter(|tenant| tenant.summary.state.is_up())
             .map(|tenant| tenant.summary.name)
             .collect();
         // One that has gone meanwhile has no figures.
-        let (stats, _) = stat::all(self.context, &names).await;
+        let StatList { tenants: mut stats, host } = self.context.client.get("/v1/stat").await?;
+        stats.retain(|stat: &Stat| names.contains(&stat.name));
         let (now, ticks) = (Instant::now(), Ticks::read());
         let before = self.before.take();
         let load = |stat: &Stat| {
@@ -76,7 +81,7 @@ impl<'a> Meter<'a> {
         let machine = Machine::read(ticks, before.as_ref().map(|(_, _, ticks)| *ticks));
         let has_rates = before.is_some();
         self.before = Some((now, stats.into_iter().map(|stat| (stat.name.clone(), stat)).collect(), ticks));
-        Ok(Sample { machine, tenants, has_rates })
+        Ok(Sample { machine, memory: host, tenants, has_rates })
     }
 }
 

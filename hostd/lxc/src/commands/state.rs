@@ -53,7 +53,7 @@ impl From<TenantState> for State {
             TenantState::Queued | TenantState::Starting => Self::Starting,
             // LXC calls a container running as soon as its init is executed.
             TenantState::Booting | TenantState::Running => Self::Running,
-            TenantState::Frozen => Self::Frozen,
+            TenantState::Frozen | TenantState::Parked => Self::Frozen,
             TenantState::Stopping => Self::Stopping,
         }
     }

@@ -131,3 +131,52 @@ async fn a_look_at_what_is_stale_is_for_those_that_are_named() {
         assert_eq!((status, &failure["code"]), (400, &json!("invalid")), "{query}");
     }
 }
+
+#[tokio::test]
+async fn what_all_tenants_use_is_one_answer_with_what_the_host_has() {
+    let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
+    api.start("web1").await;
+    api.call("POST", "/v1/tenants", json!({"name": "db", "set": ["memory_max=1G"]})).await;
+    let (status, stats) = api.get("/v1/stat").await;
+    let name = |at: usize| stats["tenants"][at]["name"].as_str();
+    assert_eq!((status, name(0), name(1), name(2)), (200, Some("db"), Some("web1"), None), "{stats}");
+    for tenant in stats["tenants"].as_array().unwrap() {
+        let (_, one) = api.get(&format!("/v1/tenants/{}/stat", tenant["name"].as_str().unwrap())).await;
+        let parts =
+            |stat: &Value| [&stat["state"], &stat["limits"], &stat["usage"]["tasks"]].map(Clone::clone);
+        assert_eq!(parts(tenant), parts(&one));
+    }
+    assert!(stats["host"]["used_bytes"].as_u64() < stats["host"]["total_bytes"].as_u64(), "{stats}");
+    // The units of this host have no memory controller: nothing is said rather than something wrong.
+    assert_eq!((&stats["host"]["tenants_bytes"], &stats["host"]["host_bytes"]), (&Value::Null, &Value::Null));
+    let (_, some) = api.get("/v1/stat?name=web*").await;
+    assert_eq!(some["tenants"].as_array().unwrap().len(), 1, "{some}");
+    assert_eq!(api.get("/v1/stat?state=running").await.0, 400);
+    api.call("DELETE", "/v1/tenants/web1?force=true", Value::Null).await;
+}
+
+/// Whether a request is answered within a moment, by a router that holds requests back.
+async fn is_answered(router: &Router, path: &str) -> bool {
+    let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    let answering = answer(router, &PendingChanges::default(), request);
+    tokio::time::timeout(Duration::from_millis(200), answering).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_list_waits_for_what_runs_and_all_else_for_the_packet_filter_as_well() {
+    use crate::host::Progress;
+    let api = Api::new("exit 0");
+    let router = serve::held_back(api.host.clone());
+    for (progress, expected) in [
+        (None, [true, false, false]),
+        (Some(Progress::Knowing), [true, true, false]),
+        (Some(Progress::Ready), [true, true, true]),
+    ] {
+        progress.into_iter().for_each(|progress| api.host.come(progress));
+        let mut answered = Vec::new();
+        for path in ["/v1/host", "/v1/tenants", "/v1/nics"] {
+            answered.push(is_answered(&router, path).await);
+        }
+        assert_eq!(answered, expected, "{progress:?}");
+    }
+}

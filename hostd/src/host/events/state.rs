@@ -47,6 +47,13 @@ pub(super) fn between(before: Option<&RunState>, after: &RunState) -> Vec<What> 
         what.push(What::new(EventKind::OomKill).count(kills(after)));
     }
     let was = before.map(|before| before.phase);
+    let woken = |state: &RunState| state.woken;
+    if let Some(now) = after.woken.filter(|now| same_boot.and_then(woken) != Some(*now)) {
+        if was.is_some_and(|was| was != Phase::Parked) || same_boot.is_none() {
+            what.push(What::new(EventKind::Parked));
+        }
+        what.push(What::new(EventKind::Woken).because(now.why.as_str()));
+    }
     if was == Some(after.phase) {
         return what;
     }
@@ -68,6 +75,7 @@ pub(super) fn between(before: Option<&RunState>, after: &RunState) -> Vec<What> 
                 (None, None) => failed,
             });
         }
+        Phase::Parked => what.push(What::new(EventKind::Parked)),
         Phase::Queued | Phase::Starting | Phase::Booting | Phase::Running => {}
     }
     what

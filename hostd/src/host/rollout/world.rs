@@ -71,6 +71,10 @@ impl HostWorld {
         if state == TenantState::Stopped && said.as_deref().is_some_and(has_crashed) {
             state = TenantState::Failed;
         }
+        if state == TenantState::Parked {
+            // It wakes for whatever a rollout does with it.
+            state = TenantState::Running;
+        }
         let failed = said.as_ref().filter(|_| state == TenantState::Failed);
         let why = failed.and_then(|said| match (&said.failure, said.exit) {
             (Some(failure), _) => Some(failure.message.clone()),

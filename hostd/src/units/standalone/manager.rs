@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Signal, pidfd_send_signal};
 use tenant::{
-    HostFacts, Layout, Plan, TenantName,
+    HostFacts, Layout, TenantName,
     files::state::{Phase, ProcessRef, RunState},
     kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
@@ -20,7 +20,7 @@ use wire::UnitCgroups;
 
 use super::unit::{Ended, Live, Shared, held, or_none, report};
 use crate::units::{
-    Start, UnitError,
+    PlanLater, Start, UnitError,
     cgroups::{self, Cgroups},
     notify::{self, NotifySocket},
     ready::Awaited,
@@ -141,23 +141,22 @@ impl Standalone {
         self.shared.states.get(name)
     }
 
-    /// Finds the supervisor that an earlier hostd left, or sweeps what is left of a dead one. `plan`
-    /// gives what the tenant would be started with now, if there is such a thing.
-    pub async fn adopt(&self, name: &TenantName, plan: impl FnOnce() -> Option<Arc<Plan>>) {
+    /// Finds the supervisor that an earlier hostd left, or sweeps what is left of a dead one.
+    pub async fn adopt(&self, name: &TenantName, plan: PlanLater) {
         let shared = &self.shared;
         let cgroups = shared.recorded(name).unwrap_or_else(|| shared.cgroups.unit(name));
         if let Some(state) = self.state(name)
             && let Some((process, pidfd)) = find(&state)
         {
             log::info!(TENANT = name.as_str(); "tenant {:?} is running (supervisor {})", name.as_str(), process.pid);
-            shared.watch(name, process, pidfd, cgroups, plan());
+            shared.watch(name, process, pidfd, cgroups, plan);
             return;
         }
         let has_leftovers = cgroups.v2.exists() || cgroups.v1.values().any(|dir| dir.exists());
         if has_leftovers {
             log::warn!(TENANT = name.as_str(); "the supervisor of tenant {:?} is gone; removing its leftovers", name.as_str());
-            let (shared, name, plan) = (shared.clone(), name.clone(), plan());
-            let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, plan.as_deref())).await;
+            let (shared, name) = (shared.clone(), name.clone());
+            let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, &plan)).await;
             report(or_none(swept));
         }
     }
@@ -166,7 +165,7 @@ impl Standalone {
     pub async fn sweep_unknown(&self, is_known: impl Fn(&TenantName) -> bool) {
         for name in self.shared.cgroups.existing() {
             if !is_known(&name) {
-                self.adopt(&name, || None).await;
+                self.adopt(&name, PlanLater::none()).await;
             }
         }
     }

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tenant::{
-    Layout, Plan, TenantName,
+    Layout, TenantName,
     files::{
         record::{self, Durability},
         state::{Exit, Phase, ProcessRef, RunState},
@@ -22,7 +22,7 @@ use tokio::{io::unix::AsyncFd, sync::watch, task, time::sleep};
 use wire::UnitCgroups;
 
 use crate::units::{
-    Start, UnitError,
+    PlanLater, Start, UnitError,
     cgroups::{self, Cgroups},
     gauge::Gauge,
     limits::{self, IoSchedulers},
@@ -73,11 +73,11 @@ impl Shared {
         let Spawned { process, pidfd } = match spawned {
             Ok(spawned) => spawned,
             Err(error) => {
-                report(self.sweep(name, &cgroups, None));
+                report(self.sweep(name, &cgroups, &PlanLater::none()));
                 return Err(error);
             }
         };
-        self.watch(name, process, pidfd, cgroups, Some(start.plan.clone()));
+        self.watch(name, process, pidfd, cgroups, start.later.clone());
         Ok(process)
     }
 
@@ -103,7 +103,7 @@ impl Shared {
         process: ProcessRef,
         pidfd: OwnedFd,
         cgroups: UnitCgroups,
-        plan: Option<Arc<Plan>>,
+        plan: PlanLater,
     ) {
         let pidfd = Arc::new(pidfd);
         let (tell, ended) = watch::channel(None);
@@ -120,8 +120,7 @@ impl Shared {
         task::spawn(async move {
             end_of(&pidfd, &name).await;
             let (sweeper, sweep_name) = (shared.clone(), name.clone());
-            let swept =
-                task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, plan.as_deref())).await;
+            let swept = task::spawn_blocking(move || sweeper.sweep(&sweep_name, &cgroups, &plan)).await;
             let failures = or_none(swept);
             shared.tell_end(&name, process);
             held(&shared.live).remove(&name);
@@ -148,9 +147,9 @@ impl Shared {
         &self,
         name: &TenantName,
         cgroups: &UnitCgroups,
-        plan: Option<&Plan>,
+        plan: &PlanLater,
     ) -> Vec<KernelError> {
-        let failures = sweep::sweep(&self.layout, name, &cgroups.v2, plan);
+        let failures = sweep::sweep(&self.layout, name, &cgroups.v2, || plan.make());
         if let Err(error) = cgroups::remove_v1(cgroups) {
             log::error!("{}", wire::chain(&error));
         }

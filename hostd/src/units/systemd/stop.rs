@@ -1,9 +1,9 @@
 //! Stops of units, and what else is asked of their supervisors.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use tenant::{
-    Plan, TenantName,
+    TenantName,
     files::state::ProcessRef,
     protocol::control::{ControlError, Request},
 };
@@ -15,7 +15,7 @@ use super::{
     manager::{GRACE, Systemd},
 };
 use crate::units::{
-    FailedJob, UnitError,
+    FailedJob, PlanLater, UnitError,
     stop::{self, StopDeadline, StopEnd},
     sweep,
 };
@@ -168,7 +168,7 @@ impl Systemd {
     }
 
     /// Removes what a tenant without a supervisor has left, unless systemd is about to start it.
-    pub async fn sweep(&self, name: &TenantName, plan: Option<Arc<Plan>>) {
+    pub async fn sweep(&self, name: &TenantName, plan: PlanLater) {
         if self.is_running(name) {
             return;
         }
@@ -178,7 +178,7 @@ impl Systemd {
             Err(error) => return log::error!("{}", wire::chain(&error)),
         }
         let (layout, name, dir) = (self.layout.clone(), name.clone(), self.cgroups(name).v2);
-        let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, plan.as_deref())).await;
+        let swept = task::spawn_blocking(move || sweep::sweep(&layout, &name, &dir, || plan.make())).await;
         match swept {
             Ok(failures) => {
                 failures.iter().for_each(|failure| log::error!("{}", wire::chain(failure)));

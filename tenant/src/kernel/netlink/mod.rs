@@ -79,7 +79,7 @@ pub(super) struct Answer<'a> {
     pub(super) kind: u16,
     flags: u16,
     sequence: u32,
-    payload: &'a [u8],
+    pub(super) payload: &'a [u8],
 }
 
 impl Connection {

@@ -11,6 +11,7 @@
 //! | `listing` | what nft says is there |
 //! | `program` | running nft |
 //! | `encode`, `transaction` | elements of tenants, over netlink |
+//! | `counters` | what ports sent and received, over netlink |
 //! | `trial` | packets over a port that is no tenant's |
 //! | `repair` | the tables against the records: loading, comparing, restoring |
 //! | `change` | one tenant: in, changed while it is running |
@@ -18,6 +19,7 @@
 //! | `record`, `lock`, `error` | what those rest on |
 
 mod change;
+pub mod counters;
 mod encode;
 mod error;
 pub mod item;

@@ -13,6 +13,8 @@ pub enum CgroupProgram {
     Device,
     /// Reading and writing of a file below `/proc/sys`: `BPF_PROG_TYPE_CGROUP_SYSCTL`.
     Sysctl,
+    /// A packet that has come to a socket: `BPF_PROG_TYPE_CGROUP_SKB`.
+    Ingress,
 }
 
 impl CgroupProgram {
@@ -20,6 +22,7 @@ impl CgroupProgram {
         match self {
             Self::Device => 15,
             Self::Sysctl => 23,
+            Self::Ingress => 8,
         }
     }
 
@@ -27,6 +30,7 @@ impl CgroupProgram {
         match self {
             Self::Device => 6,
             Self::Sysctl => 18,
+            Self::Ingress => 0,
         }
     }
 
@@ -35,6 +39,7 @@ impl CgroupProgram {
         match self {
             Self::Device => *b"tenant_devices\0\0",
             Self::Sysctl => *b"tenant_sysctls\0\0",
+            Self::Ingress => *b"tenant_packets\0\0",
         }
     }
 }
@@ -97,4 +102,33 @@ pub fn bpf_attach(kind: CgroupProgram, cgroup: BorrowedFd<'_>, program: Borrowed
         .put(8, kind.attach_type().to_ne_bytes())
         .put(12, BPF_F_ALLOW_MULTI.to_ne_bytes());
     bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
+}
+
+/// Attaches such a program as [`bpf_attach`] does, for as long as the descriptor that is returned is open.
+///
+/// # Errors
+/// The kernel's.
+pub fn bpf_link(kind: CgroupProgram, cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const BPF_LINK_CREATE: libc::c_int = 28;
+    let mut attr = BpfAttr::new()
+        .put(0, program.as_raw_fd().to_ne_bytes())
+        .put(4, cgroup.as_raw_fd().to_ne_bytes())
+        .put(8, kind.attach_type().to_ne_bytes());
+    let fd = bpf(BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the kernel has just returned this descriptor, so it is open and not another's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A ring buffer that programs write to: it is readable, see poll(2), once something is in it. `size` is a power of 2 and
+/// a multiple of the page size, bytes.
+///
+/// # Errors
+/// The kernel's.
+pub fn bpf_ring(size: u32) -> io::Result<OwnedFd> {
+    const BPF_MAP_CREATE: libc::c_int = 0;
+    const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+    let mut attr = BpfAttr::new().put(0, BPF_MAP_TYPE_RINGBUF.to_ne_bytes()).put(12, size.to_ne_bytes());
+    let fd = bpf(BPF_MAP_CREATE, &mut attr)?;
+    // SAFETY: the kernel has just returned this descriptor, so it is open and not another's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

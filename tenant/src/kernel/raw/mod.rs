@@ -21,7 +21,7 @@ mod own;
 mod process;
 mod signals;
 
-pub use bpf::{CgroupProgram, bpf_attach, bpf_load};
+pub use bpf::{CgroupProgram, bpf_attach, bpf_link, bpf_load, bpf_ring};
 pub use descriptors::{cloexec_from, close_except, open_pty_peer, peer_groups, set_controlling_tty};
 pub use files::{
     ProjectQuota, enable_verity, project, project_quota, set_project, set_project_quota, verity_digest,
@@ -29,8 +29,8 @@ pub use files::{
 pub use handle::{HandleOf, file_handle};
 pub use mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, mount_setattr};
 pub use own::{
-    Instruction, new_session_keyring, overwrite_arguments, reset_io_priority, reset_scheduling_on_fork,
-    seccomp, trim_heap,
+    Instruction, keep_heap_small, new_session_keyring, overwrite_arguments, reset_io_priority,
+    reset_scheduling_on_fork, seccomp, trim_heap,
 };
 pub use process::{
     CLONE_NEWTIME, Fork, Parent, Program, clone3, end_child, exit, kill, pidfd_signal, pidfd_signal_group,

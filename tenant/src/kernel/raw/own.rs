@@ -41,6 +41,23 @@ pub fn trim_heap() {
     }
 }
 
+/// Has malloc give memory back as it becomes free, and keep it in few places: for a program with threads that lives long,
+/// see mallopt(3). Called while there is a single thread.
+pub fn keep_heap_small() {
+    /// Threads share so many arenas; glibc would make eight for each processor, and what is free in one serves no other.
+    const ARENAS: libc::c_int = 2;
+    /// What is larger is mapped by itself, and unmapped when it is freed; so much may be free at an arena's end. Bytes.
+    const LARGE: libc::c_int = 128 << 10;
+    for (parameter, value) in
+        [(libc::M_ARENA_MAX, ARENAS), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)]
+    {
+        // SAFETY: takes two numbers; one that it does not know is refused.
+        unsafe {
+            libc::mallopt(parameter, value);
+        }
+    }
+}
+
 /// Has the children of this process begin with the usual scheduling policy, and with no nice value below 0,
 /// whatever its own are: `SCHED_RESET_ON_FORK` of sched(7).
 ///

@@ -102,6 +102,7 @@ pub(in crate::supervisor) fn status_line(state: &RunState, stop_limit: u64) -> S
         Phase::Starting => "Starting",
         Phase::Booting => "Booting",
         Phase::Running => "Running",
+        Phase::Parked => "Parked",
         Phase::Stopping => "Stopping",
         Phase::Stopped => "Stopped",
         Phase::Failed => "Failed",

@@ -7,7 +7,7 @@ use crate::{
     cause::chain,
     files::state::{Exit, Phase},
     journal::{self, id},
-    model::name::TenantName,
+    model::{name::TenantName, park::WakeReason},
     supervisor::{
         error::{Failed, RunError, how},
         process::Supervisor,
@@ -47,6 +47,17 @@ impl Supervisor {
             (Goal::Run, exit) => (Level::Error, id::INIT_DIED, format!("ended: its init {}", how(&exit))),
         };
         self.report(level, id, &[], &text);
+    }
+
+    /// It is parked.
+    pub(in crate::supervisor) fn report_parked(&self) {
+        self.report(Level::Info, id::PARKED, &[], "is idle and has been parked");
+    }
+
+    /// It was parked and is running again.
+    pub(in crate::supervisor) fn report_woken(&self, reason: WakeReason) {
+        let fields = [("REASON", reason.as_str())];
+        self.report(Level::Info, id::WOKEN, &fields, &format!("was parked and has woken: {reason}"));
     }
 
     /// It is built again.

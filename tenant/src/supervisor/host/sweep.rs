@@ -64,10 +64,9 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     let state = RunState::read(&layout.run_state(name)).map_err(RunError::from)?;
     let said = state.as_ref().map(|state| PathBuf::from(&state.cgroup));
     let unit = said.or_else(own_unit);
-    if was_orderly(layout, name, unit.as_deref()) {
+    if is_clean(layout, name, unit.as_deref()) {
         return Ok(false);
     }
-    let sockets = [layout.console_socket(name), layout.control_socket(name)];
     let mut failures = Vec::new();
     if let Some(unit) = unit {
         // A configuration that was spoilt meanwhile keeps no process from being swept.
@@ -77,7 +76,7 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
             .and_then(|(sources, facts)| sources.plan(layout, name, &facts, Some(&unit), &[]).ok());
         failures = sweep(layout, name, &unit, plan.as_ref());
     }
-    for path in sockets.into_iter().chain([layout.exec_context(name)]) {
+    for path in sockets(layout, name).into_iter().chain([layout.exec_context(name)]) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 failures.push(KernelError::new("remove", path.display(), error));
@@ -91,11 +90,14 @@ pub fn after(layout: &Layout, name: &TenantName) -> Result<bool, Failed> {
     }
 }
 
-/// Whether a supervisor has taken everything down before it ended. What the kernel removes by itself then may be there for a
-/// moment longer.
-pub fn was_orderly(layout: &Layout, name: &TenantName, unit: Option<&Path>) -> bool {
-    let sockets = [layout.console_socket(name), layout.control_socket(name)];
-    !sockets.iter().any(|socket| socket.exists())
+fn sockets(layout: &Layout, name: &TenantName) -> [PathBuf; 2] {
+    [layout.console_socket(name), layout.control_socket(name)]
+}
+
+/// Whether a supervisor that has ended has taken its tenant down before: one that was killed leaves its sockets. `unit`
+/// is the directory of its unit's v2 cgroup.
+pub fn is_clean(layout: &Layout, name: &TenantName, unit: Option<&Path>) -> bool {
+    !sockets(layout, name).iter().any(|socket| socket.exists())
         && !unit.is_some_and(|unit| unit.join("payload").exists())
         && !is_noted(layout, name)
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     files::state::Phase,
     kernel::raw,
+    model::park::WakeReason,
     plan::FirstProcess,
     protocol::socket,
     supervisor::{
@@ -102,6 +103,7 @@ impl Supervisor {
         self.machine.tick(now);
         self.turn.take_if(|turn| now >= turn.until());
         self.settle_freezes(now);
+        self.tick_parking(now)?;
         self.conversations.tick(now);
         let inside = match (&self.init, &self.plan, self.phase()) {
             (Some(init), Some(plan), Phase::Running) => {
@@ -125,6 +127,7 @@ impl Supervisor {
             Source::Signals => return self.take_signals(now),
             Source::ConsoleListener => {
                 while let Some(stream) = self.accept(source, now) {
+                    self.wake(WakeReason::Attach, now)?;
                     self.consoles.admit(stream, now);
                 }
             }
@@ -136,6 +139,7 @@ impl Supervisor {
             Source::Notify => self.hear_init(now)?,
             Source::Memory => self.hear_of_memory(now),
             Source::Freezer => self.settle_freezes(now),
+            Source::Packets => self.wake(WakeReason::Packet, now)?,
             Source::Conversation(place) => self.converse(place, flags)?,
             Source::Consoles(part) => self.consoles.handle(part, flags, now),
             Source::StopCommand => self.follow_stop_command(None, now),
@@ -234,6 +238,7 @@ impl Supervisor {
         self.consoles.booted(now);
         self.start_limit.ready();
         self.turn = None;
+        self.watch_idleness(now);
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1");
         self.tell_status();

@@ -10,6 +10,7 @@ use crate::{
     supervisor::{
         error::{Failed, RunError},
         host::report,
+        park::parked::Parking,
         process::{RunOptions, Supervisor},
     },
 };
@@ -65,6 +66,10 @@ impl Supervisor {
         let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
         let verdict = lifecycle::judge(death, process, self.goal, self.phase(), age);
         self.consoles.disconnect(now);
+        self.parking = Parking::default();
+        if let Some(state) = &mut self.state {
+            state.parked = None;
+        }
         let goal = self.goal;
         match verdict {
             Verdict::Over(exit) => {

@@ -20,6 +20,10 @@ pub enum Event {
     Executed,
     /// Its init is ready.
     Ready,
+    /// It is idle and was parked.
+    Parked,
+    /// It was parked and is needed.
+    Woken,
     /// Its init was asked to end.
     AskedToEnd,
     /// Its init ended, or it was stopped before it had one, and everything was taken down.
@@ -36,6 +40,8 @@ impl fmt::Display for Event {
             Self::Turn => "turn to boot",
             Self::Executed => "execution of init",
             Self::Ready => "readiness",
+            Self::Parked => "parking",
+            Self::Woken => "waking",
             Self::AskedToEnd => "request to stop",
             Self::Ended => "end",
             Self::Rebuilt => "reboot",
@@ -61,16 +67,14 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase, Illegal> {
         (Phase::Queued, Event::Turn) => Ok(Phase::Starting),
         (Phase::Starting, Event::Executed) => Ok(Phase::Booting),
         (Phase::Booting, Event::Ready) => Ok(Phase::Running),
+        (Phase::Running, Event::Parked) => Ok(Phase::Parked),
+        (Phase::Parked, Event::Woken) => Ok(Phase::Running),
         (Phase::Booting | Phase::Running, Event::AskedToEnd) => Ok(Phase::Stopping),
-        (
-            Phase::Queued | Phase::Starting | Phase::Booting | Phase::Running | Phase::Stopping,
-            Event::Ended,
-        ) => Ok(Phase::Stopped),
-        (Phase::Booting | Phase::Running | Phase::Stopping, Event::Rebuilt) => Ok(Phase::Starting),
-        (
-            Phase::Queued | Phase::Starting | Phase::Booting | Phase::Running | Phase::Stopping,
-            Event::Failed,
-        ) => Ok(Phase::Failed),
+        (Phase::Booting | Phase::Running | Phase::Parked | Phase::Stopping, Event::Rebuilt) => {
+            Ok(Phase::Starting)
+        }
+        (phase, Event::Ended) if !phase.is_final() => Ok(Phase::Stopped),
+        (phase, Event::Failed) if !phase.is_final() => Ok(Phase::Failed),
         _ => Err(Illegal { phase, event }),
     }
 }
@@ -208,19 +212,22 @@ impl StartLimit {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 7] = [
+    const PHASES: [Phase; 8] = [
         Phase::Queued,
         Phase::Starting,
         Phase::Booting,
         Phase::Running,
+        Phase::Parked,
         Phase::Stopping,
         Phase::Stopped,
         Phase::Failed,
     ];
-    const EVENTS: [Event; 7] = [
+    const EVENTS: [Event; 9] = [
         Event::Turn,
         Event::Executed,
         Event::Ready,
+        Event::Parked,
+        Event::Woken,
         Event::AskedToEnd,
         Event::Ended,
         Event::Rebuilt,
@@ -242,6 +249,8 @@ mod tests {
             (Event::Turn, Phase::Starting),
             (Event::Executed, Phase::Booting),
             (Event::Ready, Phase::Running),
+            (Event::Parked, Phase::Parked),
+            (Event::Woken, Phase::Running),
             (Event::Rebuilt, Phase::Starting),
             (Event::Executed, Phase::Booting),
             (Event::AskedToEnd, Phase::Stopping),
@@ -255,6 +264,9 @@ mod tests {
         assert!(next(Phase::Queued, Event::Executed).is_err());
         assert_eq!(next(Phase::Queued, Event::Ended), Ok(Phase::Stopped));
         assert!(next(Phase::Running, Event::Ready).is_err());
+        assert!(next(Phase::Booting, Event::Parked).is_err());
+        assert!(next(Phase::Parked, Event::AskedToEnd).is_err(), "it is woken first");
+        assert_eq!(next(Phase::Parked, Event::Ended), Ok(Phase::Stopped), "it was killed");
         assert!(next(Phase::Stopping, Event::AskedToEnd).is_err());
     }
 

@@ -10,6 +10,7 @@
 //! | `events` | the loop: what is due, what came |
 //! | `requests`, `conversation` | what is asked over `control.sock`, and the connections |
 //! | `stop`, `ending` | asking it to end, and what follows when it does not |
+//! | `park` | a tenant that is parked while it is idle |
 //! | `swap` | another version of its image |
 //! | `freeze` | processes that come to rest |
 //! | `wait`, `signals`, `retry` | what those rest on |
@@ -23,6 +24,7 @@ pub(super) mod events;
 mod freeze;
 pub(super) mod life;
 pub mod lifecycle;
+mod park;
 mod requests;
 pub(super) mod retry;
 pub(super) mod signals;

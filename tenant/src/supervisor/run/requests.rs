@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::lifecycle::Goal;
+use super::{lifecycle::Goal, park::Refusal};
 use crate::{
     files::state::Phase,
+    model::park::WakeReason,
     plan::Plan,
     protocol::control::{Reply, Request, StartedPlan, Status},
     supervisor::{error::RunError, process::Supervisor},
@@ -41,6 +42,9 @@ impl Supervisor {
 
     /// Does what was asked; none when the answer has to wait.
     fn answer(&mut self, request: Request, place: usize) -> Result<Option<Reply>, RunError> {
+        if let Some(reason) = wakes_for(&request) {
+            self.wake(reason, Instant::now())?;
+        }
         let runs = matches!(self.phase(), Phase::Booting | Phase::Running);
         let refused = || Reply::refused(format!("the tenant is {}", self.phase()), "wait for it");
         let reply = match request {
@@ -81,8 +85,14 @@ impl Supervisor {
                     ),
                 }
             }
+            Request::Wake { .. } if runs => Reply::done(),
+            Request::Park {} => self.park_on_request()?,
             Request::Swap { image, digest } if runs => self.swap(&image, &digest),
-            Request::Reboot {} | Request::Freeze {} | Request::Thaw {} | Request::Swap { .. } => refused(),
+            Request::Reboot {}
+            | Request::Freeze {}
+            | Request::Thaw {}
+            | Request::Wake { .. }
+            | Request::Swap { .. } => refused(),
             Request::ConsoleTail { tty, lines } => {
                 let lines = self.consoles.tail(tty, lines.min(MAX_LINES).into(), MAX_TAIL);
                 Reply { lines: Some(lines), ..Reply::done() }
@@ -98,5 +108,37 @@ impl Supervisor {
             }
         };
         Ok(Some(reply))
+    }
+
+    fn park_on_request(&mut self) -> Result<Reply, RunError> {
+        let phase = self.phase();
+        Ok(match phase {
+            Phase::Parked => Reply::done(),
+            Phase::Running => match self.park_now()? {
+                Ok(()) => Reply::done(),
+                Err(Refusal::Busy(busy)) => Reply::refused(busy.to_string(), "park it when it is idle"),
+                Err(Refusal::Kernel(error)) => {
+                    Reply::refused(error, "check that the kernel has CONFIG_CGROUP_BPF")
+                }
+            },
+            _ => Reply::refused(format!("the tenant is {phase}"), "wait for it"),
+        })
+    }
+}
+
+/// Why a tenant that is parked wakes for a request; none for those that are answered without it.
+fn wakes_for(request: &Request) -> Option<WakeReason> {
+    match request {
+        Request::Status {}
+        | Request::ConsoleTail { .. }
+        | Request::Plan {}
+        | Request::Kill {}
+        | Request::Park {} => None,
+        Request::Wake { why } => Some(*why),
+        Request::Stop { .. }
+        | Request::Reboot {}
+        | Request::Freeze {}
+        | Request::Thaw {}
+        | Request::Swap { .. } => Some(WakeReason::Admin),
     }
 }

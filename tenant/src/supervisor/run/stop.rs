@@ -17,6 +17,7 @@ use crate::{
     enter::{JoinError, Target},
     files::state::Phase,
     kernel::raw,
+    model::park::WakeReason,
     plan::StopProcedure,
     supervisor::{error::RunError, host::notify::extension, process::Supervisor},
 };
@@ -38,6 +39,7 @@ impl Supervisor {
         goal: Goal,
         limit: Option<Duration>,
     ) -> Result<(), RunError> {
+        self.wake(WakeReason::Admin, Instant::now())?;
         let phase = self.phase();
         if goal == Goal::Stop || self.goal == Goal::Run {
             self.goal = goal;
@@ -59,7 +61,7 @@ impl Supervisor {
                 }
                 return Ok(());
             }
-            (Phase::Stopping | Phase::Stopped | Phase::Failed, ..) => return Ok(()),
+            (Phase::Parked | Phase::Stopping | Phase::Stopped | Phase::Failed, ..) => return Ok(()),
         }
         let Some(plan) = &self.plan else { return Ok(()) };
         let given = limit.unwrap_or(plan.init.stop_timeout);

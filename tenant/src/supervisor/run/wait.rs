@@ -33,6 +33,8 @@ pub(in crate::supervisor) enum Source {
     Consoles(Part),
     /// The stop command that is on its way into the tenant.
     StopCommand,
+    /// A packet for a tenant that is parked.
+    Packets,
     /// What a pause waits for.
     Awaited,
 }
@@ -63,6 +65,7 @@ impl Supervisor {
             self.ending.as_ref().map(Ending::deadline),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
             self.conversations.deadline(),
+            self.parking.deadline(self.phase()),
             self.consoles.deadline(takes_logins, now),
         ]
         .into_iter()
@@ -99,6 +102,10 @@ impl Supervisor {
         if let Some(news) = self.ending.as_ref().and_then(Ending::news) {
             sources.push(Source::StopCommand);
             fds.push(PollFd::from_borrowed_fd(news, PollFlags::IN));
+        }
+        if let Some(parked) = &self.parking.parked {
+            sources.push(Source::Packets);
+            fds.push(PollFd::new(&parked.trap, PollFlags::IN));
         }
         if let Some(also) = also {
             sources.push(Source::Awaited);

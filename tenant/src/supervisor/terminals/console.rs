@@ -75,6 +75,12 @@ impl Consoles {
         self.viewers.iter().filter(|viewer| viewer.tty().is_some()).count()
     }
 
+    /// Whether a process looks at one of them, is about to, or has logged in on one.
+    pub(in crate::supervisor) fn are_used(&self) -> bool {
+        !self.viewers.is_empty()
+            || self.terminals.iter().any(|entry| entry.getty.has_session(&entry.terminal))
+    }
+
     /// There are no terminals yet, and this is why; viewers stay until there are.
     pub(in crate::supervisor) fn wait_for_turn(&mut self, reason: String) {
         self.absence = Some(reason);

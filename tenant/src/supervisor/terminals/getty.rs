@@ -272,6 +272,16 @@ impl Getty {
         };
     }
 
+    /// Whether a login program that was started here has not ended, or is on its way: it waits for a name only while a
+    /// client is there.
+    pub(in crate::supervisor) fn has_session(&self, terminal: &Terminal) -> bool {
+        match &self.login {
+            Login::Absent => false,
+            Login::Running { process, .. } => terminal.session() == Some(process.pid),
+            Login::Joining { .. } | Login::HungUp { .. } => true,
+        }
+    }
+
     /// Does what is due.
     pub(in crate::supervisor) fn tick(&mut self, now: Instant) -> Option<String> {
         self.opening = self.opening.filter(|at| now < *at);

@@ -7,7 +7,7 @@
 //! disturbed round cannot fail the comparison, and a round that is as good as published acquits, since other
 //! work makes a ratio worse by chance, but seldom better. A change of the code is in all rounds alike.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -72,12 +72,12 @@ impl Row {
     }
 }
 
-/// Compares rounds with what is published; prints the table, and fails when a ratio is worse.
-pub(super) fn run(rounds: &[Results]) -> Result<()> {
-    let file = "docs/reference/benchmarks.json";
-    let text =
-        fs::read_to_string(sh::repository().join(file)).with_context(|| format!("cannot read {file}"))?;
-    let published: Published = serde_json::from_str(&text).with_context(|| format!("{file} is malformed"))?;
+/// Compares rounds with what is published, or with the figures of another run; prints the table, and fails when a ratio is worse.
+pub(super) fn run(rounds: &[Results], old: Option<&Path>) -> Result<()> {
+    let file = old.map_or_else(|| sh::repository().join("docs/reference/benchmarks.json"), Path::to_owned);
+    let name = file.display();
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {name}"))?;
+    let published: Published = serde_json::from_str(&text).with_context(|| format!("{name} is malformed"))?;
     let published = medians(published.figures.into_iter().map(|entry| (entry.figure, entry.median)));
     let kept = sh::target().join("tenantry-cache/bench-rounds.json");
     fs::write(&kept, serde_json::to_string_pretty(rounds)?)
@@ -96,8 +96,10 @@ fn medians(figures: impl Iterator<Item = (Figure, f64)>) -> Medians {
 /// Every ratio that is published and was measured in each round.
 fn compare(published: &Medians, rounds: &[Medians]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (own, (unit, _)) in published.iter().filter(|([_, who, _], _)| who.starts_with(OWN)) {
-        let peer = (*unit != Unit::Kibibytes).then(|| peer(published, own));
+    let is_own =
+        |([_, who, _], (unit, _)): &(&[String; 3], &(Unit, f64))| who.starts_with(OWN) && unit.is_compared();
+    for (own, (unit, _)) in published.iter().filter(is_own) {
+        let peer = (!matches!(unit, Unit::Kibibytes | Unit::Gibibytes)).then(|| peer(published, own));
         let ratio = Ratio { own: own.clone(), peer };
         let Some(before) = value(published, &ratio) else { continue };
         let now: Vec<f64> = rounds.iter().filter_map(|round| value(round, &ratio)).collect();
@@ -288,6 +290,16 @@ mod tests {
             "{}",
             table(&rows)
         );
+    }
+
+    #[test]
+    fn what_is_to_be_nothing_has_no_ratio() {
+        let left = of(&[
+            ("left", "Tenantry", "tuned", Unit::Count, 0.0),
+            ("memory", "Tenantry", "tuned", Unit::Gibibytes, 3.0),
+        ]);
+        let rows = compare(&left, std::slice::from_ref(&left)).unwrap();
+        assert_eq!(rows.iter().map(|row| row.ratio.own[0].as_str()).collect::<Vec<_>>(), ["memory"]);
     }
 
     #[test]

@@ -16,9 +16,15 @@ mod pools;
 mod report;
 mod rounds;
 mod scale;
+mod targets;
 mod tenantry;
+mod thousand;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -35,18 +41,19 @@ use scale::Scale;
 /// Options of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Few repetitions, 20 tenants: minutes become one. Nothing is written.
+    /// Few repetitions, 20 tenants, a hundred in place of a thousand: some three minutes. Nothing is written.
     #[arg(long)]
     quick: bool,
     /// One part alone, in its full length. Nothing is written.
     #[arg(long)]
     only: Option<Part>,
-    /// Three rounds against the published ratios: fails when one is worse by 15 % or more. Nothing is written.
-    #[arg(long, conflicts_with_all = ["only", "thousand"])]
-    compare: bool,
-    /// A thousand tenants besides.
+    /// Three rounds against the published ratios, or those of another run: fails when one is worse by 15 % or more.
+    /// Nothing is written.
+    #[arg(long, value_name = "JSON", num_args = 0..=1, conflicts_with_all = ["only", "thousand_swaps"])]
+    compare: Option<Option<PathBuf>>,
+    /// Swaps and rollouts of a thousand tenants besides, which takes some minutes more.
     #[arg(long)]
-    thousand: bool,
+    thousand_swaps: bool,
     /// Refuse to install missing Debian packages.
     #[arg(long)]
     no_install: bool,
@@ -61,6 +68,8 @@ enum Part {
     Network,
     /// Another version of the image beneath tenants that are running.
     Generations,
+    /// A thousand tenants from their creation until nothing is left of them.
+    Thousand,
 }
 
 /// Measures everything and writes the report.
@@ -76,11 +85,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let dir = sh::target().join("tenantry-cache/bench");
     drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir)?;
-    let scale = Scale::of(options.quick, options.thousand);
-    let rounds = if options.compare { compare::ROUNDS } else { 1 };
+    let scale = Scale::of(options.quick, options.thousand_swaps);
+    let rounds = if options.compare.is_some() { compare::ROUNDS } else { 1 };
     let (mut all, mut measured) = (Vec::new(), Ok(()));
     while measured.is_ok() && all.len() < rounds {
-        if options.compare {
+        if options.compare.is_some() {
             machine::wait_until_idle();
         }
         let mut results = Results::new(Machine::look());
@@ -89,9 +98,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let cleaned = fs::remove_dir_all(&dir).context("cannot remove the directory of the bench");
     drop(fs::remove_dir("/sys/fs/cgroup/lxc.pivot"));
-    if options.compare {
+    if let Some(old) = &options.compare {
         measured.and(cleaned)?;
-        return compare::run(&all);
+        return compare::run(&all, old.as_deref());
     }
     let results = all.pop().context("nothing was measured")?;
     // Also what was had before something failed.
@@ -119,17 +128,24 @@ fn round(
     only: Option<Part>,
     results: &mut Results,
 ) -> Result<()> {
-    let wanted = |part| only.is_none_or(|only| only == part);
-    if wanted(Part::Exec) {
-        measure(bin, images, dir, scale, only, results)?;
-    }
-    if wanted(Part::Network) {
-        measure_network(bin, images, dir, scale, results)?;
-    }
-    if wanted(Part::Generations) {
-        generations::run(bin, images, &dir.join("hosts"), scale, results).context("the generations")?;
-    }
-    Ok(())
+    let mut part = |part: Part, measure: &mut dyn FnMut(&mut Results) -> Result<()>| -> Result<()> {
+        if only.is_some_and(|only| only != part) {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        measure(results)?;
+        let seconds = begin.elapsed().as_secs();
+        eprintln!("--- {part:?}: {} min {} s", seconds / 60, seconds % 60);
+        Ok(())
+    };
+    part(Part::Exec, &mut |results| measure(bin, images, dir, scale, only, results))?;
+    part(Part::Network, &mut |results| measure_network(bin, images, dir, scale, results))?;
+    part(Part::Generations, &mut |results| {
+        generations::run(bin, images, &dir.join("hosts"), scale, results).context("the generations")
+    })?;
+    part(Part::Thousand, &mut |results| {
+        thousand::run(bin, images, &dir.join("hosts"), scale.thousand, results).context("the thousand")
+    })
 }
 
 /// On a host of its own, so that nothing of the other parts is left there.

@@ -46,12 +46,6 @@ pub(super) fn run(
             }
         }
     }
-    if scale.thousand {
-        for contestant in contestants.iter().filter(|contestant| contestant.who() == "Tenantry") {
-            say(&format!("1000 on Tenantry ({})", contestant.image()));
-            crowd(contestant.as_ref(), host, 1000, results)?;
-        }
-    }
     Ok(())
 }
 
@@ -177,13 +171,16 @@ fn rates(contestants: &Contestants<'_>, scale: &Scale, results: &mut Results) ->
     for contestant in contestants {
         names.iter().try_for_each(|name| contestant.make(name))?;
     }
-    for &at_once in &scale.at_once {
-        for contestant in contestants {
-            let contestant = contestant.as_ref();
-            let took = each(&names, at_once, |name| contestant.boot(name).map(drop))?;
-            each(&names, WORKERS, |name| contestant.stop(name).map(drop))?;
-            let rate = names.len() as f64 / took.as_secs_f64();
-            add(results, &format!("starts per second, {at_once} at once"), Unit::PerSecond, contestant, rate);
+    for _ in 0..scale.rates {
+        for &at_once in &scale.at_once {
+            for contestant in contestants {
+                let contestant = contestant.as_ref();
+                let took = each(&names, at_once, |name| contestant.boot(name).map(drop))?;
+                each(&names, WORKERS, |name| contestant.stop(name).map(drop))?;
+                let rate = names.len() as f64 / took.as_secs_f64();
+                let what = format!("starts per second, {at_once} at once");
+                add(results, &what, Unit::PerSecond, contestant, rate);
+            }
         }
     }
     for contestant in contestants {

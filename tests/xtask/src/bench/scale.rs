@@ -14,12 +14,14 @@ pub(crate) struct Scale {
     pub(crate) networks: Vec<usize>,
     /// Numbers of tenants beneath which the base is swapped.
     pub(crate) generations: Vec<usize>,
-    /// Whether Tenantry is measured with a thousand tenants as well.
-    pub(crate) thousand: bool,
+    /// How often the rate of starts is measured.
+    pub(crate) rates: usize,
+    /// How many tenants of Tenantry are measured on a host of their own.
+    pub(crate) thousand: usize,
 }
 
 impl Scale {
-    pub(super) fn of(quick: bool, thousand: bool) -> Self {
+    pub(super) fn of(quick: bool, swaps: bool) -> Self {
         let (crowds, at_once) = match quick {
             true => (vec![(20, 1)], vec![1, 4]),
             false => (vec![(20, 1), (100, 1)], vec![1, 4, 16]),
@@ -28,7 +30,8 @@ impl Scale {
         let starts = 16;
         let networks = if quick { vec![1, 20] } else { vec![1, 100, 500, 1000] };
         let mut generations = vec![if quick { 20 } else { 100 }];
-        generations.extend(thousand.then_some(1000));
-        Self { repetitions, crowds, at_once, starts, networks, generations, thousand }
+        generations.extend(swaps.then_some(1000));
+        let (rates, thousand) = if quick { (1, 100) } else { (3, 1000) };
+        Self { repetitions, crowds, at_once, starts, networks, generations, rates, thousand }
     }
 }

@@ -1,0 +1,157 @@
+//! What tenants use, all of them in one look, and whose the memory of the host is.
+
+use std::{collections::BTreeMap, fs, sync::Arc};
+
+use tenant::{Allocation, TenantName, model::ids::Digest};
+use tokio::task::JoinSet;
+use wire::{HostMemory, Stat, StatList, TenantState, Usage};
+
+use super::{Host, Result, blocking, glance::stat_limits};
+
+/// What one tenant does and uses.
+type Use = (TenantName, TenantState, Usage);
+
+impl Host {
+    /// Does something with each of several tenants, on all processors: a list of a thousand reads some thousand files.
+    pub(crate) async fn each<T: Send + 'static>(
+        self: &Arc<Self>,
+        tenants: Vec<Allocation>,
+        work: impl Fn(&Arc<Self>, &Allocation) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<T>> {
+        /// Fewer are done sooner than another thread begins.
+        const LEAST: usize = 64;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let size = tenants.len().div_ceil(processors).max(LEAST);
+        let (tenants, work) = (Arc::new(tenants), Arc::new(work));
+        let mut parts = JoinSet::new();
+        for (number, begin) in (0..tenants.len()).step_by(size).enumerate() {
+            let (host, tenants, work) = (self.clone(), tenants.clone(), work.clone());
+            parts.spawn(async move {
+                let end = tenants.len().min(begin + size);
+                let part = blocking(move || {
+                    tenants[begin..end].iter().map(|one| work(&host, one)).collect::<Vec<T>>()
+                });
+                (number, part.await)
+            });
+        }
+        let mut done: Vec<_> = parts.join_all().await;
+        done.sort_by_key(|(number, _)| *number);
+        let mut all = Vec::new();
+        for (_, part) in done {
+            all.extend(part?);
+        }
+        Ok(all)
+    }
+
+    /// What these tenants use, and what all that run and the host have of its memory.
+    ///
+    /// # Errors
+    /// A look was cut short.
+    pub(crate) async fn stats(
+        self: &Arc<Self>,
+        is_wanted: impl Fn(&TenantName) -> bool + Send + Sync + 'static,
+    ) -> Result<StatList> {
+        let records = self.store.records();
+        let digests: BTreeMap<TenantName, Digest> =
+            records.iter().map(|(name, record)| (name.clone(), record.pinned.digest)).collect();
+        let look = |host: &Arc<Self>, record: &Allocation| {
+            let (state, _) = host.state(&record.name, record.state);
+            let usage = if state.is_up() { host.units.usage(&record.name) } else { Usage::default() };
+            (record.name.clone(), state, usage)
+        };
+        let (uses, glances) =
+            tokio::join!(self.each(records.values().cloned().collect(), look), self.glances(None));
+        let (uses, glances) = (uses?, glances?);
+        let host_memory =
+            host_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), &uses, &digests);
+        let wanted: Vec<Use> = uses.into_iter().filter(|(name, ..)| is_wanted(name)).collect();
+        let up = wanted.iter().filter(|(_, state, _)| state.is_up()).map(|(name, ..)| name.clone());
+        let (host, up) = (self.clone(), up.collect::<Vec<_>>());
+        let mut traffic = blocking(move || host.filter.all_traffic(&host.store, &up)).await?;
+        let stat = |(name, state, usage): Use| Stat {
+            name: name.to_string(),
+            state,
+            usage,
+            limits: glances.get(&name).map(|glance| stat_limits(&glance.limits)).unwrap_or_default(),
+            traffic: traffic.remove(&name),
+        };
+        Ok(StatList { tenants: wanted.into_iter().map(stat).collect(), host: host_memory })
+    }
+}
+
+/// Whose the memory is, by proc_meminfo(5) and what tenants are charged for.
+fn host_memory(meminfo: &str, uses: &[Use], digests: &BTreeMap<TenantName, Digest>) -> HostMemory {
+    let field = |key: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok());
+        kib.map_or(0, |kib| kib * 1024)
+    };
+    let (total, free) = (field("MemTotal"), field("MemFree"));
+    let used = total.saturating_sub(free);
+    let up: Vec<&Use> = uses.iter().filter(|(_, state, _)| state.is_up()).collect();
+    // One that is not accounted would be taken for the host's.
+    let parts: Option<Vec<_>> = up.iter().map(|(name, _, usage)| Some((name, usage.memory?))).collect();
+    let Some(parts) = parts else {
+        return HostMemory { total_bytes: total, used_bytes: used, ..HostMemory::default() };
+    };
+    let tenants: u64 = parts.iter().map(|(_, memory)| memory.private_bytes + memory.cache_bytes).sum();
+    let cache: u64 = parts.iter().map(|(_, memory)| memory.cache_bytes).sum();
+    let all_cache = (field("Cached") + field("Buffers")).saturating_sub(field("Shmem"));
+    let mut by_version: BTreeMap<Digest, (u64, u64)> = BTreeMap::new();
+    for (name, memory) in &parts {
+        let (Some(digest), Some(shared)) = (digests.get(*name), memory.shared_bytes) else { continue };
+        let (sum, most) = by_version.entry(*digest).or_default();
+        (*sum, *most) = (*sum + shared, shared.max(*most));
+    }
+    HostMemory {
+        total_bytes: total,
+        used_bytes: used,
+        tenants_bytes: Some(tenants),
+        host_bytes: Some(used.saturating_sub(tenants)),
+        host_cache_bytes: Some(all_cache.saturating_sub(cache)),
+        saved_bytes: Some(by_version.values().map(|(sum, most)| sum - most).sum()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::MemoryUse;
+
+    use super::*;
+
+    const MEMINFO: &str =
+        "MemTotal: 1000 kB\nMemFree: 400 kB\nBuffers: 10 kB\nCached: 200 kB\nShmem: 20 kB\n";
+
+    fn tenant(name: &str, memory: Option<MemoryUse>) -> Use {
+        (name.parse().unwrap(), TenantState::Running, Usage { memory, ..Usage::default() })
+    }
+
+    fn memory(private: u64, cache: u64, shared: u64) -> Option<MemoryUse> {
+        let (private_bytes, cache_bytes) = (private << 10, cache << 10);
+        Some(MemoryUse {
+            private_bytes,
+            cache_bytes,
+            shared_bytes: Some(shared << 10),
+            ..MemoryUse::default()
+        })
+    }
+
+    #[test]
+    fn tenants_and_host_are_all_that_is_used() {
+        let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let digests = ["a", "b"].map(|name| (name.parse().unwrap(), digest)).into();
+        let uses = [tenant("a", memory(100, 20, 70)), tenant("b", memory(50, 10, 60))];
+        let host = host_memory(MEMINFO, &uses, &digests);
+        assert_eq!((host.used_bytes, host.tenants_bytes), (600 << 10, Some(180 << 10)));
+        assert_eq!(host.tenants_bytes.unwrap() + host.host_bytes.unwrap(), host.used_bytes);
+        assert_eq!(host.host_cache_bytes, Some(160 << 10));
+        assert_eq!(host.saved_bytes, Some(60 << 10), "one of them needs the pages in any case");
+    }
+
+    #[test]
+    fn what_one_tenant_is_charged_for_is_not_taken_for_the_hosts_where_it_is_unknown() {
+        let uses = [tenant("a", memory(100, 20, 70)), tenant("b", None)];
+        let host = host_memory(MEMINFO, &uses, &BTreeMap::new());
+        assert_eq!((host.used_bytes, host.tenants_bytes, host.host_bytes), (600 << 10, None, None));
+    }
+}
