@@ -1,9 +1,9 @@
 //! The packet filter as hostd sees it: checked when it takes over, changed with a running tenant's
-//! configuration, read for its counters. Starts and stops are the supervisors' own.
+//! configuration, read for its counters. Supervisors put their tenants in; hostd takes out those that have ended.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -13,17 +13,20 @@ use tenant::{
     kernel::{
         KernelError,
         nft::{
-            self, FilterError, counters,
+            self, FilterError, Remover, counters,
             listing::Count,
             repair::{self, Findings},
         },
     },
     model::filter::{HostFilter, TenantFilter},
 };
+use tokio::sync::Notify;
 use wire::{Code, Failure, Traffic};
 
 use crate::records::{Store, guard::held, unchanged::Stamp};
 
+/// How long the elements of a tenant that has ended stay: those that end together leave the tables together.
+pub const TOGETHER: Duration = Duration::from_millis(300);
 /// For how long a look at the counters counts.
 const FRESH: Duration = Duration::from_millis(500);
 
@@ -36,6 +39,9 @@ type Ports = (Stamp, Vec<String>);
 #[derive(Debug, Default)]
 pub struct PacketFilter {
     counts: Mutex<Option<(Instant, Counts)>>,
+    remover: Remover,
+    /// Told when a tenant has ended.
+    ended: Arc<Notify>,
     ports: Mutex<HashMap<TenantName, Ports>>,
 }
 
@@ -59,9 +65,39 @@ pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
 }
 
 impl PacketFilter {
+    /// Takes all tenants that have ended out of the tables. Whether there were any.
+    pub fn remove_ended(&self, store: &Store) -> bool {
+        match self.remover.remove_ended(&HostFilter::bare(store.layout())) {
+            Ok(count) => count > 0,
+            Err(error) => {
+                log::error!("cannot remove stopped tenants from the packet filter: {}", wire::chain(&error));
+                false
+            }
+        }
+    }
+
+    /// Takes a tenant out of the tables whose numbers are free from now on. It is not running.
+    ///
+    /// # Errors
+    /// What nft says.
+    pub fn forget(&self, store: &Store, name: &TenantName) -> Result<(), Failure> {
+        self.remover.forget(&HostFilter::bare(store.layout()), name).map_err(|error| failure(&error))
+    }
+
+    /// A tenant has ended.
+    pub fn tell_end(&self) {
+        self.ended.notify_one();
+    }
+
+    /// By what the end of a tenant is told.
+    pub fn ends(&self) -> Arc<Notify> {
+        self.ended.clone()
+    }
+
     /// Loads the rules where they are missing, and puts back what is missing of the tenants that run: an
     /// admin may have flushed the tables while no hostd was there.
     pub fn take_over(&self, store: &Store) {
+        self.remove_ended(store);
         let repaired = match of(store) {
             Ok(None) => return,
             Ok(Some(host)) => repair::repair(&host).map_err(|error| failure(&error)),
@@ -80,6 +116,7 @@ impl PacketFilter {
 
     /// Leaves nothing behind where no tenant needs it: hostd ends.
     pub fn leave(&self, store: &Store) {
+        self.remove_ended(store);
         let left = match of(store) {
             Ok(None) => return,
             Ok(Some(host)) => repair::unload(&host).map_err(|error| failure(&error)),

@@ -61,7 +61,7 @@ fn a_supervisor_killed_at_any_moment_of_a_start_leaks_nothing() {
         tiny.start();
         assert_eq!(tiny.says("echo up"), "up", "killed after {moment:?}");
         tiny.stop();
-        assert_eq!(links(&host), before, "killed after {moment:?}");
+        poll::until_true("its links are gone", || links(&host) == before);
     }
     assert!(killed > 5, "only {killed} supervisors were killed");
 }
@@ -98,8 +98,8 @@ fn a_hostd_killed_at_any_moment_finds_its_way_again() {
         }
     }
     assert_eq!(stays.boot_id(), boot);
-    let running = links(&host).lines().filter(|line| line.starts_with('t')).count();
-    assert_eq!(running, 1, "{}", links(&host));
+    let ports = || links(&host).lines().filter(|line| line.starts_with('t')).count();
+    poll::until_true("the ports of the others are gone", || ports() == 1);
 }
 
 #[test]

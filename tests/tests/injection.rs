@@ -355,7 +355,9 @@ fn a_supervisor_that_cannot_be_signalled_is_ended_all_the_same() {
         let done = victim.tenant.ctl(words[0], &words[1..]).limit(Duration::from_secs(60)).output();
         assert!(strace.detach().contains("(INJECTED)"), "{words:?}");
         assert!(done.took < Duration::from_secs(20), "{words:?} took {:?}", done.took);
-        assert_eq!(victim.tenant.phase(), "stopped", "{words:?}: {}", done.stderr);
+        // A supervisor that is not told of the kill, and is fast enough, says that its init was killed.
+        let phase = victim.tenant.phase();
+        assert!(["stopped", "failed"].contains(&phase.as_str()), "{words:?}: {phase}: {}", done.stderr);
         victim.is_gone(&format!("{words:?}"));
     }
 }

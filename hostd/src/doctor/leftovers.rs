@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, thread,
+    time::{Duration, Instant},
 };
 
 use tenant::{
-    TenantName, apply,
+    Layout, TenantName, apply,
     files::claim::NicClaim,
-    kernel::{Kernel as _, Linux, links_of_group, nft},
+    kernel::{Kernel as _, KernelError, Linux, links_of_group},
     model::filter::HostFilter,
     plan::port_group,
 };
@@ -17,11 +18,18 @@ use wire::{chain, doctor::Finding};
 use super::{Examination, traffic};
 use crate::{host::Host, records::traces::number_of_link};
 
+/// The kernel has ended a network namespace after this long, or a process holds it.
+const NAMESPACE: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Things by the tenant they bear the name or the number of.
 type Remains = BTreeMap<Option<TenantName>, BTreeSet<String>>;
 
 pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    // What is removed a moment after a tenant's end anyway is left by none.
+    examination.host.filter().remove_ended(examination.host.store());
     let remains = remains(examination, &mut findings);
     for (name, things) in remains {
         let list = things.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -56,10 +64,8 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
             remains.entry(name).or_default().insert(what);
         }
     };
-    let links = {
-        let _turn = traffic::no_trial_is_running();
-        links_of_group(port_group(layout))
-    };
+    let is_down = |name: &TenantName| !host.units().is_running(name);
+    let links = links(layout, |link| owner(host, link).is_some_and(|name| is_down(&name)));
     match links {
         Ok(links) => {
             for link in links {
@@ -90,6 +96,21 @@ fn remains(examination: &Examination<'_>, findings: &mut Vec<Finding>) -> Remain
         }
     }
     remains
+}
+
+/// The ports of tenants. Those of one that has just ended go with its network namespace, a moment after it.
+fn links(layout: &Layout, is_left: impl Fn(&str) -> bool) -> Result<Vec<String>, KernelError> {
+    let deadline = Instant::now() + NAMESPACE;
+    loop {
+        let links = {
+            let _turn = traffic::no_trial_is_running();
+            links_of_group(port_group(layout))?
+        };
+        if !links.iter().any(|link| is_left(link)) || Instant::now() > deadline {
+            return Ok(links);
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 /// The tenant whose number is in the name of a port, `t<number>-<interface>`.
@@ -128,7 +149,7 @@ fn repair(
         {
             return Err(chain(error));
         }
-        nft::forget(&HostFilter::bare(host.layout()), name).map_err(|error| chain(&error))?;
+        host.filter().forget(host.store(), name).map_err(|failure| failure.message)?;
         if !host.store().has(name) {
             let dir = host.layout().runtime(name);
             match fs::remove_dir_all(&dir) {
@@ -165,7 +186,7 @@ mod tests {
         sched::{CloneFlags, unshare},
         unistd::gettid,
     };
-    use std::{sync::mpsc, thread, time::Duration};
+    use std::sync::mpsc;
     use tenant::{kernel::Veth, model::host::HostConfig, plan::trial_nic};
     use wire::doctor::{Capacity, Health};
 

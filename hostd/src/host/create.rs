@@ -82,6 +82,9 @@ impl Host {
         let _files = self.files.take(name).await;
         self.units.forget(name).await?;
         let (host, own) = (self.clone(), name.clone());
+        // Its numbers are another tenant's soon.
+        blocking(move || host.filter.forget(&host.store, &own)).await??;
+        let (host, own) = (self.clone(), name.clone());
         let removed = blocking(move || match is_broken {
             true => host.store.discard(&own),
             false => host.store.destroy(&own),

@@ -36,6 +36,8 @@ impl Host {
         }
         let (first, second) = (self.files.take(first).await, self.files.take(second).await);
         let files = if old < new { second } else { first };
+        let (host, from) = (self.clone(), old.clone());
+        blocking(move || host.filter.forget(&host.store, &from)).await?.map_err(named)?;
         let (host, from, to) = (self.clone(), old.clone(), new.clone());
         blocking(move || host.store.rename(&from, &to)).await?.map_err(|error| named(error.into()))?;
         let mut warnings = self.move_unit(old, new, &files).await;

@@ -81,8 +81,10 @@ impl Host {
             log::warn!("{failure}");
         }
         let host = self.clone();
-        match blocking(move || forwarding6_release(&host.layout().forwarding6(), port_group(host.layout())))
-            .await
+        match blocking(move || {
+            forwarding6_release(&host.layout().forwarding6(), port_group(host.layout()), &[])
+        })
+        .await
         {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::warn!("IPv6 forwarding: {}", chain(&error)),

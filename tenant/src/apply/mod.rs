@@ -84,7 +84,6 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     cgroup::enter(kernel, &plan.cgroup).map_err(|error| ("cgroup", error))?;
     let drivers = plan.drivers.iter().try_for_each(|driver| kernel.driver_try(*driver));
     drivers.map_err(|error| ("drivers", error))?;
-    let filter = filter::begin(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
     let parts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
@@ -98,12 +97,14 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
     journal.done.push(Undo::Process(held.pid));
     let own = std::mem::take(&mut held.own);
-    let (remains, parents) =
+    let (mut remains, parents) =
         root::assemble(kernel, plan, parts, own).map_err(|error| match error.source {
             Cause::Place(_) => ("root", error),
             _ => ("init", error),
         })?;
     kernel.root_ready(&held).map_err(|error| ("init", error))?;
+    // The tenant sends nothing before it is filtered. Init assembles its root meanwhile.
+    let closing = filter::add(kernel, plan, &mut journal.done).map_err(|error| ("filter", error))?;
     network::connect(kernel, plan, held.pid, journal).map_err(|error| {
         match kernel.check_alive(&mut held) {
             // Without an init there is no network namespace to connect: that is init's failure, not the network's.
@@ -114,22 +115,33 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     kernel.assembled(&mut held).map_err(|error| ("init", error))?;
     // Not sooner: the terminals are the host's gift, whatever the tenant may open itself.
     cgroup::confine(kernel, plan).map_err(|error| ("devices", error))?;
-    // The tenant sends nothing before it is filtered.
-    filter::finish(kernel, filter).map_err(|error| ("filter", error))?;
     let terminals = usize::from(plan.ttys) + 1;
     let payload = kernel.release(held, &plan.init.argv[0], terminals).map_err(|error| ("init", error))?;
+    remains.extend(closing);
     let kept = (!parents.is_empty()).then_some(Kept { user, parents });
     Ok(Payload { remains, kept, ..payload })
 }
 
 /// Takes a tenant down, however far it is up: kills what still runs and removes whatever bears its
-/// name. Right after a clean end, after a crash, and before a start alike. `network` is its network
+/// name, but for its elements of the packet filter: a start replaces them, and hostd removes those of tenants that have ended.
+/// After a crash and before a start alike. `network` is its network
 /// namespace, if a process holds it: all that is in it then is returned to the host, even when no process is left.
 ///
 /// # Errors
 /// Everything that could not be removed; what could is gone.
 pub fn stop<K: Kernel>(kernel: &K, plan: &Plan, network: Option<&K::Fd>) -> Vec<KernelError> {
     undo::run(kernel, everything(plan), network)
+}
+
+/// Takes a tenant down whose init has ended in an orderly way: as [`stop`], but what goes by itself is not waited for. Its
+/// links go with its network namespace, a moment after its last process.
+///
+/// # Errors
+/// As [`stop`].
+pub fn end<K: Kernel>(kernel: &K, plan: &Plan, network: Option<&K::Fd>) -> Vec<KernelError> {
+    let mut all = everything(plan);
+    all.retain(|undo| !matches!(undo, Undo::Link { .. }));
+    undo::run(kernel, all, network)
 }
 
 /// Kills a tenant and brings home the host's NICs that it has: all that can be done for one that has no

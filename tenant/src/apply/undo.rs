@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    kernel::{Kernel, KernelError, Result},
+    kernel::{Kernel, KernelError},
     model::name::TenantName,
     plan::{FilterPlan, Plan, PortPlan},
 };
@@ -57,11 +57,10 @@ pub(super) struct Journal<Fd> {
     pub(super) network: Option<Fd>,
 }
 
-/// Everything that a whole start of this plan leaves, in the order in which it was made.
+/// Everything that a whole start of this plan leaves, in the order in which it was made, but for its elements of the packet
+/// filter.
 pub fn everything(plan: &Plan) -> Vec<Undo> {
-    let filter = plan.filter.as_ref().map(|filter| Undo::Filter(Box::new(filter.clone())));
-    let mut all: Vec<Undo> = filter.into_iter().collect();
-    all.push(Undo::Cgroup(plan.cgroup.payload.clone()));
+    let mut all = vec![Undo::Cgroup(plan.cgroup.payload.clone())];
     all.extend(plan.nics.iter().filter_map(|nic| nic.port()).map(Undo::port));
     // Also for a tenant whose file says nothing of a NIC any more.
     all.push(Undo::nics(plan));
@@ -72,7 +71,6 @@ pub fn everything(plan: &Plan) -> Vec<Undo> {
 /// holds it.
 pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd>) -> Vec<KernelError> {
     let mut failures = Vec::new();
-    let changes = begin_filters(kernel, &done);
     // Opened while there are processes in them: then nothing that is in them can be lost.
     let mut namespaces = Vec::new();
     let (mut nics, rest): (Vec<Undo>, Vec<Undo>) =
@@ -92,28 +90,11 @@ pub(super) fn run<K: Kernel>(kernel: &K, done: Vec<Undo>, network: Option<&K::Fd
         let result = match &undo {
             Undo::Cgroup(dir) => kernel.cgroup_kill(dir).and_then(|()| kernel.cgroup_remove(dir)),
             Undo::Process(pid) => kernel.process_kill(*pid),
-            // Begun above.
-            Undo::Filter(_) => Ok(()),
+            Undo::Filter(filter) => kernel.filter_remove(&filter.host, &filter.tenant),
             Undo::Link { name, group } => kernel.link_delete(name, *group),
             Undo::Nics { claims, tenant, .. } => kernel.return_nics(claims, tenant, &namespaces),
         };
         failures.extend(result.err());
     }
-    failures.extend(finish_filters(kernel, changes));
     failures
-}
-
-/// Begins to undo what there is of the filter.
-fn begin_filters<K: Kernel>(kernel: &K, done: &[Undo]) -> Vec<Result<K::Change>> {
-    let filters = done.iter().filter_map(|undo| match undo {
-        Undo::Filter(filter) => Some(filter),
-        _ => None,
-    });
-    filters.map(|filter| kernel.filter_remove(&filter.host, &filter.tenant)).collect()
-}
-
-/// Waits for what [`begin_filters`] began.
-fn finish_filters<K: Kernel>(kernel: &K, changes: Vec<Result<K::Change>>) -> Vec<KernelError> {
-    let results = changes.into_iter().map(|change| change.and_then(|change| kernel.filter_finish(change)));
-    results.filter_map(Result::err).collect()
 }

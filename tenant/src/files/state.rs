@@ -277,14 +277,14 @@ impl RunState {
 /// The tenants that have a supervisor, of those with a directory in [`crate::files::layout::Layout::runtimes`].
 pub fn supervised(runtimes: &Path) -> Vec<TenantName> {
     let entries = fs::read_dir(runtimes).into_iter().flatten().flatten();
-    let is_supervised = |dir: &Path| {
-        let state = RunState::read(&dir.join("state.json")).ok().flatten();
-        state.is_some_and(|state| state.is_supervised())
-    };
-    let of = |entry: fs::DirEntry| {
-        entry.file_name().to_str()?.parse().ok().filter(|_| is_supervised(&entry.path()))
-    };
-    entries.filter_map(of).collect()
+    let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    names.filter(|name| is_supervised(runtimes, name)).collect()
+}
+
+/// Whether a tenant has a supervisor.
+pub fn is_supervised(runtimes: &Path, name: &TenantName) -> bool {
+    let state = RunState::read(&runtimes.join(name.as_str()).join("state.json")).ok().flatten();
+    state.is_some_and(|state| state.is_supervised())
 }
 
 #[cfg(test)]

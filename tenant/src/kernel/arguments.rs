@@ -180,8 +180,8 @@ pub struct Payload<Fd> {
     pub notify: Option<Fd>,
     /// Its network namespace, if NICs of the host are in it.
     pub network: Option<Fd>,
-    /// What its root was put together from. Letting go of it waits for the kernel's readers of mounts, which need not
-    /// be before it runs.
+    /// What its root was put together from, and by what it was put into the packet filter. Letting go of it waits for the
+    /// kernel's readers of mounts and of the filter, which need not be before it runs.
     pub remains: Vec<Fd>,
     /// By what its root can be changed while it is running.
     pub kept: Option<Kept<Fd>>,

@@ -51,7 +51,6 @@ impl Linux {
 
 impl Kernel for Linux {
     type Fd = OwnedFd;
-    type Change = nft::Change;
     type Staging = Staging;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
@@ -266,15 +265,11 @@ impl Kernel for Linux {
         netlink::return_nics(claims, tenant, namespaces)
     }
 
-    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<nft::Change> {
-        nft::begin_add(host, tenant)
+    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Option<OwnedFd>> {
+        nft::add(host, tenant)
     }
 
-    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<nft::Change> {
-        nft::begin_remove(host, tenant)
-    }
-
-    fn filter_finish(&self, change: nft::Change) -> Result<()> {
-        nft::finish(change)
+    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<()> {
+        nft::Remover::default().forget(host, &tenant.tenant)
     }
 }

@@ -80,8 +80,6 @@ use crate::model::{
 pub trait Kernel {
     /// An open file: a namespace, a mount, a process. Closed when dropped.
     type Fd;
-    /// A change of the packet filter that is under way. Dropping it waits for its end.
-    type Change;
     /// A mount namespace in which a root is put together, with this process in it. Dropping it moves the process
     /// back to where it was.
     type Staging;
@@ -225,10 +223,9 @@ pub trait Kernel {
     /// the claims. One that is on the host already is repaired; one that is gone is let go.
     fn return_nics(&self, claims: &Path, tenant: &TenantName, namespaces: &[&Self::Fd]) -> Result<()>;
 
-    /// Begins to put a tenant into the packet filter, whose rules are loaded first where they are missing.
-    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Self::Change>;
-    /// Begins to take a tenant out of the packet filter.
-    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Self::Change>;
-    /// Waits until a change of the packet filter is done.
-    fn filter_finish(&self, change: Self::Change) -> Result<()>;
+    /// Puts a tenant into the packet filter, whose rules are loaded first where they are missing. To close the answer
+    /// may take long.
+    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Option<Self::Fd>>;
+    /// Takes a tenant out of the packet filter whose start has failed.
+    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<()>;
 }

@@ -84,7 +84,53 @@ fn tenants_come_and_go_without_a_run_of_nft() {
     alice.stop();
     bob.stop();
     assert!(added > 20, "{added} elements for two tenants");
-    assert_eq!(ruleset(&host), before);
+    poll::until_true("hostd has removed them", || ruleset(&host) == before);
+}
+
+#[test]
+fn what_a_tenant_leaves_in_the_tables_leads_nowhere_and_hostd_removes_it() {
+    let host = Host::start();
+    let machine = outside(&host);
+    // Whatever the host has no route for goes out there.
+    host.network().shell("ip route add default via 192.0.2.2").ok();
+    let count = "nft add table ip t; nft add chain ip t in '{ type filter hook prerouting priority 0; }'; \
+                 nft add rule ip t in ip daddr 10.115.0.0/16 counter";
+    machine.network().shell(count).ok();
+    let none = elements(&host);
+    let alice = boot(&host, "alice", &["ports=2222:5001/tcp"]);
+    let record = host.path("run/tenantry/tenants/alice/filter.json");
+    let of_alice = elements(&host);
+    let sink = sink(&alice);
+    assert!(reaches_from(&host, &machine.network(), "192.0.2.1", "2222"));
+    drop(sink);
+    let (_, supervisor) = alice.pids();
+    host.kill_hostd();
+    Run::new("kill", ["-TERM", &supervisor.to_string()]).ok();
+    poll::until_true("it has ended", || alice.run_state()["phase"] == "stopped" && links(&host).len() == 2);
+    assert_eq!((elements(&host), record.exists()), (of_alice, true), "no process has removed them");
+    assert!(!reaches_from(&host, &machine.network(), "192.0.2.1", "2222"), "it is gone");
+    let strayed = machine.network().shell("nft list table ip t").ok().stdout;
+    assert!(strayed.contains("packets 0 "), "it left the host: {strayed}");
+    host.start_hostd();
+    poll::until_true("hostd has removed them", || elements(&host) == none && !record.exists());
+    host.ctl(&["doctor"]).ok();
+}
+
+#[test]
+fn a_start_replaces_what_is_left_of_the_run_before() {
+    let host = Host::start();
+    let machine = outside(&host);
+    let alice = boot(&host, "alice", &["ports=2222:5001/tcp", "net_rate=10M", "group=g"]);
+    for (own, other, settings) in [("2223", "2222", "net_rate=20M"), ("2222", "2223", "group=h")] {
+        alice.stop();
+        alice.ctl("set", &[&format!("ports={own}:5001/tcp"), settings]).ok();
+        alice.start();
+        let _sink = sink(&alice);
+        assert!(reaches_from(&host, &machine.network(), "192.0.2.1", own));
+        assert!(!reaches_from(&host, &machine.network(), "192.0.2.1", other));
+        // Nothing is missing, nothing is too much.
+        host.ctl(&["doctor"]).ok();
+    }
 }
 
 #[test]
@@ -160,8 +206,7 @@ fn tenants_that_start_at_once_without_tables_all_get_into_them() {
     poll::until_true("all are down", || {
         names.iter().all(|name| Tenant::new(&host, name).phase() != "running")
     });
-    let left = host.run("nft", &["list", "ruleset"]).ok().stdout;
-    assert_eq!(elements(&host), none, "{left}");
+    poll::until_true("hostd has removed them", || elements(&host) == none);
     host.ctl(&["start", "--all"]).ok();
     assert_eq!(elements(&host), before);
     host.ctl(&["doctor"]).ok();
@@ -220,7 +265,7 @@ fn two_hundred_tenants_come_and_go_and_leave_nothing() {
     host.ctl(&["doctor"]).ok();
     assert!(elements(&host) > COUNT * 10);
     host.ctl(&["stop", "--all"]).limit(Duration::from_secs(300)).ok();
-    assert_eq!((&ruleset(&host), &links(&host)), (&rules, &own), "after all have stopped");
+    poll::until_true("nothing is left", || (&ruleset(&host), &links(&host)) == (&rules, &own));
     for name in &names {
         host.ctl(&["destroy", name, "--yes"]).ok();
     }

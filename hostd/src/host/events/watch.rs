@@ -11,7 +11,10 @@ use tenant::{TenantName, files::state::RunState};
 use tokio::time::sleep;
 
 use super::state::{between, silent_end};
-use crate::host::{Host, blocking};
+use crate::{
+    filter::TOGETHER,
+    host::{Host, blocking},
+};
 
 /// A tenant can make its supervisor write as often as it likes; it is looked at no oftener than this.
 const PACE: Duration = Duration::from_millis(50);
@@ -43,6 +46,24 @@ impl Host {
                 sleep(PACE).await;
             }
         });
+        self.clear_filter();
+    }
+}
+
+impl Host {
+    /// Takes tenants that have ended out of the packet filter from now on.
+    fn clear_filter(self: &Arc<Self>) {
+        let (ends, host) = (self.filter.ends(), Arc::downgrade(self));
+        tokio::spawn(async move {
+            loop {
+                ends.notified().await;
+                sleep(TOGETHER).await;
+                let Some(host) = host.upgrade() else { return };
+                if let Err(failure) = blocking(move || host.filter.remove_ended(&host.store)).await {
+                    log::error!("{failure}");
+                }
+            }
+        });
     }
 }
 
@@ -67,10 +88,14 @@ async fn look(host: &Weak<Host>, mut known: Known, names: Option<Vec<TenantName>
                 Some(said) => {
                     let what = between(before.as_deref(), &said);
                     what.into_iter().for_each(|what| host.events.tell(&name, what));
+                    if said.phase.is_final() {
+                        host.filter.tell_end();
+                    }
                     known.insert(name, said);
                 }
                 None => {
                     known.remove(&name);
+                    host.filter.tell_end();
                     if before.is_some_and(|before| !before.phase.is_final()) {
                         host.events.tell(&name, silent_end());
                     }

@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use super::{
-    host::{Fake, FakeChange, FakeFd},
+    host::{Fake, FakeFd},
     words::{list, mac_word, own_word, told_of, told_of_child, told_of_veth, with_mac, with_mtu, word},
 };
 use crate::{
@@ -27,7 +27,6 @@ fn process(pid: i32) -> String {
 
 impl Kernel for Fake {
     type Fd = FakeFd;
-    type Change = FakeChange;
     type Staging = FakeFd;
 
     fn cgroup_create(&self, dir: &Path) -> Result<()> {
@@ -398,21 +397,16 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<FakeChange> {
+    fn filter_add(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<Option<FakeFd>> {
         let ports = list(tenant.ports.iter().map(|port| &port.name));
-        self.call("begin to filter", &tenant.tenant, format_args!("{ports} in table {}", host.table))?;
-        // What was begun may be there, whether a process waits for it or not.
+        self.call("filter", &tenant.tenant, format_args!("{ports} in table {}", host.table))?;
         self.insert(format!("filter of {}", tenant.tenant));
-        Ok(FakeChange("filter"))
+        Ok(Some(self.open("channel to the filter")))
     }
 
-    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<FakeChange> {
-        self.call("begin to stop filtering", &tenant.tenant, format_args!("in table {}", host.table))?;
+    fn filter_remove(&self, host: &HostFilter, tenant: &TenantFilter) -> Result<()> {
+        self.call("stop filtering", &tenant.tenant, format_args!("in table {}", host.table))?;
         self.remove(&format!("filter of {}", tenant.tenant));
-        Ok(FakeChange("stop filtering"))
-    }
-
-    fn filter_finish(&self, change: FakeChange) -> Result<()> {
-        self.call(change.0, "a tenant", "")
+        Ok(())
     }
 }

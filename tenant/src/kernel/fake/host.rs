@@ -34,10 +34,6 @@ pub struct FakeFd {
     table: Rc<RefCell<Table>>,
 }
 
-/// A change of the fake filter: what it was begun for.
-#[derive(Debug)]
-pub struct FakeChange(pub(super) &'static str);
-
 /// A descriptor in the record of calls: `#3`.
 impl fmt::Display for FakeFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

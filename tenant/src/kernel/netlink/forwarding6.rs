@@ -109,13 +109,13 @@ pub(super) fn forwarding6_enable(note: &Path) -> Result<()> {
 
 /// Gives the host back what was changed so that it forwards IPv6, unless a port of `group` still needs it. What a process
 /// has changed since is left as it is. For every tenant that has ended, whatever it was: it is cheap where there is
-/// nothing to give back.
+/// nothing to give back. Ports that are `going` need it no more.
 ///
 /// # Errors
 /// The note or the routes cannot be read, or a value cannot be written; the note stays.
-pub fn forwarding6_release(note: &Path, group: u32) -> Result<()> {
+pub fn forwarding6_release(note: &Path, group: u32, going: &[&str]) -> Result<()> {
     let is_needed =
-        || is_needed(group).map_err(|error| KernelError::new("look for", "ports with IPv6", error));
+        || is_needed(group, going).map_err(|error| KernelError::new("look for", "ports with IPv6", error));
     if !note.exists() || is_needed()? || !restore(note)? {
         return Ok(());
     }
@@ -123,8 +123,8 @@ pub fn forwarding6_release(note: &Path, group: u32) -> Result<()> {
     if is_needed()? { forwarding6_enable(note) } else { Ok(()) }
 }
 
-/// Whether an IPv6 route leads over a port of `group`.
-fn is_needed(group: u32) -> io::Result<bool> {
+/// Whether an IPv6 route leads over a port of `group` that is not going.
+fn is_needed(group: u32, going: &[&str]) -> io::Result<bool> {
     let routes = match File::open(ROUTES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         routes => BufReader::new(routes?),
@@ -132,7 +132,8 @@ fn is_needed(group: u32) -> io::Result<bool> {
     let (mut links, mut foreign) = (Connection::open()?, BTreeSet::new());
     for line in routes.lines() {
         let line = line?;
-        let Some(link) = host_route(&line).filter(|link| !is_trial_port(link) && !foreign.contains(*link))
+        let Some(link) = host_route(&line)
+            .filter(|link| !is_trial_port(link) && !going.contains(link) && !foreign.contains(*link))
         else {
             continue;
         };

@@ -122,17 +122,42 @@ pub(in crate::kernel) fn veth_create(veth: &Veth<'_>) -> Result<()> {
             }
         })?;
         let index = index(veth.host_name)?;
-        let mut rest = vec![altnames(index, [veth.altname])];
+        name_also(&mut connection, index, veth)?;
         if bridge.is_some() {
-            rest.push(guarded_port(index));
+            connection.batch(vec![guarded_port(index)]).map_err(|(_, error)| error)?;
         }
-        connection.batch(rest).map_err(|(number, error)| match error.raw_os_error() {
-            Some(libc::EEXIST) if number == 0 => LinkError::NotOwned { name: veth.altname.to_owned() }.into(),
-            _ => Cause::from(error),
-        })?;
         Ok(set_up(&mut connection, index)?)
     };
     create().map_err(|error| KernelError::new("create link", veth.host_name, error))
+}
+
+/// Gives a port its readable name. A port of ours that has it is of a tenant of this name that was destroyed a moment ago.
+fn name_also(connection: &mut Connection, index: u32, veth: &Veth<'_>) -> Outcome<()> {
+    let name = |connection: &mut Connection| {
+        connection.batch(vec![altnames(index, [veth.altname])]).map_err(|(_, error)| error)
+    };
+    match name(connection) {
+        Err(error) if has_code(&error, libc::EEXIST) => {}
+        result => return Ok(result?),
+    }
+    match connection.link(veth.altname)? {
+        Some(holder) if holder.group != veth.group => {
+            return Err(LinkError::NotOwned { name: veth.altname.to_owned() }.into());
+        }
+        Some(holder) => delete(connection, holder.index)?,
+        None => {}
+    }
+    Ok(retry_busy(libc::EEXIST, || name(connection))?)
+}
+
+/// Removes an interface, unless it goes by itself meanwhile, as it does a moment after the namespace of its peer.
+fn delete(connection: &mut Connection, index: u32) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    match connection.request(RouteNetlinkMessage::DelLink(message), 0) {
+        Err(error) if has_code(&error, libc::ENODEV) => Ok(()),
+        result => result,
+    }
 }
 
 /// Brings a link up with no address but those of the plan: the kernel generates no link-local one.
@@ -165,10 +190,18 @@ pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
         }
     }
     let mut connection = Connection::open().map_err(failed)?;
-    connection.batch(requests).map_err(|(number, error)| {
-        let (operation, address) = what[number.min(what.len() - 1)];
-        KernelError::new(operation, format!("{address} on {link}"), error)
-    })
+    for (number, error) in connection.each(requests.clone()).map_err(failed)? {
+        // The port of a tenant that had the address, and has just ended, may still hold the route.
+        let result = match has_code(&error, libc::EEXIST) {
+            true => retry_busy(libc::EEXIST, || {
+                connection.batch(vec![requests[number].clone()]).map_err(|(_, error)| error)
+            }),
+            false => Err(error),
+        };
+        let (operation, address) = what[number];
+        result.map_err(|error| KernelError::new(operation, format!("{address} on {link}"), error))?;
+    }
+    Ok(())
 }
 
 /// The kernel ends a network namespace, and what was in it, a moment after its last process: a tenant that
@@ -251,19 +284,12 @@ pub(in crate::kernel) fn child_create(child: &Child<'_>) -> Result<()> {
 
 /// Removes an interface that belongs to `group`; another one with the same name is not ours to remove.
 pub(in crate::kernel) fn link_delete(link: &str, group: u32) -> Result<()> {
-    let delete = || -> io::Result<()> {
+    let ours = || -> io::Result<()> {
         let mut connection = Connection::open()?;
-        let Some(facts) = connection.link(link)?.filter(|facts| facts.group == group) else { return Ok(()) };
-        let mut message = LinkMessage::default();
-        message.header.index = facts.index;
-        connection.request(RouteNetlinkMessage::DelLink(message), 0)
+        let facts = connection.link(link)?.filter(|facts| facts.group == group);
+        facts.map_or(Ok(()), |facts| delete(&mut connection, facts.index))
     };
-    match delete() {
-        // It goes by itself a moment after the namespace of its peer.
-        Err(error) if has_code(&error, libc::ENODEV) => Ok(()),
-        Err(error) => Err(KernelError::new("delete link", link, error)),
-        Ok(()) => Ok(()),
-    }
+    ours().map_err(|error| KernelError::new("delete link", link, error))
 }
 
 #[cfg(test)]

@@ -131,23 +131,26 @@ impl Connection {
 
     /// Sends requests together and waits for every answer; the first failure counts, with its number.
     fn batch(&mut self, requests: Vec<Request>) -> Result<(), (usize, io::Error)> {
+        let failures = self.each(requests).map_err(|error| (0, error))?;
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Sends requests together and waits for every answer; gives the failures, each with its number.
+    fn each(&mut self, requests: Vec<Request>) -> io::Result<Vec<(usize, io::Error)>> {
         let mut left = requests.len();
+        let mut failures = Vec::new();
         if left == 0 {
-            return Ok(());
+            return Ok(failures);
         }
-        let first = self.send(requests, NLM_F_ACK).map_err(|error| (0, error))?;
-        let mut failure = None;
+        let first = self.send(requests, NLM_F_ACK)?;
         self.receive(|answer| {
             if answer.kind == NLMSG_ERROR && answer.sequence >= first {
                 left -= 1;
-                if let Some(error) = answer.error()?.filter(|_| failure.is_none()) {
-                    failure = Some(((answer.sequence - first) as usize, error));
-                }
+                failures.extend(answer.error()?.map(|error| ((answer.sequence - first) as usize, error)));
             }
             Ok(left == 0)
-        })
-        .map_err(|error| (0, error))?;
-        failure.map_or(Ok(()), Err)
+        })?;
+        Ok(failures)
     }
 
     /// Sends one request and waits until it is done.

@@ -1,6 +1,6 @@
-//! One tenant of the packet filter: in, out, changed while it is running.
+//! One tenant of the packet filter: in, and changed while it is running.
 
-use std::{collections::BTreeSet, io};
+use std::{collections::BTreeSet, io, os::fd::OwnedFd};
 
 use super::{
     error::FilterError,
@@ -8,9 +8,9 @@ use super::{
     listing::Listing,
     lock::Lock,
     program::{Nft, failed},
-    record::{read_record, remove_record, write_record},
+    record::{read_record, write_record},
     repair::{restore, running},
-    transaction::Transaction,
+    transaction::{Channel, Transaction},
 };
 use crate::{
     kernel::{Cause, KernelError, Result},
@@ -23,99 +23,60 @@ use crate::{
 /// How often a change is tried again that others came in between of.
 const ATTEMPTS: usize = 10;
 
-/// A change of a tenant's elements that was tried once, see [`finish`].
-#[derive(Debug)]
-pub struct Change {
-    state: Option<(HostFilter, Operation)>,
-    is_done: bool,
-    _lock: Option<Lock>,
-}
-
-#[derive(Debug)]
-enum Operation {
-    Add(TenantFilter),
-    Remove(TenantName, Vec<TenantFilter>),
-}
-
-/// Begins to put a tenant into the tables; they are loaded first where they are missing.
+/// Puts a tenant into the tables; they are loaded first where they are missing. What is there of an earlier run, and is the
+/// same, stays. The answer is to be closed when no process waits for that, see [`Channel`].
 ///
 /// # Errors
-/// Its record cannot be written.
-pub fn begin_add(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
-    let lock = Lock::shared(host)?;
-    write_record(host, std::slice::from_ref(tenant))?;
-    let transaction = Transaction::adding(&host.table, &item::of_tenant(tenant));
-    Ok(Change {
-        state: Some((host.clone(), Operation::Add(tenant.clone()))),
-        is_done: is_done(transaction),
-        _lock: Some(lock),
-    })
-}
-
-fn is_done(transaction: Option<Transaction>) -> bool {
-    transaction.is_some_and(|transaction| transaction.commit().is_ok())
-}
-
-/// Begins to take a tenant out of the tables. Without a record it is not in them.
-///
-/// # Errors
-/// Its record cannot be read.
-pub fn begin_remove(host: &HostFilter, tenant: &TenantFilter) -> Result<Change> {
-    begin_forget(host, &tenant.tenant, Some(tenant))
-}
-
-fn begin_forget(host: &HostFilter, name: &TenantName, planned: Option<&TenantFilter>) -> Result<Change> {
-    let known = match read_record(host, name) {
-        Ok(Some(known)) => known,
-        Ok(None) => return Ok(Change { state: None, is_done: true, _lock: None }),
-        Err(error) => planned.map(|planned| vec![planned.clone()]).ok_or(error)?,
-    };
-    let lock = Lock::shared(host)?;
-    let transaction = match &known[..] {
-        [one] => Transaction::deleting(&host.table, &item::of_tenant(one)),
-        _ => None,
-    };
-    Ok(Change {
-        is_done: is_done(transaction),
-        state: Some((host.clone(), Operation::Remove(name.clone(), known))),
-        _lock: Some(lock),
-    })
-}
-
-/// Takes a tenant out of the tables whose plan is not known any more.
-///
-/// # Errors
-/// As [`finish`].
-pub fn forget(host: &HostFilter, name: &TenantName) -> Result<()> {
-    finish(begin_forget(host, name, None)?)
-}
-
-/// Sees to it that a change is done. Where it did not work at once, because the tables are missing or hold
-/// something of this tenant already, it looks at them and does what is left to do.
-///
-/// # Errors
-/// What nft says; `AddrInUse` when a port of the host leads to another tenant.
-pub fn finish(mut change: Change) -> Result<()> {
-    let Some((host, operation)) = change.state.take() else { return Ok(()) };
-    match operation {
-        Operation::Add(tenant) => match change.is_done {
-            true => Ok(()),
-            false => settle(&host, &tenant, &mut change._lock),
-        },
-        Operation::Remove(name, known) => {
-            if !change.is_done {
-                clear(&host, &known)?;
-            }
-            remove_record(&host, &name)
-        }
+/// Its record cannot be written, or what nft says; `AddrInUse` when a port of the host leads to another tenant.
+pub fn add(host: &HostFilter, tenant: &TenantFilter) -> Result<Option<OwnedFd>> {
+    let mut lock = Some(Lock::shared(host)?);
+    // One that cannot be read is replaced, and the tables are looked at.
+    let before = read_record(host, &tenant.tenant);
+    let known = before.as_ref().ok().and_then(Clone::clone).unwrap_or_default();
+    let is_same = known == std::slice::from_ref(tenant);
+    if !is_same {
+        // All until it is done: a process that takes this tenant out meanwhile removes what there is of any.
+        write_record(host, &[&known[..], std::slice::from_ref(tenant)].concat())?;
     }
+    let wanted = item::of_tenant(tenant);
+    let stale = stale(host, &known, &tenant.tenant, &wanted);
+    let done = before.ok().and_then(|_| {
+        let transaction = Transaction::new(&host.table, &stale, &wanted)?;
+        let channel = Channel::open().ok()?;
+        transaction.commit(&channel).ok()?;
+        Some(channel.into_fd().ok())
+    });
+    let closing = match done {
+        Some(closing) => closing,
+        None => settle(host, tenant, &stale, &mut lock).map(|()| None)?,
+    };
+    if !known.is_empty() && !is_same {
+        write_record(host, std::slice::from_ref(tenant))?;
+    }
+    Ok(closing)
+}
+
+/// What a tenant's earlier records put into the tables that it does not want any more, and no other tenant has.
+fn stale(
+    host: &HostFilter,
+    known: &[TenantFilter],
+    name: &TenantName,
+    wanted: &BTreeSet<Item>,
+) -> BTreeSet<Item> {
+    let before: BTreeSet<Item> = known.iter().flat_map(item::of_tenant).collect();
+    let mut stale: BTreeSet<Item> = before.difference(wanted).cloned().collect();
+    if !stale.is_empty() {
+        let others = super::remove::items_besides(host, |other| other == name);
+        stale.retain(|item| !others.contains(item));
+    }
+    stale
 }
 
 /// Changes what is known of a running tenant: its group, its rate, its forwards. What was known before is the
 /// answer, where that was something else.
 ///
 /// # Errors
-/// As [`finish`]; nothing is changed then.
+/// As [`add`]; nothing is changed then.
 pub fn change(
     host: &HostFilter,
     name: &TenantName,
@@ -132,15 +93,21 @@ pub fn change(
     // Both until it is done: a process that takes this tenant out meanwhile removes what there is of either.
     known.push(next.clone());
     write_record(host, &known)?;
-    let result = settle(host, &next, &mut lock);
+    let result = settle(host, &next, &BTreeSet::new(), &mut lock);
     write_record(host, &[if result.is_ok() { next } else { now.clone() }])?;
     result.map(|()| Some(now))
 }
 
-/// Makes the tables hold exactly this of a tenant.
-fn settle(host: &HostFilter, tenant: &TenantFilter, lock: &mut Option<Lock>) -> Result<()> {
+/// Makes the tables hold exactly this of a tenant, and nothing of what it had before.
+fn settle(
+    host: &HostFilter,
+    tenant: &TenantFilter,
+    before: &BTreeSet<Item>,
+    lock: &mut Option<Lock>,
+) -> Result<()> {
     let nft = Nft::find()?;
     let wanted = item::of_tenant(tenant);
+    let ended = super::remove::ended(host);
     let mut last = Cause::from(io::ErrorKind::ResourceBusy);
     for _ in 0..ATTEMPTS {
         let Some(listing) = nft.list(&host.table)? else {
@@ -156,8 +123,13 @@ fn settle(host: &HostFilter, tenant: &TenantFilter, lock: &mut Option<Lock>) -> 
             }
             continue;
         };
-        refuse_conflict(host, tenant, &wanted, &listing)?;
-        let stale = listing.items.iter().filter(|item| item.belongs_to(tenant) && !wanted.contains(item));
+        // What leads to a tenant that has ended is in nobody's way.
+        let is_over = |item: &Item| {
+            ended.iter().any(|over| item.belongs_to(over)) && wanted.iter().any(|own| own.contradicts(item))
+        };
+        refuse_conflict(host, tenant, &wanted, &listing, is_over)?;
+        let is_stale = |item: &Item| item.belongs_to(tenant) || before.contains(item) || is_over(item);
+        let stale = listing.items.iter().filter(|item| !wanted.contains(item) && is_stale(item));
         let stale: BTreeSet<Item> = stale.cloned().collect();
         let missing: BTreeSet<Item> = wanted.difference(&listing.items).cloned().collect();
         let text = item::delete_text(&host.table, &stale) + &item::add_text(&host.table, &missing);
@@ -175,10 +147,11 @@ fn refuse_conflict(
     tenant: &TenantFilter,
     wanted: &BTreeSet<Item>,
     listing: &Listing,
+    is_over: impl Fn(&Item) -> bool,
 ) -> Result<()> {
     let taken = wanted.iter().find(|item| {
         let others = listing.items.iter().filter(|other| other.contradicts(item));
-        others.filter(|other| !other.belongs_to(tenant)).count() > 0
+        others.filter(|other| !other.belongs_to(tenant) && !is_over(other)).count() > 0
     });
     let Some((protocol, port)) = taken.and_then(item::forwarded_port) else { return Ok(()) };
     let leads = |other: &TenantFilter| {
@@ -192,23 +165,4 @@ fn refuse_conflict(
         format!("port {port}/{protocol} of the host"),
         FilterError::Taken(holder),
     ))
-}
-
-/// Removes whatever the tables hold for a tenant.
-fn clear(host: &HostFilter, known: &[TenantFilter]) -> Result<()> {
-    let nft = Nft::find()?;
-    let mut last = Cause::from(io::ErrorKind::ResourceBusy);
-    for _ in 0..ATTEMPTS {
-        let Some(listing) = nft.list(&host.table)? else { return Ok(()) };
-        let theirs = listing.items.iter().filter(|item| known.iter().any(|one| item.belongs_to(one)));
-        let theirs: BTreeSet<Item> = theirs.cloned().collect();
-        if theirs.is_empty() {
-            return Ok(());
-        }
-        match nft.run(&item::delete_text(&host.table, &theirs)) {
-            Ok(()) => return Ok(()),
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(&host.table, last))
 }

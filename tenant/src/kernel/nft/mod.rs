@@ -2,19 +2,20 @@
 //!
 //! The rules are loaded once, from `tenantry.nft`; a tenant is elements of their sets. What is known of a
 //! tenant is written to its record before it goes into the tables, and the record goes after it has left
-//! them: so whatever happens in between, a stop knows what to remove, and the tables can be made again from
-//! the records of the tenants that run.
+//! them: so whatever happens in between, it is known what to remove, and the tables can be made again from
+//! the records of the tenants that run. A tenant that ends stays in the tables until hostd takes it out.
 //!
 //! | file | what it handles |
 //! |---|---|
 //! | `item` | elements, as data and as text |
 //! | `listing` | what nft says is there |
 //! | `program` | running nft |
-//! | `encode`, `transaction` | elements of one tenant, over netlink |
+//! | `encode`, `transaction` | elements of tenants, over netlink |
 //! | `counters` | what ports sent and received, over netlink |
 //! | `trial` | packets over a port that is no tenant's |
 //! | `repair` | the tables against the records: loading, comparing, restoring |
-//! | `change` | one tenant: in, out, changed while it is running |
+//! | `change` | one tenant: in, changed while it is running |
+//! | `remove` | tenants that have ended: out |
 //! | `record`, `lock`, `error` | what those rest on |
 
 mod change;
@@ -26,14 +27,16 @@ pub mod listing;
 mod lock;
 mod program;
 mod record;
+mod remove;
 pub mod repair;
 mod transaction;
 pub mod trial;
 
-pub use change::{Change, begin_add, begin_remove, change, finish, forget};
+pub use change::{add, change};
 pub use error::FilterError;
 pub use program::Nft;
 pub use record::known;
+pub use remove::Remover;
 
 #[cfg(test)]
 mod tests;

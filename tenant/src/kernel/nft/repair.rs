@@ -16,6 +16,7 @@ use super::{
     lock::Lock,
     program::{Nft, failed},
     record::read_record,
+    remove,
 };
 use crate::{
     files::state,
@@ -187,7 +188,9 @@ fn compare(nft: &Nft, host: &HostFilter, tenants: &[TenantFilter]) -> Result<(Fi
         let owner = tenants.iter().find(|tenant| item.belongs_to(tenant)).map(|tenant| tenant.tenant.clone());
         missing.entry(owner).or_default().insert(item.clone());
     }
-    let foreign = there.difference(&wanted).cloned().collect();
+    // What is left of tenants that have ended is on its way out.
+    let ended: BTreeSet<Item> = remove::ended(host).iter().flat_map(item::of_tenant).collect();
+    let foreign = there.difference(&wanted).filter(|item| !ended.contains(item)).cloned().collect();
     Ok((Findings { rules, missing, foreign }, wanted))
 }
 

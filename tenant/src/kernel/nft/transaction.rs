@@ -1,9 +1,13 @@
-//! Elements of one tenant, added or deleted in one transaction of the kernel's, without nft(8): its start alone takes
+//! Elements of tenants, added and deleted in one transaction of the kernel's, without nft(8): its start alone takes
 //! ten times as long.
 //!
 //! What does not work here, for whatever reason, is done by nft, which also says why it cannot be.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -37,19 +41,14 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// That adds items to their tables; nothing where one of them is of a kind that is left to nft(8).
-    pub(super) fn adding(table: &str, items: &BTreeSet<Item>) -> Option<Self> {
+    /// That deletes items, each of which must be there, and then adds others, which may be there already; nothing where
+    /// one of them is of a kind that is left to nft(8).
+    pub(super) fn new(table: &str, gone: &BTreeSet<Item>, wanted: &BTreeSet<Item>) -> Option<Self> {
         let mut transaction = Self::begin();
-        transaction.limits(table, items, NEW_OBJECT)?;
-        transaction.elements(table, items, NEW_ELEMENT)?;
-        Some(transaction.end())
-    }
-
-    /// That deletes items; each must be there.
-    pub(super) fn deleting(table: &str, items: &BTreeSet<Item>) -> Option<Self> {
-        let mut transaction = Self::begin();
-        transaction.elements(table, items, DELETE_ELEMENT)?;
-        transaction.limits(table, items, DELETE_OBJECT)?;
+        transaction.elements(table, gone, DELETE_ELEMENT)?;
+        transaction.limits(table, gone, DELETE_OBJECT)?;
+        transaction.limits(table, wanted, NEW_OBJECT)?;
+        transaction.elements(table, wanted, NEW_ELEMENT)?;
         Some(transaction.end())
     }
 
@@ -111,18 +110,16 @@ impl Transaction {
         bytes.extend_from_slice(attributes);
     }
 
-    /// Has it done. The kernel has answered when the call to send it returns.
+    /// Has it done over a socket. The kernel has answered when the call to send it returns.
     ///
     /// # Errors
     /// The first that the kernel says; `ENOENT` where a table, a set or what is to be deleted is not there, `EEXIST`
-    /// where a map leads elsewhere. Nothing is changed then.
-    pub(super) fn commit(&self) -> io::Result<()> {
+    /// where a map leads elsewhere. Nothing is changed then, and answers may be left in the socket.
+    pub(super) fn commit(&self, channel: &Channel) -> io::Result<()> {
         if self.messages == 0 {
             return Ok(());
         }
-        let socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        socket.set_non_blocking(true)?;
+        let Channel(socket) = channel;
         if socket.send(&self.bytes, 0)? != self.bytes.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -141,5 +138,25 @@ impl Transaction {
             }
         }
         Ok(())
+    }
+}
+
+/// A socket to nf_tables. To close it takes as long as the kernel needs to free what anybody has deleted, a grace period of
+/// RCU, and holds up every other change meanwhile.
+#[derive(Debug)]
+pub(super) struct Channel(Socket);
+
+impl Channel {
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// To be closed when no process waits for that.
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        // The descriptor of the crate's type cannot be taken out of it by safe code.
+        self.0.as_fd().try_clone_to_owned()
     }
 }

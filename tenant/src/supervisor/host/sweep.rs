@@ -11,8 +11,8 @@ use std::{
 use crate::{
     apply,
     files::{claim::NicClaim, layout::Layout, sources::Sources, state::RunState},
-    kernel::{Kernel, KernelError, Linux, forwarding6_release, nft},
-    model::{facts::HostFacts, filter::HostFilter, name::TenantName},
+    kernel::{Kernel, KernelError, Linux, forwarding6_release},
+    model::{facts::HostFacts, name::TenantName},
     plan::{Plan, port_group},
     supervisor::{
         error::{Failed, RunError},
@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its
-/// interfaces, its place in the packet filter, its place among those that wait to boot, and, if it was the last one that
-/// needed it, IPv6 forwarding of the host. Its supervisor has ended. `plan` is what it would be started with now, if
+/// interfaces, its place among those that wait to boot, and, if it was the last one that
+/// needed it, IPv6 forwarding of the host. hostd takes it out of the packet filter. Its supervisor has ended. `plan` is what it would be started with now, if
 /// there is such a thing.
 ///
 /// # Errors
@@ -31,17 +31,14 @@ use crate::{
 pub fn sweep(layout: &Layout, name: &TenantName, unit: &Path, plan: Option<&Plan>) -> Vec<KernelError> {
     let kernel = Linux::new();
     let (supervisor, payload) = (unit.join("supervisor"), unit.join("payload"));
-    // An nft that a killed supervisor began may still be at work. Not yet the payload: its processes
-    // keep the NICs that are to is returned to the host.
+    // Not yet the payload: its processes keep the NICs that are to is returned to the host.
     let mut failures: Vec<KernelError> = kernel.cgroup_kill(&supervisor).err().into_iter().collect();
     failures.extend(match plan {
         Some(plan) => apply::stop(&kernel, plan, None),
         None => apply::release(&kernel, &layout.nic_claims(), name, &payload),
     });
-    // The plan may be of another configuration; the record says what is in the filter.
-    failures.extend(nft::forget(&HostFilter::bare(layout), name).err());
     failures.extend(queue::forget(layout, name).err());
-    failures.extend(forwarding6_release(&layout.forwarding6(), port_group(layout)).err());
+    failures.extend(forwarding6_release(&layout.forwarding6(), port_group(layout), &[]).err());
     // The plan may be of another configuration, the directories are the ones that were made.
     for dir in [payload, supervisor] {
         failures.extend(kernel.cgroup_kill(&dir).and_then(|()| kernel.cgroup_remove(&dir)).err());
@@ -108,9 +105,7 @@ pub fn is_clean(layout: &Layout, name: &TenantName, unit: Option<&Path>) -> bool
 /// Whether something of a tenant is written down that a stop would have taken back.
 fn is_noted(layout: &Layout, name: &TenantName) -> bool {
     let claims = NicClaim::read_all(&layout.nic_claims()).unwrap_or_default();
-    claims.iter().any(|claim| claim.tenant == *name)
-        || HostFilter::bare(layout).record(name).exists()
-        || !queue::left(layout, name).is_empty()
+    claims.iter().any(|claim| claim.tenant == *name) || !queue::left(layout, name).is_empty()
 }
 
 /// The unit that this process belongs to: systemd puts what it runs for a delegated unit besides the main

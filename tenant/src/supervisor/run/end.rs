@@ -14,7 +14,7 @@ use crate::{
     cause::chain,
     files::state::Failure,
     kernel::forwarding6_release,
-    plan::port_group,
+    plan::{NicPlan, port_group},
     protocol::wire::{Event, Tty},
     supervisor::{
         error::{Failed, RunError},
@@ -35,7 +35,10 @@ impl Supervisor {
         self.consoles.disconnect(Instant::now());
         let exit = self.state.as_ref().and_then(|state| state.exit);
         let result = result.map_err(|error| self.fail(error));
-        let released = forwarding6_release(&self.layout.forwarding6(), port_group(&self.layout));
+        // Its own ports are about to go with its namespace.
+        let ports = self.plan.iter().flat_map(|plan| &plan.nics).filter_map(NicPlan::port);
+        let ports: Vec<&str> = ports.map(|port| port.host_name.as_str()).collect();
+        let released = forwarding6_release(&self.layout.forwarding6(), port_group(&self.layout), &ports);
         if let Err(error) = released {
             // The next tenant that ends tries again, and so does hostd.
             log::warn!(
@@ -63,7 +66,7 @@ impl Supervisor {
         let leftovers = self
             .plan
             .as_ref()
-            .map(|plan| apply::stop(&self.kernel, plan, self.network.as_ref()))
+            .map(|plan| apply::end(&self.kernel, plan, self.network.as_ref()))
             .unwrap_or_default();
         let mut message = chain(&error);
         for leftover in leftovers {

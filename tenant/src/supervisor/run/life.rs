@@ -123,7 +123,7 @@ impl Supervisor {
     fn sweep(&self) -> Result<(), RunError> {
         let plan = self.plan.as_ref();
         let failed =
-            plan.and_then(|plan| apply::stop(&self.kernel, plan, self.network.as_ref()).into_iter().next());
+            plan.and_then(|plan| apply::end(&self.kernel, plan, self.network.as_ref()).into_iter().next());
         failed.map_or(Ok(()), |error| Err(RunError::Sweep(error)))
     }
 }
