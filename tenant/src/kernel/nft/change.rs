@@ -24,7 +24,7 @@ use crate::{
 const ATTEMPTS: usize = 10;
 
 /// Puts a tenant into the tables; they are loaded first where they are missing. What is there of an earlier run, and is the
-/// same, stays. The answer is to be closed when no process waits for that, see [`Channel`].
+/// same, stays. The answer is to be closed when no process waits for that, see `Channel`.
 ///
 /// # Errors
 /// Its record cannot be written, or what nft says; `AddrInUse` when a port of the host leads to another tenant.
