@@ -21,17 +21,17 @@ use crate::{
     },
 };
 
-/// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its
-/// interfaces, its place among those that wait to boot, and, if it was the last one that
-/// needed it, IPv6 forwarding of the host. hostd takes it out of the packet filter. Its supervisor has ended. `plan` is what it would be started with now, if
-/// there is such a thing.
+/// Removes whatever bears a tenant's name in the kernel: its processes and cgroups below `unit`, its interfaces, its
+/// place among those that wait to boot, and, if it was the last one that needed it, IPv6 forwarding of the host. Its
+/// supervisor has ended. hostd takes it out of the packet filter. `plan` is what it would be started with now, if there
+/// is such a thing.
 ///
 /// # Errors
 /// Everything that could not be removed; what could is gone.
 pub fn sweep(layout: &Layout, name: &TenantName, unit: &Path, plan: Option<&Plan>) -> Vec<KernelError> {
     let kernel = Linux::new();
     let (supervisor, payload) = (unit.join("supervisor"), unit.join("payload"));
-    // Not yet the payload: its processes keep the NICs that are to is returned to the host.
+    // Not yet the payload: its processes keep the NICs that are to be returned to the host.
     let mut failures: Vec<KernelError> = kernel.cgroup_kill(&supervisor).err().into_iter().collect();
     failures.extend(match plan {
         Some(plan) => apply::stop(&kernel, plan, None),
