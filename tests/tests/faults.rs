@@ -44,9 +44,9 @@ fn links(host: &Host) -> String {
 fn a_supervisor_killed_at_any_moment_of_a_start_leaks_nothing() {
     let host = Host::start();
     let tiny = host.create("tiny", &["--image", "busybox"]);
+    let before = links(&host);
     let whole = tiny.ctl("start", &[]).ok().took;
     tiny.stop();
-    let before = links(&host);
     let mut killed = 0;
     for moment in moments(whole) {
         let mut start = tiny.ctl("start", &[]).spawn();

@@ -43,8 +43,9 @@ fn tenants_on_a_bridge_reach_each_other_and_the_host() {
         tenant.stop();
     }
     assert_eq!(link(&host, "br0")["mtu"], 1400);
-    let left: Value = host.run("ip", &["-json", "link", "show", "master", "br0"]).ok().json();
-    assert_eq!(left.as_array().map(Vec::len), Some(0), "ports are left on the bridge: {left:#}");
+    // They go a moment after their tenants.
+    let left = || host.run("ip", &["-json", "link", "show", "master", "br0"]).ok().json();
+    poll::until_true("no port is left on the bridge", || left().as_array().is_some_and(Vec::is_empty));
 }
 
 #[test]
