@@ -101,7 +101,8 @@ fn compare(published: &Medians, rounds: &[Medians]) -> Result<Vec<Row>> {
     for (own, (unit, _)) in published.iter().filter(is_own) {
         let peer = (!matches!(unit, Unit::Kibibytes | Unit::Gibibytes)).then(|| peer(published, own));
         let ratio = Ratio { own: own.clone(), peer };
-        let Some(before) = value(published, &ratio) else { continue };
+        // Nothing is no part of anything: the table of targets watches over what is to stay nothing.
+        let Some(before) = value(published, &ratio).filter(|before| *before > 0.0) else { continue };
         let now: Vec<f64> = rounds.iter().filter_map(|round| value(round, &ratio)).collect();
         // Only a whole run measures it.
         if now.is_empty() {
