@@ -57,7 +57,7 @@ pub(super) const HEADER: usize = 16;
 /// More than the kernel puts into one answer, bytes.
 const BUFFER: usize = 64 << 10;
 pub(super) const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+pub(super) const NLMSG_DONE: u16 = 3;
 /// How often a dump is asked for again that changes came in between of.
 const DUMPS: usize = 50;
 

@@ -13,7 +13,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::{
-    encode::{protocol_family, text},
+    encode::{self, DATA_VALUE, ELEMENT_KEY, LIST_ELEMENTS},
     item::Family,
     listing::Count,
     repair,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     kernel::{
         Result,
-        netlink::{Answer, HEADER, NLMSG_ERROR},
+        netlink::{Answer, NLMSG_DONE, NLMSG_ERROR},
     },
     model::filter::HostFilter,
 };
@@ -39,17 +39,9 @@ const SETS: [(Family, &str); 9] = [
     (Family::Arp, "refused"),
 ];
 
-/// `NLMSG_DONE`: the last message of a list.
-const DONE: u16 = 3;
 const GET_ELEMENTS: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8 | libc::NFT_MSG_GETSETELEM as u16;
-/// `enum nft_set_elem_list_attributes`.
-const LIST_TABLE: u16 = 1;
-const LIST_SET: u16 = 2;
-const LIST_ELEMENTS: u16 = 3;
-/// `enum nft_set_elem_attributes`, `enum nft_data_attributes`, `enum nft_expr_attributes`, `enum nft_counter_attributes`.
-const ELEMENT_KEY: u16 = 1;
+/// `enum nft_set_elem_attributes`, `enum nft_expr_attributes`, `enum nft_counter_attributes`.
 const ELEMENT_EXPRESSION: u16 = 7;
-const DATA_VALUE: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
 const COUNTER_BYTES: u16 = 1;
 const COUNTER_PACKETS: u16 = 2;
@@ -71,7 +63,10 @@ pub fn counts(host: &HostFilter) -> Result<Counts> {
         socket.connect(&SocketAddr::new(0, 0))?;
         let mut counts = Counts::new();
         for (family, set) in SETS {
-            let request = request(&host.table, family, set, SEQUENCE.fetch_add(1, Ordering::Relaxed));
+            let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+            let of = (encode::protocol_family(family), 0);
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let request = encode::message(GET_ELEMENTS, flags, sequence, of, &encode::set(&host.table, set));
             if socket.send(&request, 0)? != request.len() {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -80,22 +75,6 @@ pub fn counts(host: &HostFilter) -> Result<Counts> {
         Ok(counts)
     };
     ask().or_else(|_| repair::counts(host))
-}
-
-/// struct nlmsghdr, struct nfgenmsg, attributes.
-fn request(table: &str, family: Family, set: &str, sequence: u32) -> Vec<u8> {
-    let attributes = [text(LIST_TABLE, table), text(LIST_SET, set)].concat();
-    let length = u32::try_from(HEADER + 4 + attributes.len()).expect("names are short");
-    [
-        &length.to_ne_bytes()[..],
-        &GET_ELEMENTS.to_ne_bytes(),
-        &(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes(),
-        &sequence.to_ne_bytes(),
-        &[0; 4],
-        &[protocol_family(family), 0, 0, 0],
-        &attributes,
-    ]
-    .concat()
 }
 
 /// Reads a list to its end.
@@ -107,7 +86,7 @@ fn list(socket: &Socket, set: &str, counts: &mut Counts) -> io::Result<()> {
         let mut rest = buffer.as_slice();
         while let Some(answer) = Answer::next(&mut rest)? {
             match answer.kind {
-                DONE => return Ok(()),
+                NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => {
                     return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
                 }
@@ -156,7 +135,7 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::nft::encode::nested;
+    use crate::kernel::nft::encode::{nested, text};
 
     fn number(kind: u16, value: u64) -> Vec<u8> {
         [&12_u16.to_ne_bytes()[..], &kind.to_ne_bytes(), &value.to_be_bytes()].concat()
@@ -175,7 +154,7 @@ mod tests {
     #[test]
     fn counters_are_read_from_the_elements_of_a_list_and_added_up() {
         let message = |elements: &[Vec<u8>]| {
-            [vec![1, 0, 0, 0], text(LIST_TABLE, "t"), nested(LIST_ELEMENTS, elements)].concat()
+            [vec![1, 0, 0, 0], encode::set("t", "s"), nested(LIST_ELEMENTS, elements)].concat()
         };
         let mut counts = Counts::new();
         elements(&message(&[element("a", 1, 100), element("b", 2, 200)]), "sent", &mut counts).unwrap();

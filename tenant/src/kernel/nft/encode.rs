@@ -5,14 +5,21 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::item::{Family, Item};
-use crate::model::net::{Mac, Protocol};
+use crate::{
+    kernel::netlink::HEADER,
+    model::net::{Mac, Protocol},
+};
 
+/// `enum nft_set_elem_list_attributes`.
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+pub(super) const LIST_ELEMENTS: u16 = 3;
 /// `enum nft_set_elem_attributes`, `enum nft_data_attributes`, `enum nft_verdict_attributes`.
 const ELEMENT: u16 = 1;
-const ELEMENT_KEY: u16 = 1;
+pub(super) const ELEMENT_KEY: u16 = 1;
 const ELEMENT_DATA: u16 = 2;
 const ELEMENT_OBJECT: u16 = 9;
-const DATA_VALUE: u16 = 1;
+pub(super) const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
@@ -189,4 +196,31 @@ pub(super) fn protocol_family(family: Family) -> u8 {
         Family::Bridge => libc::NFPROTO_BRIDGE,
     };
     family as u8
+}
+
+/// The attributes that name a set.
+pub(super) fn set(table: &str, set: &str) -> Vec<u8> {
+    [text(LIST_TABLE, table), text(LIST_SET, set)].concat()
+}
+
+/// A message of nfnetlink: struct nlmsghdr, struct nfgenmsg of this family and resource, attributes.
+pub(super) fn message(
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    (family, resource): (u8, u16),
+    attributes: &[u8],
+) -> Vec<u8> {
+    let length = u32::try_from(HEADER + 4 + attributes.len()).expect("a message is shorter than 4 GiB");
+    [
+        &length.to_ne_bytes()[..],
+        &kind.to_ne_bytes(),
+        &flags.to_ne_bytes(),
+        &sequence.to_ne_bytes(),
+        &[0; 4],
+        &[family, 0],
+        &resource.to_be_bytes(),
+        attributes,
+    ]
+    .concat()
 }

@@ -13,10 +13,10 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::{
-    encode::{self, nested, text},
+    encode::{self, LIST_ELEMENTS, nested},
     item::{Family, Item},
 };
-use crate::kernel::netlink::{Answer, HEADER, NLMSG_ERROR};
+use crate::kernel::netlink::{Answer, NLMSG_ERROR};
 
 const NFTABLES: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
 /// `enum nf_tables_msg_types`.
@@ -24,10 +24,6 @@ const NEW_ELEMENT: u16 = libc::NFT_MSG_NEWSETELEM as u16;
 const DELETE_ELEMENT: u16 = libc::NFT_MSG_DELSETELEM as u16;
 const NEW_OBJECT: u16 = libc::NFT_MSG_NEWOBJ as u16;
 const DELETE_OBJECT: u16 = libc::NFT_MSG_DELOBJ as u16;
-/// `enum nft_set_elem_list_attributes`.
-const LIST_TABLE: u16 = 1;
-const LIST_SET: u16 = 2;
-const LIST_ELEMENTS: u16 = 3;
 /// Elements in one message: an attribute has a length of 16 bits.
 const ELEMENTS: usize = 256;
 /// More than one answer takes, bytes.
@@ -81,7 +77,7 @@ impl Transaction {
             for some in of_set.chunks(ELEMENTS) {
                 let (family, set) = set_of(some[0])?;
                 let elements: Option<Vec<Vec<u8>>> = some.iter().map(|item| encode::element(item)).collect();
-                let list = [text(LIST_TABLE, table), text(LIST_SET, &set), nested(LIST_ELEMENTS, &elements?)];
+                let list = [encode::set(table, &set), nested(LIST_ELEMENTS, &elements?)];
                 self.change(kind, family, &list.concat());
             }
         }
@@ -96,18 +92,8 @@ impl Transaction {
         self.message(NFTABLES << 8 | kind, flags, encode::protocol_family(family), 0, attributes);
     }
 
-    /// struct nlmsghdr, struct nfgenmsg, attributes.
     fn message(&mut self, kind: u16, flags: u16, family: u8, resource: u16, attributes: &[u8]) {
-        let length = u32::try_from(HEADER + 4 + attributes.len()).expect("a message is shorter than 4 GiB");
-        let bytes = &mut self.bytes;
-        bytes.extend_from_slice(&length.to_ne_bytes());
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(&flags.to_ne_bytes());
-        bytes.extend_from_slice(&self.messages.to_ne_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&[family, 0]);
-        bytes.extend_from_slice(&resource.to_be_bytes());
-        bytes.extend_from_slice(attributes);
+        self.bytes.extend(encode::message(kind, flags, self.messages, (family, resource), attributes));
     }
 
     /// Has it done over a socket. The kernel has answered when the call to send it returns.
