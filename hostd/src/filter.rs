@@ -65,14 +65,10 @@ pub fn of(store: &Store) -> Result<Option<HostFilter>, Failure> {
 }
 
 impl PacketFilter {
-    /// Takes all tenants that have ended out of the tables. Whether there were any.
-    pub fn remove_ended(&self, store: &Store) -> bool {
-        match self.remover.remove_ended(&HostFilter::bare(store.layout())) {
-            Ok(count) => count > 0,
-            Err(error) => {
-                log::error!("cannot remove stopped tenants from the packet filter: {}", wire::chain(&error));
-                false
-            }
+    /// Takes all tenants that have ended out of the tables.
+    pub fn remove_ended(&self, store: &Store) {
+        if let Err(error) = self.remover.remove_ended(&HostFilter::bare(store.layout())) {
+            log::error!("cannot remove stopped tenants from the packet filter: {}", wire::chain(&error));
         }
     }
 

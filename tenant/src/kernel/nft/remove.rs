@@ -37,19 +37,17 @@ const AT_ONCE: usize = 64;
 pub struct Remover(Mutex<Option<Channel>>);
 
 impl Remover {
-    /// Takes out all tenants that have no supervisor any more; says how many these were.
+    /// Takes out all tenants that have no supervisor any more.
     ///
     /// # Errors
     /// What nft says; what is left is taken out by the next call.
-    pub fn remove_ended(&self, host: &HostFilter) -> Result<usize> {
+    pub fn remove_ended(&self, host: &HostFilter) -> Result<()> {
         if names_of_ended(host).is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let _lock = Lock::alone(host)?;
         // One that has started since is none of them.
-        let names = names_of_ended(host);
-        self.remove(host, &names)?;
-        Ok(names.len())
+        self.remove(host, &names_of_ended(host))
     }
 
     /// Takes out one tenant, if it is in the tables. It has no supervisor.
