@@ -14,7 +14,7 @@ use super::{KernelError, Result};
 
 /// How long killed processes may take to go: one in an uninterruptible sleep cannot be hurried.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
-/// How long to wait for word of that before looking again: the kernel tells at most every 10 ms, and does
+/// How long to wait for word of a change before looking again: the kernel tells at most every 10 ms, and does
 /// not wake anybody for a cgroup that another process removes in the meantime.
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// How long a cgroup may stay busy after its last process has gone.
@@ -102,28 +102,38 @@ pub(super) fn enter_v1(dir: &Path) -> Result<()> {
     set(dir, "tasks", "0")
 }
 
-fn is_populated(events: &mut File) -> io::Result<bool> {
-    let mut text = String::new();
-    events.rewind()?;
-    events.read_to_string(&mut text)?;
-    Ok(text.lines().any(|line| line == "populated 1"))
+/// Waits until the `cgroup.events` of a cgroup say what is waited for; false when they do not in time.
+///
+/// # Errors
+/// It is gone.
+pub fn wait_for_events(dir: &Path, is_so: impl Fn(&str) -> bool, patience: Duration) -> io::Result<bool> {
+    let mut events = File::open(dir.join("cgroup.events"))?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let mut text = String::new();
+        // What changes after this is told.
+        events.rewind()?;
+        events.read_to_string(&mut text)?;
+        if is_so(&text) {
+            return Ok(true);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let timeout = Timespec::try_from(left.min(LOOK_AGAIN)).map_err(|_| io::ErrorKind::InvalidInput)?;
+        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+    }
 }
 
 pub(super) fn kill(dir: &Path) -> Result<()> {
     let kill = || {
         fs::write(dir.join("cgroup.kill"), "1")?;
-        let mut events = File::open(dir.join("cgroup.events"))?;
-        let deadline = Instant::now() + KILL_DEADLINE;
-        while is_populated(&mut events)? {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let timeout =
-                Timespec::try_from(left.min(LOOK_AGAIN)).map_err(|_| io::ErrorKind::InvalidInput)?;
-            poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+        let is_empty = |events: &str| !events.lines().any(|line| line == "populated 1");
+        match wait_for_events(dir, is_empty, KILL_DEADLINE)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::TimedOut.into()),
         }
-        Ok(())
     };
     match kill() {
         Err(error) if !is_missing(&error) => Err(KernelError::new("kill cgroup", dir.display(), error)),

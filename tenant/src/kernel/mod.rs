@@ -57,6 +57,7 @@ pub use arguments::{
     Access, Child, ChildKind, Entry, Held, InitClone, InitProgram, Interface, Kept, MountEntry, MovedNic,
     Node, OwnFilesystem, Payload, Place, PortRoute, Shape, TmpfsUse, Top, Upper, Veth,
 };
+pub use cgroup::wait_for_events;
 pub use error::{Cause, KernelError, Result};
 pub use fake::{Fake, FakeFd, Table};
 pub use linux::Linux;

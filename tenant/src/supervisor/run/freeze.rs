@@ -4,6 +4,11 @@ use std::{fs, io, time::Instant};
 
 use crate::{protocol::control::Reply, supervisor::process::Supervisor};
 
+/// Whether all processes are at rest, by a `cgroup.events`.
+pub(super) fn says_frozen(events: &str) -> bool {
+    events.lines().any(|line| line == "frozen 1")
+}
+
 impl Supervisor {
     pub(in crate::supervisor) fn set_frozen(&self, frozen: bool) -> io::Result<()> {
         let plan = self.plan.as_ref().ok_or(io::ErrorKind::NotFound)?;
@@ -14,7 +19,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn is_frozen(&self) -> bool {
         let events = self.plan.as_ref().map(|plan| plan.cgroup.payload.join("cgroup.events"));
         let text = events.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-        text.lines().any(|line| line == "frozen 1")
+        says_frozen(&text)
     }
 
     /// Answers those who wait for the processes to come to rest, or to go on.

@@ -1,19 +1,17 @@
 //! A tenant that is parked when it is idle, and wakes.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::PathBuf,
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use super::lifecycle;
+use super::{freeze::says_frozen, lifecycle};
 use crate::{
     cause::chain,
     files::state::{ParkedState, Phase, Woken},
-    kernel::packets::PacketTrap,
+    kernel::{packets::PacketTrap, wait_for_events},
     model::park::WakeReason,
     plan::Plan,
     supervisor::{
@@ -80,23 +78,19 @@ impl Supervisor {
     fn why_busy(&self, watch: &mut Watch, now: Instant) -> Option<Busy> {
         let Some(payload) = self.payload() else { return Some(Busy::Unknown) };
         let Ok(counters) = look::counters(&payload) else { return Some(Busy::Unknown) };
-        watch.compare(counters, now).or_else(|| self.is_needed(&payload))
+        watch.compare(counters, now).or_else(|| self.unneeded(&payload).err())
     }
 
-    /// Whether it is used from outside, or waits for something that is not a timer.
-    fn is_needed(&self, payload: &std::path::Path) -> Option<Busy> {
+    /// Its processes, if it is neither used from outside nor waits for something that is not a timer.
+    fn unneeded(&self, payload: &Path) -> Result<BTreeSet<i32>, Busy> {
         if self.consoles.are_used() {
-            return Some(Busy::Viewer);
+            return Err(Busy::Viewer);
         }
-        let Some(init) = &self.init else { return Some(Busy::Unknown) };
-        let look = || {
-            let pids = look::processes(payload)?;
-            match look::busy_processes(&pids, init.pid) {
-                Some(busy) => Err(busy),
-                None => look::connections(&pids),
-            }
-        };
-        look().err()
+        let init = self.init.as_ref().ok_or(Busy::Unknown)?;
+        let pids = look::processes(payload)?;
+        look::busy_processes(&pids, init.pid).map_or(Ok(()), Err)?;
+        look::connections(&pids)?;
+        Ok(pids)
     }
 
     /// Parks the tenant on request, whether it is idle or not.
@@ -131,17 +125,14 @@ impl Supervisor {
 
     /// Freezes the tenant and looks once more; how long until something is due in it. It goes on if it is needed, or
     /// something is due sooner than that.
-    fn come_to_rest(&mut self, payload: &std::path::Path, soon: Duration) -> Result<Option<Duration>, Busy> {
+    fn come_to_rest(&mut self, payload: &Path, soon: Duration) -> Result<Option<Duration>, Busy> {
         let Some(init) = self.init.as_ref().map(|init| init.pid) else { return Err(Busy::Unknown) };
         let mut look = || {
             self.set_frozen(true).map_err(|_| Busy::Unknown)?;
-            if !rests(payload).unwrap_or(false) {
+            if !wait_for_events(payload, says_frozen, REST).unwrap_or(false) {
                 return Err(Busy::Restless);
             }
-            if let Some(busy) = self.is_needed(payload) {
-                return Err(busy);
-            }
-            let pids = look::processes(payload)?;
+            let pids = self.unneeded(payload)?;
             let due = self.parking.timers.earliest(&pids, init);
             if due.is_some_and(|due| due < soon) { Err(Busy::Timer) } else { Ok(due) }
         };
@@ -232,24 +223,4 @@ pub(in crate::supervisor) enum Refusal {
 /// When that will be, milliseconds since 1970 UTC.
 fn due_ms(left: Duration) -> u64 {
     wall_clock_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Waits until the processes of a cgroup are at rest; false when they do not get there in time.
-fn rests(payload: &std::path::Path) -> io::Result<bool> {
-    let end = Instant::now() + REST;
-    loop {
-        // Opened again each time: what changes after it was read is told.
-        let mut events = File::open(payload.join("cgroup.events"))?;
-        let mut text = String::new();
-        events.read_to_string(&mut text)?;
-        if text.lines().any(|line| line == "frozen 1") {
-            return Ok(true);
-        }
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
-    }
 }
