@@ -28,6 +28,19 @@ const PRIVATE: &str = "private";
 const CACHE: &str = "cache";
 const SHARED: &str = "shared";
 
+/// A column of bytes, which is shown and sorted by the same value.
+macro_rules! bytes {
+    ($name:expr, $about:literal, $value:expr) => {
+        Column {
+            name: $name,
+            about: $about,
+            is_amount: true,
+            value: |tenant| output::size(($value)(tenant)),
+            order: by!($value),
+        }
+    };
+}
+
 /// An order by a value.
 macro_rules! by {
     ($value:expr) => {
@@ -90,34 +103,20 @@ const COLUMNS: &[Column] = &[
         },
         order: by!(|tenant: &Listed| tenant.summary.exec_us),
     },
-    Column {
-        name: "memory",
-        about: "memory it uses, page cache included",
-        is_amount: true,
-        value: |tenant| output::size(tenant.summary.memory_bytes),
-        order: by!(|tenant: &Listed| tenant.summary.memory_bytes),
-    },
-    Column {
-        name: PRIVATE,
-        about: "memory of its own: of its processes, in tmpfs, of the kernel for it",
-        is_amount: true,
-        value: |tenant| output::size(tenant.memory.map(|memory| memory.private_bytes)),
-        order: by!(|tenant: &Listed| tenant.memory.map(|memory| memory.private_bytes)),
-    },
-    Column {
-        name: CACHE,
-        about: "page cache that it is charged for",
-        is_amount: true,
-        value: |tenant| output::size(tenant.memory.map(|memory| memory.cache_bytes)),
-        order: by!(|tenant: &Listed| tenant.memory.map(|memory| memory.cache_bytes)),
-    },
-    Column {
-        name: SHARED,
-        about: "pages of its image that its init has mapped and it is not charged for: saved by sharing",
-        is_amount: true,
-        value: |tenant| output::size(tenant.memory.and_then(|memory| memory.shared_bytes)),
-        order: by!(|tenant: &Listed| tenant.memory.and_then(|memory| memory.shared_bytes)),
-    },
+    bytes!("memory", "memory it uses, page cache included", |tenant: &Listed| tenant.summary.memory_bytes),
+    bytes!(
+        PRIVATE,
+        "memory of its own: of its processes, in tmpfs, of the kernel for it",
+        |tenant: &Listed| tenant.memory.map(|memory| memory.private_bytes)
+    ),
+    bytes!(CACHE, "page cache that it is charged for", |tenant: &Listed| {
+        tenant.memory.map(|memory| memory.cache_bytes)
+    }),
+    bytes!(
+        SHARED,
+        "pages of its image that its init has mapped and it is not charged for: saved by sharing",
+        |tenant: &Listed| tenant.memory.and_then(|memory| memory.shared_bytes)
+    ),
     Column {
         name: "image",
         about: "image and version",

@@ -12,7 +12,7 @@ use tenant::{
 use tokio::task::{self, JoinSet};
 use wire::chain;
 
-use super::{Host, Progress, Started, blocking};
+use super::{Host, Progress, Started, blocking, stats::spread};
 use crate::{records::Change, units::limits::Enforce};
 
 /// So many of the tenants that start with the host are asked for at once.
@@ -60,17 +60,15 @@ impl Host {
     async fn find_units(self: &Arc<Self>) {
         let (records, broken) = (self.store.records(), self.store.broken());
         let names: Vec<TenantName> = records.keys().chain(broken.keys()).cloned().collect();
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut parts = JoinSet::new();
-        for part in names.chunks(names.len().div_ceil(processors).max(1)) {
-            let (host, part) = (self.clone(), part.to_vec());
-            parts.spawn(async move {
+        let take_over = |part: Vec<TenantName>| {
+            let host = self.clone();
+            async move {
                 for name in &part {
                     host.units.take_over(name, host.plan_later(name)).await;
                 }
-            });
-        }
-        parts.join_all().await;
+            }
+        };
+        spread(&names, 1, take_over).await;
     }
 
     /// Takes away what no tenant that runs needs: hostd ends.

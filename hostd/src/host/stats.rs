@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
-use tenant::{Allocation, TenantName, model::ids::Digest};
+use tenant::{Allocation, TenantName, files::facts, model::ids::Digest};
 use tokio::task::JoinSet;
 use wire::{HostMemory, Stat, StatList, TenantState, Usage};
 
@@ -20,27 +20,13 @@ impl Host {
     ) -> Result<Vec<T>> {
         /// Fewer are done sooner than another thread begins.
         const LEAST: usize = 64;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let size = tenants.len().div_ceil(processors).max(LEAST);
-        let (tenants, work) = (Arc::new(tenants), Arc::new(work));
-        let mut parts = JoinSet::new();
-        for (number, begin) in (0..tenants.len()).step_by(size).enumerate() {
-            let (host, tenants, work) = (self.clone(), tenants.clone(), work.clone());
-            parts.spawn(async move {
-                let end = tenants.len().min(begin + size);
-                let part = blocking(move || {
-                    tenants[begin..end].iter().map(|one| work(&host, one)).collect::<Vec<T>>()
-                });
-                (number, part.await)
-            });
-        }
-        let mut done: Vec<_> = parts.join_all().await;
-        done.sort_by_key(|(number, _)| *number);
-        let mut all = Vec::new();
-        for (_, part) in done {
-            all.extend(part?);
-        }
-        Ok(all)
+        let work = Arc::new(work);
+        let parts = spread(&tenants, LEAST, |part| {
+            let (host, work) = (self.clone(), work.clone());
+            blocking(move || part.iter().map(|one| work(&host, one)).collect::<Vec<T>>())
+        });
+        let parts: Result<Vec<Vec<T>>> = parts.await.into_iter().collect();
+        Ok(parts?.into_iter().flatten().collect())
     }
 
     /// What these tenants use, and what all that run and the host have of its memory.
@@ -79,13 +65,26 @@ impl Host {
     }
 }
 
+/// Works on parts of something, one for each processor unless that is less than `least`; the results, in order.
+pub(super) async fn spread<I, F>(all: &[I], least: usize, work: impl Fn(Vec<I>) -> F) -> Vec<F::Output>
+where
+    I: Clone,
+    F: Future<Output: Send> + Send + 'static,
+{
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let size = all.len().div_ceil(processors).max(least);
+    let mut parts = JoinSet::new();
+    for (number, part) in all.chunks(size).enumerate() {
+        let work = work(part.to_vec());
+        parts.spawn(async move { (number, work.await) });
+    }
+    let done: BTreeMap<usize, F::Output> = parts.join_all().await.into_iter().collect();
+    done.into_values().collect()
+}
+
 /// Whose the memory is, by proc_meminfo(5) and what tenants are charged for.
 fn host_memory(meminfo: &str, uses: &[Use], digests: &BTreeMap<TenantName, Digest>) -> HostMemory {
-    let field = |key: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok());
-        kib.map_or(0, |kib| kib * 1024)
-    };
+    let field = |key: &str| facts::meminfo(meminfo, key).unwrap_or(0);
     let (total, free) = (field("MemTotal"), field("MemFree"));
     let used = total.saturating_sub(free);
     let up: Vec<&Use> = uses.iter().filter(|(_, state, _)| state.is_up()).collect();

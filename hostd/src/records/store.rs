@@ -339,17 +339,6 @@ impl Store {
     ) -> Result<Tenant, StoreError> {
         let fragment = config::parse_toml::<Fragment>(text)
             .map_err(|source| StoreError::Config { path: self.layout.tenant_config(name), source })?;
-        self.resolve_fragment(name, fragment, config, ports)
-    }
-
-    /// The tenant that a parsed configuration text stands for.
-    pub(crate) fn resolve_fragment(
-        &self,
-        name: &TenantName,
-        fragment: Fragment,
-        config: &HostConfig,
-        ports: &NicTable,
-    ) -> Result<Tenant, StoreError> {
         let defaults = config.default_limits(&self.facts, self.memory);
         Ok(profile::resolve_with(&self.layout, name, fragment, config, ports, &defaults)?)
     }

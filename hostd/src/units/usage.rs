@@ -46,9 +46,8 @@ pub fn memory_file(cgroups: &UnitCgroups) -> Option<PathBuf> {
 
 /// What a unit's memory is made of. `init` is its tenant's, `total` what it is charged for in all.
 fn memory(cgroups: &UnitCgroups, init: Option<i32>, total: u64) -> Option<MemoryUse> {
+    let text = fs::read_to_string(memory_file(cgroups)?.with_file_name("memory.stat")).ok()?;
     let is_v2 = cgroups.v2_controllers.contains("memory");
-    let dir = if is_v2 { Some(cgroups.v2.as_path()) } else { cgroups.v1.get("memory").map(AsRef::as_ref) };
-    let text = fs::read_to_string(dir?.join("memory.stat")).ok()?;
     let parts = if is_v2 { Parts::v2(&text) } else { Parts::v1(&text, total) }?;
     // What init has mapped and the unit is not charged for can only be pages that others had read before.
     let shared = init.and_then(|pid| {

@@ -53,6 +53,13 @@ pub fn total_memory() -> u64 {
 }
 
 /// Those of resolv.conf(5); where that names a stub of systemd-resolved(8), those behind the stub.
+/// A line of `/proc/meminfo`, bytes; see proc_meminfo(5).
+pub fn meminfo(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 fn host_name_servers() -> Vec<IpAddr> {
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
     let servers = files.iter().map(|file| name_servers(&fs::read_to_string(file).unwrap_or_default()));

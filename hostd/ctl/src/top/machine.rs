@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tenant::files::facts::meminfo;
+
 /// Time of all CPUs, in ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ticks {
@@ -57,12 +59,8 @@ impl Machine {
             let all = now.all.saturating_sub(before.all);
             (all > 0).then(|| now.busy.saturating_sub(before.busy) as f64 * 100.0 / all as f64)
         });
-        let field = |key: &str| {
-            let line = memory.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-            line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
-        };
-        let total = field("MemTotal");
-        let used = total.and_then(|total| Some(total.saturating_sub(field("MemAvailable")?)));
+        let total = meminfo(memory, "MemTotal");
+        let used = total.and_then(|total| Some(total.saturating_sub(meminfo(memory, "MemAvailable")?)));
         let load = load.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
         Self { cpu_percent, cpus: now.cpus, memory_used: used, memory_total: total, load }
     }

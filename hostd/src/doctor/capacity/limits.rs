@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use rustix::process::{Resource, getrlimit};
-use tenant::HostFacts;
+use tenant::{HostFacts, files::facts::meminfo};
 use wire::doctor::Setting;
 
 use super::figures::OWN;
@@ -79,13 +79,6 @@ fn space(dir: &Path) -> Option<Space> {
 /// The fourth field of proc_loadavg(5): `running/all`.
 fn tasks(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
-}
-
-/// A line of proc_meminfo(5), bytes.
-fn meminfo(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let kib: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// The first field of the first line of numbers: `entries`, hexadecimal.
