@@ -297,6 +297,7 @@ mod tests {
     fn what_is_to_be_nothing_has_no_ratio() {
         let left = of(&[
             ("left", "Tenantry", "tuned", Unit::Count, 0.0),
+            ("page cache", "Tenantry", "tuned", Unit::Kibibytes, 0.0),
             ("memory", "Tenantry", "tuned", Unit::Gibibytes, 3.0),
         ]);
         let rows = compare(&left, std::slice::from_ref(&left)).unwrap();
