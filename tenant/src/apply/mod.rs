@@ -86,7 +86,7 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     drivers.map_err(|error| ("drivers", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
     let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
-    let parts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
+    let mut parts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let clone = InitClone {
         cgroup: &plan.cgroup.payload,
         user: &user,
@@ -95,6 +95,7 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
         program: &Program::of(plan),
     };
     let mut held = kernel.spawn(&clone).map_err(|error| ("init", error))?;
+    held.files = parts.files.take();
     journal.done.push(Undo::Process(held.pid));
     let own = std::mem::take(&mut held.own);
     let (mut remains, parents) =

@@ -32,6 +32,8 @@ pub(super) struct Parts<K: Kernel> {
     mounts: Vec<Mount<K::Fd>>,
     /// What the overlays were made of; they have copies of their own.
     pub(super) layers: Vec<K::Fd>,
+    /// The device of its resource files, if it has such.
+    pub(super) files: Option<K::Fd>,
 }
 
 /// A mount of the root.
@@ -77,7 +79,7 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     let binds = plan.root.iter().filter_map(|step| bind(kernel, user, step)).collect::<Result<_>>()?;
     let base = Base::new(kernel, image, user, owner, source, attach_to)?;
     base.attach(&dirs)?;
-    let trees = Trees { kernel, owner, base, dirs, binds: RefCell::new(binds) };
+    let trees = Trees { kernel, owner, base, dirs, binds: RefCell::new(binds), files: RefCell::default() };
     let mut mounts: Vec<Mount<K::Fd>> = Vec::new();
     for step in &plan.root {
         let skeleton = mounts.first().and_then(|mount| match &mount.tree {
@@ -100,9 +102,9 @@ pub(super) fn prepare<K: Kernel>(kernel: &K, plan: &Plan, user: &K::Fd) -> Resul
     {
         kernel.seal(skeleton)?;
     }
-    let Trees { base, dirs, .. } = trees;
+    let Trees { base, dirs, files, .. } = trees;
     let layers = base.into_layers().into_iter().chain([dirs]).collect();
-    Ok(Parts { staging, mounts, layers })
+    Ok(Parts { staging, mounts, layers, files: files.into_inner() })
 }
 
 /// What is left of putting a root together: the mount namespace in which that was done and the layers, of which letting
@@ -116,7 +118,7 @@ pub(super) fn assemble<K: Kernel>(
     parts: Parts<K>,
     own: Vec<K::Fd>,
 ) -> Result<Remains<K::Fd>> {
-    let Parts { staging, mounts, layers } = parts;
+    let Parts { staging, mounts, layers, .. } = parts;
     let missing = |what: &str| KernelError::new("find", what, io::ErrorKind::NotFound);
     let mut own = own.into_iter();
     let (mut root, mut fixed, mut loose) = (None, Vec::new(), Vec::new());
@@ -169,6 +171,8 @@ struct Trees<'a, K: Kernel> {
     dirs: K::Fd,
     /// The host's directories, in the order of the plan.
     binds: RefCell<VecDeque<K::Fd>>,
+    /// What comes with the resource files.
+    files: RefCell<Option<K::Fd>>,
 }
 
 impl<K: Kernel> Trees<'_, K> {
@@ -241,6 +245,11 @@ impl<K: Kernel> Trees<'_, K> {
                     self.kernel.tmpfs_entry(&tree, name, Entry::Inaccessible(node), owner)?;
                 }
                 self.kernel.seal(&tree)?;
+                tree
+            }
+            RootStep::Limits => {
+                let (tree, device) = self.kernel.resource_files(owner)?;
+                self.files.replace(Some(device));
                 tree
             }
             RootStep::Credentials { files } => {

@@ -261,6 +261,11 @@ keys! {
         Is("1024"), NextStart, By(|tenant| tenant.cgroups_max.to_string()),
         "cgroups inside"
     }
+    show_limits: Option<bool> {
+        Table(LIMITS), Boolean,
+        Is("true"), NextStart, By(|tenant| tenant.show_limits.to_string()),
+        "the tenant sees its limits in `/proc/meminfo`, `/proc/cpuinfo` and their like, [not the host's size](#what-a-tenant-sees-of-its-limits)"
+    }
     disk_max: Option<ByteSize> {
         Table(LIMITS), Size(up_to(1 << 20, 1 << 50)),
         Nothing("unlimited"), Live(Disk), By(|tenant| none_or(tenant.disk.max.as_ref())),

@@ -89,6 +89,8 @@ pub struct Tenant {
     pub dirs: BTreeMap<TenantPath, Policy>,
     /// Its limits.
     pub limits: Limits,
+    /// Whether it sees them in the files that tell of a machine's size.
+    pub show_limits: bool,
     /// What it may store.
     pub disk: DiskLimits,
     /// Most cgroups inside.

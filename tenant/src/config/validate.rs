@@ -91,7 +91,6 @@ impl Tenant {
         environment(&merged.env)?;
         sysctl(&merged.sysctl)?;
         in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
-        in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
         in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
         let nics = nics(merged.nic.unwrap_or_default())?;
         let root = required("root", merged.root)?;
@@ -129,6 +128,7 @@ impl Tenant {
             shm_max: merged.shm_max.unwrap_or_else(|| shm(&limits)),
             limits,
             disk: disk(merged.disk_max, merged.inodes_max),
+            show_limits: required("show_limits", merged.show_limits)?,
             cgroups_max: required("cgroups_max", merged.cgroups_max)?,
             forwards: forwards(merged.ports, &nics)?,
             nics,

@@ -33,6 +33,7 @@ impl HostFacts {
             hostname: uname.nodename().to_string_lossy().into_owned(),
             cgroup: CgroupFacts::gather()?,
             time_namespaces: has_time_namespaces(),
+            fuse: Path::new("/dev/fuse").exists(),
             ipv6: Path::new("/proc/self/net/if_inet6").exists(),
             // sd_booted(3)
             systemd: Path::new("/run/systemd/system").is_dir(),
@@ -52,7 +53,6 @@ pub fn total_memory() -> u64 {
     known.totalram.saturating_mul(known.mem_unit.into())
 }
 
-/// Those of resolv.conf(5); where that names a stub of systemd-resolved(8), those behind the stub.
 /// A line of `/proc/meminfo`, bytes; see proc_meminfo(5).
 pub fn meminfo(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -60,6 +60,7 @@ pub fn meminfo(text: &str, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Those of resolv.conf(5); where that names a stub of systemd-resolved(8), those behind the stub.
 fn host_name_servers() -> Vec<IpAddr> {
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
     let servers = files.iter().map(|file| name_servers(&fs::read_to_string(file).unwrap_or_default()));

@@ -15,14 +15,14 @@ use rustix::{
     mount::{UnmountFlags, unmount},
 };
 
-use super::{confine, execute::execute, names, network, reaper, terminals};
+use super::{confine, execute::execute, limits, names, network, reaper, terminals};
 use crate::{
     kernel::{
         InitProgram, KernelError, Result,
         gate::{Message, receive, send},
         openat2, raw,
     },
-    plan::{FirstProcess, NOTIFY_SOCKET, Plan},
+    plan::{FirstProcess, LIMITS, NOTIFY_SOCKET, Plan},
 };
 
 /// What the init of a plan does.
@@ -56,6 +56,9 @@ impl fmt::Display for Program<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { init, nics, security, ttys, .. } = self.plan;
         writeln!(f, "enter the root, write /run/host")?;
+        if self.plan.shows_limits() {
+            writeln!(f, "lay the files of /{LIMITS} over those of the kernel")?;
+        }
         writeln!(f, "open the console and {ttys} ttys")?;
         if self.has_notify_socket() {
             writeln!(f, "bind {NOTIFY_SOCKET}")?;
@@ -98,6 +101,9 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     let root = enter_root()?;
     write_host_interface(plan, root.as_fd(), os_release)
         .map_err(|error| KernelError::new("write", "/run/host", error))?;
+    if plan.shows_limits() {
+        limits::show(root.as_fd())?;
+    }
     let terminals = terminals::open(plan, &root)?;
     share(&root)?;
     drop(root);

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `assemble` | the order: root, terminals, names, network, powers, exec |
 //! | `terminals` | the console and the ttys, the notify socket |
+//! | `limits` | the files in which it sees its limits |
 //! | `names` | the host name, and the tenant's own files that say it |
 //! | `network` | its side of the interfaces, its sysctls |
 //! | `confine`, `seccomp/` | capabilities and system calls |
@@ -15,6 +16,7 @@
 mod assemble;
 pub mod confine;
 mod execute;
+mod limits;
 mod names;
 pub(crate) mod network;
 mod reaper;

@@ -164,6 +164,8 @@ pub struct Held<Fd> {
     pub own: Vec<Fd>,
     /// The terminals and the notify socket that it has handed over, see [`crate::kernel::Kernel::assembled`].
     pub handed: Vec<Fd>,
+    /// The device of its [`crate::kernel::Kernel::resource_files`], if it has such.
+    pub files: Option<Fd>,
 }
 
 /// A tenant's init that has been executed.
@@ -178,6 +180,8 @@ pub struct Payload<Fd> {
     /// The datagram socket that init reports to, bound inside at `/run/host/notify`, with
     /// `SO_PASSCRED` set.
     pub notify: Option<Fd>,
+    /// The device of its [`crate::kernel::Kernel::resource_files`], if it has such.
+    pub files: Option<Fd>,
     /// Its network namespace, if NICs of the host are in it.
     pub network: Option<Fd>,
     /// What its root was put together from, and by what it was put into the packet filter. Letting go of it waits for the

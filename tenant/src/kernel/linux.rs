@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic, Payload, Place,
-    PortRoute, Result, Shape, TmpfsUse, Top, Veth, cgroup, device, feature, image, inside, mount, netlink,
+    PortRoute, Result, Shape, TmpfsUse, Top, Veth, cgroup, device, feature, fuse, image, inside, mount, netlink,
     nft, process,
     staging::{self, Staging},
     storage, sysctl, userns,
@@ -146,6 +146,10 @@ impl Kernel for Linux {
 
     fn driver_try(&self, driver: Driver) -> Result<()> {
         feature::try_driver(driver)
+    }
+
+    fn resource_files(&self, owner: u32) -> Result<(OwnedFd, OwnedFd)> {
+        fuse::mount(owner)
     }
 
     fn seal(&self, tree: &OwnedFd) -> Result<()> {

@@ -14,6 +14,7 @@
 //! | `image`, `signature`, `program` | erofs images; who signed an image; programs that do part of the work |
 //! | `cgroup`, `device`, `sysctl`, `packets`, `bpf` | cgroups, and the programs that guard them |
 //! | `netlink/`, `nft/` | interfaces; the packet filter |
+//! | `fuse` | the files in which a tenant sees its limits |
 //! | `feature` | drivers of the host |
 //! | `etc`, `open`, `pty`, `apart` | a tenant's own files and terminals; work in other namespaces |
 //! | `image_error`, `place`, `driver` | faults of which more is known than the kernel's error |
@@ -29,6 +30,7 @@ mod error;
 pub mod etc;
 mod fake;
 pub mod feature;
+pub mod fuse;
 pub(crate) mod gate;
 pub mod image;
 mod image_error;
@@ -149,6 +151,9 @@ pub trait Kernel {
     fn device_open(&self, tree: &Self::Fd, path: &str, driver: Driver) -> Result<()>;
     /// Uses a driver that no device node is behind once: whether this host has it.
     fn driver_try(&self, driver: Driver) -> Result<()>;
+    /// A detached, read-only filesystem with the files of [`crate::model::resource_file::ResourceFile`], which belong to `owner`.
+    /// They say what is answered at the device that comes with it, see [`fuse`].
+    fn resource_files(&self, owner: u32) -> Result<(Self::Fd, Self::Fd)>;
     /// Makes a detached mount read-only.
     fn seal(&self, tree: &Self::Fd) -> Result<()>;
 
@@ -188,7 +193,8 @@ pub trait Kernel {
     fn staging_leave(&self, staging: Self::Staging) -> Result<Self::Fd>;
     /// Tells a held init that its root is whole.
     fn root_ready(&self, held: &Held<Self::Fd>) -> Result<()>;
-    /// Waits until a held init has moved into its root and handed over its terminals.
+    /// Waits until a held init has moved into its root and handed over its terminals. Answers meanwhile what it asks of
+    /// [`Held::files`].
     fn assembled(&self, held: &mut Held<Self::Fd>) -> Result<()>;
     /// An error if a held init has failed or ended by now, nothing as long as it lives: what failed outside may
     /// have failed because of that. Does not wait.

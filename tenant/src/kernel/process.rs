@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::fd::{AsFd as _, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -26,6 +26,7 @@ use rustix::{
 use super::{
     Held, InitClone, KernelError, Payload, Result,
     child::OwnChild,
+    fuse,
     gate::{Message, receive, send},
     mount,
     raw::{self, Fork, Parent},
@@ -75,7 +76,7 @@ pub(super) fn spawn(clone: &InitClone<'_, OwnedFd>) -> Result<Held<OwnedFd>> {
     let process = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
     let pidfd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
     init.keep();
-    Ok(Held { pid, pidfd, gate, own, handed: Vec::new() })
+    Ok(Held { pid, pidfd, gate, own, handed: Vec::new(), files: None })
 }
 
 /// Who init is, from the entrant, and the filesystems that init has made, from init: whichever comes first.
@@ -157,6 +158,7 @@ pub(super) fn root_ready(held: &Held<OwnedFd>) -> Result<()> {
 }
 
 pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
+    answer(held)?;
     match receive(&held.gate)? {
         Message::Ready(fds) => {
             held.handed = fds;
@@ -165,6 +167,26 @@ pub(super) fn assembled(held: &mut Held<OwnedFd>) -> Result<()> {
         Message::Closed => Err(ended_early(held)),
         _ => Err(KernelError::new("receive from", "init", io::ErrorKind::InvalidData)),
     }
+}
+
+/// Init looks its files up: they are answered for until it says something.
+fn answer(held: &Held<OwnedFd>) -> Result<()> {
+    let Some(files) = &held.files else { return Ok(()) };
+    let end = Instant::now() + INSIDE_DEADLINE;
+    let answer = || -> io::Result<()> {
+        let mut server = fuse::Server::new(files.try_clone()?, 0);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut fds = [PollFd::new(&held.gate, PollFlags::IN), PollFd::new(files, PollFlags::IN)];
+            if poll(&mut fds, Some(&timeout))? == 0 || !fds[0].revents().is_empty() {
+                // Receiving tells which it is.
+                return Ok(());
+            }
+            server.serve(&mut fuse::Nothing, Instant::now())?;
+        }
+    };
+    answer().map_err(|error| KernelError::new("answer for", "the files of init", error))
 }
 
 pub(super) fn check_alive(held: &mut Held<OwnedFd>) -> Result<()> {
@@ -216,6 +238,7 @@ pub(super) fn release(held: Held<OwnedFd>, program: &str, terminals: usize) -> R
         pidfd: held.pidfd,
         terminals: fds,
         notify,
+        files: held.files,
         network: None,
         remains: Vec::new(),
         kept: None,

@@ -98,6 +98,8 @@ pub struct HostFacts {
     pub cgroup: CgroupFacts,
     /// Whether it has time namespaces, see time_namespaces(7).
     pub time_namespaces: bool,
+    /// Whether it has filesystems that a program is behind, see fuse(4).
+    pub fuse: bool,
     /// Whether it speaks IPv6.
     pub ipv6: bool,
     /// Whether systemd is PID 1.

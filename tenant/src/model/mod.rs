@@ -23,4 +23,5 @@ pub mod port;
 pub mod quantity;
 pub mod recipe;
 pub mod reference;
+pub mod resource_file;
 pub mod syscall;

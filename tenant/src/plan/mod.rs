@@ -33,7 +33,7 @@ pub use inputs::Inputs;
 pub use network::{LinkPlan, NicPlan, PortPlan, host_link, port_group, trial_nic};
 
 pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
-pub use step::{CREDENTIALS, DevNode, INACCESSIBLE, OwnEtc, RootStep, TopDir, store_name};
+pub use step::{CREDENTIALS, DevNode, INACCESSIBLE, LIMITS, OwnEtc, RootStep, TopDir, store_name};
 pub use sysctl::RefusedSysctl;
 
 use crate::{
@@ -112,6 +112,11 @@ impl Plan {
         OwnEtc::of(&self.root)
     }
 
+    /// Whether it sees its limits in the files that tell of a machine's size.
+    pub fn shows_limits(&self) -> bool {
+        self.root.contains(&RootStep::Limits)
+    }
+
     /// Lets go of the contents of its credentials.
     pub fn forget_secrets(&mut self) {
         for step in &mut self.root {
@@ -161,7 +166,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         uids: allocation.uid_base,
         image: ImageSource::of(layout, manifest),
         dirs: layout.dirs(&tenant.name),
-        root: root::plan(tenant, manifest, credentials)?,
+        root: root::plan(tenant, manifest, facts, credentials)?,
         attach_layers: !facts.kernel.takes_detached_layers(),
         time_namespace: facts.time_namespaces,
         forwarding6: network::forwarding6(layout, &nics),

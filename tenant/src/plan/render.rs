@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{
-    CREDENTIALS, FirstProcess, INACCESSIBLE, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl, RootStep,
+    CREDENTIALS, FirstProcess, INACCESSIBLE, LIMITS, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl, RootStep,
 };
-use crate::{config::KEYS, model::image::ImageSource};
+use crate::{config::KEYS, model::{image::ImageSource, resource_file::ResourceFile}};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +54,10 @@ impl fmt::Display for RootStep {
             Self::RunHost => write!(f, "/run/host tmpfs ro: host interface"),
             Self::Inaccessible => {
                 write!(f, "/{INACCESSIBLE} tmpfs ro: reg dir fifo sock chr blk, all mode 0000")
+            }
+            Self::Limits => {
+                write!(f, "/{LIMITS} fuse ro: the tenant's limits, over")?;
+                ResourceFile::ALL.iter().try_for_each(|file| write!(f, " {}", file.covers()))
             }
             Self::Credentials { files } => {
                 write!(f, "/{CREDENTIALS} tmpfs ro, for root alone:")?;

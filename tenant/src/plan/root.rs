@@ -11,6 +11,7 @@ use crate::{
     config::{Policy, RootMode, Tenant},
     files::{credentials::Credential, layout::Layout},
     model::{
+        facts::HostFacts,
         image::{ErofsImage, HashTree, ImageFormat, ImageSource, Manifest, TopEntry},
         path::TenantPath,
     },
@@ -56,6 +57,7 @@ const DEV_DIRS: [&str; 3] = ["pts", "shm", "mqueue"];
 pub(super) fn plan(
     tenant: &Tenant,
     manifest: &Manifest,
+    facts: &HostFacts,
     credentials: &[Credential],
 ) -> Result<Vec<RootStep>, PlanError> {
     let mut steps = match tenant.root {
@@ -89,6 +91,10 @@ pub(super) fn plan(
         RootStep::RunHost,
         RootStep::Inaccessible,
     ]);
+    // Of a host without FUSE a tenant sees the host's size.
+    if tenant.show_limits && facts.fuse {
+        steps.push(RootStep::Limits);
+    }
     if !credentials.is_empty() {
         steps.push(RootStep::Credentials { files: credentials.to_vec() });
     }

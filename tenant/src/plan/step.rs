@@ -130,6 +130,8 @@ pub enum RootStep {
     /// A read-only tmpfs with a node of each type that no process may open: what systemd hides files behind, see
     /// `InaccessiblePaths=` in systemd.exec(5).
     Inaccessible,
+    /// The files of [`crate::model::resource_file::ResourceFile`]: init lays each over the kernel's own.
+    Limits,
     /// A read-only tmpfs with files that only root may read, see [`crate::files::credentials`].
     Credentials {
         /// The files.
@@ -155,6 +157,7 @@ impl RootStep {
             Self::Sysfs => Some("sys"),
             Self::Cgroup => Some("sys/fs/cgroup"),
             Self::Inaccessible => Some(INACCESSIBLE),
+            Self::Limits => Some(LIMITS),
             Self::Credentials { .. } => Some(CREDENTIALS),
         }
     }
@@ -210,6 +213,9 @@ impl<'a> OwnEtc<'a> {
 
 /// Where the inaccessible nodes are, relative to the root.
 pub const INACCESSIBLE: &str = "run/host/inaccessible";
+
+/// Where the files are that tell the tenant's limits, relative to the root.
+pub const LIMITS: &str = "run/host/limits";
 
 /// Where the credentials are, relative to the root.
 pub const CREDENTIALS: &str = "run/host/credentials";

@@ -18,6 +18,7 @@ pub mod host;
 mod lock;
 mod park;
 mod process;
+mod resources;
 pub mod run;
 pub mod terminals;
 

@@ -24,6 +24,7 @@ use super::{
     },
     lock::lock,
     park::parked::Parking,
+    resources::view::View,
     run::{
         conversation::Conversations,
         ending::Ending,
@@ -70,6 +71,8 @@ pub(in crate::supervisor) struct Init {
     pub(in crate::supervisor) budget: Budget,
     /// Whether its notify socket is not polled until the budget has recovered.
     pub(in crate::supervisor) muted: bool,
+    /// The files in which it sees its limits, if it has such.
+    pub(in crate::supervisor) view: Option<View>,
     /// When it was executed.
     pub(in crate::supervisor) executed: Instant,
 }
@@ -88,6 +91,8 @@ pub(in crate::supervisor) struct Supervisor {
     pub(in crate::supervisor) unit: Option<PathBuf>,
     /// The unit's cgroup of the memory controller of version 1, where the host has that.
     pub(in crate::supervisor) memory_v1: Option<PathBuf>,
+    /// The unit's cgroups of version 1, one for each hierarchy.
+    pub(in crate::supervisor) v1_cgroups: Vec<PathBuf>,
     /// Whether hostd started this process, and has prepared everything.
     pub(in crate::supervisor) is_standalone: bool,
     /// What this process got by `LoadCredential=`, for the tenant, see systemd.exec(5).
@@ -176,7 +181,8 @@ impl Supervisor {
             kept: None,
             remains: Vec::new(),
             is_standalone: cgroup.is_some(),
-            memory_v1: v1_cgroups.into_iter().find(|dir| dir.join(memory::V1_FILE).exists()),
+            memory_v1: v1_cgroups.iter().find(|dir| dir.join(memory::V1_FILE).exists()).cloned(),
+            v1_cgroups,
             unit: cgroup,
             credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             v2_mount: PathBuf::new(),

@@ -170,6 +170,7 @@ pub(crate) fn facts() -> HostFacts {
             ..CgroupFacts::default()
         },
         time_namespaces: true,
+        fuse: true,
         ipv6: true,
         systemd: true,
         name_servers: Vec::new(),

@@ -181,6 +181,11 @@ impl Kernel for Fake {
         self.call("try", driver, "")
     }
 
+    fn resource_files(&self, owner: u32) -> Result<(FakeFd, FakeFd)> {
+        self.call("mount", "fuse", format_args!("owner {owner}"))?;
+        Ok((self.open("files"), self.open("device of files")))
+    }
+
     fn seal(&self, tree: &FakeFd) -> Result<()> {
         self.call("make read-only", "a tree", tree)
     }
@@ -197,7 +202,7 @@ impl Kernel for Fake {
         let (pidfd, gate) = (self.open("pidfd"), self.open("gate"));
         let own = own.iter().map(|own| self.open(own_word(own))).collect();
         program.to_string().lines().for_each(|line| self.note(format!("  init: {line}")));
-        Ok(Held { pid, pidfd, gate, own, handed: Vec::new() })
+        Ok(Held { pid, pidfd, gate, own, handed: Vec::new(), files: None })
     }
 
     fn root_attach(&self, staging: &FakeFd, root: &FakeFd) -> Result<()> {
@@ -304,6 +309,7 @@ impl Kernel for Fake {
             pidfd: held.pidfd,
             terminals: handed,
             notify,
+            files: held.files,
             network: None,
             remains: Vec::new(),
             kept: None,

@@ -21,6 +21,7 @@ use crate::{
         error::RunError,
         host::{memory::MemoryEvents, notify::extension},
         process::{Init, Supervisor, wall_clock_ms},
+        resources::{cgroup::Cgroups, view::View},
         terminals::rate::Budget,
     },
 };
@@ -101,7 +102,14 @@ impl Supervisor {
         self.consoles
             .connect(payload.terminals, &plan.init, now)
             .map_err(RunError::io("use", "the terminals"))?;
+        let cgroups = Cgroups {
+            unit: plan.cgroup.unit.clone(),
+            payload: plan.cgroup.payload.clone(),
+            v1: self.v1_cgroups.clone(),
+        };
+        let view = payload.files.map(|device| View::new(device, plan.uids.base(), cgroups, now));
         self.init = Some(Init {
+            view,
             pid: payload.pid,
             pidfd: payload.pidfd,
             notify: payload.notify,

@@ -82,6 +82,9 @@ impl Supervisor {
             self.rest_at = Some(now + REST);
         } else if self.rest_at.is_some_and(|at| now >= at) {
             self.rest_at = None;
+            if let Some(view) = self.init.as_mut().and_then(|init| init.view.as_mut()) {
+                view.rest(now);
+            }
             raw::trim_heap();
         }
     }
@@ -138,6 +141,7 @@ impl Supervisor {
             }
             Source::Notify => self.hear_init(now)?,
             Source::Memory => self.hear_of_memory(now),
+            Source::Limits => self.show_limits(now),
             Source::Freezer => self.settle_freezes(now),
             Source::Packets => self.wake(WakeReason::Packet, now)?,
             Source::Conversation(place) => self.converse(place, flags)?,
@@ -227,6 +231,16 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Answers what processes of the tenant ask of the files in which it sees its limits.
+    pub(in crate::supervisor) fn show_limits(&mut self, now: Instant) {
+        let Some(init) = &mut self.init else { return };
+        if let Some(Err(error)) = init.view.as_mut().map(|view| view.serve(now)) {
+            // It has unmounted them, everywhere.
+            log::debug!("tenant {:?} has no files any more that tell its limits: {error}", self.name.as_str());
+            init.view = None;
+        }
     }
 
     /// Init is ready.

@@ -35,6 +35,8 @@ pub(in crate::supervisor) enum Source {
     StopCommand,
     /// A packet for a tenant that is parked.
     Packets,
+    /// The files in which the tenant sees its limits.
+    Limits,
     /// What a pause waits for.
     Awaited,
 }
@@ -94,6 +96,10 @@ impl Supervisor {
         {
             sources.push(Source::Notify);
             fds.push(PollFd::new(notify, PollFlags::IN));
+        }
+        if let Some(view) = self.init.as_ref().and_then(|init| init.view.as_ref()) {
+            sources.push(Source::Limits);
+            fds.push(PollFd::new(view, PollFlags::IN));
         }
         if let Some(memory) = self.memory.as_ref().filter(|memory| memory.muted_until(now).is_none()) {
             sources.push(Source::Memory);
