@@ -7,6 +7,7 @@ mod check;
 mod count;
 mod deb;
 mod demo;
+mod fuzz;
 mod images;
 mod native;
 mod packages;

@@ -25,6 +25,8 @@ pub(crate) enum Use {
     Native,
     /// The tests in a virtual machine.
     Vm,
+    /// The fuzzer.
+    Fuzz,
     /// `deb`.
     Deb,
     /// `deb --lint`.
@@ -66,6 +68,7 @@ const TABLE: &[Package] = packages! {
     "dpkg-dev", "dpkg-shlibdeps", [Vm Deb], "tells which libraries a package depends on";
     "e2fsprogs", "mkfs.ext4", [Pure Native Vm], "makes the small disks of the disk-full tests, and files that may not be linked to";
     "erofs-utils", "mkfs.erofs", [Pure Native], "makes images for --format erofs";
+    "g++", "g++", [Fuzz], "compiles libFuzzer";
     "git", "git", [Check Deb Bare], "lists the files of the repository";
     "iproute2", "ip", [Native Bench], "brings the loopback of a test host up";
     "libarchive-tools", "bsdtar", [Pure], "makes archives that are imported";

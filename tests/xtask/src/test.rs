@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     count::{Count, counted},
-    native, packages, programs, sh, vm,
+    fuzz, native, packages, programs, sh, vm,
 };
 
 /// Options of `test`.
@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// How many tenants the crowd tests start at once.
     #[arg(long, default_value_t = 20)]
     tenants: u32,
+    /// How long the fuzzer works on each kind of input, seconds.
+    #[arg(long, default_value_t = 60)]
+    fuzz_seconds: u32,
     /// Only the tests whose name holds this.
     filter: Option<String>,
 }
@@ -31,6 +34,8 @@ enum Tier {
     Native,
     /// The package on a whole Debian, and some native tests on other kernels, in a virtual machine.
     Vm,
+    /// A fuzzer on each kind of input.
+    Fuzz,
     /// All of them.
     All,
 }
@@ -42,6 +47,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let has = |tier| options.tier == tier || options.tier == Tier::All;
     if has(Tier::Pure) {
         pure(options, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+    }
+    if has(Tier::Fuzz) {
+        let wanted = fuzz::Wanted {
+            no_install: options.no_install,
+            seconds: options.fuzz_seconds,
+            filter: options.filter.as_deref(),
+        };
+        fuzz::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
     }
     // Before the native tier, which leaves this machine's network.
     if has(Tier::Vm) {
