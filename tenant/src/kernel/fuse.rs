@@ -143,8 +143,7 @@ impl Server {
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(error) => return Err(error.into()),
             };
-            let Some(request) = Request::parse(&buffer[..length]) else { continue };
-            let Some(answer) = self.answer(&request, texts, now) else { continue };
+            let Some(answer) = self.reply(&buffer[..length], texts, now) else { continue };
             match rustix::io::write(&self.device, &answer) {
                 // Withdrawn meanwhile.
                 Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INTR) => {}
@@ -152,6 +151,11 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// The answer to a request; none to what is not answered.
+    pub fn reply(&mut self, request: &[u8], texts: &mut impl Texts, now: Instant) -> Option<Vec<u8>> {
+        self.answer(&Request::parse(request)?, texts, now)
     }
 
     /// Lets go of texts that are too old to be used again.

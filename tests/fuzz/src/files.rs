@@ -2,7 +2,6 @@
 
 use std::io;
 
-use hostd::rollout::record::Record as Rollout;
 use lxc::conf::{Wanted, import};
 use tenant::{
     Allocation, Tenant,
@@ -61,13 +60,6 @@ pub(crate) fn state(input: &[u8]) {
     let text = serde_json::to_vec(&state).expect("a state can be written");
     let again: RunState = serde_json::from_slice(&text).expect("what was written can be read");
     assert_eq!(state, again);
-}
-
-pub(crate) fn rollout_record(input: &[u8]) {
-    let Some(text) = text(input) else { return };
-    let Ok(record) = Rollout::parse(text) else { return };
-    let again = Rollout::parse(&record.render()).expect("what was written can be read");
-    assert_eq!(record, again);
 }
 
 /// A configuration of LXC. What it names is not there.

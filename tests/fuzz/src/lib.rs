@@ -24,7 +24,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "host_config", run: files::host_config },
     Target { name: "allocation", run: files::allocation },
     Target { name: "state", run: files::state },
-    Target { name: "rollout_record", run: files::rollout_record },
     Target { name: "lxc_conf", run: files::lxc_conf },
     Target { name: "manifest", run: images::manifest },
     Target { name: "inventory", run: images::inventory },
@@ -33,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "api_body", run: protocols::api_body },
     Target { name: "console", run: protocols::console },
     Target { name: "control", run: protocols::control },
+    Target { name: "limits_files", run: protocols::limits_files },
     Target { name: "tenant_bytes", run: protocols::tenant_bytes },
 ];
 

@@ -1,10 +1,16 @@
 //! What clients and tenants send.
 
+use std::time::Instant;
+
 use serde::{Serialize, de::DeserializeOwned};
-use tenant::protocol::{
-    control::{Reply, Request},
-    escape,
-    wire::{self as console, Decoder, Hello, Item},
+use tenant::{
+    kernel::fuse::{Server, Texts},
+    model::resource_file::ResourceFile,
+    protocol::{
+        control::{Reply, Request},
+        escape,
+        wire::{self as console, Decoder, Hello, Item},
+    },
 };
 use wire::{
     ConfigChange, ConfigReplace, CreateRequest, DriftMergeRequest, KillRequest, LabelRule, Pattern,
@@ -38,9 +44,6 @@ pub(crate) fn api_body(input: &[u8]) {
             let _ = tenant::config::set(&pair);
         }
     }
-    if let Ok(request) = serde_json::from_str::<RolloutRequest>(text) {
-        let _ = hostd::rollout::policy::Policy::parse(&request);
-    }
     let _ = Pattern::parse(text).map(|pattern| pattern.matches("web-1"));
     let _ = LabelRule::parse(text);
 }
@@ -72,6 +75,28 @@ pub(crate) fn console(input: &[u8]) {
 pub(crate) fn control(input: &[u8]) {
     let _ = console::parse::<Request>(input);
     let _ = console::parse::<Reply>(input);
+}
+
+/// A file that says its own name.
+struct Named;
+
+impl Texts for Named {
+    fn text(&mut self, file: ResourceFile) -> Vec<u8> {
+        file.name().as_bytes().to_vec()
+    }
+}
+
+/// A request of the kernel for the files that tell a tenant's limits. The tenant chooses names, offsets and sizes.
+pub(crate) fn limits_files(input: &[u8]) {
+    let device = std::fs::File::open("/dev/null").expect("a device");
+    let mut server = Server::new(device.into(), 524_288);
+    let now = Instant::now();
+    for request in input.chunks(64) {
+        let Some(answer) = server.reply(request, &mut Named, now) else { continue };
+        assert_eq!(u32::from_ne_bytes(answer[..4].try_into().expect("a length")) as usize, answer.len());
+        assert!(answer.len() <= 16 + (128 << 10));
+    }
+    server.rest(now);
 }
 
 /// What a tenant prints: nothing of it may reach an admin's terminal or a log as a command.
