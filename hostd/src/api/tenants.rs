@@ -49,6 +49,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
     let shown = claims.map(|claims| claims.shown(allocation)).unwrap_or_default();
     let [ipv4, ipv6] = shown.map(|address| address.map(|a| a.to_string()).unwrap_or_default());
     let booted = said.as_ref().and_then(|said| said.digest);
+    let parked = said.as_ref().and_then(|said| said.parked);
     Summary {
         name: allocation.name.to_string(),
         state,
@@ -68,7 +69,8 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         started_ms: said.as_ref().map(|said| said.started_ms),
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
-        parked_ms: said.as_ref().and_then(|said| Some(said.parked?.since_ms)),
+        parked_ms: parked.map(|parked| parked.since_ms),
+        parked_way: parked.map(|parked| if parked.stopped { "stopped" } else { "frozen" }.to_owned()),
         woken: said
             .as_ref()
             .and_then(|said| said.woken)
@@ -104,6 +106,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         ready_us: None,
         exec_us: None,
         parked_ms: None,
+        parked_way: None,
         woken: None,
         memory_bytes: host.units().memory(name),
         stale: None,

@@ -122,6 +122,9 @@ pub struct ParkedState {
     /// When it has to run for a moment, because something is due in it, the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
+    /// Whether it is stopped until then, and not only frozen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// A tenant that was parked and woke.

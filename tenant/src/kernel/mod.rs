@@ -13,6 +13,7 @@
 //! | `inside` | the mounts of a tenant that is running |
 //! | `image`, `signature`, `program` | erofs images; who signed an image; programs that do part of the work |
 //! | `cgroup`, `device`, `sysctl`, `packets`, `bpf` | cgroups, and the programs that guard them |
+//! | `stand_in` | what takes packets for a tenant that is not there |
 //! | `netlink/`, `nft/` | interfaces; the packet filter |
 //! | `feature` | drivers of the host |
 //! | `etc`, `open`, `pty`, `apart` | a tenant's own files and terminals; work in other namespaces |
@@ -45,6 +46,7 @@ mod program;
 pub mod pty;
 pub mod raw;
 pub mod signature;
+pub mod stand_in;
 pub mod source;
 pub mod staging;
 mod storage;

@@ -1,6 +1,7 @@
 //! Tenants that are parked while they are idle: what wakes them, what does not, and that nothing is lost.
 
 mod crowd;
+mod stopped;
 mod timers;
 mod verbs;
 

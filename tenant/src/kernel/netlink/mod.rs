@@ -8,6 +8,7 @@
 //! | `nic` | interfaces of the host that move into a tenant and is returned to the host |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
+//! | `listeners` | at which ports processes listen |
 //! | `forwarding`, `sysctl` | forwarding over a port, and the values it sets |
 //! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
@@ -21,6 +22,7 @@ mod forwarding6;
 mod inside;
 mod inspect;
 mod link;
+mod listeners;
 mod nic;
 mod sysctl;
 
@@ -39,12 +41,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
-pub(super) use forwarding::forwarding_enable;
+pub(super) use forwarding::{check_sources, forwarding_enable};
 pub use forwarding6::forwarding6_release;
 pub(crate) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
-pub(super) use link::{child_create, link_delete, port_route, veth_create};
+pub(super) use link::{child_create, link_delete, port_route, port_unroute, stand_in_up, veth_create};
+pub(super) use listeners::listeners;
 pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, return_nics};
 
 use super::apart::apart;

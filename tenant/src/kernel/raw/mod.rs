@@ -10,6 +10,7 @@
 //! | `files` | what a file is besides its bytes: projects and their quotas, fs-verity |
 //! | `handle` | by what the kernel knows a file |
 //! | `bpf` | programs that the kernel asks for each cgroup |
+//! | `packets` | packets that do not come from a stack |
 #![allow(unsafe_code)]
 
 mod bpf;
@@ -18,6 +19,7 @@ mod files;
 mod handle;
 mod mount;
 mod own;
+mod packets;
 mod process;
 mod signals;
 
@@ -32,6 +34,7 @@ pub use own::{
     Instruction, keep_heap_small, new_session_keyring, overwrite_arguments, reset_io_priority,
     reset_scheduling_on_fork, seccomp, trim_heap,
 };
+pub use packets::{packet_send, tun_create};
 pub use process::{
     CLONE_NEWTIME, Fork, Parent, Program, clone3, end_child, exit, kill, pidfd_signal, pidfd_signal_group,
     spawn_in_cgroup,

@@ -57,6 +57,8 @@ pub(in crate::supervisor) struct Timers {
     /// What stands still with the tenant, since then.
     rests: Vec<Rest>,
     since: Option<Instant>,
+    /// Whether a process besides init waits for a moment.
+    others_wait: bool,
 }
 
 /// One look at processes.
@@ -66,6 +68,9 @@ struct Look<'a> {
     earliest: Option<Duration>,
     seen: usize,
     offsets: String,
+    /// The process that is looked at, and init.
+    pid: i32,
+    init: i32,
 }
 
 impl Timers {
@@ -74,8 +79,9 @@ impl Timers {
     pub(in crate::supervisor) fn earliest(&mut self, pids: &BTreeSet<i32>, init: i32) -> Option<Duration> {
         let offsets = fs::read_to_string(format!("/proc/{init}/timens_offsets")).unwrap_or_default();
         let next = Self { since: Some(Instant::now()), ..Self::default() };
-        let mut look = Look { known: self, next, earliest: None, seen: 0, offsets };
+        let mut look = Look { known: self, next, earliest: None, seen: 0, offsets, pid: init, init };
         for pid in pids {
+            look.pid = *pid;
             // One that has ended meanwhile waits for nothing.
             let _ = look.descriptors(*pid);
             let _ = look.tasks(*pid);
@@ -89,6 +95,12 @@ impl Timers {
         let (earliest, next) = (look.earliest, look.next);
         *self = next;
         earliest
+    }
+
+    /// Whether at the last look a process besides init waited for a moment: a job that sleeps, or something else that
+    /// init would not begin where it was.
+    pub(in crate::supervisor) fn others_wait(&self) -> bool {
+        self.others_wait
     }
 
     /// Takes the time for which the tenant stood still from what counts only while it is running. It is frozen yet.
@@ -119,6 +131,7 @@ fn now(clock: Clock) -> i128 {
 impl Look<'_> {
     fn due(&mut self, left: Duration) {
         self.earliest = self.earliest.into_iter().chain([left]).min();
+        self.next.others_wait |= self.pid != self.init;
     }
 
     fn descriptors(&mut self, pid: i32) -> io::Result<()> {

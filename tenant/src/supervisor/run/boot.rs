@@ -61,6 +61,7 @@ impl Supervisor {
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
         self.unit = Some(plan.cgroup.unit.clone());
         self.v2_mount = facts.cgroup.v2_mount.unwrap_or_default();
+        let comes_back = self.is_coming_back();
         if let Some(state) = &mut self.state {
             if state.phase == Phase::Queued {
                 state.phase = lifecycle::next(state.phase, lifecycle::Event::Turn)
@@ -69,7 +70,8 @@ impl Supervisor {
             *state = RunState {
                 phase: state.phase,
                 digest: Some(plan.digest),
-                boots: state.boots + 1,
+                boots: state.boots + u32::from(!comes_back),
+                woken: state.woken.filter(|_| comes_back),
                 ..RunState::queued(state.supervisor, &plan.cgroup.unit, wall_clock_ms())
             };
             // What cannot be written at all is better known before the start than after.

@@ -104,6 +104,8 @@ impl Supervisor {
         self.turn.take_if(|turn| now >= turn.until());
         self.settle_freezes(now);
         self.tick_parking(now)?;
+        self.tick_away(now);
+        self.answer_pending()?;
         self.conversations.tick(now);
         let inside = match (&self.init, &self.plan, self.phase()) {
             (Some(init), Some(plan), Phase::Running) => {
@@ -140,6 +142,7 @@ impl Supervisor {
             Source::Memory => self.hear_of_memory(now),
             Source::Freezer => self.settle_freezes(now),
             Source::Packets => self.wake(WakeReason::Packet, now)?,
+            Source::StandIn => self.take_packets(),
             Source::Conversation(place) => self.converse(place, flags)?,
             Source::Consoles(part) => self.consoles.handle(part, flags, now),
             Source::StopCommand => self.follow_stop_command(None, now),
@@ -239,6 +242,7 @@ impl Supervisor {
         self.start_limit.ready();
         self.turn = None;
         self.watch_idleness(now);
+        self.arrived(now);
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1");
         self.tell_status();
