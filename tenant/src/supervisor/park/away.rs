@@ -11,8 +11,7 @@ use crate::{
     model::park::WakeReason,
 };
 
-/// A tenant in which something is due sooner than this is frozen and not stopped: what is due a while after each boot
-/// would else never happen.
+/// A tenant in which something is due sooner than this is frozen and not stopped: it would be there again at once.
 const WORTH: Duration = Duration::from_secs(30 * 60);
 /// It boots so long before what is due in it.
 const LEAD: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::waits::{Call, Clock, Limit, Wait, bytes_of, offset_of, time_of, timer_of, wait_of};
+use super::waits::{Call, Clock, Limit, Wait, bytes_of, is_calendar, offset_of, time_of, timer_of, wait_of};
 
 /// A shorter limit of a wait for something else is a habit of an event loop.
 const HABIT: Duration = Duration::from_secs(10);
@@ -24,6 +24,8 @@ const UNTOLD: Duration = Duration::from_secs(60);
 /// Most tasks and open files that are looked at; of more it cannot be told either.
 const MOST: usize = 16_384;
 
+/// What is due only then is no timer.
+const NEVER: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// Most waits whose rest is corrected.
 const MOST_RESTS: usize = 256;
 
@@ -57,8 +59,17 @@ pub(in crate::supervisor) struct Timers {
     /// What stands still with the tenant, since then.
     rests: Vec<Rest>,
     since: Option<Instant>,
-    /// Whether a process besides init waits for a moment.
-    others_wait: bool,
+    /// What a tenant that is stopped would miss.
+    missed: Missed,
+}
+
+/// What a tenant would miss that is stopped and boots again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::supervisor) struct Missed {
+    /// How long until the first timer of init's that goes by the calendar.
+    pub(in crate::supervisor) calendar: Option<Duration>,
+    /// Whether a process besides init sleeps, or has a timer that goes by the calendar: it would not go on there.
+    pub(in crate::supervisor) sleeper: bool,
 }
 
 /// One look at processes.
@@ -87,6 +98,7 @@ impl Timers {
             let _ = look.tasks(*pid);
             if has_posix_timer(*pid) {
                 look.due(UNTOLD);
+                look.next.missed.sleeper |= *pid != init;
             }
         }
         if look.seen > MOST {
@@ -97,10 +109,10 @@ impl Timers {
         earliest
     }
 
-    /// Whether at the last look a process besides init waited for a moment: a job that sleeps, or something else that
-    /// init would not begin where it was.
-    pub(in crate::supervisor) fn others_wait(&self) -> bool {
-        self.others_wait
+    /// What it would miss, as the last look has found it. Timers that count from a boot or from what happened since are not
+    /// among that: they begin anew with each boot.
+    pub(in crate::supervisor) fn missed(&self) -> Missed {
+        self.missed
     }
 
     /// Takes the time for which the tenant stood still from what counts only while it is running. It is frozen yet.
@@ -131,7 +143,6 @@ fn now(clock: Clock) -> i128 {
 impl Look<'_> {
     fn due(&mut self, left: Duration) {
         self.earliest = self.earliest.into_iter().chain([left]).min();
-        self.next.others_wait |= self.pid != self.init;
     }
 
     fn descriptors(&mut self, pid: i32) -> io::Result<()> {
@@ -146,7 +157,15 @@ impl Look<'_> {
             }
             let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse::<i32>().ok()) else { continue };
             let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-            match timer_of(&info) {
+            let timer = timer_of(&info);
+            // The one by which a change of the clock is heard of is due in centuries.
+            if let Some(left) = timer.filter(|left| is_calendar(&info) && *left < NEVER) {
+                match self.pid == self.init {
+                    true => self.next.missed.calendar = self.next.missed.calendar.into_iter().chain([left]).min(),
+                    false => self.next.missed.sleeper = true,
+                }
+            }
+            match timer {
                 Some(Duration::ZERO) => {
                     self.next.overdue.insert((pid, fd));
                     // One that no process has read of since the last look is not waited for.
@@ -187,6 +206,7 @@ impl Look<'_> {
         };
         let wait = wait_of(&Call { number, ..call });
         let left = wait.and_then(|wait| Some((wait, self.left(pid, tid, wait)?)));
+        self.next.missed.sleeper |= pid != self.init && left.is_some_and(|(wait, _)| !wait.is_habit);
         if let Some((wait, left)) = left {
             self.stands_still(tid, wait, left);
         }

@@ -26,6 +26,7 @@ use crate::{
         park::{
             away::{Away, Stage, boots_in, is_worth},
             packet::{Packet, Wish},
+            timers::Missed,
         },
         process::{Supervisor, wall_clock_ms},
     },
@@ -37,19 +38,12 @@ const MOST: usize = 64;
 const LONGEST: usize = 64 << 10;
 
 impl Supervisor {
-    /// Stops the tenant, which is idle and at rest, if that is how it is parked and worth while; false where it is not.
-    /// `due` is how long until something is due in it, `trap` what tells whether a packet has come to it meanwhile.
-    pub(in crate::supervisor) fn leave(
-        &mut self,
-        trap: &PacketTrap,
-        due: Option<Duration>,
-        now: Instant,
-    ) -> Result<bool, RunError> {
-        let Some(plan) = self.plan.as_ref().filter(|plan| plan.stand_in.is_some() && is_worth(due)) else {
-            return Ok(false);
-        };
-        // What they wait for would be lost.
-        if self.parking.timers.others_wait() {
+    /// Stops the tenant, which is idle and at rest, if that is how it is parked and nothing is lost by it; false where it
+    /// is not. `trap` is what tells whether a packet has come to it meanwhile.
+    pub(in crate::supervisor) fn leave(&mut self, trap: &PacketTrap, now: Instant) -> Result<bool, RunError> {
+        let Missed { calendar: due, sleeper } = self.parking.timers.missed();
+        let Some(plan) = self.plan.as_ref().filter(|plan| plan.stand_in.is_some()) else { return Ok(false) };
+        if sleeper || !is_worth(due) {
             return Ok(false);
         }
         let stand_in = match put_stand_in(plan) {

@@ -114,7 +114,7 @@ impl Supervisor {
             Ok(due) => due,
             Err(busy) => return Ok(Err(Refusal::Busy(busy))),
         };
-        if self.leave(&trap, due, now)? {
+        if self.leave(&trap, now)? {
             return Ok(Ok(()));
         }
         if trap.has_caught() {
@@ -193,7 +193,7 @@ impl Supervisor {
     /// What was due in the tenant is done: it may be worth stopping now.
     fn leave_later(&mut self, due: Option<Duration>, now: Instant) -> Result<(), RunError> {
         let Some(Parked { trap, .. }) = self.parking.parked.take() else { return Ok(()) };
-        if !self.leave(&trap, due, now)? {
+        if !self.leave(&trap, now)? {
             self.parking.parked = Some(Parked::new(trap, due, now));
         }
         Ok(())
