@@ -1,5 +1,7 @@
 use clap::Args;
-use wire::{Detail, DiskUsage, EffectiveLimit, Interface, Source, Summary, Traffic, UnitReport, Usage, Waiting};
+use wire::{
+    Detail, DiskUsage, EffectiveLimit, Interface, Source, Summary, Traffic, UnitReport, Usage, Waiting,
+};
 
 use super::{Context, many, output, select::Selection};
 

@@ -49,7 +49,9 @@ pub enum PlanError {
         reason: String,
     },
     /// An interface for which nothing can stand while the tenant is stopped.
-    #[error("key `park`: interface \"{nic}\" is not routed, so a stopped tenant would not see packets for it")]
+    #[error(
+        "key `park`: interface \"{nic}\" is not routed, so a stopped tenant would not see packets for it"
+    )]
     Park {
         /// Its name inside.
         nic: String,

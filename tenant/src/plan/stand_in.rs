@@ -50,12 +50,9 @@ impl StandInPlan {
 /// The ports among interfaces that a stand-in can stand for.
 pub fn stood_for(nics: &[NicPlan]) -> impl Iterator<Item = StoodFor<'_>> {
     nics.iter().filter_map(|nic| match &nic.link {
-        LinkPlan::Routed { port } => Some(StoodFor {
-            port,
-            mac: nic.mac?,
-            addresses: &nic.addresses,
-            gateways: &nic.gateways,
-        }),
+        LinkPlan::Routed { port } => {
+            Some(StoodFor { port, mac: nic.mac?, addresses: &nic.addresses, gateways: &nic.gateways })
+        }
         _ => None,
     })
 }

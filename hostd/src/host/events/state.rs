@@ -31,7 +31,8 @@ pub(super) fn between(before: Option<&RunState>, after: &RunState) -> Vec<What> 
     let same_boot = before.filter(|before| before.boots == after.boots);
     let has_run = |state: &RunState| state.exec_us.is_some();
     if after.boots >= 1 && (has_run(after) || after.boots > 1) {
-        let had_run = before.is_some_and(|before| before.boots > 1 || has_run(before) || before.woken.is_some());
+        let had_run =
+            before.is_some_and(|before| before.boots > 1 || has_run(before) || before.woken.is_some());
         if !had_run {
             what.push(What::new(EventKind::Started));
         }
@@ -105,9 +106,7 @@ mod tests {
 
     #[test]
     fn a_life_is_told_step_by_step_and_also_when_steps_were_missed() {
-        use EventKind::{
-            Failed, Killed, OomKill, Parked, Ready, Reboot, Started, Stopped, Stopping, Woken,
-        };
+        use EventKind::{Failed, Killed, OomKill, Parked, Ready, Reboot, Started, Stopped, Stopping, Woken};
         let (up, ready) = (booted(1, 1, false), booted(1, 1, true));
         let starting = RunState { phase: Phase::Starting, boots: 1, ..queued(1) };
         assert_eq!(kinds(None, &queued(1)), []);

@@ -243,7 +243,9 @@ pub(in crate::kernel) fn port_unroute(port: &PortRoute<'_>) -> Result<()> {
         let requests = port.addresses.iter().filter_map(|own| {
             let hop = Hop { metric: port.metric, ..Hop::direct(Cidr::host(own.address)) };
             match route(index, hop) {
-                (RouteNetlinkMessage::NewRoute(message), _) => Some((RouteNetlinkMessage::DelRoute(message), 0)),
+                (RouteNetlinkMessage::NewRoute(message), _) => {
+                    Some((RouteNetlinkMessage::DelRoute(message), 0))
+                }
                 _ => None,
             }
         });

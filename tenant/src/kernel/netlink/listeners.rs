@@ -1,10 +1,6 @@
 //! At which ports the processes of a network namespace listen, see sock_diag(7).
 
-use std::{
-    collections::BTreeSet,
-    io,
-    os::fd::BorrowedFd,
-};
+use std::{collections::BTreeSet, io, os::fd::BorrowedFd};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
@@ -47,7 +43,9 @@ fn ports(socket: &Socket, request: &[u8], mut take: impl FnMut(u16)) -> io::Resu
         while let Some(answer) = Answer::next(&mut rest)? {
             match answer.kind {
                 NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
+                NLMSG_ERROR => {
+                    return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
+                }
                 _ => {
                     if let Some([high, low]) = answer.payload.get(PORT..PORT + 2) {
                         take(u16::from_be_bytes([*high, *low]));

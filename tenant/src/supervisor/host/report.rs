@@ -38,7 +38,9 @@ impl Supervisor {
     /// Its init ended, and that is all.
     pub(in crate::supervisor) fn report_end(&self, exit: Exit, goal: Goal) {
         let (level, id, text) = match (goal, exit) {
-            (Goal::Stop | Goal::Reboot | Goal::Park, _) => (Level::Info, id::STOPPED, "has stopped".to_owned()),
+            (Goal::Stop | Goal::Reboot | Goal::Park, _) => {
+                (Level::Info, id::STOPPED, "has stopped".to_owned())
+            }
             (Goal::Run, Exit::Poweroff) => {
                 (Level::Info, id::POWERED_OFF, "was powered off from inside".to_owned())
             }

@@ -172,7 +172,9 @@ mod tests {
         away.saw(at(0), BTreeSet::from([service]));
         assert!(!away.is_open(service) && !away.is_look_due(at(9)) && away.is_look_due(at(10)));
         away.stage = Stage::Coming(Some(at(10)));
-        assert!(!away.is_over(true, at(2009)) && away.is_over(true, at(2010)) && !away.is_over(false, at(2010)));
+        assert!(
+            !away.is_over(true, at(2009)) && away.is_over(true, at(2010)) && !away.is_over(false, at(2010))
+        );
         away.saw(at(10), BTreeSet::from([service]));
         assert!(away.is_open(service));
         assert_eq!(away.held.take(|_| true).len(), 1);

@@ -168,7 +168,8 @@ mod tests {
 
     /// The Internet checksum of bytes, see RFC 1071.
     fn checksum(bytes: &[u8]) -> u16 {
-        let words = bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two.get(1).copied().unwrap_or(0)));
+        let words =
+            bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two.get(1).copied().unwrap_or(0)));
         let mut total: u32 = words.sum();
         while total > 0xffff {
             total = (total & 0xffff) + (total >> 16);
@@ -206,7 +207,11 @@ mod tests {
         let service = |protocol, port, is_six| Service { protocol, port, is_six };
         let call = |from: &str, service| Some(Wish::Call(Call { from: from.parse().unwrap(), service }));
         assert_eq!(wish_of(&four(TCP, &tcp(0x02))), call("192.0.2.9:49152", service(TCP, 22, false)));
-        assert_eq!(wish_of(&six(TCP, &tcp(0xc2))), call("[2001:db8::9]:49152", service(TCP, 22, true)), "ECN");
+        assert_eq!(
+            wish_of(&six(TCP, &tcp(0xc2))),
+            call("[2001:db8::9]:49152", service(TCP, 22, true)),
+            "ECN"
+        );
         for flags in [0x10, 0x12, 0x04, 0x14, 0x11] {
             assert_eq!(wish_of(&four(TCP, &tcp(flags))), Some(Wish::Other), "{flags:#x}");
         }

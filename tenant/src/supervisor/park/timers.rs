@@ -161,7 +161,9 @@ impl Look<'_> {
             // The one by which a change of the clock is heard of is due in centuries.
             if let Some(left) = timer.filter(|left| is_calendar(&info) && *left < NEVER) {
                 match self.pid == self.init {
-                    true => self.next.missed.calendar = self.next.missed.calendar.into_iter().chain([left]).min(),
+                    true => {
+                        self.next.missed.calendar = self.next.missed.calendar.into_iter().chain([left]).min()
+                    }
                     false => self.next.missed.sleeper = true,
                 }
             }

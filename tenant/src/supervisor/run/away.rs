@@ -64,7 +64,8 @@ impl Supervisor {
             return Ok(false);
         }
         let limit = plan.init.stop_timeout;
-        let known = self.init.as_ref().and_then(|init| stand_in::listeners(init.pid).ok()).unwrap_or_default();
+        let known =
+            self.init.as_ref().and_then(|init| stand_in::listeners(init.pid).ok()).unwrap_or_default();
         self.parking.parked = None;
         self.parking.away = Some(Away::new(stand_in, due, known, now));
         self.goal = Goal::Park;
@@ -254,7 +255,9 @@ impl Supervisor {
             let Ok(Some(bytes)) = stand_in.receive(&mut buffer) else { break };
             let Some(packet) = Packet::read(bytes) else { continue };
             match (packet.wish, stage) {
-                (Wish::Call(call), _) if is_for_it(call.service) => calls.push((packet.to, call, bytes.to_vec())),
+                (Wish::Call(call), _) if is_for_it(call.service) => {
+                    calls.push((packet.to, call, bytes.to_vec()))
+                }
                 (Wish::Echo, Stage::Leaving | Stage::Gone) => {
                     if let Some(reply) = packet.echo(bytes) {
                         let _ = stand_in.answer(packet.from, &reply);

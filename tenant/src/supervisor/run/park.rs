@@ -39,7 +39,8 @@ impl Supervisor {
     pub(in crate::supervisor) fn watch_idleness(&mut self, now: Instant) {
         let after = self.plan.as_ref().and_then(|plan: &Plan| plan.idle.as_ref()).map(|idle| idle.after);
         let away = self.parking.away.take();
-        self.parking = Parking { watch: after.map(|after| Watch::new(after, now)), away, ..Parking::default() };
+        self.parking =
+            Parking { watch: after.map(|after| Watch::new(after, now)), away, ..Parking::default() };
         if let Some(state) = &mut self.state {
             state.parks = after.is_some();
         }
@@ -123,11 +124,8 @@ impl Supervisor {
         }
         self.parking.parked = Some(Parked::new(trap, due, now));
         if let Some(state) = &mut self.state {
-            state.parked = Some(ParkedState {
-                since_ms: wall_clock_ms(),
-                due_ms: due.map(due_ms),
-                stopped: false,
-            });
+            state.parked =
+                Some(ParkedState { since_ms: wall_clock_ms(), due_ms: due.map(due_ms), stopped: false });
         }
         self.enter(lifecycle::Event::Parked)?;
         self.tell_status();
