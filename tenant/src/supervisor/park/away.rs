@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn it_boots_before_what_is_due_and_is_not_stopped_for_a_short_while() {
-        let minutes = |minutes| Duration::from_secs(minutes * 60);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         assert!(is_worth(None) && is_worth(Some(minutes(30))) && !is_worth(Some(minutes(29))));
         let begin = Instant::now();
         let datagrams = Service { protocol: 17, port: 53, is_six: false };
