@@ -271,6 +271,11 @@ impl RunState {
         self.digest.into_iter().chain(others)
     }
 
+    /// Whether the tenant is parked and stopped: it boots when it is needed, as a restart would.
+    pub fn is_away(&self) -> bool {
+        self.phase == Phase::Parked && self.parked.is_some_and(|parked| parked.stopped)
+    }
+
     /// Whether the supervisor that wrote this still supervises.
     pub fn is_supervised(&self) -> bool {
         !self.phase.is_final() && self.supervisor.is_alive()

@@ -206,6 +206,19 @@ fn it_boots_without_hostd_and_leaves_nothing_when_its_supervisor_is_killed() {
 }
 
 #[test]
+fn a_key_that_changes_while_it_is_away_is_in_effect_when_it_is_back() {
+    let host = Host::start();
+    let alice = server(&host, "alice", &[]);
+    let at = web(&alice.field("/ipv4"));
+    alice.ctl("set", &["park=freeze"]).ok();
+    alice.ctl("wake", &[]).ok();
+    is_served(&host, &alice, at);
+    alice.awaits("parked");
+    assert_eq!(alice.field("/parked_way"), "frozen");
+    is_served(&host, &alice, at);
+}
+
+#[test]
 fn one_in_which_something_is_due_soon_is_frozen_and_later_is_told() {
     let host = Host::start();
     let options = [&IDLE[..], &STOP].concat();

@@ -83,6 +83,10 @@ impl Supervisor {
         drop(context);
         self.tell_status();
         let plan = self.plan.insert(plan);
+        if plan.stand_in.is_none() {
+            // It was to be stopped when it was parked, and is so no more: its routes are of the first order again.
+            self.parking.away = None;
+        }
         if self.start_limit.boots(self.boot_began, plan.init.start_timeout) {
             self.manager.tell(&extension(plan.init.start_timeout + GRACE));
         }
