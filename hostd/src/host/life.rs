@@ -69,7 +69,7 @@ impl Host {
             let timeout = timeout.unwrap_or(TIMEOUT);
             self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
         }
-        if self.is_parked(name) {
+        if self.units.is_running(name) && self.is_parked(name) {
             self.units.park(name, false).await.map_err(|error| named(error.into()))?;
             return Ok(Started { change: Change::Changed, killed: None, tenant: None });
         }

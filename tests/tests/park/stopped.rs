@@ -202,7 +202,7 @@ fn it_boots_without_hostd_and_leaves_nothing_when_its_supervisor_is_killed() {
     let links = host.run("ip", &["-o", "link"]).ok().stdout;
     assert!(!links.contains("t1-"), "{links}");
     alice.start();
-    is_served(&host, &alice, at);
+    poll::until_true("it is served", || request(&host, at).is_ok());
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_key_that_changes_while_it_is_away_is_in_effect_when_it_is_back() {
     let at = web(&alice.field("/ipv4"));
     alice.ctl("set", &["park=freeze"]).ok();
     alice.ctl("wake", &[]).ok();
-    is_served(&host, &alice, at);
+    poll::until_true("it is served", || request(&host, at).is_ok());
     alice.awaits("parked");
     assert_eq!(alice.field("/parked_way"), "frozen");
     is_served(&host, &alice, at);
