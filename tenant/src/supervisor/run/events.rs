@@ -66,6 +66,7 @@ impl Supervisor {
             self.tick(now)?;
             let ready = self.wait(fd, Some(end), now).map_err(RunError::io("wait for", "events"))?;
             let now = Instant::now();
+            self.rest(!ready.is_empty(), now);
             for (source, flags) in &ready {
                 // No init is there that could end.
                 self.handle(*source, *flags, now)?;
