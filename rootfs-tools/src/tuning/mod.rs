@@ -139,7 +139,7 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             link(
                 root,
                 &format!("/usr/lib/systemd/system/{unit}"),
-                &format!("etc/systemd/system/{target}.wants/{unit}"),
+                format!("etc/systemd/system/{target}.wants/{unit}"),
             )
         }
         Action::DefaultTarget(target) => {
@@ -149,7 +149,7 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
         Action::MaskTmpfiles(files) => any(files
             .iter()
             .filter(|file| root.has(format!("usr/lib/tmpfiles.d/{file}")))
-            .map(|file| link(root, "/dev/null", &format!("etc/tmpfiles.d/{file}")))),
+            .map(|file| link(root, "/dev/null", format!("etc/tmpfiles.d/{file}")))),
         Action::DropIn { units, text } => any(units
             .iter()
             .filter(|unit| has_unit(root, unit))
@@ -208,12 +208,12 @@ fn mask_generator(root: &RootDir, name: &str) -> io::Result<bool> {
     if !root.has(format!("usr/lib/systemd/system-generators/{name}")) {
         return Ok(false);
     }
-    link(root, "/dev/null", &format!("etc/systemd/system-generators/{name}"))
+    link(root, "/dev/null", format!("etc/systemd/system-generators/{name}"))
 }
 
 /// Masks a unit, and its dependencies: systemd reads a masked unit as well if another one wants it, and keeps it in memory.
 fn mask(root: &RootDir, unit: &str) -> io::Result<bool> {
-    let masked = link(root, "/dev/null", &format!("etc/systemd/system/{unit}"))?;
+    let masked = link(root, "/dev/null", format!("etc/systemd/system/{unit}"))?;
     let links = dependencies(root, unit)?;
     let gone = any(links.iter().map(|Dependency { etc, is_static }| match is_static {
         true => link(root, "/dev/null", etc),
