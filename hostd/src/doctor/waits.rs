@@ -1,4 +1,4 @@
-//! Waits of the kernel that an admin may shorten: advice, and no fault. Both settings are the whole host's, and have a price.
+//! A wait of the kernel that an admin may shorten: advice, and no fault. The setting is the whole host's, and has a price.
 
 use std::fs;
 
@@ -6,18 +6,10 @@ use wire::doctor::Finding;
 
 use super::Examination;
 
-/// Expedited grace periods of RCU, see the kernel's Documentation/RCU/Design/Requirements.
-const EXPEDITED: &str = "/sys/kernel/rcu_expedited";
-
 pub(super) fn check(_: &Examination<'_>) -> Vec<Finding> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let expedited = fs::read_to_string(EXPEDITED).ok();
-    let advice = [migrations(&mounts), expedited.as_deref().and_then(grace_periods)];
-    let advice: Vec<Finding> = advice.into_iter().flatten().collect();
-    if advice.is_empty() {
-        return vec![Finding::ok("nothing that this host could set would shorten starts and stops")];
-    }
-    advice
+    let nothing = || Finding::ok("nothing that is known here would shorten starts and stops");
+    vec![migrations(&mounts).unwrap_or_else(nothing)]
 }
 
 /// Whether processes that are moved between cgroups wait for a grace period, as the options of the cgroup2 mount say.
@@ -30,15 +22,6 @@ fn migrations(mounts: &str) -> Option<Finding> {
     let text = "starts of systemd can be shorter: 80 ms instead of 96 were measured on a busy host, 26 ms less on an idle \
                 one, with favordynmods on cgroup2 (Linux 6.0 or newer; costs a memory barrier in each fork and exit)";
     Some(Finding::ok(text).help(format!("mount -o remount,favordynmods {}", mount[1])))
-}
-
-/// Whether grace periods are expedited.
-fn grace_periods(expedited: &str) -> Option<Finding> {
-    if expedited.trim() != "0" {
-        return None;
-    }
-    let text = "EXPEDITED_TEXT";
-    Some(Finding::ok(text).help(format!("echo 1 > {EXPEDITED}")))
 }
 
 #[cfg(test)]
@@ -57,9 +40,5 @@ mod tests {
         assert_eq!(found.help.as_deref(), Some("mount -o remount,favordynmods /sys/fs/cgroup"));
         assert_eq!(migrations(&mounts(",nsdelegate,favordynmods")), None);
         assert_eq!(migrations("proc /proc proc rw 0 0\n"), None, "no cgroup2");
-        let found = grace_periods("0\n").unwrap();
-        assert_eq!(found.health, Health::Ok);
-        assert!(found.help.unwrap().contains("/sys/kernel/rcu_expedited"));
-        assert_eq!(grace_periods("1\n"), None);
     }
 }
