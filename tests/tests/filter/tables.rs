@@ -1,5 +1,7 @@
 //! The tables themselves: whole, put back, and gone when no tenant is in them.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 /// What nft says of our tables, without counters and handles, and without what packets have added.
