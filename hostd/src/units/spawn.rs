@@ -87,6 +87,8 @@ pub(super) fn spawn(
     let env = [
         c_string("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?,
         CString::new(notify_socket).map_err(|_| io::ErrorKind::InvalidInput)?,
+        // As in tenant@.service.
+        c_string("GLIBC_TUNABLES=glibc.malloc.tcache_count=0")?,
     ];
     let program = Program {
         path: &c_string(program)?,

@@ -32,7 +32,7 @@ pub use handle::{HandleOf, file_handle};
 pub use mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, mount_setattr};
 pub use own::{
     Instruction, keep_heap_small, new_session_keyring, overwrite_arguments, reset_io_priority,
-    reset_scheduling_on_fork, seccomp, trim_heap,
+    reset_scheduling_on_fork, seccomp, trim_heap, trim_stack,
 };
 pub use process::{
     CLONE_NEWTIME, Fork, Parent, clone3, end_child, exit, kill, pidfd_signal, pidfd_signal_group,
