@@ -135,18 +135,18 @@ pub(super) async fn list(
     Parameters(parameters): Parameters<Vec<(String, String)>>,
 ) -> Answer<Vec<Summary>> {
     let selection = Selection::parse(&parameters)?;
-    let (records, broken) = (host.store().records(), host.store().broken());
     // A process that only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
-    let glances = host.glances(None).await?;
-    let unknown: Arc<Glance> = Arc::default();
-    let named = records.values().filter(|record| selection.has_name(record.name.as_str())).cloned();
-    let one = move |host: &Arc<Host>, record: &Allocation| {
-        summary(host, record, glances.get(&record.name).unwrap_or(&unknown))
-    };
-    let mut all = host.each(named.collect(), one).await?;
+    let broken = host.store().broken();
+    let selection = Arc::new(selection);
+    let named = selection.clone();
+    let is_named = move |name: &TenantName| named.has_name(name.as_str());
+    let mut all = host.each(is_named, |host, record, glance| summary(host, record, glance)).await?;
     for summary in &mut all {
+        if pending.is_empty() {
+            break;
+        }
         let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name))
         else {
             continue;

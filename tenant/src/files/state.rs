@@ -282,13 +282,6 @@ impl RunState {
     }
 }
 
-/// The tenants that have a supervisor, of those with a directory in [`crate::files::layout::Layout::runtimes`].
-pub fn supervised(runtimes: &Path) -> Vec<TenantName> {
-    let entries = fs::read_dir(runtimes).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    names.filter(|name| is_supervised(runtimes, name)).collect()
-}
-
 /// Whether a tenant has a supervisor.
 pub fn is_supervised(runtimes: &Path, name: &TenantName) -> bool {
     let state = RunState::read(&runtimes.join(name.as_str()).join("state.json")).ok().flatten();

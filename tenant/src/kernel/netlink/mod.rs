@@ -204,8 +204,6 @@ fn consistent<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Resu
 struct Dump {
     sequence: u32,
     found: Vec<Vec<u8>>,
-    /// Whether the kernel says that the list changed meanwhile, see `NLM_F_DUMP_INTR` in
-    /// `Documentation/userspace-api/netlink/intro.rst`.
     is_interrupted: bool,
 }
 
@@ -215,7 +213,7 @@ impl Dump {
         if answer.sequence != self.sequence {
             return Ok(false);
         }
-        self.is_interrupted |= answer.flags & NLM_F_DUMP_INTR != 0;
+        self.is_interrupted |= answer.is_interrupted();
         match answer.kind {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
@@ -239,6 +237,12 @@ impl<'a> Answer<'a> {
             [[consistent[4], consistent[5]], [consistent[6], consistent[7]]].map(u16::from_ne_bytes);
         let sequence = number(consistent, 8).ok_or_else(short)?;
         Ok(Some(Self { kind, flags, sequence, payload: &consistent[HEADER..] }))
+    }
+
+    /// Whether the kernel says that what it lists changed meanwhile, see `NLM_F_DUMP_INTR` in
+    /// `Documentation/userspace-api/netlink/intro.rst`.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.flags & NLM_F_DUMP_INTR != 0
     }
 
     /// What an answer of the kind `NLMSG_ERROR` says; none is success.

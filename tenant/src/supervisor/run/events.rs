@@ -66,6 +66,7 @@ impl Supervisor {
             self.tick(now)?;
             let ready = self.wait(fd, Some(end), now).map_err(RunError::io("wait for", "events"))?;
             let now = Instant::now();
+            self.rest(!ready.is_empty(), now);
             for (source, flags) in &ready {
                 // No init is there that could end.
                 self.handle(*source, *flags, now)?;
@@ -76,13 +77,14 @@ impl Supervisor {
         }
     }
 
-    /// After a moment without events gives back the heap that handling them took.
+    /// After a moment without events gives back the heap and the stack that handling them took.
     pub(in crate::supervisor) fn rest(&mut self, is_busy: bool, now: Instant) {
         if is_busy {
             self.rest_at = Some(now + REST);
         } else if self.rest_at.is_some_and(|at| now >= at) {
             self.rest_at = None;
             raw::trim_heap();
+            raw::trim_stack();
         }
     }
 
