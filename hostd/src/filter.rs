@@ -93,7 +93,8 @@ impl PacketFilter {
     /// Loads the rules where they are missing, and puts back what is missing of the tenants that run: an
     /// admin may have flushed the tables while no hostd was there.
     pub fn take_over(&self, store: &Store) {
-        self.remove_ended(store);
+        // Those that have ended are in nobody's way, and leave a moment later.
+        self.tell_end();
         let repaired = match of(store) {
             Ok(None) => return,
             Ok(Some(host)) => repair::repair(&host).map_err(|error| failure(&error)),

@@ -18,6 +18,7 @@ pub mod explain;
 pub mod filter;
 pub mod host;
 pub mod logging;
+mod parts;
 pub mod records;
 pub mod rollout;
 pub mod service;

@@ -101,6 +101,7 @@ fn a_value_counts_at_once_or_is_told_to_wait_for_the_next_start() {
             "restart" => "\"always\"".to_owned(),
             "root" => "\"overlay\"".to_owned(),
             "idle" => "\"park\"".to_owned(),
+            "park" => "\"stop\"".to_owned(),
             "image" => "\"other\"".to_owned(),
             "stop_timeout_sec" | "start_timeout_sec" => "\"2min\"".to_owned(),
             _ => key.range.good(),

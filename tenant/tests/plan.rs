@@ -134,3 +134,23 @@ fn an_image_without_an_init_boots_no_system_but_runs_a_program() {
     plan("profile = \"os\"\ninit = [\"/bin/sh\"]").unwrap();
     plan("profile = \"app\"\ninit = [\"/usr/x\"]\npaths = [\"/usr\"]").unwrap();
 }
+
+#[test]
+fn a_tenant_that_is_stopped_when_it_is_parked_has_a_stand_in_for_routed_interfaces_and_no_others() {
+    let stop = "idle = \"park\"\npark = \"stop\"\n";
+    let plan = common::plan_of(stop).unwrap();
+    let stand_in = plan.stand_in.as_ref().unwrap();
+    let ports = plan.filter.as_ref().unwrap().tenant.ports.iter();
+    let ports: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
+    assert_eq!(ports, [plan.nics[0].port().unwrap().host_name.as_str(), &stand_in.name]);
+    assert!(stand_in.name.len() <= 15 && stand_in.group == plan.nics[0].port().unwrap().group);
+    let text = plan.to_string();
+    assert!(text.contains(&format!("parked      stopped, {} in its place\n", stand_in.name)), "{text}");
+    let without = common::plan_of(&format!("{stop}nic = []\n")).unwrap();
+    assert!(without.stand_in.is_some() && without.filter.is_none());
+    let bridged =
+        format!("{stop}[[nic]]\nmode = \"bridge\"\nlink = \"br0\"\naddresses = [\"192.0.2.7/24\"]\n");
+    let error = common::plan_of(&bridged).unwrap_err();
+    assert!(matches!(error, PlanError::Park { .. }), "{error}");
+    assert!(common::plan_of(stop.trim_end_matches("park = \"stop\"\n")).unwrap().stand_in.is_none());
+}

@@ -299,6 +299,16 @@ impl Host {
         self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, program]);
     }
 
+    /// Starts hostd where another program lies in the place of one.
+    ///
+    /// # Panics
+    /// As [`Self::start_hostd`].
+    pub fn start_hostd_with(&self, program: &str, other: &Path) {
+        let script = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+        let other = other.to_str().expect("a path of a test is text");
+        self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, other, program]);
+    }
+
     /// Starts hostd where a cgroup v1 controller is not mounted.
     ///
     /// # Panics

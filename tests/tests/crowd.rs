@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    env,
+    env, fs,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -69,4 +69,47 @@ fn starts_and_stops_over_and_over_leak_nothing() {
     assert!(after <= before + 2, "hostd had {before} descriptors and has {after}");
     // The last one goes a moment after its tenant.
     poll::until_true("no link is left", || links() == links_before);
+}
+
+/// Anonymous memory of a process in the mappings of a name, such as `[heap]`; KiB.
+fn anonymous(pid: i32, mapping: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("the host may look");
+    let mut is_in = false;
+    let kib = text.lines().filter_map(|line| {
+        if let Some((range, _)) = line.split_once(' ').filter(|(range, _)| range.contains('-')) {
+            is_in = !range.is_empty() && line.ends_with(mapping);
+            return None;
+        }
+        let rest = line.strip_prefix("Anonymous:").filter(|_| is_in)?;
+        rest.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    kib.sum()
+}
+
+#[test]
+fn a_supervisor_at_rest_gives_back_what_the_start_took() {
+    let host = Host::start();
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let (_, supervisor) = alice.pids();
+    poll::until_true("heap and stack are small", || {
+        let (heap, stack) = (anonymous(supervisor, "[heap]"), anonymous(supervisor, "[stack]"));
+        eprintln!("heap {heap} KiB, stack {stack} KiB");
+        heap <= 48 && stack <= 64
+    });
+}
+
+#[test]
+fn systemd_of_a_tuned_tenant_reads_no_unit_that_is_the_hosts() {
+    let host = Host::start();
+    let alice = host.boot("alice", &[]);
+    let units = alice.says("systemctl list-units --all --plain --no-legend | cut -d ' ' -f 1");
+    let units: Vec<&str> = units.lines().collect();
+    for part in ["initrd", "cryptsetup", "getty", "sys-kernel-", "systemd-pcrphase", "fstrim"] {
+        let read: Vec<_> = units.iter().filter(|unit| unit.contains(part)).collect();
+        assert!(read.iter().all(|unit| **unit == "initrd-switch-root.target"), "{read:?}");
+    }
+    assert!(units.len() <= 80, "{} units: {units:?}", units.len());
+    // Who wants one gets it back.
+    alice.says("systemctl unmask getty.target && systemctl start getty.target");
+    assert_eq!(alice.says("systemctl is-active getty.target"), "active");
 }

@@ -107,6 +107,29 @@ fn a_tenant_that_waits_answers_on_both_sockets_and_its_console_says_why() {
     poll::until_true("the start returns", || !start.goes_on());
 }
 
+/// How often a process has waited for something, see `voluntary_ctxt_switches` in proc_pid_status(5).
+fn waits(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("the kernel counts them")
+}
+
+#[test]
+fn a_tenant_that_waits_leaves_the_cpu_to_those_that_boot() {
+    let host = Host::start();
+    let crowd = Crowd::on(&host);
+    let (alice, _start) = queued(&host, "alice");
+    let supervisor = alice.run_state()["supervisor"]["pid"].as_i64().expect("it has a supervisor");
+    let supervisor = i32::try_from(supervisor).expect("a process id");
+    let before = waits(supervisor);
+    std::thread::sleep(Duration::from_secs(1));
+    // It looks every 50 ms whether it is its turn.
+    let woken = waits(supervisor) - before;
+    assert!((1..100).contains(&woken), "it was woken up {woken} times in a second");
+    drop(crowd);
+    alice.awaits("running");
+}
+
 #[test]
 fn a_tenant_that_waits_is_stopped_or_killed_at_once() {
     let host = Host::start();

@@ -53,7 +53,7 @@ mod three_way;
 mod top;
 mod wait;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use client::Client;
@@ -149,8 +149,11 @@ pub fn main() -> ExitCode {
     if let Some(code) = complete::asked(std::env::args_os(), command) {
         return code;
     }
-    let matches = command().get_matches_from(kill::spelled_out(std::env::args_os()));
-    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let words = kill::spelled_out(std::env::args_os());
+    let Cli { global, command } = quickly(&words).unwrap_or_else(|| {
+        let matches = command().get_matches_from(&words);
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    });
     let layout = wire::layout(global.root);
     let output = Output { json: global.json };
     let context = Context { client: Client::new(layout.clone()), layout, output };
@@ -235,9 +238,71 @@ pub fn command() -> clap::Command {
     })
 }
 
+/// What defines the arguments of a verb.
+type Arguments = fn(clap::Command) -> clap::Command;
+
+/// Verbs that scripts call many times in a row. The definitions of all verbs take longer than such a call.
+const QUICK: &[(&str, Arguments)] = &[
+    ("start", start::Start::augment_args),
+    ("stop", stop::Stop::augment_args),
+    ("list", list::List::augment_args),
+    ("status", status::Status::augment_args),
+    ("get", get::Get::augment_args),
+    ("exec", exec::Exec::augment_args),
+    ("wait", wait::Wait::augment_args),
+];
+
+/// A line whose first word is one of [`QUICK`], by the definition of that verb alone. None for all others, and for what
+/// is an error or asks for help: those are told by the whole definition.
+fn quickly(words: &[OsString]) -> Option<Cli> {
+    let first = words.get(1)?;
+    let (name, arguments) = QUICK.iter().find(|(name, _)| first == name)?;
+    let verb = select::with_rules(arguments(clap::Command::new(*name)));
+    let command = Global::augment_args(clap::Command::new("tenantctl")).subcommand(verb);
+    Cli::from_arg_matches(&command.try_get_matches_from(words).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_definition_of_one_verb_reads_a_line_as_the_whole_does() {
+        let words = |line: &str| -> Vec<OsString> {
+            ["tenantctl"].into_iter().chain(line.split(' ')).map(Into::into).collect()
+        };
+        let whole = |line: &str| {
+            let matches = command().try_get_matches_from(words(line)).ok()?;
+            Some(format!("{:?}", Cli::from_arg_matches(&matches).ok()?))
+        };
+        let mut used = std::collections::BTreeSet::new();
+        for line in [
+            "start alice --allow-unenforced",
+            "start --json alice bob --root /srv/x",
+            "start --label role=web --running",
+            "stop alice --timeout 5",
+            "stop --all",
+            "list",
+            "list web* --state running --image debian --json",
+            "status alice",
+            "get alice memory_max",
+            "exec alice -u root -t -- ls --json -l",
+            "exec -it alice sh",
+            "wait alice --for stopped --timeout 10",
+        ] {
+            let quick = quickly(&words(line)).map(|cli| format!("{cli:?}"));
+            assert!(quick.is_some(), "{line} is not read by one verb alone");
+            assert_eq!(quick, whole(line), "{line}");
+            used.insert(line.split(' ').next());
+        }
+        assert_eq!(used.len(), QUICK.len(), "a verb has no line above");
+        // The whole definition tells these: errors, help, and what is not among the quick verbs.
+        for line in
+            ["start", "start --all alice", "start --nonsense a", "start --help", "--json list", "ls", "top"]
+        {
+            assert!(quickly(&words(line)).is_none(), "{line}");
+        }
+    }
 
     #[test]
     fn the_definitions_are_sound() {

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead as _, Write as _};
 
 pub(super) use client::output::{clean, write};
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 use wire::{Code, Failure};
 
 /// How results are printed.
@@ -75,34 +75,37 @@ pub(super) fn terminal_size() -> (usize, usize) {
 
 /// A table without lines; `right` are the columns of numbers.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
-    let mut table = Table::new();
-    table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
-    aligned(table, rows, right)
+    let header = header.iter().map(ToString::to_string).collect();
+    aligned([vec![header], rows].concat(), right)
 }
 
 /// [`table`] without its first line.
 pub(super) fn rows(rows: Vec<Vec<String>>, right: &[usize]) -> String {
-    aligned(Table::new(), rows, right)
+    aligned(rows, right)
 }
 
-fn aligned(mut table: Table, rows: Vec<Vec<String>>, right: &[usize]) -> String {
-    table.load_style(presets::NOTHING);
-    // Never as wide as the terminal: what is cut off cannot be copied.
-    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
-    table.add_rows(rows);
-    for (number, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if right.contains(&number) {
-            column.set_cell_alignment(CellAlignment::Right);
+/// Columns as wide as their widest cell, two blanks apart, without blanks at the end of a line. Never as wide as the terminal:
+/// what is cut off cannot be copied.
+fn aligned(rows: Vec<Vec<String>>, right: &[usize]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in &rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = cell.width().max(*widest);
         }
     }
-    let text = table.to_string();
-    let mut trimmed = String::with_capacity(text.len());
-    for line in text.lines() {
-        trimmed.push_str(line.trim_end());
-        trimmed.push('\n');
+    let mut text = String::with_capacity(rows.len() * widths.iter().map(|width| width + 2).sum::<usize>());
+    for row in rows {
+        let begin = text.len();
+        for (number, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let blanks = " ".repeat(width - cell.width());
+            let (before, behind) = if right.contains(&number) { (&*blanks, "") } else { ("", &*blanks) };
+            text.extend([before, cell, behind, "  "]);
+        }
+        text.truncate(begin + text[begin..].trim_end().len());
+        text.push('\n');
     }
-    trimmed
+    text
 }
 
 /// `1.5G`; a dash for nothing.
@@ -158,5 +161,14 @@ mod tests {
     fn a_table_has_no_trailing_blanks_or_escapes() {
         let rows = vec![vec!["alice".to_owned(), "1".to_owned()], vec!["b".to_owned(), "20".to_owned()]];
         assert_eq!(table(&["NAME", "N"], rows, &[1]), "NAME    N\nalice   1\nb      20\n");
+    }
+
+    #[test]
+    fn a_column_is_as_wide_as_what_a_terminal_shows_of_it() {
+        let row = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
+        let wide = vec![row(&["日本", "x"]), row(&["e\u{301}", "y"]), row(&["abcde", ""]), row(&["z"])];
+        assert_eq!(rows(wide, &[]), "日本   x\ne\u{301}      y\nabcde\nz\n");
+        assert_eq!(table(&["A"], Vec::new(), &[0]), "A\n");
+        assert_eq!(rows(Vec::new(), &[]), "");
     }
 }

@@ -1,5 +1,7 @@
 use clap::Args;
-use wire::{Detail, DiskUsage, EffectiveLimit, Interface, Source, Traffic, UnitReport, Usage, Waiting};
+use wire::{
+    Detail, DiskUsage, EffectiveLimit, Interface, Source, Summary, Traffic, UnitReport, Usage, Waiting,
+};
 
 use super::{Context, many, output, select::Selection};
 
@@ -46,7 +48,7 @@ fn text(detail: &Detail) -> String {
         ("uptime", uptime),
         ("init executed", summary.exec_us.map(|us| format!("after {:.1} ms", us as f64 / 1e3))),
         ("ready", summary.ready_us.map(|us| format!("after {:.3} s", us as f64 / 1e6))),
-        ("parked", summary.parked_ms.map(|ms| format!("for {}", ago(ms)))),
+        ("parked", parked(summary)),
         ("woken", summary.woken.as_ref().map(|woken| format!("{} ago: {}", ago(woken.at_ms), woken.why))),
         ("boots", detail.boots.map(|boots| boots.to_string())),
         ("memory", memory(detail)),
@@ -133,6 +135,12 @@ fn cpu(detail: &Detail) -> Option<String> {
 fn tasks(detail: &Detail) -> Option<String> {
     let most = detail.summary.limits.tasks_max.map(|most| most.to_string());
     against(usage(detail).tasks.map(|tasks| tasks.to_string()), most)
+}
+
+/// Since when it is parked, and how.
+fn parked(summary: &Summary) -> Option<String> {
+    let way = summary.parked_way.as_deref().unwrap_or("frozen");
+    summary.parked_ms.map(|ms| format!("for {}, {way}", ago(ms)))
 }
 
 /// `web`, or `box, set inside; its file says web`

@@ -49,6 +49,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
     let shown = claims.map(|claims| claims.shown(allocation)).unwrap_or_default();
     let [ipv4, ipv6] = shown.map(|address| address.map(|a| a.to_string()).unwrap_or_default());
     let booted = said.as_ref().and_then(|said| said.digest);
+    let parked = said.as_ref().and_then(|said| said.parked);
     Summary {
         name: allocation.name.to_string(),
         state,
@@ -68,7 +69,8 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
         started_ms: said.as_ref().map(|said| said.started_ms),
         ready_us: said.as_ref().and_then(|said| said.ready_us),
         exec_us: said.as_ref().and_then(|said| said.exec_us),
-        parked_ms: said.as_ref().and_then(|said| Some(said.parked?.since_ms)),
+        parked_ms: parked.map(|parked| parked.since_ms),
+        parked_way: parked.map(|parked| if parked.stopped { "stopped" } else { "frozen" }.to_owned()),
         woken: said
             .as_ref()
             .and_then(|said| said.woken)
@@ -104,6 +106,7 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
         ready_us: None,
         exec_us: None,
         parked_ms: None,
+        parked_way: None,
         woken: None,
         memory_bytes: host.units().memory(name),
         stale: None,
@@ -132,18 +135,18 @@ pub(super) async fn list(
     Parameters(parameters): Parameters<Vec<(String, String)>>,
 ) -> Answer<Vec<Summary>> {
     let selection = Selection::parse(&parameters)?;
-    let (records, broken) = (host.store().records(), host.store().broken());
     // A process that only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
     let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
-    let glances = host.glances(None).await?;
-    let unknown: Arc<Glance> = Arc::default();
-    let named = records.values().filter(|record| selection.has_name(record.name.as_str())).cloned();
-    let one = move |host: &Arc<Host>, record: &Allocation| {
-        summary(host, record, glances.get(&record.name).unwrap_or(&unknown))
-    };
-    let mut all = host.each(named.collect(), one).await?;
+    let broken = host.store().broken();
+    let selection = Arc::new(selection);
+    let named = selection.clone();
+    let is_named = move |name: &TenantName| named.has_name(name.as_str());
+    let mut all = host.each(is_named, |host, record, glance| summary(host, record, glance)).await?;
     for summary in &mut all {
+        if pending.is_empty() {
+            break;
+        }
         let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name))
         else {
             continue;

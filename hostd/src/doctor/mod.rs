@@ -13,6 +13,7 @@
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
 //! | `terminals` | the host's pseudoterminals |
+//! | `waits` | waits of the kernel that a setting of the host shortens: advice |
 //! | `defaults` | limits of tenants without settings |
 //! | `images` | images with hash trees: damaged blocks |
 //! | `systemd` | systemd as PID 1: controllers, machined, polkit, tenants' units |
@@ -33,6 +34,7 @@ mod records;
 pub mod systemd;
 mod terminals;
 mod traffic;
+mod waits;
 
 use std::sync::Arc;
 
@@ -57,6 +59,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("links", links::check),
     ("kernel", kernel::check),
     ("terminals", terminals::check),
+    ("waits", waits::check),
     ("defaults", defaults::check),
     ("images", images::check),
     ("systemd", systemd::check),

@@ -82,12 +82,10 @@ impl Host {
         let _files = self.files.take(name).await;
         self.units.forget(name).await?;
         let (host, own) = (self.clone(), name.clone());
-        // Its numbers are another tenant's soon.
-        blocking(move || host.filter.forget(&host.store, &own)).await??;
-        let (host, own) = (self.clone(), name.clone());
-        let removed = blocking(move || match is_broken {
-            true => host.store.discard(&own),
-            false => host.store.destroy(&own),
+        let removed = blocking(move || -> Result<Leaving> {
+            // Its numbers are another tenant's soon.
+            host.filter.forget(&host.store, &own)?;
+            Ok(if is_broken { host.store.discard(&own)? } else { host.store.destroy(&own)? })
         });
         let leaving = removed.await??;
         self.meter.forget(&self.store.layout().tenant(name));

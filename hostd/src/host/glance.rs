@@ -68,7 +68,7 @@ struct Seen {
 pub(crate) struct Glances(Mutex<BTreeMap<TenantName, Seen>>);
 
 /// One look at several tenants: what they have in common is read once.
-struct Look<'a> {
+pub(super) struct Look<'a> {
     store: &'a Store,
     host: [Option<Stamp>; 2],
     files: Option<(Resolver<'a>, NicTable)>,
@@ -76,38 +76,21 @@ struct Look<'a> {
 }
 
 impl Glances {
-    /// Looks at tenants, of which it is known whether they are up.
-    pub(crate) fn of(
-        &self,
-        store: &Store,
-        tenants: impl IntoIterator<Item = (TenantName, bool)>,
-    ) -> BTreeMap<TenantName, Arc<Glance>> {
-        let mut look = Look::new(store);
-        let mut found = BTreeMap::new();
-        for (name, is_up) in tenants {
-            let glance = self.one(&mut look, &name, is_up);
-            found.insert(name, glance);
-        }
-        found
-    }
-
     /// Forgets the tenants that are not there any more.
     pub(crate) fn forget(&self, is_there: impl Fn(&TenantName) -> bool) {
         held(&self.0).retain(|name, _| is_there(name));
     }
 
-    fn one(&self, look: &mut Look<'_>, name: &TenantName, is_up: bool) -> Arc<Glance> {
+    /// Looks at one of them.
+    pub(super) fn one(&self, look: &mut Look<'_>, name: &TenantName, is_up: bool) -> Arc<Glance> {
         let layout = look.store.layout();
         let own = Stamp::of(&layout.tenant_config(name));
         let started = is_up.then(|| Stamp::of(&layout.started(name))).flatten();
         let host = look.host;
-        let known = held(&self.0)
-            .get(name)
-            .map(|seen| (seen.profile.clone(), seen.glance.clone(), seen.sources.clone()));
-        if let Some((profile, glance, sources)) = known {
-            let profile = profile.map(|profile| look.profile(&profile)).unwrap_or_default();
-            if sources == (Sources { own, started, host, profile }) {
-                return glance;
+        if let Some(seen) = held(&self.0).get(name) {
+            let profile = seen.profile.as_ref().map(|profile| look.profile(profile)).unwrap_or_default();
+            if seen.sources == (Sources { own, started, host, profile }) {
+                return seen.glance.clone();
             }
         }
         // After the stamps were taken: what changes meanwhile is read by the next look.
@@ -120,7 +103,7 @@ impl Glances {
 }
 
 impl<'a> Look<'a> {
-    fn new(store: &'a Store) -> Self {
+    pub(super) fn new(store: &'a Store) -> Self {
         let layout = store.layout();
         let host = [layout.host_config(), layout.nic_table()].map(|path| Stamp::of(&path));
         Self { store, host, files: None, profiles: HashMap::new() }
@@ -128,8 +111,12 @@ impl<'a> Look<'a> {
 
     fn profile(&mut self, name: &ProfileName) -> [Option<Stamp>; 2] {
         let layout: &Layout = self.store.layout();
-        let stamps = || layout.profile_paths(name).map(|path| Stamp::of(&path));
-        *self.profiles.entry(name.clone()).or_insert_with(stamps)
+        if let Some(stamps) = self.profiles.get(name) {
+            return *stamps;
+        }
+        let stamps = layout.profile_paths(name).map(|path| Stamp::of(&path));
+        self.profiles.insert(name.clone(), stamps);
+        stamps
     }
 
     /// A tenant's profile and what its file comes to; nothing where that cannot be used.

@@ -69,6 +69,10 @@ impl Host {
             let timeout = timeout.unwrap_or(TIMEOUT);
             self.units.join_start(name, timeout).await.map_err(|error| named(error.into()))?;
         }
+        if self.units.is_running(name) && self.is_parked(name) {
+            self.units.park(name, false).await.map_err(|error| named(error.into()))?;
+            return Ok(Started { change: Change::Changed, killed: None, tenant: None });
+        }
         if self.units.is_running(name) {
             return Ok(Started { change: Change::Unchanged, killed: None, tenant: None });
         }

@@ -259,17 +259,10 @@ impl Host {
         self: &Arc<Self>,
         one: Option<&TenantName>,
     ) -> Result<BTreeMap<TenantName, Arc<Glance>>> {
-        let (host, one) = (self.clone(), one.cloned());
-        blocking(move || {
-            let records = host.store.records();
-            if one.is_none() {
-                host.glances.forget(|name| records.contains_key(name));
-            }
-            let names = records.keys().filter(|name| one.as_ref().is_none_or(|one| one == *name));
-            let names = names.map(|name| (name.clone(), host.units.is_running(name)));
-            host.glances.of(&host.store, names)
-        })
-        .await
+        let one = one.cloned();
+        let is_wanted = move |name: &TenantName| one.as_ref().is_none_or(|one| one == name);
+        let glances = self.each(is_wanted, |_, record, glance| (record.name.clone(), glance.clone())).await?;
+        Ok(glances.into_iter().collect())
     }
 
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one

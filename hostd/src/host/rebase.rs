@@ -113,7 +113,9 @@ impl Host {
         let Repinned { before, after, plan, .. } = repinned;
         let (to, from) = (after.pinned.clone(), self.present(name, &before));
         let is_pinned_anew = before.pinned != after.pinned;
-        let is_running = self.units.is_running(name);
+        // One that is parked and stopped boots what it is pinned to, when it is needed.
+        let is_away = self.units.state(name).is_some_and(|said| said.is_away());
+        let is_running = self.units.is_running(name) && !is_away;
         let delivered = match mode {
             _ if !is_running => Ok(Delivery::by(Applied::Stopped)),
             RebaseMode::NextStart if from == to => Ok(Delivery::by(Applied::Live)),

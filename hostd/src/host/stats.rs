@@ -4,29 +4,45 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 
 use tenant::{Allocation, TenantName, files::facts, model::ids::Digest};
 use tokio::task::JoinSet;
-use wire::{HostMemory, Stat, StatList, TenantState, Usage};
+use wire::{HostMemory, Stat, StatLimits, StatList, TenantState, Usage};
 
-use super::{Host, Result, blocking, glance::stat_limits};
+use super::{
+    Host, Result, blocking,
+    glance::{Glance, Look, stat_limits},
+};
+use crate::parts::in_parts;
 
 /// What one tenant does and uses.
 type Use = (TenantName, TenantState, Usage);
 
 impl Host {
-    /// Does something with each of several tenants, on all processors: a list of a thousand reads some thousand files.
+    /// Does something with each of the tenants that are wanted, by its record and what its file comes to, on all
+    /// processors: a list of a thousand asks of some thousand files whether they are others. In the order of their names.
     pub(crate) async fn each<T: Send + 'static>(
         self: &Arc<Self>,
-        tenants: Vec<Allocation>,
-        work: impl Fn(&Arc<Self>, &Allocation) -> T + Send + Sync + 'static,
+        is_wanted: impl Fn(&TenantName) -> bool + Send + 'static,
+        work: impl Fn(&Arc<Self>, &Allocation, &Arc<Glance>) -> T + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
-        /// Fewer are done sooner than another thread begins.
-        const LEAST: usize = 64;
-        let work = Arc::new(work);
-        let parts = spread(&tenants, LEAST, |part| {
-            let (host, work) = (self.clone(), work.clone());
-            blocking(move || part.iter().map(|one| work(&host, one)).collect::<Vec<T>>())
-        });
-        let parts: Result<Vec<Vec<T>>> = parts.await.into_iter().collect();
-        Ok(parts?.into_iter().flatten().collect())
+        let host = self.clone();
+        blocking(move || {
+            let records = host.store.records();
+            let wanted: Vec<&Allocation> =
+                records.values().filter(|record| is_wanted(&record.name)).collect();
+            if wanted.len() == records.len() {
+                host.glances.forget(|name| records.contains_key(name));
+            }
+            let parts = in_parts(&wanted, |part| {
+                let mut look = Look::new(&host.store);
+                let mut one = |record: &Allocation| {
+                    let is_up = host.units.is_running(&record.name);
+                    let glance = host.glances.one(&mut look, &record.name, is_up);
+                    work(&host, record, &glance)
+                };
+                part.iter().map(|record| one(record)).collect::<Vec<T>>()
+            });
+            parts.into_iter().flatten().collect()
+        })
+        .await
     }
 
     /// What these tenants use, and what all that run and the host have of its memory.
@@ -40,14 +56,15 @@ impl Host {
         let records = self.store.records();
         let digests: BTreeMap<TenantName, Digest> =
             records.iter().map(|(name, record)| (name.clone(), record.pinned.digest)).collect();
-        let look = |host: &Arc<Self>, record: &Allocation| {
+        let look = |host: &Arc<Self>, record: &Allocation, glance: &Arc<Glance>| {
             let (state, _) = host.state(&record.name, record.state);
             let usage = if state.is_up() { host.units.usage(&record.name) } else { Usage::default() };
-            (record.name.clone(), state, usage)
+            ((record.name.clone(), state, usage), stat_limits(&glance.limits))
         };
-        let (uses, glances) =
-            tokio::join!(self.each(records.values().cloned().collect(), look), self.glances(None));
-        let (uses, glances) = (uses?, glances?);
+        let looked = self.each(|_| true, look).await?;
+        let limits: BTreeMap<TenantName, StatLimits> =
+            looked.iter().map(|((name, ..), limits)| (name.clone(), limits.clone())).collect();
+        let uses: Vec<Use> = looked.into_iter().map(|(used, _)| used).collect();
         let host_memory =
             host_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), &uses, &digests);
         let wanted: Vec<Use> = uses.into_iter().filter(|(name, ..)| is_wanted(name)).collect();
@@ -58,7 +75,7 @@ impl Host {
             name: name.to_string(),
             state,
             usage,
-            limits: glances.get(&name).map(|glance| stat_limits(&glance.limits)).unwrap_or_default(),
+            limits: limits.get(&name).cloned().unwrap_or_default(),
             traffic: traffic.remove(&name),
         };
         Ok(StatList { tenants: wanted.into_iter().map(stat).collect(), host: host_memory })

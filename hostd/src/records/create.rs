@@ -4,7 +4,7 @@
 //! ```text
 //! tenants/.new-NAME/{allocation.toml,dirs,log}   made and fsynced
 //! /etc/tenantry/tenants/NAME.toml                written: the commit, from here on it is finished
-//! tenants/.new-NAME ─rename▶ tenants/NAME
+//! tenants/.new-NAME ─rename▶ tenants/NAME       not fsynced: a power cut that undoes it is followed by it again
 //! ```
 
 use std::{
@@ -174,14 +174,13 @@ pub fn staged(layout: &Layout, allocation: &Allocation) -> PathBuf {
     layout.tenants().join(format!("{STAGED}{}", allocation.name))
 }
 
-/// The last step, which recovery repeats. After the rename there is the tenant, whatever else happens.
+/// The last step, which recovery repeats: no process waits until the disk has it, since the configuration file is there
+/// before. After the rename there is the tenant, whatever else happens.
 ///
 /// # Errors
 /// Those of rename(2).
 pub fn publish(layout: &Layout, allocation: &Allocation) -> io::Result<()> {
-    fs::rename(staged(layout, allocation), layout.tenant(&allocation.name))?;
-    record::settle_dir(&layout.tenants());
-    Ok(())
+    fs::rename(staged(layout, allocation), layout.tenant(&allocation.name))
 }
 
 /// Removes `path`, an entry of the directory `parent`.

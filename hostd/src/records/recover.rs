@@ -29,6 +29,7 @@ use super::{
 use crate::{
     assign::holding::Holding,
     dirs::trash::{GONE, Item},
+    parts::in_parts,
 };
 
 /// Something that could not be set right, and is left as it is.
@@ -55,12 +56,25 @@ pub struct Recovered {
     pub findings: Vec<Finding>,
 }
 
+impl Recovered {
+    /// Adds what was found of other tenants.
+    fn add(&mut self, other: Self) {
+        let Self { records, broken, trash, renamed, findings } = other;
+        self.records.extend(records);
+        self.broken.extend(broken);
+        self.trash.extend(trash);
+        self.renamed.extend(renamed);
+        self.findings.extend(findings);
+    }
+}
+
 /// Reads all records and finishes or undoes what was in progress.
 ///
 /// # Errors
 /// The directory of tenants cannot be read.
 pub fn recover(layout: &Layout) -> Result<Recovered, StoreError> {
     let mut found = Recovered::default();
+    let mut names = Vec::new();
     for entry in entries(&layout.tenants())? {
         let path = layout.tenants().join(&entry);
         if entry.starts_with(STAGED) {
@@ -68,9 +82,15 @@ pub fn recover(layout: &Layout) -> Result<Recovered, StoreError> {
         } else if entry.starts_with(GONE) {
             found.trash.push(gone(layout, &path, &entry));
         } else if let Ok(name) = entry.parse::<TenantName>() {
-            published(layout, name, &mut found);
+            names.push(name);
         }
     }
+    let parts = in_parts(&names, |part| {
+        let mut found = Recovered::default();
+        part.iter().for_each(|name| published(layout, name.clone(), &mut found));
+        found
+    });
+    parts.into_iter().for_each(|part| found.add(part));
     temporary_files(&layout.tenant_configs())?;
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! Files of several tenants, resolved one after the other: what they have in common is read once.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use tenant::{
     Tenant, TenantName,
@@ -9,8 +9,8 @@ use tenant::{
     model::{host::HostConfig, image::ProfileName, limits::DefaultLimits, nic_table::NicTable},
 };
 
-use super::{Store, StoreError};
-use crate::assign::claims::Claims;
+use super::{Store, StoreError, guard::held};
+use crate::{assign::claims::Claims, parts::in_parts};
 
 /// One look at the files of several tenants.
 #[derive(Debug)]
@@ -80,10 +80,11 @@ impl Store {
 
     /// [`Store::read_claims`] of several tenants.
     pub(crate) fn read_all_claims(&self, names: &[TenantName]) {
-        let mut resolver = Resolver::new(self).ok();
-        for name in names {
-            let claims = resolver.as_mut().map(|resolver| resolver.claims(name)).unwrap_or_default();
-            self.put_claims(name, claims);
-        }
+        let parts = in_parts(names, |part| {
+            let mut resolver = Resolver::new(self).ok();
+            let mut of = |name| resolver.as_mut().map(|resolver| resolver.claims(name)).unwrap_or_default();
+            part.iter().map(|name| (name.clone(), Arc::new(of(name)))).collect::<Vec<_>>()
+        });
+        Arc::make_mut(&mut held(&self.claims)).extend(parts.into_iter().flatten());
     }
 }

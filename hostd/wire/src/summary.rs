@@ -55,6 +55,9 @@ pub struct Summary {
     /// Since when it is parked, milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked_ms: Option<u64>,
+    /// How it is parked: `frozen` or `stopped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_way: Option<String>,
     /// What woke it last in this boot, if it has been parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub woken: Option<Woken>,

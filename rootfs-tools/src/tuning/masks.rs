@@ -51,6 +51,12 @@ pub(super) const ROWS: &[Row] = &[
         ]),
     },
     Row {
+        id: "initrd",
+        reason: "a tenant has no initial ramdisk; the order of services names this target, which makes systemd read 20 units",
+        scope: Scope::Everywhere,
+        action: Action::Mask(&["initrd-switch-root.target"]),
+    },
+    Row {
         id: "block-devices",
         reason: "the host handles disks, scrubbing, trimming, encryption and partitions",
         scope: Scope::Everywhere,
@@ -114,6 +120,12 @@ pub(super) const ROWS: &[Row] = &[
         reason: "the supervisor starts a login on a tty when a client attaches; an idle tty costs nothing",
         scope: Scope::Everywhere,
         action: Action::Mask(&["getty.target", "getty-static.service", "console-getty.service"]),
+    },
+    Row {
+        id: "getty-instances",
+        reason: "systemd reads what a masked target wants, and this getty names units of boot screens",
+        scope: Scope::Everywhere,
+        action: Action::Unwant { target: "getty.target", units: &["getty@tty1.service"] },
     },
     Row {
         id: "network",

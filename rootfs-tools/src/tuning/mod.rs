@@ -12,7 +12,11 @@ mod packages;
 mod row;
 mod table;
 
-use std::{io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use row::{Action, DROP_IN, Row, Scope, USR_IS_OWN};
 use rustix::fs::FileType;
@@ -76,9 +80,11 @@ fn concerns(root: &RootDir, row: &Row) -> bool {
 
 fn is_done(root: &RootDir, row: &Row) -> bool {
     match row.action {
-        Action::Mask(units) => units.iter().all(|unit| {
-            !has_unit(root, unit)
-                || root.link(format!("etc/systemd/system/{unit}")).as_deref() == Some(Path::new("/dev/null"))
+        Action::Mask(units) => units.iter().filter(|unit| has_unit(root, unit)).all(|unit| {
+            let is_null = |path: &Path| root.link(path).as_deref() == Some(Path::new("/dev/null"));
+            let own = format!("etc/systemd/system/{unit}");
+            let is_unread = |links: Vec<Dependency>| links.iter().all(|link| is_null(&link.etc));
+            is_null(Path::new(&own)) && dependencies(root, unit).is_ok_and(is_unread)
         }),
         Action::Locale => matches!(locale::missing(root), Ok(None)),
         Action::Inittab => matches!(fitted_inittab(root), Ok(None)),
@@ -98,7 +104,8 @@ fn has_unit(root: &RootDir, unit: &str) -> bool {
 }
 
 /// Links `path` to `target` and returns whether that was a change.
-fn link(root: &RootDir, target: &str, path: &str) -> io::Result<bool> {
+fn link(root: &RootDir, target: &str, path: impl AsRef<Path>) -> io::Result<bool> {
+    let path = path.as_ref();
     if root.link(path).as_deref() == Some(Path::new(target)) {
         return Ok(false);
     }
@@ -121,10 +128,9 @@ fn any(changes: impl IntoIterator<Item = io::Result<bool>>) -> io::Result<bool> 
 
 fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
     match row.action {
-        Action::Mask(units) => any(units
-            .iter()
-            .filter(|unit| has_unit(root, unit))
-            .map(|unit| link(root, "/dev/null", &format!("etc/systemd/system/{unit}")))),
+        Action::Mask(units) => {
+            any(units.iter().filter(|unit| has_unit(root, unit)).map(|unit| mask(root, unit)))
+        }
         Action::Unwant { target, units } => any(units.iter().map(|unit| unwant(root, target, unit))),
         Action::Want { target, unit } => {
             if !has_unit(root, unit) {
@@ -133,7 +139,7 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
             link(
                 root,
                 &format!("/usr/lib/systemd/system/{unit}"),
-                &format!("etc/systemd/system/{target}.wants/{unit}"),
+                format!("etc/systemd/system/{target}.wants/{unit}"),
             )
         }
         Action::DefaultTarget(target) => {
@@ -143,7 +149,7 @@ fn apply_row(root: &RootDir, row: &Row) -> io::Result<bool> {
         Action::MaskTmpfiles(files) => any(files
             .iter()
             .filter(|file| root.has(format!("usr/lib/tmpfiles.d/{file}")))
-            .map(|file| link(root, "/dev/null", &format!("etc/tmpfiles.d/{file}")))),
+            .map(|file| link(root, "/dev/null", format!("etc/tmpfiles.d/{file}")))),
         Action::DropIn { units, text } => any(units
             .iter()
             .filter(|unit| has_unit(root, unit))
@@ -202,7 +208,42 @@ fn mask_generator(root: &RootDir, name: &str) -> io::Result<bool> {
     if !root.has(format!("usr/lib/systemd/system-generators/{name}")) {
         return Ok(false);
     }
-    link(root, "/dev/null", &format!("etc/systemd/system-generators/{name}"))
+    link(root, "/dev/null", format!("etc/systemd/system-generators/{name}"))
+}
+
+/// Masks a unit, and its dependencies: systemd reads a masked unit as well if another one wants it, and keeps it in memory.
+fn mask(root: &RootDir, unit: &str) -> io::Result<bool> {
+    let masked = link(root, "/dev/null", format!("etc/systemd/system/{unit}"))?;
+    let links = dependencies(root, unit)?;
+    let gone = any(links.iter().map(|Dependency { etc, is_static }| match is_static {
+        true => link(root, "/dev/null", etc),
+        // It would be in the way of `systemctl enable`.
+        false => root.remove(etc),
+    }))?;
+    Ok(masked || gone)
+}
+
+/// A link by which a target, or another unit, wants or requires a unit.
+struct Dependency {
+    /// Where it is, or would be, in `/etc`.
+    etc: PathBuf,
+    /// Whether it comes with the image's `/usr`; otherwise the unit was enabled.
+    is_static: bool,
+}
+
+/// The links to a unit, see systemd.unit(5).
+fn dependencies(root: &RootDir, unit: &str) -> io::Result<Vec<Dependency>> {
+    let mut found = BTreeMap::new();
+    for dir in UNITS {
+        for kind in ["wants", "requires"] {
+            for path in root.glob(&format!("{dir}/*.{kind}/{unit}"))? {
+                let Ok(below) = path.strip_prefix(dir) else { continue };
+                let is_static = !dir.starts_with("etc");
+                *found.entry(Path::new("etc/systemd/system").join(below)).or_default() |= is_static;
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(etc, is_static)| Dependency { etc, is_static }).collect())
 }
 
 /// Removes the link of an enabled unit; a unit that is wanted from `/usr` gets a dependency mask in `/etc`, see
@@ -286,6 +327,34 @@ mod tests {
         assert!(
             fs::symlink_metadata(dir.path().join("usr/lib/systemd/system/fstrim.timer")).unwrap().is_file()
         );
+    }
+
+    #[test]
+    fn no_unit_wants_a_masked_one() {
+        let (_dir, root) = debian_like();
+        let (usr, etc) = ("usr/lib/systemd/system", "etc/systemd/system");
+        root.write(format!("{usr}/systemd-udevd.service"), b"", 0o644).unwrap();
+        let wanted = [
+            (usr, "sockets.target.wants", "systemd-udevd.service"),
+            (usr, "later.target.requires", "systemd-udevd.service"),
+            (etc, "timers.target.wants", "fstrim.timer"),
+            (etc, "timers.target.wants", "own.timer"),
+        ];
+        for (dir, target, unit) in wanted {
+            root.symlink(format!("/usr/lib/systemd/system/{unit}"), format!("{dir}/{target}/{unit}"))
+                .unwrap();
+        }
+        assert!(apply(&root).unwrap().contains(&"devices"));
+        let target = |path: &str| root.link(format!("{etc}/{path}")).unwrap().display().to_string();
+        assert_eq!(target("sockets.target.wants/systemd-udevd.service"), "/dev/null");
+        assert_eq!(target("later.target.requires/systemd-udevd.service"), "/dev/null");
+        // One that was enabled is not: with a link in its place `systemctl enable` would fail.
+        assert!(!root.has(format!("{etc}/timers.target.wants/fstrim.timer")));
+        assert_eq!(target("timers.target.wants/own.timer"), "/usr/lib/systemd/system/own.timer");
+        // A tree that was tuned before lacks them, which is seen.
+        assert!(missing(&root).is_empty());
+        root.remove(format!("{etc}/sockets.target.wants/systemd-udevd.service")).unwrap();
+        assert_eq!(missing(&root).iter().map(|row| row.id).collect::<Vec<_>>(), ["devices"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A row of the tuning: what it changes in the image, where the change applies, and why.
 //!
 //! A tenant can undo each row in its own `/etc`: a mask with `systemctl unmask`, a drop-in with one of the same
-//! name below `/etc/systemd/system`, a dependency mask and a generator mask with `rm`.
+//! name below `/etc/systemd/system`, a dependency mask and a generator mask with `rm`. A unit that is unmasked can be
+//! started; at boot it is started again when its dependency masks are removed, too, or when it is enabled.
 
 /// One change of an image.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,8 @@ pub enum Scope {
 /// What a [`Row`] does.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
-    /// Links these units to `/dev/null` in `/etc/systemd/system`, where the image has them.
+    /// Links these units to `/dev/null` in `/etc/systemd/system`, where the image has them, and masks the dependencies
+    /// of the image's units on them.
     Mask(&'static [&'static str]),
     /// Removes a unit from a target that wants it; D-Bus, a socket or an admin can still start it.
     Unwant {

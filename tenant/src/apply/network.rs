@@ -12,7 +12,7 @@ use crate::{
         filter::HostFilter,
         net::{LinkName, Mac},
     },
-    plan::{LinkPlan, NicPlan, Plan, PortPlan},
+    plan::{LinkPlan, NicPlan, Plan, PortPlan, StandInPlan},
 };
 
 pub(super) fn connect<K: Kernel>(
@@ -71,6 +71,7 @@ fn route<K: Kernel>(kernel: &K, plan: &Plan, nic: &NicPlan, port: &PortPlan) -> 
         gateways: &nic.gateways,
         addresses,
         mac: nic.mac.map(Mac::bytes),
+        metric: StandInPlan::metric_of_ports(plan.stand_in.as_ref()),
     })?;
     let ipv6 = plan.forwarding6.as_deref().filter(|_| nic.has_ipv6());
     kernel.forwarding_enable(&port.host_name, ipv6)

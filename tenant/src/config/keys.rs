@@ -34,7 +34,7 @@ use crate::model::{
     label::Labels,
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
-    park::Idle,
+    park::{Idle, Park},
     path::TenantPath,
     syscall::AllowedCall,
 };
@@ -175,6 +175,11 @@ keys! {
         Table(PARKING), Words(&["run", "park"]),
         Is("\"run\""), NextStart, By(|tenant| word(&tenant.idle)),
         "what becomes of it when it is idle: it goes on running, or it is [parked](../how-to/park-idle-tenants.md) and wakes when it is needed"
+    }
+    park: Option<Park> {
+        Table(PARKING), Words(&["freeze", "stop"]),
+        Is("\"freeze\""), NextStart, By(|tenant| word(&tenant.park)),
+        "how it is parked: its processes stand still, or it is [stopped and boots when it is needed](../how-to/park-idle-tenants.md#stopped-instead-of-frozen). `stop` needs routed interfaces"
     }
     idle_after_sec: Option<Seconds> {
         Table(PARKING), Time(from_to(2, 86_400)),

@@ -15,7 +15,7 @@ use crate::model::{
     image::{ImageRef, ProfileName, Ready},
     limits::{ByteSize, Count, CpuQuota, Limits, Seconds, Weight},
     net::{BitRate, Forwards},
-    park::Idle,
+    park::{Idle, Park},
     path::TenantPath,
     syscall::AllowedCall,
 };
@@ -176,6 +176,6 @@ plain!(
     CpuQuota: |quota| if *quota == CpuQuota::MAX { Limits::MAX } else { quota.percent().into() },
     Seconds: |seconds| seconds.0.into(),
     Weight: |weight| weight.get().into(),
-    String, BitRate, Follow, Forwards, GroupName, Idle, ImageRef, Kind, ProfileName, Ready, Restart, RootMode,
+    String, BitRate, Follow, Forwards, GroupName, Idle, ImageRef, Kind, Park, ProfileName, Ready, Restart, RootMode,
     Vec<AllowedCall>, Vec<DeviceRule>, Vec<IpAddr>, Vec<NicFragment>, Vec<String>, Vec<TenantPath>,
 );

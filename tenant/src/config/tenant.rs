@@ -16,7 +16,7 @@ use crate::model::{
     limits::{ByteSize, DiskLimits, Limits},
     name::TenantName,
     net::{BitRate, Forward},
-    park::Idle,
+    park::{Idle, Park},
     path::TenantPath,
     syscall::AllowedCall,
 };
@@ -71,6 +71,8 @@ pub struct Tenant {
     pub ready: Option<Ready>,
     /// What becomes of it when it is idle.
     pub idle: Idle,
+    /// How it is parked.
+    pub park: Park,
     /// How long it does nothing until it is idle.
     pub idle_after: Duration,
     /// Number of ttys besides the console, 0 to 63.

@@ -116,6 +116,7 @@ impl Tenant {
             start_timeout: duration(merged.start_timeout_sec),
             ready: merged.ready,
             idle: required("idle", merged.idle)?,
+            park: required("park", merged.park)?,
             idle_after: duration(merged.idle_after_sec),
             ttys: required("ttys", merged.ttys)?,
             pts_max: required("pts_max", merged.pts_max)?,

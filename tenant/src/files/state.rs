@@ -122,6 +122,9 @@ pub struct ParkedState {
     /// When it has to run for a moment, because something is due in it, the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
+    /// Whether it is stopped until then, and not only frozen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// A tenant that was parked and woke.
@@ -268,17 +271,15 @@ impl RunState {
         self.digest.into_iter().chain(others)
     }
 
+    /// Whether the tenant is parked and stopped: it boots when it is needed, as a restart would.
+    pub fn is_away(&self) -> bool {
+        self.phase == Phase::Parked && self.parked.is_some_and(|parked| parked.stopped)
+    }
+
     /// Whether the supervisor that wrote this still supervises.
     pub fn is_supervised(&self) -> bool {
         !self.phase.is_final() && self.supervisor.is_alive()
     }
-}
-
-/// The tenants that have a supervisor, of those with a directory in [`crate::files::layout::Layout::runtimes`].
-pub fn supervised(runtimes: &Path) -> Vec<TenantName> {
-    let entries = fs::read_dir(runtimes).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    names.filter(|name| is_supervised(runtimes, name)).collect()
 }
 
 /// Whether a tenant has a supervisor.

@@ -56,14 +56,14 @@ impl fmt::Display for Program<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { init, nics, security, ttys, .. } = self.plan;
         writeln!(f, "enter the root, write /run/host")?;
-        if self.plan.shows_limits() {
-            writeln!(f, "lay the files of /{LIMITS} over those of the kernel")?;
-        }
         writeln!(f, "open the console and {ttys} ttys")?;
         if self.has_notify_socket() {
             writeln!(f, "bind {NOTIFY_SOCKET}")?;
         }
         writeln!(f, "set the host name {}", init.hostname)?;
+        if self.plan.shows_limits() {
+            writeln!(f, "lay the files of /{LIMITS} over those of the kernel")?;
+        }
         for nic in nics {
             writeln!(
                 f,
@@ -101,12 +101,8 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     let root = enter_root()?;
     write_host_interface(plan, root.as_fd(), os_release)
         .map_err(|error| KernelError::new("write", "/run/host", error))?;
-    if plan.shows_limits() {
-        limits::show(root.as_fd())?;
-    }
     let terminals = terminals::open(plan, &root)?;
     share(&root)?;
-    drop(root);
     let (mut fds, console) = terminals::hand_over(terminals);
     if program.has_notify_socket() {
         fds.push(terminals::notify_socket()?);
@@ -114,6 +110,11 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     let hostname = names::settle(plan);
     nix::unistd::sethostname(&hostname)
         .map_err(|error| KernelError::new("set host name", &hostname, error))?;
+    // Last: the supervisor, which sets up the network meanwhile, answers for these files when it has nothing else to do.
+    if plan.shows_limits() {
+        limits::show(root.as_fd())?;
+    }
+    drop(root);
     send(gate, &Message::Ready(Vec::new()), &fds)
         .map_err(|error| KernelError::new("hand over", "the terminals", error))?;
     drop(fds);

@@ -252,6 +252,8 @@ pub struct PortRoute<'a> {
     pub addresses: &'a [Cidr],
     /// Hardware address of the peer: a permanent neighbour for each address.
     pub mac: Option<[u8; 6]>,
+    /// Metric of the routes; 0 is what the kernel takes by itself.
+    pub metric: u32,
 }
 
 /// An interface of a tenant, as it is configured inside.

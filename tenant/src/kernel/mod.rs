@@ -13,6 +13,7 @@
 //! | `inside` | the mounts of a tenant that is running |
 //! | `image`, `signature`, `program` | erofs images; who signed an image; programs that do part of the work |
 //! | `cgroup`, `device`, `sysctl`, `packets`, `bpf` | cgroups, and the programs that guard them |
+//! | `stand_in` | what takes packets for a tenant that is not there |
 //! | `netlink/`, `nft/` | interfaces; the packet filter |
 //! | `fuse` | the files in which a tenant sees its limits |
 //! | `feature` | drivers of the host |
@@ -49,6 +50,7 @@ pub mod raw;
 pub mod signature;
 pub mod source;
 pub mod staging;
+pub mod stand_in;
 mod storage;
 mod sysctl;
 mod userns;

@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::{
     KernelError, Result,
     bpf::{
@@ -81,6 +83,14 @@ impl PacketTrap {
             Ok(Self { ring, _link: link })
         };
         set().map_err(|error| KernelError::new("watch the packets of cgroup", cgroup.display(), error))
+    }
+}
+
+impl PacketTrap {
+    /// Whether a packet has come. Where that cannot be told, it is taken for so.
+    pub fn has_caught(&self) -> bool {
+        let mut trap = [PollFd::new(self, PollFlags::IN)];
+        !matches!(poll(&mut trap, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
     }
 }
 

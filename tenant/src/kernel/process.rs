@@ -82,23 +82,29 @@ pub(super) fn spawn(clone: &InitClone<'_, OwnedFd>) -> Result<Held<OwnedFd>> {
 /// Who init is, from the entrant, and the filesystems that init has made, from init: whichever comes first.
 fn introduction(gate: &OwnedFd, entrant: OwnChild) -> Result<(OwnChild, Vec<OwnedFd>)> {
     let failed = |error: io::Error| KernelError::new("clone", "init", error);
+    let unexpected = |message: Message| {
+        failed(match message {
+            Message::Closed => io::Error::other("it was killed before it could begin"),
+            _ => io::ErrorKind::InvalidData.into(),
+        })
+    };
     let first = receive(gate)?;
     if let Message::Pid(pid) = first {
         let init = OwnChild(pid);
         entrant.join().map_err(failed)?;
         return match receive(gate)? {
             Message::Own(own) => Ok((init, own)),
-            _ => Err(failed(io::ErrorKind::InvalidData.into())),
+            other => Err(unexpected(other)),
         };
     }
     let ended = entrant.join().map_err(failed)?;
     match first {
         Message::Own(own) if ended.exit_status() == Some(0) => match receive(gate)? {
             Message::Pid(pid) => Ok((OwnChild(pid), own)),
-            _ => Err(failed(io::ErrorKind::InvalidData.into())),
+            other => Err(unexpected(other)),
         },
         Message::Own(_) => Err(failed(io::Error::other("its parent did not report its pid"))),
-        _ => Err(failed(io::ErrorKind::InvalidData.into())),
+        other => Err(unexpected(other)),
     }
 }
 

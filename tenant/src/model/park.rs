@@ -14,6 +14,17 @@ pub enum Idle {
     Park,
 }
 
+/// How a tenant is parked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Park {
+    /// Its processes stand still.
+    #[default]
+    Freeze,
+    /// It is stopped, and boots again when it is needed.
+    Stop,
+}
+
 /// What woke a parked tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

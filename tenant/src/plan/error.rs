@@ -48,6 +48,14 @@ pub enum PlanError {
         /// Why not.
         reason: String,
     },
+    /// An interface for which nothing can stand while the tenant is stopped.
+    #[error(
+        "key `park`: interface \"{nic}\" is not routed, so a stopped tenant would not see packets for it"
+    )]
+    Park {
+        /// Its name inside.
+        nic: String,
+    },
     /// The packet filter cannot do what a key asks for.
     #[error("key `{key}`: {reason}")]
     Filter {
@@ -88,6 +96,7 @@ impl PlanError {
             Self::Nic { .. } => {
                 "correct the [[nic]] tables: tenantctl edit NAME; addresses from a pool are assigned by tenantctl restart NAME"
             }
+            Self::Park { .. } => "have it frozen instead: tenantctl set NAME park=freeze",
             Self::Filter { .. } => "remove the key, or change its [[nic]] tables: tenantctl edit NAME",
             Self::Path { .. } => "correct its paths: tenantctl edit NAME",
             Self::NoProgram => {

@@ -12,6 +12,7 @@ use super::{
     error::PlanError,
     inputs::Inputs,
     network::{LinkPlan, NicPlan, port_group},
+    stand_in::StandInPlan,
 };
 use crate::{
     files::layout::Layout,
@@ -104,10 +105,21 @@ impl fmt::Display for FilterPlan {
 
 /// Decides what the filter holds for a tenant with these interfaces; nothing if no port of it can be
 /// filtered.
-pub(super) fn plan(inputs: &Inputs<'_>, nics: &[NicPlan]) -> Result<Option<FilterPlan>, PlanError> {
+pub(super) fn plan(
+    inputs: &Inputs<'_>,
+    nics: &[NicPlan],
+    stand_in: Option<&StandInPlan>,
+) -> Result<Option<FilterPlan>, PlanError> {
     let Inputs { layout, tenant, host, .. } = inputs;
     let refuse = |key: &'static str, reason: &'static str| Err(PlanError::Filter { key, reason });
-    let ports: Vec<FilterPort> = nics.iter().filter_map(port).collect();
+    let mut ports: Vec<FilterPort> = nics.iter().filter_map(port).collect();
+    // Who reaches the tenant reaches what stands for it.
+    let stand_in = stand_in.and_then(|stand_in| {
+        let mac = ports.first()?.mac;
+        let addresses = ports.iter().flat_map(|port| port.addresses.iter().copied()).collect();
+        Some(FilterPort { name: stand_in.name.parse().ok()?, bridged: false, mac, addresses })
+    });
+    ports.extend(stand_in);
     let Some(host) = HostFilter::of(layout, host) else {
         let reason = "the packet filter is disabled: filter = \"none\" in hostd.toml";
         return match (tenant.net_rate, &tenant.forwards[..]) {

@@ -15,6 +15,7 @@ mod paths;
 mod render;
 mod root;
 mod security;
+mod stand_in;
 mod step;
 pub mod swap;
 mod sysctl;
@@ -30,9 +31,10 @@ pub use filter::FilterPlan;
 pub use idle::IdlePlan;
 pub use init::{FirstProcess, InitPlan, NOTIFY_SOCKET, OpenFiles, StopProcedure};
 pub use inputs::Inputs;
-pub use network::{LinkPlan, NicPlan, PortPlan, host_link, port_group, trial_nic};
+pub use network::{LinkPlan, NicPlan, PortPlan, host_link, port_group, stand_in_link, trial_nic};
 
 pub use security::{Answer, Condition, Deny, SecurityPlan, Test, Value};
+pub use stand_in::{StandInPlan, StoodFor, stood_for};
 pub use step::{CREDENTIALS, DevNode, INACCESSIBLE, LIMITS, OwnEtc, RootStep, TopDir, store_name};
 pub use sysctl::RefusedSysctl;
 
@@ -96,6 +98,9 @@ pub struct Plan {
     /// What becomes of it when it is idle; nothing unless it is to be parked then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<IdlePlan>,
+    /// What stands for it while it is parked; nothing unless it is stopped then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<StandInPlan>,
     /// The process that all this is for.
     pub init: InitPlan,
 }
@@ -154,6 +159,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         return Err(PlanError::WrongVersion { pinned, found });
     }
     let nics = network::plan(inputs)?;
+    let stand_in = stand_in::plan(inputs, &nics)?;
     Ok(Plan {
         tenant: tenant.name.clone(),
         image_name: manifest.image.clone(),
@@ -170,12 +176,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         attach_layers: !facts.kernel.takes_detached_layers(),
         time_namespace: facts.time_namespaces,
         forwarding6: network::forwarding6(layout, &nics),
-        filter: filter::plan(inputs, &nics)?,
+        filter: filter::plan(inputs, &nics, stand_in.as_ref())?,
         nics,
         claims: layout.nic_claims(),
         ttys: tenant.ttys,
         security: security::plan(tenant),
         idle: idle::plan(tenant),
+        stand_in,
         init: init::plan(inputs)?,
     })
 }

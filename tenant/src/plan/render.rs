@@ -208,6 +208,9 @@ impl fmt::Display for Plan {
         if let Some(idle) = &self.idle {
             writeln!(f, "idle        parked after {} s", idle.after.as_secs())?;
         }
+        if let Some(stand_in) = &self.stand_in {
+            writeln!(f, "parked      stopped, {} in its place", stand_in.name)?;
+        }
         writeln!(
             f,
             "stop        with {}, killed after {} s",

@@ -1,5 +1,7 @@
 //! The tables themselves: whole, put back, and gone when no tenant is in them.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 /// What nft says of our tables, without counters and handles, and without what packets have added.
@@ -85,6 +87,38 @@ fn tenants_come_and_go_without_a_run_of_nft() {
     bob.stop();
     assert!(added > 20, "{added} elements for two tenants");
     poll::until_true("hostd has removed them", || ruleset(&host) == before);
+}
+
+#[test]
+fn a_hostd_that_comes_back_lists_no_elements_by_nft_and_finds_nothing_wrong() {
+    let nft = Run::new("sh", ["-c", "command -v nft || echo /usr/sbin/nft"]).output().text().to_owned();
+    let host = Host::start_with("nat = true\nisolation = false\nhost_services = [\"22\", \"53/udp\"]\n");
+    host.run("ip", &["link", "add", "br0", "type", "bridge"]).ok();
+    let bridged = r#"nic=[{ mode = "bridge", link = "br0", addresses = ["10.9.0.1/24", "fd09::1/64"] }]"#;
+    for (name, settings) in [
+        ("alice", &["group=g", "net_rate=100M", r#"ports=["2222:22/tcp", "5353:53/udp"]"#][..]),
+        ("bob", &[bridged, "group=g", "net_rate=1M"]),
+    ] {
+        let mut options = vec!["--image", "busybox"];
+        settings.iter().for_each(|setting| options.extend(["--set", setting]));
+        host.create(name, &options).start();
+    }
+    let (real, runs, wrapper) = (host.path("nft"), host.path("nft.runs"), host.path("nft.sh"));
+    fs::copy(&nft, &real).unwrap();
+    let script = format!("#!/bin/sh\necho \"$*\" >> {}\nexec {} \"$@\"\n", runs.display(), real.display());
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    host.kill_hostd();
+    let log = host.hostd_log().len();
+    host.start_hostd_with(&nft, &wrapper);
+    let log = host.hostd_log()[log..].to_owned();
+    assert!(!log.contains("packet filter"), "{log}");
+    let runs = fs::read_to_string(&runs).unwrap();
+    let lists: Vec<&str> = runs.lines().filter(|line| line.contains("list table")).collect();
+    assert!(lists.len() >= 6 && lists.iter().all(|line| line.contains("--terse")), "{runs}");
+    // What is missing is found: it was really looked at.
+    let doctor = host.ctl(&["doctor"]).output();
+    assert_eq!(doctor.code(), 0, "{}", doctor.stdout);
 }
 
 #[test]

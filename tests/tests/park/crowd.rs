@@ -17,11 +17,11 @@ const SERVER: &str = "$s = IO::Socket::INET->new(LocalPort => 80, Listen => 64, 
     while ($c = $s->accept) { <$c>; print $c \"HTTP/1.0 200 OK\\r\\n\\r\\nof NAME\"; close $c }";
 
 /// How many: `cargo xtask test --tenants N`.
-fn size() -> usize {
+pub(super) fn size() -> usize {
     env::var("TENANTRY_TEST_TENANTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
-fn each<'a>(tenants: &[Tenant<'a>], act: impl Fn(usize, &Tenant<'a>) + Sync) {
+pub(super) fn each<'a>(tenants: &[Tenant<'a>], act: impl Fn(usize, &Tenant<'a>) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -33,6 +33,8 @@ pub(crate) enum Use {
     Lint,
     /// `check`.
     Check,
+    /// `check spelling`, also as a part of a whole `check`.
+    Spelling,
     /// `bench`.
     Bench,
     /// `bare`.
@@ -59,7 +61,7 @@ const TABLE: &[Package] = packages! {
     "apt", "apt-get", [Native Vm Bare], "downloads packages for images";
     "binutils", "objcopy", [Vm Deb], "makes programs small enough for the virtual machine's disk, and for a package";
     "busybox-static", "busybox", [Pure Native Vm Bench], "is the busybox image";
-    "codespell", "codespell", [Check], "finds misspelt words";
+    "codespell", "codespell", [Spelling], "finds misspelt words";
     "cpio", "cpio", [Vm], "packs the initial ramdisk of the virtual machine";
     "cryptsetup-bin", "veritysetup", [Native], "makes hash trees for --verity";
     "curl", "curl", [Native], "is how the guides talk to the API and to web servers";

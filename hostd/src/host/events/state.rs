@@ -31,7 +31,8 @@ pub(super) fn between(before: Option<&RunState>, after: &RunState) -> Vec<What> 
     let same_boot = before.filter(|before| before.boots == after.boots);
     let has_run = |state: &RunState| state.exec_us.is_some();
     if after.boots >= 1 && (has_run(after) || after.boots > 1) {
-        let had_run = before.is_some_and(|before| before.boots > 1 || has_run(before));
+        let had_run =
+            before.is_some_and(|before| before.boots > 1 || has_run(before) || before.woken.is_some());
         if !had_run {
             what.push(What::new(EventKind::Started));
         }
@@ -83,7 +84,10 @@ pub(super) fn between(before: Option<&RunState>, after: &RunState) -> Vec<What> 
 
 #[cfg(test)]
 mod tests {
-    use tenant::files::state::{Failure, ProcessRef};
+    use tenant::{
+        files::state::{Failure, ProcessRef},
+        model::park::WakeReason,
+    };
 
     use super::*;
 
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_life_is_told_step_by_step_and_also_when_steps_were_missed() {
-        use EventKind::{Failed, Killed, OomKill, Ready, Reboot, Started, Stopped, Stopping};
+        use EventKind::{Failed, Killed, OomKill, Parked, Ready, Reboot, Started, Stopped, Stopping, Woken};
         let (up, ready) = (booted(1, 1, false), booted(1, 1, true));
         let starting = RunState { phase: Phase::Starting, boots: 1, ..queued(1) };
         assert_eq!(kinds(None, &queued(1)), []);
@@ -129,6 +133,15 @@ mod tests {
         let failure = Failure { message: "no init".to_owned(), help: None, console: Vec::new() };
         let failed = RunState { phase: Phase::Failed, failure: Some(failure), ..queued(2) };
         assert_eq!(kinds(Some(&stopped), &failed), [Failed]);
+        let parked = RunState { phase: Phase::Parked, ..ready.clone() };
+        let woken = Some(tenant::files::state::Woken { at_ms: 1, why: WakeReason::Packet });
+        let waking = RunState { phase: Phase::Starting, woken, ..starting.clone() };
+        let woke = RunState { woken, ..ready.clone() };
+        assert_eq!(kinds(Some(&ready), &parked), [Parked]);
+        assert_eq!(kinds(Some(&parked), &waking), [Woken]);
+        assert_eq!(kinds(Some(&waking), &RunState { woken, ..up.clone() }), []);
+        assert_eq!(kinds(Some(&waking), &woke), [Ready], "it is back");
+        assert_eq!(kinds(Some(&parked), &woke), [Woken], "nothing was read in between");
         assert_eq!(
             kinds(Some(&ready), &booted(2, 1, true)),
             [Stopped, Started, Ready],

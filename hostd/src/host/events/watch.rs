@@ -82,7 +82,11 @@ async fn look(host: &Weak<Host>, mut known: Known, names: Option<Vec<TenantName>
         for name in names {
             let before = known.get(&name).cloned();
             let said = host.units.state(&name);
-            let is_gone = |state: &Arc<RunState>| !state.phase.is_final() && !state.supervisor.is_alive();
+            // By the pidfd of those that are watched; one that is being started may not be among them yet.
+            let is_watched = |state: &RunState| host.units.supervisor(&name) == Some(state.supervisor);
+            let is_gone = |state: &Arc<RunState>| {
+                !state.phase.is_final() && !is_watched(state) && !state.supervisor.is_alive()
+            };
             match said.filter(|said| !is_gone(said)) {
                 Some(said) if before.as_ref() == Some(&said) => {}
                 Some(said) => {

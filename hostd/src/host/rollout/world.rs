@@ -85,7 +85,10 @@ impl HostWorld {
         Seen {
             name: record.name.to_string(),
             pinned: record.pinned.digest,
-            running: said.as_ref().and_then(|said| said.digest),
+            running: match &said {
+                Some(said) if said.is_away() => Some(record.pinned.digest),
+                said => said.as_ref().and_then(|said| said.digest),
+            },
             state,
             why,
             follow: glance.and_then(|glance| glance.follow.clone()),

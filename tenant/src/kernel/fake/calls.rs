@@ -334,7 +334,8 @@ impl Kernel for Fake {
     fn port_route(&self, port: &PortRoute<'_>) -> Result<()> {
         let (gateways, addresses) = (list(port.gateways), list(port.addresses));
         let mac = port.mac.map_or(String::new(), |mac| format!(", neighbour {}", mac_word(mac)));
-        let told = format!("{addresses}, gateways {gateways}{mac}");
+        let metric = if port.metric == 0 { String::new() } else { format!(", metric {}", port.metric) };
+        let told = format!("{addresses}, gateways {gateways}{mac}{metric}");
         self.call("route to", port.link, told)?;
         self.require(&format!("link {}", port.link), "route to")
     }

@@ -183,7 +183,7 @@ pub(in crate::kernel) fn port_route(port: &PortRoute<'_>) -> Result<()> {
     }
     for own in port.addresses {
         what.push(("add route to", own.address));
-        requests.push(route(index, Hop::direct(Cidr::host(own.address))));
+        requests.push(route(index, Hop { metric: port.metric, ..Hop::direct(Cidr::host(own.address)) }));
         if let Some(mac) = port.mac {
             what.push(("add neighbour", own.address));
             requests.push(neighbour(index, own.address, mac));
@@ -219,6 +219,41 @@ pub(super) fn retry_busy(code: i32, mut attempt: impl FnMut() -> io::Result<()>)
             result => return result,
         }
     }
+}
+
+/// Brings a stand-in up, see [`crate::kernel::stand_in`], in an interface group. `mtu` in bytes; none is the kernel's.
+pub(in crate::kernel) fn stand_in_up(link: &str, group: u32, mtu: Option<u32>) -> Result<()> {
+    let begin = || -> io::Result<()> {
+        let index = index(link)?;
+        let mut connection = Connection::open()?;
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::Group(group)];
+        message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        connection.request(RouteNetlinkMessage::SetLink(message), 0)?;
+        set_up(&mut connection, index)
+    };
+    begin().map_err(|error| KernelError::new("set up link", link, error))
+}
+
+/// Deletes the routes that [`port_route`] has made. Those that are gone are passed over.
+pub(in crate::kernel) fn port_unroute(port: &PortRoute<'_>) -> Result<()> {
+    let end = || -> io::Result<()> {
+        let index = index(port.link)?;
+        let requests = port.addresses.iter().filter_map(|own| {
+            let hop = Hop { metric: port.metric, ..Hop::direct(Cidr::host(own.address)) };
+            match route(index, hop) {
+                (RouteNetlinkMessage::NewRoute(message), _) => {
+                    Some((RouteNetlinkMessage::DelRoute(message), 0))
+                }
+                _ => None,
+            }
+        });
+        let failures = Connection::open()?.each(requests.collect())?;
+        let failed = failures.into_iter().find(|(_, error)| !has_code(error, libc::ESRCH));
+        failed.map_or(Ok(()), |(_, error)| Err(error))
+    };
+    end().map_err(|error| KernelError::new("delete routes over", port.link, error))
 }
 
 fn child_message(child: &Child<'_>, parent: u32) -> LinkMessage {

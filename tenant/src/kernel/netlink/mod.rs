@@ -8,6 +8,7 @@
 //! | `nic` | interfaces of the host that move into a tenant and is returned to the host |
 //! | `address` | addresses, routes, neighbours, rules as messages |
 //! | `inside` | the tenant's side |
+//! | `listeners` | at which ports processes listen |
 //! | `forwarding`, `sysctl` | forwarding over a port, and the values it sets |
 //! | `forwarding6` | IPv6 forwarding of the whole host |
 //! | `inspect` | which ports there are, which kinds of interfaces the kernel makes |
@@ -21,6 +22,7 @@ mod forwarding6;
 mod inside;
 mod inspect;
 mod link;
+mod listeners;
 mod nic;
 mod sysctl;
 
@@ -39,12 +41,13 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 
 pub use error::LinkError;
-pub(super) use forwarding::forwarding_enable;
+pub(super) use forwarding::{check_sources, forwarding_enable};
 pub use forwarding6::forwarding6_release;
 pub(crate) use inside::configure_inside;
 pub(super) use inspect::try_kind;
 pub use inspect::{links_of_group, try_kinds};
-pub(super) use link::{child_create, link_delete, port_route, veth_create};
+pub(super) use link::{child_create, link_delete, port_route, port_unroute, stand_in_up, veth_create};
+pub(super) use listeners::listeners;
 pub(super) use nic::{claimed_namespaces, nic_claim, nic_move, return_nics};
 
 use super::apart::apart;
@@ -201,8 +204,6 @@ fn consistent<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Resu
 struct Dump {
     sequence: u32,
     found: Vec<Vec<u8>>,
-    /// Whether the kernel says that the list changed meanwhile, see `NLM_F_DUMP_INTR` in
-    /// `Documentation/userspace-api/netlink/intro.rst`.
     is_interrupted: bool,
 }
 
@@ -212,7 +213,7 @@ impl Dump {
         if answer.sequence != self.sequence {
             return Ok(false);
         }
-        self.is_interrupted |= answer.flags & NLM_F_DUMP_INTR != 0;
+        self.is_interrupted |= answer.is_interrupted();
         match answer.kind {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => return Err(answer.error()?.unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
@@ -236,6 +237,12 @@ impl<'a> Answer<'a> {
             [[consistent[4], consistent[5]], [consistent[6], consistent[7]]].map(u16::from_ne_bytes);
         let sequence = number(consistent, 8).ok_or_else(short)?;
         Ok(Some(Self { kind, flags, sequence, payload: &consistent[HEADER..] }))
+    }
+
+    /// Whether the kernel says that what it lists changed meanwhile, see `NLM_F_DUMP_INTR` in
+    /// `Documentation/userspace-api/netlink/intro.rst`.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.flags & NLM_F_DUMP_INTR != 0
     }
 
     /// What an answer of the kind `NLMSG_ERROR` says; none is success.

@@ -38,6 +38,8 @@ const LIMIT_FLAGS: u16 = 5;
 const OF_BYTES: u32 = libc::NFT_LIMIT_PKT_BYTES as u32;
 const ABOVE: u32 = libc::NFT_LIMIT_F_INV as u32;
 const NESTED: u16 = libc::NLA_F_NESTED as u16;
+/// Bits of a type that are not its number: nested, in network order.
+const TYPE: u16 = 0x3fff;
 /// Length of an interface's name in a key.
 const LINK: usize = libc::IFNAMSIZ;
 
@@ -83,6 +85,8 @@ fn shape(set: &str) -> Option<(&'static [Part], Value)> {
         "forwards6" => (&[Part::Protocol, Port], Value::Data(&[Six, Port])),
         "loops4" => (&[Four, Four], nothing),
         "loops6" => (&[Six, Six], nothing),
+        "services" => (&[Part::Protocol, Port], nothing),
+        "open" => (&[Number], nothing),
         _ => return None,
     })
 }
@@ -122,6 +126,88 @@ fn parts(shape: &[Part], words: &[String]) -> Option<Vec<u8>> {
     }
     let parts: Option<Vec<Vec<u8>>> = shape.iter().zip(words).map(|(kind, word)| part(*kind, word)).collect();
     parts.map(|parts| parts.concat())
+}
+
+/// A part of a key or value as a word, and the bytes behind it: what [`part`] makes of that word.
+fn word(part: Part, bytes: &[u8]) -> Option<(String, &[u8])> {
+    let length = match part {
+        Link | Six | Target => 16,
+        Ether => 6,
+        Four | Number => 4,
+        Part::Protocol => 1,
+        Port => 2,
+    };
+    let own = bytes.get(..length)?;
+    let word = match part {
+        Link => {
+            let name = own.split(|byte| *byte == 0).next()?;
+            std::str::from_utf8(name).ok()?.to_owned()
+        }
+        Ether => {
+            let digits: Vec<String> = own.iter().map(|byte| format!("{byte:02x}")).collect();
+            digits.join(":")
+        }
+        Four => Ipv4Addr::from(<[u8; 4]>::try_from(own).ok()?).to_string(),
+        Six => Ipv6Addr::from(<[u8; 16]>::try_from(own).ok()?).to_string(),
+        Part::Protocol => match i32::from(own[0]) {
+            libc::IPPROTO_TCP => Protocol::Tcp.to_string(),
+            libc::IPPROTO_UDP => Protocol::Udp.to_string(),
+            other => other.to_string(),
+        },
+        Port => u16::from_be_bytes(own.try_into().ok()?).to_string(),
+        Number => u32::from_ne_bytes(own.try_into().ok()?).to_string(),
+        Target => format!("0x{:x}", u128::from_be_bytes(own.try_into().ok()?)),
+    };
+    Some((word, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn word_list(shape: &[Part], mut bytes: &[u8]) -> Option<Vec<String>> {
+    let mut words = Vec::with_capacity(shape.len());
+    for kind in shape {
+        let (word, rest) = word(*kind, bytes)?;
+        words.push(word);
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(words)
+}
+
+/// The words of an element's key and of its value, from its attributes: what [`element`] makes of them. Nothing where the set
+/// or the element is of a shape that is not known here.
+pub(super) fn words(set: &str, element: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
+    let (shape, leads_to) = shape(set)?;
+    let key = word_list(shape, find(find(element, ELEMENT_KEY)?, DATA_VALUE)?)?;
+    let text = |bytes: &[u8]| Some(std::str::from_utf8(bytes.strip_suffix(&[0])?).ok()?.to_owned());
+    let (data, object) = (find(element, ELEMENT_DATA), find(element, ELEMENT_OBJECT));
+    let value = match (leads_to, data, object) {
+        (_, None, None) => Vec::new(),
+        (Value::Data(shape), Some(data), None) => word_list(shape, find(data, DATA_VALUE)?)?,
+        (Value::Chain, Some(data), None) => {
+            let verdict = find(data, DATA_VERDICT)?;
+            if find(verdict, VERDICT_CODE)? != libc::NFT_GOTO.to_be_bytes() {
+                return None;
+            }
+            vec![format!("goto {}", text(find(verdict, VERDICT_CHAIN)?)?)]
+        }
+        (Value::Object, None, Some(object)) => vec![text(object)?],
+        _ => return None,
+    };
+    Some((key, value))
+}
+
+/// The value of the first attribute of a kind.
+pub(super) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+}
+
+/// The attributes that lie one after the other, see netlink(7); up to the first that is cut off.
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?) & TYPE;
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
 }
 
 /// An attribute, see `Documentation/userspace-api/netlink/intro.rst`.

@@ -25,6 +25,8 @@ pub struct Listing {
     pub counts: BTreeMap<(String, String), Count>,
     /// Everything else, without handles: sets, chains and rules.
     pub rules: Vec<Value>,
+    /// Sets and maps whose elements belong to records.
+    pub sets: BTreeSet<(Family, String)>,
 }
 
 impl Listing {
@@ -48,7 +50,11 @@ impl Listing {
                     body.remove("handle");
                     let elements = body.remove("elem");
                     let set = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                    let elements = elements.filter(|_| !OF_PACKETS.contains(&set.as_str()));
+                    let is_of_records = !OF_PACKETS.contains(&set.as_str());
+                    let elements = elements.filter(|_| is_of_records);
+                    if is_of_records && matches!(kind.as_str(), "set" | "map") {
+                        self.sets.insert((family, set.clone()));
+                    }
                     let types = body.get("type").map(words).unwrap_or_default();
                     for element in elements.as_ref().and_then(Value::as_array).into_iter().flatten() {
                         self.element(family, &set, &types, element);

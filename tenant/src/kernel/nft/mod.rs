@@ -11,6 +11,7 @@
 //! | `listing` | what nft says is there |
 //! | `program` | running nft |
 //! | `encode`, `transaction` | elements of tenants, over netlink |
+//! | `dump`, `elements` | what is in the sets, over netlink |
 //! | `counters` | what ports sent and received, over netlink |
 //! | `trial` | packets over a port that is no tenant's |
 //! | `repair` | the tables against the records: loading, comparing, restoring |
@@ -20,6 +21,8 @@
 
 mod change;
 pub mod counters;
+mod dump;
+mod elements;
 mod encode;
 mod error;
 pub mod item;

@@ -9,6 +9,7 @@ use super::{
         Cause, KernelError, Result,
         program::{self, Running},
     },
+    elements,
     error::FilterError,
     item::Family,
     listing::Listing,
@@ -109,11 +110,41 @@ impl Nft {
     /// # Errors
     /// What it says.
     pub fn list(&self, table: &str) -> Result<Option<Listing>> {
+        self.listing(table, &["-j"])
+    }
+
+    /// [`Nft::list`] without counters: the rules as it shows them, and what is in the sets as the kernel says.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(super) fn look(&self, table: &str) -> Result<Option<Listing>> {
+        let Some(mut listing) = self.rules(table)? else { return Ok(None) };
+        match elements::list(table, &listing.sets) {
+            Ok(items) => listing.items.extend(items),
+            Err(_) => return self.list(table),
+        }
+        Ok(Some(listing))
+    }
+
+    /// The rules alone, and limits.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(super) fn rules(&self, table: &str) -> Result<Option<Listing>> {
+        self.listing(table, &["-j", "--terse"])
+    }
+
+    /// Lists the tables, all at once.
+    fn listing(&self, table: &str, options: &[&str]) -> Result<Option<Listing>> {
         let failed = |error: Cause| KernelError::new("list the packet filter", format!("{table:?}"), error);
+        let start = |family: Family| {
+            let args = [options, &["list", "table", family.word(), table]].concat();
+            Running::start(&self.0, args, &[]).map_err(|error| failed(error.into()))
+        };
+        let running = Family::ALL.map(|family| (family, start(family)));
         let mut listing = Listing::default();
-        for family in Family::ALL {
-            let args = ["-j", "list", "table", family.word(), table];
-            match Running::start(&self.0, args, &[]).map_err(Cause::from).and_then(wait).map_err(failed)? {
+        for (family, running) in running {
+            match running.and_then(|running| wait(running).map_err(failed))? {
                 Run::Done(text) => {
                     let text = String::from_utf8_lossy(&text);
                     listing.read(family, &text).map_err(|error| failed(error.into()))?;

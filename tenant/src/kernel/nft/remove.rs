@@ -119,6 +119,20 @@ fn names_of_ended(host: &HostFilter) -> Vec<TenantName> {
     recorded(host).filter(|name| !state::is_supervised(&host.runtimes, name)).collect()
 }
 
+/// What is known of tenants that are in the tables: of those that have a supervisor, by their names, and of those that have
+/// ended.
+pub(super) fn by_life(host: &HostFilter) -> (Vec<TenantFilter>, Vec<TenantFilter>) {
+    let (mut running, mut ended) = (Vec::new(), Vec::new());
+    for name in recorded(host) {
+        let is_running = state::is_supervised(&host.runtimes, &name);
+        let Ok(Some(mut known)) = read_record(host, &name) else { continue };
+        // While one is being changed, the last is what it is to become.
+        if is_running { running.extend(known.pop()) } else { ended.append(&mut known) }
+    }
+    running.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+    (running, ended)
+}
+
 /// What is known of tenants that have ended and are still in the tables.
 pub(super) fn ended(host: &HostFilter) -> Vec<TenantFilter> {
     names_of_ended(host).iter().filter_map(|name| read_record(host, name).ok()?).flatten().collect()

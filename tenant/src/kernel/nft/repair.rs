@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs, io, panic, thread,
 };
 
 use nix::sched::{CloneFlags, unshare};
@@ -15,15 +15,11 @@ use super::{
     listing::{Count, Listing},
     lock::Lock,
     program::{Nft, failed},
-    record::read_record,
     remove,
 };
-use crate::{
-    files::state,
-    model::{
-        filter::{HostFilter, TenantFilter},
-        name::TenantName,
-    },
+use crate::model::{
+    filter::{HostFilter, TenantFilter},
+    name::TenantName,
 };
 
 /// The rules, with words in place of the names of the tables and of the interface group.
@@ -38,13 +34,7 @@ pub fn rules(host: &HostFilter) -> String {
 
 /// What is known of every tenant that has a supervisor.
 pub fn running(host: &HostFilter) -> Vec<TenantFilter> {
-    let mut all = Vec::new();
-    for name in state::supervised(&host.runtimes) {
-        // While it is being changed, the last is what it is to become.
-        all.extend(read_record(host, &name).ok().flatten().and_then(|mut known| known.pop()));
-    }
-    all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    all
+    remove::by_life(host).0
 }
 
 /// Everything that the tables should hold. Where two tenants contradict each other, the first is right.
@@ -148,7 +138,7 @@ impl Findings {
 pub fn inspect(host: &HostFilter) -> Result<Findings> {
     let nft = Nft::find()?;
     let _lock = Lock::alone(host)?;
-    compare(&nft, host, &running(host)).map(|(findings, _)| findings)
+    compare(&nft, host).map(|compared| compared.findings)
 }
 
 /// Makes the tables hold what the records say: elements alone where the rules are whole, else everything
@@ -159,8 +149,7 @@ pub fn inspect(host: &HostFilter) -> Result<Findings> {
 pub fn repair(host: &HostFilter) -> Result<Findings> {
     let nft = Nft::find()?;
     let _lock = Lock::alone(host)?;
-    let tenants = running(host);
-    let (findings, wanted) = compare(&nft, host, &tenants)?;
+    let Compared { findings, wanted, tenants } = compare(&nft, host)?;
     if findings.rules != Rules::Good {
         restore(&nft, host, &tenants)?;
     } else if !findings.is_good() {
@@ -172,12 +161,21 @@ pub fn repair(host: &HostFilter) -> Result<Findings> {
     Ok(findings)
 }
 
-fn compare(nft: &Nft, host: &HostFilter, tenants: &[TenantFilter]) -> Result<(Findings, BTreeSet<Item>)> {
-    let wanted = wanted(host, tenants);
-    let listing = nft.list(&host.table)?;
+/// A comparison, and what it rests on.
+struct Compared {
+    findings: Findings,
+    wanted: BTreeSet<Item>,
+    tenants: Vec<TenantFilter>,
+}
+
+fn compare(nft: &Nft, host: &HostFilter) -> Result<Compared> {
+    // nft is a program of its own, and the kernel that makes a namespace waits: all of it at once.
+    let (reference, (listing, (tenants, ended))) =
+        meanwhile(|| reference(nft, host), || meanwhile(|| nft.look(&host.table), || remove::by_life(host)));
+    let (wanted, listing) = (wanted(host, &tenants), listing?);
     let rules = match &listing {
         None => Rules::Missing,
-        Some(listing) => match first_difference(&listing.rules, &reference(nft, host)?.rules) {
+        Some(listing) => match first_difference(&listing.rules, &reference?.rules) {
             None => Rules::Good,
             Some(text) => Rules::Changed(text),
         },
@@ -189,9 +187,22 @@ fn compare(nft: &Nft, host: &HostFilter, tenants: &[TenantFilter]) -> Result<(Fi
         missing.entry(owner).or_default().insert(item.clone());
     }
     // What is left of tenants that have ended is on its way out.
-    let ended: BTreeSet<Item> = remove::ended(host).iter().flat_map(item::of_tenant).collect();
+    let ended: BTreeSet<Item> = ended.iter().flat_map(item::of_tenant).collect();
     let foreign = there.difference(&wanted).filter(|item| !ended.contains(item)).cloned().collect();
-    Ok((Findings { rules, missing, foreign }, wanted))
+    Ok(Compared { findings: Findings { rules, missing, foreign }, wanted, tenants })
+}
+
+/// Does one thing on a thread of its own while another is done; where there can be no thread, one after the other.
+fn meanwhile<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let beginning = thread::Builder::new().spawn_scoped(scope, &one);
+        let other = other();
+        let one = match beginning {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
+            Err(_) => one(),
+        };
+        (one, other)
+    })
 }
 
 /// The rules as nft shows them in their unmodified form: in a network namespace of their own, for only
@@ -201,7 +212,7 @@ fn reference(nft: &Nft, host: &HostFilter) -> Result<Listing> {
         unshare(CloneFlags::CLONE_NEWNET)
             .map_err(|errno| KernelError::new("make", "a network namespace", errno))?;
         nft.run(&rules(host)).map_err(|error| failed(&host.table, error))?;
-        nft.list(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound))
+        nft.rules(&host.table)?.ok_or_else(|| failed(&host.table, io::ErrorKind::NotFound))
     };
     apart(load).map_err(|error| failed(&host.table, error))?
 }

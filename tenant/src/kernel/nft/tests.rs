@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use proptest::prelude::*;
 
 use super::{
+    encode,
     item::{Family, Item, add_text, delete_text, forwarded_port, of_host, of_tenant},
     listing::Listing,
     record::{read_record, remove_record, write_record},
@@ -91,6 +92,29 @@ fn a_bridged_port_is_pinned_where_neighbours_listen() {
     assert!(!text.contains(" inet ") && !text.contains("free"), "{text}");
     let free = TenantFilter { ports: vec![port("t1-0", true, &[])], ..tenant };
     assert!(add_text("T", &of_tenant(&free)).contains("add element bridge T free { \"t1-0\" }"));
+}
+
+#[test]
+fn what_the_kernel_lists_is_read_as_it_was_written() {
+    let bridged = TenantFilter { ports: vec![port("t2-0", true, &["10.9.0.1", "fd09::1"])], ..alice() };
+    let free = TenantFilter { ports: vec![port("t3-0", true, &[])], ..alice() };
+    let open = HostFilter {
+        isolation: false,
+        services: ["53/udp".parse().unwrap()].into(),
+        nat: Vec::new(),
+        ..host()
+    };
+    let tenants = [alice(), bridged, free].into_iter().flat_map(|tenant| of_tenant(&tenant));
+    let mut sets = BTreeSet::new();
+    for item in tenants.chain(of_host(&open)) {
+        let Item::Element { set, key, value, .. } = &item else { continue };
+        sets.insert(set.clone());
+        // Behind the header of the element itself.
+        let element = encode::element(&item).unwrap();
+        assert_eq!(encode::words(set, &element[4..]), Some((key.clone(), value.clone())), "{item}");
+    }
+    assert_eq!(sets.len(), 21, "{sets:?}");
+    assert_eq!(encode::words("other", &[]), None, "left to nft");
 }
 
 #[test]

@@ -195,6 +195,7 @@ fn connect(port: &TrialPort<'_>) -> Result<Vec<UdpSocket>> {
                 gateways: nic.gateways,
                 addresses: nic.addresses,
                 mac: Some(mac.bytes()),
+                metric: 0,
             })?;
             netlink::forwarding_enable(port.host_name, None)
         });

@@ -2,7 +2,8 @@
 //!
 //! | file | what it handles |
 //! |---|---|
-//! | `process` | clone3(2), pidfds, programs that are born in a cgroup |
+//! | `process` | clone3(2), pidfds |
+//! | `spawn` | programs that are born in a cgroup, of a process with threads |
 //! | `own` | what a process changes of itself |
 //! | `signals` | what signals do to it |
 //! | `descriptors` | terminals, sockets, and those that are closed |
@@ -10,6 +11,7 @@
 //! | `files` | what a file is besides its bytes: projects and their quotas, fs-verity |
 //! | `handle` | by what the kernel knows a file |
 //! | `bpf` | programs that the kernel asks for each cgroup |
+//! | `packets` | packets that do not come from a stack |
 #![allow(unsafe_code)]
 
 mod bpf;
@@ -18,8 +20,10 @@ mod files;
 mod handle;
 mod mount;
 mod own;
+mod packets;
 mod process;
 mod signals;
+mod spawn;
 
 pub use bpf::{CgroupProgram, bpf_attach, bpf_link, bpf_load, bpf_ring};
 pub use descriptors::{cloexec_from, close_except, open_pty_peer, peer_groups, set_controlling_tty};
@@ -30,10 +34,11 @@ pub use handle::{HandleOf, file_handle};
 pub use mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, mount_setattr};
 pub use own::{
     Instruction, keep_heap_small, new_session_keyring, overwrite_arguments, reset_io_priority,
-    reset_scheduling_on_fork, seccomp, trim_heap,
+    reset_scheduling_on_fork, seccomp, trim_heap, trim_stack,
 };
+pub use packets::{packet_send, tun_create};
 pub use process::{
-    CLONE_NEWTIME, Fork, Parent, Program, clone3, end_child, exit, kill, pidfd_signal, pidfd_signal_group,
-    spawn_in_cgroup,
+    CLONE_NEWTIME, Fork, Parent, clone3, end_child, exit, kill, pidfd_signal, pidfd_signal_group,
 };
 pub use signals::{catch_signals, default_signals, wait_signal};
+pub use spawn::{Program, spawn_in_cgroup};

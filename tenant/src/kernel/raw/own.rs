@@ -41,6 +41,28 @@ pub fn trim_heap() {
     }
 }
 
+/// Gives the pages of the stack back to the kernel that earlier, deeper calls have used. Does nothing on other threads than the
+/// main one: below its stack nothing is mapped, because the kernel keeps a gap of a mebibyte there.
+#[inline(never)]
+pub fn trim_stack() {
+    /// So much below this call stays as it is, for the calls that are made here and for signal handlers. Bytes.
+    const SPARED: usize = 8 << 10;
+    /// The search for used pages ends there. Bytes.
+    const DEPTH: usize = 512 << 10;
+    if rustix::thread::gettid() != rustix::process::getpid() {
+        return;
+    }
+    let here = 0_u8;
+    let end = (&raw const here as usize).saturating_sub(SPARED) & !(rustix::param::page_size() - 1);
+    let start = end.saturating_sub(DEPTH);
+    // SAFETY: below the stack pointer there is nothing that a program relies on, and what is still to be called here needs
+    // less than `SPARED`. Nothing but this stack is mapped in the range, see stack_guard_gap of the kernel; that a part of it
+    // is not mapped at all is the error ENOMEM, and the rest is given back nevertheless, see madvise(2).
+    unsafe {
+        libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
+    }
+}
+
 /// Has malloc give memory back as it becomes free, and keep it in few places: for a program with threads that lives long,
 /// see mallopt(3). Called while there is a single thread.
 pub fn keep_heap_small() {

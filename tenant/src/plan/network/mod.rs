@@ -140,6 +140,11 @@ pub fn host_link(layout: &Layout, index: Index, nic: usize) -> String {
     format!("t{index}-{nic}{}", suffix(layout))
 }
 
+/// Name of what stands for a tenant's interfaces on the host while it is parked and stopped, at most 15 bytes.
+pub fn stand_in_link(layout: &Layout, index: Index) -> String {
+    format!("t{index}-s{}", suffix(layout))
+}
+
 /// The interface group of every port of a root, one of [`crate::model::port::PORT_GROUPS`]: 0x74 (`t`), then 24 bits of its
 /// name's hash.
 pub fn port_group(layout: &Layout) -> u32 {

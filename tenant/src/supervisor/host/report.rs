@@ -10,6 +10,7 @@ use crate::{
     model::{name::TenantName, park::WakeReason},
     supervisor::{
         error::{Failed, RunError, how},
+        park::packet::{Call, service_word},
         process::Supervisor,
         run::lifecycle::Goal,
     },
@@ -37,7 +38,9 @@ impl Supervisor {
     /// Its init ended, and that is all.
     pub(in crate::supervisor) fn report_end(&self, exit: Exit, goal: Goal) {
         let (level, id, text) = match (goal, exit) {
-            (Goal::Stop | Goal::Reboot, _) => (Level::Info, id::STOPPED, "has stopped".to_owned()),
+            (Goal::Stop | Goal::Reboot | Goal::Park, _) => {
+                (Level::Info, id::STOPPED, "has stopped".to_owned())
+            }
             (Goal::Run, Exit::Poweroff) => {
                 (Level::Info, id::POWERED_OFF, "was powered off from inside".to_owned())
             }
@@ -51,13 +54,24 @@ impl Supervisor {
 
     /// It is parked.
     pub(in crate::supervisor) fn report_parked(&self) {
-        self.report(Level::Info, id::PARKED, &[], "is idle and has been parked");
+        let is_stopped = self.state.as_ref().and_then(|state| state.parked).is_some_and(|said| said.stopped);
+        let (way, text) = match is_stopped {
+            true => ("stopped", "is idle and has been parked: it is stopped until it is needed"),
+            false => ("frozen", "is idle and has been parked"),
+        };
+        self.report(Level::Info, id::PARKED, &[("WAY", way)], text);
     }
 
     /// It was parked and is running again.
-    pub(in crate::supervisor) fn report_woken(&self, reason: WakeReason) {
-        let fields = [("REASON", reason.as_str())];
-        self.report(Level::Info, id::WOKEN, &fields, &format!("was parked and has woken: {reason}"));
+    pub(in crate::supervisor) fn report_woken(&self, reason: WakeReason, call: Option<Call>) {
+        let mut fields = vec![("REASON", reason.as_str())];
+        let call = call.map(|call| (call.from.ip().to_string(), service_word(call.service)));
+        let mut text = format!("was parked and has woken: {reason}");
+        if let Some((from, to)) = &call {
+            text.push_str(&format!(" from {from} to port {to}"));
+            fields.extend([("FROM", from.as_str()), ("PORT", to.as_str())]);
+        }
+        self.report(Level::Info, id::WOKEN, &fields, &text);
     }
 
     /// It is built again.

@@ -11,11 +11,15 @@
 //! | `timers`, `waits` | what is due next: looking, and how a system call waits, pure |
 //! | `reclaim` | giving memory back |
 //! | `parked` | what is kept of a tenant that is parked |
+//! | `away` | what is kept of one that is stopped, and until it is back |
+//! | `packet` | packets for one that is stopped, pure |
 //!
 //! When all that is asked: [`super::run`].
 
+pub(super) mod away;
 pub(super) mod idle;
 pub(super) mod look;
+pub(super) mod packet;
 pub(super) mod parked;
 pub(super) mod reclaim;
 pub(super) mod timers;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
+    away::Away,
     idle::{Counters, Watch},
     reclaim::Reclaim,
     timers::Timers,
@@ -25,6 +26,8 @@ pub(in crate::supervisor) struct Parking {
     pub(in crate::supervisor) watch: Option<Watch>,
     /// What is kept of one that is parked.
     pub(in crate::supervisor) parked: Option<Parked>,
+    /// What is kept of one that is stopped then, and until it is back.
+    pub(in crate::supervisor) away: Option<Away>,
     /// What is due in it.
     pub(in crate::supervisor) timers: Timers,
     /// Whether it was told that this host cannot do it.
@@ -32,8 +35,13 @@ pub(in crate::supervisor) struct Parking {
 }
 
 impl Parking {
-    /// When something is to be done without an event.
-    pub(in crate::supervisor) fn deadline(&self, phase: Phase) -> Option<Instant> {
+    /// When something is to be done without an event. `says_ready` is whether its init says when it is ready.
+    pub(in crate::supervisor) fn deadline(&self, phase: Phase, says_ready: bool) -> Option<Instant> {
+        let away = self.away.as_ref().and_then(|away| away.deadline(says_ready));
+        away.into_iter().chain(self.deadline_of_parked(phase)).min()
+    }
+
+    fn deadline_of_parked(&self, phase: Phase) -> Option<Instant> {
         match (phase, &self.parked, &self.watch) {
             (Phase::Parked, Some(parked), _) => parked.deadline(),
             (Phase::Running, _, Some(watch)) => Some(watch.next()),

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::waits::{Call, Clock, Limit, Wait, bytes_of, offset_of, time_of, timer_of, wait_of};
+use super::waits::{Call, Clock, Limit, Wait, bytes_of, is_calendar, offset_of, time_of, timer_of, wait_of};
 
 /// A shorter limit of a wait for something else is a habit of an event loop.
 const HABIT: Duration = Duration::from_secs(10);
@@ -24,6 +24,8 @@ const UNTOLD: Duration = Duration::from_secs(60);
 /// Most tasks and open files that are looked at; of more it cannot be told either.
 const MOST: usize = 16_384;
 
+/// What is due only then is no timer.
+const NEVER: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// Most waits whose rest is corrected.
 const MOST_RESTS: usize = 256;
 
@@ -57,6 +59,17 @@ pub(in crate::supervisor) struct Timers {
     /// What stands still with the tenant, since then.
     rests: Vec<Rest>,
     since: Option<Instant>,
+    /// What a tenant that is stopped would miss.
+    missed: Missed,
+}
+
+/// What a tenant would miss that is stopped and boots again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::supervisor) struct Missed {
+    /// How long until the first timer of init's that goes by the calendar.
+    pub(in crate::supervisor) calendar: Option<Duration>,
+    /// Whether a process besides init sleeps, or has a timer that goes by the calendar: it would not go on there.
+    pub(in crate::supervisor) sleeper: bool,
 }
 
 /// One look at processes.
@@ -66,6 +79,9 @@ struct Look<'a> {
     earliest: Option<Duration>,
     seen: usize,
     offsets: String,
+    /// The process that is looked at, and init.
+    pid: i32,
+    init: i32,
 }
 
 impl Timers {
@@ -74,13 +90,15 @@ impl Timers {
     pub(in crate::supervisor) fn earliest(&mut self, pids: &BTreeSet<i32>, init: i32) -> Option<Duration> {
         let offsets = fs::read_to_string(format!("/proc/{init}/timens_offsets")).unwrap_or_default();
         let next = Self { since: Some(Instant::now()), ..Self::default() };
-        let mut look = Look { known: self, next, earliest: None, seen: 0, offsets };
+        let mut look = Look { known: self, next, earliest: None, seen: 0, offsets, pid: init, init };
         for pid in pids {
+            look.pid = *pid;
             // One that has ended meanwhile waits for nothing.
             let _ = look.descriptors(*pid);
             let _ = look.tasks(*pid);
             if has_posix_timer(*pid) {
                 look.due(UNTOLD);
+                look.next.missed.sleeper |= *pid != init;
             }
         }
         if look.seen > MOST {
@@ -89,6 +107,12 @@ impl Timers {
         let (earliest, next) = (look.earliest, look.next);
         *self = next;
         earliest
+    }
+
+    /// What it would miss, as the last look has found it. Timers that count from a boot or from what happened since are not
+    /// among that: they begin anew with each boot.
+    pub(in crate::supervisor) fn missed(&self) -> Missed {
+        self.missed
     }
 
     /// Takes the time for which the tenant stood still from what counts only while it is running. It is frozen yet.
@@ -133,7 +157,17 @@ impl Look<'_> {
             }
             let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse::<i32>().ok()) else { continue };
             let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-            match timer_of(&info) {
+            let timer = timer_of(&info);
+            // The one by which a change of the clock is heard of is due in centuries.
+            if let Some(left) = timer.filter(|left| is_calendar(&info) && *left < NEVER) {
+                match self.pid == self.init {
+                    true => {
+                        self.next.missed.calendar = self.next.missed.calendar.into_iter().chain([left]).min()
+                    }
+                    false => self.next.missed.sleeper = true,
+                }
+            }
+            match timer {
                 Some(Duration::ZERO) => {
                     self.next.overdue.insert((pid, fd));
                     // One that no process has read of since the last look is not waited for.
@@ -174,6 +208,7 @@ impl Look<'_> {
         };
         let wait = wait_of(&Call { number, ..call });
         let left = wait.and_then(|wait| Some((wait, self.left(pid, tid, wait)?)));
+        self.next.missed.sleeper |= pid != self.init && left.is_some_and(|(wait, _)| !wait.is_habit);
         if let Some((wait, left)) = left {
             self.stands_still(tid, wait, left);
         }

@@ -137,6 +137,12 @@ pub(super) fn timer_of(text: &str) -> Option<Duration> {
     (left != Duration::ZERO).then_some(left)
 }
 
+/// Whether such a timer goes by the calendar: `CLOCK_REALTIME` or `CLOCK_REALTIME_ALARM`.
+pub(super) fn is_calendar(text: &str) -> bool {
+    let clock = text.lines().find_map(|line| line.strip_prefix("clockid:"));
+    clock.is_some_and(|clock| matches!(clock.trim(), "0" | "8"))
+}
+
 /// A `struct timespec`, or a `struct timeval` with `unit` nanoseconds a microsecond, as a tenant's memory has it; none
 /// where it is no time.
 pub(super) fn time_of(bytes: [u8; 16], unit: u32) -> Option<Duration> {

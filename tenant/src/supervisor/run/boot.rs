@@ -62,6 +62,7 @@ impl Supervisor {
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.
         self.unit = Some(plan.cgroup.unit.clone());
         self.v2_mount = facts.cgroup.v2_mount.unwrap_or_default();
+        let comes_back = self.is_coming_back();
         if let Some(state) = &mut self.state {
             if state.phase == Phase::Queued {
                 state.phase = lifecycle::next(state.phase, lifecycle::Event::Turn)
@@ -70,7 +71,8 @@ impl Supervisor {
             *state = RunState {
                 phase: state.phase,
                 digest: Some(plan.digest),
-                boots: state.boots + 1,
+                boots: state.boots + u32::from(!comes_back),
+                woken: state.woken.filter(|_| comes_back),
                 ..RunState::queued(state.supervisor, &plan.cgroup.unit, wall_clock_ms())
             };
             // What cannot be written at all is better known before the start than after.
@@ -82,6 +84,10 @@ impl Supervisor {
         drop(context);
         self.tell_status();
         let plan = self.plan.insert(plan);
+        if plan.stand_in.is_none() {
+            // It was to be stopped when it was parked, and is so no more: its routes are of the first order again.
+            self.parking.away = None;
+        }
         if self.start_limit.boots(self.boot_began, plan.init.start_timeout) {
             self.manager.tell(&extension(plan.init.start_timeout + GRACE));
         }

@@ -30,6 +30,8 @@ pub(in crate::supervisor) struct Conversation {
     pub(in crate::supervisor) freezing: Option<Instant>,
     /// What they are to come to: frozen or not.
     pub(in crate::supervisor) target: bool,
+    /// What it asks for, of a tenant that has to boot before.
+    pub(in crate::supervisor) pending: Option<Request>,
     deadline: Instant,
     gone: bool,
 }
@@ -37,7 +39,16 @@ pub(in crate::supervisor) struct Conversation {
 impl Conversation {
     fn new(stream: UnixStream, now: Instant) -> Self {
         let (line, answer) = (Vec::new(), None);
-        Self { stream, line, answer, freezing: None, target: false, deadline: now + DEADLINE, gone: false }
+        Self {
+            stream,
+            line,
+            answer,
+            freezing: None,
+            target: false,
+            pending: None,
+            deadline: now + DEADLINE,
+            gone: false,
+        }
     }
 
     /// Reads the request; none while it is not whole. A malformed one is answered here.
@@ -45,7 +56,7 @@ impl Conversation {
         let mut bytes = [0; 1024];
         match rustix::io::read(&self.stream, &mut bytes) {
             Ok(0) => self.gone = true,
-            Ok(length) if self.answer.is_none() && self.freezing.is_none() => {
+            Ok(length) if self.answer.is_none() && self.freezing.is_none() && self.pending.is_none() => {
                 self.line.extend_from_slice(&bytes[..length]);
             }
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}

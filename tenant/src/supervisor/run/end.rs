@@ -32,6 +32,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn finish(mut self, result: Result<u8, RunError>) -> Result<u8, Failed> {
         self.init = None;
         self.kept = None;
+        self.parking.away = None;
         self.consoles.disconnect(Instant::now());
         let exit = self.state.as_ref().and_then(|state| state.exit);
         let result = result.map_err(|error| self.fail(error));

@@ -66,6 +66,7 @@ impl Supervisor {
             self.tick(now)?;
             let ready = self.wait(fd, Some(end), now).map_err(RunError::io("wait for", "events"))?;
             let now = Instant::now();
+            self.rest(!ready.is_empty(), now);
             for (source, flags) in &ready {
                 // No init is there that could end.
                 self.handle(*source, *flags, now)?;
@@ -76,7 +77,7 @@ impl Supervisor {
         }
     }
 
-    /// After a moment without events gives back the heap that handling them took.
+    /// After a moment without events gives back the heap and the stack that handling them took.
     pub(in crate::supervisor) fn rest(&mut self, is_busy: bool, now: Instant) {
         if is_busy {
             self.rest_at = Some(now + REST);
@@ -86,6 +87,7 @@ impl Supervisor {
                 view.rest(now);
             }
             raw::trim_heap();
+            raw::trim_stack();
         }
     }
 
@@ -107,6 +109,8 @@ impl Supervisor {
         self.turn.take_if(|turn| now >= turn.until());
         self.settle_freezes(now);
         self.tick_parking(now)?;
+        self.tick_away(now);
+        self.answer_pending()?;
         self.conversations.tick(now);
         let inside = match (&self.init, &self.plan, self.phase()) {
             (Some(init), Some(plan), Phase::Running) => {
@@ -144,6 +148,7 @@ impl Supervisor {
             Source::Limits => self.show_limits(now),
             Source::Freezer => self.settle_freezes(now),
             Source::Packets => self.wake(WakeReason::Packet, now)?,
+            Source::StandIn => self.take_packets(),
             Source::Conversation(place) => self.converse(place, flags)?,
             Source::Consoles(part) => self.consoles.handle(part, flags, now),
             Source::StopCommand => self.follow_stop_command(None, now),
@@ -253,6 +258,7 @@ impl Supervisor {
         self.start_limit.ready();
         self.turn = None;
         self.watch_idleness(now);
+        self.arrived(now);
         self.enter(lifecycle::Event::Ready)?;
         self.manager.tell("READY=1");
         self.tell_status();

@@ -1,6 +1,6 @@
 //! A tenant from its first boot to its end, and what the end of its init means.
 
-use std::time::Instant;
+use std::{mem, time::Instant};
 
 use super::lifecycle::{self, Goal, Verdict, exit_code};
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
     supervisor::{
         error::{Failed, RunError},
         host::report,
-        park::parked::Parking,
         process::{RunOptions, Supervisor},
     },
 };
@@ -37,6 +36,9 @@ impl Supervisor {
     /// Keeps the tenant until its end; returns the exit code that stands for it.
     pub(in crate::supervisor) fn supervise(&mut self) -> Result<u8, RunError> {
         loop {
+            if let Some(code) = self.return_if_wanted()? {
+                return Ok(code);
+            }
             let now = Instant::now();
             self.tick(now)?;
             let ready = self.wait(None, None, now).map_err(RunError::io("wait for", "events"))?;
@@ -66,12 +68,19 @@ impl Supervisor {
         let process = self.plan.as_ref().map_or(FirstProcess::Program, |plan| plan.init.process);
         let verdict = lifecycle::judge(death, process, self.goal, self.phase(), age);
         self.consoles.disconnect(now);
-        self.parking = Parking::default();
+        let away = mem::take(&mut self.parking).away;
+        if let (Verdict::Parked, Some(away)) = (&verdict, away) {
+            self.sweep()?;
+            self.gone(away, now);
+            return Ok(None);
+        }
         if let Some(state) = &mut self.state {
             state.parked = None;
         }
         let goal = self.goal;
         match verdict {
+            // Nothing is there to bring it back.
+            Verdict::Parked => Ok(Some(0)),
             Verdict::Over(exit) => {
                 self.sweep()?;
                 if let Some(state) = &mut self.state {

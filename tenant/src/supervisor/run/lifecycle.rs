@@ -97,6 +97,8 @@ pub enum Goal {
     Stop,
     /// To end and to start again.
     Reboot,
+    /// To end, because it is idle, and to start again when it is needed.
+    Park,
 }
 
 /// What follows the end of an init.
@@ -104,6 +106,8 @@ pub enum Goal {
 pub enum Verdict {
     /// It is built again.
     Reboot,
+    /// It is built again when it is needed.
+    Parked,
     /// It is over.
     Over(Exit),
     /// It never got going: a failed start.
@@ -126,6 +130,7 @@ pub fn judge(death: Death, process: FirstProcess, goal: Goal, phase: Phase, age:
     };
     match (goal, death) {
         (Goal::Reboot, _) | (Goal::Run, Death::Signal(libc::SIGHUP)) => Verdict::Reboot,
+        (Goal::Park, _) => Verdict::Parked,
         (Goal::Stop, _) | (Goal::Run, Death::Signal(libc::SIGINT)) => Verdict::Over(exit),
         (Goal::Run, _) if phase == Phase::Booting => Verdict::Dead(exit),
         (Goal::Run, Death::Code(0)) => Verdict::Over(exit),
@@ -140,10 +145,10 @@ pub fn exit_code(exit: Exit, goal: Goal) -> u8 {
     match (exit, goal) {
         (Exit::Poweroff, _) => 0,
         // A signal ended it, as was asked.
-        (Exit::Code(129..), Goal::Stop | Goal::Reboot) => 0,
+        (Exit::Code(129..), Goal::Stop | Goal::Reboot | Goal::Park) => 0,
         (Exit::Code(code), _) => u8::try_from(code).unwrap_or(1),
         // It had to be killed, as was asked.
-        (Exit::Signal(_), Goal::Stop | Goal::Reboot) => 0,
+        (Exit::Signal(_), Goal::Stop | Goal::Reboot | Goal::Park) => 0,
         (Exit::Signal(_), Goal::Run) => 1,
     }
 }
@@ -251,6 +256,7 @@ mod tests {
             (Event::Ready, Phase::Running),
             (Event::Parked, Phase::Parked),
             (Event::Woken, Phase::Running),
+            (Event::Parked, Phase::Parked),
             (Event::Rebuilt, Phase::Starting),
             (Event::Executed, Phase::Booting),
             (Event::AskedToEnd, Phase::Stopping),
@@ -278,6 +284,9 @@ mod tests {
         assert_eq!(judge_at(Death::Signal(libc::SIGINT), Goal::Run), Verdict::Over(Exit::Poweroff));
         assert_eq!(judge_at(Death::Signal(libc::SIGHUP), Goal::Stop), Verdict::Over(Exit::Poweroff));
         assert_eq!(judge_at(Death::Signal(libc::SIGINT), Goal::Reboot), Verdict::Reboot);
+        for death in [Death::Signal(libc::SIGHUP), Death::Signal(9), Death::Code(0)] {
+            assert_eq!(judge_at(death, Goal::Park), Verdict::Parked);
+        }
         assert_eq!(judge_at(Death::Code(3), Goal::Run), Verdict::Over(Exit::Code(3)));
         assert_eq!(judge_at(Death::Signal(9), Goal::Run), Verdict::Over(Exit::Signal(9)));
     }

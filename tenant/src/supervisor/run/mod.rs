@@ -11,11 +11,13 @@
 //! | `requests`, `conversation` | what is asked over `control.sock`, and the connections |
 //! | `stop`, `ending` | asking it to end, and what follows when it does not |
 //! | `park` | a tenant that is parked while it is idle |
+//! | `away` | one that is stopped then, and boots when it is needed |
 //! | `swap` | another version of its image |
 //! | `freeze` | processes that come to rest |
 //! | `wait`, `signals`, `retry` | what those rest on |
 //! | `lifecycle` | which phase follows which; pure |
 
+mod away;
 pub(super) mod boot;
 pub(super) mod conversation;
 mod end;

@@ -38,7 +38,9 @@ impl Supervisor {
     /// The tenant is up: from now on it is looked at whether it is idle.
     pub(in crate::supervisor) fn watch_idleness(&mut self, now: Instant) {
         let after = self.plan.as_ref().and_then(|plan: &Plan| plan.idle.as_ref()).map(|idle| idle.after);
-        self.parking = Parking { watch: after.map(|after| Watch::new(after, now)), ..Parking::default() };
+        let away = self.parking.away.take();
+        self.parking =
+            Parking { watch: after.map(|after| Watch::new(after, now)), away, ..Parking::default() };
         if let Some(state) = &mut self.state {
             state.parks = after.is_some();
         }
@@ -113,9 +115,17 @@ impl Supervisor {
             Ok(due) => due,
             Err(busy) => return Ok(Err(Refusal::Busy(busy))),
         };
+        if self.leave(&trap, now)? {
+            return Ok(Ok(()));
+        }
+        if trap.has_caught() {
+            self.thaw();
+            return Ok(Err(Refusal::Busy(Busy::Connection)));
+        }
         self.parking.parked = Some(Parked::new(trap, due, now));
         if let Some(state) = &mut self.state {
-            state.parked = Some(ParkedState { since_ms: wall_clock_ms(), due_ms: due.map(due_ms) });
+            state.parked =
+                Some(ParkedState { since_ms: wall_clock_ms(), due_ms: due.map(due_ms), stopped: false });
         }
         self.enter(lifecycle::Event::Parked)?;
         self.tell_status();
@@ -144,7 +154,7 @@ impl Supervisor {
     }
 
     /// Lets its processes go on. Where that fails, it is tried by the next that needs it.
-    fn thaw(&mut self) {
+    pub(in crate::supervisor) fn thaw(&mut self) {
         self.parking.timers.catch_up(Instant::now());
         if let Err(error) = self.set_frozen(false)
             && error.kind() != io::ErrorKind::NotFound
@@ -161,6 +171,11 @@ impl Supervisor {
         if self.phase() != Phase::Parked {
             return Ok(());
         }
+        if let Some(away) = &mut self.parking.away {
+            // It boots when what is at work now is done.
+            away.want(reason, None);
+            return Ok(());
+        }
         self.thaw();
         self.parking.parked = None;
         if let Some(state) = &mut self.state {
@@ -169,7 +184,16 @@ impl Supervisor {
         }
         self.enter(lifecycle::Event::Woken)?;
         self.tell_status();
-        self.report_woken(reason);
+        self.report_woken(reason, None);
+        Ok(())
+    }
+
+    /// What was due in the tenant is done: it may be worth stopping now.
+    fn leave_later(&mut self, due: Option<Duration>, now: Instant) -> Result<(), RunError> {
+        let Some(Parked { trap, .. }) = self.parking.parked.take() else { return Ok(()) };
+        if !self.leave(&trap, now)? {
+            self.parking.parked = Some(Parked::new(trap, due, now));
+        }
         Ok(())
     }
 
@@ -202,6 +226,7 @@ impl Supervisor {
                         said.due_ms = due.map(due_ms);
                     }
                     self.publish();
+                    return self.leave_later(due, now);
                 }
                 (Err(Busy::Timer), Some(blink)) => then = blink.go_on(now),
                 (Err(_), _) => then = Then::Wake,

@@ -31,6 +31,30 @@ impl Supervisor {
             conversation.hang_up();
         }
         let Some(request) = request else { return Ok(()) };
+        if let Some(reason) = wakes_for(&request).filter(|_| self.is_away())
+            && !matches!(request, Request::Stop { .. })
+        {
+            self.wake(reason, Instant::now())?;
+            self.conversations.0[place].pending = Some(request);
+            return Ok(());
+        }
+        self.reply(request, place)
+    }
+
+    /// Answers what has had to wait until the tenant is back.
+    pub(in crate::supervisor) fn answer_pending(&mut self) -> Result<(), RunError> {
+        if self.is_away() {
+            return Ok(());
+        }
+        for place in 0..self.conversations.0.len() {
+            if let Some(request) = self.conversations.0[place].pending.take() {
+                self.reply(request, place)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, request: Request, place: usize) -> Result<(), RunError> {
         let reply = self.answer(request, place)?;
         if let Some(reply) = reply {
             self.conversations.0[place].answer(&reply);

@@ -39,6 +39,9 @@ impl Supervisor {
         goal: Goal,
         limit: Option<Duration>,
     ) -> Result<(), RunError> {
+        if self.end_away(goal, limit, Instant::now()) {
+            return Ok(());
+        }
         self.wake(WakeReason::Admin, Instant::now())?;
         let phase = self.phase();
         if goal == Goal::Stop || self.goal == Goal::Run {

@@ -37,6 +37,8 @@ pub(in crate::supervisor) enum Source {
     Packets,
     /// The files in which the tenant sees its limits.
     Limits,
+    /// A packet for one that is stopped then.
+    StandIn,
     /// What a pause waits for.
     Awaited,
 }
@@ -67,7 +69,7 @@ impl Supervisor {
             self.ending.as_ref().map(Ending::deadline),
             self.init.as_mut().and_then(|init| init.budget.closed_until(now)),
             self.conversations.deadline(),
-            self.parking.deadline(self.phase()),
+            self.parking.deadline(self.phase(), self.says_ready()),
             self.consoles.deadline(takes_logins, now),
         ]
         .into_iter()
@@ -112,6 +114,10 @@ impl Supervisor {
         if let Some(parked) = &self.parking.parked {
             sources.push(Source::Packets);
             fds.push(PollFd::new(&parked.trap, PollFlags::IN));
+        }
+        if let Some(stand_in) = self.parking.away.as_ref().and_then(|away| away.stand_in.as_ref()) {
+            sources.push(Source::StandIn);
+            fds.push(PollFd::new(stand_in, PollFlags::IN));
         }
         if let Some(also) = also {
             sources.push(Source::Awaited);

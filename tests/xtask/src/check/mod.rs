@@ -10,7 +10,11 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{deb, packages, sh};
+use crate::{
+    deb,
+    packages::{self, Use},
+    sh,
+};
 
 /// Options of `check`.
 #[derive(clap::Args)]
@@ -57,10 +61,18 @@ fn chosen<'a>(steps: Vec<Step<'a>>, names: &[String]) -> Result<Vec<Step<'a>>> {
     Ok(steps.into_iter().filter(is_chosen).collect())
 }
 
+/// What checks of these names need: a program that one of them runs is no reason to refuse the others.
+fn needed<'a>(mut names: impl Iterator<Item = &'a str>) -> Vec<Use> {
+    let spelling = names.any(|name| name == "spelling").then_some(Use::Spelling);
+    [Use::Check].into_iter().chain(spelling).collect()
+}
+
 /// Makes the checks, and reports all that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let steps = chosen(steps(options), &options.names)?;
-    packages::ensure(packages::Use::Check, options.no_install)?;
+    for needed in needed(steps.iter().map(|step| step.0)) {
+        packages::ensure(needed, options.no_install)?;
+    }
     let mut failed = Vec::new();
     for Step(name, check) in &steps {
         eprintln!("--- {name}");
@@ -111,6 +123,12 @@ fn documentation() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_asks_for_what_it_needs_and_no_more() {
+        assert_eq!(needed(["circles", "sizes"].into_iter()), [Use::Check]);
+        assert_eq!(needed(["format", "spelling", "paths"].into_iter()), [Use::Check, Use::Spelling]);
+    }
 
     #[test]
     fn checks_are_made_by_name_or_all_of_them() {
