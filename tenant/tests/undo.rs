@@ -77,7 +77,8 @@ fn a_stop_that_fails_at_any_step_reports_it_and_a_second_one_finishes() {
             let kernel = host();
             let payload = apply::start(&kernel, &plan).unwrap();
             let network = payload.network;
-            drop((payload.pidfd, payload.terminals, payload.notify, payload.remains, payload.kept));
+            drop((payload.pidfd, payload.terminals, payload.notify, payload.files));
+            drop((payload.remains, payload.kept));
             kernel.fail_at(step);
             let failures = apply::stop(&kernel, &plan, network.as_ref());
             assert_eq!(failures.len(), 1, "{mode}, step {step}: {failures:?}");
