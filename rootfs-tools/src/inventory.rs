@@ -364,6 +364,7 @@ mod tests {
             ("./a/./b type=dir mode=0755 uid=0 gid=0", "leads out"),
             ("./a//b type=dir mode=0755 uid=0 gid=0", "leads out"),
             ("./a\\057b type=dir mode=0755 uid=0 gid=0", "escape"),
+            ("./a type=link mode=0777 uid=0 gid=0 link=b\0c", "zero byte"),
             ("./a\\000 type=dir mode=0755 uid=0 gid=0", "escape"),
             ("./a\\7 type=dir mode=0755 uid=0 gid=0", "escape"),
             ("./a type=door mode=0755 uid=0 gid=0", "type"),

@@ -67,6 +67,9 @@ fn escape(path: &Path) -> String {
 
 fn unescape(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     const WRONG: &str = "an escape is not three octal digits, or stands for a byte that no name has";
+    if text.contains(&0) {
+        return Err("a name contains a zero byte");
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {

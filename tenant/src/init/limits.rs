@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use crate::{
-    kernel::{KernelError, Result, openat2},
+    kernel::{KernelError, Result, openat2, raw},
     model::resource_file::ResourceFile,
     plan::LIMITS,
 };
@@ -52,6 +52,8 @@ fn bind(root: BorrowedFd<'_>, from: &str, to: &OwnedFd) -> io::Result<()> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(&from, "", flags)?;
+    // A peer of /proc would be given what is laid over its files, too.
+    raw::mount_setattr(tree.as_fd(), 0, libc::MS_PRIVATE, None)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(move_mount(&tree, "", to, "", flags)?)
 }

@@ -86,7 +86,7 @@ fn plain(bytes: &[u8]) -> Vec<u8> {
     clean
 }
 
-/// Text without control characters, at most `longest` characters: for messages and status lines.
+/// Text without control characters but tabs, at most `longest` characters: for messages and status lines.
 pub fn one_line(text: &str, longest: usize) -> String {
     let visible =
         |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -178,14 +178,3 @@ fn a_tenant_that_works_or_is_connected_is_not_parked() {
     busy.awaits("parked");
     served.awaits("parked");
 }
-
-#[test]
-fn a_job_of_systemd_that_is_under_way_keeps_a_tenant_awake_although_it_only_sleeps() {
-    let host = Host::start();
-    let alice = host.boot("alice", &IDLE);
-    alice.says("systemd-run --quiet --no-block --unit=job --service-type=oneshot sleep 600");
-    assert_eq!(alice.says("systemctl show -P ActiveState job"), "activating");
-    stays_awake(&alice);
-    alice.says("systemctl stop job");
-    alice.awaits("parked");
-}

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20)]
     tenants: u32,
     /// How long the fuzzer works on each kind of input, seconds.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 20)]
     fuzz_seconds: u32,
     /// Only the tests whose name holds this.
     filter: Option<String>,
