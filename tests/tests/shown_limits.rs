@@ -32,7 +32,8 @@ fn programs_find_a_machine_of_the_size_that_the_limits_allow() {
     assert_eq!(alice.says("cat /sys/devices/system/cpu/online"), "0");
     assert_eq!(alice.says("top -bn1 | head -5 | grep -c 'MiB Mem :    512.0 total'"), "1");
     assert_eq!(alice.says("head -c 8 /proc/swaps"), "Filename");
-    let age: u64 = alice.says("echo $(( $(date +%s) - $(awk '/^btime/ {print $2}' /proc/stat) ))").parse().unwrap();
+    let age: u64 =
+        alice.says("echo $(( $(date +%s) - $(awk '/^btime/ {print $2}' /proc/stat) ))").parse().unwrap();
     assert!(age < 60, "booted {age} s ago");
     assert_eq!(alice.says("stat -c %U:%G:%a /proc/meminfo"), "root:root:444");
 }

@@ -77,8 +77,7 @@ pub(super) fn mount(owner: u32) -> Result<(OwnedFd, OwnedFd)> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let device = openat(CWD, "/dev/fuse", flags, Mode::empty())?;
         let context = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        let (number, owner) =
-            (std::os::fd::AsRawFd::as_raw_fd(&device).to_string(), owner.to_string());
+        let (number, owner) = (std::os::fd::AsRawFd::as_raw_fd(&device).to_string(), owner.to_string());
         let options = [
             ("source", "tenantry"),
             ("fd", &number),
@@ -175,7 +174,9 @@ impl Server {
             READ => self.read(request, texts, now),
             READDIR => directory(request),
             // No blocks, no inodes, names of at most 255 bytes.
-            STATFS => Ok(Words::default().long(0).long(0).long(0).long(0).long(0).word(4096).word(255).pad(80)),
+            STATFS => {
+                Ok(Words::default().long(0).long(0).long(0).long(0).long(0).word(4096).word(255).pad(80))
+            }
             // The kernel does not ask again for most of what does not exist.
             _ => Err(libc::ENOSYS),
         };
@@ -262,14 +263,24 @@ fn index(node: u64) -> Option<usize> {
 fn init(request: &Request<'_>) -> Words {
     let offered = request.word(12).unwrap_or(0);
     let flags = offered & (AUTO_INVAL_DATA | NO_OPEN_SUPPORT | NO_OPENDIR_SUPPORT);
-    Words::default().word(VERSION.0).word(VERSION.1).word(MAX_READ).word(flags).word(0).word(4096).word(1).pad(64)
+    Words::default()
+        .word(VERSION.0)
+        .word(VERSION.1)
+        .word(MAX_READ)
+        .word(flags)
+        .word(0)
+        .word(4096)
+        .word(1)
+        .pad(64)
 }
 
 /// struct fuse_dirent, one for each file
 fn directory(request: &Request<'_>) -> Answer {
     let offset = request.long(8).ok_or(libc::EINVAL)?;
     let mut words = Words::default();
-    for (index, file) in ResourceFile::ALL.iter().enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+    for (index, file) in
+        ResourceFile::ALL.iter().enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX))
+    {
         let name = file.name().as_bytes();
         words = words.long(number(index)).long(index as u64 + 1).word(name.len() as u32);
         words = words.word(u32::from(libc::DT_REG));
@@ -341,7 +352,8 @@ mod tests {
     }
 
     fn request(code: u32, node: u64, body: &[u8]) -> Vec<u8> {
-        let header = Words::default().word((HEADER + body.len()) as u32).word(code).long(7).long(node).pad(HEADER);
+        let header =
+            Words::default().word((HEADER + body.len()) as u32).word(code).long(7).long(node).pad(HEADER);
         [header.0, body.to_vec()].concat()
     }
 
@@ -412,7 +424,12 @@ mod tests {
         let answer = directory(&Request::parse(&request(READDIR, ROOT, &read(0, 4096))).unwrap()).unwrap();
         for file in ResourceFile::ALL {
             let name = file.name().as_bytes();
-            assert_eq!(answer.0.windows(name.len()).filter(|part| *part == name).count(), 1, "{}", file.name());
+            assert_eq!(
+                answer.0.windows(name.len()).filter(|part| *part == name).count(),
+                1,
+                "{}",
+                file.name()
+            );
         }
         let end = request(READDIR, ROOT, &read(ResourceFile::ALL.len() as u64, 4096));
         assert!(directory(&Request::parse(&end).unwrap()).unwrap().0.is_empty());

@@ -4,8 +4,8 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use super::{
     Access, Child, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic, Payload, Place,
-    PortRoute, Result, Shape, TmpfsUse, Top, Veth, cgroup, device, feature, fuse, image, inside, mount, netlink,
-    nft, process,
+    PortRoute, Result, Shape, TmpfsUse, Top, Veth, cgroup, device, feature, fuse, image, inside, mount,
+    netlink, nft, process,
     staging::{self, Staging},
     storage, sysctl, userns,
 };

@@ -3,9 +3,13 @@
 use std::fmt;
 
 use super::{
-    CREDENTIALS, FirstProcess, INACCESSIBLE, LIMITS, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl, RootStep,
+    CREDENTIALS, FirstProcess, INACCESSIBLE, LIMITS, LinkPlan, NicPlan, Plan, PortPlan, RefusedSysctl,
+    RootStep,
 };
-use crate::{config::KEYS, model::{image::ImageSource, resource_file::ResourceFile}};
+use crate::{
+    config::KEYS,
+    model::{image::ImageSource, resource_file::ResourceFile},
+};
 
 impl fmt::Display for RootStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -101,8 +101,7 @@ pub(crate) fn limits_files(input: &[u8]) {
 
 /// What a tenant prints: nothing of it may reach an admin's terminal or a log as a command.
 pub(crate) fn tenant_bytes(input: &[u8]) {
-    let is_plain =
-        |line: &str| assert!(!line.chars().any(|c| c.is_control() && c != '\t'), "{line:?}");
+    let is_plain = |line: &str| assert!(!line.chars().any(|c| c.is_control() && c != '\t'), "{line:?}");
     escape::plain_lines(input, 16).iter().for_each(|line| is_plain(line));
     is_plain(&escape::plain_line(input, 80));
     if let Some(text) = text(input) {

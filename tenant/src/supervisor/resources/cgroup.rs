@@ -222,7 +222,10 @@ mod tests {
                 ("memory.stat", "rss 1\ntotal_rss 100\ntotal_cache 250\ntotal_shmem 5\n"),
             ],
         );
-        write(&root.path().join("v1/cpu"), &[("cpu.cfs_quota_us", "100000\n"), ("cpu.cfs_period_us", "100000\n")]);
+        write(
+            &root.path().join("v1/cpu"),
+            &[("cpu.cfs_quota_us", "100000\n"), ("cpu.cfs_period_us", "100000\n")],
+        );
         let memory = cgroups.memory();
         assert_eq!((memory.limit, memory.used), (Some(1_000_000), 500));
         assert_eq!((memory.swap_limit, memory.swap_used), (Some(500_000), 200));

@@ -62,7 +62,8 @@ impl Memory {
                 "MemTotal" => total,
                 "MemFree" => left.min(available),
                 "MemAvailable" => available,
-                "Buffers" | "SwapCached" | "NFS_Unstable" | "Bounce" | "WritebackTmp" | "HardwareCorrupted" => 0,
+                "Buffers" | "SwapCached" | "NFS_Unstable" | "Bounce" | "WritebackTmp"
+                | "HardwareCorrupted" => 0,
                 "Cached" => cached,
                 "Active" => self.active_anonymous + self.active_file,
                 "Inactive" => self.inactive_anonymous + self.inactive_file,
@@ -111,7 +112,8 @@ impl Memory {
         let mut text = String::from("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
         let Swap { total, free } = self.swap(host);
         if total > 0 {
-            let _ = writeln!(text, "{:<40}virtual\t\t{}\t\t{}\t\t0", "none", total >> 10, (total - free) >> 10);
+            let _ =
+                writeln!(text, "{:<40}virtual\t\t{}\t\t{}\t\t0", "none", total >> 10, (total - free) >> 10);
         }
         text
     }

@@ -21,12 +21,7 @@ pub(in crate::supervisor) struct View {
 
 impl View {
     /// Those behind `device`, of a tenant whose root is the uid `owner` and whose init has been executed at `booted`.
-    pub(in crate::supervisor) fn new(
-        device: OwnedFd,
-        owner: u32,
-        cgroups: Cgroups,
-        booted: Instant,
-    ) -> Self {
+    pub(in crate::supervisor) fn new(device: OwnedFd, owner: u32, cgroups: Cgroups, booted: Instant) -> Self {
         let load = Load::begin(booted);
         let machine = Machine { cgroups, booted, booted_at: SystemTime::now(), load };
         Self { server: Server::new(device, owner), machine }

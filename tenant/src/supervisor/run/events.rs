@@ -243,7 +243,10 @@ impl Supervisor {
         let Some(init) = &mut self.init else { return };
         if let Some(Err(error)) = init.view.as_mut().map(|view| view.serve(now)) {
             // It has unmounted them, everywhere.
-            log::debug!("tenant {:?} has no files any more that tell its limits: {error}", self.name.as_str());
+            log::debug!(
+                "tenant {:?} has no files any more that tell its limits: {error}",
+                self.name.as_str()
+            );
             init.view = None;
         }
     }
