@@ -291,22 +291,14 @@ impl Host {
     }
 
     /// Starts hostd where a program is not to be found, neither by it nor by the supervisors it starts.
-    ///
-    /// # Panics
-    /// As [`Self::start_hostd`].
     pub fn start_hostd_without(&self, program: &str) {
-        let script = "mount --bind /dev/null \"$0\" && exec \"$@\"";
-        self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, program]);
+        self.start_hostd_with(program, Path::new("/dev/null"));
     }
 
     /// Starts hostd where another program lies in the place of one.
-    ///
-    /// # Panics
-    /// As [`Self::start_hostd`].
     pub fn start_hostd_with(&self, program: &str, other: &Path) {
-        let script = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
-        let other = other.to_str().expect("a path of a test is text");
-        self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, other, program]);
+        let mount = "mount --bind \"$0\" \"$1\" && shift";
+        self.start_hostd_where(mount, &[&other.to_string_lossy(), program]);
     }
 
     /// Starts hostd where a cgroup v1 controller is not mounted.
@@ -314,8 +306,12 @@ impl Host {
     /// # Panics
     /// As [`Self::start_hostd`].
     pub fn start_hostd_without_controller(&self, name: &str) {
-        let script = "umount /sys/fs/cgroup/\"$0\" && exec \"$@\"";
-        self.start_hostd_behind(&["unshare", "--mount", "sh", "-c", script, name]);
+        self.start_hostd_where("umount /sys/fs/cgroup/\"$0\"", &[name]);
+    }
+
+    fn start_hostd_where(&self, change: &str, words: &[&str]) {
+        let script = format!("{change} && exec \"$@\"");
+        self.start_hostd_behind(&[&["unshare", "--mount", "sh", "-c", &script], words].concat());
     }
 
     fn start_hostd_behind(&self, before: &[&str]) {

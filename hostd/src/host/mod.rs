@@ -42,7 +42,7 @@ mod unit_config;
 mod wait;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -64,7 +64,7 @@ use wire::{Code, Failure, TenantState, Traffic};
 use self::{
     changes::Changes,
     events::Events,
-    glance::{Glance, Glances},
+    glance::Glances,
     looks::Looks,
     turns::{Turn, Turns},
 };
@@ -252,17 +252,6 @@ impl Host {
             _ => TenantState::Stopped,
         };
         (state, said)
-    }
-
-    /// What the files of tenants come to, all of them or one.
-    pub(crate) async fn glances(
-        self: &Arc<Self>,
-        one: Option<&TenantName>,
-    ) -> Result<BTreeMap<TenantName, Arc<Glance>>> {
-        let one = one.cloned();
-        let is_wanted = move |name: &TenantName| one.as_ref().is_none_or(|one| one == name);
-        let glances = self.each(is_wanted, |_, record, glance| (record.name.clone(), glance.clone())).await?;
-        Ok(glances.into_iter().collect())
     }
 
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one

@@ -45,6 +45,17 @@ impl Host {
         .await
     }
 
+    /// What the files of tenants come to, all of them or one.
+    pub(crate) async fn glances(
+        self: &Arc<Self>,
+        one: Option<&TenantName>,
+    ) -> Result<BTreeMap<TenantName, Arc<Glance>>> {
+        let one = one.cloned();
+        let is_wanted = move |name: &TenantName| one.as_ref().is_none_or(|one| one == name);
+        let glances = self.each(is_wanted, |_, record, glance| (record.name.clone(), glance.clone())).await?;
+        Ok(glances.into_iter().collect())
+    }
+
     /// What these tenants use, and what all that run and the host have of its memory.
     ///
     /// # Errors

@@ -90,7 +90,6 @@ const LIMITS: &str = "Limits";
 const DIRECTORIES: &str = "Directories: `[dirs]`";
 const NETWORK: &str = "Network";
 const SERVERS: &str = "Name servers: `dns`";
-
 /// Any text of one line.
 const LINE: Range = Form { kind: "string", form: "", good: "\"text\"", bad: "7" };
 const ARGV: Range = Form {

@@ -10,7 +10,7 @@ use tenant::{
     model::{host::HostConfig, limits::DefaultLimits},
 };
 
-use crate::text;
+use crate::text::text;
 
 /// A profile that is shipped.
 fn shipped(index: usize) -> (&'static str, Fragment) {

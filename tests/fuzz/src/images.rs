@@ -6,7 +6,7 @@ use rootfs_tools::{archive::Reader, inventory::Inventory, registry::Layout};
 use sha2::{Digest as _, Sha256};
 use tenant::model::image::Manifest;
 
-use crate::text;
+use crate::text::text;
 
 /// No more of a member is copied than that.
 const MOST: u64 = 1 << 20;

@@ -7,6 +7,7 @@
 mod files;
 mod images;
 mod protocols;
+mod text;
 
 /// A kind of input.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +40,4 @@ pub const TARGETS: &[Target] = &[
 /// The target of a name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
-}
-
-/// The input as text, if it is some: what reads files refuses all other.
-fn text(input: &[u8]) -> Option<&str> {
-    std::str::from_utf8(input).ok()
 }

@@ -17,7 +17,7 @@ use wire::{
     RebaseRequest, RenameRequest, RolloutRequest, StartRequest, StopRequest,
 };
 
-use crate::text;
+use crate::text::text;
 
 /// What is read of it is written and read as the same.
 fn round<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(input: &[u8]) {

@@ -20,7 +20,7 @@ const ICMP6: u8 = 58;
 
 /// What a packet wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::supervisor) enum Wish {
+pub(in crate::supervisor) enum Purpose {
     /// To begin something with a service.
     Call(Call),
     /// To know whether there is somebody: an echo request.
@@ -41,7 +41,7 @@ pub(in crate::supervisor) struct Call {
 pub(in crate::supervisor) struct Packet {
     pub(in crate::supervisor) from: IpAddr,
     pub(in crate::supervisor) to: IpAddr,
-    pub(in crate::supervisor) wish: Wish,
+    pub(in crate::supervisor) purpose: Purpose,
     /// Where what the packet carries begins.
     body: usize,
 }
@@ -64,8 +64,9 @@ impl Packet {
             }
             _ => return None,
         };
-        let wish = wish(from, protocol, bytes.get(body..).unwrap_or_default()).unwrap_or(Wish::Other);
-        Some(Self { from, to, wish, body })
+        let purpose =
+            purpose(from, protocol, bytes.get(body..).unwrap_or_default()).unwrap_or(Purpose::Other);
+        Some(Self { from, to, purpose, body })
     }
 
     /// The answer to an echo request.
@@ -98,18 +99,18 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
-fn wish(from: IpAddr, protocol: u8, body: &[u8]) -> Option<Wish> {
+fn purpose(from: IpAddr, protocol: u8, body: &[u8]) -> Option<Purpose> {
     const SYN_ACK_RST: u8 = 0x02 | 0x10 | 0x04;
     let call = || {
         let port = |at| array(body, at).map(u16::from_be_bytes);
         let service = Service { protocol, port: port(2)?, is_six: from.is_ipv6() };
-        Some(Wish::Call(Call { from: SocketAddr::new(from, port(0)?), service }))
+        Some(Purpose::Call(Call { from: SocketAddr::new(from, port(0)?), service }))
     };
     match protocol {
         TCP if body.get(13)? & SYN_ACK_RST == 0x02 => call(),
         UDP => call(),
-        ICMP if from.is_ipv4() && body.first() == Some(&8) => Some(Wish::Echo),
-        ICMP6 if from.is_ipv6() && body.first() == Some(&128) => Some(Wish::Echo),
+        ICMP if from.is_ipv4() && body.first() == Some(&8) => Some(Purpose::Echo),
+        ICMP6 if from.is_ipv6() && body.first() == Some(&128) => Some(Purpose::Echo),
         _ => None,
     }
 }
@@ -198,32 +199,32 @@ mod tests {
         body
     }
 
-    fn wish_of(packet: &[u8]) -> Option<Wish> {
-        Packet::read(packet).map(|packet| packet.wish)
+    fn purpose_of(packet: &[u8]) -> Option<Purpose> {
+        Packet::read(packet).map(|packet| packet.purpose)
     }
 
     #[test]
     fn what_begins_something_is_told_from_what_goes_on() {
         let service = |protocol, port, is_six| Service { protocol, port, is_six };
-        let call = |from: &str, service| Some(Wish::Call(Call { from: from.parse().unwrap(), service }));
-        assert_eq!(wish_of(&four(TCP, &tcp(0x02))), call("192.0.2.9:49152", service(TCP, 22, false)));
+        let call = |from: &str, service| Some(Purpose::Call(Call { from: from.parse().unwrap(), service }));
+        assert_eq!(purpose_of(&four(TCP, &tcp(0x02))), call("192.0.2.9:49152", service(TCP, 22, false)));
         assert_eq!(
-            wish_of(&six(TCP, &tcp(0xc2))),
+            purpose_of(&six(TCP, &tcp(0xc2))),
             call("[2001:db8::9]:49152", service(TCP, 22, true)),
             "ECN"
         );
         for flags in [0x10, 0x12, 0x04, 0x14, 0x11] {
-            assert_eq!(wish_of(&four(TCP, &tcp(flags))), Some(Wish::Other), "{flags:#x}");
+            assert_eq!(purpose_of(&four(TCP, &tcp(flags))), Some(Purpose::Other), "{flags:#x}");
         }
         let datagram = [0xc0, 0, 0, 53, 0, 8, 0, 0];
-        assert_eq!(wish_of(&four(UDP, &datagram)), call("192.0.2.9:49152", service(UDP, 53, false)));
-        assert_eq!(wish_of(&four(UDP, &datagram[..3])), Some(Wish::Other));
-        assert_eq!(wish_of(&four(2, &[])), Some(Wish::Other));
-        assert_eq!(wish_of(&[]), None);
-        assert_eq!(wish_of(&[0x45]), None);
+        assert_eq!(purpose_of(&four(UDP, &datagram)), call("192.0.2.9:49152", service(UDP, 53, false)));
+        assert_eq!(purpose_of(&four(UDP, &datagram[..3])), Some(Purpose::Other));
+        assert_eq!(purpose_of(&four(2, &[])), Some(Purpose::Other));
+        assert_eq!(purpose_of(&[]), None);
+        assert_eq!(purpose_of(&[0x45]), None);
         let mut part = four(UDP, &datagram);
         part[7] = 3;
-        assert_eq!(wish_of(&part), Some(Wish::Other), "a fragment");
+        assert_eq!(purpose_of(&part), Some(Purpose::Other), "a fragment");
     }
 
     #[test]
@@ -233,7 +234,7 @@ mod tests {
         body[2..4].copy_from_slice(&sum);
         let request = four(ICMP, &body);
         let packet = Packet::read(&request).unwrap();
-        assert_eq!(packet.wish, Wish::Echo);
+        assert_eq!(packet.purpose, Purpose::Echo);
         let reply = packet.echo(&request).unwrap();
         assert_eq!((&reply[12..16], &reply[16..20]), (&[10, 115, 0, 1][..], &[192, 0, 2, 9][..]));
         assert_eq!((reply[20], checksum(&reply[20..]), &reply[24..]), (0, 0, &body[4..]));

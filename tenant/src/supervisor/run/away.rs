@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cause::chain,
-    files::state::{ParkedState, Phase, Woken},
+    files::state::{ParkedState, Phase},
     kernel::{
         packets::PacketTrap,
         stand_in::{self, StandIn, StoodForPort},
@@ -25,7 +25,7 @@ use crate::{
         error::RunError,
         park::{
             away::{Away, Stage, boots_in, is_worth},
-            packet::{Packet, Wish},
+            packet::{Packet, Purpose},
             timers::Missed,
         },
         process::{Supervisor, wall_clock_ms},
@@ -39,7 +39,8 @@ const LONGEST: usize = 64 << 10;
 
 impl Supervisor {
     /// Stops the tenant, which is idle and at rest, if that is how it is parked and nothing is lost by it; false where it
-    /// is not. `trap` is what tells whether a packet has come to it meanwhile.
+    /// is not. `trap` is what tells whether a packet has come to it meanwhile. It is asked to end in the next turn of the loop;
+    /// the caller thaws it, for it hears no signal while it is frozen.
     pub(in crate::supervisor) fn leave(&mut self, trap: &PacketTrap, now: Instant) -> Result<bool, RunError> {
         let Missed { calendar: due, sleeper } = self.parking.timers.missed();
         let Some(plan) = self.plan.as_ref().filter(|plan| plan.stand_in.is_some()) else { return Ok(false) };
@@ -78,9 +79,6 @@ impl Supervisor {
         if self.phase() != Phase::Parked {
             self.enter(lifecycle::Event::Parked)?;
         }
-        // It hears no signal while it is frozen.
-        self.thaw();
-        self.enforce_stop(now);
         self.tell_status();
         Ok(true)
     }
@@ -102,36 +100,6 @@ impl Supervisor {
         self.tell_status();
         self.report_parked();
         self.rest_at = Some(now);
-    }
-
-    /// Boots a tenant that is away and needed; its exit code if it is to be stopped.
-    pub(in crate::supervisor) fn return_if_wanted(&mut self) -> Result<Option<u8>, RunError> {
-        let Some(away) = self.parking.away.as_ref().filter(|away| away.stage == Stage::Gone) else {
-            return Ok(None);
-        };
-        if self.is_called_off {
-            self.parking.away = None;
-            return self.call_off().map(Some);
-        }
-        let Some(wanted) = away.wanted else { return Ok(None) };
-        if let Some(state) = &mut self.state {
-            state.parked = None;
-            state.woken = Some(Woken { at_ms: wall_clock_ms(), why: wanted.why });
-        }
-        self.report_woken(wanted.why, wanted.call);
-        self.enter(lifecycle::Event::Rebuilt)?;
-        if !self.take_turn()? {
-            return self.call_off().map(Some);
-        }
-        if let Some(away) = &mut self.parking.away {
-            away.stage = Stage::Coming(None);
-        }
-        if !self.boot()? {
-            return self.call_off().map(Some);
-        }
-        // The way back to whom it calls leads over what stands for it yet.
-        self.check_sources(false);
-        Ok(None)
     }
 
     /// Whether the present boot is that of a tenant that was parked.
@@ -236,7 +204,7 @@ impl Supervisor {
         }
     }
 
-    fn check_sources(&self, strictly: bool) {
+    pub(in crate::supervisor) fn check_sources(&self, strictly: bool) {
         let stand_in = self.parking.away.as_ref().and_then(|away| away.stand_in.as_ref());
         if let Some(Err(error)) = stand_in.map(|stand_in| stand_in.check_sources(strictly)) {
             log::warn!("tenant {:?}: {}", self.name.as_str(), chain(&error));
@@ -254,11 +222,11 @@ impl Supervisor {
         for _ in 0..MOST {
             let Ok(Some(bytes)) = stand_in.receive(&mut buffer) else { break };
             let Some(packet) = Packet::read(bytes) else { continue };
-            match (packet.wish, stage) {
-                (Wish::Call(call), _) if is_for_it(call.service) => {
+            match (packet.purpose, stage) {
+                (Purpose::Call(call), _) if is_for_it(call.service) => {
                     calls.push((packet.to, call, bytes.to_vec()))
                 }
-                (Wish::Echo, Stage::Leaving | Stage::Gone) => {
+                (Purpose::Echo, Stage::Leaving | Stage::Gone) => {
                     if let Some(reply) = packet.echo(bytes) {
                         let _ = stand_in.answer(packet.from, &reply);
                     }

@@ -5,12 +5,14 @@ use std::{mem, time::Instant};
 use super::lifecycle::{self, Goal, Verdict, exit_code};
 use crate::{
     apply,
+    files::state::Woken,
     plan::FirstProcess,
     protocol::wire::Event,
     supervisor::{
         error::{Failed, RunError},
         host::report,
-        process::{RunOptions, Supervisor},
+        park::away::Stage,
+        process::{RunOptions, Supervisor, wall_clock_ms},
     },
 };
 
@@ -52,6 +54,36 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Boots a tenant that is away and needed; its exit code if it is to be stopped.
+    fn return_if_wanted(&mut self) -> Result<Option<u8>, RunError> {
+        let Some(away) = self.parking.away.as_ref().filter(|away| away.stage == Stage::Gone) else {
+            return Ok(None);
+        };
+        if self.is_called_off {
+            self.parking.away = None;
+            return self.call_off().map(Some);
+        }
+        let Some(wanted) = away.wanted else { return Ok(None) };
+        if let Some(state) = &mut self.state {
+            state.parked = None;
+            state.woken = Some(Woken { at_ms: wall_clock_ms(), why: wanted.why });
+        }
+        self.report_woken(wanted.why, wanted.call);
+        self.enter(lifecycle::Event::Rebuilt)?;
+        if !self.take_turn()? {
+            return self.call_off().map(Some);
+        }
+        if let Some(away) = &mut self.parking.away {
+            away.stage = Stage::Coming(None);
+        }
+        if !self.boot()? {
+            return self.call_off().map(Some);
+        }
+        // The way back to whom it calls leads over what stands for it yet.
+        self.check_sources(false);
+        Ok(None)
     }
 
     /// Init has ended: takes the rest down, and builds the tenant again or returns the exit code.

@@ -116,6 +116,7 @@ impl Supervisor {
             Err(busy) => return Ok(Err(Refusal::Busy(busy))),
         };
         if self.leave(&trap, now)? {
+            self.thaw();
             return Ok(Ok(()));
         }
         if trap.has_caught() {
@@ -191,7 +192,9 @@ impl Supervisor {
     /// What was due in the tenant is done: it may be worth stopping now.
     fn leave_later(&mut self, due: Option<Duration>, now: Instant) -> Result<(), RunError> {
         let Some(Parked { trap, .. }) = self.parking.parked.take() else { return Ok(()) };
-        if !self.leave(&trap, now)? {
+        if self.leave(&trap, now)? {
+            self.thaw();
+        } else {
             self.parking.parked = Some(Parked::new(trap, due, now));
         }
         Ok(())
