@@ -80,6 +80,9 @@ const WITHOUT_PORT: [&str; 10] =
 /// Sets whose elements packets add and the kernel removes: they belong to no record.
 pub const OF_PACKETS: [&str; 1] = ["flows"];
 
+/// The family, the set or map, and the words of a key.
+pub type Key<'a> = (Family, &'a str, &'a [String]);
+
 impl Item {
     fn element(family: Family, set: &str, key: &[&dyn ToString], value: &[&dyn ToString]) -> Self {
         let words = |parts: &[&dyn ToString]| parts.iter().map(|part| part.to_string()).collect();
@@ -127,6 +130,14 @@ impl Item {
                         .is_some_and(|name| tenant.ports.iter().any(|port| port.name.as_str() == name)),
                 }
             }
+        }
+    }
+
+    /// Where an element is: no two in a table have the same.
+    pub fn key(&self) -> Option<Key<'_>> {
+        match self {
+            Self::Element { family, set, key, .. } => Some((*family, set, key)),
+            Self::Limit { .. } => None,
         }
     }
 

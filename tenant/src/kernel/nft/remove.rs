@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    item::{self, Item},
+    item::{self, Item, Key},
     lock::Lock,
     program::{Nft, failed},
     record::{read_record, remove_record},
@@ -63,12 +63,13 @@ impl Remover {
     }
 
     fn remove(&self, host: &HostFilter, names: &[TenantName]) -> Result<()> {
-        let kept = items_besides(host, |name| names.contains(name));
+        let others = items_besides(host, |name| names.contains(name));
+        let kept = Kept::new(&others);
         for some in names.chunks(AT_ONCE) {
             let mut items = BTreeSet::new();
             for name in some {
                 let known = read_record(host, name)?.unwrap_or_default();
-                items.extend(known.iter().flat_map(item::of_tenant).filter(|item| !kept.contains(item)));
+                items.extend(kept.leaves(&known));
             }
             if !self.delete(host, &items) {
                 clear(host, &items)?;
@@ -87,6 +88,29 @@ impl Remover {
         // What was said of a failure is still in its socket.
         *kept = Some(channel).filter(|_| is_done);
         is_done
+    }
+}
+
+/// What the records of others say is in the tables.
+pub(super) struct Kept<'a> {
+    items: &'a BTreeSet<Item>,
+    /// The keys of sets and maps. The kernel removes an element by its key, whatever its value: a port that leads to another
+    /// tenant by now is that one's.
+    keys: BTreeSet<Key<'a>>,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn new(items: &'a BTreeSet<Item>) -> Self {
+        Self { items, keys: items.iter().filter_map(Item::key).collect() }
+    }
+
+    /// Of these tenants, what is nobody's when they have ended.
+    pub(super) fn leaves(&self, ended: &[TenantFilter]) -> Vec<Item> {
+        let is_free = |item: &Item| match item.key() {
+            Some(key) => !self.keys.contains(&key),
+            None => !self.items.contains(item),
+        };
+        ended.iter().flat_map(item::of_tenant).filter(is_free).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     item::{Family, Item, add_text, delete_text, forwarded_port, of_host, of_tenant},
     listing::Listing,
     record::{read_record, remove_record, write_record},
+    remove::Kept,
     repair::rules,
 };
 use crate::model::filter::{FilterPort, HostFilter, TenantFilter};
@@ -42,6 +43,23 @@ fn alice() -> TenantFilter {
         rate: Some("100M".parse().unwrap()),
         forwards: vec!["2222:22/tcp".parse().unwrap()],
     }
+}
+
+#[test]
+fn what_another_tenant_has_by_now_is_not_removed_with_one_that_has_ended() {
+    let bob = TenantFilter {
+        tenant: "bob".parse().unwrap(),
+        ports: vec![port("t2-0", false, &["10.115.0.2", "fd00::2"])],
+        ..alice()
+    };
+    let of_bob = of_tenant(&bob);
+    let leaves: BTreeSet<Item> = Kept::new(&of_bob).leaves(&[alice()]).into_iter().collect();
+    // The forwarded port leads to bob now; the group's rest is alice's own.
+    let is_forward = |item: &&Item| item.key().is_some_and(|(_, set, _)| set.starts_with("forwards"));
+    assert_eq!(leaves.iter().filter(is_forward).count(), 0);
+    let all = of_tenant(&alice());
+    assert_eq!(leaves.len(), all.len() - all.iter().filter(is_forward).count());
+    assert_eq!(Kept::new(&BTreeSet::new()).leaves(&[alice()]).len(), all.len());
 }
 
 #[test]
