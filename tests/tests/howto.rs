@@ -30,6 +30,7 @@ pages! {
     give_a_tenant_an_address: "how-to/give-a-tenant-an-address.md";
     give_a_tenant_secrets: "how-to/give-a-tenant-secrets.md";
     give_tenants_internet: "how-to/give-tenants-internet.md";
+    harden_a_host: "how-to/harden-a-host.md";
     import_from_lxc: "how-to/import-from-lxc.md";
     let_tenants_reach_each_other: "how-to/let-tenants-reach-each-other.md";
     limit_a_tenant: "how-to/limit-a-tenant.md";
