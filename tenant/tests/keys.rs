@@ -97,7 +97,7 @@ fn a_value_counts_at_once_or_is_told_to_wait_for_the_next_start() {
         let value = match key.name {
             // Another one than the default.
             "autostart" | "tun" | "fuse" | "wireguard" => "true".to_owned(),
-            "console_journal" | "show_limits" => "false".to_owned(),
+            "console_journal" => "false".to_owned(),
             "restart" => "\"always\"".to_owned(),
             "root" => "\"overlay\"".to_owned(),
             "idle" => "\"park\"".to_owned(),

@@ -56,7 +56,7 @@ fn a_limit_that_is_changed_and_memory_that_is_taken_are_seen_at_once() {
 #[test]
 fn time_that_is_used_is_load() {
     let host = Host::start();
-    let alice = host.boot("alice", &["--image", "busybox"]);
+    let alice = host.boot("alice", &["--image", "busybox", "--set", "show_limits=true"]);
     let user = || -> u64 { alice.says("awk '/^cpu / {print $2 + $4}' /proc/stat").parse().expect("ticks") };
     let before = user();
     alice.says("timeout 3 sh -c 'while :; do :; done'; true");
@@ -70,7 +70,7 @@ fn time_that_is_used_is_load() {
 #[test]
 fn a_system_inside_can_still_mount_its_own_proc() {
     let host = Host::start();
-    let alice = host.boot("alice", &[]);
+    let alice = host.boot("alice", &["--set", "show_limits=true"]);
     assert_eq!(alice.says("unshare -Urpf --mount-proc sh -c 'ls /proc | grep -c ^1$'"), "1");
 }
 
@@ -85,9 +85,13 @@ fn with_the_files_unmounted_or_not_wanted_the_host_is_seen() {
     // Its supervisor lives on without them.
     alice.ctl("freeze", &[]).ok();
     alice.ctl("thaw", &[]).ok();
-    let bob = host.boot("bob", &["--set", "memory_max=512M", "--set", "show_limits=false"]);
-    assert_eq!(total(&bob.says("cat /proc/meminfo")), total(&host_meminfo()));
-    assert_eq!(bob.says("ls /run/host | grep -c -e limits -e proc || true"), "0");
+    for (name, set) in
+        [("bob", &["--set", "memory_max=512M", "--set", "show_limits=false"][..]), ("carol", &[])]
+    {
+        let other = host.boot(name, set);
+        assert_eq!(total(&other.says("cat /proc/meminfo")), total(&host_meminfo()));
+        assert_eq!(other.says("ls /run/host | grep -c -e limits -e proc || true"), "0");
+    }
 }
 
 #[test]

@@ -267,7 +267,7 @@ keys! {
     }
     show_limits: Option<bool> {
         Table(LIMITS), Boolean,
-        Is("true"), NextStart, By(|tenant| tenant.show_limits.to_string()),
+        Nothing("`true` of a tenant with `memory_max`, `memory_swap_max` or `cpu_quota`, its own or its profile's; else `false`"), NextStart, By(|tenant| tenant.show_limits.to_string()),
         "the tenant sees its limits in `/proc/meminfo`, `/proc/cpuinfo` and their like, [not the host's size](#what-a-tenant-sees-of-its-limits)"
     }
     disk_max: Option<ByteSize> {

@@ -80,6 +80,9 @@ impl Tenant {
             let (high, max) = (ByteSize(high), ByteSize(max));
             return Err(ConfigError::new("memory_high", format!("{high} is above memory_max, {max}")));
         }
+        // Where there are none, to lay files over those of the kernel would tell nothing, and every boot would pay for it.
+        let has_own =
+            ["memory_max", "memory_swap_max", "cpu_quota"].iter().any(|key| limits.get(key).is_some());
         limits.fill(host);
         let image = merged
             .image
@@ -129,7 +132,7 @@ impl Tenant {
             shm_max: merged.shm_max.unwrap_or_else(|| shm(&limits)),
             limits,
             disk: disk(merged.disk_max, merged.inodes_max),
-            show_limits: required("show_limits", merged.show_limits)?,
+            show_limits: merged.show_limits.unwrap_or(has_own),
             cgroups_max: required("cgroups_max", merged.cgroups_max)?,
             forwards: forwards(merged.ports, &nics)?,
             nics,
