@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tenant::files::facts::keyed;
 use wire::{MemoryUse, UnitCgroups, Usage};
 
 /// Bytes of a page.
@@ -14,11 +15,6 @@ fn page() -> u64 {
 
 fn number(dir: Option<&Path>, file: &str) -> Option<u64> {
     fs::read_to_string(dir?.join(file)).ok()?.trim().parse().ok()
-}
-
-/// The number behind `key` in a file of `key number` lines.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// The sum of `8:0 Read 123` lines, as v1 writes them.

@@ -53,6 +53,11 @@ pub fn total_memory() -> u64 {
     known.totalram.saturating_mul(known.mem_unit.into())
 }
 
+/// The number behind `key` in a file of `key number` lines, as a cgroup has them; see cgroups(7).
+pub fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
 /// A line of `/proc/meminfo`, bytes; see proc_meminfo(5).
 pub fn meminfo(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;

@@ -14,6 +14,7 @@ use super::{
     cpus::{Cpus, Usage},
     memory::Memory,
 };
+use crate::files::facts::keyed;
 
 /// The cgroups of a tenant.
 #[derive(Clone, Debug)]
@@ -28,11 +29,6 @@ pub(in crate::supervisor) struct Cgroups {
 
 fn number(dir: &Path, file: &str) -> Option<u64> {
     fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
-}
-
-/// The number behind `key` in a file of lines `key number`.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 impl Cgroups {
