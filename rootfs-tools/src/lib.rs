@@ -9,7 +9,6 @@
 //! A published version never changes: its name is the digest of its content ([`digest`]). What moves is
 //! a channel ([`store`]). A partial version is never visible: it appears by one rename(2).
 
-pub mod archive;
 pub mod busybox;
 pub mod debian;
 pub mod diff;

@@ -48,7 +48,7 @@ impl RootDir {
         let relative = path.strip_prefix("/").unwrap_or(path);
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        Ok(tenant::kernel::openat2(&self.fd, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+        Ok(filetree::openat2(&self.fd, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
     }
 
     /// The directory that holds `path`, and its last component.

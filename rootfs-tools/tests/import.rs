@@ -9,10 +9,10 @@ use std::{
     sync::OnceLock,
 };
 
+use filetree::archive::Reason;
 use proptest::prelude::*;
 use rootfs_tools::{
     Explain as _,
-    archive::Reason,
     import::{self, ImportError, Limits, Options, Report},
     progress::Progress,
 };

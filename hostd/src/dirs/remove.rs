@@ -30,7 +30,7 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
 
 fn open(parent: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(tenant::kernel::openat2(parent, name, flags, Mode::empty(), BENEATH)?)
+    Ok(filetree::openat2(parent, name, flags, Mode::empty(), BENEATH)?)
 }
 
 /// Removes the file or the whole directory `name` in `parent`; nothing there is fine.

@@ -243,7 +243,7 @@ fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
     let path = if target.starts_with('/') { target.into_owned() } else { format!("etc/{target}") };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match tenant::kernel::openat2(image, path.as_str(), flags, Mode::empty(), resolve) {
+    match filetree::openat2(image, path.as_str(), flags, Mode::empty(), resolve) {
         Ok(file) => {
             let stat = rustix::fs::fstat(file)?;
             Ok(FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size == 0)

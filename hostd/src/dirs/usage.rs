@@ -226,7 +226,7 @@ fn walk(dir: &Path, max: u64, pace: &mut Pace) -> io::Result<Stored> {
     let mut levels = vec![Level { dir: top, below: Vec::new() }];
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.below.pop() {
-            let below = match tenant::kernel::openat2(&level.dir, &*name, OPEN, Mode::empty(), BENEATH) {
+            let below = match filetree::openat2(&level.dir, &*name, OPEN, Mode::empty(), BENEATH) {
                 Ok(below) => below,
                 // It is gone, is another thing by now, or something is mounted on it.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => continue,

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
 use tenant::{
     TenantName,
     files::{file_error::FileError, sources},
-    kernel::{image::Contents, openat2},
+    kernel::image::Contents,
     model::{allocation::Pinned, ids::Digest},
 };
 use wire::{DriftNode, DriftSide, DriftView};
@@ -49,7 +49,7 @@ impl Tree {
     pub(super) fn file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        Ok(openat2(&self.root, path, flags, Mode::empty(), resolve)?.into())
+        Ok(filetree::openat2(&self.root, path, flags, Mode::empty(), resolve)?.into())
     }
 }
 

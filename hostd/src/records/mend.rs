@@ -220,7 +220,7 @@ impl Store {
             use rustix::fs::{Mode, OFlags, ResolveFlags};
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            tenant::kernel::openat2(&dirs, path, flags, Mode::empty(), resolve).ok()
+            filetree::openat2(&dirs, path, flags, Mode::empty(), resolve).ok()
         };
         let paths = ["etc/upper/machine-id", "etc/machine-id", "root-overlay/upper/etc/machine-id"];
         paths.iter().find_map(|path| {

@@ -29,7 +29,8 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, statx},
     io::Errno,
 };
-use tenant::{files::record, kernel::openat2, stale::Origin};
+use filetree::openat2;
+use tenant::{files::record, stale::Origin};
 
 use crate::drift::own::{Found, Own};
 

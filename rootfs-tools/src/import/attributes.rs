@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::IdMap;
-use crate::archive::{Kind, Member, Reason};
+use filetree::archive::{Kind, Member, Reason};
 
 /// File capabilities, see capabilities(7).
 pub(super) const CAPABILITY: &str = "security.capability";

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use filetree::archive::{Reason, acl::Acl};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use tenant::files::file_error::FileError;
 
@@ -19,7 +20,6 @@ use super::{
     report::Report,
 };
 use crate::{
-    archive::{Reason, acl::Acl},
     progress::Progress,
     rootdir::RootDir,
     tool::CP,

@@ -2,11 +2,11 @@
 
 use std::{io, path::PathBuf};
 
+use filetree::archive::{ArchiveError, ReadError, Reason};
 use tenant::files::file_error::FileError;
 
 use super::foreign::Foreign;
 use crate::{
-    archive::{ArchiveError, ReadError, Reason},
     explain::{Explain, Outcome},
     tool::ToolError,
     tree::TreeError,

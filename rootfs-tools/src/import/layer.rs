@@ -14,15 +14,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use filetree::archive::Reason;
 use rustix::{
     fs::{AtFlags, FileType},
     io::Errno,
 };
 
-use crate::{
-    archive::Reason,
-    rootdir::{RootDir, remove_at},
-};
+use crate::rootdir::{RootDir, remove_at};
 
 /// What marks removed files.
 pub(crate) const WHITEOUT: &str = ".wh.";

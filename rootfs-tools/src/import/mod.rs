@@ -1,7 +1,7 @@
 //! `import`: a tar archive (plain, gzip, xz, zstd) or a directory becomes a tree.
 //!
 //! ```text
-//! FILE ─packed──▶ bytes ─archive::Reader──▶ members ─unpack──▶ ┐
+//! FILE ─packed──▶ bytes ─filetree::archive::Reader──▶ members ─unpack──▶ ┐
 //! DIR  ─cp(1)───────────────────────────────────── put_right──▶ ┴─ tree ─▶ foreign::recognize
 //! ```
 //!

@@ -6,11 +6,10 @@
 
 use std::{collections::HashMap, path::Path};
 
+use filetree::archive::{Member, Reason, acl::Id};
+
 use super::IdMap;
-use crate::{
-    archive::{Member, Reason, acl::Id},
-    rootdir::RootDir,
-};
+use crate::rootdir::RootDir;
 
 /// Maximum number of names of either kind.
 const MAX: usize = 1 << 16;

@@ -6,8 +6,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use filetree::archive::Reason;
+
 use super::idmap::IdMap;
-use crate::{archive::Reason, tree::MAX_DEPTH};
+use crate::tree::MAX_DEPTH;
 
 /// Longest path of an entry, bytes: with the staging directory's it stays below PATH_MAX.
 const MAX_PATH: usize = 3 << 10;

@@ -9,7 +9,7 @@ use std::{
 use tenant::files::file_error::FileError;
 
 use super::error::ImportError;
-use crate::archive::{BLOCK, Header};
+use filetree::archive::{BLOCK, Header};
 
 /// Largest dictionary of an xz stream, bytes.
 const XZ_MEMORY: u64 = 256 << 20;

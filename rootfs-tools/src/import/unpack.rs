@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use filetree::archive::{ArchiveError, Kind, Member, ReadError, Reader, Reason, acl::Acl};
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
@@ -24,10 +25,7 @@ use super::{
     options::{Options, relative},
     report::Report,
 };
-use crate::{
-    archive::{ArchiveError, Kind, Member, ReadError, Reader, Reason, acl::Acl},
-    rootdir::RootDir,
-};
+use crate::rootdir::RootDir;
 
 /// Maximum number of device nodes and hard links to them; a host's /dev has some hundred.
 const MAX_DEVICES: usize = 1 << 16;

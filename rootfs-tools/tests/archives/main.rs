@@ -19,8 +19,8 @@ use std::{
     process::Command,
 };
 
+use filetree::archive::Reason;
 use rootfs_tools::{
-    archive::Reason,
     import::{self, ImportError, Options, Report},
     progress::Progress,
 };

@@ -40,7 +40,6 @@ mod linux;
 mod mount;
 pub(crate) mod netlink;
 pub mod nft;
-mod open;
 pub mod packets;
 mod place;
 mod process;
@@ -64,10 +63,10 @@ pub use arguments::{
 pub use cgroup::wait_for_events;
 pub use error::{Cause, KernelError, Result};
 pub use fake::{Fake, FakeFd, Table};
+pub(crate) use filetree::openat2;
 pub use linux::Linux;
 
 pub use netlink::{LinkError, forwarding6_release, links_of_group, try_kinds};
-pub use open::openat2;
 
 use crate::model::{
     device::{DeviceRule, Driver},

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use rootfs_tools::{archive::Reader, inventory::Inventory, registry::Layout};
+use filetree::archive::Reader;
+use rootfs_tools::{inventory::Inventory, registry::Layout};
 use sha2::{Digest as _, Sha256};
 use tenant::model::image::Manifest;
 

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Most chunks of one file: a map of them takes 16 MiB.
-const MAX_CHUNKS: usize = 1 << 20;
+pub const MAX_CHUNKS: usize = 1 << 20;
 
 /// A range of bytes that is not a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,6 +66,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Bytes of data that it has, holes not counted.
+    pub fn stored(&self) -> u64 {
+        self.chunks.as_ref().map_or(self.size, |chunks| chunks.iter().map(|chunk| chunk.length).sum())
+    }
+
     /// What the headers say; size and chunks are still those of a file without data.
     pub(super) fn new(header: Header<'_>, mut own: Extended, global: &Extended) -> Result<Self, Reason> {
         let path = own.sparse.name.take().or(own.path.take()).unwrap_or_else(|| header.name());

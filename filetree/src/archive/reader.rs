@@ -114,7 +114,7 @@ impl<R: Read> Reader<R> {
             global: Extended::default(),
             extended: 0,
             last: String::new(),
-            buffer: vec![0; 64 << 10].into_boxed_slice(),
+            buffer: vec![0; 256 << 10].into_boxed_slice(),
         }
     }
 
@@ -289,11 +289,29 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// The stream ends or cannot be read; the file cannot be written.
     pub fn copy_to(&mut self, member: &Member, file: &mut File) -> Result<(), ArchiveError> {
+        self.copy_to_watched(member, file, &mut |_| Ok(()))
+    }
+
+    /// [`Reader::copy_to`], telling after each piece how many bytes have been written.
+    ///
+    /// # Errors
+    /// As [`Reader::copy_to`]; and those of `tell`.
+    pub fn copy_to_watched(
+        &mut self,
+        member: &Member,
+        file: &mut File,
+        tell: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> Result<(), ArchiveError> {
+        let mut written = 0;
+        let mut told = |bytes: u64| {
+            written += bytes;
+            tell(written)
+        };
         let copied = match &member.chunks {
-            None => self.copy(member.size, file),
+            None => self.copy(member.size, file, &mut told),
             Some(chunks) => chunks.iter().try_for_each(|chunk| {
                 file.seek(SeekFrom::Start(chunk.offset))?;
-                self.copy(chunk.length, file)
+                self.copy(chunk.length, file, &mut told)
             }),
         };
         let sized = copied.and_then(|()| match member.chunks {
@@ -303,13 +321,38 @@ impl<R: Read> Reader<R> {
         sized.map_err(|fault| self.error(fault))
     }
 
-    fn copy(&mut self, length: u64, file: &mut File) -> Result<(), ReadError> {
+    /// The data of the member that was given last, which must not have more than `most` bytes and no holes.
+    ///
+    /// # Errors
+    /// As [`Reader::copy_to`]; it is larger.
+    pub fn bytes(&mut self, member: &Member, most: u64) -> Result<Vec<u8>, ArchiveError> {
+        if member.chunks.is_some() || member.size > most {
+            return Err(self.error(Reason::TooLarge));
+        }
+        let mut data = Vec::new();
+        let mut left = member.size;
+        while left > 0 {
+            let part = self.part(left).map_err(|fault| self.error(fault))?;
+            data.extend(&self.buffer[..part]);
+            left -= part as u64;
+            self.left -= part as u64;
+        }
+        Ok(data)
+    }
+
+    fn copy(
+        &mut self,
+        length: u64,
+        file: &mut File,
+        tell: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> Result<(), ReadError> {
         let mut left = length;
         while left > 0 {
             let part = self.part(left)?;
             file.write_all(&self.buffer[..part])?;
             left -= part as u64;
             self.left -= part as u64;
+            tell(part as u64)?;
         }
         Ok(())
     }

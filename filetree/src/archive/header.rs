@@ -3,7 +3,7 @@
 use super::Reason;
 
 /// Size of a block, bytes.
-pub(crate) const BLOCK: usize = 512;
+pub const BLOCK: usize = 512;
 
 /// Which fields a header has behind the first 257 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum Format {
 
 /// A header block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Header<'a>(pub(crate) &'a [u8; BLOCK]);
+pub struct Header<'a>(pub &'a [u8; BLOCK]);
 
 impl<'a> Header<'a> {
     /// Whether it is a block of zeros, which marks the end of an archive.
@@ -29,7 +29,7 @@ impl<'a> Header<'a> {
     }
 
     /// Whether its checksum matches its bytes. Some old programs computed it over signed bytes.
-    pub(crate) fn is_valid(self) -> bool {
+    pub fn is_valid(self) -> bool {
         let sum = |byte: fn(u8) -> i64| -> i64 {
             let bytes = self.0.iter().enumerate();
             bytes.map(|(at, b)| if (148..156).contains(&at) { 0x20 } else { byte(*b) }).sum()

@@ -19,10 +19,12 @@ mod pax;
 mod reader;
 mod reason;
 mod sparse;
+mod writer;
 
 pub use member::{Kind, Member};
 pub use reader::{ArchiveError, ReadError, Reader};
 pub use reason::Reason;
-pub use sparse::Chunk;
+pub use sparse::{Chunk, MAX_CHUNKS};
+pub use writer::{Entry, Writer};
 
-pub(crate) use header::{BLOCK, Header};
+pub use header::{BLOCK, Header};

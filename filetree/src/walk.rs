@@ -1,0 +1,168 @@
+//! Every entry of a tree, once: in each directory first what is none, then the directories.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FileType, Stat, fstat, fstatfs},
+    io::Errno,
+};
+
+use crate::{Dir, Reach, TreeError, chain::Chain};
+
+/// What was done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries: files, directories, links, nodes.
+    pub entries: u64,
+    /// Bytes of files, holes not counted.
+    pub bytes: u64,
+    /// Entries that cannot go along (sockets, devices), or were gone when they were to be read.
+    pub left_out: u64,
+}
+
+/// Who watches: told after each entry, and within large files; an error ends what is being done.
+pub type Watch<'a> = &'a mut dyn FnMut(&Tally) -> io::Result<()>;
+
+/// What is done with the entries of a tree.
+pub(crate) trait Visit {
+    /// A directory, before what is in it. `name` is none for the top.
+    fn enter(&mut self, dir: &Dir, name: Option<&CStr>, at: &Path, stat: &Stat) -> Result<Down, TreeError>;
+    /// An entry that is no directory.
+    fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError>;
+    /// A directory, after what is in it.
+    fn leave(&mut self, dir: &Dir, at: &Path) -> Result<(), TreeError>;
+}
+
+/// Whether a directory is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Down {
+    /// It is.
+    Walk,
+    /// What is in it does not go along.
+    Pass,
+}
+
+/// Magic numbers of filesystems that hold nothing but what the kernel says: of linux/magic.h.
+const KERNELS: [u64; 12] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x1cd1,      // devpts
+    0x1980_0202, // mqueue
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0xcafe_4a11, // bpf
+    0x6265_6570, // configfs
+    0x6573_5543, // fusectl
+    0x4249_4e4d, // binfmt_misc
+];
+
+/// Whether what is in a directory belongs to the kernel.
+fn is_kernels(dir: &Dir) -> io::Result<bool> {
+    Ok(KERNELS.contains(&(fstatfs(dir)?.f_type as u64)))
+}
+
+/// Walks over a tree; an entry that is gone before it is looked at is passed over.
+pub(crate) fn walk(top: &Dir, visit: &mut impl Visit) -> Result<(), TreeError> {
+    let at = PathBuf::new();
+    let opened = top.try_clone().and_then(|dir| Ok((fstat(&dir)?, dir)));
+    let (stat, dir) = opened.map_err(TreeError::when("open", &at))?;
+    let mut chain = Chain::new(dir);
+    // The directories of each level that have been read of and not entered.
+    let mut waiting: Vec<Vec<CString>> = Vec::new();
+    match begin(&mut chain, visit, None, &at, &stat)? {
+        Some(below) => waiting.push(below),
+        None => return Ok(()),
+    }
+    while let Some(below) = waiting.last_mut() {
+        let Some(name) = below.pop() else {
+            let at = chain.path();
+            visit.leave(chain.here().map_err(TreeError::when("read", &at))?, &at)?;
+            waiting.pop();
+            chain.leave();
+            continue;
+        };
+        let stat = match chain.enter(&name) {
+            Ok(stat) => stat,
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(TreeError::new("open", &chain.path().join(shown(&name)), error)),
+        };
+        let at = chain.path();
+        match begin(&mut chain, visit, Some(&name), &at, &stat)? {
+            Some(below) => waiting.push(below),
+            None => drop(chain.leave()),
+        }
+    }
+    Ok(())
+}
+
+/// Enters a directory, visits what is no directory in it, and says which are; none where it is not walked.
+fn begin(
+    chain: &mut Chain,
+    visit: &mut impl Visit,
+    name: Option<&CStr>,
+    at: &Path,
+    stat: &Stat,
+) -> Result<Option<Vec<CString>>, TreeError> {
+    let failed = TreeError::when("read", at);
+    let dir = chain.here().map_err(failed)?;
+    let down = visit.enter(dir, name, at, stat)?;
+    // With its own filesystems out of the way a walk of a whole tenant ends.
+    if down == Down::Pass || (dir.reach() == Reach::Confined && is_kernels(dir).map_err(failed)?) {
+        visit.leave(dir, at)?;
+        return Ok(None);
+    }
+    let mut below = Vec::new();
+    let listed = dir.each(|name, kind| {
+        if kind == FileType::Directory {
+            below.push(name.to_owned());
+            return Ok(());
+        }
+        let stat = match dir.stat(name) {
+            Ok(stat) => stat,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(Fault::Tree(TreeError::new("look at", &at.join(shown(name)), error))),
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            below.push(name.to_owned());
+            return Ok(());
+        }
+        visit.entry(dir, name, &at.join(shown(name)), &stat).map_err(Fault::Tree)
+    });
+    listed.map_err(|fault| match fault {
+        Fault::Tree(error) => error,
+        Fault::Io(error) => failed(error),
+    })?;
+    // Taken from the end.
+    below.reverse();
+    Ok(Some(below))
+}
+
+/// Of an entry, or of the directory itself.
+enum Fault {
+    Tree(TreeError),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Whether an entry went, or became another thing, after its name was read.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+pub(crate) fn shown(name: &CStr) -> &Path {
+    use std::os::unix::ffi::OsStrExt as _;
+    Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()))
+}
