@@ -21,6 +21,8 @@ const MAX: usize = 64 << 10;
 /// Which extended attributes go along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
+    /// None: what is unpacked by someone who may not set them.
+    Nothing,
     /// What belongs to the files: `user.*`, access control lists, capabilities.
     Own,
     /// Also what makes them an upper layer of an overlay over the same files beneath, wherever these lie.
@@ -37,9 +39,12 @@ const HERE: [&[u8]; 2] = [b"origin", b"impure"];
 impl Keep {
     /// Whether an attribute goes along. What security modules note does not: it is of this host's policy.
     pub(crate) fn has(self, name: &[u8]) -> bool {
+        if self == Self::Nothing {
+            return false;
+        }
         if let Some(word) = name.strip_prefix(b"trusted.overlay.") {
             return match self {
-                Self::Own => false,
+                Self::Nothing | Self::Own => false,
                 Self::Layer => LAYER.contains(&word),
                 Self::LayerHere => LAYER.contains(&word) || HERE.contains(&word),
             };
@@ -118,13 +123,13 @@ pub(crate) fn describe(
     (uid, gid): (Uid, Gid),
     mode: u32,
     attributes: &[(CString, Vec<u8>)],
-    times: &Timestamps,
+    times: Option<&Timestamps>,
 ) -> io::Result<()> {
     // chown(2) takes setuid bits and file capabilities away, so it comes first; an access control list changes the mode.
     rustix::fs::fchown(&fd, Some(uid), Some(gid))?;
     write(&fd, attributes)?;
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777))?;
-    Ok(rustix::fs::futimens(&fd, times)?)
+    times.map_or(Ok(()), |times| Ok(rustix::fs::futimens(&fd, times)?))
 }
 
 /// Owner, mode and time of an entry that is no regular file and no directory.
@@ -146,13 +151,13 @@ pub(crate) fn describe_at(
     Ok(rustix::fs::utimensat(dir, name, times, follow)?)
 }
 
-/// Gives an open file the owner, mode, times and extended attributes of another.
+/// Gives an open file the owner, mode and extended attributes of another.
 ///
 /// # Errors
 /// Those of the system calls involved.
 pub fn copy_attributes(from: impl AsFd, to: impl AsFd, keep: Keep) -> io::Result<()> {
     let stat = rustix::fs::fstat(&from)?;
-    describe(to, owner(&stat), stat.st_mode, &read(from, keep)?, &times(&stat))
+    describe(to, owner(&stat), stat.st_mode, &read(from, keep)?, None)
 }
 
 /// The parts of a file that are no holes: the offset and length of each.

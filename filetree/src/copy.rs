@@ -86,7 +86,7 @@ impl Copying<'_> {
         let copy = self.to.here().and_then(|dir| dir.create(name, 0o600)).map_err(failed)?;
         self.contents(&file, &copy, &stat).map_err(failed)?;
         let kept = attributes::read(&file, self.keep).map_err(failed)?;
-        describe(&copy, owner(&stat), stat.st_mode, &kept, &times(&stat)).map_err(failed)
+        describe(&copy, owner(&stat), stat.st_mode, &kept, Some(&times(&stat))).map_err(failed)
     }
 
     fn contents(&mut self, from: &File, to: &File, stat: &Stat) -> io::Result<()> {
@@ -166,7 +166,7 @@ impl Visit for Copying<'_> {
 
     fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0 && self.keep != Keep::Own;
+        let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0 && matches!(self.keep, Keep::Layer | Keep::LayerHere);
         let goes = match kind {
             FileType::RegularFile | FileType::Symlink | FileType::Fifo => true,
             _ => is_whiteout,
@@ -204,8 +204,12 @@ impl Visit for Copying<'_> {
 
     fn leave(&mut self, dir: &Dir, at: &Path) -> Result<(), TreeError> {
         let failed = TreeError::when("copy", at);
-        let copied = self.to.here().and_then(|to| attributes::copy_attributes(dir, to, self.keep));
-        copied.map_err(failed)?;
+        let keep = self.keep;
+        let describe_copy = |to: &Dir| -> io::Result<()> {
+            let stat = stat_of(dir)?;
+            describe(to, owner(&stat), stat.st_mode, &attributes::read(dir, keep)?, Some(&times(&stat)))
+        };
+        self.to.here().and_then(describe_copy).map_err(failed)?;
         self.to.leave();
         Ok(())
     }

@@ -30,13 +30,14 @@ pub enum Reach {
 }
 
 impl Reach {
-    fn resolve(self) -> ResolveFlags {
+    /// The flags of openat2(2) that say so.
+    pub const fn resolve(self) -> ResolveFlags {
         match self {
             Self::Beneath => {
                 ResolveFlags::BENEATH
-                    | ResolveFlags::NO_XDEV
-                    | ResolveFlags::NO_MAGICLINKS
-                    | ResolveFlags::NO_SYMLINKS
+                    .union(ResolveFlags::NO_XDEV)
+                    .union(ResolveFlags::NO_MAGICLINKS)
+                    .union(ResolveFlags::NO_SYMLINKS)
             }
             Self::Confined => ResolveFlags::NO_MAGICLINKS,
         }

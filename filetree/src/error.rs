@@ -38,6 +38,12 @@ impl TreeError {
     }
 }
 
+impl From<TreeError> for io::Error {
+    fn from(error: TreeError) -> Self {
+        Self::new(error.source.kind(), error)
+    }
+}
+
 /// Why an archive cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {

@@ -39,4 +39,4 @@ pub use error::{TreeError, UnpackError};
 pub use open::openat2;
 pub use pack::{Pack, pack};
 pub use unpack::{Owners, Unpack, Unpacked, unpack};
-pub use walk::{Tally, Watch};
+pub use walk::{Tally, Tell, Watch, each_file};

@@ -148,7 +148,7 @@ impl<W: Write> Visit for Packing<'_, W> {
     fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_whiteout =
-            kind == FileType::CharacterDevice && stat.st_rdev == 0 && self.pack.keep != Keep::Own;
+            kind == FileType::CharacterDevice && stat.st_rdev == 0 && matches!(self.pack.keep, Keep::Layer | Keep::LayerHere);
         if !is_whiteout && !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Fifo) {
             self.tally.left_out += 1;
             return Ok(());

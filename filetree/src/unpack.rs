@@ -46,6 +46,20 @@ pub struct Unpack<'a> {
     pub keep: Keep,
     /// Whether the directory itself is given what the archive says of it.
     pub describes_top: bool,
+    /// What the first component of every path becomes.
+    pub name: Option<&'a OsStr>,
+    /// The permission bits that are kept: all are `0o7777`.
+    pub modes: u32,
+}
+
+impl Unpack<'_> {
+    fn renamed(&self, path: &Path) -> PathBuf {
+        let mut components = path.components();
+        match (self.name, components.next()) {
+            (Some(name), Some(_)) => Path::new(name).join(components.as_path()),
+            _ => path.to_owned(),
+        }
+    }
 }
 
 /// What was unpacked.
@@ -78,7 +92,7 @@ pub fn unpack<R: Read>(
             next = Some(member);
             break;
         };
-        let path = path.to_owned();
+        let path = how.renamed(path);
         unpacking.entry(archive, member, &path, watch).map_err(|fault| archive.error(fault))?;
         unpacking.tally.entries += 1;
         watch(&unpacking.tally).map_err(|error| archive.error(error))?;
@@ -114,7 +128,7 @@ struct Described {
 
 impl Described {
     fn set(&self, dir: impl std::os::fd::AsFd) -> io::Result<()> {
-        describe(dir, self.owner, self.mode, &self.attributes, &self.times)
+        describe(dir, self.owner, self.mode, &self.attributes, Some(&self.times))
     }
 }
 
@@ -157,6 +171,7 @@ impl Unpacking<'_> {
             Kind::HardLink => {
                 let target = relative(&member.link)?;
                 let target = target.strip_prefix(self.how.prefix).map_err(|_| Reason::HardLink)?;
+                let target = self.how.renamed(target);
                 let first = c_name(target.file_name().ok_or(Reason::HardLink)?)?;
                 let parent = target.parent().unwrap_or(Path::new(""));
                 let parent = self.chain.top().find(parent).map_err(|_| Reason::HardLink)?;
@@ -174,7 +189,7 @@ impl Unpacking<'_> {
                 describe_at(here, &name, FileType::Symlink, described.owner, 0, &described.times)?;
             }
             Kind::Fifo => self.node(&name, FileType::Fifo, &described)?,
-            Kind::Char(0, 0) if self.how.keep != Keep::Own => {
+            Kind::Char(0, 0) if matches!(self.how.keep, Keep::Layer | Keep::LayerHere) => {
                 self.node(&name, FileType::CharacterDevice, &described)?;
             }
             Kind::Char(..) | Kind::Block(..) => self.tally.left_out += 1,
@@ -316,6 +331,7 @@ impl Unpacking<'_> {
         for (name, acl) in lists {
             if let Some(acl) = acl
                 && has_content
+                && self.how.keep.has(name.as_bytes())
             {
                 let bytes = acl.to_bytes(number("user"), number("group"))?;
                 attributes.push((CString::new(name).map_err(io::Error::from)?, bytes));
@@ -323,7 +339,7 @@ impl Unpacking<'_> {
         }
         let times = Timestamps { last_access: member.mtime, last_modification: member.mtime };
         let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
-        Ok(Described { owner, mode: member.mode, attributes, times })
+        Ok(Described { owner, mode: member.mode & self.how.modes, attributes, times })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     ffi::{CStr, CString},
     io,
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +23,41 @@ pub struct Tally {
     pub bytes: u64,
     /// Entries that cannot go along (sockets, devices), or were gone when they were to be read.
     pub left_out: u64,
+}
+
+/// What is told each file: its descriptor, and whether it is a directory.
+pub type Tell<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, bool) -> io::Result<()>;
+
+/// Tells every directory and every regular file of a tree, each directory before what is in it.
+///
+/// # Errors
+/// The first that cannot be opened, or what `tell` says.
+pub fn each_file(top: &Dir, tell: Tell<'_>) -> Result<(), TreeError> {
+    walk(top, &mut EachFile(tell))
+}
+
+struct EachFile<'a>(Tell<'a>);
+
+impl Visit for EachFile<'_> {
+    fn enter(&mut self, dir: &Dir, _: Option<&CStr>, at: &Path, _: &Stat) -> Result<Down, TreeError> {
+        (self.0)(dir.as_fd(), true).map_err(TreeError::when("change", at))?;
+        Ok(Down::Walk)
+    }
+
+    fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(());
+        }
+        match parent.file(name) {
+            Ok(file) => (self.0)(file.as_fd(), false).map_err(TreeError::when("change", at)),
+            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            Err(error) => Err(TreeError::new("open", at, error)),
+        }
+    }
+
+    fn leave(&mut self, _: &Dir, _: &Path) -> Result<(), TreeError> {
+        Ok(())
+    }
 }
 
 /// Who watches: told after each entry, and within large files; an error ends what is being done.

@@ -156,7 +156,7 @@ fn packed(from: &Path, keep: Keep) -> Vec<u8> {
 }
 
 fn unpacked(archive: &[u8], to: &Path, prefix: &str, keep: Keep) -> Result<Unpacked, UnpackError> {
-    let how = Unpack { prefix: Path::new(prefix), owners: Owners::Kept, keep, describes_top: true };
+    let how = Unpack { prefix: Path::new(prefix), owners: Owners::Kept, keep, describes_top: true, name: None, modes: 0o7777 };
     unpack(&mut Reader::new(archive), &Dir::open(to).unwrap(), &how, &mut |_| Ok(()))
 }
 

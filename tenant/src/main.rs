@@ -1,6 +1,6 @@
 //! `tenant`: runs one tenant, and enters running ones. Needs no hostd.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
@@ -8,7 +8,7 @@ use tenant::{
     Layout, TenantName,
     attach::{self, AttachEnd, AttachError, AttachOptions},
     cause::chain,
-    enter::{self, ExecError, ExecOptions, TtyMode},
+    enter::{self, ExecError, ExecOptions, TtyMode, Work},
     journal,
     model::park::WakeReason,
     protocol::control::{Client, ControlError, Request},
@@ -40,6 +40,8 @@ enum Command {
     Console(Console),
     /// Ask the supervisor of a tenant
     Control(Control),
+    /// Pack files of a tenant into standard output, or unpack them from standard input
+    Files(Files),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +138,23 @@ struct Control {
     op: Op,
 }
 
+#[derive(Debug, Args)]
+struct Files {
+    /// The tenant
+    name: TenantName,
+    /// The path inside, from its root
+    path: PathBuf,
+    /// Unpack standard input there: as root's files
+    #[arg(long)]
+    unpack: bool,
+    /// Unpack with the owners that the archive says
+    #[arg(long, requires = "unpack")]
+    keep_owners: bool,
+    /// What the path is called in the archive
+    #[arg(long, value_name = "NAME", conflicts_with = "unpack")]
+    r#as: Option<OsString>,
+}
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Op {
     Status,
@@ -182,6 +201,7 @@ fn main() -> ExitCode {
             .map_err(|error| exec_error("a shell", &name, &error)),
         Command::Console(console) => attach_console(&layout, console),
         Command::Control(Control { name, op }) => ask(&layout, &name, op),
+        Command::Files(files) => work_on_files(&layout, files),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -239,6 +259,18 @@ fn exec_command(layout: &Layout, exec: Exec) -> Result<u8, CliError> {
     let Exec { name, tty, user, workdir, env, command } = exec;
     let options = ExecOptions { argv: command, tty: tty.mode(), user, dir: workdir, env };
     enter::exec(layout, &name, &options).map_err(|error| exec_error("a command", &name, &error))
+}
+
+fn work_on_files(layout: &Layout, files: Files) -> Result<u8, CliError> {
+    let Files { name, path, unpack, keep_owners, r#as } = files;
+    let work = match unpack {
+        true => Work::Unpack { path, keeps_owners: keep_owners },
+        false => Work::Pack { path, name: r#as },
+    };
+    enter::files(layout, &name, &work).map(|()| 0).map_err(|error| {
+        let text = format!("cannot copy files of tenant {:?}: {}", name.as_str(), chain(&error));
+        CliError::new(text, error.help().map(|help| help.replace("NAME", name.as_str())), error.exit_code())
+    })
 }
 
 fn attach_console(layout: &Layout, console: Console) -> Result<u8, CliError> {

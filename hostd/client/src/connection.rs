@@ -3,13 +3,15 @@
 use std::{
     io,
     path::Path,
+    pin::Pin,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
     client::conn::http1,
     header,
 };
@@ -18,6 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tenant::Layout;
 use tokio::{
     net::UnixStream,
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use wire::{Code, Failure};
@@ -91,7 +94,7 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let broken = |error| self.broken(&error);
-        let response = self.open(method, path, body).await?;
+        let response = self.open(method, path, body.into()).await?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
         Ok((status, body))
@@ -108,7 +111,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Sent,
     ) -> Result<Response<Incoming>, Failure> {
         let socket = self.layout.hostd_socket();
         let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(&socket, &error))?;
@@ -116,11 +119,23 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "hostd");
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
+        let body = match body {
+            Sent::Nothing => {
+                // Else the reason of an answer that ends early is not told.
+                request = request.header(header::TE, "trailers");
+                Either::Left(Full::default())
+            }
+            Sent::Json(bytes) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Either::Left(Full::new(Bytes::from(bytes)))
+            }
+            Sent::Archive(pieces) => {
+                request = request.header(header::CONTENT_TYPE, "application/x-tar");
+                Either::Right(pieces)
+            }
+        };
         let request = request
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .body(body)
             .map_err(|error| Failure::of(Code::Invalid, &error))?;
         sender.send_request(request).await.map_err(broken)
     }
@@ -132,7 +147,7 @@ impl Client {
     pub async fn lines(&self, path: &str) -> Result<Lines<'_>, Failure> {
         let begin = Instant::now();
         let response = tokio::select! {
-            opened = self.open(Method::GET, path, None) => opened?,
+            opened = self.open(Method::GET, path, Sent::Nothing) => opened?,
             () = self.silence() => return Err(self.silent(begin.elapsed())),
         };
         let status = response.status();
@@ -142,6 +157,52 @@ impl Client {
         }
         let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
         Err(refusal(status, &bytes))
+    }
+
+    /// An answer that is an archive, piece by piece.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn download(&self, path: &str) -> Result<Download<'_>, Failure> {
+        let begin = Instant::now();
+        let response = tokio::select! {
+            opened = self.open(Method::GET, path, Sent::Nothing) => opened?,
+            () = self.silence() => return Err(self.silent(begin.elapsed())),
+        };
+        let status = response.status();
+        let body = response.into_body();
+        if status == StatusCode::OK {
+            return Ok(Download { client: self, body });
+        }
+        let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
+        Err(refusal(status, &bytes))
+    }
+
+    /// Sends an archive, piece by piece, and reads the answer.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; what the pieces end with.
+    pub async fn upload<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<A, Failure> {
+        let begin = Instant::now();
+        let exchange = async {
+            let response = self.open(method, path, Sent::Archive(Pieces(pieces))).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(|error| self.broken(&error))?;
+            Ok::<_, Failure>((status, body.to_bytes()))
+        };
+        let (status, body) = tokio::select! {
+            answered = exchange => answered?,
+            () = self.silence() => return Err(self.silent(begin.elapsed())),
+        };
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(|error| Failure::of(Code::Failed, &error));
+        }
+        Err(refusal(status, &body))
     }
 
     /// Ends when hostd does not even say that it is there.
@@ -197,6 +258,67 @@ impl Client {
                     format!("hostd is not running: cannot connect to {socket}: {error}"),
                 )
                 .help(start)
+            }
+        }
+    }
+}
+
+/// The body of a request.
+enum Sent {
+    Nothing,
+    Json(Vec<u8>),
+    Archive(Pieces),
+}
+
+impl From<Option<Vec<u8>>> for Sent {
+    fn from(body: Option<Vec<u8>>) -> Self {
+        body.map_or(Self::Nothing, Self::Json)
+    }
+}
+
+/// A body that is sent as its pieces come.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+/// An answer that is an archive.
+#[derive(Debug)]
+pub struct Download<'a> {
+    client: &'a Client,
+    body: Incoming,
+}
+
+impl Download<'_> {
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// Why hostd has ended early; it does not answer any more.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let begin = Instant::now();
+        loop {
+            let frame = tokio::select! {
+                frame = self.body.frame() => frame,
+                () = self.client.silence() => return Err(self.client.silent(begin.elapsed())),
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            match frame.map_err(|error| self.client.broken(&error))?.into_data() {
+                Ok(piece) => return Ok(Some(piece)),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    if let Some(failure) = trailers.get("tenantry-failure") {
+                        return Err(refusal(StatusCode::OK, failure.as_bytes()));
+                    }
+                }
             }
         }
     }

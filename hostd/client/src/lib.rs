@@ -4,4 +4,4 @@ mod connection;
 pub mod output;
 pub mod programs;
 
-pub use connection::{Client, Lines, segment, tenant};
+pub use connection::{Client, Download, Lines, segment, tenant};

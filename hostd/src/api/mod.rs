@@ -5,10 +5,12 @@
 
 mod answer;
 mod config;
+mod copies;
 mod doctor;
 mod drift;
 mod events;
 mod extract;
+mod files;
 mod host;
 mod inspect;
 pub mod lifecycle;
@@ -96,6 +98,16 @@ pub const MAX_BODY: usize = 3 << 20;
         drift::list,
         drift::view,
         drift::merge,
+        copies::clone,
+        copies::export,
+        copies::import,
+        copies::snapshots,
+        copies::take,
+        copies::remove,
+        copies::restore,
+        copies::reset,
+        files::read,
+        files::write,
     ),
     components(schemas(Failure, Code))
 )]
@@ -178,6 +190,8 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(nics::routes())
         .merge(rebase::routes())
         .merge(drift::routes())
+        .merge(copies::routes())
+        .merge(files::routes())
         .fallback(async || Refusal(Failure::new(Code::NotFound, "there is no such resource")))
         .method_not_allowed_fallback(async || {
             Refusal(Failure::new(Code::Invalid, "the resource does not support this method"))

@@ -3,13 +3,11 @@
 //! | file | what |
 //! |---|---|
 //! | `seed` | what a new tenant's directories begin with |
-//! | `copy` | copies of trees |
 //! | `quota` | what may be stored in them |
 //! | `usage` | what is stored in them, where the filesystem does not count it |
 //! | `mounts` | what is mounted below them |
 //! | `remove`, `trash`, `remains` | trees that go, in the background |
 
-pub(crate) mod copy;
 pub mod mounts;
 pub mod quota;
 pub mod remains;

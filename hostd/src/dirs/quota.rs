@@ -9,21 +9,15 @@
 //! A directory is made as one of these whether there is a limit or not, so that a limit can come later.
 
 use std::{
-    ffi::CString,
     fs::{self, DirBuilder},
     io,
-    os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::fs::DirBuilderExt as _,
-    },
+    os::{fd::AsFd as _, unix::fs::DirBuilderExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
 
-use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags},
-    io::Errno,
-};
+use filetree::{Dir, Reach, each_file};
+use rustix::io::Errno;
 use tenant::{
     files::record,
     kernel::raw::{self, ProjectQuota},
@@ -138,7 +132,7 @@ pub fn enforce(dir: &Path, project: u32, limits: &DiskLimits, is_running: bool) 
         if is_running {
             return Err(QuotaError::Running);
         }
-        assign(file.into(), project).map_err(io("count the usage below"))?;
+        assign(&Dir::new(file.into(), Reach::Beneath), project).map_err(io("count the usage below"))?;
     }
     raw::set_project_quota(record::open_dir(dir).map_err(io("open"))?.as_fd(), project, quota)
         .map_err(io("limit the usage below"))
@@ -202,78 +196,30 @@ pub fn usage(dir: &Path, project: u32) -> Option<DiskUsage> {
 /// meanwhile inherits.
 ///
 /// Only directories and regular files can be opened for it; the others have no blocks of their own.
-fn assign(dir: OwnedFd, project: u32) -> io::Result<()> {
-    walk(dir, |file, is_directory| raw::set_project(file, project, is_directory))
+fn assign(dir: &Dir, project: u32) -> io::Result<()> {
+    Ok(each_file(dir, &mut |file, is_directory| raw::set_project(file, project, is_directory))?)
 }
 
-const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-
-/// A directory on the way down from the top.
-struct Above {
-    /// Device and inode number.
-    id: (u64, u64),
-    /// Directories in it that have not been entered.
-    left: Vec<CString>,
-}
-
-/// Visits a directory and everything below it that is a directory or a regular file. However wide and deep a tenant
-/// has nested its directories, two are open at a time: the way back up is `..`, and must lead to where the walk came
-/// from.
-fn walk(top: OwnedFd, mut visit: impl FnMut(BorrowedFd<'_>, bool) -> io::Result<()>) -> io::Result<()> {
-    let mut here = top;
-    let mut above: Vec<Above> = Vec::new();
-    let mut left = level(&here, &mut visit)?;
-    loop {
-        if let Some(name) = left.pop() {
-            let below = rustix::fs::openat(&here, &name, OPEN | OFlags::DIRECTORY, Mode::empty())?;
-            above.push(Above { id: id(&here)?, left });
-            here = below;
-            left = level(&here, &mut visit)?;
-            continue;
-        }
-        let Some(up) = above.pop() else { return Ok(()) };
-        here = rustix::fs::openat(&here, c"..", OPEN | OFlags::DIRECTORY, Mode::empty())?;
-        if id(&here)? != up.id {
-            return Err(io::Error::other("a directory was moved while its usage was counted"));
-        }
-        left = up.left;
+/// Puts a directory that was filled before it was a tenant's into that tenant's project, where there are projects.
+///
+/// # Errors
+/// A file in it cannot be put there.
+pub fn adopt(dir: &Path, project: u32) -> Result<(), QuotaError> {
+    let io = |verb| move |source| QuotaError::Io { verb, dir: dir.to_owned(), source };
+    let top = Dir::open(dir).map_err(io("open"))?;
+    if raw::set_project(top.as_fd(), project, true).is_err() {
+        return Ok(());
     }
-}
-
-fn id(dir: &OwnedFd) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(dir)?;
-    Ok((stat.st_dev, stat.st_ino))
-}
-
-/// Visits a directory and the files in it; the directories in it are the answer.
-fn level(
-    dir: &OwnedFd,
-    visit: &mut impl FnMut(BorrowedFd<'_>, bool) -> io::Result<()>,
-) -> io::Result<Vec<CString>> {
-    visit(dir.as_fd(), true)?;
-    let mut below = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => below.push(name.to_owned()),
-            FileType::RegularFile => {
-                let file = rustix::fs::openat(dir, name, OPEN, Mode::empty())?;
-                visit(file.as_fd(), false)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(below)
+    assign(&top, project).map_err(io("count the usage below"))
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
+
+    const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
     #[test]
     fn a_tree_as_wide_and_deep_as_a_tenant_likes_needs_few_descriptors() {
@@ -289,7 +235,7 @@ mod tests {
             deep = rustix::fs::openat(&deep, "deep", OPEN, Mode::empty()).unwrap().into();
         }
         let (mut dirs, mut files, mut highest) = (0, 0, 0);
-        walk(record::open_dir(top.path()).unwrap().into(), |file, is_directory| {
+        each_file(&Dir::open(top.path()).unwrap(), &mut |file, is_directory| {
             if is_directory {
                 dirs += 1
             } else {

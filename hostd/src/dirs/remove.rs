@@ -13,8 +13,9 @@ use std::{
     time::Instant,
 };
 
+use filetree::Reach;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -23,14 +24,16 @@ const LEVELS: usize = 32;
 /// So many entries are removed between two looks at the clock.
 const STRIDE: u32 = 64;
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_XDEV)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_SYMLINKS);
-
 fn open(parent: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(filetree::openat2(parent, name, flags, Mode::empty(), BENEATH)?)
+    Ok(filetree::openat2(parent, name, flags, Mode::empty(), Reach::Beneath.resolve())?)
+}
+
+/// What is in a directory, from its beginning.
+fn entries(dir: &OwnedFd) -> Result<Dir, Errno> {
+    let mut entries = Dir::new(rustix::io::dup(dir)?)?;
+    entries.rewind();
+    Ok(entries)
 }
 
 /// Removes the file or the whole directory `name` in `parent`; nothing there is fine.
@@ -161,7 +164,7 @@ impl Removal {
     /// Directories of the deepest level are moved to the top instead.
     fn sweep(&mut self, clock: &mut Clock) -> io::Result<Swept> {
         let (deepest, at_top) = (self.levels.len() >= LEVELS, self.levels.is_empty());
-        for entry in Dir::read_from(self.here()).map_err(|errno| self.failed(None, errno.into()))? {
+        for entry in entries(self.here()).map_err(|errno| self.failed(None, errno.into()))? {
             let entry = entry.map_err(|errno| self.failed(None, errno.into()))?;
             let name = entry.file_name();
             let goes_last = at_top && self.last.iter().any(|last| **last == *name);

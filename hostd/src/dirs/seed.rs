@@ -2,15 +2,15 @@
 
 use std::{
     ffi::{CStr, CString},
-    fs::File,
     io::{self, Write as _},
     os::fd::OwnedFd,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
+use filetree::{Dir, Keep, copy, copy_attributes, settle};
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    fs::{FileType, Mode, OFlags, RenameFlags, ResolveFlags},
     io::Errno,
 };
 use tenant::{
@@ -18,14 +18,14 @@ use tenant::{
     plan::{OwnEtc, Plan, RootStep},
 };
 
-use super::{
-    copy::{copy_dir, copy_metadata, make_dir, open_dir},
-    remove::remove_all,
-};
+use super::remove::remove_all;
 
 /// Files and directories that have to reach the disk before the record does.
 #[derive(Debug, Default)]
-pub struct Unsynced(Vec<OwnedFd>);
+pub struct Unsynced {
+    files: Vec<OwnedFd>,
+    trees: Vec<Dir>,
+}
 
 impl Unsynced {
     /// So many are kept open at most.
@@ -36,10 +36,15 @@ impl Unsynced {
     /// Remembers one; the oldest are written out when there are many. An error of those is met again
     /// by [`Unsynced::flush`], because fsync(2) of a file reports it.
     pub fn push(&mut self, fd: OwnedFd) {
-        if self.0.len() >= Self::MOST {
-            self.0.retain(|fd| rustix::fs::fsync(fd).is_err());
+        if self.files.len() >= Self::MOST {
+            self.files.retain(|fd| rustix::fs::fsync(fd).is_err());
         }
-        self.0.push(fd);
+        self.files.push(fd);
+    }
+
+    /// Remembers a whole tree, which is written out with its filesystem: syncfs(2).
+    pub fn push_tree(&mut self, tree: Dir) {
+        self.trees.push(tree);
     }
 
     /// fsync(2) of all of them: several at once, because each waits for the disk, which writes out for all that wait
@@ -48,7 +53,8 @@ impl Unsynced {
     /// # Errors
     /// The first that fails, e.g. with `StorageFull`.
     pub fn flush(&mut self) -> io::Result<()> {
-        let fds: Vec<OwnedFd> = self.0.drain(..).collect();
+        self.trees.drain(..).try_for_each(|tree| settle(&tree))?;
+        let fds: Vec<OwnedFd> = self.files.drain(..).collect();
         let others = FLUSHING.fetch_add(1, Ordering::Relaxed);
         let threads = if others == 0 { Self::AT_ONCE } else { 1 };
         let flushed = flush_parts(&fds, fds.len().div_ceil(threads).max(1));
@@ -89,14 +95,6 @@ fn c_name(name: &str) -> io::Result<CString> {
     CString::new(name).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-fn exists(dir: &OwnedFd, name: &CStr) -> io::Result<bool> {
-    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 /// A directory that a plan asks for.
 struct Wanted<'a> {
     /// What it begins as: a directory of the image, or all of it.
@@ -122,9 +120,9 @@ fn wanted(plan: &Plan) -> impl Iterator<Item = Wanted<'_>> {
 ///
 /// # Errors
 /// It cannot be looked for.
-pub(crate) fn lacks_stores(plan: &Plan, dirs: &OwnedFd) -> io::Result<bool> {
+pub(crate) fn lacks_stores(plan: &Plan, dirs: &Dir) -> io::Result<bool> {
     for Wanted { store, .. } in wanted(plan) {
-        if !exists(dirs, &c_name(store)?)? {
+        if !dirs.has(&c_name(store)?)? {
             return Ok(true);
         }
     }
@@ -138,75 +136,83 @@ pub(crate) fn lacks_stores(plan: &Plan, dirs: &OwnedFd) -> io::Result<bool> {
 /// The first one that cannot be made.
 pub(crate) fn ensure_stores(
     plan: &Plan,
-    image: &OwnedFd,
-    dirs: &OwnedFd,
+    image: &Dir,
+    dirs: &Dir,
     unsynced: &mut Unsynced,
 ) -> io::Result<()> {
     for Wanted { from, store, is_overlay } in wanted(plan) {
         let name = c_name(store)?;
-        if exists(dirs, &name)? {
+        if dirs.has(&name)? {
             continue;
         }
         let staged = c_name(&format!(".new-{store}"))?;
         remove_all(dirs, &staged)?;
         let source = match from {
             None => Some(image.try_clone()?),
-            Some(path) => match open_dir(image, &c_name(path)?) {
+            Some(path) => match image.dir(&c_name(path)?) {
                 Ok(dir) => Some(dir),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             },
         };
-        let dir = make_dir(dirs, &staged)?;
+        let dir = dirs.make_dir(&staged)?;
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))?;
         match (is_overlay, source) {
             (true, source) => {
-                let upper = make_dir(&dir, c"upper")?;
+                let upper = dir.make_dir(c"upper")?;
                 if let Some(source) = source {
-                    copy_metadata(source, &upper)?;
+                    copy_attributes(source, &upper, Keep::Own)?;
                 }
-                unsynced.push(upper);
+                unsynced.push(upper.into());
                 // Empty, and as it is made: it is there when the entry of its parent is.
-                make_dir(&dir, c"work")?;
-                unsynced.push(dir);
+                dir.make_dir(c"work")?;
+                unsynced.push(dir.into());
             }
-            (false, Some(source)) => copy_dir(source, dir, &mut |fd| unsynced.push(fd))?,
-            (false, None) => unsynced.push(dir),
+            (false, Some(source)) => {
+                copy(&source, &dir, Keep::Own, &|_| false, &mut |_| Ok(()))?;
+                unsynced.push_tree(dir);
+            }
+            (false, None) => unsynced.push(dir.into()),
         }
         if from == Some("tmp") {
             // Whatever the image has: everybody inside writes there, and removes only their own.
-            let top = open_dir(dirs, &staged)?;
-            let top = if is_overlay { open_dir(top, c"upper")? } else { top };
+            let top = dirs.dir(&staged)?;
+            let top = if is_overlay { top.dir(c"upper")? } else { top };
             rustix::fs::fchmod(&top, Mode::from_raw_mode(0o1777))?;
         }
-        rustix::fs::renameat(dirs, &staged, dirs, &name)?;
+        dirs.rename(&staged, dirs, &name, RenameFlags::empty())?;
     }
-    unsynced.push(dirs.try_clone()?);
+    unsynced.push(dirs.try_clone()?.into());
     Ok(())
 }
 
 /// Opens the directory into which files of the tenant's own `/etc` are written.
-fn open_etc(own: OwnEtc<'_>, image: &OwnedFd, dirs: &OwnedFd) -> io::Result<OwnedFd> {
+fn open_etc(own: OwnEtc<'_>, image: &Dir, dirs: &Dir) -> io::Result<Dir> {
     match own {
-        OwnEtc::Overlay(store) => open_dir(open_dir(dirs, &c_name(store)?)?, c"upper"),
-        OwnEtc::Private(store) => open_dir(dirs, &c_name(store)?),
+        OwnEtc::Overlay(store) => dirs.dir(&c_name(store)?)?.dir(c"upper"),
+        OwnEtc::Private(store) => dirs.dir(&c_name(store)?),
         OwnEtc::Whole(store) => {
-            let etc = make_dir(open_dir(open_dir(dirs, &c_name(store)?)?, c"upper")?, c"etc")?;
-            copy_metadata(open_dir(image, c"etc")?, &etc)?;
+            let upper = dirs.dir(&c_name(store)?)?.dir(c"upper")?;
+            if upper.has(c"etc")? {
+                return upper.dir(c"etc");
+            }
+            let etc = upper.make_dir(c"etc")?;
+            copy_attributes(image.dir(c"etc")?, &etc, Keep::Own)?;
             Ok(etc)
         }
     }
 }
 
 /// Hides a file of the image's `/etc` from the tenant, which may make its own.
-fn hide(etc: &OwnedFd, own: OwnEtc<'_>, image: &OwnedFd, name: &CStr) -> io::Result<()> {
+fn hide(etc: &Dir, own: OwnEtc<'_>, image: &Dir, name: &CStr) -> io::Result<()> {
     if matches!(own, OwnEtc::Private(_)) {
         return remove_all(etc, name);
     }
-    match open_dir(image, c"etc") {
+    match image.dir(c"etc") {
         // A whiteout, see the kernel's Documentation/filesystems/overlayfs.rst.
-        Ok(lower) if exists(&lower, name)? => {
-            Ok(rustix::fs::mknodat(etc, name, FileType::CharacterDevice, Mode::empty(), 0)?)
+        Ok(lower) if lower.has(name)? => {
+            remove_all(etc, name)?;
+            etc.make_node(name, FileType::CharacterDevice, 0, 0)
         }
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -219,26 +225,26 @@ pub(crate) const RESOLV_CONF: &str = "../run/host/resolv.conf";
 
 /// Whether an `/etc/resolv.conf` of the image says nothing: it is absent, empty, or a link. What a link
 /// leads to, in `/run` mostly, is not there in a tenant, whose network is configured before init runs.
-fn is_placeholder(image: &OwnedFd) -> io::Result<bool> {
-    let etc = match open_dir(image, c"etc") {
+fn is_placeholder(image: &Dir) -> io::Result<bool> {
+    let etc = match image.dir(c"etc") {
         Ok(etc) => etc,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };
-    match rustix::fs::statat(&etc, c"resolv.conf", AtFlags::SYMLINK_NOFOLLOW) {
+    match etc.stat(c"resolv.conf") {
         Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => stat.st_size == 0,
             FileType::Symlink => is_dangling(image, &etc)?,
             _ => false,
         }),
-        Err(Errno::NOENT) => Ok(true),
-        Err(errno) => Err(errno.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
 /// Whether the link leads, inside the image, to no plain file with something in it.
-fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
-    let target = rustix::fs::readlinkat(etc, c"resolv.conf", Vec::new())?;
+fn is_dangling(image: &Dir, etc: &Dir) -> io::Result<bool> {
+    let target = etc.target(c"resolv.conf")?;
     let target = target.to_string_lossy();
     let path = if target.starts_with('/') { target.into_owned() } else { format!("etc/{target}") };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -253,6 +259,35 @@ fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
     }
 }
 
+fn machine_id(plan: &Plan) -> String {
+    format!("{}\n", plan.init.uuid)
+}
+
+/// Writes a file in the place of whatever has its name: a private `/etc` is a copy of the image's, and that of a copied
+/// tenant is as the tenant left it.
+fn write(etc: &Dir, name: &CStr, text: &str, mode: u32, unsynced: &mut Unsynced) -> io::Result<()> {
+    remove_all(etc, name)?;
+    let mut file = etc.create(name, mode)?;
+    file.write_all(text.as_bytes())?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    unsynced.push(file.into());
+    Ok(())
+}
+
+/// Writes `machine-id` alone, of a tenant whose other files are those of another one.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_machine_id(
+    plan: &Plan,
+    image: &Dir,
+    dirs: &Dir,
+    unsynced: &mut Unsynced,
+) -> io::Result<()> {
+    let Some(own) = plan.own_etc() else { return Ok(()) };
+    write(&open_etc(own, image, dirs)?, c"machine-id", &machine_id(plan), 0o444, unsynced)
+}
+
 /// Writes `hosts` and `machine-id`: what a first boot would otherwise have to make up, or share with every
 /// other tenant. A `hostname` of the image is hidden, so that the name of the plan counts, see
 /// [`tenant::model::identity`]. For an image whose `resolv.conf` says nothing, that becomes a link to what the tenant
@@ -263,36 +298,27 @@ fn is_dangling(image: &OwnedFd, etc: &OwnedFd) -> io::Result<bool> {
 pub(crate) fn write_identity(
     plan: &Plan,
     identity: Identity<'_>,
-    image: &OwnedFd,
-    dirs: &OwnedFd,
+    image: &Dir,
+    dirs: &Dir,
     unsynced: &mut Unsynced,
 ) -> io::Result<()> {
     let Some(own) = plan.own_etc() else { return Ok(()) };
     let etc = open_etc(own, image, dirs)?;
-    let files = [
-        (c"hosts", identity::hosts(&plan.init.hostname, identity.host_name), 0o644),
-        (c"machine-id", format!("{}\n", plan.init.uuid), 0o444),
-    ];
-    for (name, text, mode) in files {
-        // A private /etc is a copy of the image's and may have the name already, as whatever.
-        remove_all(&etc, name)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(&etc, name, flags, Mode::from_raw_mode(mode))?);
-        file.write_all(text.as_bytes())?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-        unsynced.push(file.into());
-    }
+    write(&etc, c"hosts", &identity::hosts(&plan.init.hostname, identity.host_name), 0o644, unsynced)?;
+    write(&etc, c"machine-id", &machine_id(plan), 0o444, unsynced)?;
     hide(&etc, own, image, c"hostname")?;
     if is_placeholder(image)? {
         remove_all(&etc, c"resolv.conf")?;
-        rustix::fs::symlinkat(RESOLV_CONF, &etc, c"resolv.conf")?;
+        etc.symlink(&c_name(RESOLV_CONF)?, c"resolv.conf")?;
     }
-    unsynced.push(etc);
+    unsynced.push(etc.into());
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -319,8 +345,7 @@ mod tests {
         std::fs::create_dir(&etc).unwrap();
         let file = etc.join("resolv.conf");
         let said = || {
-            let image = open_dir(rustix::fs::CWD, &CString::new(image.path().to_str().unwrap()).unwrap());
-            is_placeholder(&image.unwrap()).unwrap()
+            is_placeholder(&Dir::open(image.path()).unwrap()).unwrap()
         };
         assert!(said(), "absent");
         std::fs::write(&file, "").unwrap();

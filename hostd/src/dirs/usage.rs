@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use filetree::Reach;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat},
     io::Errno,
@@ -38,10 +39,7 @@ const MIN_AGE: Duration = Duration::from_secs(30);
 /// Nor one that is younger than so many times what its walk took.
 const AGE_PER_WALK: u32 = 100;
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_XDEV)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_SYMLINKS);
+const BENEATH: ResolveFlags = Reach::Beneath.resolve();
 
 const OPEN: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)

@@ -9,7 +9,6 @@ use super::{Host, Result, blocking, events::What};
 use crate::{
     dirs::trash::Leaving,
     records::{Change, NewTenant, StoreError},
-    units::limits::Enforce,
 };
 
 impl Host {
@@ -28,21 +27,7 @@ impl Host {
         let (_, change) = blocking(move || host.store.create(&own, &new)).await??;
         let mut warnings = Vec::new();
         if change == Change::Created {
-            self.events.tell(name, What::new(EventKind::Created));
-            // It is made; what its unit lacks the next start carries, or refuses.
-            let (host, own) = (self.clone(), name.clone());
-            let made = blocking(move || -> std::result::Result<_, StoreError> {
-                let text = host.store.config_text(&own)?;
-                let tenant = host.store.resolve_text(&own, &text)?;
-                Ok((text, tenant))
-            });
-            let (text, tenant) = made.await??;
-            let applied = self.apply_config(&text, &tenant, Enforce::Asked, &files).await;
-            warnings.extend(applied.err().map(|failure| failure.message));
-            if tenant.autostart {
-                let enabled = self.units.enable(name, true).await;
-                warnings.extend(enabled.err().map(|error| wire::chain(&error)));
-            }
+            warnings = self.settle_new(name, &files).await?;
         }
         Ok((change, warnings))
     }

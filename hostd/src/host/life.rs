@@ -242,7 +242,7 @@ impl Host {
         raw::pidfd_signal(pidfd.as_fd(), number).map_err(failed)
     }
 
-    fn is_parked(&self, name: &TenantName) -> bool {
+    pub(super) fn is_parked(&self, name: &TenantName) -> bool {
         self.units.state(name).is_some_and(|said| said.phase == Phase::Parked)
     }
 

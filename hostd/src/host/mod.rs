@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `startup` | what hostd finds when it comes, what starts with the host, what is put back when it ends |
 //! | `create`, `rename` | create, destroy; rename |
+//! | `copies` | clone, export, import, snapshot, restore, reset |
 //! | `life` | start, stop, restart, kill, freeze |
 //! | `rebase` | another version of the image: live, by a restart, from the next start |
 //! | `configure` | set, edit, reload; `live`: what takes effect at once, `unit_config`: what the unit is given |
@@ -22,6 +23,7 @@
 
 mod changes;
 mod configure;
+pub(crate) mod copies;
 mod create;
 mod disk;
 mod drift;

@@ -49,6 +49,7 @@ impl Host {
         if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
             log::error!("{failure}");
         }
+        self.thaw_all_copied().await;
         self.finish_renames().await;
         self.watch_supervisors().await;
         self.come(Progress::Ready);

@@ -3,8 +3,9 @@
 //! What a change takes of the host is decided and reserved first, under the lock of those who decide; then the disk is
 //! written, under none.
 
-use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+use std::{fs::File, io, path::Path};
 
+use filetree::Dir;
 use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, Plan, Tenant, TenantName,
@@ -303,14 +304,14 @@ impl Store {
     /// Makes the directories that a plan asks for and the tenant does not have yet.
     fn ensure_dirs(&self, plan: &Plan, manifest: &Manifest) -> Result<(), StoreError> {
         let failed = |source| StoreError::Create { tenant: plan.tenant.to_string(), source };
-        let dirs: OwnedFd = record::open_dir(&plan.dirs).map_err(failed)?.into();
+        let dirs = Dir::open(&plan.dirs).map_err(failed)?;
         // The image is opened only if it is needed: one in a file is mounted for that.
         if !seed::lacks_stores(plan, &dirs).map_err(failed)? {
             return Ok(());
         }
         let image = images::contents(&self.layout, manifest)?;
         let ensure = || -> io::Result<()> {
-            let image: OwnedFd = record::open_dir(&image.path())?.into();
+            let image = Dir::open(&image.path())?;
             let mut unsynced = Unsynced::default();
             seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?;
             unsynced.flush()

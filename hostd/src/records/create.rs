@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use filetree::Dir;
 use tenant::{
     Allocation, Layout, Plan,
     files::record::{self, Durability},
@@ -22,15 +23,17 @@ use tenant::{
     model::limits::DiskLimits,
 };
 
-use super::StoreError;
+use super::{StoreError, copies::anew};
 use crate::dirs::{
     quota,
     remove::remove_all,
-    seed::{Identity, Unsynced, ensure_stores, write_identity},
+    seed::{Identity, Unsynced, ensure_stores, write_identity, write_machine_id},
 };
 
 /// Prefix of a tenant's directory that is not published yet.
 pub const STAGED: &str = ".new-";
+/// Prefix of directories that are to be a new tenant's, and are no tenant's yet.
+pub const PART: &str = ".part-";
 
 /// The steps of a creation, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,20 @@ impl Step {
         [Self::Stage, Self::Seed, Self::Record, Self::Flush, Self::Config, Self::Publish];
 }
 
+/// What a tenant's directories begin as.
+#[derive(Clone, Copy, Debug)]
+pub enum Seed<'a> {
+    /// What its image has.
+    Image,
+    /// What lies in a directory beside those of tenants, which becomes the tenant's.
+    Part {
+        /// That directory.
+        part: &'a Path,
+        /// Whether it was copied from a tenant that stays what it is: the new one gets an identity of its own.
+        is_copy: bool,
+    },
+}
+
 /// A tenant that is being made.
 #[derive(Debug)]
 pub struct Creation<'a> {
@@ -74,6 +91,8 @@ pub struct Creation<'a> {
     pub disk: DiskLimits,
     /// What is not on the disk yet.
     pub unsynced: Unsynced,
+    /// What its directories begin as.
+    pub seed: Seed<'a>,
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -116,6 +135,9 @@ impl Creation<'_> {
             Step::Stage => {
                 self.stage().map_err(failed)?;
                 let project = self.allocation.uid_base.base();
+                if matches!(self.seed, Seed::Part { .. }) {
+                    quota::adopt(&self.staged(), project)?;
+                }
                 Ok(quota::enforce(&self.staged(), project, &self.disk, false)?)
             }
             Step::Seed => self.seed().map_err(failed),
@@ -136,16 +158,31 @@ impl Creation<'_> {
         let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         private(&self.layout.tenants())?;
         remove_below(&self.layout.tenants(), &staged)?;
-        quota::make_dir(&staged, self.allocation.uid_base.base())?;
-        fs::create_dir(staged.join("dirs"))?;
+        match self.seed {
+            Seed::Image => {
+                quota::make_dir(&staged, self.allocation.uid_base.base())?;
+                fs::create_dir(staged.join("dirs"))?;
+            }
+            Seed::Part { part, .. } => fs::rename(part, &staged)?,
+        }
         private(&staged.join("log"))
     }
 
     fn seed(&mut self) -> io::Result<()> {
-        let dirs = open(&self.staged().join("dirs"))?;
-        let image = open(&self.image.path())?;
+        let dirs = Dir::open(&self.staged().join("dirs"))?;
+        let image = Dir::open(&self.image.path())?;
+        if let Seed::Part { is_copy, .. } = self.seed {
+            if is_copy {
+                anew::forget(self.plan, &dirs)?;
+            }
+            self.unsynced.push_tree(dirs.try_clone()?);
+        }
         ensure_stores(self.plan, &image, &dirs, &mut self.unsynced)?;
-        write_identity(self.plan, self.identity, &image, &dirs, &mut self.unsynced)
+        match self.seed {
+            Seed::Image => write_identity(self.plan, self.identity, &image, &dirs, &mut self.unsynced),
+            Seed::Part { is_copy: true, .. } => write_machine_id(self.plan, &image, &dirs, &mut self.unsynced),
+            Seed::Part { is_copy: false, .. } => Ok(()),
+        }
     }
 
     fn record(&mut self) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use filetree::{Keep, copy_attributes};
 use rootfs_tools::{inventory::Item, tree::Kind};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -25,7 +26,6 @@ use super::{
     upper::Entry,
 };
 use crate::{
-    dirs::copy::copy_metadata,
     drift::{
         error::DriftError,
         lineage::Boot,
@@ -312,7 +312,7 @@ impl Case<'_> {
             (Wanted::Content(mut file), _) => {
                 let staged = Staged::new(&parent, name)?;
                 io::copy(&mut file, &mut &staged.file)?;
-                copy_metadata(entry.open()?, &staged.file)?;
+                copy_attributes(entry.open()?, &staged.file, Keep::Own)?;
                 staged.file.sync_all()?;
                 keep(&parent, name, kept.as_deref())?;
                 staged.publish()?;

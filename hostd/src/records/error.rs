@@ -18,7 +18,7 @@ use tenant::{
 };
 use wire::{Code, Failure, chain};
 
-use super::broken::Broken;
+use super::{broken::Broken, copies::CopyError};
 use crate::{
     dirs::{mounts, quota::QuotaError, remains::Remains},
     drift::error::DriftError,
@@ -221,6 +221,9 @@ pub enum StoreError {
     /// A file of a tenant's own.
     #[error(transparent)]
     Drift(#[from] DriftError),
+    /// A copy of a tenant.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// No words for a version.
     #[error("{text:?} does not name a version: {reason}")]
     Target {
@@ -323,8 +326,7 @@ impl StoreError {
             Self::OtherImage { .. } => Code::OtherImage,
             Self::OwnInstall => Code::OwnInstall,
             Self::Drift(error) => error.code(),
-            Self::NoPrevious(_) => Code::NoImage,
-            Self::Target { .. } => Code::Invalid,
+            Self::Copy(error) => error.code(),
             Self::Broken { .. } | Self::Unmendable { .. } => Code::Broken,
             Self::Conflict(_) => Code::Conflict,
             Self::Setting { .. } | Self::Config { .. } | Self::Load(_) => Code::Invalid,
@@ -332,7 +334,7 @@ impl StoreError {
                 Code::Invalid
             }
             Self::Plan { source: PlanError::Kernel { .. } | PlanError::NoCgroup2, .. } => Code::Unenforceable,
-            Self::LoadPlan(LoadPlanError::NoVersion { .. }) => Code::NoImage,
+            Self::LoadPlan(LoadPlanError::NoVersion { .. }) | Self::NoPrevious(_) => Code::NoImage,
             Self::LoadPlan(LoadPlanError::Signature(error)) if error.is_refusal() => Code::Untrusted,
             Self::Image(rootfs_tools::store::StoreError::Signature(error)) if error.is_refusal() => {
                 Code::Untrusted
@@ -344,7 +346,7 @@ impl StoreError {
             },
             Self::PoolFull { .. } => Code::PoolFull,
             Self::Held { .. } => Code::Taken,
-            Self::Address { .. } | Self::NoPool { .. } | Self::Bind { .. } => Code::Invalid,
+            Self::Address { .. } | Self::NoPool { .. } | Self::Bind { .. } | Self::Target { .. } => Code::Invalid,
             Self::Port { code, .. } => *code,
             Self::Quota(QuotaError::Unenforceable { .. }) => Code::Unenforceable,
             Self::Quota(QuotaError::Running) => Code::Running,
@@ -415,6 +417,7 @@ impl StoreError {
             Self::Plan { source, .. } => source.help(),
             Self::Image(error) => return error.help(),
             Self::Drift(error) => return error.help(),
+            Self::Copy(error) => return error.help(),
             Self::Quota(error) => error.help(),
             Self::PoolFull { .. } => "destroy tenants, or enlarge the pool in hostd.toml",
             Self::Storage { .. } => "move it to ext4, xfs, btrfs or tmpfs, or choose another --root",

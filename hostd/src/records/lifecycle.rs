@@ -16,7 +16,7 @@ use tenant::{
 use super::{
     Change, NewTenant, Store, StoreError,
     broken::Broken,
-    create::Creation,
+    create::{Creation, Seed},
     destroy::{self, Destruction},
     edit,
     file::parse,
@@ -34,6 +34,19 @@ use crate::{
     },
 };
 
+/// A tenant that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made<'a> {
+    /// Its name.
+    pub(crate) name: &'a TenantName,
+    /// The text of its file.
+    pub(crate) text: &'a str,
+    /// The version that it boots, if not the one that its file means now.
+    pub(crate) pinned: Option<&'a Pinned>,
+    /// Its uuid, if it has one already.
+    pub(crate) uuid: Option<&'a str>,
+}
+
 impl Store {
     /// Makes a tenant; one that exists already and has what is asked for is left alone.
     ///
@@ -45,20 +58,32 @@ impl Store {
             Err(StoreError::NoTenant(_)) => {}
             Err(error) => return Err(error),
         }
+        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::setting(name))?;
+        let text = format!("{}{settings}", edit::HEADER);
+        let allocation = self.make(&Made { name, text: &text, pinned: None, uuid: None }, Seed::Image)?;
+        Ok((allocation, Change::Created))
+    }
+
+    /// Makes a tenant that is not there.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing is changed then.
+    pub(crate) fn make(&self, made: &Made<'_>, seed: Seed<'_>) -> Result<Allocation, StoreError> {
+        let Made { name, text, pinned, uuid } = *made;
+        self.refuse_taken(name)?;
         let config_path = self.layout.tenant_config(name);
         if config_path.exists() {
             return Err(StoreError::StrayConfig { path: config_path });
         }
-        let settings = edit::apply("", &new.set, &[]).map_err(StoreError::setting(name))?;
-        let text = format!("{}{settings}", edit::HEADER);
         self.check_storage()?;
         // Before anybody is kept waiting: rootfsctl may have it for a while.
         let _images = ImagesLock::shared(&self.layout)?;
         let mut writer = self.decide();
         let (config, ports) = (self.host_config()?, profile::load_nic_table(&self.layout)?);
-        let tenant = self.resolve(name, &text, &config, &ports)?;
+        let tenant = self.resolve(name, text, &config, &ports)?;
         let mut taken = self.check_claims(&writer, &tenant, &config, &ports)?;
-        let pinned = images::resolve(&self.layout, &tenant.image, &config)?;
+        let wanted = pinned.map_or_else(|| tenant.image.clone(), Pinned::reference);
+        let pinned = images::resolve(&self.layout, &wanted, &config)?;
         let used = self.used(&writer, name);
         let at = writer.cursor.next(&config, &used, &taken)?;
         taken.extend([(at.ipv4.into(), name.clone()), (at.ipv6.into(), name.clone())]);
@@ -72,7 +97,7 @@ impl Store {
             // The record becomes a tenant's by the rename that publishes it, whole.
             state: RecordState::Ready,
             renaming: None,
-            uuid: random_uuid()?,
+            uuid: uuid.map_or_else(random_uuid, |uuid| Ok(uuid.to_owned()))?,
             index: at.index,
             uid_base: at.uid_base,
             ipv4: at.ipv4,
@@ -90,17 +115,18 @@ impl Store {
         Creation {
             layout: &self.layout,
             allocation: &allocation,
-            config: &text,
+            config: text,
             plan: &plan,
             image: images::contents(&self.layout, &manifest)?,
             identity: Identity { host_name: &self.facts.hostname },
             disk: tenant.disk,
             unsynced: Unsynced::default(),
+            seed,
         }
         .run()?;
         self.put(allocation.clone());
         self.put_claims(name, Claims::of(&tenant, &ports));
-        Ok((allocation, Change::Created))
+        Ok(allocation)
     }
 
     /// An existing tenant as the answer to a request for it.

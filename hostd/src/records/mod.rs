@@ -10,6 +10,7 @@
 pub(crate) mod broken;
 mod compared;
 mod configure;
+pub mod copies;
 pub mod create;
 pub mod destroy;
 pub mod differences;

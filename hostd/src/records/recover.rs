@@ -19,7 +19,8 @@ use tenant::{
 use super::{
     StoreError,
     broken::Broken,
-    create::{STAGED, publish},
+    copies::swap,
+    create::{PART, STAGED, publish},
     destroy::hidden,
     file::{parse, write_copy},
     rename::Renaming,
@@ -79,6 +80,8 @@ pub fn recover(layout: &Layout) -> Result<Recovered, StoreError> {
         let path = layout.tenants().join(&entry);
         if entry.starts_with(STAGED) {
             staged(layout, &path, &mut found);
+        } else if entry.starts_with(PART) {
+            found.trash.push(Item { path, tenant: None, holding: Holding::default() });
         } else if entry.starts_with(GONE) {
             found.trash.push(gone(layout, &path, &entry));
         } else if let Ok(name) = entry.parse::<TenantName>() {
@@ -176,6 +179,7 @@ fn published(layout: &Layout, name: TenantName, found: &mut Recovered) {
             Err(StoreError::Misplaced { path, name: allocation.name.to_string() })
         }
     });
+    let record = record.and_then(|allocation| swap::finish(layout, allocation));
     match record {
         Ok(mut allocation) => {
             keep_copy(layout, &allocation);

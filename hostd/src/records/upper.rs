@@ -29,15 +29,12 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, statx},
     io::Errno,
 };
-use filetree::openat2;
+use filetree::{Reach, openat2};
 use tenant::{files::record, stale::Origin};
 
 use crate::drift::own::{Found, Own};
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_XDEV)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_SYMLINKS);
+const BENEATH: ResolveFlags = Reach::Beneath.resolve();
 /// What overlayfs says of a directory that hides the one beneath, and of one that lies over another one.
 pub(super) const NOT_MERGED: [&str; 2] = ["trusted.overlay.opaque", "trusted.overlay.redirect"];
 /// Longest list of names of attributes, and longest attribute, bytes: `XATTR_LIST_MAX` of linux/limits.h.

@@ -5,6 +5,7 @@
 //! | `types` | requests and answers, one pair for each verb |
 //! | `rebase` | a tenant that gets another version |
 //! | `drift` | files of a tenant that hide files of its image |
+//! | `copies` | clones, exports, snapshots |
 //! | `summary` | a row of a list |
 //! | `event` | what happens to tenants |
 //! | `rollout` | many tenants that get another version |
@@ -15,6 +16,7 @@
 //! | `programs` | where the other programs of Tenantry are |
 //! | `feature` | what the kernel must have, as one table |
 
+mod copies;
 pub mod doctor;
 mod drift;
 mod event;
@@ -37,6 +39,9 @@ use std::path::PathBuf;
 
 use tenant::Layout;
 
+pub use copies::{
+    CloneRequest, Copied, ExportEnd, ExportHead, ResetRequest, RestoreRequest, SnapshotInfo, SnapshotRequest,
+};
 pub use drift::{
     Drift, DriftFile, DriftFix, DriftKind, DriftMerge, DriftMergeRequest, DriftMerged, DriftNode, DriftSide,
     DriftSource, DriftView, FileChange,

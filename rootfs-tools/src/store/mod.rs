@@ -27,6 +27,7 @@ use tenant::{
         allocation::Pinned,
         ids::Digest,
         image::{ChannelName, ImageName, ImageRef, Manifest, VersionRef},
+        snapshot::{Snapshot, SnapshotName},
     },
 };
 
@@ -218,10 +219,30 @@ impl Store {
                     pins.entry((image.clone(), booted)).or_default().push(tenant.clone());
                 }
             }
+            for kept in self.snapshots(&tenant)? {
+                // Its files lie over that version: without it they cannot be put back as they were.
+                if kept != record.pinned {
+                    pins.entry((kept.image, kept.digest)).or_default().push(tenant.clone());
+                }
+            }
             pins.entry((image, digest)).or_default().push(tenant);
             records.push(record);
         }
         Ok((pins, records))
+    }
+
+    /// The versions that a tenant's snapshots lie over, each once.
+    fn snapshots(&self, tenant: &TenantName) -> Result<Vec<Pinned>, StoreError> {
+        let mut kept = Vec::new();
+        for snapshot in names::<SnapshotName>(&self.layout.snapshots(tenant))? {
+            // One that cannot be read cannot be restored.
+            let path = self.layout.snapshot(tenant, &snapshot).join(Snapshot::FILE);
+            let read = record::read(&path).ok().and_then(|text| Snapshot::parse(&text).ok());
+            kept.extend(read.map(|snapshot| snapshot.pinned));
+        }
+        kept.sort();
+        kept.dedup();
+        Ok(kept)
     }
 
     /// All versions of some images, those of one image the newest first.

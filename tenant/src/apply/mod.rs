@@ -7,6 +7,7 @@ mod base;
 mod cgroup;
 mod fault;
 mod filter;
+mod hold;
 mod network;
 mod root;
 mod shown;
@@ -14,6 +15,7 @@ mod swap;
 mod undo;
 
 pub use fault::remedy;
+pub use hold::{Standing, hold};
 pub use network::try_port;
 pub use swap::{SwapError, swap};
 pub use undo::{Undo, everything};

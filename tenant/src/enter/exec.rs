@@ -101,7 +101,7 @@ pub fn exec(layout: &Layout, name: &TenantName, options: &ExecOptions) -> Result
 
 /// The running tenant, and what a process that joins it is started with. It runs on whatever has become of its
 /// files since its start.
-fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), ExecError> {
+pub(super) fn find(layout: &Layout, name: &TenantName) -> Result<(Target, ExecContext), ExecError> {
     let host = |what| move |error: io::Error| ExecError::Host(what, error);
     let not_running = || match load_fragment(layout, name) {
         // A tenant that does not exist is told from one that does not run.

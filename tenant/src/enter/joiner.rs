@@ -194,7 +194,7 @@ impl Last<'_> {
 
 /// From here on nothing inside can look into this process, and of the host there is nothing in it but copies of
 /// the caller's memory. What anybody may read of any process, its arguments, says nothing of the host either.
-fn harden(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn harden(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>) -> io::Result<()> {
     prctl::set_dumpable(false)?;
     raw::overwrite_arguments(NAME)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -217,7 +217,7 @@ fn harden(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A change of ids makes a process dumpable again where `fs.suid_dumpable` says so, and clears its
 /// death signal.
-fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     setgroups(&groups)?;

@@ -8,6 +8,7 @@ use crate::model::{
     ids::Digest,
     image::{ChannelName, ImageName, ProfileName},
     name::TenantName,
+    snapshot::SnapshotName,
 };
 
 /// The host's directory tree, all of it below one root (`/`, or `--root DIR` / `$TENANTRY_ROOT`).
@@ -223,6 +224,21 @@ impl Layout {
     /// `…/tenants/NAME/dirs`: the tenant's own directories, on-disk owners 0..65535.
     pub fn dirs(&self, name: &TenantName) -> PathBuf {
         self.tenant(name).join("dirs")
+    }
+
+    /// `…/tenants/NAME/snapshots`: what was kept of its directories.
+    pub fn snapshots(&self, name: &TenantName) -> PathBuf {
+        self.tenant(name).join("snapshots")
+    }
+
+    /// `…/tenants/NAME/snapshots/SNAPSHOT`, with `snapshot.toml` and `dirs`.
+    pub fn snapshot(&self, name: &TenantName, snapshot: &SnapshotName) -> PathBuf {
+        self.snapshots(name).join(snapshot.as_str())
+    }
+
+    /// `…/tenants/NAME/.work`: trees that are to take the place of others, or were taken out of it.
+    pub fn work(&self, name: &TenantName) -> PathBuf {
+        self.tenant(name).join(".work")
     }
 
     /// `…/tenants/NAME/log`: console logs.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     host::PoolName,
     ids::{Digest, Index, UidRange},
-    image::{Format, ImageName},
+    image::{Format, ImageName, ImageRef, VersionRef},
     name::TenantName,
     net::LinkName,
 };
@@ -95,13 +95,20 @@ impl RecordState {
 }
 
 /// The image version a tenant boots.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pinned {
     /// The image.
     pub image: ImageName,
     /// The version.
     pub digest: Digest,
+}
+
+impl Pinned {
+    /// What means this version and no other.
+    pub fn reference(&self) -> ImageRef {
+        ImageRef { image: self.image.clone(), version: VersionRef::Prefix(self.digest.hex()) }
+    }
 }
 
 impl fmt::Display for Pinned {

@@ -24,4 +24,5 @@ pub mod quantity;
 pub mod recipe;
 pub mod reference;
 pub mod resource_file;
+pub mod snapshot;
 pub mod syscall;

@@ -1,0 +1,285 @@
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, BufWriter, IsTerminal as _, Write as _},
+    path::{Component, Path, PathBuf},
+    process::ExitCode,
+    sync::mpsc::sync_channel,
+    thread,
+};
+
+use clap::Args;
+use client::segment;
+use filetree::{
+    Dir, Keep, Owners, Pack, Reach, Tally, Unpack,
+    archive::{Reader, Writer},
+    pack, unpack,
+};
+use hyper::Method;
+use nix::unistd::{getegid, geteuid};
+use serde_json::json;
+use tenant::cause::chain;
+use wire::{Code, Done, Failure};
+
+use super::{
+    Context, candidates, output,
+    transfer::{Target, bar, failed, pieces},
+};
+
+/// Copy files into a tenant, or out of it
+///
+/// A directory is copied with all that is in it. Files that are copied in are root's, those that are copied out are the
+/// caller's, unless -a is given. `-` is a tar archive: of standard input, or on standard output. The tenant may be
+/// running or down.
+#[derive(Debug, Args)]
+pub(super) struct Cp {
+    /// What is copied: PATH, NAME:PATH, or -
+    #[arg(value_name = "FROM", add = candidates::of(candidates::tenants))]
+    from: OsString,
+    /// Where it goes: a directory, or the name that it gets
+    #[arg(value_name = "TO", add = candidates::of(candidates::tenants))]
+    to: OsString,
+    /// Keep owners by number, permission bits with setuid, and extended attributes
+    #[arg(long, short)]
+    archive: bool,
+}
+
+/// One end of a copy.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Here(PathBuf),
+    Stream,
+    Tenant { name: String, path: String },
+}
+
+impl End {
+    /// A `:` behind a name is of a tenant, unless a `/` stands before it: `./a:b` is here.
+    fn parse(text: &OsStr) -> Result<Self, Failure> {
+        if text == "-" {
+            return Ok(Self::Stream);
+        }
+        let words = text.to_str().and_then(|text| text.split_once(':'));
+        let Some((name, path)) = words.filter(|(name, _)| !name.is_empty() && !name.contains('/')) else {
+            return Ok(Self::Here(text.into()));
+        };
+        Ok(Self::Tenant { name: name.to_owned(), path: plain(path)? })
+    }
+}
+
+/// A path inside without `.` and `..`, which mean there what they mean to cd(1) without links.
+fn plain(path: &str) -> Result<String, Failure> {
+    let mut plain = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            Component::Normal(name) => plain.push(name),
+            _ => {}
+        }
+    }
+    if path.is_empty() {
+        return Err(Failure::new(Code::Invalid, "the path in the tenant is empty").help("its root is NAME:/"));
+    }
+    Ok(plain.to_string_lossy().into_owned())
+}
+
+impl Cp {
+    pub(super) async fn run(&self, context: &Context) -> super::Result {
+        let (from, to) = (End::parse(&self.from)?, End::parse(&self.to)?);
+        let tally = match (from, to) {
+            (End::Tenant { name, path }, End::Stream) => {
+                if io::stdout().is_terminal() {
+                    return Err(Failure::new(Code::Invalid, "an archive is not for a terminal").help("redirect it"));
+                }
+                let answer = context.client.download(&read(&name, &path, None)).await?;
+                Target::Output.take("copying", answer).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            (End::Tenant { name, path }, End::Here(to)) => self.out(context, (&name, &path), &to).await?,
+            (End::Stream, End::Tenant { name, path }) => {
+                let bar = bar("copying");
+                let pieces = pieces(io::stdin(), bar.clone());
+                let path = write(&name, &path, true);
+                let done = context.client.upload::<Done>(Method::PUT, &path, pieces).await;
+                bar.finish_and_clear();
+                done?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            (End::Here(from), End::Tenant { name, path }) => self.put(context, &from, (&name, &path)).await?,
+            (End::Tenant { .. }, End::Tenant { .. }) => {
+                let text = "both are in tenants";
+                return Err(Failure::new(Code::Invalid, text)
+                    .help("copy through a pipe: tenantctl cp alice:/srv - | tenantctl cp - bob:/"));
+            }
+            _ => {
+                let text = "neither is in a tenant";
+                return Err(Failure::new(Code::Invalid, text).help("name one of them as TENANT:PATH"));
+            }
+        };
+        let done = json!({ "entries": tally.entries, "bytes": tally.bytes, "left_out": tally.left_out });
+        context.output.print(&done, |_| {
+            let left = match tally.left_out {
+                0 => String::new(),
+                count => format!(", {count} left out"),
+            };
+            format!("{} entries, {}{left}\n", tally.entries, output::size(Some(tally.bytes)))
+        });
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Out of a tenant.
+    async fn out(&self, context: &Context, (name, path): (&str, &str), to: &Path) -> Result<Tally, Failure> {
+        let refuse = |error: io::Error| failed("write", to, &error);
+        // Into a directory, or under a name of its own.
+        let (dir, as_name) = match to.is_dir() {
+            true => (to.to_owned(), None),
+            false => {
+                let name = to.file_name().ok_or_else(|| refuse(io::ErrorKind::NotFound.into()))?;
+                let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                (dir.to_owned(), Some(name.to_owned()))
+            }
+        };
+        let dir = dir.canonicalize().and_then(|dir| Dir::open(&dir)).map_err(refuse)?;
+        let mut answer = context.client.download(&read(name, path, None)).await?;
+        let keeps = self.archive && geteuid().is_root();
+        let bar = bar("copying");
+        let (send, receive) = sync_channel::<hyper::body::Bytes>(4);
+        let told = bar.clone();
+        let whole = path == "/";
+        let unpacking = thread::spawn(move || {
+            let how = Unpack {
+                prefix: Path::new(""),
+                owners: match keeps {
+                    true => Owners::Kept,
+                    false => Owners::All(geteuid().as_raw(), getegid().as_raw()),
+                },
+                keep: if keeps { Keep::Own } else { Keep::Nothing },
+                describes_top: false,
+                name: as_name.as_deref().filter(|_| !whole),
+                modes: if keeps { 0o7777 } else { 0o777 },
+            };
+            let mut watch = |tally: &Tally| {
+                told.set_position(tally.bytes);
+                Ok(())
+            };
+            unpack(&mut Reader::new(Received { receive, rest: Default::default() }), &dir, &how, &mut watch)
+        });
+        let mut ended = Ok(());
+        loop {
+            match answer.next().await {
+                Ok(Some(piece)) => {
+                    if send.send(piece).is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(failure) => {
+                    ended = Err(failure);
+                    break;
+                }
+            }
+        }
+        drop(send);
+        let unpacked = unpacking.join();
+        bar.finish_and_clear();
+        ended?;
+        let unpacked = unpacked.map_err(|_| Failure::new(Code::Failed, "the unpacking thread panicked"))?;
+        let unpacked = unpacked.map_err(|error| Failure::new(Code::Failed, chain(&error)))?;
+        Ok(unpacked.tally)
+    }
+
+    /// Into a tenant.
+    async fn put(&self, context: &Context, from: &Path, (name, path): (&str, &str)) -> Result<Tally, Failure> {
+        let refuse = |error: io::Error| failed("read", from, &error);
+        // `.` and `x/..` have no name of their own; a link at the end is copied as a link.
+        let whole = match from.file_name() {
+            Some(_) => from.to_owned(),
+            None => from.canonicalize().map_err(refuse)?,
+        };
+        let last = whole.file_name().map(OsStr::to_owned);
+        let dir = whole.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // With what is mounted in it.
+        let dir = File::open(dir).map(|dir| Dir::new(dir.into(), Reach::Confined)).map_err(refuse)?;
+        let keep = if self.archive { Keep::Own } else { Keep::Nothing };
+        let (read, write_end) = io::pipe().map_err(refuse)?;
+        let packing = thread::spawn(move || -> Result<Tally, filetree::TreeError> {
+            use std::os::unix::ffi::OsStrExt as _;
+            let name = last.as_ref().and_then(|name| std::ffi::CString::new(name.as_bytes()).ok());
+            let prefix = last.as_deref().unwrap_or(OsStr::new("."));
+            let how = Pack { prefix: Path::new(prefix), keep, passes: &|_| false };
+            let mut archive = Writer::new(BufWriter::with_capacity(256 << 10, write_end));
+            let tally = pack(&dir, name.as_deref(), &how, &mut archive, &mut |_| Ok(()))?;
+            // A reader that is gone tells why itself.
+            if let Ok(mut out) = archive.finish() {
+                let _ = out.flush();
+            }
+            Ok(tally)
+        });
+        let bar = bar("copying");
+        let target = write(name, path, self.archive);
+        let done = context.client.upload::<Done>(Method::PUT, &target, pieces(read, bar.clone())).await;
+        bar.finish_and_clear();
+        let packed = packing.join().map_err(|_| Failure::new(Code::Failed, "the packing thread panicked"))?;
+        match (packed, done) {
+            // Not by the pipe that its reader has closed.
+            (Err(error), Ok(_)) => Err(Failure::new(Code::Failed, chain(&error))),
+            (Err(error), Err(_)) if error.source.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::new(Code::Failed, chain(&error)))
+            }
+            (_, Err(failure)) => Err(failure),
+            (Ok(tally), Ok(_)) => Ok(tally),
+        }
+    }
+}
+
+fn read(name: &str, path: &str, shown: Option<&str>) -> String {
+    let shown = shown.map(|shown| format!("&as={}", segment(shown))).unwrap_or_default();
+    client::tenant(name, &format!("/files?path={}{shown}", segment(path)))
+}
+
+fn write(name: &str, path: &str, keeps_owners: bool) -> String {
+    let keeps = if keeps_owners { "&keep_owners=true" } else { "" };
+    client::tenant(name, &format!("/files?path={}{keeps}", segment(path)))
+}
+
+/// What was received, for a thread that reads it.
+struct Received {
+    receive: std::sync::mpsc::Receiver<hyper::body::Bytes>,
+    rest: hyper::body::Bytes,
+}
+
+impl io::Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.receive.recv() {
+                Ok(piece) => self.rest = piece,
+                Err(_) => return Ok(0),
+            }
+        }
+        let length = self.rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest.split_to(length));
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_here_or_in_a_tenant() {
+        let tenant = |name: &str, path: &str| End::Tenant { name: name.to_owned(), path: path.to_owned() };
+        for (text, end) in [
+            ("alice:/etc/hosts", tenant("alice", "/etc/hosts")),
+            ("alice:srv/../etc/./x", tenant("alice", "/etc/x")),
+            ("alice:/../..", tenant("alice", "/")),
+            ("-", End::Stream),
+            ("./a:b", End::Here("./a:b".into())),
+            ("/srv/a:b", End::Here("/srv/a:b".into())),
+            (":b", End::Here(":b".into())),
+            ("file", End::Here("file".into())),
+        ] {
+            assert_eq!(End::parse(OsStr::new(text)).unwrap(), end, "{text}");
+        }
+        assert!(End::parse(OsStr::new("alice:")).is_err());
+    }
+}

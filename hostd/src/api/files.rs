@@ -1,0 +1,192 @@
+//! `/v1/tenants/NAME/files`: files of a tenant as the tenant sees them, as a tar archive.
+//!
+//! The work is done by `tenant files`, in the tenant's own namespaces: hostd opens nothing there.
+
+use std::{process::Stdio, sync::Arc, time::Instant};
+
+use axum::{Json, Router, body::Body as HttpBody, extract::State, response::Response, routing::get};
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, Command},
+    time::timeout,
+};
+use wire::{Changed, Code, Done, Failure, programs};
+
+use super::{
+    Answer, Named, Parameters, Refusal,
+    answer::done,
+    copies::{SILENCE, stream},
+};
+use crate::host::Host;
+
+/// Longest text of a failure, bytes.
+const LONGEST: u64 = 8 << 10;
+
+pub(super) fn routes() -> Router<Arc<Host>> {
+    Router::new().route("/v1/tenants/{name}/files", get(read).put(write))
+}
+
+/// What is read.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadParameters {
+    /// The path inside, from the tenant's root. Links on the way are followed as inside, the last component is not.
+    path: String,
+    /// What it is called in the archive, if not by its name.
+    r#as: Option<String>,
+}
+
+/// Where files are put.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[serde(deny_unknown_fields)]
+pub(super) struct WriteParameters {
+    /// A directory inside; or, in one, the name that the first entry of the archive gets.
+    path: String,
+    /// Whether files have the owners that the archive says, by number as inside; otherwise they are root's.
+    #[serde(default)]
+    keep_owners: bool,
+}
+
+/// `tenant files`, which ends when it is dropped.
+fn program(host: &Host, name: &str, words: &[&str]) -> Result<Command, Failure> {
+    let mut command = Command::new(programs::tenant()?);
+    command.arg("--root").arg(host.layout().root()).arg("files").args(words).arg("--").arg(name);
+    command.kill_on_drop(true).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// What a program that has ended has done.
+async fn judge(mut child: Child) -> Result<(), Failure> {
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        // What was read before a failure counts.
+        let _ = stderr.take(LONGEST).read_to_end(&mut said).await;
+    }
+    let status = child.wait().await.map_err(|error| Failure::of(Code::Failed, &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&said);
+    let line = |prefix: &str| said.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+    let code = match status.code() {
+        Some(3) => Code::NotFound,
+        Some(4) => Code::NotRunning,
+        _ if said.contains("No space left on device") => Code::DiskFull,
+        _ => Code::Failed,
+    };
+    let text = line("error: ").unwrap_or_else(|| format!("the program `tenant files` ended: {status}"));
+    let failure = Failure::new(code, text);
+    Err(match line("help: ") {
+        Some(help) => failure.help(help),
+        None => failure,
+    })
+}
+
+/// What is at a path of a tenant, as a tar archive. An answer that ends early has the trailer `tenantry-failure`.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get,
+    path = "/v1/tenants/{name}/files",
+    params(("name" = String, Path), ReadParameters),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/x-tar"),
+        (status = "4XX", body = Failure),
+        (status = "5XX", body = Failure),
+    )
+))]
+pub(super) async fn read(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Parameters(parameters): Parameters<ReadParameters>,
+) -> Result<Response, Refusal> {
+    host.store().ready(&name)?;
+    // A tenant that is down is not started meanwhile.
+    let still = host.still(&name, true).await?;
+    let ReadParameters { path, r#as } = parameters;
+    let mut command = program(&host, name.as_str(), &[])?;
+    command.arg(&path).stdin(Stdio::null()).stdout(Stdio::piped());
+    if let Some(shown) = r#as {
+        command.args(["--as", &shown]);
+    }
+    let failed = |error: std::io::Error| Failure::of(Code::Failed, &error);
+    let mut child = command.spawn().map_err(failed)?;
+    let mut out = child.stdout.take().ok_or_else(|| Failure::new(Code::Failed, "it has no output"))?;
+    let mut first = vec![0; 64 << 10];
+    // What fails before anything is there is an answer of its own.
+    let length = out.read(&mut first).await.map_err(failed)?;
+    if length == 0 {
+        judge(child).await?;
+        return Err(Failure::new(Code::Failed, "there was nothing to read").into());
+    }
+    first.truncate(length);
+    Ok(stream(move |pieces, _| async move {
+        let still = still;
+        pieces.pass(first.into()).await?;
+        loop {
+            let mut piece = vec![0; 256 << 10];
+            let length = out.read(&mut piece).await.map_err(failed)?;
+            if length == 0 {
+                break;
+            }
+            piece.truncate(length);
+            pieces.pass(piece.into()).await?;
+        }
+        drop(still);
+        judge(child).await
+    }))
+}
+
+/// Puts the files of a tar archive into a tenant.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    put,
+    path = "/v1/tenants/{name}/files",
+    params(("name" = String, Path), WriteParameters),
+    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    responses((status = 200, body = Done), (status = "4XX", body = Failure), (status = "5XX", body = Failure))
+))]
+pub(super) async fn write(
+    State(host): State<Arc<Host>>,
+    Named(name): Named,
+    Parameters(parameters): Parameters<WriteParameters>,
+    mut body: HttpBody,
+) -> Answer<Done> {
+    let since = Instant::now();
+    host.store().ready(&name)?;
+    let still = host.still(&name, true).await?;
+    let mut words = vec!["--unpack"];
+    words.extend(parameters.keep_owners.then_some("--keep-owners"));
+    let mut command = program(&host, name.as_str(), &words)?;
+    command.arg(&parameters.path).stdin(Stdio::piped()).stdout(Stdio::null());
+    let failed = |error: std::io::Error| Failure::of(Code::Failed, &error);
+    let mut child = command.spawn().map_err(failed)?;
+    let mut into = child.stdin.take().ok_or_else(|| Failure::new(Code::Failed, "it has no input"))?;
+    let mut ended = Ok(());
+    loop {
+        let Ok(frame) = timeout(SILENCE, body.frame()).await else {
+            ended = Err(Failure::new(Code::Timeout, "nothing more of the archive arrived"));
+            break;
+        };
+        let Some(frame) = frame else { break };
+        let piece = match frame {
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(error) => {
+                ended = Err(Failure::new(Code::Failed, format!("the archive did not arrive whole: {error}")));
+                break;
+            }
+        };
+        // A program that has ended says why.
+        if into.write_all(&piece).await.is_err() {
+            break;
+        }
+    }
+    drop(into);
+    let judged = judge(child).await;
+    drop(still);
+    ended?;
+    judged?;
+    let Json(answer) = done(name, Changed::Changed, since);
+    Ok(Json(answer))
+}
