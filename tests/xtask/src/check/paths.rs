@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::sh;
 
 /// What a path of this repository starts with.
-const TOP: [&str; 10] = [
+const TOP: [&str; 11] = [
+    "filetree/",
     "tenant/",
     "hostd/",
     "rootfs-tools/",
