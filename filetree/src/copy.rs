@@ -166,7 +166,9 @@ impl Visit for Copying<'_> {
 
     fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0 && matches!(self.keep, Keep::Layer | Keep::LayerHere);
+        let is_whiteout = kind == FileType::CharacterDevice
+            && stat.st_rdev == 0
+            && matches!(self.keep, Keep::Layer | Keep::LayerHere);
         let goes = match kind {
             FileType::RegularFile | FileType::Symlink | FileType::Fifo => true,
             _ => is_whiteout,

@@ -33,12 +33,10 @@ impl Reach {
     /// The flags of openat2(2) that say so.
     pub const fn resolve(self) -> ResolveFlags {
         match self {
-            Self::Beneath => {
-                ResolveFlags::BENEATH
-                    .union(ResolveFlags::NO_XDEV)
-                    .union(ResolveFlags::NO_MAGICLINKS)
-                    .union(ResolveFlags::NO_SYMLINKS)
-            }
+            Self::Beneath => ResolveFlags::BENEATH
+                .union(ResolveFlags::NO_XDEV)
+                .union(ResolveFlags::NO_MAGICLINKS)
+                .union(ResolveFlags::NO_SYMLINKS),
             Self::Confined => ResolveFlags::NO_MAGICLINKS,
         }
     }

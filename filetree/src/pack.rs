@@ -44,8 +44,7 @@ pub fn pack<W: Write>(
     archive: &mut Writer<W>,
     watch: Watch<'_>,
 ) -> Result<Tally, TreeError> {
-    let mut packing =
-        Packing { pack, archive, watch, tally: Tally::default(), linked: HashMap::new() };
+    let mut packing = Packing { pack, archive, watch, tally: Tally::default(), linked: HashMap::new() };
     let Some(name) = name else {
         walk(dir, &mut packing)?;
         return Ok(packing.tally);
@@ -105,8 +104,7 @@ impl<W: Write> Packing<'_, W> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         // One is the end of the file.
         let parts = extents(&file, size, MAX_CHUNKS - 1).map_err(failed)?;
-        let chunks: Vec<Chunk> =
-            parts.iter().map(|&(offset, length)| Chunk { offset, length }).collect();
+        let chunks: Vec<Chunk> = parts.iter().map(|&(offset, length)| Chunk { offset, length }).collect();
         let is_sparse = size > 0 && parts != [(0, size)];
         let kept = attributes::read(&file, self.pack.keep).map_err(failed)?;
         let entry = Entry { attributes: &kept, ..entry(path, Kind::File, &stat) };
@@ -147,8 +145,9 @@ impl<W: Write> Visit for Packing<'_, W> {
 
     fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_whiteout =
-            kind == FileType::CharacterDevice && stat.st_rdev == 0 && matches!(self.pack.keep, Keep::Layer | Keep::LayerHere);
+        let is_whiteout = kind == FileType::CharacterDevice
+            && stat.st_rdev == 0
+            && matches!(self.pack.keep, Keep::Layer | Keep::LayerHere);
         if !is_whiteout && !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Fifo) {
             self.tally.left_out += 1;
             return Ok(());

@@ -299,12 +299,7 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn node(
-        &mut self,
-        name: &CStr,
-        kind: FileType,
-        described: &Described,
-    ) -> Result<(), ReadError> {
+    fn node(&mut self, name: &CStr, kind: FileType, described: &Described) -> Result<(), ReadError> {
         let here = self.chain.here()?;
         clear(here, name)?;
         here.make_node(name, kind, 0o600, 0)?;

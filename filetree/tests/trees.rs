@@ -7,7 +7,9 @@ use std::{
     ffi::OsString,
     fs::{self, File, Permissions},
     io::{self, Read as _},
-    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, lchown, symlink},
+    os::unix::fs::{
+        FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, lchown, symlink,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -116,7 +118,8 @@ fn plant(top: &Path) {
     ];
     set("dir/text", "system.posix_acl_access", &acl.concat());
     set("dir", "system.posix_acl_default", &acl.concat());
-    for (name, seconds, nanoseconds) in [("dir/text", -5, 250_000_000), ("link", 99, 7), ("dir/empty", 1, 0)] {
+    for (name, seconds, nanoseconds) in [("dir/text", -5, 250_000_000), ("link", 99, 7), ("dir/empty", 1, 0)]
+    {
         let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
         let times = Timestamps { last_access: time, last_modification: time };
         utimensat(CWD, at(name), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
@@ -156,7 +159,14 @@ fn packed(from: &Path, keep: Keep) -> Vec<u8> {
 }
 
 fn unpacked(archive: &[u8], to: &Path, prefix: &str, keep: Keep) -> Result<Unpacked, UnpackError> {
-    let how = Unpack { prefix: Path::new(prefix), owners: Owners::Kept, keep, describes_top: true, name: None, modes: 0o7777 };
+    let how = Unpack {
+        prefix: Path::new(prefix),
+        owners: Owners::Kept,
+        keep,
+        describes_top: true,
+        name: None,
+        modes: 0o7777,
+    };
     unpack(&mut Reader::new(archive), &Dir::open(to).unwrap(), &how, &mut |_| Ok(()))
 }
 
@@ -206,7 +216,8 @@ fn gnu_tar_reads_what_is_packed_and_is_read_itself() {
     fs::write(&file, packed(&from, Keep::Own)).unwrap();
     let tar = |arguments: &[&str]| {
         let options = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-p"];
-        let done = Command::new("tar").args(options).args(arguments).current_dir(dir.path()).output().unwrap();
+        let done =
+            Command::new("tar").args(options).args(arguments).current_dir(dir.path()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
     tar(&["-C", "to", "-xf", "archive"]);
@@ -223,7 +234,8 @@ fn what_is_no_content_stays_behind_and_is_counted() {
     let (_dir, from, to) = trees();
     plant_layer(&from);
     let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
-    mknodat(CWD, from.join("null"), FileType::CharacterDevice, Mode::RWXU, rustix::fs::makedev(1, 3)).unwrap();
+    mknodat(CWD, from.join("null"), FileType::CharacterDevice, Mode::RWXU, rustix::fs::makedev(1, 3))
+        .unwrap();
     let (source, target) = (Dir::open(&from).unwrap(), Dir::open(&to).unwrap());
     let passes = |path: &Path| path == Path::new("deep");
     let tally = copy(&source, &target, Keep::Own, &passes, &mut |_| Ok(())).unwrap();
@@ -284,7 +296,8 @@ fn a_hostile_archive_reaches_nothing_outside() {
     }
     // Names below a link that stays inside are refused as well: what an archive says is there is what is made.
     let to = tempfile::tempdir().unwrap();
-    let inside = [("real/", Directory, "", &b""[..]), ("l", Symlink, "real", b""), ("l/x", Regular, "", b"x")];
+    let inside =
+        [("real/", Directory, "", &b""[..]), ("l", Symlink, "real", b""), ("l/x", Regular, "", b"x")];
     unpacked(&archive(&inside), to.path(), "", Keep::Own).unwrap_err();
     // An absolute name is one below the top.
     unpacked(&archive(&[("/etc/x", Regular, "", b"x")]), to.path(), "", Keep::Own).unwrap();

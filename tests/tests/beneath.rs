@@ -24,7 +24,8 @@ fn fault(call: &str, tenants: &str) -> Option<&'static str> {
         return Some("names it by a path");
     }
     // The directory that a relative name is of.
-    let dir = arguments.split_once('<').filter(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let dir =
+        arguments.split_once('<').filter(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
     let dir = dir.and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path)?;
     stored(dir)?;
     let first = quoted.first()?;
@@ -37,7 +38,8 @@ fn fault(call: &str, tenants: &str) -> Option<&'static str> {
             let flags = arguments.split("resolve=").nth(1).unwrap_or_default();
             let has = |flag: &str| flags.contains(flag);
             let is_bound = has("RESOLVE_BENEATH") || has("RESOLVE_IN_ROOT");
-            (!is_bound || !has("RESOLVE_NO_SYMLINKS")).then_some("opens it without RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS")
+            (!is_bound || !has("RESOLVE_NO_SYMLINKS"))
+                .then_some("opens it without RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS")
         }
         "openat" | "open_tree" => Some("opens it without openat2(2)"),
         _ if first.contains('/') || *first == ".." => Some("names more than one component"),
@@ -56,7 +58,10 @@ fn what_is_wrong_with_a_call_is_seen() {
         (r#"openat(AT_FDCWD, "/x/tenants/a/dirs", O_RDONLY) = 3"#, false),
         (r#"openat(AT_FDCWD, "/x/tenants/a/allocation.toml", O_RDONLY) = 3"#, false),
         (r#"openat(5</x/tenants/a/dirs/etc>, "x", O_RDONLY) = 3"#, true),
-        (r#"openat2(5</x/tenants/a/dirs>, "x", {flags=O_RDONLY, resolve=RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS}, 24) = 3"#, false),
+        (
+            r#"openat2(5</x/tenants/a/dirs>, "x", {flags=O_RDONLY, resolve=RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS}, 24) = 3"#,
+            false,
+        ),
         (r#"openat2(5</x/tenants/a/dirs>, "x", {flags=O_RDONLY, resolve=RESOLVE_BENEATH}, 24) = 3"#, true),
         (r#"unlinkat(5</x/tenants/a/dirs/etc>, "x", 0) = 0"#, false),
         (r#"unlinkat(5</x/tenants/a/dirs/etc>, "x/y", 0) = 0"#, true),
@@ -79,7 +84,21 @@ fn no_verb_opens_what_a_tenant_has_stored_another_way() {
     let log_path = log.to_str().expect("a path").to_owned();
     let trace = format!("trace={TRACED}");
     let mut strace = std::process::Command::new("strace")
-        .args(["-f", "-y", "-s", "4096", "-qq", "-e", &trace, "-e", "signal=none", "-o", &log_path, "-p", &pid])
+        .args([
+            "-f",
+            "-y",
+            "-s",
+            "4096",
+            "-qq",
+            "-e",
+            &trace,
+            "-e",
+            "signal=none",
+            "-o",
+            &log_path,
+            "-p",
+            &pid,
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

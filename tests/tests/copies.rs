@@ -181,7 +181,8 @@ fn files_go_in_and_out_of_tenants_that_run_and_that_do_not() {
         host.ctl(&["cp", "alice:/bin/true", to]).ok();
         assert_eq!(fs::read_to_string(out.join("a/b/file")).expect("a file"), "text\n");
         assert_eq!(fs::read_link(out.join("a/link")).expect("a link"), Path::new("b/file"));
-        let owner = |name: &str| fs::metadata(out.join(name)).map(|meta| (meta.uid(), meta.gid())).expect("a file");
+        let owner =
+            |name: &str| fs::metadata(out.join(name)).map(|meta| (meta.uid(), meta.gid())).expect("a file");
         assert_eq!((owner("kept"), owner("archived")), ((0, 0), (1234, 1235)));
         assert!(fs::read_to_string(out.join("passwd")).expect("a file").starts_with("root:"));
         assert!(fs::metadata(out.join("true")).expect("a program").len() > 1000);

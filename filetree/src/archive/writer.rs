@@ -273,8 +273,7 @@ mod tests {
         for (value, length) in [(0, 7), (2, 9), (3, 11), (90, 98), (91, 99), (92, 101), (985, 994)] {
             let mut records = Vec::new();
             record(&mut records, b"key", &vec![b'x'; value]);
-            let said: usize =
-                String::from_utf8_lossy(&records).split(' ').next().unwrap().parse().unwrap();
+            let said: usize = String::from_utf8_lossy(&records).split(' ').next().unwrap().parse().unwrap();
             assert_eq!((said, records.len()), (records.len(), length), "{value}");
         }
     }

@@ -107,12 +107,7 @@ impl Client {
     }
 
     /// Sends a request; the answer comes as it is read.
-    async fn open(
-        &self,
-        method: Method,
-        path: &str,
-        body: Sent,
-    ) -> Result<Response<Incoming>, Failure> {
+    async fn open(&self, method: Method, path: &str, body: Sent) -> Result<Response<Incoming>, Failure> {
         let socket = self.layout.hostd_socket();
         let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(&socket, &error))?;
         let broken = |error| self.broken(&error);
@@ -134,9 +129,7 @@ impl Client {
                 Either::Right(pieces)
             }
         };
-        let request = request
-            .body(body)
-            .map_err(|error| Failure::of(Code::Invalid, &error))?;
+        let request = request.body(body).map_err(|error| Failure::of(Code::Invalid, &error))?;
         sender.send_request(request).await.map_err(broken)
     }
 
@@ -283,10 +276,7 @@ impl hyper::body::Body for Pieces {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }

@@ -88,7 +88,9 @@ impl Cp {
         let tally = match (from, to) {
             (End::Tenant { name, path }, End::Stream) => {
                 if io::stdout().is_terminal() {
-                    return Err(Failure::new(Code::Invalid, "an archive is not for a terminal").help("redirect it"));
+                    return Err(
+                        Failure::new(Code::Invalid, "an archive is not for a terminal").help("redirect it")
+                    );
                 }
                 let answer = context.client.download(&read(&name, &path, None)).await?;
                 Target::Output.take("copying", answer).await?;
@@ -188,7 +190,12 @@ impl Cp {
     }
 
     /// Into a tenant.
-    async fn put(&self, context: &Context, from: &Path, (name, path): (&str, &str)) -> Result<Tally, Failure> {
+    async fn put(
+        &self,
+        context: &Context,
+        from: &Path,
+        (name, path): (&str, &str),
+    ) -> Result<Tally, Failure> {
         let refuse = |error: io::Error| failed("read", from, &error);
         // `.` and `x/..` have no name of their own; a link at the end is copied as a link.
         let whole = match from.file_name() {

@@ -28,8 +28,7 @@ impl Reset {
             if !std::io::stdin().is_terminal() {
                 return Err(output::no_terminal());
             }
-            let question =
-                format!("Reset {} of tenant {}?", output::clean(&what), output::clean(&self.name));
+            let question = format!("Reset {} of tenant {}?", output::clean(&what), output::clean(&self.name));
             if !output::confirms(&question) {
                 return Err(Failure::new(Code::Failed, "nothing was reset"));
             }

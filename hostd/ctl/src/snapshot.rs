@@ -58,7 +58,11 @@ pub(super) fn sentence(done: &Copied, what: &str) -> String {
         0 => String::new(),
         count => format!(", {count} left out"),
     };
-    format!("{name}: {what}, {} entries, {}{left} ({took:.3} s)\n", done.entries, output::size(Some(done.bytes)))
+    format!(
+        "{name}: {what}, {} entries, {}{left} ({took:.3} s)\n",
+        done.entries,
+        output::size(Some(done.bytes))
+    )
 }
 
 impl Take {

@@ -206,9 +206,11 @@ impl hyper::body::Body for Sent {
                 self.ended = true;
                 let text = serde_json::to_string(&failure).unwrap_or_default();
                 let mut trailers = HeaderMap::new();
-                trailers.extend(HeaderValue::try_from(text).ok().map(|text| {
-                    (header::HeaderName::from_static(FAILURE), text)
-                }));
+                trailers.extend(
+                    HeaderValue::try_from(text)
+                        .ok()
+                        .map(|text| (header::HeaderName::from_static(FAILURE), text)),
+                );
                 Some(Ok(Frame::trailers(trailers)))
             }
         })
@@ -261,7 +263,9 @@ impl ImportParameters {
                 "unset" => import.unset.push(value),
                 _ => {
                     let text = format!("an import has no parameter {key:?}");
-                    return Err(Failure::new(wire::Code::Invalid, text).help("one of: name, base, set, unset"));
+                    return Err(
+                        Failure::new(wire::Code::Invalid, text).help("one of: name, base, set, unset")
+                    );
                 }
             }
         }

@@ -134,12 +134,7 @@ pub(crate) fn lacks_stores(plan: &Plan, dirs: &Dir) -> io::Result<bool> {
 ///
 /// # Errors
 /// The first one that cannot be made.
-pub(crate) fn ensure_stores(
-    plan: &Plan,
-    image: &Dir,
-    dirs: &Dir,
-    unsynced: &mut Unsynced,
-) -> io::Result<()> {
+pub(crate) fn ensure_stores(plan: &Plan, image: &Dir, dirs: &Dir, unsynced: &mut Unsynced) -> io::Result<()> {
     for Wanted { from, store, is_overlay } in wanted(plan) {
         let name = c_name(store)?;
         if dirs.has(&name)? {
@@ -344,9 +339,7 @@ mod tests {
         let etc = image.path().join("etc");
         std::fs::create_dir(&etc).unwrap();
         let file = etc.join("resolv.conf");
-        let said = || {
-            is_placeholder(&Dir::open(image.path()).unwrap()).unwrap()
-        };
+        let said = || is_placeholder(&Dir::open(image.path()).unwrap()).unwrap();
         assert!(said(), "absent");
         std::fs::write(&file, "").unwrap();
         assert!(said(), "empty");

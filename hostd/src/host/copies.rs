@@ -131,9 +131,8 @@ impl Host {
         let _turn = self.turns.take(name).await;
         let files = self.files.take(name).await;
         let (host, source, own) = (self.clone(), from.clone(), name.clone());
-        let cloned = blocking(move || {
-            host.store.clone_tenant(&source, &own, (&new, &unset), &mut |_| Ok(()))
-        });
+        let cloned =
+            blocking(move || host.store.clone_tenant(&source, &own, (&new, &unset), &mut |_| Ok(())));
         let (tally, mut warnings) = cloned.await??;
         drop(still);
         warnings.extend(self.settle_new(name, &files).await?);
@@ -151,8 +150,7 @@ impl Host {
         is_wanted: Arc<AtomicBool>,
     ) -> Result<Tally> {
         let exported = blocking(move || {
-            let exported =
-                self.store.export(&still.name, still.is_live, out, &mut watched(&is_wanted));
+            let exported = self.store.export(&still.name, still.is_live, out, &mut watched(&is_wanted));
             drop(still);
             exported
         });
@@ -179,11 +177,7 @@ impl Host {
     }
 
     /// Gives the unit of a tenant that was just made what its file says; what it could not be told.
-    pub(super) async fn settle_new(
-        self: &Arc<Self>,
-        name: &TenantName,
-        files: &Turn,
-    ) -> Result<Vec<String>> {
+    pub(super) async fn settle_new(self: &Arc<Self>, name: &TenantName, files: &Turn) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         self.events.tell(name, What::new(EventKind::Created));
         // It is made; what its unit lacks the next start carries, or refuses.
@@ -248,7 +242,9 @@ impl Host {
         self.store.ready(name)?;
         if self.units.is_running(name) || !self.units.is_down(name).await? {
             let text = format!("cannot {verb} tenant {:?}: it is running", name.as_str());
-            return Err(Failure::new(Code::Running, text).help(format!("stop it first: tenantctl stop {name}")));
+            return Err(
+                Failure::new(Code::Running, text).help(format!("stop it first: tenantctl stop {name}"))
+            );
         }
         let (host, own) = (self.clone(), name.clone());
         blocking(move || host.store.refuse_mounts(&own)).await??;

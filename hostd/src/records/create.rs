@@ -180,7 +180,9 @@ impl Creation<'_> {
         ensure_stores(self.plan, &image, &dirs, &mut self.unsynced)?;
         match self.seed {
             Seed::Image => write_identity(self.plan, self.identity, &image, &dirs, &mut self.unsynced),
-            Seed::Part { is_copy: true, .. } => write_machine_id(self.plan, &image, &dirs, &mut self.unsynced),
+            Seed::Part { is_copy: true, .. } => {
+                write_machine_id(self.plan, &image, &dirs, &mut self.unsynced)
+            }
             Seed::Part { is_copy: false, .. } => Ok(()),
         }
     }

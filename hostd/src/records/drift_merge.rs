@@ -25,13 +25,11 @@ use super::{
     drift_view::Tree,
     upper::Entry,
 };
-use crate::{
-    drift::{
-        error::DriftError,
-        lineage::Boot,
-        notes::{Note, Print, Reason},
-        own::Own,
-    },
+use crate::drift::{
+    error::DriftError,
+    lineage::Boot,
+    notes::{Note, Print, Reason},
+    own::Own,
 };
 
 /// What the file is called that a merge has replaced, behind its name: as dpkg calls it, which what reads whole

@@ -346,7 +346,9 @@ impl StoreError {
             },
             Self::PoolFull { .. } => Code::PoolFull,
             Self::Held { .. } => Code::Taken,
-            Self::Address { .. } | Self::NoPool { .. } | Self::Bind { .. } | Self::Target { .. } => Code::Invalid,
+            Self::Address { .. } | Self::NoPool { .. } | Self::Bind { .. } | Self::Target { .. } => {
+                Code::Invalid
+            }
             Self::Port { code, .. } => *code,
             Self::Quota(QuotaError::Unenforceable { .. }) => Code::Unenforceable,
             Self::Quota(QuotaError::Running) => Code::Running,

@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use filetree::{Reach, openat2};
 use rootfs_tools::{
     digest,
     inventory::{Item, hash_xattrs},
@@ -29,7 +30,6 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, statx},
     io::Errno,
 };
-use filetree::{Reach, openat2};
 use tenant::{files::record, stale::Origin};
 
 use crate::drift::own::{Found, Own};

@@ -116,7 +116,8 @@ pub fn files(layout: &Layout, name: &TenantName, work: &Work) -> Result<(), File
         Err(ExecError::NotRunning(_)) => {
             let kernel = Linux;
             let standing = hold(layout, name, &kernel)?;
-            let done = open(standing.pid()).map_err(host("open the tenant")).and_then(|pidfd| inside(pidfd, work));
+            let done =
+                open(standing.pid()).map_err(host("open the tenant")).and_then(|pidfd| inside(pidfd, work));
             // What is left of it ends with this process, whose child it is.
             let _ = standing.end(&kernel);
             done
@@ -133,21 +134,25 @@ fn open(pid: i32) -> io::Result<OwnedFd> {
 fn hold(layout: &Layout, name: &TenantName, kernel: &Linux) -> Result<apply::Standing<Linux>, FilesError> {
     let host = |what| move |error: io::Error| FilesError::Enter(ExecError::Host(what, error));
     let load = |error: LoadPlanError| FilesError::Enter(error.into());
-    if RunState::read(&layout.run_state(name)).map_err(ExecError::from)?.is_some_and(|said| said.is_supervised()) {
+    if RunState::read(&layout.run_state(name))
+        .map_err(ExecError::from)?
+        .is_some_and(|said| said.is_supervised())
+    {
         // It is starting, or ending.
         return Err(ExecError::NotRunning(name.to_string()).into());
     }
     let facts = HostFacts::gather().map_err(host("look at this host"))?;
     let sources = Sources::read(layout, name).map_err(|error| load(error.into()))?;
-    let plan = sources.plan(layout, name, &facts, Some(&facts.cgroup.v2_own), &[]).map_err(load)?;
+    // What is planned without a unit needs none.
+    let nowhere = Path::new("/").join(layout.instance()).join(name.as_str());
+    let plan = sources.plan(layout, name, &facts, Some(&nowhere), &[]).map_err(load)?;
     Ok(apply::hold(kernel, plan, &facts.cgroup.v2_own).map_err(Box::new)?)
 }
 
 /// Does the work in a process inside.
 fn inside(pidfd: OwnedFd, work: &Work) -> Result<(), FilesError> {
     let host = |what| move |error: io::Error| FilesError::Enter(ExecError::Host(what, error));
-    let (read, write) =
-        pipe_with(PipeFlags::CLOEXEC).map_err(|errno| host("make a pipe")(errno.into()))?;
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| host("make a pipe")(errno.into()))?;
     match raw::clone3(0, Parent::Caller, None).map_err(host("start a process"))? {
         Fork::Child => {
             drop(read);
@@ -215,7 +220,8 @@ impl From<UnpackError> for Fault {
 /// In the process that does the work: enters, with nothing of the host but the streams.
 fn enter(pidfd: &OwnedFd, told: &OwnedFd) -> io::Result<()> {
     let null: OwnedFd = std::fs::File::open("/dev/null")?.into();
-    harden(&[stdin(), stdout(), pidfd.as_fd(), told.as_fd()], null.as_fd())?;
+    harden(&[stdin(), stdout(), pidfd.as_fd(), told.as_fd(), null.as_fd()], null.as_fd())?;
+    drop(null);
     setns(pidfd, CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
     become_user(0, 0, &[])?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -256,7 +262,9 @@ fn act(work: &Work) -> Result<(), Fault> {
                     let (dir, name) = place(&root, path).map_err(at(path))?;
                     (dir, name)
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => place(&root, path).map_err(at(path))?,
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                    place(&root, path).map_err(at(path))?
+                }
                 Err(error) => return Err(at(path)(error)),
             };
             let name = name.map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());

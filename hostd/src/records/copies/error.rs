@@ -132,7 +132,9 @@ impl CopyError {
             Self::Newer { .. } => "import it with that release or a newer one",
             Self::Short => "nothing was imported; export it again, or copy the archive again",
             Self::NoBase { without, .. } => without,
-            Self::NoSnapshot { tenant, .. } => return Some(format!("list them: tenantctl snapshots {tenant}")),
+            Self::NoSnapshot { tenant, .. } => {
+                return Some(format!("list them: tenantctl snapshots {tenant}"));
+            }
             Self::NameTaken { .. } => "choose another name, or remove that one: tenantctl snapshots --remove",
             Self::Name(_) => InvalidSnapshotName::HELP,
             Self::Snapshot { .. } => "remove the snapshot: tenantctl snapshots --remove",

@@ -75,12 +75,7 @@ impl Store {
     /// # Errors
     /// It is none of a tenant, or not whole; the version that its files lie over is not here; those of [`Store::create`].
     /// Nothing is changed then.
-    pub fn import<R: Read>(
-        &self,
-        how: &Import,
-        stream: R,
-        watch: Watch<'_>,
-    ) -> Result<Imported, StoreError> {
+    pub fn import<R: Read>(&self, how: &Import, stream: R, watch: Watch<'_>) -> Result<Imported, StoreError> {
         let mut archive = Reader::new(stream);
         let head = expect(&mut archive, ExportHead::NAME)?;
         let head = parse_head(&head)?;
@@ -88,10 +83,9 @@ impl Store {
             .map_err(|_| CopyError::NotExported("the tenant's file is not text".to_owned()))?;
         let name = match &how.name {
             Some(name) => name.clone(),
-            None => head
-                .name
-                .parse()
-                .map_err(|error| CopyError::NotExported(format!("its name: {error}")))?,
+            None => {
+                head.name.parse().map_err(|error| CopyError::NotExported(format!("its name: {error}")))?
+            }
         };
         // Before anything is unpacked for nothing.
         self.refuse_taken(&name)?;
@@ -106,10 +100,15 @@ impl Store {
         part.taken();
         let mut warnings = Vec::new();
         if uuid.is_none() {
-            warnings.push("its uuid is in use on this host: it is a copy, with keys and ids of its own".to_owned());
+            warnings.push(
+                "its uuid is in use on this host: it is a copy, with keys and ids of its own".to_owned(),
+            );
         }
         if pinned.digest.to_string() != head.digest {
-            warnings.push(format!("its files lay over version {} and lie over {} now", head.digest, pinned.digest));
+            warnings.push(format!(
+                "its files lay over version {} and lie over {} now",
+                head.digest, pinned.digest
+            ));
         }
         Ok(Imported { name, tally: unpacked, warnings })
     }

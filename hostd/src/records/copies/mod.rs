@@ -32,5 +32,5 @@ mod tenant_clone;
 
 pub use error::CopyError;
 pub use import::{Import, Imported};
-pub use snapshot::Taking;
 pub(crate) use part::Part;
+pub use snapshot::Taking;

@@ -55,7 +55,11 @@ impl Store {
             let old = Dir::open(&path).map_err(failed)?;
             for own in &chosen {
                 let name = CString::new(own.store.as_str()).map_err(|error| failed(error.into()))?;
-                let flags = if old.has(&name).map_err(failed)? { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+                let flags = if old.has(&name).map_err(failed)? {
+                    RenameFlags::EXCHANGE
+                } else {
+                    RenameFlags::NOREPLACE
+                };
                 new.rename(&name, &old, &name, flags).map_err(failed)?;
             }
             fs::File::open(&path).and_then(|dir| dir.sync_all()).map_err(failed)?;

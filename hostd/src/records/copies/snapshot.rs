@@ -116,7 +116,8 @@ impl Store {
         };
         for entry in entries {
             let entry = entry.map_err(FileError::when("read", &dir))?;
-            let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<SnapshotName>().ok()) else {
+            let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<SnapshotName>().ok())
+            else {
                 continue;
             };
             all.push(match self.snapshot(tenant, name.as_str()) {

@@ -5,9 +5,7 @@ use tenant::{TenantName, files::file_error::FileError};
 use toml_edit::{DocumentMut, Item};
 
 use super::{CopyError, Part, stores::passes};
-use crate::{
-    records::{NewTenant, Store, StoreError, create::Seed, edit, lifecycle::Made},
-};
+use crate::records::{NewTenant, Store, StoreError, create::Seed, edit, lifecycle::Made};
 
 /// Keys that only one tenant of a host can have.
 const SINGLE: [&str; 1] = ["ports"];
