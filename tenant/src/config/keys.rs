@@ -265,6 +265,11 @@ keys! {
         Is("1024"), NextStart, By(|tenant| tenant.cgroups_max.to_string()),
         "cgroups inside"
     }
+    namespaces_max: Option<u32> {
+        Table(LIMITS), Number(from_to(16, 65_536)),
+        Is("1024"), NextStart, By(|tenant| tenant.namespaces_max.to_string()),
+        "namespaces of each kind inside, its own among them, whoever makes them and however deep they lie"
+    }
     show_limits: Option<bool> {
         Table(LIMITS), Boolean,
         Nothing("`true` of a tenant with `memory_max`, `memory_swap_max` or `cpu_quota`, its own or its profile's; else `false`"), NextStart, By(|tenant| tenant.show_limits.to_string()),
@@ -309,6 +314,11 @@ keys! {
         Table("Capabilities"), Form { kind: "list of strings", form: "`CAP_NET_RAW`, … of capabilities(7)", good: "[\"CAP_NET_RAW\"]", bad: "[\"CAP_NOTHING\"]" },
         Nothing("none"), NextStart, By(|tenant| format!("{:?}", tenant.drop_capabilities)),
         "taken from every process inside for good, besides those that no tenant has"
+    }
+    no_new_privs: Option<bool> {
+        Table("Capabilities"), Boolean,
+        Is("false"), NextStart, By(|tenant| tenant.no_new_privs.to_string()),
+        "no program inside gets more rights than the one that executes it: set-user-ID and file capabilities have no effect, see `PR_SET_NO_NEW_PRIVS` of prctl(2). `true` in the profile `app`"
     }
     allow_syscalls: Option<Vec<AllowedCall>> {
         Table("System calls"), Form { kind: "list of strings", form: "the names below", good: "[\"keyctl\"]", bad: "[\"reboot\"]" },
