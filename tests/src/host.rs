@@ -24,9 +24,6 @@ pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
 /// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
 pub const TMP: &str = "TENANTRY_TEST_TMP";
 
-/// Directory, below a root, of a supervisor that lacks protections.
-const UNPROTECTED: &str = "unprotected";
-
 /// What a host is made from.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -293,32 +290,6 @@ impl Host {
         self.start_hostd_behind(&[]);
     }
 
-    /// A host with images and a running hostd whose supervisors lack protections: those that
-    /// [`Self::leave_out`] names last.
-    ///
-    /// # Panics
-    /// When any of it cannot be had.
-    pub fn unprotected() -> Self {
-        let mut host = Self::bare();
-        host.share_images();
-        let dir = host.path(UNPROTECTED);
-        fs::create_dir(&dir).expect("a directory can be made");
-        fs::copy(host.program("unprotected"), dir.join("tenant"))
-            .expect("the program `unprotected` was built: cargo build --package unprotected");
-        host.leave_out(&[]);
-        host.start_hostd_behind(&["env", &format!("TENANTRY_LIBEXEC={}", dir.display())]);
-        host
-    }
-
-    /// Which protections the tenants of a host lack that are started from now on; see the program `unprotected`.
-    ///
-    /// # Panics
-    /// When that cannot be written.
-    pub fn leave_out(&self, protections: &[&str]) {
-        let list = self.path(UNPROTECTED).join("without");
-        fs::write(list, protections.join(" ")).expect("the list can be written");
-    }
-
     /// Starts hostd where a program is not to be found, neither by it nor by the supervisors it starts.
     pub fn start_hostd_without(&self, program: &str) {
         self.start_hostd_with(program, Path::new("/dev/null"));
@@ -343,7 +314,7 @@ impl Host {
         self.start_hostd_behind(&[&["unshare", "--mount", "sh", "-c", &script], words].concat());
     }
 
-    fn start_hostd_behind(&self, before: &[&str]) {
+    pub(crate) fn start_hostd_behind(&self, before: &[&str]) {
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")

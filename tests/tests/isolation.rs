@@ -1,6 +1,6 @@
 //! What tenants cannot see of each other, nor of the host, and what they cannot change.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Tenant, Terminal, pages::frames, poll};
@@ -337,19 +337,22 @@ fn a_link_in_place_of_a_stored_directory_is_refused() {
 fn set_user_id_files_of_a_tenant_are_out_of_reach_on_the_host() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
-    alice.says("cp /bin/busybox /root/suid && chmod 4755 /root /root/suid");
-    let file = host.path("var/lib/tenantry/tenants/alice/dirs/root/suid");
+    alice.bring_probe();
+    alice.says("chmod 4755 /root/probe && chmod 755 /root");
+    let tenants = host.path("var/lib/tenantry/tenants");
+    let file = tenants.join("alice/dirs/root/probe");
     assert!(file.exists(), "{} is where a private directory lies", file.display());
     // setpriv(1) itself keeps its capabilities until it executes something.
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--", "env"];
-    let run = tenantry_tests::Run::new("setpriv", nobody).args([file.as_os_str()]).args(["id", "-u"]);
-    let said = run.output();
-    assert!(
-        said.stderr.contains("Permission denied"),
-        "a user of the host ran it: {} {}",
-        said.stdout,
-        said.stderr
-    );
+    let run =
+        || tenantry_tests::Run::new("setpriv", nobody).args([file.as_os_str()]).args(["process"]).output();
+    let said = run();
+    assert!(said.stderr.contains("Permission denied"), "a user ran it: {} {}", said.stdout, said.stderr);
+    // What would be without that: the file is the host's root's.
+    for dir in ["", "alice", "alice/dirs", "alice/dirs/root"] {
+        fs::set_permissions(tenants.join(dir), fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+    assert_eq!(run().json()["process"]["status"]["Uid"], "65534\t0\t0\t0");
 }
 
 #[test]

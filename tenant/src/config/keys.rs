@@ -22,6 +22,7 @@ use super::{
         Shown::{self, By},
         from_to, up_to,
     },
+    shown::{list, names, none_or, word},
     slot::Slot,
     tenant::Tenant,
     words::{Kind, Restart, RootMode},
@@ -268,7 +269,7 @@ keys! {
     namespaces_max: Option<u32> {
         Table(LIMITS), Number(from_to(16, 65_536)),
         Is("1024"), NextStart, By(|tenant| tenant.namespaces_max.to_string()),
-        "namespaces of each kind inside, its own among them, whoever makes them and however deep they lie"
+        "namespaces of each kind inside, its own among them, of all users together"
     }
     show_limits: Option<bool> {
         Table(LIMITS), Boolean,
@@ -437,24 +438,4 @@ impl Tenant {
 pub fn waiting(before: &Tenant, after: &Tenant) -> Vec<&'static str> {
     let waits = |key: &&Key| key.effect == NextStart && before.value(key) != after.value(key);
     KEYS.iter().filter(waits).map(|key| key.name).collect()
-}
-
-/// A word of the configuration, as it is written there.
-fn word(value: &impl Serialize) -> String {
-    match toml::Value::try_from(value) {
-        Ok(toml::Value::String(text)) => text,
-        other => other.map(|value| value.to_string()).unwrap_or_default(),
-    }
-}
-
-fn none_or(value: Option<impl ToString>) -> String {
-    value.map_or("none".to_owned(), |value| value.to_string())
-}
-
-fn list(words: Option<&[String]>) -> String {
-    words.map_or("none".to_owned(), |words| format!("{words:?}"))
-}
-
-fn names<T: ToString>(values: &[T]) -> String {
-    format!("{:?}", values.iter().map(ToString::to_string).collect::<Vec<_>>())
 }

@@ -13,8 +13,11 @@ use tenant::{
     supervisor::{self, RunOptions},
 };
 
+/// Takes one protection out of a plan.
+type LeaveOut = fn(&mut Plan);
+
 /// What can be left out: its name, how.
-const PROTECTIONS: &[(&str, fn(&mut Plan))] = &[
+const PROTECTIONS: &[(&str, LeaveOut)] = &[
     ("calls", |plan| {
         plan.security.denied.clear();
         plan.security.newest = ("none", 0x7fff_ffff);
