@@ -2,13 +2,16 @@
 
 use std::error::Error;
 
-/// An error with all its causes in one line, joined by `: `.
+/// Longest text of one error, bytes: it may quote what it was given, and that can be a megabyte.
+const LONGEST: usize = 4096;
+
+/// An error with all its causes in one line, joined by `: `. What is too long to be read is cut.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = without_numbers(&error.to_string());
+    let mut text = cut(without_numbers(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
         // A transparent wrapper says the same as what it wraps.
-        let own = without_numbers(&error.to_string());
+        let own = cut(without_numbers(&error.to_string()));
         if !text.ends_with(&own) {
             text.push_str(": ");
             text.push_str(&own);
@@ -16,6 +19,16 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The beginning of a text, and its end, which says what is wrong.
+fn cut(text: String) -> String {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let whole = |at: usize| (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    let (begin, end) = (whole(LONGEST / 2), whole(text.len() - LONGEST / 2));
+    format!("{} … {}", &text[..begin], &text[end..])
 }
 
 /// Takes out what [`std::io::Error`] adds for programmers: ` (os error 2)`.
@@ -37,6 +50,16 @@ mod tests {
 
     use super::*;
     use crate::files::file_error::FileError;
+
+    #[test]
+    fn an_error_that_quotes_a_whole_file_is_cut_in_its_middle() {
+        let text = format!("a value \"{}\" is no name", "ä".repeat(1 << 19));
+        let told = chain(&io::Error::other(text));
+        assert!(told.len() < 2 * LONGEST, "{} bytes", told.len());
+        assert!(told.starts_with("a value \"ä") && told.ends_with("ä\" is no name"), "{told}");
+        let text = "x".repeat(LONGEST);
+        assert_eq!(chain(&io::Error::other(text.clone())), text);
+    }
 
     #[test]
     fn an_error_is_told_with_its_causes_and_without_their_numbers() {

@@ -225,7 +225,8 @@ fn run_tenant(layout: Layout, run: Run) -> Result<u8, CliError> {
     let Run { name, cgroup, v1_cgroups } = run;
     journal::install("tenant", &layout, Some(&name), LevelFilter::Info, LevelFilter::Warn, None);
     let cannot = |error: &str| format!("cannot start tenant {:?}: {error}", name.as_str());
-    supervisor::run(RunOptions { layout, name: name.clone(), cgroup, v1_cgroups }).map_err(|failed| {
+    let options = RunOptions { layout, name: name.clone(), cgroup, v1_cgroups, alter: |_| {} };
+    supervisor::run(options).map_err(|failed| {
         let Failed { error, console } = failed;
         let is_told = journal::has_stderr();
         if let RunError::ProgramFailed(_) = *error {

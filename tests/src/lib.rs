@@ -21,6 +21,7 @@ pub mod tally;
 pub mod tenant;
 pub mod terminal;
 pub mod throughput;
+mod unprotected;
 pub mod versions;
 pub mod wire;
 

@@ -112,7 +112,8 @@ fn a_stored_directory_swapped_for_a_link_during_starts_leads_nowhere() {
         host.path("var/lib/tenantry/tenants/tiny/dirs/link"),
     );
     fs::create_dir(&outside).expect("a directory outside");
-    fs::set_permissions(&outside, fs::Permissions::from_mode(0o700)).expect("its mode");
+    // So that the tenant would see what is in it.
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).expect("its mode");
     fs::write(outside.join("tripwire"), "untouched").expect("the tripwire can be laid");
     symlink(&outside, &link).expect("a link can be planted");
     let look = |path: &Path| {

@@ -1,6 +1,6 @@
 //! What tenants cannot see of each other, nor of the host, and what they cannot change.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Tenant, Terminal, pages::frames, poll};
@@ -18,7 +18,6 @@ fn tenants_differ_in_everything_that_names_a_system() {
         "hostname",
         "cat /etc/machine-id",
         "systemctl start ssh && cat /etc/ssh/ssh_host_ed25519_key.pub",
-        "cat /proc/self/uid_map",
         "ip -4 -brief address show scope global",
         "ip -6 -brief address show scope global",
         "cat /sys/class/net/eth0/address",
@@ -28,6 +27,12 @@ fn tenants_differ_in_everything_that_names_a_system() {
         let (alice, bob) = (alice.says(question), bob.says(question));
         assert!(!alice.is_empty() && alice != bob, "{question}: {alice} and {bob}");
     }
+    // Which ids they have on the host no tenant sees.
+    let ids = tenants.each_ref().map(|tenant| {
+        fs::read_to_string(format!("/proc/{}/uid_map", tenant.pids().0)).expect("init is running")
+    });
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!(tenants[0].says("cat /proc/self/uid_map"), tenants[1].says("cat /proc/self/uid_map"));
     for tenant in &tenants {
         assert_eq!(tenant.says("hostname"), tenant.name());
         assert_eq!(tenant.says("id -u"), "0");
@@ -332,19 +337,22 @@ fn a_link_in_place_of_a_stored_directory_is_refused() {
 fn set_user_id_files_of_a_tenant_are_out_of_reach_on_the_host() {
     let host = Host::start();
     let alice = host.boot("alice", &["--image", "busybox"]);
-    alice.says("cp /bin/busybox /root/suid && chmod 4755 /root /root/suid");
-    let file = host.path("var/lib/tenantry/tenants/alice/dirs/root/suid");
+    alice.bring_probe();
+    alice.says("chmod 4755 /root/probe && chmod 755 /root");
+    let tenants = host.path("var/lib/tenantry/tenants");
+    let file = tenants.join("alice/dirs/root/probe");
     assert!(file.exists(), "{} is where a private directory lies", file.display());
     // setpriv(1) itself keeps its capabilities until it executes something.
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--", "env"];
-    let run = tenantry_tests::Run::new("setpriv", nobody).args([file.as_os_str()]).args(["id", "-u"]);
-    let said = run.output();
-    assert!(
-        said.stderr.contains("Permission denied"),
-        "a user of the host ran it: {} {}",
-        said.stdout,
-        said.stderr
-    );
+    let run =
+        || tenantry_tests::Run::new("setpriv", nobody).args([file.as_os_str()]).args(["process"]).output();
+    let said = run();
+    assert!(said.stderr.contains("Permission denied"), "a user ran it: {} {}", said.stdout, said.stderr);
+    // What would be without that: the file is the host's root's.
+    for dir in ["", "alice", "alice/dirs", "alice/dirs/root"] {
+        fs::set_permissions(tenants.join(dir), fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+    assert_eq!(run().json()["process"]["status"]["Uid"], "65534\t0\t0\t0");
 }
 
 #[test]

@@ -21,6 +21,11 @@ pub(crate) fn now() -> String {
     now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
+/// The present time, milliseconds since 1970 UTC.
+pub(crate) fn now_ms() -> u64 {
+    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
 /// A moment, milliseconds since 1970 UTC, as RFC 3339 in UTC.
 pub(crate) fn date_ms(millis: u64) -> String {
     let date = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);

@@ -16,6 +16,7 @@ use tenant::{
         allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, nic_table::NicTable,
     },
     plan::{self, Inputs},
+    protocol::socket,
 };
 
 use super::{
@@ -133,6 +134,7 @@ impl Store {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
         shelter::close_state(&layout)?;
+        shelter::close_names(&layout, socket::group())?;
         let Recovered { records, broken, trash, renamed, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when a process needs them.
         let config = profile::load_host(&layout).unwrap_or_default();

@@ -87,7 +87,8 @@ fn apply<K: Kernel>(kernel: &K, plan: &Plan, journal: &mut Journal<K::Fd>) -> St
     let drivers = plan.drivers.iter().try_for_each(|driver| kernel.driver_try(*driver));
     drivers.map_err(|error| ("drivers", error))?;
     cgroup::create(kernel, &plan.cgroup, &mut journal.done).map_err(|error| ("cgroup", error))?;
-    let user = kernel.user_namespace(plan.uids).map_err(|error| ("user namespace", error))?;
+    let user =
+        kernel.user_namespace(plan.uids, plan.namespaces_max).map_err(|error| ("user namespace", error))?;
     let mut parts = root::prepare(kernel, plan, &user).map_err(|error| ("root", error))?;
     let clone = InitClone {
         cgroup: &plan.cgroup.payload,

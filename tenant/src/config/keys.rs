@@ -22,6 +22,7 @@ use super::{
         Shown::{self, By},
         from_to, up_to,
     },
+    shown::{list, names, none_or, word},
     slot::Slot,
     tenant::Tenant,
     words::{Kind, Restart, RootMode},
@@ -265,6 +266,11 @@ keys! {
         Is("1024"), NextStart, By(|tenant| tenant.cgroups_max.to_string()),
         "cgroups inside"
     }
+    namespaces_max: Option<u32> {
+        Table(LIMITS), Number(from_to(16, 65_536)),
+        Is("1024"), NextStart, By(|tenant| tenant.namespaces_max.to_string()),
+        "namespaces of each kind inside, its own among them, of all users together"
+    }
     show_limits: Option<bool> {
         Table(LIMITS), Boolean,
         Nothing("`true` of a tenant with `memory_max`, `memory_swap_max` or `cpu_quota`, its own or its profile's; else `false`"), NextStart, By(|tenant| tenant.show_limits.to_string()),
@@ -309,6 +315,11 @@ keys! {
         Table("Capabilities"), Form { kind: "list of strings", form: "`CAP_NET_RAW`, … of capabilities(7)", good: "[\"CAP_NET_RAW\"]", bad: "[\"CAP_NOTHING\"]" },
         Nothing("none"), NextStart, By(|tenant| format!("{:?}", tenant.drop_capabilities)),
         "taken from every process inside for good, besides those that no tenant has"
+    }
+    no_new_privs: Option<bool> {
+        Table("Capabilities"), Boolean,
+        Is("false"), NextStart, By(|tenant| tenant.no_new_privs.to_string()),
+        "no program inside gets more rights than the one that executes it: set-user-ID and file capabilities have no effect, see `PR_SET_NO_NEW_PRIVS` of prctl(2). `true` in the profile `app`"
     }
     allow_syscalls: Option<Vec<AllowedCall>> {
         Table("System calls"), Form { kind: "list of strings", form: "the names below", good: "[\"keyctl\"]", bad: "[\"reboot\"]" },
@@ -427,24 +438,4 @@ impl Tenant {
 pub fn waiting(before: &Tenant, after: &Tenant) -> Vec<&'static str> {
     let waits = |key: &&Key| key.effect == NextStart && before.value(key) != after.value(key);
     KEYS.iter().filter(waits).map(|key| key.name).collect()
-}
-
-/// A word of the configuration, as it is written there.
-fn word(value: &impl Serialize) -> String {
-    match toml::Value::try_from(value) {
-        Ok(toml::Value::String(text)) => text,
-        other => other.map(|value| value.to_string()).unwrap_or_default(),
-    }
-}
-
-fn none_or(value: Option<impl ToString>) -> String {
-    value.map_or("none".to_owned(), |value| value.to_string())
-}
-
-fn list(words: Option<&[String]>) -> String {
-    words.map_or("none".to_owned(), |words| format!("{words:?}"))
-}
-
-fn names<T: ToString>(values: &[T]) -> String {
-    format!("{:?}", values.iter().map(ToString::to_string).collect::<Vec<_>>())
 }

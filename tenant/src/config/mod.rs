@@ -12,6 +12,7 @@ mod policy;
 mod process;
 pub mod profile;
 mod schema;
+mod shown;
 mod signal;
 mod slot;
 mod sysctl;

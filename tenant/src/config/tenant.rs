@@ -97,6 +97,8 @@ pub struct Tenant {
     pub disk: DiskLimits,
     /// Most cgroups inside.
     pub cgroups_max: u32,
+    /// Most namespaces of each kind inside, its own among them.
+    pub namespaces_max: u32,
     /// With [`RootMode::Paths`]: what it sees of the image, read-only.
     pub paths: Vec<TenantPath>,
     /// Its interfaces, in order.
@@ -121,6 +123,8 @@ pub struct Tenant {
     pub features: Features,
     /// Capabilities that it does not have, besides those that no tenant has, see capabilities(7).
     pub drop_capabilities: Vec<String>,
+    /// Whether no program inside gets more rights than the one that executes it.
+    pub no_new_privs: bool,
     /// System calls that it may use although tenants are refused them.
     pub allow_syscalls: Vec<AllowedCall>,
 }

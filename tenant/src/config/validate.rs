@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     dirs::{check_dirs, paths},
-    error::{ConfigError, in_range},
+    error::{ConfigError, clean_text, in_range},
     keys::{Fragment, defaults},
     network::{domains, forwards},
     nic::nics,
@@ -93,6 +93,7 @@ impl Tenant {
         hostname(&own_hostname)?;
         environment(&merged.env)?;
         sysctl(&merged.sysctl)?;
+        merged.description.iter().try_for_each(|text| clean_text("description", text, 1024))?;
         in_range("labels", merged.labels.len(), 0, MOST_LABELS)?;
         in_range("dns", merged.dns.as_ref().map_or(0, Vec::len), 0, 3)?;
         let nics = nics(merged.nic.unwrap_or_default())?;
@@ -134,6 +135,7 @@ impl Tenant {
             disk: disk(merged.disk_max, merged.inodes_max),
             show_limits: merged.show_limits.unwrap_or(has_own),
             cgroups_max: required("cgroups_max", merged.cgroups_max)?,
+            namespaces_max: required("namespaces_max", merged.namespaces_max)?,
             forwards: forwards(merged.ports, &nics)?,
             nics,
             group: merged.group,
@@ -148,6 +150,7 @@ impl Tenant {
                 wireguard: required("wireguard", merged.wireguard)?,
             },
             drop_capabilities: capabilities(merged.drop_capabilities.unwrap_or_default())?,
+            no_new_privs: required("no_new_privs", merged.no_new_privs)?,
             allow_syscalls: merged.allow_syscalls.unwrap_or_default(),
             name,
         };

@@ -100,6 +100,9 @@ impl FilesError {
         match self {
             Self::Enter(error) => error.help(),
             Self::Hold(error) => error.help(),
+            Self::Inside(_, NOT_FOUND) => {
+                Some("see what is there: tenantctl cp NAME:/DIRECTORY - | tar --list".to_owned())
+            }
             Self::Inside(..) => None,
         }
     }

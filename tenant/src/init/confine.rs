@@ -28,7 +28,7 @@ impl Confinement {
         let kept: CapsHashSet = kept.collect::<Result<_, _>>().map_err(io::Error::other)?;
         Ok(Self {
             bounding: kept.iter().fold(0, |mask, capability| mask | capability.bitmask()),
-            no_new_privs: false,
+            no_new_privs: plan.no_new_privs,
             filters: vec![seccomp::compile(plan)],
         })
     }

@@ -44,7 +44,7 @@ impl Linux {
     pub fn check_storage(&self, dir: &Path, attach: bool) -> Result<()> {
         let uids = UidRange::try_from(*UidRange::BASES.start())
             .map_err(|error| KernelError::new("check", dir.display(), std::io::Error::other(error)))?;
-        let user = userns::user_namespace(uids)?;
+        let user = userns::user_namespace(uids, 1)?;
         storage::check(dir, &user, uids.base(), attach)
     }
 }
@@ -89,8 +89,8 @@ impl Kernel for Linux {
         sysctl::control(dir, refused)
     }
 
-    fn user_namespace(&self, uids: UidRange) -> Result<OwnedFd> {
-        userns::user_namespace(uids)
+    fn user_namespace(&self, uids: UidRange, most: u32) -> Result<OwnedFd> {
+        userns::user_namespace(uids, most)
     }
 
     fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()> {

@@ -112,8 +112,9 @@ pub trait Kernel {
     fn sysctl_control(&self, dir: &Path, refused: &[&str]) -> Result<()>;
 
     /// Makes a user namespace in which 0 to 65,535 are a range of host ids, owned by the range's first
-    /// uid so that its pools (inotify, …) are the tenant's own.
-    fn user_namespace(&self, uids: UidRange) -> Result<Self::Fd>;
+    /// uid so that its pools (inotify, …) are the tenant's own. In it and below at most `most` namespaces of each kind
+    /// can be made.
+    fn user_namespace(&self, uids: UidRange, most: u32) -> Result<Self::Fd>;
 
     /// Mounts an erofs image at a directory unless it is mounted there already.
     fn image_mount(&self, image: &ErofsImage, at: &Path) -> Result<()>;

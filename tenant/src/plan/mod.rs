@@ -72,6 +72,8 @@ pub struct Plan {
     pub refused_sysctls: Vec<RefusedSysctl>,
     /// The ids of its user namespace.
     pub uids: UidRange,
+    /// How many namespaces of each kind may be made in there, its own among them.
+    pub namespaces_max: u32,
     /// Where the image is.
     pub image: ImageSource,
     /// Directory of what the tenant stores.
@@ -170,6 +172,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         drivers: tenant.features.wireguard.then_some(Driver::WireGuard).into_iter().collect(),
         refused_sysctls: sysctl::plan(),
         uids: allocation.uid_base,
+        namespaces_max: tenant.namespaces_max,
         image: ImageSource::of(layout, manifest),
         dirs: layout.dirs(&tenant.name),
         root: root::plan(tenant, manifest, facts, credentials)?,

@@ -162,6 +162,7 @@ impl fmt::Display for Plan {
         writeln!(f, "user        0-65535 map to {} on the host", self.uids)?;
         let time = if self.time_namespace { " time" } else { "" };
         writeln!(f, "namespaces  user pid mount uts ipc net cgroup{time}")?;
+        writeln!(f, "namespaces  at most {} of each kind inside", self.namespaces_max)?;
         if self.attach_layers {
             writeln!(f, "root        overlay layers attached in a separate mount namespace")?;
         }
@@ -185,6 +186,9 @@ impl fmt::Display for Plan {
         writeln!(f, "terminals   console and {} ttys", self.ttys)?;
         for capability in &self.security.capabilities {
             writeln!(f, "keep        {capability}")?;
+        }
+        if self.security.no_new_privs {
+            writeln!(f, "keep        nothing more by set-user-ID or file capabilities")?;
         }
         for call in &self.security.allowed {
             writeln!(f, "allow       {call}")?;

@@ -104,6 +104,8 @@ impl fmt::Display for Deny {
 pub struct SecurityPlan {
     /// The bounding set, see capabilities(7): everything else is gone for good.
     pub capabilities: Vec<&'static str>,
+    /// Whether no exec gives a process more, see `PR_SET_NO_NEW_PRIVS` of prctl(2).
+    pub no_new_privs: bool,
     /// The seccomp(2) filter: a deny list. The first row that matches answers.
     pub denied: Vec<Deny>,
     /// Rows that are left out of it, because the tenant's file asks for that.
@@ -232,6 +234,7 @@ pub(super) fn plan(tenant: &Tenant) -> SecurityPlan {
     let is_kept = |name: &&str| !tenant.drop_capabilities.iter().any(|dropped| dropped == name);
     SecurityPlan {
         capabilities: CAPABILITIES.into_iter().filter(is_kept).collect(),
+        no_new_privs: tenant.no_new_privs,
         ..SecurityPlan::shipped(&tenant.allow_syscalls)
     }
 }
@@ -243,6 +246,7 @@ impl SecurityPlan {
         let is_allowed = |deny: &Deny| allowed.iter().any(|call| call.name() == deny.syscall);
         Self {
             capabilities: CAPABILITIES.to_vec(),
+            no_new_privs: false,
             denied: denied().filter(|deny| !is_allowed(deny)).collect(),
             allowed: allowed.iter().copied().collect(),
             newest: NEWEST,

@@ -59,6 +59,8 @@ pub struct RunOptions {
     pub cgroup: Option<PathBuf>,
     /// The unit's cgroup v1 directories, one for each controller: this process enters them.
     pub v1_cgroups: Vec<PathBuf>,
+    /// What becomes of each plan before it is applied: a test takes a protection out. The program `tenant` changes nothing.
+    pub alter: fn(&mut Plan),
 }
 
 /// The running init.
@@ -117,6 +119,8 @@ pub(in crate::supervisor) struct Supervisor {
     pub(in crate::supervisor) state: Option<RunState>,
     /// Whether it does not say that yet.
     pub(in crate::supervisor) unpublished: Retry,
+    /// See [`RunOptions::alter`].
+    pub(in crate::supervisor) alter: fn(&mut Plan),
     /// What it will boot with; none where its files make no sense, or while it is there.
     pub(in crate::supervisor) sources: Option<Sources>,
     pub(in crate::supervisor) plan: Option<Plan>,
@@ -136,7 +140,7 @@ pub(in crate::supervisor) struct Supervisor {
 
 impl Supervisor {
     pub(in crate::supervisor) fn new(options: RunOptions) -> Result<Self, RunError> {
-        let RunOptions { layout, name, cgroup, v1_cgroups } = options;
+        let RunOptions { layout, name, cgroup, v1_cgroups, alter } = options;
         if !rustix::process::geteuid().is_root() {
             return Err(RunError::NotRoot);
         }
@@ -194,6 +198,7 @@ impl Supervisor {
             machine: Machine::default(),
             state: Some(state),
             unpublished: Retry::default(),
+            alter,
             sources,
             plan: None,
             init: None,

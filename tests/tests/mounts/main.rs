@@ -1,6 +1,5 @@
 //! What root of a tenant can undo of the mounts that it was given, and what it can do through them to the host.
 
-mod claims;
 mod proc_sys;
 
 use std::{

@@ -33,6 +33,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     sh::need_root("the native tier")?;
     packages::ensure(packages::Use::Native, wanted.no_install)?;
     let bin = programs::build()?;
+    programs::build_unprotected()?;
     fs::copy(programs::build_probe()?, bin.join("probe")).context("cannot place the probe")?;
     let images = images(&bin, &["debian", "busybox", "bird", "services"])?;
     let tests = build_tests("native")?;

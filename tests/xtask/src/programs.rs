@@ -11,6 +11,11 @@ pub(crate) fn build() -> Result<PathBuf> {
     build_targets(&["--bins"])
 }
 
+/// Builds the supervisor of which protections can be taken out, next to the release programs.
+pub(crate) fn build_unprotected() -> Result<()> {
+    build_packages(&["--bin", "unprotected"], &["unprotected"]).map(drop)
+}
+
 /// Builds `rootfsctl` alone, which is less than half of the work; the directory it is in.
 pub(crate) fn build_rootfsctl() -> Result<PathBuf> {
     build_targets(&["--bin", "rootfsctl"])
@@ -18,9 +23,14 @@ pub(crate) fn build_rootfsctl() -> Result<PathBuf> {
 
 /// Of the same packages each time: another choice would turn on other features, and everything be compiled twice.
 fn build_targets(targets: &[&str]) -> Result<PathBuf> {
+    build_packages(targets, &[])
+}
+
+fn build_packages(targets: &[&str], more: &[&str]) -> Result<PathBuf> {
     let mut cargo = sh::cargo(&["build", "--release"]);
     cargo.args(targets);
-    cargo.args(["tenant", "rootfs-tools", "hostd", "ctl"].map(|package| format!("--package={package}")));
+    let packages = ["tenant", "rootfs-tools", "hostd", "ctl"];
+    cargo.args(packages.iter().chain(more).map(|package| format!("--package={package}")));
     sh::show(cargo)?;
     Ok(sh::target().join("release"))
 }

@@ -14,7 +14,7 @@ use tenant::{
 use wire::SnapshotInfo;
 
 use super::{CopyError, stores::passes, swap};
-use crate::records::{Store, StoreError, create::remove_below, stamp::now};
+use crate::records::{Store, StoreError, create::remove_below, stamp::{date_ms, now_ms}};
 
 /// What is asked of a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -39,9 +39,9 @@ impl Store {
         watch: Watch<'_>,
     ) -> Result<(SnapshotName, Tally), StoreError> {
         let record = self.ready(tenant)?;
-        let taken = now();
+        let taken = date_ms(now_ms());
         let moment: String = taken.chars().filter(char::is_ascii_digit).collect();
-        let moment = format!("{}-{}", &moment[..8], &moment[8..]);
+        let moment = format!("{}-{}", &moment[..8], &moment[8..14]);
         let name = taking.name.as_deref().unwrap_or(&moment).parse::<SnapshotName>();
         let name = name.map_err(CopyError::from)?;
         let path = self.layout.snapshot(tenant, &name);

@@ -86,8 +86,8 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn user_namespace(&self, uids: UidRange) -> Result<FakeFd> {
-        self.call("make a user namespace for", uids, "")?;
+    fn user_namespace(&self, uids: UidRange, most: u32) -> Result<FakeFd> {
+        self.call("make a user namespace for", uids, format_args!("at most {most} namespaces of each kind"))?;
         Ok(self.open("user namespace"))
     }
 

@@ -53,10 +53,12 @@ impl Supervisor {
         }
         // What hostd does when it starts may be long ago, or never have been.
         shelter::close_state(&self.layout)?;
+        shelter::close_names(&self.layout, self.group)?;
         let facts = HostFacts::gather().map_err(RunError::io("look at", "this host"))?;
         let credentials = load_credentials(&self.layout, &self.name, self.credentials.as_deref())?;
         let sources = self.take_sources()?;
-        let plan = sources.plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
+        let mut plan = sources.plan(&self.layout, &self.name, &facts, self.unit.as_deref(), &credentials)?;
+        (self.alter)(&mut plan);
         self.note_what_is_started(sources.text());
         drop(credentials);
         // At the next boot this process sits in the supervisor's cgroup, not in the unit's.

@@ -23,6 +23,12 @@ pub(super) fn lock(path: &str) -> io::Result<()> {
     wait_for_end()
 }
 
+/// Whether some process holds such a lock.
+pub(super) fn try_lock(path: &str) -> io::Result<()> {
+    let free = Flock::lock(fs::File::open(path)?, FlockArg::LockExclusiveNonblock).is_ok();
+    say(if free { "free" } else { "taken" })
+}
+
 /// Prints `event` for every time somebody opens or reads the file.
 pub(super) fn watch(path: &str) -> io::Result<()> {
     let inotify = Inotify::init(InitFlags::empty())?;

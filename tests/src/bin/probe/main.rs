@@ -5,6 +5,7 @@
 //! every image.
 
 mod act;
+mod attack;
 mod call;
 mod frames;
 mod mounts;
@@ -26,6 +27,7 @@ use words::number;
 /// What can be done: the name, its arguments, how it is done.
 const VERBS: &[(&str, &[&str], Act)] = &[
     ("lock", &["FILE"], |args| act::lock(&args[0])),
+    ("try-lock", &["FILE"], |args| act::try_lock(&args[0])),
     ("watch", &["FILE"], |args| act::watch(&args[0])),
     ("eat", &["MIB"], |args| act::eat(number(&args[0])?)),
     ("fork", &["N"], |args| act::fork(number(&args[0])?)),
@@ -49,6 +51,12 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("page-out", &["FILE"], |args| call::page_out(&args[0])),
     ("walk", &["DIR"], |args| walk::walk(&args[0])),
     ("spy", &["MARKS"], |args| spy::watch(&args[0])),
+    ("spread", &["N"], |args| attack::spread(number(&args[0])?)),
+    ("lease", &["FILE"], |args| attack::lease(&args[0])),
+    ("watchers", &["N"], |args| attack::watchers(number(&args[0])?)),
+    ("watch-all", &[], |_| attack::watch_all()),
+    ("hoard", &["MIB"], |args| attack::hoard(number(&args[0])?)),
+    ("taint", &["FILE"], |args| attack::taint(&args[0])),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];
 

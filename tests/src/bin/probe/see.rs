@@ -34,6 +34,7 @@ pub(super) const TOPICS: &[(&str, Look)] = &[
     ("sentinels", sentinels),
     ("refused", refused),
     ("strangers", strangers),
+    ("attacks", super::attack::calls),
 ];
 
 fn text(path: impl AsRef<Path>) -> String {

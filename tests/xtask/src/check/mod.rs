@@ -3,6 +3,7 @@
 mod dependencies;
 mod generated;
 mod paths;
+mod proofs;
 mod spelling;
 mod tables;
 
@@ -40,6 +41,7 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         Step("spelling", Box::new(spelling::check)),
         Step("paths", Box::new(paths::check)),
         Step("tables", Box::new(tables::check)),
+        Step("proofs", Box::new(proofs::check)),
         Step("circles", Box::new(|| sources("circles"))),
         Step("sizes", Box::new(|| sources("sizes"))),
         Step("layers", Box::new(|| sources("layers"))),
