@@ -59,7 +59,9 @@ impl Quiet {
 
     /// Something may have happened to the files of every tenant.
     pub(crate) fn happened_to_all(&self) {
-        held(&self.0).values().for_each(|count| drop(count.fetch_add(1, Ordering::Release)));
+        for count in held(&self.0).values() {
+            count.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Its caller has handled everything that inotify had told.
