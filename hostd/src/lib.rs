@@ -19,6 +19,7 @@ pub mod filter;
 pub mod host;
 pub mod logging;
 mod parts;
+mod quiet;
 pub mod records;
 pub mod rollout;
 pub mod service;

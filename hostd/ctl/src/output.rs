@@ -1,6 +1,9 @@
 //! What is printed: tables, sizes, durations, failures.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::{
+    io::{self, BufRead as _, Write as _},
+    iter,
+};
 
 pub(super) use client::output::{clean, write};
 use serde::Serialize;
@@ -75,8 +78,10 @@ pub(super) fn terminal_size() -> (usize, usize) {
 
 /// A table without lines; `right` are the columns of numbers.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
-    let header = header.iter().map(ToString::to_string).collect();
-    aligned([vec![header], rows].concat(), right)
+    let mut all = Vec::with_capacity(rows.len() + 1);
+    all.push(header.iter().map(ToString::to_string).collect());
+    all.extend(rows);
+    aligned(all, right)
 }
 
 /// [`table`] without its first line.
@@ -91,21 +96,36 @@ fn aligned(rows: Vec<Vec<String>>, right: &[usize]) -> String {
     for row in &rows {
         widths.resize(widths.len().max(row.len()), 0);
         for (widest, cell) in widths.iter_mut().zip(row) {
-            *widest = cell.width().max(*widest);
+            *widest = width(cell).max(*widest);
         }
     }
     let mut text = String::with_capacity(rows.len() * widths.iter().map(|width| width + 2).sum::<usize>());
     for row in rows {
         let begin = text.len();
-        for (number, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let blanks = " ".repeat(width - cell.width());
-            let (before, behind) = if right.contains(&number) { (&*blanks, "") } else { ("", &*blanks) };
-            text.extend([before, cell, behind, "  "]);
+        for (number, (cell, widest)) in row.iter().zip(&widths).enumerate() {
+            let blanks = iter::repeat_n(' ', widest - width(cell));
+            if right.contains(&number) {
+                text.extend(blanks);
+                text.push_str(cell);
+            } else {
+                text.push_str(cell);
+                text.extend(blanks);
+            }
+            text.push_str("  ");
         }
         text.truncate(begin + text[begin..].trim_end().len());
         text.push('\n');
     }
     text
+}
+
+/// Columns of a terminal that a text takes; most texts have none but characters of one.
+fn width(text: &str) -> usize {
+    if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control()) {
+        text.len()
+    } else {
+        text.width()
+    }
 }
 
 /// `1.5G`; a dash for nothing.

@@ -9,6 +9,8 @@ use std::{
 use axum::{
     Json, Router,
     extract::State,
+    http::header,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
@@ -18,15 +20,20 @@ use wire::{
     tenant_name,
 };
 
-use super::{Answer, Body, Named, Parameters, answer::done, select::Selection};
+use super::{
+    Answer, Body, Named, Parameters,
+    answer::{Refusal, done},
+    select::Selection,
+};
 use crate::{
     host::{
         Host, blocking,
         events::state::ended,
         glance::{Glance, stat_limits},
     },
+    quiet::Now,
     records::{self, NewTenant, broken::Broken},
-    units::last_console_lines,
+    units::{last_console_lines, look::Look},
 };
 
 /// How many of a tenant's last console lines are shown with it.
@@ -41,8 +48,9 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/v1/tenants/{name}/rename", post(rename))
 }
 
-fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
-    let (state, said) = host.state(&allocation.name, allocation.state);
+fn summary(host: &Host, allocation: &Allocation, glance: &Glance, look: Look) -> Summary {
+    let state = Host::state_of(allocation.state, &look);
+    let Look { said, memory_bytes, .. } = look;
     let init = said.as_ref().and_then(|said| said.init);
     let said = said.filter(|_| state.is_up());
     let claims = host.store().claims().get(&allocation.name).cloned();
@@ -75,7 +83,7 @@ fn summary(host: &Host, allocation: &Allocation, glance: &Glance) -> Summary {
             .as_ref()
             .and_then(|said| said.woken)
             .map(|woken| Woken { at_ms: woken.at_ms, why: woken.why.to_string() }),
-        memory_bytes: host.units().memory(&allocation.name),
+        memory_bytes,
         stale: host.stale_count(&allocation.name, init),
         unit_status: None,
         broken: None,
@@ -133,33 +141,68 @@ fn broken_summary(host: &Host, name: &TenantName, broken: &Broken) -> Summary {
 pub(super) async fn list(
     State(host): State<Arc<Host>>,
     Parameters(parameters): Parameters<Vec<(String, String)>>,
-) -> Answer<Vec<Summary>> {
+) -> Result<Rows, Refusal> {
     let selection = Selection::parse(&parameters)?;
     // A process that only looks does not wait for systemd.
     let pending = tokio::time::timeout(PENDING, host.units().pending()).await;
-    let mut pending = pending.ok().and_then(Result::ok).unwrap_or_default();
+    let pending = pending.ok().and_then(Result::ok).unwrap_or_default();
     let broken = host.store().broken();
     let selection = Arc::new(selection);
-    let named = selection.clone();
+    let (named, selected) = (selection.clone(), selection.clone());
     let is_named = move |name: &TenantName| named.has_name(name.as_str());
-    let mut all = host.each(is_named, |host, record, glance| summary(host, record, glance)).await?;
-    for summary in &mut all {
-        if pending.is_empty() {
-            break;
+    // Each by itself, so that all processors write the answer.
+    let row = move |host: &Arc<Host>, record: &Allocation, glance: &Arc<Glance>, look: Look| {
+        let mut summary = summary(host, record, glance, look);
+        if let Some(pending) = pending.get(&record.name) {
+            if pending.starts && matches!(summary.state, TenantState::Stopped | TenantState::Failed) {
+                summary.state = TenantState::Starting;
+            }
+            summary.unit_status.clone_from(&pending.status);
         }
-        let Some(pending) = summary.name.parse().ok().and_then(|name: TenantName| pending.remove(&name))
-        else {
-            continue;
-        };
-        if pending.starts && matches!(summary.state, TenantState::Stopped | TenantState::Failed) {
-            summary.state = TenantState::Starting;
-        }
-        summary.unit_status = pending.status;
+        selected.has(&summary).then(|| Row::new(summary))
+    };
+    let mut rows: Vec<Row> = host.each(is_named, row).await?.into_iter().flatten().collect();
+    let broken = broken.iter().map(|(name, broken)| broken_summary(&host, name, broken));
+    rows.extend(broken.filter(|summary| selection.has(summary)).map(Row::new));
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(Rows(rows))
+}
+
+/// A tenant of a list, as JSON.
+struct Row {
+    name: String,
+    json: Vec<u8>,
+}
+
+/// The longest that a tenant of a list usually is, bytes.
+const ROW: usize = 512;
+
+impl Row {
+    fn new(summary: Summary) -> Self {
+        let mut json = Vec::with_capacity(ROW);
+        // What is in memory can be written to memory: a summary has no keys but words.
+        let written = serde_json::to_writer(&mut json, &summary);
+        debug_assert!(written.is_ok(), "{written:?}");
+        Self { name: summary.name, json }
     }
-    all.extend(broken.iter().map(|(name, broken)| broken_summary(&host, name, broken)));
-    all.retain(|tenant| selection.has(tenant));
-    all.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(Json(all))
+}
+
+/// A list, as JSON.
+pub(super) struct Rows(Vec<Row>);
+
+impl IntoResponse for Rows {
+    fn into_response(self) -> Response {
+        let mut body = Vec::with_capacity(self.0.iter().map(|row| row.json.len() + 1).sum::<usize>() + 2);
+        body.push(b'[');
+        for row in self.0 {
+            if body.len() > 1 {
+                body.push(b',');
+            }
+            body.extend(row.json);
+        }
+        body.push(b']');
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
 }
 
 /// Makes a tenant; the same request again changes nothing.
@@ -196,7 +239,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Named(name): Named) -> A
     let allocation = host.store().record(&name)?;
     let glances = host.glances(Some(&name)).await?;
     let glance = glances.get(&name).cloned().unwrap_or_default();
-    let mut summary = summary(&host, &allocation, &glance);
+    let mut summary = summary(&host, &allocation, &glance, host.units().look(&name, Now::default()));
     let is_up = summary.state.is_up();
     let said = host.units().state(&name);
     let now = said.as_ref().filter(|_| is_up);

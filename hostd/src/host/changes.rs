@@ -4,14 +4,18 @@
 use std::{
     collections::{BTreeSet, HashMap},
     ffi::CStr,
+    fs,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
-    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
+    fs::{
+        inotify::{self, CreateFlags, ReadFlags, WatchFlags},
+        statfs,
+    },
     io::Errno,
 };
 use tenant::{Layout, TenantName};
@@ -20,11 +24,23 @@ use tokio::{
     sync::{Notify, watch},
 };
 
+use crate::quiet::{Now, Quiet};
+
 /// What happens in the directory of runtime directories.
-const ABOVE: WatchFlags =
-    WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(WatchFlags::DELETE).union(WatchFlags::ONLYDIR);
-/// What happens in the runtime directory of a tenant.
-const OWN: WatchFlags = WatchFlags::MOVED_TO.union(WatchFlags::ONLYDIR);
+const ABOVE: WatchFlags = COMES_OR_GOES.union(WatchFlags::CREATE);
+/// What happens in the runtime directory of a tenant: all that is read there comes by rename(2).
+const OWN: WatchFlags = COMES_OR_GOES;
+/// What happens in the directory of configuration files, which admins edit as they like.
+const FILES: WatchFlags =
+    COMES_OR_GOES.union(WatchFlags::CREATE).union(WatchFlags::MODIFY).union(WatchFlags::ATTRIB);
+const COMES_OR_GOES: WatchFlags =
+    WatchFlags::MOVED_TO.union(WatchFlags::MOVED_FROM).union(WatchFlags::DELETE).union(WatchFlags::ONLYDIR);
+/// As many events as the kernel keeps where nobody has raised that, see inotify(7).
+const QUEUED: usize = 16_384;
+/// Filesystems on which only this kernel writes, as statfs(2) tells them: ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, ZFS, bcachefs,
+/// overlayfs. An event tells of no write by another machine.
+const LOCAL: [i64; 8] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x2fc1_2fc1, 0xca45_1a4e, 0x794c_7630];
 
 /// The states of tenants that a process waits for.
 #[derive(Debug)]
@@ -33,6 +49,7 @@ pub(crate) struct Changes {
     watched: Mutex<Watched>,
     /// Told when a name has been put among those of [`Watched::all`].
     wake: Notify,
+    quiet: Quiet,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +57,10 @@ struct Watched {
     inotify: Option<Arc<OwnedFd>>,
     /// The watch of the directory of runtime directories.
     above: Option<i32>,
+    /// The watch of the directory of configuration files, while all are watched.
+    files: Option<i32>,
+    /// Which directories those two are.
+    places: Option<[Place; 2]>,
     /// The tenants whose runtime directories are watched.
     names: HashMap<i32, TenantName>,
     waiting: HashMap<TenantName, Waiting>,
@@ -100,7 +121,7 @@ impl AllChanges {
 
 impl Changes {
     pub(crate) fn new(layout: Layout) -> Arc<Self> {
-        Arc::new(Self { layout, watched: Mutex::default(), wake: Notify::new() })
+        Arc::new(Self { layout, watched: Mutex::default(), wake: Notify::new(), quiet: Quiet::default() })
     }
 
     /// Begins to watch all tenants: these, and those that come.
@@ -111,9 +132,10 @@ impl Changes {
         let mut watched = self.held();
         watched.all = Some(BTreeSet::new());
         let started = watched.start(self);
-        let looked = started.and_then(|()| {
-            names.into_iter().try_for_each(|name| watched.look(&self.layout.runtime(name), name))
-        });
+        if started.is_ok() {
+            watched.watch_files(&self.layout);
+        }
+        let looked = started.and_then(|()| names.into_iter().try_for_each(|name| watched.look(self, name)));
         if let Err(error) = looked {
             log::warn!("states of tenants cannot be watched, and are looked at now and then: {error}");
             watched.is_blind = true;
@@ -145,7 +167,7 @@ impl Changes {
         });
         waiting.count += 1;
         let told = waiting.tell.subscribe();
-        let is_watched = started.is_ok() && watched.look(&self.layout.runtime(name), name).is_ok();
+        let is_watched = started.is_ok() && watched.look(self, name).is_ok();
         Subscription { changes: self.clone(), name: name.clone(), told, is_watched }
     }
 
@@ -155,26 +177,46 @@ impl Changes {
         self.wake.notify_one();
     }
 
+    /// Handles everything that inotify has told, so that no file need be looked at of which it has told nothing.
+    pub(crate) fn now(&self) -> Now<'_> {
+        let mut watched = self.held();
+        let Some(files) = watched.files else { return Now::default() };
+        let places = places(&self.layout);
+        if places != watched.places {
+            // Another directory has taken its name: of that one nothing was told.
+            self.quiet.happened_to_all();
+            if let Some(inotify) = &watched.inotify {
+                let _ = inotify::remove_watch(&**inotify, files);
+            }
+            watched.watch_files(&self.layout);
+            return Now::default();
+        }
+        if matches!(watched.handle(self), Ok(true)) { self.quiet.now() } else { Now::default() }
+    }
+
     /// Handles what has happened until no process waits any more.
     async fn listen(self: Arc<Self>, inotify: AsyncFd<Arc<OwnedFd>>) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
         loop {
             let Ok(mut ready) = inotify.readable().await else { return };
-            let mut events = inotify::Reader::new(inotify.get_ref(), &mut buffer);
-            loop {
-                match events.next() {
-                    Ok(event) => {
-                        self.held().happened(&self.layout, event.wd(), event.events(), event.file_name());
-                        self.wake.notify_one();
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(Errno::AGAIN) => break,
-                    Err(errno) => return log::error!("cannot watch the states of tenants: {errno}"),
-                }
+            // What is read is handled before another one finds the queue empty.
+            let handled = self.held().handle(&self);
+            match handled {
+                Ok(true) => ready.clear_ready(),
+                // There is more, after those who wait for the lock.
+                Ok(false) => {}
+                Err(errno) => return log::error!("cannot watch the states of tenants: {errno}"),
             }
-            ready.clear_ready();
         }
     }
+}
+
+/// Which directory something is.
+type Place = (u64, u64);
+
+/// Which directories the runtime directories and the configuration files of tenants are in.
+fn places(layout: &Layout) -> Option<[Place; 2]> {
+    let place = |dir: PathBuf| fs::metadata(dir).map(|meta| (meta.dev(), meta.ino())).ok();
+    Some([place(layout.runtimes())?, place(layout.tenant_configs())?])
 }
 
 impl Watched {
@@ -195,13 +237,51 @@ impl Watched {
         Ok(())
     }
 
+    /// Watches the directory of configuration files; where it cannot, files are looked at as ever.
+    fn watch_files(&mut self, layout: &Layout) {
+        let Some(inotify) = &self.inotify else { return };
+        let dir = layout.tenant_configs();
+        let is_local = statfs(&dir).is_ok_and(|fs| LOCAL.contains(&fs.f_type));
+        let watch = || inotify::add_watch(&**inotify, &dir, FILES);
+        self.files = is_local.then(watch).and_then(Result::ok);
+        self.places = places(layout);
+    }
+
+    /// Takes what inotify has told and handles it; whether that was all. It takes no more than the kernel keeps: one who
+    /// causes events faster than they are handled holds up nobody.
+    fn handle(&mut self, changes: &Changes) -> Result<bool, Errno> {
+        let Some(inotify) = self.inotify.clone() else { return Err(Errno::BADF) };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&*inotify, &mut buffer);
+        let mut count = 0;
+        let end = loop {
+            if count >= QUEUED && events.is_buffer_empty() {
+                break Ok(false);
+            }
+            match events.next() {
+                Ok(event) => self.happened(changes, event.wd(), event.events(), event.file_name()),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => break Ok(true),
+                Err(errno) => break Err(errno),
+            }
+            count += 1;
+        };
+        if count > 0 {
+            changes.wake.notify_one();
+        }
+        end
+    }
+
     /// Watches the runtime directory of a tenant, where there is one: a tenant that never ran has none, and that it
     /// gets one is told by the directory above.
-    fn look(&mut self, dir: &PathBuf, name: &TenantName) -> Result<(), Errno> {
+    fn look(&mut self, changes: &Changes, name: &TenantName) -> Result<(), Errno> {
         let Some(inotify) = &self.inotify else { return Err(Errno::BADF) };
-        match inotify::add_watch(&**inotify, dir, OWN) {
+        match inotify::add_watch(&**inotify, changes.layout.runtime(name), OWN) {
             Ok(number) => {
                 self.names.insert(number, name.clone());
+                if self.all.is_some() {
+                    changes.quiet.watch(name);
+                }
                 if let Some(waiting) = self.waiting.get_mut(name) {
                     waiting.watch = Some(number);
                 }
@@ -212,12 +292,22 @@ impl Watched {
         }
     }
 
-    fn happened(&mut self, layout: &Layout, number: i32, events: ReadFlags, file: Option<&CStr>) {
+    fn happened(&mut self, changes: &Changes, number: i32, events: ReadFlags, file: Option<&CStr>) {
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            changes.quiet.happened_to_all();
             if let Some(all) = &mut self.all {
                 all.extend(self.names.values().cloned());
             }
             return self.waiting.values().for_each(|waiting| waiting.tell.send_replace(()));
+        }
+        if self.files == Some(number) {
+            let named = file.and_then(|file| file.to_str().ok()?.strip_suffix(".toml")?.parse().ok());
+            named.iter().for_each(|name| changes.quiet.happened(name));
+            if events.contains(ReadFlags::IGNORED) {
+                changes.quiet.happened_to_all();
+                self.files = None;
+            }
+            return;
         }
         let name = match self.names.get(&number) {
             Some(name) => name.clone(),
@@ -229,12 +319,17 @@ impl Watched {
         if events.contains(ReadFlags::IGNORED) {
             // The directory is gone; another one of its name is told by the directory above.
             self.names.remove(&number);
+            changes.quiet.leave(&name);
         }
+        changes.quiet.happened(&name);
         if self.all.is_none() && !self.waiting.contains_key(&name) {
             return;
         }
-        if self.above == Some(number) && self.look(&layout.runtime(&name), &name).is_err() {
-            self.is_blind = true;
+        if self.above == Some(number) {
+            changes.quiet.leave(&name);
+            if self.look(changes, &name).is_err() {
+                self.is_blind = true;
+            }
         }
         self.tell(&name);
     }
@@ -278,6 +373,55 @@ mod tests {
 
     async fn is_told(subscription: &mut Subscription) -> bool {
         timeout(Duration::from_secs(10), subscription.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_files_is_known_until_something_happens_to_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let [alice, bob]: [TenantName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
+        fs::create_dir_all(layout.runtime(&alice)).unwrap();
+        fs::create_dir_all(layout.tenant_configs()).unwrap();
+        let changes = Changes::new(layout.clone());
+        assert!(changes.now().moment(&alice).is_none(), "not watched yet");
+        let _all = changes.watch_all([&alice, &bob]);
+        let moment = changes.now().moment(&alice);
+        let lasts = || changes.now().is_as_at(moment.as_ref());
+        assert!(moment.is_some() && lasts() && lasts());
+        assert!(changes.now().moment(&bob).is_none(), "it has no directory that could be watched");
+        // No await: what has happened is known although nobody has been told.
+        fs::create_dir(layout.runtime(&bob)).unwrap();
+        fs::write(layout.tenant_config(&bob), "").unwrap();
+        assert!(lasts(), "that was bob's");
+        let bobs = changes.now().moment(&bob);
+        assert!(changes.now().is_as_at(bobs.as_ref()));
+        fs::remove_dir(layout.runtime(&bob)).unwrap();
+        assert!(!changes.now().is_as_at(bobs.as_ref()) && changes.now().moment(&bob).is_none());
+        fs::write(layout.tenant_config(&alice), "").unwrap();
+        assert!(!lasts());
+    }
+
+    #[tokio::test]
+    async fn more_than_the_kernel_keeps_is_taken_for_a_change_of_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let [alice, bob]: [TenantName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
+        fs::create_dir_all(layout.runtime(&alice)).unwrap();
+        fs::create_dir_all(layout.tenant_configs()).unwrap();
+        let changes = Changes::new(layout.clone());
+        let _all = changes.watch_all([&alice]);
+        let moment = changes.now().moment(&alice);
+        assert!(changes.now().is_as_at(moment.as_ref()));
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let [one, other] = [layout.tenant_config(&bob), layout.tenant_configs().join("other")];
+        fs::write(&one, "").unwrap();
+        // Two events each.
+        for _ in 0..most.trim().parse::<usize>().unwrap() {
+            fs::rename(&one, &other).unwrap();
+            fs::rename(&other, &one).unwrap();
+        }
+        while changes.now().moment(&alice).is_none() {}
+        assert!(!changes.now().is_as_at(moment.as_ref()), "what was lost may have been alice's");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! changed since: a thousand tenants are listed by a few calls of stat(2) each.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
 };
 
@@ -20,7 +20,10 @@ use tenant::{
 };
 use wire::{StatLimits, Waiting};
 
-use crate::records::{Store, guard::held, pending::pending, resolver::Resolver, unchanged::Stamp};
+use crate::{
+    quiet::{Moment, Now},
+    records::{Store, guard::held, pending::pending, resolver::Resolver, unchanged::Stamp},
+};
 
 /// What a tenant's file comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,15 +64,19 @@ struct Seen {
     sources: Sources,
     profile: Option<ProfileName>,
     glance: Arc<Glance>,
+    /// Before the tenant's own files were looked at.
+    moment: Option<Moment>,
+    was_up: bool,
 }
 
 /// What the files of all tenants came to when they were last looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Glances(Mutex<BTreeMap<TenantName, Seen>>);
+pub(crate) struct Glances(Mutex<HashMap<TenantName, Seen>>);
 
 /// One look at several tenants: what they have in common is read once.
-pub(super) struct Look<'a> {
+pub(super) struct FileLook<'a> {
     store: &'a Store,
+    now: Now<'a>,
     host: [Option<Stamp>; 2],
     files: Option<(Resolver<'a>, NicTable)>,
     profiles: HashMap<ProfileName, [Option<Stamp>; 2]>,
@@ -82,14 +89,27 @@ impl Glances {
     }
 
     /// Looks at one of them.
-    pub(super) fn one(&self, look: &mut Look<'_>, name: &TenantName, is_up: bool) -> Arc<Glance> {
+    pub(super) fn one(&self, look: &mut FileLook<'_>, name: &TenantName, is_up: bool) -> Arc<Glance> {
+        let host = look.host;
+        if let Some(seen) = held(&self.0).get(name)
+            && seen.was_up == is_up
+            && look.now.is_as_at(seen.moment.as_ref())
+            && seen.sources.host == host
+            && seen.sources.profile == look.profile_of(seen)
+        {
+            return seen.glance.clone();
+        }
         let layout = look.store.layout();
+        let moment = look.now.moment(name);
         let own = Stamp::of(&layout.tenant_config(name));
         let started = is_up.then(|| Stamp::of(&layout.started(name))).flatten();
-        let host = look.host;
-        if let Some(seen) = held(&self.0).get(name) {
-            let profile = seen.profile.as_ref().map(|profile| look.profile(profile)).unwrap_or_default();
+        // A link that leads nowhere is no file, and that it leads somewhere is not told.
+        let is_told = own.is_some_and(|own| own.is_told()) && started.is_none_or(|started| started.is_told());
+        let moment = moment.filter(|_| is_told);
+        if let Some(seen) = held(&self.0).get_mut(name) {
+            let profile = look.profile_of(seen);
             if seen.sources == (Sources { own, started, host, profile }) {
+                (seen.moment, seen.was_up) = (moment, is_up);
                 return seen.glance.clone();
             }
         }
@@ -97,16 +117,21 @@ impl Glances {
         let (profile, glance) = look.read(name, is_up);
         let stamps = profile.as_ref().map(|profile| look.profile(profile)).unwrap_or_default();
         let (glance, sources) = (Arc::new(glance), Sources { own, started, host, profile: stamps });
-        held(&self.0).insert(name.clone(), Seen { sources, profile, glance: glance.clone() });
+        let seen = Seen { sources, profile, glance: glance.clone(), moment, was_up: is_up };
+        held(&self.0).insert(name.clone(), seen);
         glance
     }
 }
 
-impl<'a> Look<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
+impl<'a> FileLook<'a> {
+    pub(super) fn new(store: &'a Store, now: Now<'a>) -> Self {
         let layout = store.layout();
         let host = [layout.host_config(), layout.nic_table()].map(|path| Stamp::of(&path));
-        Self { store, host, files: None, profiles: HashMap::new() }
+        Self { store, now, host, files: None, profiles: HashMap::new() }
+    }
+
+    fn profile_of(&mut self, seen: &Seen) -> [Option<Stamp>; 2] {
+        seen.profile.as_ref().map(|profile| self.profile(profile)).unwrap_or_default()
     }
 
     fn profile(&mut self, name: &ProfileName) -> [Option<Stamp>; 2] {

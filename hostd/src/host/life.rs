@@ -18,6 +18,7 @@ use wire::{Code, EventKind, Failure};
 
 use super::{Host, Result, Started, Stopped, blocking, events::What};
 use crate::{
+    quiet::Now,
     records::{Adopted, Change, StoreError},
     units::{
         Start, StopDeadline, UnitError,
@@ -280,7 +281,7 @@ impl Host {
             // Its supervisor keeps it frozen, and lets go of it on request alone.
             self.units.park(name, false).await?;
         }
-        if self.units.is_frozen(name) == on {
+        if self.units.look(name, Now::default()).is_frozen == on {
             return Ok(if is_parked { Change::Changed } else { Change::Unchanged });
         }
         self.units.freeze(name, on).await?;

@@ -73,9 +73,10 @@ use self::{
 use crate::{
     dirs::usage::Meter,
     filter::PacketFilter,
+    quiet::Now,
     records::{Change, Store},
     rollout::Rollouts,
-    units::{PlanLater, StopDeadline, UnitManager},
+    units::{PlanLater, StopDeadline, UnitManager, look::Look},
 };
 
 /// What every operation returns.
@@ -237,14 +238,19 @@ impl Host {
 
     /// What a tenant does at the moment, and what its supervisor last said.
     pub fn state(&self, name: &TenantName, record: RecordState) -> (TenantState, Option<Arc<RunState>>) {
-        let said = self.units.state(name);
+        let look = self.units.look(name, Now::default());
+        (Self::state_of(record, &look), look.said)
+    }
+
+    /// What a tenant does by its record and a look at its unit.
+    pub(crate) fn state_of(record: RecordState, look: &Look) -> TenantState {
         if !matches!(record, RecordState::Ready | RecordState::Renaming) {
-            return (TenantState::Destroying, said);
+            return TenantState::Destroying;
         }
-        let is_running = self.units.is_running(name);
-        let state = match said.as_ref().map(|said| said.phase) {
+        let is_running = look.is_running;
+        match look.said.as_ref().map(|said| said.phase) {
             Some(Phase::Parked) if is_running => TenantState::Parked,
-            _ if is_running && self.units.is_frozen(name) => TenantState::Frozen,
+            _ if is_running && look.is_frozen => TenantState::Frozen,
             Some(Phase::Queued) if is_running => TenantState::Queued,
             Some(Phase::Booting) if is_running => TenantState::Booting,
             Some(Phase::Running) if is_running => TenantState::Running,
@@ -252,8 +258,7 @@ impl Host {
             _ if is_running => TenantState::Starting,
             Some(Phase::Failed) => TenantState::Failed,
             _ => TenantState::Stopped,
-        };
-        (state, said)
+        }
     }
 
     /// Finds the supervisor of a tenant that an earlier hostd started, or removes what a tenant without one

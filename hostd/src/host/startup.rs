@@ -29,6 +29,9 @@ impl Host {
     /// looked at.
     pub async fn take_over(self: &Arc<Self>) {
         let records = self.store.records();
+        // It asks for nothing that is found out meanwhile, and waits for nft(8) and the kernel most of the time.
+        let host = self.clone();
+        let filter = task::spawn_blocking(move || host.filter.take_over(&host.store));
         self.find_units().await;
         self.units.sweep_unknown(|name| self.store.has(name)).await;
         // Before a list names them: none of these is there a moment later.
@@ -45,9 +48,8 @@ impl Host {
             log::warn!("{failure}");
         }
         self.come(Progress::Knowing);
-        let host = self.clone();
-        if let Err(failure) = blocking(move || host.filter.take_over(&host.store)).await {
-            log::error!("{failure}");
+        if let Err(error) = filter.await {
+            log::error!("the packet filter was not looked at: {error}");
         }
         self.thaw_all_copied().await;
         self.finish_renames().await;

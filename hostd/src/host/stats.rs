@@ -8,9 +8,9 @@ use wire::{HostMemory, Stat, StatLimits, StatList, TenantState, Usage};
 
 use super::{
     Host, Result, blocking,
-    glance::{Glance, Look, stat_limits},
+    glance::{FileLook, Glance, stat_limits},
 };
-use crate::parts::in_parts;
+use crate::{parts::in_parts, units::look::Look};
 
 /// What one tenant does and uses.
 type Use = (TenantName, TenantState, Usage);
@@ -21,7 +21,7 @@ impl Host {
     pub(crate) async fn each<T: Send + 'static>(
         self: &Arc<Self>,
         is_wanted: impl Fn(&TenantName) -> bool + Send + 'static,
-        work: impl Fn(&Arc<Self>, &Allocation, &Arc<Glance>) -> T + Send + Sync + 'static,
+        work: impl Fn(&Arc<Self>, &Allocation, &Arc<Glance>, Look) -> T + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
         let host = self.clone();
         blocking(move || {
@@ -31,12 +31,13 @@ impl Host {
             if wanted.len() == records.len() {
                 host.glances.forget(|name| records.contains_key(name));
             }
+            let now = host.changes.now();
             let parts = in_parts(&wanted, |part| {
-                let mut look = Look::new(&host.store);
+                let mut files = FileLook::new(&host.store, now);
                 let mut one = |record: &Allocation| {
-                    let is_up = host.units.is_running(&record.name);
-                    let glance = host.glances.one(&mut look, &record.name, is_up);
-                    work(&host, record, &glance)
+                    let look = host.units.look(&record.name, now);
+                    let glance = host.glances.one(&mut files, &record.name, look.is_running);
+                    work(&host, record, &glance, look)
                 };
                 part.iter().map(|record| one(record)).collect::<Vec<T>>()
             });
@@ -52,7 +53,8 @@ impl Host {
     ) -> Result<BTreeMap<TenantName, Arc<Glance>>> {
         let one = one.cloned();
         let is_wanted = move |name: &TenantName| one.as_ref().is_none_or(|one| one == name);
-        let glances = self.each(is_wanted, |_, record, glance| (record.name.clone(), glance.clone())).await?;
+        let glances =
+            self.each(is_wanted, |_, record, glance, _| (record.name.clone(), glance.clone())).await?;
         Ok(glances.into_iter().collect())
     }
 
@@ -67,8 +69,8 @@ impl Host {
         let records = self.store.records();
         let digests: BTreeMap<TenantName, Digest> =
             records.iter().map(|(name, record)| (name.clone(), record.pinned.digest)).collect();
-        let look = |host: &Arc<Self>, record: &Allocation, glance: &Arc<Glance>| {
-            let (state, _) = host.state(&record.name, record.state);
+        let look = |host: &Arc<Self>, record: &Allocation, glance: &Arc<Glance>, look: Look| {
+            let state = Self::state_of(record.state, &look);
             let usage = if state.is_up() { host.units.usage(&record.name) } else { Usage::default() };
             ((record.name.clone(), state, usage), stat_limits(&glance.limits))
         };

@@ -10,6 +10,7 @@ mod error;
 mod gauge;
 mod later;
 pub mod limits;
+pub(crate) mod look;
 mod notify;
 mod ready;
 mod spawn;
@@ -40,8 +41,11 @@ use tenant::{
 };
 use wire::{EffectiveLimit, UnitCgroups, UnitReport, Usage};
 
+use crate::quiet::Now;
+
 use self::{
     limits::{Applied, Enforce, IoSchedulers, Unenforceable},
+    look::Look,
     standalone::Standalone,
     systemd::{Had, Pending, Systemd},
 };
@@ -188,11 +192,11 @@ impl UnitManager {
         }
     }
 
-    /// Whether the processes of a running tenant are frozen.
-    pub fn is_frozen(&self, name: &TenantName) -> bool {
+    /// What a tenant does.
+    pub(crate) fn look(&self, name: &TenantName, now: Now<'_>) -> Look {
         match self {
-            Self::Standalone(units) => units.is_frozen(name),
-            Self::Systemd(units) => units.is_frozen(name),
+            Self::Standalone(units) => units.look(name, now),
+            Self::Systemd(units) => units.look(name, now),
         }
     }
 

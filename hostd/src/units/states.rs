@@ -16,11 +16,15 @@ use tenant::{
     files::state::{ProcessRef, RunState},
 };
 
+use crate::quiet::{Moment, Now};
+
 /// `state.json` as it was when it was read.
 #[derive(Debug)]
 struct Cached {
     stamp: (i64, i64, u64, u64),
     state: Arc<RunState>,
+    /// Before the file was looked at.
+    moment: Option<Moment>,
 }
 
 /// The states of all tenants, read again only when a file is another one.
@@ -41,19 +45,31 @@ impl States {
 
     /// What the last supervisor of a tenant said; none where there is no such file.
     pub(super) fn get(&self, name: &TenantName) -> Option<Arc<RunState>> {
+        self.get_at(name, Now::default())
+    }
+
+    /// The same; the file is not looked at where nothing has happened to it.
+    pub(super) fn get_at(&self, name: &TenantName, now: Now<'_>) -> Option<Arc<RunState>> {
+        if let Some(cached) = self.cached().get(name)
+            && now.is_as_at(cached.moment.as_ref())
+        {
+            return Some(cached.state.clone());
+        }
+        let moment = now.moment(name);
         let path = self.layout.run_state(name);
         let Ok(meta) = fs::metadata(&path) else {
             self.cached().remove(name);
             return None;
         };
         let stamp = (meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.size());
-        if let Some(cached) = self.cached().get(name)
+        if let Some(cached) = self.cached().get_mut(name)
             && cached.stamp == stamp
         {
+            cached.moment = moment.or(cached.moment.take());
             return Some(cached.state.clone());
         }
         let state = Arc::new(RunState::read(&path).ok().flatten()?);
-        self.cached().insert(name.clone(), Cached { stamp, state: state.clone() });
+        self.cached().insert(name.clone(), Cached { stamp, state: state.clone(), moment });
         Some(state)
     }
 }

@@ -119,6 +119,101 @@ async fn what_waits_for_the_next_start_is_told_with_both_values() {
 }
 
 #[tokio::test]
+async fn a_list_tells_what_files_say_however_they_were_written() {
+    use std::{fs, io::Write as _, os::unix::fs::symlink};
+    let api = Api::new("trap 'exit 0' TERM; sleep 60 & wait");
+    api.start("alice").await;
+    note_what_is_started(&api, "alice");
+    api.host.watch_supervisors().await;
+    let layout = api.host.layout();
+    let alice: TenantName = "alice".parse().unwrap();
+    let file = layout.tenant_config(&alice);
+    let listed = async |key: &str| api.get("/v1/tenants").await.1[0][key].clone();
+    // The first look is at the files, the next ones ask only what has happened.
+    for _ in 0..2 {
+        assert_eq!(listed("labels").await, json!({}));
+    }
+    let mut open = fs::OpenOptions::new().append(true).open(&file).unwrap();
+    open.write_all(b"[labels]\ntier = \"tin\"\n").unwrap();
+    assert_eq!(listed("labels").await, json!({"tier": "tin"}), "a line was added");
+    // Of the same length, by the same descriptor, and within the same tick of the filesystem's clock.
+    let text = fs::read_to_string(&file).unwrap();
+    let other = text.replace("tin", "nit");
+    std::os::unix::fs::FileExt::write_all_at(&open_to_write(&file), other.as_bytes(), 0).unwrap();
+    assert_eq!(listed("labels").await, json!({"tier": "nit"}), "written over");
+    let staged = file.with_extension("new");
+    fs::write(&staged, text.replace("tin", "gold")).unwrap();
+    fs::rename(&staged, &file).unwrap();
+    assert_eq!(listed("labels").await, json!({"tier": "gold"}), "replaced");
+    // Of what a link leads to nothing is told.
+    let elsewhere = layout.root().join("elsewhere.toml");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    for tier in ["silver", "copper", "brass"] {
+        fs::write(&elsewhere, text.replace("tin", tier)).unwrap();
+        assert_eq!(listed("labels").await, json!({"tier": tier}), "by a link");
+    }
+    fs::remove_file(&file).unwrap();
+    fs::hard_link(&elsewhere, &file).unwrap();
+    for tier in ["lead", "zinc"] {
+        fs::write(&elsewhere, text.replace("tin", tier)).unwrap();
+        assert_eq!(listed("labels").await, json!({"tier": tier}), "by another name");
+    }
+    // A backup takes the place of the whole directory.
+    let (dir, aside) = (layout.tenant_configs(), layout.etc().join("aside"));
+    fs::rename(&dir, &aside).unwrap();
+    fs::create_dir(&dir).unwrap();
+    for tier in ["one", "two"] {
+        fs::write(&file, text.replace("tin", tier)).unwrap();
+        assert_eq!(listed("labels").await, json!({"tier": tier}), "in another directory");
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(listed("kind").await, Value::Null, "removed");
+    fs::write(&file, &text).unwrap();
+    assert_eq!(listed("labels").await, json!({"tier": "tin"}), "there again");
+    // What a supervisor says.
+    let says = |parked: &str| {
+        let supervisor = api.host.units().supervisor(&alice).unwrap();
+        let mut state = tenant::files::state::RunState::queued(supervisor, std::path::Path::new("/x"), 1);
+        state.phase = serde_json::from_value(json!(parked)).unwrap();
+        let staged = layout.runtime(&alice).join(".staged");
+        fs::write(&staged, serde_json::to_vec(&state).unwrap()).unwrap();
+        fs::rename(&staged, layout.run_state(&alice)).unwrap();
+    };
+    for phase in ["booting", "running", "stopping", "running"] {
+        says(phase);
+        assert_eq!(listed("state").await, phase);
+        assert_eq!(listed("state").await, phase);
+    }
+    api.call("POST", "/v1/tenants/alice/kill", json!({})).await;
+}
+
+fn open_to_write(path: &std::path::Path) -> std::fs::File {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap()
+}
+
+#[tokio::test]
+async fn rows_of_a_list_are_in_the_order_of_names_also_where_some_are_broken() {
+    let api = Api::new("exit 0");
+    for name in ["alice", "bob", "carol"] {
+        api.call("POST", "/v1/tenants", json!({"name": name})).await;
+    }
+    let record = api.host.layout().allocation(&"bob".parse().unwrap());
+    std::fs::write(record, "damaged").unwrap();
+    let trial = &api.trial;
+    drop(api.host);
+    drop(api.router);
+    let units = Standalone::for_tests(trial.layout.clone(), "exit 0");
+    let host = Host::new(trial.open(), UnitManager::Standalone(units));
+    let response =
+        super::super::tenants::list(axum::extract::State(host), crate::api::extract::Parameters(Vec::new()));
+    let body = axum::response::IntoResponse::into_response(response.await.unwrap()).into_body();
+    let list: Value = serde_json::from_slice(&to_bytes(body, 1 << 20).await.unwrap()).unwrap();
+    assert_eq!(names(&list), ["alice", "bob", "carol"]);
+    assert_eq!(list[1]["state"], "broken");
+}
+
+#[tokio::test]
 async fn a_look_at_what_is_stale_is_for_those_that_are_named() {
     let api = Api::new("exit 0");
     api.call("POST", "/v1/tenants", json!({"name": "alice"})).await;

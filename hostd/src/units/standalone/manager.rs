@@ -19,14 +19,18 @@ use tokio::{task, time::timeout};
 use wire::UnitCgroups;
 
 use super::unit::{Ended, Live, Shared, held, or_none, report};
-use crate::units::{
-    PlanLater, Start, UnitError,
-    cgroups::{self, Cgroups},
-    notify::{self, NotifySocket},
-    ready::Awaited,
-    spawn,
-    states::{States, find, has_ended},
-    stop::{self, StopDeadline, StopEnd},
+use crate::{
+    quiet::Now,
+    units::{
+        PlanLater, Start, UnitError,
+        cgroups::{self, Cgroups},
+        look::Look,
+        notify::{self, NotifySocket},
+        ready::Awaited,
+        spawn,
+        states::{States, find, has_ended},
+        stop::{self, StopDeadline, StopEnd},
+    },
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
@@ -98,9 +102,11 @@ impl Standalone {
         held(&self.shared.live).get(name).cloned()
     }
 
-    /// Whether the processes of a running tenant are frozen.
-    pub fn is_frozen(&self, name: &TenantName) -> bool {
-        self.live(name).is_some_and(|live| live.frozen.read() == Some(1))
+    /// What a tenant does.
+    pub(in crate::units) fn look(&self, name: &TenantName, now: Now<'_>) -> Look {
+        let said = self.shared.states.get_at(name, now);
+        let live = self.live(name);
+        Look::new(said, live.as_deref().map(|live| (&live.frozen, live.memory.as_ref())))
     }
 
     /// The memory a running tenant uses, bytes.

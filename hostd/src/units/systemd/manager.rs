@@ -18,10 +18,14 @@ use tokio::io::unix::AsyncFd;
 use wire::UnitCgroups;
 
 use super::bus::{self, Bus, unit};
-use crate::units::{
-    UnitError,
-    gauge::Gauge,
-    states::{States, find},
+use crate::{
+    quiet::Now,
+    units::{
+        UnitError,
+        gauge::Gauge,
+        look::Look,
+        states::{States, find},
+    },
 };
 
 /// Where an admin's and our own unit files are.
@@ -113,7 +117,12 @@ impl Systemd {
 
     /// The supervisor of a tenant, if it runs.
     pub(super) fn live(&self, name: &TenantName) -> Option<Arc<Live>> {
-        let Some(state) = self.states.get(name) else {
+        self.live_of(name, self.states.get(name).as_deref())
+    }
+
+    /// The supervisor of a tenant that was last told of by this state, if it runs.
+    fn live_of(&self, name: &TenantName, state: Option<&RunState>) -> Option<Arc<Live>> {
+        let Some(state) = state else {
             self.held().remove(name);
             return None;
         };
@@ -125,7 +134,7 @@ impl Systemd {
             self.held().remove(name);
             return None;
         }
-        let (process, pidfd) = find(&state)?;
+        let (process, pidfd) = find(state)?;
         let cgroup = PathBuf::from(&state.cgroup);
         let live = Arc::new(Live {
             process,
@@ -175,9 +184,11 @@ impl Systemd {
         self.states.get(name)
     }
 
-    /// Whether the processes of a running tenant are frozen.
-    pub fn is_frozen(&self, name: &TenantName) -> bool {
-        self.live(name).is_some_and(|live| live.frozen.read() == Some(1))
+    /// What a tenant does.
+    pub(in crate::units) fn look(&self, name: &TenantName, now: Now<'_>) -> Look {
+        let said = self.states.get_at(name, now);
+        let live = self.live_of(name, said.as_deref());
+        Look::new(said, live.as_deref().map(|live| (&live.frozen, Some(&live.memory))))
     }
 
     /// The memory a running tenant uses, bytes.

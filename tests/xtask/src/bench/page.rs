@@ -105,7 +105,7 @@ const NOTES: &str = "
   the command until the time that it printed inside.
 - *start, exec /bin/true, end*: `lxc-start -F … /bin/true`, `systemd-nspawn … /bin/true` and `tenant run`
   with `init = [\"/bin/true\"]`, from the command until it returns, so taking everything down is in it.
-- *memory*: growth of AnonPages + Shmem + Slab + PageTables + KernelStack + Percpu of the whole machine,
+- *memory*: growth of AnonPages + Shmem + SReclaimable + SUnreclaim + PageTables + KernelStack + Percpu of the whole machine,
   caches dropped and the sum standing still before and after, divided by the number of systems. The
   supervisors and monitors are in it; Tenantry's hostd is in it where it grows.
 - *supervisor*: Private_Clean + Private_Dirty of `tenant run`, LXC's monitor, systemd-nspawn, among others
