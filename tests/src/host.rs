@@ -314,7 +314,11 @@ impl Host {
         self.start_hostd_behind(&[&["unshare", "--mount", "sh", "-c", &script], words].concat());
     }
 
-    fn start_hostd_behind(&self, before: &[&str]) {
+    /// Starts hostd by another program, which becomes it, and waits until it answers.
+    ///
+    /// # Panics
+    /// As [`Self::start_hostd`].
+    pub fn start_hostd_behind(&self, before: &[&str]) {
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")

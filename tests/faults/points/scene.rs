@@ -1,0 +1,232 @@
+//! A host on which a verb goes wrong, with a neighbour that must not notice.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tenantry_tests::{Host, Output, Tenant, leaks, leaks::Snapshot};
+
+use crate::{
+    inject::{Counts, Fault, Injector, Point},
+    verbs::Verb,
+};
+
+/// The tenant that verbs are about.
+pub(crate) const VICTIM: &str = "victim";
+/// How long a verb may take in which something fails.
+const LIMIT: Duration = Duration::from_secs(40);
+/// How long what ends by itself may take to be gone.
+const GONE: Duration = Duration::from_secs(3);
+/// After a verb for which nothing more is called, everything it began is over.
+const QUIET: Duration = Duration::from_millis(400);
+/// What no message says: forms of the language it is written in, and what a crash prints.
+const RAW: [&str; 8] = ["panicked", "Os {", "os error", "Some(", "Err(", "RUST_BACKTRACE", "Error {", "Custom {"];
+
+pub(crate) struct Scene {
+    // Goes first: its programs need the injector until they have ended.
+    pub(crate) host: Host,
+    pub(crate) injector: Injector,
+    cgroups: Vec<PathBuf>,
+    before: Snapshot,
+    boot: (i32, u64),
+    /// Whether hostd is another process than when `before` was seen.
+    is_another_hostd: bool,
+}
+
+/// How a point went.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The call was never made.
+    pub(crate) was_missed: bool,
+    pub(crate) succeeded: bool,
+    /// What `doctor --repair` had to take away.
+    pub(crate) repaired: Vec<String>,
+}
+
+impl Scene {
+    /// With the neighbour running and no victim.
+    pub(crate) fn new() -> Self {
+        let host = Host::bare();
+        host.copy_images();
+        for version in ["one", "two"] {
+            host.another_version("busybox", &format!("busybox:{version}"), |tree| {
+                fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
+                fs::write(tree.join("usr/lib/generation"), version).expect("a file of the version");
+            });
+        }
+        let injector = Injector::new(host.path("inject.sock"), VICTIM);
+        let mut scene = Self {
+            host,
+            injector,
+            cgroups: Vec::new(),
+            before: Snapshot::default(),
+            boot: (0, 0),
+            is_another_hostd: false,
+        };
+        scene.start_hostd();
+        let neighbour = scene.host.boot("stays", &["--image", "busybox"]);
+        scene.cgroups = leaks::cgroups_of(&neighbour);
+        scene.boot = neighbour.boot_id();
+        scene
+    }
+
+    fn start_hostd(&self) {
+        let words = self.injector.words();
+        self.host.start_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    pub(crate) fn victim(&self) -> Tenant<'_> {
+        Tenant::new(&self.host, VICTIM)
+    }
+
+    /// Does a verb once undisturbed and looks what is there then; what it called.
+    pub(crate) fn rehearse(&mut self, verb: &Verb) -> Counts {
+        let mut counts = Counts::new();
+        // What is made once, by the first of its kind, is there after the first time.
+        for _ in 0..2 {
+            (verb.prepare)(self);
+            self.injector.begin(None);
+            (verb.act)(self).output().succeeded();
+            std::thread::sleep(QUIET);
+            counts = self.injector.end().0;
+            self.clear(verb).expect("an undisturbed verb leaves nothing to be said");
+        }
+        std::thread::sleep(QUIET);
+        self.before = self.look();
+        self.is_another_hostd = false;
+        counts
+    }
+
+    fn look(&self) -> Snapshot {
+        Snapshot::of(&self.host, &self.cgroups)
+    }
+
+    /// Does a verb in which a point is reached. What is wrong then, or how it went.
+    pub(crate) fn try_point(&mut self, verb: &Verb, point: &Point) -> Result<Outcome, String> {
+        (verb.prepare)(self);
+        let log = self.host.hostd_log().len();
+        self.injector.begin(Some(point));
+        let done = (verb.act)(self).limit(LIMIT).output();
+        // Some of it happens when the answer has been given.
+        let begin = Instant::now();
+        while !self.injector.was_hit() && begin.elapsed() < QUIET {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let (_, hit) = self.injector.end();
+        let mut outcome =
+            Outcome { was_missed: !hit, succeeded: done.status.success(), repaired: Vec::new() };
+        self.is_said_clearly(verb, &done)?;
+        self.has_hostd(point)?;
+        (verb.check)(self, &done)?;
+        self.clear(verb)?;
+        outcome.repaired = self.is_as_before()?;
+        if Tenant::new(&self.host, "stays").boot_id() != self.boot {
+            return Err("the neighbour was booted again".to_owned());
+        }
+        let said = self.host.hostd_log();
+        match said.get(log..).unwrap_or_default().lines().find(|line| line.contains("panicked")) {
+            Some(line) => Err(format!("the log says: {line}")),
+            None => Ok(outcome),
+        }
+    }
+
+    fn is_said_clearly(&self, verb: &Verb, done: &Output) -> Result<(), String> {
+        let said = format!("{}{}", done.stdout, done.stderr);
+        if let Some(raw) = RAW.iter().find(|raw| said.contains(*raw)) {
+            return Err(format!("it says {raw:?}: {said}"));
+        }
+        if done.status.success() {
+            return Ok(());
+        }
+        let error = done.stderr.lines().find_map(|line| line.strip_prefix("error: "));
+        match error {
+            // Of which object, and why.
+            Some(error) if error.contains(verb.object) && error.contains(": ") => Ok(()),
+            _ => Err(format!("it does not say what failed, and why ({}): {said:?}", done.code())),
+        }
+    }
+
+    /// Starts hostd again where the point has killed it; that it has ended otherwise is a fault.
+    fn has_hostd(&mut self, point: &Point) -> Result<(), String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.host.hostd_pid())).unwrap_or_default();
+        if !stat.is_empty() && !stat.contains(") Z ") {
+            return Ok(());
+        }
+        self.host.kill_hostd();
+        self.start_hostd();
+        self.is_another_hostd = true;
+        if point.role.is_hostd() && point.fault == Fault::Kill {
+            return Ok(());
+        }
+        Err("hostd ended".to_owned())
+    }
+
+    /// The next verbs: the victim can be started, and destroyed. Whichever of them finds it half made may say so once.
+    fn clear(&self, verb: &Verb) -> Result<(), String> {
+        let ctl = |words: &[&str]| {
+            let done = self.host.ctl(words).limit(LIMIT).output();
+            if done.status.success() {
+                return Ok(done);
+            }
+            Err(format!("afterwards `{}`: {}", words.join(" "), done.stderr))
+        };
+        if !verb.is_about_tenants {
+            return Ok(());
+        }
+        let exists = || self.host.names().iter().any(|name| name == VICTIM);
+        if exists() && verb.name != "destroy" {
+            if self.victim().phase() != "running" {
+                ctl(&["start", VICTIM])?;
+            }
+            let says = ctl(&["exec", VICTIM, "--", "echo", "up"])?;
+            if says.text() != "up" {
+                return Err(format!("afterwards it says {:?}", says.text()));
+            }
+        }
+        if exists() {
+            ctl(&["destroy", VICTIM, "--force", "--yes"])?;
+        }
+        if matches!(verb.name, "create" | "destroy") {
+            (crate::verbs::create)(self);
+            ctl(&["start", VICTIM])?;
+            ctl(&["destroy", VICTIM, "--force", "--yes"])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is there that was not there before; what had to be repaired for that.
+    fn is_as_before(&mut self) -> Result<Vec<String>, String> {
+        let left = self.left_after(GONE);
+        if left.is_empty() {
+            return Ok(left);
+        }
+        let _repaired = self.host.ctl(&["doctor", "--repair"]).limit(LIMIT).output();
+        let still = self.left_after(GONE);
+        if still.is_empty() {
+            return Ok(left);
+        }
+        Err(format!("left behind: {}", still.join("; ")))
+    }
+
+    fn left_after(&mut self, limit: Duration) -> Vec<String> {
+        let begin = Instant::now();
+        loop {
+            let (now, before) = if self.is_another_hostd {
+                (self.look().without_descriptors(), self.before.without_descriptors())
+            } else {
+                (self.look(), self.before.clone())
+            };
+            let left = now.since(&before);
+            if left.is_empty() && self.is_another_hostd {
+                self.before = self.look();
+                self.is_another_hostd = false;
+            }
+            if left.is_empty() || begin.elapsed() > limit {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
