@@ -159,6 +159,14 @@ pub(crate) fn launch(mut words: impl Iterator<Item = String>) -> ! {
     panic!("{program}: {}", Command::new(&program).args(words).exec())
 }
 
+impl raw::Call {
+    /// Whether its first argument is a descriptor of this kind.
+    fn is_on(&self, kind: &str) -> bool {
+        let link = fs::read_link(format!("/proc/{}/fd/{}", self.thread, self.first));
+        link.is_ok_and(|target| target.to_string_lossy().contains(kind))
+    }
+}
+
 /// Takes the descriptor of a launched program.
 fn adopt(stream: UnixStream, state: &Mutex<State>) -> OwnedFd {
     let mut line = String::new();
@@ -205,6 +213,10 @@ impl State {
     fn fault_of(&mut self, call: &raw::Call) -> Option<(Fault, i32)> {
         let number = Sysno::new(usize::try_from(call.number).ok()?)?;
         let (role, process) = self.role(call.thread)?;
+        if number == Sysno::write && call.is_on("eventfd") {
+            // It cannot fail: a thread wakes another one.
+            return None;
+        }
         if matches!(number, Sysno::execve | Sysno::execveat) {
             self.roles.remove(&call.thread);
         }

@@ -14,6 +14,8 @@ pub(crate) struct Call {
     /// The thread.
     pub(crate) thread: i32,
     pub(crate) number: i32,
+    /// Its first argument.
+    pub(crate) first: u64,
 }
 
 /// Hands every later call of this process, and of all that come from it, with one of these numbers to whoever holds the
@@ -69,7 +71,7 @@ pub(crate) fn next(listener: BorrowedFd<'_>) -> Result<Call, Errno> {
     let mut call: libc::seccomp_notif = unsafe { mem::zeroed() };
     // SAFETY: the kernel writes one `seccomp_notif`, whose size is part of the request's number.
     Errno::result(unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE, &raw mut call) })?;
-    Ok(Call { id: call.id, thread: call.pid.cast_signed(), number: call.data.nr })
+    Ok(Call { id: call.id, thread: call.pid.cast_signed(), number: call.data.nr, first: call.data.args[0] })
 }
 
 /// Lets a call be made, or fail with an error. That the process has gone meanwhile is no failure.

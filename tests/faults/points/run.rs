@@ -27,19 +27,23 @@ pub(crate) struct Wanted {
     is_all: bool,
     only_counts: bool,
     seed: u64,
+    sample: usize,
     filter: Option<String>,
 }
 
 impl Wanted {
     pub(crate) fn of(words: impl Iterator<Item = String>) -> Self {
         let today = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() / 86_400;
-        let mut wanted = Self { is_all: false, only_counts: false, seed: today, filter: None };
+        let mut wanted = Self { is_all: false, only_counts: false, seed: today, sample: SAMPLE, filter: None };
         let mut words = words.peekable();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--all" => wanted.is_all = true,
                 "--counts" => wanted.only_counts = true,
                 "--seed" => wanted.seed = words.next().and_then(|word| word.parse().ok()).expect("a number"),
+                "--sample" => {
+                    wanted.sample = words.next().and_then(|word| word.parse().ok()).expect("a number");
+                }
                 // Those of libtest.
                 word if word.starts_with("--") => {}
                 _ => wanted.filter = Some(word),
@@ -80,9 +84,9 @@ pub(crate) fn run(wanted: &Wanted) -> ExitCode {
     if let Some(filter) = &wanted.filter {
         points.retain(|(verb, point)| format!("{}: {point}", verb.name).contains(filter.as_str()));
     }
-    if !wanted.is_all && points.len() > SAMPLE {
-        println!("a sample of {SAMPLE} of {} points, --seed {}", points.len(), wanted.seed);
-        points = sample(points, wanted.seed);
+    if !wanted.is_all && points.len() > wanted.sample {
+        println!("a sample of {} of {} points, --seed {}", wanted.sample, points.len(), wanted.seed);
+        points = sample(points, wanted.sample, wanted.seed);
     }
     let tallies = try_all(points);
     let mut failed = 0;
@@ -134,7 +138,7 @@ fn points_of(counts: &Counts) -> Vec<Point> {
 }
 
 /// Some of them, spread over all, by xorshift.
-fn sample<T>(points: Vec<T>, seed: u64) -> Vec<T> {
+fn sample<T>(points: Vec<T>, count: usize, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut keyed: Vec<(u64, T)> = points
         .into_iter()
@@ -146,7 +150,7 @@ fn sample<T>(points: Vec<T>, seed: u64) -> Vec<T> {
         })
         .collect();
     keyed.sort_by_key(|(key, _)| *key);
-    keyed.into_iter().take(SAMPLE).map(|(_, point)| point).collect()
+    keyed.into_iter().take(count).map(|(_, point)| point).collect()
 }
 
 /// Tries points on several hosts; a host on which one failed is given up.

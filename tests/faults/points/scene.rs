@@ -49,7 +49,7 @@ impl Scene {
     /// With the neighbour running and no victim.
     pub(crate) fn new() -> Self {
         let host = Host::bare();
-        host.copy_images();
+        host.copy_some_images(&["busybox"]);
         for version in ["one", "two"] {
             host.another_version("busybox", &format!("busybox:{version}"), |tree| {
                 fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
@@ -117,11 +117,11 @@ impl Scene {
         let (_, hit) = self.injector.end();
         let mut outcome =
             Outcome { was_missed: !hit, succeeded: done.status.success(), repaired: Vec::new() };
-        self.is_said_clearly(verb, &done)?;
-        self.has_hostd(point)?;
-        (verb.check)(self, &done)?;
-        self.clear(verb)?;
-        outcome.repaired = self.is_as_before()?;
+        let judged = self.judge(verb, point, hit, &done);
+        outcome.repaired = judged.map_err(|fault| {
+            let said = format!("{}{}", done.stdout, done.stderr).replace('\n', " | ");
+            format!("{fault} (it had ended with {} and said: {said})", done.code())
+        })?;
         if Tenant::new(&self.host, "stays").boot_id() != self.boot {
             return Err("the neighbour was booted again".to_owned());
         }
@@ -130,6 +130,15 @@ impl Scene {
             Some(line) => Err(format!("the log says: {line}")),
             None => Ok(outcome),
         }
+    }
+
+    /// What must hold after a verb, and after the next ones; what `doctor --repair` had to take away.
+    fn judge(&mut self, verb: &Verb, point: &Point, hit: bool, done: &Output) -> Result<Vec<String>, String> {
+        self.is_said_clearly(verb, done)?;
+        self.has_hostd(point, hit)?;
+        (verb.check)(self, done)?;
+        self.clear(verb)?;
+        self.is_as_before()
     }
 
     fn is_said_clearly(&self, verb: &Verb, done: &Output) -> Result<(), String> {
@@ -142,25 +151,24 @@ impl Scene {
         }
         let error = done.stderr.lines().find_map(|line| line.strip_prefix("error: "));
         match error {
-            // Of which object, and why.
-            Some(error) if error.contains(verb.object) && error.contains(": ") => Ok(()),
+            // Of which object, and why. A client whose hostd has gone says so.
+            Some(error) if error.contains(": ") && (error.contains(verb.object) || error.contains('/')) => Ok(()),
             _ => Err(format!("it does not say what failed, and why ({}): {said:?}", done.code())),
         }
     }
 
     /// Starts hostd again where the point has killed it; that it has ended otherwise is a fault.
-    fn has_hostd(&mut self, point: &Point) -> Result<(), String> {
+    fn has_hostd(&mut self, point: &Point, hit: bool) -> Result<(), String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.host.hostd_pid())).unwrap_or_default();
-        if !stat.is_empty() && !stat.contains(") Z ") {
+        let is_alive = !stat.is_empty() && !stat.contains(") Z ");
+        let was_killed = hit && point.role.is_hostd() && point.fault == Fault::Kill;
+        if is_alive && !was_killed {
             return Ok(());
         }
         self.host.kill_hostd();
         self.start_hostd();
         self.is_another_hostd = true;
-        if point.role.is_hostd() && point.fault == Fault::Kill {
-            return Ok(());
-        }
-        Err("hostd ended".to_owned())
+        if was_killed { Ok(()) } else { Err("hostd ended".to_owned()) }
     }
 
     /// The next verbs: the victim can be started, and destroyed. Whichever of them finds it half made may say so once.
@@ -175,24 +183,28 @@ impl Scene {
         if !verb.is_about_tenants {
             return Ok(());
         }
-        let exists = || self.host.names().iter().any(|name| name == VICTIM);
-        if exists() && verb.name != "destroy" {
-            if self.victim().phase() != "running" {
-                ctl(&["start", VICTIM])?;
-            }
-            let says = ctl(&["exec", VICTIM, "--", "echo", "up"])?;
-            if says.text() != "up" {
-                return Err(format!("afterwards it says {:?}", says.text()));
-            }
-        }
-        if exists() {
+        let state = || {
+            let list = self.host.ctl(&["--json", "list"]).output();
+            let list = if list.status.success() { list.json() } else { serde_json::Value::Null };
+            let mut all = list.as_array().into_iter().flatten();
+            Some(all.find(|tenant| tenant["name"] == VICTIM)?["state"].as_str()?.to_owned())
+        };
+        let mut found = state();
+        if verb.name == "destroy" && found.is_some() {
             ctl(&["destroy", VICTIM, "--force", "--yes"])?;
+            found = None;
         }
-        if matches!(verb.name, "create" | "destroy") {
-            (crate::verbs::create)(self);
+        if found.is_none() {
+            crate::verbs::create(self);
+        }
+        if found.as_deref() != Some("running") {
             ctl(&["start", VICTIM])?;
-            ctl(&["destroy", VICTIM, "--force", "--yes"])?;
         }
+        let says = ctl(&["exec", VICTIM, "--", "echo", "up"])?;
+        if says.text() != "up" {
+            return Err(format!("afterwards it says {:?}", says.text()));
+        }
+        ctl(&["destroy", VICTIM, "--force", "--yes"])?;
         Ok(())
     }
 
