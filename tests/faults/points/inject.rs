@@ -213,8 +213,8 @@ impl State {
     fn fault_of(&mut self, call: &raw::Call) -> Option<(Fault, i32)> {
         let number = Sysno::new(usize::try_from(call.number).ok()?)?;
         let (role, process) = self.role(call.thread)?;
-        if number == Sysno::write && call.is_on("eventfd") {
-            // It cannot fail: a thread wakes another one.
+        if matches!(number, Sysno::read | Sysno::write) && call.is_on("anon_inode:") {
+            // Of an eventfd or a signalfd: there is nothing behind it that could fail.
             return None;
         }
         if matches!(number, Sysno::execve | Sysno::execveat) {

@@ -181,7 +181,10 @@ fn try_all(points: Vec<(&'static Verb, Point)>) -> BTreeMap<&'static str, Tally>
                     }));
                     let tried = tried.unwrap_or_else(|panic| Err(message(&*panic)));
                     if tried.is_err() {
-                        let _also_failed = panic::catch_unwind(AssertUnwindSafe(|| stage = None));
+                        let failed = stage.take();
+                        let _also_failed = panic::catch_unwind(AssertUnwindSafe(|| {
+                            failed.into_iter().for_each(|(scene, _)| scene.give_up());
+                        }));
                     }
                     let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
                     tallies.entry(verb.name).or_default().note(&format!("{}: {point}", verb.name), tried);

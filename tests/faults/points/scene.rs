@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -99,6 +100,24 @@ impl Scene {
         counts
     }
 
+    /// A point has failed: nothing of this host is of use any more, and whatever hangs is to be gone.
+    pub(crate) fn give_up(self) {
+        for dir in &self.cgroups {
+            // In cgroup v1 there is no such file.
+            let kill = fs::OpenOptions::new().write(true).open(dir.join("cgroup.kill"));
+            drop(kill.and_then(|mut file| file.write_all(b"1")));
+        }
+        if !self.has_live_hostd() {
+            // The next one, which is started to clear up, takes away what this one left.
+            self.host.kill_hostd();
+        }
+    }
+
+    fn has_live_hostd(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.host.hostd_pid())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
+
     fn look(&self) -> Snapshot {
         Snapshot::of(&self.host, &self.cgroups)
     }
@@ -106,7 +125,7 @@ impl Scene {
     /// Does a verb in which a point is reached. What is wrong then, or how it went.
     pub(crate) fn try_point(&mut self, verb: &Verb, point: &Point) -> Result<Outcome, String> {
         (verb.prepare)(self);
-        let log = self.host.hostd_log().len();
+        let begin_of_log = self.host.hostd_log().len();
         self.injector.begin(Some(point));
         let done = (verb.act)(self).limit(LIMIT).output();
         // Some of it happens when the answer has been given.
@@ -120,13 +139,15 @@ impl Scene {
         let judged = self.judge(verb, point, hit, &done);
         outcome.repaired = judged.map_err(|fault| {
             let said = format!("{}{}", done.stdout, done.stderr).replace('\n', " | ");
-            format!("{fault} (it had ended with {} and said: {said})", done.code())
+            let log = self.host.hostd_log();
+            let log = log.get(begin_of_log..).unwrap_or_default();
+            format!("{fault}\n  it had ended with {}: {said}\n  hostd's log:\n{log}", done.code())
         })?;
         if Tenant::new(&self.host, "stays").boot_id() != self.boot {
             return Err("the neighbour was booted again".to_owned());
         }
         let said = self.host.hostd_log();
-        match said.get(log..).unwrap_or_default().lines().find(|line| line.contains("panicked")) {
+        match said.get(begin_of_log..).unwrap_or_default().lines().find(|line| line.contains("panicked")) {
             Some(line) => Err(format!("the log says: {line}")),
             None => Ok(outcome),
         }
@@ -159,10 +180,8 @@ impl Scene {
 
     /// Starts hostd again where the point has killed it; that it has ended otherwise is a fault.
     fn has_hostd(&mut self, point: &Point, hit: bool) -> Result<(), String> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.host.hostd_pid())).unwrap_or_default();
-        let is_alive = !stat.is_empty() && !stat.contains(") Z ");
         let was_killed = hit && point.role.is_hostd() && point.fault == Fault::Kill;
-        if is_alive && !was_killed {
+        if self.has_live_hostd() && !was_killed {
             return Ok(());
         }
         self.host.kill_hostd();

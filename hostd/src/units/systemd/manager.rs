@@ -125,7 +125,7 @@ impl Systemd {
             self.held().remove(name);
             return None;
         }
-        let (process, pidfd) = find(&state)?;
+        let (process, pidfd) = find(&state).ok().flatten()?;
         let cgroup = PathBuf::from(&state.cgroup);
         let live = Arc::new(Live {
             process,
