@@ -63,6 +63,11 @@ impl fmt::Display for Point {
 }
 
 impl Role {
+    /// Whether it is the victim's supervisor itself.
+    pub(crate) fn is_supervisor(&self) -> bool {
+        self.0 == "supervisor"
+    }
+
     /// Whether it is hostd itself.
     pub(crate) fn is_hostd(&self) -> bool {
         self.0 == "hostd"

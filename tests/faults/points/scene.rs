@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_tests::{Host, Output, Tenant, leaks, leaks::Snapshot};
+use tenantry_tests::{Host, Output, Tenant, leaks, leaks::Snapshot, poll};
 
 use crate::{
     inject::{Counts, Fault, Injector, Point},
@@ -92,7 +92,7 @@ impl Scene {
             (verb.act)(self).output().succeeded();
             std::thread::sleep(QUIET);
             counts = self.injector.end().0;
-            self.clear(verb).expect("an undisturbed verb leaves nothing to be said");
+            self.clear(verb, None).expect("an undisturbed verb leaves nothing to be said");
         }
         std::thread::sleep(QUIET);
         self.before = self.look();
@@ -158,7 +158,7 @@ impl Scene {
         self.is_said_clearly(verb, done)?;
         self.has_hostd(point, hit)?;
         (verb.check)(self, done)?;
-        self.clear(verb)?;
+        self.clear(verb, Some(point))?;
         self.is_as_before()
     }
 
@@ -191,7 +191,7 @@ impl Scene {
     }
 
     /// The next verbs: the victim can be started, and destroyed. Whichever of them finds it half made may say so once.
-    fn clear(&self, verb: &Verb) -> Result<(), String> {
+    fn clear(&self, verb: &Verb, point: Option<&Point>) -> Result<(), String> {
         let ctl = |words: &[&str]| {
             let done = self.host.ctl(words).limit(LIMIT).output();
             if done.status.success() {
@@ -219,7 +219,16 @@ impl Scene {
         if found.as_deref() != Some("running") {
             ctl(&["start", VICTIM])?;
         }
-        let says = ctl(&["exec", VICTIM, "--", "echo", "up"])?;
+        let exec = ["exec", VICTIM, "--", "echo", "up"];
+        let was_killed = point.is_some_and(|point| point.fault == Fault::Kill && point.role.is_supervisor());
+        let mut says = ctl(&exec);
+        if was_killed && says.is_err() {
+            // It was killed when its tenant was up, and hostd had not heard of it yet.
+            poll::until_true("hostd sees that it is down", || state().as_deref() != Some("running"));
+            ctl(&["start", VICTIM])?;
+            says = ctl(&exec);
+        }
+        let says = says?;
         if says.text() != "up" {
             return Err(format!("afterwards it says {:?}", says.text()));
         }
