@@ -24,6 +24,9 @@ pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
 /// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
 pub const TMP: &str = "TENANTRY_TEST_TMP";
 
+/// Set where nothing is left out that takes long.
+pub const ALL: &str = "TENANTRY_TEST_ALL";
+
 /// What a host is made from.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -327,6 +330,21 @@ impl Host {
     /// # Panics
     /// As [`Self::start_hostd`].
     pub fn start_hostd_behind(&self, before: &[&str]) {
+        self.spawn_hostd_behind(before);
+        poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || self.answers());
+    }
+
+    /// Whether hostd answers, and has taken over what an earlier one left.
+    pub fn answers(&self) -> bool {
+        // A list is answered before what an earlier hostd left is set right.
+        self.ctl(&["--json", "events", "--no-follow"]).output().status.success()
+    }
+
+    /// Starts hostd by another program, which becomes it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn_hostd_behind(&self, before: &[&str]) {
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")
@@ -342,10 +360,6 @@ impl Host {
             .spawn()
             .expect("hostd can be started");
         *self.hostd.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-        poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || {
-            // A list is answered before what an earlier hostd left is set right.
-            self.ctl(&["--json", "events", "--no-follow"]).output().status.success()
-        });
     }
 
     /// What hostd logged so far.

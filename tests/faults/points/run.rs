@@ -9,6 +9,8 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use tenantry_tests::host;
+
 use crate::{
     calls,
     inject::{Counts, Fault, Point},
@@ -34,7 +36,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn of(words: impl Iterator<Item = String>) -> Self {
         let today = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() / 86_400;
-        let mut wanted = Self { is_all: false, only_counts: false, seed: today, sample: SAMPLE, filter: None };
+        let mut wanted = Self { is_all: std::env::var_os(host::ALL).is_some(), only_counts: false, seed: today, sample: SAMPLE, filter: None };
         let mut words = words.peekable();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -44,7 +46,7 @@ impl Wanted {
                 "--sample" => {
                     wanted.sample = words.next().and_then(|word| word.parse().ok()).expect("a number");
                 }
-                // Those of libtest.
+                // One of libtest.
                 word if word.starts_with("--") => {}
                 _ => wanted.filter = Some(word),
             }

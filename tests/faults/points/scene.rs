@@ -1,13 +1,16 @@
 //! A host on which a verb goes wrong, with a neighbour that must not notice.
 
 use std::{
+    cell::Cell,
     fs,
     io::Write as _,
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use tenantry_tests::{Host, Output, Tenant, leaks, leaks::Snapshot, poll};
+use tenantry_tests::{Host, Output, Run, Tenant, leaks, leaks::Snapshot, poll};
 
 use crate::{
     inject::{Counts, Fault, Injector, Point},
@@ -17,7 +20,7 @@ use crate::{
 /// The tenant that verbs are about.
 pub(crate) const VICTIM: &str = "victim";
 /// How long a verb may take in which something fails.
-const LIMIT: Duration = Duration::from_secs(40);
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 /// How long what ends by itself may take to be gone.
 const GONE: Duration = Duration::from_secs(3);
 /// After a verb for which nothing more is called, everything it began is over.
@@ -34,6 +37,8 @@ pub(crate) struct Scene {
     boot: (i32, u64),
     /// Whether hostd is another process than when `before` was seen.
     is_another_hostd: bool,
+    /// The boot of the victim that a verb must not end.
+    pub(crate) victims_boot: Cell<(i32, u64)>,
 }
 
 /// How a point went.
@@ -65,6 +70,7 @@ impl Scene {
             before: Snapshot::default(),
             boot: (0, 0),
             is_another_hostd: false,
+            victims_boot: Cell::default(),
         };
         scene.start_hostd();
         let neighbour = scene.host.boot("stays", &["--image", "busybox"]);
@@ -78,6 +84,32 @@ impl Scene {
         self.host.start_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
+    /// A program of the host whose calls are counted.
+    pub(crate) fn tool(&self, name: &str, args: &[&str]) -> Run {
+        let words = self.injector.words();
+        let run = Run::new(&words[0], &words[1..]).args([self.host.program(name)]).args(args);
+        run.env("TENANTRY_ROOT", self.host.root())
+    }
+
+    /// Starts hostd, whose calls are counted from the first on, until it answers or has ended: what it said then.
+    pub(crate) fn start_hostd_once(&self) -> Output {
+        let (begin, words) = (Instant::now(), self.injector.words());
+        let log = self.host.hostd_log().len();
+        self.host.spawn_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut has_answered = false;
+        while begin.elapsed() < LIMIT && !has_answered && self.has_live_hostd() {
+            has_answered = self.host.answers();
+        }
+        let said = self.host.hostd_log().get(log..).unwrap_or_default().to_owned();
+        Output {
+            words: "hostd".to_owned(),
+            status: ExitStatus::from_raw(if has_answered { 0 } else { 1 << 8 }),
+            stdout: String::new(),
+            stderr: said,
+            took: begin.elapsed(),
+        }
+    }
+
     pub(crate) fn victim(&self) -> Tenant<'_> {
         Tenant::new(&self.host, VICTIM)
     }
@@ -89,7 +121,7 @@ impl Scene {
         for _ in 0..2 {
             (verb.prepare)(self);
             self.injector.begin(None);
-            (verb.act)(self).output().succeeded();
+            (verb.act)(self).succeeded();
             std::thread::sleep(QUIET);
             counts = self.injector.end().0;
             self.clear(verb, None).expect("an undisturbed verb leaves nothing to be said");
@@ -127,7 +159,7 @@ impl Scene {
         (verb.prepare)(self);
         let begin_of_log = self.host.hostd_log().len();
         self.injector.begin(Some(point));
-        let done = (verb.act)(self).limit(LIMIT).output();
+        let done = (verb.act)(self);
         // Some of it happens when the answer has been given.
         let begin = Instant::now();
         while !self.injector.was_hit() && begin.elapsed() < QUIET {
@@ -156,8 +188,8 @@ impl Scene {
     /// What must hold after a verb, and after the next ones; what `doctor --repair` had to take away.
     fn judge(&mut self, verb: &Verb, point: &Point, hit: bool, done: &Output) -> Result<Vec<String>, String> {
         self.is_said_clearly(verb, done)?;
-        self.has_hostd(point, hit)?;
-        (verb.check)(self, done)?;
+        self.has_hostd(verb, point, hit)?;
+        (verb.check)(self, point, done)?;
         self.clear(verb, Some(point))?;
         self.is_as_before()
     }
@@ -179,15 +211,17 @@ impl Scene {
     }
 
     /// Starts hostd again where the point has killed it; that it has ended otherwise is a fault.
-    fn has_hostd(&mut self, point: &Point, hit: bool) -> Result<(), String> {
+    fn has_hostd(&mut self, verb: &Verb, point: &Point, hit: bool) -> Result<(), String> {
         let was_killed = hit && point.role.is_hostd() && point.fault == Fault::Kill;
+        // A verb that starts it starts another one.
+        self.is_another_hostd |= verb.may_end_hostd;
         if self.has_live_hostd() && !was_killed {
             return Ok(());
         }
         self.host.kill_hostd();
         self.start_hostd();
         self.is_another_hostd = true;
-        if was_killed { Ok(()) } else { Err("hostd ended".to_owned()) }
+        if was_killed || verb.may_end_hostd { Ok(()) } else { Err("hostd ended".to_owned()) }
     }
 
     /// The next verbs: the victim can be started, and destroyed. Whichever of them finds it half made may say so once.
@@ -200,7 +234,7 @@ impl Scene {
             Err(format!("afterwards `{}`: {}", words.join(" "), done.stderr))
         };
         if !verb.is_about_tenants {
-            return Ok(());
+            return (verb.again)(self);
         }
         let state = || {
             let list = self.host.ctl(&["--json", "list"]).output();

@@ -1,8 +1,13 @@
 //! The verbs in which calls fail: a row for each.
 
+use std::fs;
+
 use tenantry_tests::{Output, Run};
 
-use crate::scene::{Scene, VICTIM};
+use crate::{
+    inject::{Fault, Point},
+    scene::{LIMIT, Scene, VICTIM},
+};
 
 /// One verb.
 pub(crate) struct Verb {
@@ -11,13 +16,28 @@ pub(crate) struct Verb {
     pub(crate) object: &'static str,
     /// Whether the victim is started and destroyed after it.
     pub(crate) is_about_tenants: bool,
+    /// Whether hostd may end by it, if it says why: it is started then.
+    pub(crate) may_end_hostd: bool,
     /// What there must be before it.
     pub(crate) prepare: fn(&Scene),
     /// Itself.
-    pub(crate) act: fn(&Scene) -> Run,
+    pub(crate) act: fn(&Scene) -> Output,
     /// What must hold after it, whatever it said.
-    pub(crate) check: fn(&Scene, &Output) -> Result<(), String>,
+    pub(crate) check: fn(&Scene, &Point, &Output) -> Result<(), String>,
+    /// The same again, undisturbed, and what takes its work away, where it is not about tenants.
+    pub(crate) again: fn(&Scene) -> Result<(), String>,
 }
+
+const ABOUT_A_TENANT: Verb = Verb {
+    name: "",
+    object: VICTIM,
+    is_about_tenants: true,
+    may_end_hostd: false,
+    prepare: |_| (),
+    act: create_it,
+    check: |_, _, _| Ok(()),
+    again: |_| Ok(()),
+};
 
 /// What the victim has of what a tenant can have.
 const OPTIONS: &[&str] = &[
@@ -32,46 +52,111 @@ const OPTIONS: &[&str] = &[
 ];
 
 pub(crate) const TABLE: &[Verb] = &[
-    Verb { name: "create", object: VICTIM, is_about_tenants: true, prepare: |_| (), act: create_run, check: anything },
-    Verb {
-        name: "start",
-        object: VICTIM,
-        is_about_tenants: true,
-        prepare: create,
-        act: |scene| scene.victim().ctl("start", &[]),
-        check: anything,
-    },
-    Verb {
-        name: "stop",
-        object: VICTIM,
-        is_about_tenants: true,
-        prepare: boot,
-        act: |scene| scene.victim().ctl("stop", &[]),
-        check: anything,
-    },
+    Verb { name: "create", ..ABOUT_A_TENANT },
+    Verb { name: "start", prepare: create, act: |scene| ctl(scene, "start", &[]), ..ABOUT_A_TENANT },
+    Verb { name: "stop", prepare: boot, act: |scene| ctl(scene, "stop", &[]), ..ABOUT_A_TENANT },
     Verb {
         name: "destroy",
-        object: VICTIM,
-        is_about_tenants: true,
         prepare: boot,
-        act: |scene| scene.victim().ctl("destroy", &["--force", "--yes"]),
-        check: anything,
+        act: |scene| ctl(scene, "destroy", &["--force", "--yes"]),
+        ..ABOUT_A_TENANT
+    },
+    Verb {
+        name: "rebase",
+        prepare: boot,
+        act: |scene| ctl(scene, "rebase", &["--to", ":two"]),
+        check: is_one_of_two,
+        ..ABOUT_A_TENANT
+    },
+    Verb {
+        name: "adopt",
+        may_end_hostd: true,
+        prepare: |scene| {
+            boot(scene);
+            scene.host.kill_hostd();
+        },
+        act: Scene::start_hostd_once,
+        check: |scene, _, _| is_same_boot(scene),
+        ..ABOUT_A_TENANT
+    },
+    Verb {
+        name: "publish",
+        object: "published",
+        is_about_tenants: false,
+        prepare: |_| (),
+        act: |scene| publish(scene).limit(LIMIT).output(),
+        again: publish_again,
+        ..ABOUT_A_TENANT
     },
 ];
 
-fn create_run(scene: &Scene) -> Run {
-    scene.victim().ctl("create", OPTIONS)
+fn ctl(scene: &Scene, verb: &str, more: &[&str]) -> Output {
+    scene.victim().ctl(verb, more).limit(LIMIT).output()
+}
+
+fn create_it(scene: &Scene) -> Output {
+    ctl(scene, "create", OPTIONS)
 }
 
 pub(crate) fn create(scene: &Scene) {
-    create_run(scene).ok();
+    create_it(scene).succeeded();
 }
 
 fn boot(scene: &Scene) {
     create(scene);
     scene.victim().start();
+    scene.victims_boot.set(scene.victim().boot_id());
 }
 
-fn anything(_: &Scene, _: &Output) -> Result<(), String> {
-    Ok(())
+fn is_same_boot(scene: &Scene) -> Result<(), String> {
+    let state = scene.victim().phase();
+    if state != "running" {
+        return Err(format!("the tenant is {state}"));
+    }
+    if scene.victim().boot_id() == scene.victims_boot.get() {
+        return Ok(());
+    }
+    Err("the tenant was booted again".to_owned())
+}
+
+/// A swap that fails leaves the tenant as it was; without its supervisor it is not there.
+fn is_one_of_two(scene: &Scene, point: &Point, done: &Output) -> Result<(), String> {
+    if point.fault == Fault::Kill && point.role.is_supervisor() {
+        return Ok(());
+    }
+    is_same_boot(scene)?;
+    let said = scene.victim().shell("cat /usr/lib/generation").output();
+    let wanted: &[&str] = if done.status.success() { &["two"] } else { &["one", "two"] };
+    if wanted.contains(&said.text()) {
+        return Ok(());
+    }
+    Err(format!("it has version {:?} {}", said.text(), said.stderr))
+}
+
+/// A small tree, made once.
+fn publish(scene: &Scene) -> Run {
+    let tree = scene.host.path("published");
+    if !tree.exists() {
+        for dir in ["etc", "usr/bin", "usr/lib", "var", "sbin"] {
+            fs::create_dir_all(tree.join(dir)).expect("a directory of the tree");
+        }
+        for (file, text) in [("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("usr/lib/one", "1"), ("sbin/init", "#!")] {
+            fs::write(tree.join(file), text).expect("a file of the tree");
+        }
+    }
+    let tree = tree.to_string_lossy().into_owned();
+    scene.tool("rootfsctl", &["publish", "--force", "--name", "published", &tree])
+}
+
+fn publish_again(scene: &Scene) -> Result<(), String> {
+    let again = |args: &[&str]| {
+        let done = scene.host.tool("rootfsctl", args).limit(LIMIT).output();
+        if done.status.success() { Ok(()) } else { Err(format!("afterwards `{}`: {}", done.words, done.stderr)) }
+    };
+    let tree = scene.host.path("published").to_string_lossy().into_owned();
+    again(&["publish", "--force", "--name", "published", &tree])?;
+    again(&["verify", "published"])?;
+    again(&["gc"])?;
+    let image = scene.host.path("var/lib/tenantry/images/published");
+    fs::remove_dir_all(image).map_err(|error| format!("afterwards: {error}"))
 }
