@@ -140,7 +140,8 @@ impl Snapshot {
             let path = entry.path();
             let below = path.strip_prefix(host.root()).unwrap_or(&path).to_string_lossy().into_owned();
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let is_theirs = below.contains("/dirs/") || (below.contains("/images/") && below.contains("/tree"));
+            let is_theirs =
+                below.contains("/dirs/") || (below.contains("/images/") && below.contains("/tree"));
             if is_dir && !is_theirs {
                 self.files(host, &path);
             }

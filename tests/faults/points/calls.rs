@@ -9,8 +9,17 @@ const TABLE: &[(&[&str], &[Errno])] = &[
     // Names in directories.
     (
         &[
-            "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat",
-            "mknod", "mknodat",
+            "mkdir",
+            "mkdirat",
+            "rename",
+            "renameat",
+            "renameat2",
+            "link",
+            "linkat",
+            "symlink",
+            "symlinkat",
+            "mknod",
+            "mknodat",
         ],
         &[ENOSPC, EIO, ENOMEM],
     ),
@@ -20,10 +29,7 @@ const TABLE: &[(&[&str], &[Errno])] = &[
         &["chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utimensat"],
         &[EIO],
     ),
-    (
-        &["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"],
-        &[ENOSPC, EIO],
-    ),
+    (&["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"], &[ENOSPC, EIO]),
     // What is in files.
     (&["write", "pwrite64", "writev", "copy_file_range", "sendfile", "fallocate"], &[ENOSPC, EIO, EINTR]),
     (&["read", "pread64"], &[EIO, EINTR]),
@@ -57,7 +63,10 @@ const TABLE: &[(&[&str], &[Errno])] = &[
     (&["wait4", "waitid", "poll", "ppoll"], &[EINTR]),
     (&["pidfd_open", "pidfd_getfd"], &[ENOMEM, EMFILE]),
     (&["pidfd_send_signal", "kill"], &[ENOMEM]),
-    (&["setresuid", "setresgid", "setgroups", "setsid", "capset", "prctl", "prlimit64", "sethostname"], &[ENOMEM]),
+    (
+        &["setresuid", "setresgid", "setgroups", "setsid", "capset", "prctl", "prlimit64", "sethostname"],
+        &[ENOMEM],
+    ),
     (&["bpf", "seccomp"], &[ENOMEM]),
     // Sockets and other descriptors.
     (&["socket", "socketpair", "accept4", "pipe2"], &[ENOMEM, EMFILE]),

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
-    fs,
+    fmt, fs,
     io::{BufRead as _, BufReader, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{net::{UnixListener, UnixStream}, process::CommandExt as _},
+        unix::{
+            net::{UnixListener, UnixStream},
+            process::CommandExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::Command,
@@ -246,7 +248,8 @@ impl State {
 
     fn look(&self, thread: i32) -> Option<(Role, i32)> {
         let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<i32>().ok());
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<i32>().ok());
         let (process, parent) = (field("Tgid:")?, field("PPid:")?);
         let program = self.program(process)?;
         let is_main = if program == "supervisor" {

@@ -26,9 +26,8 @@ pub(crate) fn hand_over(numbers: &[i32]) -> io::Result<RawFd> {
     let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut() };
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     // SAFETY: `program` and the filter that it points to live until the call has returned; the kernel copies both.
-    let listener = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
-    };
+    let listener =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     Errno::result(listener)?;
     RawFd::try_from(listener).map_err(io::Error::other)
 }

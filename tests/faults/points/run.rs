@@ -36,7 +36,13 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn of(words: impl Iterator<Item = String>) -> Self {
         let today = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() / 86_400;
-        let mut wanted = Self { is_all: std::env::var_os(host::ALL).is_some(), only_counts: false, seed: today, sample: SAMPLE, filter: None };
+        let mut wanted = Self {
+            is_all: std::env::var_os(host::ALL).is_some(),
+            only_counts: false,
+            seed: today,
+            sample: SAMPLE,
+            filter: None,
+        };
         let mut words = words.peekable();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -171,7 +177,11 @@ fn try_all(points: Vec<(&'static Verb, Point)>) -> BTreeMap<&'static str, Tally>
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((number, (verb, point))) = next else { break };
                     if number % 500 == 499 {
-                        println!("{} of {all} points after {:.0} s", number + 1, begin.elapsed().as_secs_f64());
+                        println!(
+                            "{} of {all} points after {:.0} s",
+                            number + 1,
+                            begin.elapsed().as_secs_f64()
+                        );
                     }
                     let tried = panic::catch_unwind(AssertUnwindSafe(|| {
                         let (scene, last) = stage.get_or_insert_with(|| (Scene::new(), ""));

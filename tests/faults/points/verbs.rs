@@ -140,7 +140,9 @@ fn publish(scene: &Scene) -> Run {
         for dir in ["etc", "usr/bin", "usr/lib", "var", "sbin"] {
             fs::create_dir_all(tree.join(dir)).expect("a directory of the tree");
         }
-        for (file, text) in [("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("usr/lib/one", "1"), ("sbin/init", "#!")] {
+        for (file, text) in
+            [("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("usr/lib/one", "1"), ("sbin/init", "#!")]
+        {
             fs::write(tree.join(file), text).expect("a file of the tree");
         }
     }
@@ -151,7 +153,11 @@ fn publish(scene: &Scene) -> Run {
 fn publish_again(scene: &Scene) -> Result<(), String> {
     let again = |args: &[&str]| {
         let done = scene.host.tool("rootfsctl", args).limit(LIMIT).output();
-        if done.status.success() { Ok(()) } else { Err(format!("afterwards `{}`: {}", done.words, done.stderr)) }
+        if done.status.success() {
+            Ok(())
+        } else {
+            Err(format!("afterwards `{}`: {}", done.words, done.stderr))
+        }
     };
     let tree = scene.host.path("published").to_string_lossy().into_owned();
     again(&["publish", "--force", "--name", "published", &tree])?;
