@@ -79,6 +79,8 @@ fn tenants_and_consoles_outlive_a_hostd_that_is_killed_many_times() {
         assert_eq!(now, boots, "after {} kills", number + 1);
         assert!(tenants.iter().all(|tenant| tenant.phase() == "running"), "after {} kills", number + 1);
     }
-    println!("{count} kills of hostd with {TENANTS} tenants: a console was attached after {longest:?} at most");
+    println!(
+        "{count} kills of hostd with {TENANTS} tenants: a console was attached after {longest:?} at most"
+    );
     assert!(longest < ATTACHED, "a console was attached after {longest:?}");
 }

@@ -55,7 +55,7 @@ impl Place {
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
-    place: Place,
+    pub(crate) place: Place,
     /// Before the root, whose removal must not reach what is mounted there.
     mounted: Mounts,
     root: TempDir,
@@ -181,29 +181,6 @@ impl Host {
         self.mounted.0.push(target);
     }
 
-    /// Gives this root an image store of its own that holds the prepared images, as links to their files.
-    ///
-    /// # Panics
-    /// When it cannot be made.
-    pub fn copy_images(&self) {
-        self.copy_some_images(&["debian", "busybox"]);
-    }
-
-    /// [`Self::copy_images`] of these alone.
-    ///
-    /// # Panics
-    /// As there.
-    pub fn copy_some_images(&self, names: &[&str]) {
-        let source = self.place.images.join("var/lib/tenantry/images");
-        let target = self.path("var/lib/tenantry");
-        fs::create_dir_all(&target).expect("the state directory can be made");
-        let copy = target.join("images");
-        fs::create_dir_all(&copy).expect("the image directory can be made");
-        for name in names {
-            Run::new("cp", ["--archive", "--link"]).args([source.join(name), copy.join(name)]).ok();
-        }
-    }
-
     /// Puts the state directory on a small ext4 filesystem of its own.
     ///
     /// # Panics
@@ -267,14 +244,6 @@ impl Host {
     /// When the namespace cannot be entered, or `act` panics.
     pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         self.network().inside(act)
-    }
-
-    /// Whether this machine can weigh block I/O: cgroup v2 with `io.weight`, or v1 with a scheduler for it.
-    pub fn has_io_weight(&self) -> bool {
-        let files = ["/sys/fs/cgroup/io.weight", "/sys/fs/cgroup/blkio/blkio.bfq.weight"];
-        let slice = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-        files.iter().any(|file| Path::new(file).exists())
-            || slice.split_ascii_whitespace().any(|name| name == "io")
     }
 
     /// `tenantctl` for this host.

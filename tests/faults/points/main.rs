@@ -2,7 +2,7 @@
 //!
 //! The programs under test run behind a filter that hands their calls to this one (`raw.rs`), which counts them and
 //! makes one fail (`inject.rs`). Whatever happens, the verb succeeds or says clearly why not, the next one works,
-//! nothing is left behind, and the neighbour is not booted again (`scene.rs`).
+//! nothing is left behind, and the neighbour is not booted again (`trial.rs`).
 //!
 //! `points [--all] [FILTER]`: a sample of the points, or all of them; those whose name holds the filter. A point's name
 //! is `VERB: PROGRAM CALL NUMBER FAULT`.
@@ -11,7 +11,8 @@ mod calls;
 mod inject;
 mod raw;
 mod run;
-mod scene;
+mod site;
+mod trial;
 mod verbs;
 
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ use tenantry_tests::host;
 use crate::{
     calls,
     inject::{Counts, Fault, Point},
-    scene::{Outcome, Scene},
+    trial::{Outcome, Trial},
     verbs::{self, Verb},
 };
 
@@ -124,12 +124,12 @@ pub(crate) fn run(wanted: &Wanted) -> ExitCode {
 
 /// What each verb calls.
 fn rehearse(wanted: &Wanted) -> Vec<(&'static Verb, Counts)> {
-    let mut scene = Scene::new();
+    let mut trial = Trial::new();
     let is_wanted = |verb: &&Verb| match wanted.filter.as_deref().and_then(|filter| filter.split_once(':')) {
         Some((name, _)) => name == verb.name,
         None => true,
     };
-    verbs::TABLE.iter().filter(is_wanted).map(|verb| (verb, scene.rehearse(verb))).collect()
+    verbs::TABLE.iter().filter(is_wanted).map(|verb| (verb, trial.rehearse(verb))).collect()
 }
 
 fn points_of(counts: &Counts) -> Vec<Point> {
@@ -172,7 +172,7 @@ fn try_all(points: Vec<(&'static Verb, Point)>) -> BTreeMap<&'static str, Tally>
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                let mut stage: Option<(Scene, &str)> = None;
+                let mut stage: Option<(Trial, &str)> = None;
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((number, (verb, point))) = next else { break };
@@ -184,18 +184,18 @@ fn try_all(points: Vec<(&'static Verb, Point)>) -> BTreeMap<&'static str, Tally>
                         );
                     }
                     let tried = panic::catch_unwind(AssertUnwindSafe(|| {
-                        let (scene, last) = stage.get_or_insert_with(|| (Scene::new(), ""));
+                        let (trial, last) = stage.get_or_insert_with(|| (Trial::new(), ""));
                         if *last != verb.name {
-                            scene.rehearse(verb);
+                            trial.rehearse(verb);
                             *last = verb.name;
                         }
-                        scene.try_point(verb, &point)
+                        trial.try_point(verb, &point)
                     }));
                     let tried = tried.unwrap_or_else(|panic| Err(message(&*panic)));
                     if tried.is_err() {
                         let failed = stage.take();
                         let _also_failed = panic::catch_unwind(AssertUnwindSafe(|| {
-                            failed.into_iter().for_each(|(scene, _)| scene.give_up());
+                            failed.into_iter().for_each(|(trial, _)| trial.give_up());
                         }));
                     }
                     let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);

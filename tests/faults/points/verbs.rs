@@ -6,7 +6,7 @@ use tenantry_tests::{Output, Run};
 
 use crate::{
     inject::{Fault, Point},
-    scene::{LIMIT, Scene, VICTIM},
+    site::{LIMIT, Site, VICTIM},
 };
 
 /// One verb.
@@ -19,13 +19,13 @@ pub(crate) struct Verb {
     /// Whether hostd may end by it, if it says why: it is started then.
     pub(crate) may_end_hostd: bool,
     /// What there must be before it.
-    pub(crate) prepare: fn(&Scene),
+    pub(crate) prepare: fn(&Site),
     /// Itself.
-    pub(crate) act: fn(&Scene) -> Output,
+    pub(crate) act: fn(&Site) -> Output,
     /// What must hold after it, whatever it said.
-    pub(crate) check: fn(&Scene, &Point, &Output) -> Result<(), String>,
+    pub(crate) check: fn(&Site, &Point, &Output) -> Result<(), String>,
     /// The same again, undisturbed, and what takes its work away, where it is not about tenants.
-    pub(crate) again: fn(&Scene) -> Result<(), String>,
+    pub(crate) again: fn(&Site) -> Result<(), String>,
 }
 
 const ABOUT_A_TENANT: Verb = Verb {
@@ -53,30 +53,30 @@ const OPTIONS: &[&str] = &[
 
 pub(crate) const TABLE: &[Verb] = &[
     Verb { name: "create", ..ABOUT_A_TENANT },
-    Verb { name: "start", prepare: create, act: |scene| ctl(scene, "start", &[]), ..ABOUT_A_TENANT },
-    Verb { name: "stop", prepare: boot, act: |scene| ctl(scene, "stop", &[]), ..ABOUT_A_TENANT },
+    Verb { name: "start", prepare: create, act: |site| ctl(site, "start", &[]), ..ABOUT_A_TENANT },
+    Verb { name: "stop", prepare: boot, act: |site| ctl(site, "stop", &[]), ..ABOUT_A_TENANT },
     Verb {
         name: "destroy",
         prepare: boot,
-        act: |scene| ctl(scene, "destroy", &["--force", "--yes"]),
+        act: |site| ctl(site, "destroy", &["--force", "--yes"]),
         ..ABOUT_A_TENANT
     },
     Verb {
         name: "rebase",
         prepare: boot,
-        act: |scene| ctl(scene, "rebase", &["--to", ":two"]),
+        act: |site| ctl(site, "rebase", &["--to", ":two"]),
         check: is_one_of_two,
         ..ABOUT_A_TENANT
     },
     Verb {
         name: "adopt",
         may_end_hostd: true,
-        prepare: |scene| {
-            boot(scene);
-            scene.host.kill_hostd();
+        prepare: |site| {
+            boot(site);
+            site.host.kill_hostd();
         },
-        act: Scene::start_hostd_once,
-        check: |scene, _, _| is_same_boot(scene),
+        act: Site::start_hostd_once,
+        check: |site, _, _| is_same_boot(site),
         ..ABOUT_A_TENANT
     },
     Verb {
@@ -84,48 +84,48 @@ pub(crate) const TABLE: &[Verb] = &[
         object: "published",
         is_about_tenants: false,
         prepare: |_| (),
-        act: |scene| publish(scene).limit(LIMIT).output(),
+        act: |site| publish(site).limit(LIMIT).output(),
         again: publish_again,
         ..ABOUT_A_TENANT
     },
 ];
 
-fn ctl(scene: &Scene, verb: &str, more: &[&str]) -> Output {
-    scene.victim().ctl(verb, more).limit(LIMIT).output()
+fn ctl(site: &Site, verb: &str, more: &[&str]) -> Output {
+    site.victim().ctl(verb, more).limit(LIMIT).output()
 }
 
-fn create_it(scene: &Scene) -> Output {
-    ctl(scene, "create", OPTIONS)
+fn create_it(site: &Site) -> Output {
+    ctl(site, "create", OPTIONS)
 }
 
-pub(crate) fn create(scene: &Scene) {
-    create_it(scene).succeeded();
+pub(crate) fn create(site: &Site) {
+    create_it(site).succeeded();
 }
 
-fn boot(scene: &Scene) {
-    create(scene);
-    scene.victim().start();
-    scene.victims_boot.set(scene.victim().boot_id());
+fn boot(site: &Site) {
+    create(site);
+    site.victim().start();
+    site.victims_boot.set(site.victim().boot_id());
 }
 
-fn is_same_boot(scene: &Scene) -> Result<(), String> {
-    let state = scene.victim().phase();
+fn is_same_boot(site: &Site) -> Result<(), String> {
+    let state = site.victim().phase();
     if state != "running" {
         return Err(format!("the tenant is {state}"));
     }
-    if scene.victim().boot_id() == scene.victims_boot.get() {
+    if site.victim().boot_id() == site.victims_boot.get() {
         return Ok(());
     }
     Err("the tenant was booted again".to_owned())
 }
 
 /// A swap that fails leaves the tenant as it was; without its supervisor it is not there.
-fn is_one_of_two(scene: &Scene, point: &Point, done: &Output) -> Result<(), String> {
+fn is_one_of_two(site: &Site, point: &Point, done: &Output) -> Result<(), String> {
     if point.fault == Fault::Kill && point.role.is_supervisor() {
         return Ok(());
     }
-    is_same_boot(scene)?;
-    let said = scene.victim().shell("cat /usr/lib/generation").output();
+    is_same_boot(site)?;
+    let said = site.victim().shell("cat /usr/lib/generation").output();
     let wanted: &[&str] = if done.status.success() { &["two"] } else { &["one", "two"] };
     if wanted.contains(&said.text()) {
         return Ok(());
@@ -134,8 +134,8 @@ fn is_one_of_two(scene: &Scene, point: &Point, done: &Output) -> Result<(), Stri
 }
 
 /// A small tree, made once.
-fn publish(scene: &Scene) -> Run {
-    let tree = scene.host.path("published");
+fn publish(site: &Site) -> Run {
+    let tree = site.host.path("published");
     if !tree.exists() {
         for dir in ["etc", "usr/bin", "usr/lib", "var", "sbin"] {
             fs::create_dir_all(tree.join(dir)).expect("a directory of the tree");
@@ -147,22 +147,22 @@ fn publish(scene: &Scene) -> Run {
         }
     }
     let tree = tree.to_string_lossy().into_owned();
-    scene.tool("rootfsctl", &["publish", "--force", "--name", "published", &tree])
+    site.tool("rootfsctl", &["publish", "--force", "--name", "published", &tree])
 }
 
-fn publish_again(scene: &Scene) -> Result<(), String> {
+fn publish_again(site: &Site) -> Result<(), String> {
     let again = |args: &[&str]| {
-        let done = scene.host.tool("rootfsctl", args).limit(LIMIT).output();
+        let done = site.host.tool("rootfsctl", args).limit(LIMIT).output();
         if done.status.success() {
             Ok(())
         } else {
             Err(format!("afterwards `{}`: {}", done.words, done.stderr))
         }
     };
-    let tree = scene.host.path("published").to_string_lossy().into_owned();
+    let tree = site.host.path("published").to_string_lossy().into_owned();
     again(&["publish", "--force", "--name", "published", &tree])?;
     again(&["verify", "published"])?;
     again(&["gc"])?;
-    let image = scene.host.path("var/lib/tenantry/images/published");
+    let image = site.host.path("var/lib/tenantry/images/published");
     fs::remove_dir_all(image).map_err(|error| format!("afterwards: {error}"))
 }

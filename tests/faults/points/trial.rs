@@ -1,45 +1,41 @@
 //! A host on which a verb goes wrong, with a neighbour that must not notice.
 
 use std::{
-    cell::Cell,
     fs,
     io::Write as _,
-    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
-    process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use tenantry_tests::{Host, Output, Run, Tenant, leaks, leaks::Snapshot, poll};
-
-use crate::{
-    inject::{Counts, Fault, Injector, Point},
-    verbs::Verb,
+use tenantry_tests::{
+    Output, Tenant,
+    leaks::{self, Snapshot},
+    poll,
 };
 
-/// The tenant that verbs are about.
-pub(crate) const VICTIM: &str = "victim";
-/// How long a verb may take in which something fails.
-pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+use crate::{
+    inject::{Counts, Fault, Point},
+    site::{LIMIT, Site, VICTIM},
+    verbs::{self, Verb},
+};
+
 /// How long what ends by itself may take to be gone.
 const GONE: Duration = Duration::from_secs(3);
+/// How long a repair may take, which removes the files of tenants by and by.
+const REPAIRED: Duration = Duration::from_secs(20);
 /// After a verb for which nothing more is called, everything it began is over.
 const QUIET: Duration = Duration::from_millis(400);
 /// What no message says: forms of the language it is written in, and what a crash prints.
 const RAW: [&str; 8] =
     ["panicked", "Os {", "os error", "Some(", "Err(", "RUST_BACKTRACE", "Error {", "Custom {"];
 
-pub(crate) struct Scene {
-    // Goes first: its programs need the injector until they have ended.
-    pub(crate) host: Host,
-    pub(crate) injector: Injector,
+pub(crate) struct Trial {
+    site: Site,
     cgroups: Vec<PathBuf>,
     before: Snapshot,
     boot: (i32, u64),
     /// Whether hostd is another process than when `before` was seen.
     is_another_hostd: bool,
-    /// The boot of the victim that a verb must not end.
-    pub(crate) victims_boot: Cell<(i32, u64)>,
 }
 
 /// How a point went.
@@ -52,67 +48,21 @@ pub(crate) struct Outcome {
     pub(crate) repaired: Vec<String>,
 }
 
-impl Scene {
+impl Trial {
     /// With the neighbour running and no victim.
     pub(crate) fn new() -> Self {
-        let host = Host::bare();
-        host.copy_some_images(&["busybox"]);
-        for version in ["one", "two"] {
-            host.another_version("busybox", &format!("busybox:{version}"), |tree| {
-                fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
-                fs::write(tree.join("usr/lib/generation"), version).expect("a file of the version");
-            });
-        }
-        let injector = Injector::new(host.path("inject.sock"), VICTIM);
-        let mut scene = Self {
-            host,
-            injector,
+        let mut trial = Self {
+            site: Site::new(),
             cgroups: Vec::new(),
             before: Snapshot::default(),
             boot: (0, 0),
             is_another_hostd: false,
-            victims_boot: Cell::default(),
         };
-        scene.start_hostd();
-        let neighbour = scene.host.boot("stays", &["--image", "busybox"]);
-        scene.cgroups = leaks::cgroups_of(&neighbour);
-        scene.boot = neighbour.boot_id();
-        scene
-    }
-
-    fn start_hostd(&self) {
-        let words = self.injector.words();
-        self.host.start_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-
-    /// A program of the host whose calls are counted.
-    pub(crate) fn tool(&self, name: &str, args: &[&str]) -> Run {
-        let words = self.injector.words();
-        let run = Run::new(&words[0], &words[1..]).args([self.host.program(name)]).args(args);
-        run.env("TENANTRY_ROOT", self.host.root())
-    }
-
-    /// Starts hostd, whose calls are counted from the first on, until it answers or has ended: what it said then.
-    pub(crate) fn start_hostd_once(&self) -> Output {
-        let (begin, words) = (Instant::now(), self.injector.words());
-        let log = self.host.hostd_log().len();
-        self.host.spawn_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut has_answered = false;
-        while begin.elapsed() < LIMIT && !has_answered && self.has_live_hostd() {
-            has_answered = self.host.answers();
-        }
-        let said = self.host.hostd_log().get(log..).unwrap_or_default().to_owned();
-        Output {
-            words: "hostd".to_owned(),
-            status: ExitStatus::from_raw(if has_answered { 0 } else { 1 << 8 }),
-            stdout: String::new(),
-            stderr: said,
-            took: begin.elapsed(),
-        }
-    }
-
-    pub(crate) fn victim(&self) -> Tenant<'_> {
-        Tenant::new(&self.host, VICTIM)
+        trial.site.start_hostd();
+        let neighbour = trial.site.host.boot("stays", &["--image", "busybox"]);
+        let (cgroups, boot) = (leaks::cgroups_of(&neighbour), neighbour.boot_id());
+        (trial.cgroups, trial.boot) = (cgroups, boot);
+        trial
     }
 
     /// Does a verb once undisturbed and looks what is there then; what it called.
@@ -120,11 +70,11 @@ impl Scene {
         let mut counts = Counts::new();
         // What is made once, by the first of its kind, is there after the first time.
         for _ in 0..2 {
-            (verb.prepare)(self);
-            self.injector.begin(None);
-            (verb.act)(self).succeeded();
+            (verb.prepare)(&self.site);
+            self.site.injector.begin(None);
+            (verb.act)(&self.site).succeeded();
             std::thread::sleep(QUIET);
-            counts = self.injector.end().0;
+            counts = self.site.injector.end().0;
             self.clear(verb, None).expect("an undisturbed verb leaves nothing to be said");
         }
         std::thread::sleep(QUIET);
@@ -140,46 +90,41 @@ impl Scene {
             let kill = fs::OpenOptions::new().write(true).open(dir.join("cgroup.kill"));
             drop(kill.and_then(|mut file| file.write_all(b"1")));
         }
-        if !self.has_live_hostd() {
+        if !self.site.has_live_hostd() {
             // The next one, which is started to clear up, takes away what this one left.
-            self.host.kill_hostd();
+            self.site.host.kill_hostd();
         }
     }
 
-    fn has_live_hostd(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.host.hostd_pid())).unwrap_or_default();
-        !stat.is_empty() && !stat.contains(") Z ")
-    }
-
     fn look(&self) -> Snapshot {
-        Snapshot::of(&self.host, &self.cgroups)
+        Snapshot::of(&self.site.host, &self.cgroups)
     }
 
     /// Does a verb in which a point is reached. What is wrong then, or how it went.
     pub(crate) fn try_point(&mut self, verb: &Verb, point: &Point) -> Result<Outcome, String> {
-        (verb.prepare)(self);
-        let begin_of_log = self.host.hostd_log().len();
-        self.injector.begin(Some(point));
-        let done = (verb.act)(self);
+        (verb.prepare)(&self.site);
+        let begin_of_log = self.site.host.hostd_log().len();
+        self.site.injector.begin(Some(point));
+        let done = (verb.act)(&self.site);
         // Some of it happens when the answer has been given.
         let begin = Instant::now();
-        while !self.injector.was_hit() && begin.elapsed() < QUIET {
+        while !self.site.injector.was_hit() && begin.elapsed() < QUIET {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let (_, hit) = self.injector.end();
+        let (_, hit) = self.site.injector.end();
         let mut outcome =
             Outcome { was_missed: !hit, succeeded: done.status.success(), repaired: Vec::new() };
         let judged = self.judge(verb, point, hit, &done);
         outcome.repaired = judged.map_err(|fault| {
             let said = format!("{}{}", done.stdout, done.stderr).replace('\n', " | ");
-            let log = self.host.hostd_log();
+            let log = self.site.host.hostd_log();
             let log = log.get(begin_of_log..).unwrap_or_default();
             format!("{fault}\n  it had ended with {}: {said}\n  hostd's log:\n{log}", done.code())
         })?;
-        if Tenant::new(&self.host, "stays").boot_id() != self.boot {
+        if Tenant::new(&self.site.host, "stays").boot_id() != self.boot {
             return Err("the neighbour was booted again".to_owned());
         }
-        let said = self.host.hostd_log();
+        let said = self.site.host.hostd_log();
         match said.get(begin_of_log..).unwrap_or_default().lines().find(|line| line.contains("panicked")) {
             Some(line) => Err(format!("the log says: {line}")),
             None => Ok(outcome),
@@ -192,7 +137,7 @@ impl Scene {
             self.is_said_clearly(verb, done)?;
         }
         self.has_hostd(verb, point, hit)?;
-        (verb.check)(self, point, done)?;
+        (verb.check)(&self.site, point, done)?;
         self.clear(verb, Some(point))?;
         self.is_as_before()
     }
@@ -221,11 +166,11 @@ impl Scene {
         let was_killed = hit && point.role.is_hostd() && point.fault == Fault::Kill;
         // A verb that starts it starts another one.
         self.is_another_hostd |= verb.may_end_hostd;
-        if self.has_live_hostd() && !was_killed {
+        if self.site.has_live_hostd() && !was_killed {
             return Ok(());
         }
-        self.host.kill_hostd();
-        self.start_hostd();
+        self.site.host.kill_hostd();
+        self.site.start_hostd();
         self.is_another_hostd = true;
         if was_killed || verb.may_end_hostd { Ok(()) } else { Err("hostd ended".to_owned()) }
     }
@@ -233,17 +178,17 @@ impl Scene {
     /// The next verbs: the victim can be started, and destroyed. Whichever of them finds it half made may say so once.
     fn clear(&self, verb: &Verb, point: Option<&Point>) -> Result<(), String> {
         let ctl = |words: &[&str]| {
-            let done = self.host.ctl(words).limit(LIMIT).output();
+            let done = self.site.host.ctl(words).limit(LIMIT).output();
             if done.status.success() {
                 return Ok(done);
             }
             Err(format!("afterwards `{}`: {}", words.join(" "), done.stderr))
         };
         if !verb.is_about_tenants {
-            return (verb.again)(self);
+            return (verb.again)(&self.site);
         }
         let state = || {
-            let list = self.host.ctl(&["--json", "list"]).output();
+            let list = self.site.host.ctl(&["--json", "list"]).output();
             let list = if list.status.success() { list.json() } else { serde_json::Value::Null };
             let mut all = list.as_array().into_iter().flatten();
             Some(all.find(|tenant| tenant["name"] == VICTIM)?["state"].as_str()?.to_owned())
@@ -254,7 +199,7 @@ impl Scene {
             found = None;
         }
         if found.is_none() {
-            crate::verbs::create(self);
+            verbs::create(&self.site);
         }
         if found.as_deref() != Some("running") {
             ctl(&["start", VICTIM])?;
@@ -282,8 +227,8 @@ impl Scene {
         if left.is_empty() {
             return Ok(left);
         }
-        let _repaired = self.host.ctl(&["doctor", "--repair"]).limit(LIMIT).output();
-        let still = self.left_after(GONE);
+        let _repaired = self.site.host.ctl(&["doctor", "--repair"]).limit(LIMIT).output();
+        let still = self.left_after(REPAIRED);
         if still.is_empty() {
             return Ok(left);
         }
