@@ -219,13 +219,15 @@ impl State {
     /// Counts a call; the fault it is to have, and its process.
     fn fault_of(&mut self, call: &raw::Call) -> Option<(Fault, i32)> {
         let number = Sysno::new(usize::try_from(call.number).ok()?)?;
-        let (role, process) = self.role(call.thread)?;
+        let known = self.role(call.thread);
+        if matches!(number, Sysno::execve | Sysno::execveat) {
+            // It is another program from then on.
+            self.roles.remove(&call.thread);
+        }
+        let (role, process) = known?;
         if matches!(number, Sysno::read | Sysno::write) && call.is_on("anon_inode:") {
             // Of an eventfd or a signalfd: there is nothing behind it that could fail.
             return None;
-        }
-        if matches!(number, Sysno::execve | Sysno::execveat) {
-            self.roles.remove(&call.thread);
         }
         let count = self.counts.entry((role.clone(), number)).or_default();
         *count += 1;
