@@ -133,10 +133,8 @@ impl Trial {
 
     /// What must hold after a verb, and after the next ones; what `doctor --repair` had to take away.
     fn judge(&mut self, verb: &Verb, point: &Point, hit: bool, done: &Output) -> Result<Vec<String>, String> {
-        if !(verb.may_end_hostd && point.fault == Fault::Kill) {
-            self.is_said_clearly(verb, done)?;
-        }
-        self.has_hostd(verb, point, hit)?;
+        self.is_said_clearly(verb, done)?;
+        self.has_hostd(point, hit)?;
         (verb.check)(&self.site, point, done)?;
         self.clear(verb, Some(point))?;
         self.is_as_before()
@@ -150,8 +148,7 @@ impl Trial {
         if done.status.success() {
             return Ok(());
         }
-        // In a log behind the time and the program.
-        let error = done.stderr.lines().find_map(|line| Some(line.split_once("error: ")?.1));
+        let error = done.stderr.lines().find_map(|line| line.strip_prefix("error: "));
         match error {
             // Of which object, and why. A client whose hostd has gone says so.
             Some(error) if error.contains(": ") && (error.contains(verb.object) || error.contains('/')) => {
@@ -162,17 +159,15 @@ impl Trial {
     }
 
     /// Starts hostd again where the point has killed it; that it has ended otherwise is a fault.
-    fn has_hostd(&mut self, verb: &Verb, point: &Point, hit: bool) -> Result<(), String> {
+    fn has_hostd(&mut self, point: &Point, hit: bool) -> Result<(), String> {
         let was_killed = hit && point.role.is_hostd() && point.fault == Fault::Kill;
-        // A verb that starts it starts another one.
-        self.is_another_hostd |= verb.may_end_hostd;
         if self.site.has_live_hostd() && !was_killed {
             return Ok(());
         }
         self.site.host.kill_hostd();
         self.site.start_hostd();
         self.is_another_hostd = true;
-        if was_killed || verb.may_end_hostd { Ok(()) } else { Err("hostd ended".to_owned()) }
+        if was_killed { Ok(()) } else { Err("hostd ended".to_owned()) }
     }
 
     /// The next verbs: the victim can be started, and destroyed. Whichever of them finds it half made may say so once.
@@ -184,9 +179,6 @@ impl Trial {
             }
             Err(format!("afterwards `{}`: {}", words.join(" "), done.stderr))
         };
-        if !verb.is_about_tenants {
-            return (verb.again)(&self.site);
-        }
         let state = || {
             let list = self.site.host.ctl(&["--json", "list"]).output();
             let list = if list.status.success() { list.json() } else { serde_json::Value::Null };

@@ -1,8 +1,6 @@
 //! The verbs in which calls fail: a row for each.
 
-use std::fs;
-
-use tenantry_tests::{Output, Run};
+use tenantry_tests::Output;
 
 use crate::{
     inject::{Fault, Point},
@@ -14,30 +12,16 @@ pub(crate) struct Verb {
     pub(crate) name: &'static str,
     /// What its errors name.
     pub(crate) object: &'static str,
-    /// Whether the victim is started and destroyed after it.
-    pub(crate) is_about_tenants: bool,
-    /// Whether hostd may end by it, if it says why: it is started then.
-    pub(crate) may_end_hostd: bool,
     /// What there must be before it.
     pub(crate) prepare: fn(&Site),
     /// Itself.
     pub(crate) act: fn(&Site) -> Output,
     /// What must hold after it, whatever it said.
     pub(crate) check: fn(&Site, &Point, &Output) -> Result<(), String>,
-    /// The same again, undisturbed, and what takes its work away, where it is not about tenants.
-    pub(crate) again: fn(&Site) -> Result<(), String>,
 }
 
-const ABOUT_A_TENANT: Verb = Verb {
-    name: "",
-    object: VICTIM,
-    is_about_tenants: true,
-    may_end_hostd: false,
-    prepare: |_| (),
-    act: create_it,
-    check: |_, _, _| Ok(()),
-    again: |_| Ok(()),
-};
+const ABOUT_A_TENANT: Verb =
+    Verb { name: "", object: VICTIM, prepare: |_| (), act: create_it, check: |_, _, _| Ok(()) };
 
 /// What the victim has of what a tenant can have.
 const OPTIONS: &[&str] = &[
@@ -66,26 +50,6 @@ pub(crate) const TABLE: &[Verb] = &[
         prepare: boot,
         act: |site| ctl(site, "rebase", &["--to", ":two"]),
         check: is_one_of_two,
-        ..ABOUT_A_TENANT
-    },
-    Verb {
-        name: "adopt",
-        may_end_hostd: true,
-        prepare: |site| {
-            boot(site);
-            site.host.kill_hostd();
-        },
-        act: Site::start_hostd_once,
-        check: |site, _, _| is_same_boot(site),
-        ..ABOUT_A_TENANT
-    },
-    Verb {
-        name: "publish",
-        object: "published",
-        is_about_tenants: false,
-        prepare: |_| (),
-        act: |site| publish(site).limit(LIMIT).output(),
-        again: publish_again,
         ..ABOUT_A_TENANT
     },
 ];
@@ -131,38 +95,4 @@ fn is_one_of_two(site: &Site, point: &Point, done: &Output) -> Result<(), String
         return Ok(());
     }
     Err(format!("it has version {:?} {}", said.text(), said.stderr))
-}
-
-/// A small tree, made once.
-fn publish(site: &Site) -> Run {
-    let tree = site.host.path("published");
-    if !tree.exists() {
-        for dir in ["etc", "usr/bin", "usr/lib", "var", "sbin"] {
-            fs::create_dir_all(tree.join(dir)).expect("a directory of the tree");
-        }
-        for (file, text) in
-            [("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("usr/lib/one", "1"), ("sbin/init", "#!")]
-        {
-            fs::write(tree.join(file), text).expect("a file of the tree");
-        }
-    }
-    let tree = tree.to_string_lossy().into_owned();
-    site.tool("rootfsctl", &["publish", "--force", "--name", "published", &tree])
-}
-
-fn publish_again(site: &Site) -> Result<(), String> {
-    let again = |args: &[&str]| {
-        let done = site.host.tool("rootfsctl", args).limit(LIMIT).output();
-        if done.status.success() {
-            Ok(())
-        } else {
-            Err(format!("afterwards `{}`: {}", done.words, done.stderr))
-        }
-    };
-    let tree = site.host.path("published").to_string_lossy().into_owned();
-    again(&["publish", "--force", "--name", "published", &tree])?;
-    again(&["verify", "published"])?;
-    again(&["gc"])?;
-    let image = site.host.path("var/lib/tenantry/images/published");
-    fs::remove_dir_all(image).map_err(|error| format!("afterwards: {error}"))
 }
