@@ -14,7 +14,7 @@ use hostd::{
 use log::LevelFilter;
 use tenant::{
     HostFacts, Layout, journal,
-    kernel::{Linux, raw},
+    kernel::{KernelError, Linux, raw},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use wire::{Code, Failure};
@@ -91,6 +91,15 @@ fn run(layout: Layout, units: Units) -> Result<(), Failure> {
     // While there is a single thread: the check makes a process and a user namespace.
     std::fs::create_dir_all(layout.state()).map_err(failed("create the state directory"))?;
     let storage = Linux::new().check_storage(&layout.state(), !facts.kernel.takes_detached_layers());
+    let storage = storage.or_else(|error| {
+        // It is asked once: what lacked at this moment would keep tenants from being created as long as hostd lives.
+        if is_verdict(&error) {
+            Err(error)
+        } else {
+            log::warn!("cannot check the filesystem of tenants: {}", wire::chain(&error));
+            Ok(())
+        }
+    });
     let (store, findings) = Store::open(layout.clone(), facts.clone(), storage)?;
     for finding in findings {
         log::error!("{}: {}", finding.path.display(), wire::chain(&finding.problem));
@@ -108,6 +117,23 @@ fn run(layout: Layout, units: Units) -> Result<(), Failure> {
         .build()
         .map_err(failed("start the runtime"))?;
     runtime.block_on(serve(layout, facts, store, units))
+}
+
+/// Whether a filesystem has refused what tenants need, other than for lack of memory, of descriptors or of space.
+fn is_verdict(error: &KernelError) -> bool {
+    use rustix::io::Errno;
+    let lacking = [
+        Errno::NOMEM,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::IO,
+        Errno::INTR,
+        Errno::AGAIN,
+    ]
+    .map(Errno::raw_os_error);
+    error.source.raw_os_error().is_none_or(|errno| !lacking.contains(&errno))
 }
 
 /// A supervisor costs a descriptor, a starting one a few more.

@@ -1,4 +1,4 @@
-//! A host whose state directory is on a filesystem of its own, in a file; on a machine with systemd.
+//! A host whose state directory is on a filesystem of its own, in a file; on a machine with systemd. What disks a machine has.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Output, Run,
+    Host, Output, Run,
     machine::{PATIENCE, run},
     poll,
 };
@@ -104,5 +104,15 @@ impl Drop for Disk {
             run(&["umount", &mount.to_string_lossy()]).output();
         }
         let _ = fs::remove_file(&self.file);
+    }
+}
+
+impl Host {
+    /// Whether this machine can weigh block I/O: cgroup v2 with `io.weight`, or v1 with a scheduler for it.
+    pub fn has_io_weight(&self) -> bool {
+        let files = ["/sys/fs/cgroup/io.weight", "/sys/fs/cgroup/blkio/blkio.bfq.weight"];
+        let slice = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        files.iter().any(|file| Path::new(file).exists())
+            || slice.split_ascii_whitespace().any(|name| name == "io")
     }
 }

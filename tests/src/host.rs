@@ -24,6 +24,9 @@ pub const IMAGES: &str = "TENANTRY_TEST_IMAGES";
 /// Where temporary roots go: a filesystem that can carry an overlay's upper directory.
 pub const TMP: &str = "TENANTRY_TEST_TMP";
 
+/// Set where nothing is left out that takes long.
+pub const ALL: &str = "TENANTRY_TEST_ALL";
+
 /// What a host is made from.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -52,7 +55,7 @@ impl Place {
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
-    place: Place,
+    pub(crate) place: Place,
     /// Before the root, whose removal must not reach what is mounted there.
     mounted: Mounts,
     root: TempDir,
@@ -178,21 +181,6 @@ impl Host {
         self.mounted.0.push(target);
     }
 
-    /// Gives this root an image store of its own that holds the prepared images, as links to their files.
-    ///
-    /// # Panics
-    /// When it cannot be made.
-    pub fn copy_images(&self) {
-        let source = self.place.images.join("var/lib/tenantry/images");
-        let target = self.path("var/lib/tenantry");
-        fs::create_dir_all(&target).expect("the state directory can be made");
-        let copy = target.join("images");
-        fs::create_dir_all(&copy).expect("the image directory can be made");
-        for name in ["debian", "busybox"] {
-            Run::new("cp", ["--archive", "--link"]).args([source.join(name), copy.join(name)]).ok();
-        }
-    }
-
     /// Puts the state directory on a small ext4 filesystem of its own.
     ///
     /// # Panics
@@ -258,14 +246,6 @@ impl Host {
         self.network().inside(act)
     }
 
-    /// Whether this machine can weigh block I/O: cgroup v2 with `io.weight`, or v1 with a scheduler for it.
-    pub fn has_io_weight(&self) -> bool {
-        let files = ["/sys/fs/cgroup/io.weight", "/sys/fs/cgroup/blkio/blkio.bfq.weight"];
-        let slice = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-        files.iter().any(|file| Path::new(file).exists())
-            || slice.split_ascii_whitespace().any(|name| name == "io")
-    }
-
     /// `tenantctl` for this host.
     pub fn ctl(&self, args: &[&str]) -> Run {
         self.tool("tenantctl", args)
@@ -314,7 +294,30 @@ impl Host {
         self.start_hostd_behind(&[&["unshare", "--mount", "sh", "-c", &script], words].concat());
     }
 
+<<<<<<< HEAD
     pub(crate) fn start_hostd_behind(&self, before: &[&str]) {
+=======
+    /// Starts hostd by another program, which becomes it, and waits until it answers.
+    ///
+    /// # Panics
+    /// As [`Self::start_hostd`].
+    pub fn start_hostd_behind(&self, before: &[&str]) {
+        self.spawn_hostd_behind(before);
+        poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || self.answers());
+    }
+
+    /// Whether hostd answers, and has taken over what an earlier one left.
+    pub fn answers(&self) -> bool {
+        // A list is answered before what an earlier hostd left is set right.
+        self.ctl(&["--json", "events", "--no-follow"]).output().status.success()
+    }
+
+    /// Starts hostd by another program, which becomes it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn_hostd_behind(&self, before: &[&str]) {
+>>>>>>> faults
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")
@@ -330,10 +333,6 @@ impl Host {
             .spawn()
             .expect("hostd can be started");
         *self.hostd.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-        poll::until_true(&format!("hostd answers; its log: {}", self.hostd_log()), || {
-            // A list is answered before what an earlier hostd left is set right.
-            self.ctl(&["--json", "events", "--no-follow"]).output().status.success()
-        });
     }
 
     /// What hostd logged so far.

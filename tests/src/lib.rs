@@ -12,6 +12,7 @@ pub mod frame;
 pub mod guard;
 pub mod host;
 pub mod howto;
+pub mod leaks;
 pub mod machine;
 pub mod namespace;
 pub mod pages;

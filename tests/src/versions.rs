@@ -8,6 +8,29 @@ use std::{
 use crate::{Host, Run};
 
 impl Host {
+    /// Gives this root an image store of its own that holds the prepared images, as links to their files.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn copy_images(&self) {
+        self.copy_some_images(&["debian", "busybox"]);
+    }
+
+    /// [`Self::copy_images`] of these alone.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn copy_some_images(&self, names: &[&str]) {
+        let source = self.place.images.join("var/lib/tenantry/images");
+        let target = self.path("var/lib/tenantry");
+        fs::create_dir_all(&target).expect("the state directory can be made");
+        let copy = target.join("images");
+        fs::create_dir_all(&copy).expect("the image directory can be made");
+        for name in names {
+            Run::new("cp", ["--archive", "--link"]).args([source.join(name), copy.join(name)]).ok();
+        }
+    }
+
     /// The digest of the version that a reference means.
     ///
     /// # Panics

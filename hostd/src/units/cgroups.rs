@@ -154,7 +154,16 @@ fn make(dir: &Path) -> Result<(), CgroupError> {
 /// The first that cannot be made.
 pub fn make_unit(unit: &UnitCgroups) -> Result<(), CgroupError> {
     unit.v1.values().try_for_each(|dir| make(dir))?;
-    make(&unit.supervisor())
+    // A process that is born into a cgroup whose processes were once killed is killed by Linux: `kill_seq` in the
+    // kernel's cgroup.c is compared with that of its parent's.
+    let supervisor = unit.supervisor();
+    match fs::remove_dir(&supervisor) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(CgroupError { verb: "replace", path: supervisor, source });
+        }
+        _ => {}
+    }
+    make(&supervisor)
 }
 
 /// Freezes or thaws the tenant's processes, see `cgroup.freeze` in cgroups(7).

@@ -85,8 +85,7 @@ impl UnitManager {
     /// As [`Self::start`].
     pub async fn join_start(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
         match self {
-            // No other process does: a process that starts one has its turn until it is ready. It may be rebooting.
-            Self::Standalone(_) => Ok(()),
+            Self::Standalone(units) => units.join_start(name, timeout).await,
             Self::Systemd(units) => units.join_start(name, timeout).await,
         }
     }

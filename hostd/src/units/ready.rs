@@ -21,6 +21,17 @@ use super::{
 /// How often `state.json` is looked at, in case that the message is lost.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The same where there is no message.
+const LOOK_ONLY: Duration = Duration::from_millis(50);
+
+/// The next message; waits for ever where there is no socket.
+async fn heard(notify: Option<&NotifySocket>) -> std::io::Result<Report> {
+    match notify {
+        Some(notify) => notify.receive().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A start that is under way.
 pub(super) struct Awaited<'a> {
     pub(super) layout: &'a Layout,
@@ -28,7 +39,8 @@ pub(super) struct Awaited<'a> {
     pub(super) name: &'a TenantName,
     /// Its supervisor.
     pub(super) process: ProcessRef,
-    pub(super) notify: &'a NotifySocket,
+    /// None where another hostd has started it.
+    pub(super) notify: Option<&'a NotifySocket>,
 }
 
 impl Awaited<'_> {
@@ -37,19 +49,19 @@ impl Awaited<'_> {
     /// often its tenant reboots meanwhile. Whether it is ready.
     pub(super) async fn is_ready(&self, patience: Duration) -> bool {
         let mut deadline = Instant::now() + patience;
-        let mut listens = true;
+        let mut notify = self.notify;
         loop {
-            let look = (Instant::now() + LOOK).min(deadline);
+            let look = (Instant::now() + if notify.is_some() { LOOK } else { LOOK_ONLY }).min(deadline);
             tokio::select! {
                 biased;
-                report = self.notify.receive(), if listens => match report {
+                report = heard(notify) => match report {
                     Ok(Report { ready: true, .. }) => return true,
                     Ok(Report { extension, .. }) => {
                         deadline = extension.map_or(deadline, |more| deadline.max(Instant::now() + more));
                     }
                     Err(error) => {
                         log::warn!(TENANT = self.name.as_str(); "cannot receive notifications from the supervisor of tenant {:?}: {error}", self.name.as_str());
-                        listens = false;
+                        notify = None;
                     }
                 },
                 () = sleep_until(look) => {

@@ -145,6 +145,34 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_born_in_a_unit_whose_processes_were_killed_once() {
+        assert!(nix::unistd::geteuid().is_root(), "this test makes cgroups: run it as root");
+        let own = tenant::model::facts::CgroupFacts::gather().unwrap().v2_own;
+        let v2 = own.join(format!("tenantry-test-{}", std::process::id()));
+        let unit = UnitCgroups { v2: v2.clone(), ..UnitCgroups::default() };
+        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+        let path = c_string("/bin/true").unwrap();
+        let argv = [path.clone()];
+        let program =
+            Program { path: &path, argv: &argv, env: &[], stderr: null.as_fd(), null: null.as_fd() };
+        let run = || {
+            crate::units::cgroups::make_unit(&unit).unwrap();
+            let cgroup = File::open(unit.supervisor()).unwrap();
+            let (pid, _pidfd) = spawn_in_cgroup(&program, cgroup.as_fd()).unwrap();
+            waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap().map(|(_, status)| status)
+        };
+        let first = run();
+        // What a sweep does that cannot remove the directories afterwards.
+        std::fs::write(v2.join("cgroup.kill"), "1").unwrap();
+        let second = run();
+        std::fs::remove_dir(unit.supervisor()).unwrap();
+        std::fs::remove_dir(&v2).unwrap();
+        for status in [first, second] {
+            assert_eq!(status.and_then(|status| status.exit_status()), Some(0));
+        }
+    }
+
+    #[test]
     fn a_start_takes_no_longer_in_a_large_process() {
         let quickest = || {
             let took = (0..10).map(|_| {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -74,16 +74,20 @@ impl States {
     }
 }
 
-/// The supervisor that wrote a state, if it still runs.
-pub(super) fn find(state: &RunState) -> Option<(ProcessRef, OwnedFd)> {
-    if state.phase.is_final() {
-        return None;
-    }
+/// The supervisor that wrote a state, if it is still running.
+///
+/// # Errors
+/// It cannot be told: what lacks is a descriptor, or memory.
+pub(super) fn find(state: &RunState) -> io::Result<Option<(ProcessRef, OwnedFd)>> {
     let process = state.supervisor;
-    let pidfd = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
+    let Some(pid) = Pid::from_raw(process.pid).filter(|_| !state.phase.is_final()) else { return Ok(None) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        opened => opened?,
+    };
     // Asked after the descriptor is open: from now on the pid means the same process.
     // One that has ended is there until its parent takes it.
-    (process.is_alive() && !has_ended(&pidfd)).then_some((process, pidfd))
+    Ok((process.is_alive() && !has_ended(&pidfd)).then_some((process, pidfd)))
 }
 
 /// Whether a process has ended: its pidfd is readable then, see pidfd_open(2).

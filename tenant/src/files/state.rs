@@ -40,9 +40,16 @@ impl ProcessRef {
         Ok(Self { pid, start_ticks })
     }
 
-    /// Whether the very process still exists (it may be a zombie).
+    /// Whether the very process still exists (it may be a zombie). One that cannot be looked at is taken for alive: what
+    /// is taken for dead is swept.
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid).is_ok_and(|now| now == *self)
+        match Self::of(self.pid) {
+            Ok(now) => now == *self,
+            // The second where it ends while its file is read.
+            Err(error) => {
+                error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(libc::ESRCH)
+            }
+        }
     }
 }
 

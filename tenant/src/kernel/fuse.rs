@@ -143,9 +143,9 @@ impl Server {
                 Err(error) => return Err(error.into()),
             };
             let Some(answer) = self.reply(&buffer[..length], texts, now) else { continue };
-            match rustix::io::write(&self.device, &answer) {
+            match rustix::io::retry_on_intr(|| rustix::io::write(&self.device, &answer)) {
                 // Withdrawn meanwhile.
-                Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(rustix::io::Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -209,13 +209,32 @@ pub(super) fn check_alive(held: &mut Held<OwnedFd>) -> Result<()> {
 
 /// What became of an init that has closed its end of the gate and has not been executed.
 fn ended_early(held: &Held<OwnedFd>) -> KernelError {
+    let how = end(held).map_or_else(|| "its init has ended".to_owned(), |status| how(&status));
+    KernelError::new("put together", "the tenant", io::Error::other(how))
+}
+
+/// How an init ended that is about to.
+fn end(held: &Held<OwnedFd>) -> Option<WaitIdStatus> {
     // The gate closes a moment before its end can be waited for; whatever the poll says, that is asked next.
     let end = Timespec { tv_sec: 1, tv_nsec: 0 };
     let _ = poll(&mut [PollFd::new(&held.pidfd, PollFlags::IN)], Some(&end));
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    let ended = waitid(WaitId::PidFd(held.pidfd.as_fd()), options).ok().flatten();
-    let how = ended.map_or_else(|| "its init has ended".to_owned(), |status| how(&status));
-    KernelError::new("put together", "the tenant", io::Error::other(how))
+    waitid(WaitId::PidFd(held.pidfd.as_fd()), options).ok().flatten()
+}
+
+/// What became of an init that was killed before it was executed; none for one that was. Which it is say its flags in
+/// proc_pid_stat(5), `PF_EXITING` and `PF_FORKNOEXEC` of the kernel's `linux/sched.h`: the first is set before the gate
+/// closes. A reaper executes nothing, and may have ended by itself by now: that is no failure.
+fn killed_early(held: &Held<OwnedFd>) -> Option<KernelError> {
+    const EXITING: u32 = 0x4;
+    const NEVER_EXECUTED: u32 = 0x40;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", held.pid)).ok()?;
+    let flags = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(6)?.parse::<u32>().ok()?;
+    if flags & EXITING == 0 || flags & NEVER_EXECUTED == 0 {
+        return None;
+    }
+    let killed = end(held).filter(|status| status.terminating_signal().is_some())?;
+    Some(KernelError::new("put together", "the tenant", io::Error::other(how(&killed))))
 }
 
 fn how(status: &WaitIdStatus) -> String {
@@ -231,13 +250,13 @@ fn how(status: &WaitIdStatus) -> String {
 
 pub(super) fn release(held: Held<OwnedFd>, program: &str, terminals: usize) -> Result<Payload<OwnedFd>> {
     let failed = |error: io::Error| KernelError::new("execute", program, error);
-    let mut fds = held.handed;
     send(&held.gate, &Message::Go, &[]).map_err(failed)?;
     match receive(&held.gate)? {
-        // The gate closes on exec.
-        Message::Closed => {}
+        // The gate closes on exec; also when init is killed before it.
+        Message::Closed => killed_early(&held).map_or(Ok(()), Err)?,
         _ => return Err(failed(io::ErrorKind::InvalidData.into())),
     }
+    let mut fds = held.handed;
     let notify = (fds.len() > terminals).then(|| fds.pop()).flatten();
     Ok(Payload {
         pid: held.pid,

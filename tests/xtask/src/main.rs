@@ -7,6 +7,7 @@ mod check;
 mod count;
 mod deb;
 mod demo;
+mod faults;
 mod fuzz;
 mod images;
 mod native;

@@ -42,18 +42,30 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
     debian::prepare(&host::Place { bin: bin.clone(), images: images.clone(), tmp: tmp.clone() });
     isolate()?;
     let path = packages::path(packages::Use::Native)?;
-    let before = World::now(&tmp);
-    for test in &tests {
+    let tenants = wanted.tenants.to_string();
+    let place = host::Place { bin, images, tmp };
+    run_programs(&tests, &place, count, |command| {
+        command.arg("--test-threads=2").args(wanted.filter);
+        command.env("PATH", &path).env("TENANTRY_TEST_TENANTS", &tenants);
+    })
+}
+
+/// Runs test programs one by one, in namespaces that nothing else is in, and looks for leftovers.
+pub(crate) fn run_programs(
+    tests: &[PathBuf],
+    place: &host::Place,
+    count: &mut Count,
+    prepare: impl Fn(&mut Command),
+) -> Result<()> {
+    let before = World::now(&place.tmp);
+    for test in tests {
         let mut command = Command::new(test);
         command
-            .arg("--test-threads=2")
-            .args(wanted.filter)
             .current_dir(sh::repository().join("tests"))
-            .env("PATH", &path)
-            .env(host::BIN_DIR, &bin)
-            .env(host::IMAGES, &images)
-            .env(host::TMP, &tmp)
-            .env("TENANTRY_TEST_TENANTS", wanted.tenants.to_string());
+            .env(host::BIN_DIR, &place.bin)
+            .env(host::IMAGES, &place.images)
+            .env(host::TMP, &place.tmp);
+        prepare(&mut command);
         let begin = Instant::now();
         let name = test.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
@@ -66,7 +78,7 @@ pub(crate) fn run(wanted: &Wanted<'_>, count: &mut Count) -> Result<()> {
             eprintln!("error: {name} ended without a summary");
         }
     }
-    leftovers(&tmp, &before)
+    leftovers(&place.tmp, &before)
 }
 
 /// Waits a little for processes that are just ending, then names what was left behind.
@@ -89,7 +101,7 @@ fn leftovers(tmp: &Path, before: &World) -> Result<()> {
 }
 
 /// Moves this process into a private mount and network namespace with loopback up.
-fn isolate() -> Result<()> {
+pub(crate) fn isolate() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("cannot unshare namespaces")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the mounts private")?;

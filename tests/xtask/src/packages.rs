@@ -27,6 +27,8 @@ pub(crate) enum Use {
     Vm,
     /// The fuzzer.
     Fuzz,
+    /// The fault tier. What it needs the native tier needs, too: it runs after it, without a network.
+    Faults,
     /// `deb`.
     Deb,
     /// `deb --lint`.
@@ -60,7 +62,7 @@ macro_rules! packages {
 const TABLE: &[Package] = packages! {
     "apt", "apt-get", [Native Vm Bare], "downloads packages for images";
     "binutils", "objcopy", [Vm Deb], "makes programs small enough for the virtual machine's disk, and for a package";
-    "busybox-static", "busybox", [Pure Native Vm Bench], "is the busybox image";
+    "busybox-static", "busybox", [Pure Native Vm Bench Faults], "is the busybox image";
     "codespell", "codespell", [Spelling], "finds misspelt words";
     "cpio", "cpio", [Vm], "packs the initial ramdisk of the virtual machine";
     "cryptsetup-bin", "veritysetup", [Native], "makes hash trees for --verity";
@@ -72,25 +74,25 @@ const TABLE: &[Package] = packages! {
     "erofs-utils", "mkfs.erofs", [Pure Native], "makes images for --format erofs";
     "g++", "g++", [Fuzz], "compiles libFuzzer";
     "git", "git", [Check Deb Bare], "lists the files of the repository";
-    "iproute2", "ip", [Native Bench], "brings the loopback of a test host up";
+    "iproute2", "ip", [Native Bench Faults], "brings the loopback of a test host up";
     "libarchive-tools", "bsdtar", [Pure], "makes archives that are imported";
     "lintian", "lintian", [Lint], "judges packages";
     "lowdown", "lowdown", [Vm Deb], "makes man pages of the reference";
     "lxc", "lxc-start", [Bench], "is measured against";
     "mawk", "awk", [Native], "picks columns in the guides";
     "mmdebstrap", "mmdebstrap", [Demo Native Vm Bench Bare], "makes the Debian image";
-    "mount", "losetup", [Pure Native Bench], "makes the small disks of the disk-full tests";
-    "nftables", "nft", [Demo Native Bench], "keeps tenants from forging addresses, and shows what it holds";
+    "mount", "losetup", [Pure Native Bench Faults], "makes the small disks of the disk-full tests";
+    "nftables", "nft", [Demo Native Bench Faults], "keeps tenants from forging addresses, and shows what it holds";
     "openssh-client", "ssh-keygen", [Pure Native], "signs images and checks signatures; is how the guides log in to tenants";
     "openssl", "openssl", [Native], "makes the certificate of a registry";
-    "procps", "kill", [Native], "sends signals";
+    "procps", "kill", [Native Faults], "sends signals";
     "python3", "python3", [Pure], "makes archives that are imported, by its module tarfile";
     "python3-minimal", "python3", [Pure], "is the program of python3";
     "qemu-system-x86", "qemu-system-x86_64", [Vm], "is the virtual machine";
     "skopeo", "skopeo", [Native], "carries images to and from registries";
     "strace", "strace", [Native], "makes system calls fail in the middle of a start";
     "systemd-container", "systemd-nspawn", [Bench], "is measured against";
-    "util-linux", "nsenter", [Native Vm Bench Bare], "makes and enters namespaces";
+    "util-linux", "nsenter", [Native Vm Bench Bare Faults], "makes and enters namespaces";
     "util-linux-extra", "fincore", [Native], "tells which pages of the image are in memory";
     "xz-utils", "xz", [Vm], "unpacks the virtual machine's modules";
 };

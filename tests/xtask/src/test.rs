@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     count::{Count, counted},
-    fuzz, native, packages, programs, sh, vm,
+    faults, fuzz, native, packages, programs, sh, vm,
 };
 
 /// Options of `test`.
@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// How long the fuzzer works on each kind of input, seconds.
     #[arg(long, default_value_t = 20)]
     fuzz_seconds: u32,
+    /// Of the fault tier, every point instead of a sample: takes an hour.
+    #[arg(long)]
+    all: bool,
     /// Only the tests whose name holds this.
     filter: Option<String>,
 }
@@ -36,6 +39,8 @@ enum Tier {
     Vm,
     /// A fuzzer on each kind of input.
     Fuzz,
+    /// Calls of the kernel that fail, and processes that are killed, in the middle of every verb.
+    Faults,
     /// All of them.
     All,
 }
@@ -43,10 +48,10 @@ enum Tier {
 /// Runs the tests of the tiers asked for; the last line printed is `N passed, N failed`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut count = Count::default();
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let has = |tier| options.tier == tier || options.tier == Tier::All;
     if has(Tier::Pure) {
-        pure(options, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+        pure(options, &mut count).unwrap_or_else(|error| errors.push(format!("{error:#}")));
     }
     if has(Tier::Fuzz) {
         let wanted = fuzz::Wanted {
@@ -54,12 +59,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             seconds: options.fuzz_seconds,
             filter: options.filter.as_deref(),
         };
-        fuzz::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+        fuzz::run(&wanted, &mut count).unwrap_or_else(|error| errors.push(format!("{error:#}")));
     }
     // Before the native tier, which leaves this machine's network.
     if has(Tier::Vm) {
         let wanted = vm::Wanted { no_install: options.no_install, filter: options.filter.as_deref() };
-        vm::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+        vm::run(&wanted, &mut count).unwrap_or_else(|error| errors.push(format!("{error:#}")));
     }
     if has(Tier::Native) {
         let wanted = native::Wanted {
@@ -67,13 +72,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             tenants: options.tenants,
             filter: options.filter.as_deref(),
         };
-        native::run(&wanted, &mut count).unwrap_or_else(|error| faults.push(format!("{error:#}")));
+        native::run(&wanted, &mut count).unwrap_or_else(|error| errors.push(format!("{error:#}")));
     }
-    for fault in &faults {
-        eprintln!("error: {fault}");
+    if has(Tier::Faults) {
+        let wanted = faults::Wanted {
+            no_install: options.no_install,
+            is_all: options.all,
+            filter: options.filter.as_deref(),
+        };
+        faults::run(&wanted, &mut count).unwrap_or_else(|error| errors.push(format!("{error:#}")));
+    }
+    for error in &errors {
+        eprintln!("error: {error}");
     }
     // A tier that could not run, or left something behind, counts as one test that failed.
-    count.failed += u32::try_from(faults.len()).unwrap_or(u32::MAX);
+    count.failed += u32::try_from(errors.len()).unwrap_or(u32::MAX);
     if count == Count::default() {
         eprintln!("error: no test ran");
         count.failed = 1;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -15,9 +16,13 @@ use tenant::{
     kernel::{Kernel, KernelError, Linux},
     plan::FirstProcess,
 };
-use tokio::{task, time::timeout};
+use tokio::{
+    task,
+    time::{sleep, timeout},
+};
 use wire::UnitCgroups;
 
+<<<<<<< HEAD
 use super::unit::{Ended, Live, Shared, held, or_none, report};
 use crate::{
     quiet::Now,
@@ -31,15 +36,25 @@ use crate::{
         states::{States, find, has_ended},
         stop::{self, StopDeadline, StopEnd},
     },
+=======
+use super::unit::{Ended, LOOK, Live, NOTIFY, Shared, held, or_none, report};
+use crate::units::{
+    PlanLater, Start, UnitError,
+    cgroups::{self, Cgroups},
+    notify::{self, NotifySocket},
+    ready::Awaited,
+    spawn,
+    states::{States, find, has_ended},
+    stop::{self, StopDeadline, StopEnd},
+>>>>>>> faults
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.
 const GRACE: Duration = Duration::from_secs(15);
 /// A process that was killed has ended after this long, or hangs in the kernel.
 const KILLED: Duration = Duration::from_secs(20);
-
-/// Directory, in the runtime tree, of the sockets that starting supervisors report to.
-const NOTIFY: &str = "notify";
+/// How often a supervisor is looked for that cannot be, for lack of memory or of a descriptor.
+const TRIES: u8 = 10;
 
 /// The standalone unit manager.
 #[derive(Debug)]
@@ -151,9 +166,15 @@ impl Standalone {
     pub async fn adopt(&self, name: &TenantName, plan: PlanLater) {
         let shared = &self.shared;
         let cgroups = shared.recorded(name).unwrap_or_else(|| shared.cgroups.unit(name));
-        if let Some(state) = self.state(name)
-            && let Some((process, pidfd)) = find(&state)
-        {
+        let found = match self.found(name).await {
+            Ok(found) => found,
+            Err(error) => {
+                // Nothing is taken away: it may be running, and its lock keeps a second supervisor out.
+                log::error!(TENANT = name.as_str(); "cannot look for the supervisor of tenant {:?}: {error}", name.as_str());
+                return;
+            }
+        };
+        if let Some((process, pidfd)) = found {
             log::info!(TENANT = name.as_str(); "tenant {:?} is running (supervisor {})", name.as_str(), process.pid);
             shared.watch(name, process, pidfd, cgroups, plan);
             return;
@@ -165,6 +186,27 @@ impl Standalone {
             let swept = task::spawn_blocking(move || shared.sweep(&name, &cgroups, &plan)).await;
             report(or_none(swept));
         }
+    }
+
+    /// The supervisor of a tenant. Where it cannot be looked for, that is tried some times.
+    async fn found(&self, name: &TenantName) -> io::Result<Option<(ProcessRef, OwnedFd)>> {
+        let find = || match self.state(name) {
+            Some(state) => find(&state),
+            // Also where its file cannot be read.
+            None => match RunState::read(&self.shared.layout.run_state(name)) {
+                Ok(state) => state.map_or(Ok(None), |state| find(&state)),
+                Err(error) => Err(io::Error::new(error.kind(), wire::chain(&error))),
+            },
+        };
+        let mut found = find();
+        for _ in 0..TRIES {
+            if found.is_ok() {
+                break;
+            }
+            sleep(LOOK).await;
+            found = find();
+        }
+        found
     }
 
     /// Removes cgroups of tenants that have no record.
@@ -185,8 +227,7 @@ impl Standalone {
         let patience = start.timeout + GRACE;
         let is_app = start.plan.init.process == FirstProcess::Reaper;
         let (shared, program) = (self.shared.clone(), self.program.clone());
-        let notify_dir = shared.layout.run().join(NOTIFY);
-        let notify = NotifySocket::bind(&notify_dir, name.as_str())
+        let notify = NotifySocket::bind(&shared.notify_dir(), name.as_str())
             .map_err(|error| UnitError::Io("create the notification socket", error))?;
         let path = notify.path().to_owned();
         // The new supervisor's first state must not be taken for the old one's last.
@@ -196,18 +237,41 @@ impl Standalone {
             return self.over(&name, process, is_app);
         };
         let Shared { layout, states, .. } = &*self.shared;
-        let awaited = Awaited { layout, states, name: &name, process, notify: &notify };
+        let awaited = Awaited { layout, states, name: &name, process, notify: Some(&notify) };
+        self.up_or_over(&awaited, &live, patience, is_app).await
+    }
+
+    /// Waits for a start that an earlier hostd has begun, or for a reboot.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn join_start(&self, name: &TenantName, timeout: Duration) -> Result<(), UnitError> {
+        let Some(live) = self.live(name) else { return Ok(()) };
+        let Shared { layout, states, .. } = &*self.shared;
+        let awaited = Awaited { layout, states, name, process: live.process, notify: None };
+        // Whether it is an application is not known; one that is over says so by its state.
+        self.up_or_over(&awaited, &live, timeout + GRACE, true).await
+    }
+
+    async fn up_or_over(
+        &self,
+        awaited: &Awaited<'_>,
+        live: &Live,
+        patience: Duration,
+        is_app: bool,
+    ) -> Result<(), UnitError> {
+        let Awaited { name, process, .. } = awaited;
         tokio::select! {
             biased;
             is_ready = awaited.is_ready(patience) => {
                 if is_ready {
                     return Ok(());
                 }
-                let console = self.console(&name);
-                self.kill(&name).await?;
+                let console = self.console(name);
+                self.kill(name).await?;
                 Err(UnitError::Timeout(patience.as_secs(), console))
             }
-            _ = gone(live.ended.clone()) => self.over(&name, process, is_app),
+            _ = gone(live.ended.clone()) => self.over(name, *process, is_app),
         }
     }
 

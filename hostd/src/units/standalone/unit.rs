@@ -81,6 +81,11 @@ impl Shared {
         Ok(process)
     }
 
+    /// Where supervisors report to while they start.
+    pub(super) fn notify_dir(&self) -> PathBuf {
+        self.layout.run().join(NOTIFY)
+    }
+
     pub(super) fn unit_file(&self, name: &TenantName) -> PathBuf {
         self.layout.runtime(name).join("unit.json")
     }
@@ -155,6 +160,8 @@ impl Shared {
         }
         // Where it stays, it says where cgroups were that are gone; the next start writes it again.
         let _ = fs::remove_file(self.unit_file(name));
+        // That of a start which could not remove it; where it stays, the next start replaces it.
+        let _ = fs::remove_file(self.notify_dir().join(name.as_str()));
         failures
     }
 }
@@ -198,6 +205,9 @@ pub(super) fn report(failures: Vec<KernelError>) {
         log::error!("{}", wire::chain(&failure));
     }
 }
+
+/// Directory, in the runtime tree, of the sockets that starting supervisors report to.
+pub(super) const NOTIFY: &str = "notify";
 
 /// How often a supervisor is looked at that the kernel does not tell of.
 pub(super) const LOOK: Duration = Duration::from_millis(200);

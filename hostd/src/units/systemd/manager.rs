@@ -134,7 +134,11 @@ impl Systemd {
             self.held().remove(name);
             return None;
         }
+<<<<<<< HEAD
         let (process, pidfd) = find(state)?;
+=======
+        let (process, pidfd) = find(&state).ok().flatten()?;
+>>>>>>> faults
         let cgroup = PathBuf::from(&state.cgroup);
         let live = Arc::new(Live {
             process,

@@ -102,6 +102,8 @@ impl Supervisor {
         let started = apply::start(&self.kernel, plan);
         plan.forget_secrets();
         let payload = started?;
+        // A child that has not been waited for is there, even if it has ended: without it the tenant could not be entered.
+        let init = ProcessRef::of(payload.pid).map_err(RunError::io("look at", "its init"))?;
         self.network = payload.network;
         self.kept = payload.kept;
         // Closed last of all: see its description.
@@ -129,7 +131,7 @@ impl Supervisor {
         let plan_payload = plan.cgroup.payload.clone();
         let exec_us = self.since_boot_began(now);
         if let Some(state) = &mut self.state {
-            state.init = ProcessRef::of(payload.pid).ok();
+            state.init = Some(init);
             state.exec_us = Some(exec_us);
         }
         self.enter(lifecycle::Event::Executed)?;

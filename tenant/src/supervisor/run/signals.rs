@@ -5,9 +5,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
 };
 
 /// What the signals ask for.
@@ -38,14 +41,19 @@ impl Signals {
     /// Everything that is pending.
     pub(in crate::supervisor) fn take(&self) -> io::Result<Asked> {
         let mut asked = Asked::default();
-        while let Some(info) = self.0.read_signal()? {
+        loop {
+            let info = match self.0.read_signal() {
+                Ok(Some(info)) => info,
+                Err(Errno::EINTR) => continue,
+                Ok(None) => return Ok(asked),
+                Err(error) => return Err(error.into()),
+            };
             match info.ssi_signo as i32 {
                 libc::SIGTERM | libc::SIGINT => asked.stop = true,
                 libc::SIGCHLD => asked.children = true,
                 _ => {}
             }
         }
-        Ok(asked)
     }
 }
 

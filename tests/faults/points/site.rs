@@ -1,0 +1,50 @@
+//! A host whose programs hand their calls over, and what verbs find there.
+
+use std::{cell::Cell, fs, time::Duration};
+
+use tenantry_tests::{Host, Tenant};
+
+use crate::inject::Injector;
+
+/// The tenant that verbs are about.
+pub(crate) const VICTIM: &str = "victim";
+/// How long a verb may take in which something fails.
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+pub(crate) struct Site {
+    // Goes first: its programs need the injector until they have ended.
+    pub(crate) host: Host,
+    pub(crate) injector: Injector,
+    /// The boot of the victim that a verb must not end.
+    pub(crate) victims_boot: Cell<(i32, u64)>,
+}
+
+impl Site {
+    /// With two versions of an image; hostd is not running.
+    pub(crate) fn new() -> Self {
+        let host = Host::bare();
+        host.copy_some_images(&["busybox"]);
+        for version in ["one", "two"] {
+            host.another_version("busybox", &format!("busybox:{version}"), |tree| {
+                fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
+                fs::write(tree.join("usr/lib/generation"), version).expect("a file of the version");
+            });
+        }
+        let injector = Injector::new(host.path("inject.sock"), VICTIM);
+        Self { host, injector, victims_boot: Cell::default() }
+    }
+
+    /// Starts hostd and waits until it answers.
+    pub(crate) fn start_hostd(&self) {
+        let words = self.injector.words();
+        self.host.start_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    pub(crate) fn victim(&self) -> Tenant<'_> {
+        Tenant::new(&self.host, VICTIM)
+    }
+
+    pub(crate) fn has_live_hostd(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.host.hostd_pid())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
+}
