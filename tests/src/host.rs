@@ -294,9 +294,6 @@ impl Host {
         self.start_hostd_behind(&[&["unshare", "--mount", "sh", "-c", &script], words].concat());
     }
 
-<<<<<<< HEAD
-    pub(crate) fn start_hostd_behind(&self, before: &[&str]) {
-=======
     /// Starts hostd by another program, which becomes it, and waits until it answers.
     ///
     /// # Panics
@@ -317,7 +314,6 @@ impl Host {
     /// # Panics
     /// When it cannot be started.
     pub fn spawn_hostd_behind(&self, before: &[&str]) {
->>>>>>> faults
         let log = fs::File::options().create(true).append(true).open(self.path("hostd.log"));
         let log = log.expect("the log of hostd can be opened");
         let child = Command::new("nsenter")

@@ -14,7 +14,11 @@ use tenant::{
 use wire::SnapshotInfo;
 
 use super::{CopyError, stores::passes, swap};
-use crate::records::{Store, StoreError, create::remove_below, stamp::{date_ms, now_ms}};
+use crate::records::{
+    Store, StoreError,
+    create::remove_below,
+    stamp::{date_ms, now_ms},
+};
 
 /// What is asked of a snapshot.
 #[derive(Clone, Debug, Default)]

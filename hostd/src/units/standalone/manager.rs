@@ -22,8 +22,7 @@ use tokio::{
 };
 use wire::UnitCgroups;
 
-<<<<<<< HEAD
-use super::unit::{Ended, Live, Shared, held, or_none, report};
+use super::unit::{Ended, LOOK, Live, NOTIFY, Shared, held, or_none, report};
 use crate::{
     quiet::Now,
     units::{
@@ -36,17 +35,6 @@ use crate::{
         states::{States, find, has_ended},
         stop::{self, StopDeadline, StopEnd},
     },
-=======
-use super::unit::{Ended, LOOK, Live, NOTIFY, Shared, held, or_none, report};
-use crate::units::{
-    PlanLater, Start, UnitError,
-    cgroups::{self, Cgroups},
-    notify::{self, NotifySocket},
-    ready::Awaited,
-    spawn,
-    states::{States, find, has_ended},
-    stop::{self, StopDeadline, StopEnd},
->>>>>>> faults
 };
 
 /// What the supervisor needs beyond its own deadlines to take a tenant down.

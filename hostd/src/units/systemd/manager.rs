@@ -134,11 +134,7 @@ impl Systemd {
             self.held().remove(name);
             return None;
         }
-<<<<<<< HEAD
-        let (process, pidfd) = find(state)?;
-=======
-        let (process, pidfd) = find(&state).ok().flatten()?;
->>>>>>> faults
+        let (process, pidfd) = find(state).ok().flatten()?;
         let cgroup = PathBuf::from(&state.cgroup);
         let live = Arc::new(Live {
             process,
