@@ -16,6 +16,7 @@ use wire::{Code, EventKind, Failure, SnapshotInfo};
 
 use super::{Host, Result, blocking, events::What, turns::Turn};
 use crate::{
+    quiet::Now,
     records::{
         NewTenant, StoreError,
         copies::{Import, Imported, Taking},
@@ -80,7 +81,7 @@ impl Host {
             // What comes for it would wake it.
             self.units.park(name, false).await?;
         }
-        if self.units.is_frozen(name) {
+        if self.units.look(name, Now::default()).is_frozen {
             return Ok(still);
         }
         // For the next hostd, should this one be killed meanwhile.

@@ -39,7 +39,7 @@ pub fn hold<K: Kernel>(kernel: &K, mut plan: Plan, cgroup: &Path) -> Result<Stan
     // Nobody answers for its limits, and its credentials are for its services.
     plan.root.retain(|step| !matches!(step, RootStep::Limits | RootStep::Credentials { .. }));
     let failed = |step| move |source| StartError { step, source, cleanup: Vec::new() };
-    let user = kernel.user_namespace(plan.uids).map_err(failed("user namespace"))?;
+    let user = kernel.user_namespace(plan.uids, plan.namespaces_max).map_err(failed("user namespace"))?;
     let parts = root::prepare(kernel, &plan, &user).map_err(failed("root"))?;
     let clone = InitClone {
         cgroup,

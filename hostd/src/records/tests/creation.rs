@@ -124,6 +124,7 @@ fn a_crash_after_any_step_of_create_leaves_a_whole_tenant_or_none() {
             identity,
             disk: Default::default(),
             unsynced: Unsynced::default(),
+            seed: create::Seed::Image,
         };
         for step in &create::Step::ALL[..crash_after] {
             creation.step(*step).unwrap();
