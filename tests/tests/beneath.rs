@@ -7,7 +7,7 @@ use tenantry_tests::{Host, Run, poll};
 /// Calls that open, and those that name an entry of an open directory.
 const TRACED: &str = "open,openat,openat2,open_tree,creat,stat,lstat,newfstatat,statx,access,faccessat,faccessat2,mkdir,mkdirat,\
      unlink,unlinkat,rmdir,rename,renameat,renameat2,link,linkat,symlink,symlinkat,readlink,readlinkat,chmod,fchmodat,\
-     fchmodat2,chown,lchown,fchownat,mknod,mknodat,utimensat,truncate,setxattr,lsetxattr,getxattr,lgetxattr,listxattr,\
+     chown,lchown,fchownat,mknod,mknodat,utimensat,truncate,setxattr,lsetxattr,getxattr,lgetxattr,listxattr,\
      llistxattr,removexattr,lremovexattr,chdir,execve";
 
 /// What is wrong with a traced call: `name(arguments`, with descriptors as `N<PATH>`. `tenants` is the directory of all.

@@ -17,6 +17,8 @@ pub struct Area {
     pub dir: PathBuf,
     /// The upper directory, where the tenant's own files are.
     pub upper: PathBuf,
+    /// The tenant's directories.
+    pub dirs: PathBuf,
     /// What is mounted over parts of it: these are not of the overlay.
     covered: Vec<PathBuf>,
     /// Files that are never the image's.
@@ -36,7 +38,8 @@ impl Area {
             let dir = PathBuf::from(at.relative());
             let identity = IDENTITY.iter().map(PathBuf::from).filter(|path| is_etc && path.starts_with(&dir));
             Some(Self {
-                upper: plan.dirs.join(store).join("upper"),
+                upper: Path::new(store).join("upper"),
+                dirs: plan.dirs.clone(),
                 covered: below(&dir),
                 identity: identity.collect(),
                 dir,
@@ -66,7 +69,8 @@ mod tests {
     fn what_is_mounted_over_an_overlay_and_what_tenantry_writes_is_left_out() {
         let area = Area {
             dir: "var".into(),
-            upper: "/x".into(),
+            upper: "x".into(),
+            dirs: "/".into(),
             covered: vec!["var/lib/dpkg".into()],
             identity: vec!["var/own".into()],
         };

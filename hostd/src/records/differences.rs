@@ -30,7 +30,7 @@ pub struct FileDifference {
 pub fn of(areas: &[Area], changes: Changes) -> Differences {
     let mut files = Vec::new();
     for area in areas {
-        let upper = Upper::open(&area.upper).ok();
+        let upper = Upper::open(&area.dirs, &area.upper).ok();
         for difference in changes.below(&area.dir) {
             let Some(inside) = area.inside(&difference.path) else { continue };
             if inside.as_os_str().is_empty() {

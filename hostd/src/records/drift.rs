@@ -128,7 +128,7 @@ impl Store {
                 earlier.push((version, inventory));
             }
         }
-        let uppers = subject.areas.iter().map(|area| Upper::open(&area.upper).ok()).collect();
+        let uppers = subject.areas.iter().map(|area| Upper::open(&area.dirs, &area.upper).ok()).collect();
         Ok(Look {
             store: self,
             subject,
@@ -212,7 +212,7 @@ impl Store {
 fn hidden(areas: &[Area], paths: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut hidden = BTreeSet::new();
     for area in areas {
-        let Ok(upper) = Upper::open(&area.upper) else { continue };
+        let Ok(upper) = Upper::open(&area.dirs, &area.upper) else { continue };
         let hiders = paths.iter().filter_map(|path| upper.hider(area.inside(path)?).ok().flatten());
         hidden.extend(hiders.map(|hider| area.dir.join(hider)));
     }

@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use filetree::{Reach, openat2};
+use filetree::{Dir, Reach, openat2};
 use rootfs_tools::{
     digest,
     inventory::{Item, hash_xattrs},
@@ -30,7 +30,7 @@ use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, statx},
     io::Errno,
 };
-use tenant::{files::record, stale::Origin};
+use tenant::stale::Origin;
 
 use crate::drift::own::{Found, Own};
 
@@ -54,12 +54,12 @@ pub(super) struct Entry {
 }
 
 impl Upper {
-    /// The directory of this path.
+    /// The upper directory at this path below a tenant's directories.
     ///
     /// # Errors
     /// Those of open(2).
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { dir: record::open_dir(path)?.into() })
+    pub(super) fn open(dirs: &Path, upper: &Path) -> io::Result<Self> {
+        Ok(Self { dir: Dir::open(dirs)?.find(upper)?.into() })
     }
 
     /// What has a name in it; none where nothing has, or a part of the path is no directory.
@@ -261,7 +261,7 @@ mod tests {
 
     fn upper() -> (tempfile::TempDir, Upper) {
         let dir = tempfile::tempdir().unwrap();
-        let upper = Upper::open(dir.path()).unwrap();
+        let upper = Upper::open(dir.path(), Path::new("")).unwrap();
         (dir, upper)
     }
 
