@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_lasts_until_something_happens_or_nobody_tells_of_it_any_more() {
+    fn a_moment_lasts_until_something_happens_or_its_tenant_is_watched_no_more() {
         let quiet = Quiet::default();
         let [alice, bob]: [TenantName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
         assert!(quiet.now().moment(&alice).is_none(), "nobody would tell");

@@ -224,14 +224,10 @@ pub enum StoreError {
     /// A copy of a tenant.
     #[error(transparent)]
     Copy(#[from] CopyError),
-    /// No words for a version.
+    /// No words for a version, and why.
     #[error("{text:?} does not name a version: {reason}")]
-    Target {
-        /// The words.
-        text: String,
-        /// Why.
-        reason: String,
-    },
+    #[allow(missing_docs)]
+    Target { text: String, reason: String },
     /// The kernel refused something.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -352,10 +348,8 @@ impl StoreError {
             Self::Port { code, .. } => *code,
             Self::Quota(QuotaError::Unenforceable { .. }) => Code::Unenforceable,
             Self::Quota(QuotaError::Running) => Code::Running,
-            _ => match self.io_kind() {
-                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Code::DiskFull,
-                _ => Code::Failed,
-            },
+            _ if self.is_full() => Code::DiskFull,
+            _ => Code::Failed,
         }
     }
 
@@ -433,9 +427,13 @@ impl StoreError {
         Some(text.to_owned())
     }
 
+    fn is_full(&self) -> bool {
+        matches!(self.io_kind(), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
     fn io_help(&self) -> Option<&'static str> {
         match self.io_kind()? {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            _ if self.is_full() => {
                 Some("nothing was changed; free space or inodes on that filesystem (df, df -i) and try again")
             }
             io::ErrorKind::PermissionDenied => Some("run hostd as root"),

@@ -64,6 +64,14 @@ impl Store {
         Ok((allocation, Change::Created))
     }
 
+    /// A name that a new tenant can have.
+    pub(crate) fn refuse_taken(&self, name: &TenantName) -> Result<(), StoreError> {
+        if self.has(name) {
+            return Err(StoreError::NameTaken(name.to_string()));
+        }
+        Ok(())
+    }
+
     /// Makes a tenant that is not there.
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! Units: the supervisors of tenants, and who starts them.
 //!
-//! [`UnitManager`] is the seam. [`systemd`] asks PID 1 for the units of tenants; [`standalone`] starts
-//! supervisors itself, where systemd is not PID 1. What is above the seam asks for a name to be started or stopped and
-//! for what runs; what is below decides how.
+//! [`UnitManager`] is the seam. [`systemd`] asks PID 1 for the units of tenants; [`standalone`] starts supervisors
+//! itself, where systemd is not PID 1. What is above it asks for names and what runs; what is below decides how.
 
 pub mod cgroups;
 mod console;
@@ -417,8 +416,7 @@ impl UnitManager {
         }
     }
 
-    /// How a tenant's unit is, and the limits it has against those of its file; none where units are hostd's
-    /// own.
+    /// How a tenant's unit is, and its limits against those of its file; none where units are hostd's own.
     ///
     /// # Errors
     /// cannot connect to systemd.

@@ -68,12 +68,4 @@ impl Store {
         let warnings = left_out.iter().map(|key| format!("{key} was left out: \"{from}\" has it")).collect();
         Ok((tally, warnings))
     }
-
-    /// A name that a new tenant can have.
-    pub(crate) fn refuse_taken(&self, name: &TenantName) -> Result<(), StoreError> {
-        if self.has(name) {
-            return Err(StoreError::NameTaken(name.to_string()));
-        }
-        Ok(())
-    }
 }

@@ -74,7 +74,7 @@ fn unproved<'a>(text: &'a str, programs: &'a Programs) -> impl Iterator<Item = &
 /// The test programs of `tests/`: those of the native tier by their names, those of the virtual machine as `vm-…`.
 fn programs(tests: &Path) -> Result<Programs> {
     let mut programs = Programs::new();
-    for (dir, prefix) in [("tests", ""), ("vm", "vm-")] {
+    for (dir, prefix) in [("tests", ""), ("vm", "vm-"), ("faults", "")] {
         for entry in fs::read_dir(tests.join(dir)).with_context(|| format!("cannot read tests/{dir}"))? {
             let path = entry?.path();
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
