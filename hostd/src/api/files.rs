@@ -7,6 +7,7 @@ use std::{process::Stdio, sync::Arc, time::Instant};
 use axum::{Json, Router, body::Body as HttpBody, extract::State, response::Response, routing::get};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
+use tenant::TenantName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
@@ -19,7 +20,7 @@ use super::{
     answer::done,
     copies::{SILENCE, stream},
 };
-use crate::host::Host;
+use crate::host::{Host, copies::Still};
 
 /// Longest text of a failure, bytes.
 const LONGEST: u64 = 8 << 10;
@@ -57,6 +58,14 @@ fn program(host: &Host, name: &str, words: &[&str]) -> Result<Command, Failure> 
     command.arg("--root").arg(host.layout().root()).arg("files").args(words).arg("--").arg(name);
     command.kill_on_drop(true).stderr(Stdio::piped());
     Ok(command)
+}
+
+/// Keeps a tenant that is down from being started. One that is running may be stopped: that ends what is done inside.
+async fn kept_down(host: &Arc<Host>, name: &TenantName) -> Result<Option<Still>, Failure> {
+    match host.units().is_running(name) {
+        true => Ok(None),
+        false => host.still(name, true).await.map(Some),
+    }
 }
 
 /// What a program that has ended has done.
@@ -103,8 +112,7 @@ pub(super) async fn read(
     Parameters(parameters): Parameters<ReadParameters>,
 ) -> Result<Response, Refusal> {
     host.store().ready(&name)?;
-    // A tenant that is down is not started meanwhile.
-    let still = host.still(&name, true).await?;
+    let still = kept_down(&host, &name).await?;
     let ReadParameters { path, r#as } = parameters;
     let mut command = program(&host, name.as_str(), &[])?;
     command.arg(&path).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -155,7 +163,7 @@ pub(super) async fn write(
 ) -> Answer<Done> {
     let since = Instant::now();
     host.store().ready(&name)?;
-    let still = host.still(&name, true).await?;
+    let still = kept_down(&host, &name).await?;
     let mut words = vec!["--unpack"];
     words.extend(parameters.keep_owners.then_some("--keep-owners"));
     let mut command = program(&host, name.as_str(), &words)?;

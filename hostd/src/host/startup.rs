@@ -76,6 +76,7 @@ impl Host {
 
     /// Takes away what no tenant that runs needs: hostd ends.
     pub async fn leave(self: &Arc<Self>) {
+        self.thaw_all_copied().await;
         self.units.close();
         let host = self.clone();
         if let Err(failure) = blocking(move || host.filter.leave(&host.store)).await {

@@ -1,5 +1,6 @@
 mod addresses;
 mod broken;
+mod copies;
 mod creation;
 mod drift;
 mod rebase;

@@ -21,9 +21,10 @@ use filetree::{
 };
 use nix::sched::{CloneFlags, setns};
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     fs::{CWD, Mode, OFlags, openat},
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid},
+    process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid},
     stdio::{stdin, stdout},
 };
 
@@ -171,10 +172,16 @@ fn inside(pidfd: OwnedFd, work: &Work) -> Result<(), FilesError> {
         }
         Fork::Parent(pid) => {
             drop(write);
+            let child = Pid::from_raw(pid);
+            if ends_first(&pidfd, &read) {
+                // Its mounts would be there as long as that process is, and the directories beneath in use.
+                let _ = child.map(|child| kill_process(child, Signal::KILL));
+                let _ = rustix::io::retry_on_intr(|| waitpid(child, WaitOptions::empty()));
+                return Err(FilesError::Inside("the tenant ended meanwhile".to_owned(), 1));
+            }
             let mut text = String::new();
             let said = io::PipeReader::from(read).take(LONGEST).read_to_string(&mut text);
-            let pid = Pid::from_raw(pid);
-            let ended = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty()));
+            let ended = rustix::io::retry_on_intr(|| waitpid(child, WaitOptions::empty()));
             let code = ended.ok().flatten().and_then(|(_, status)| status.exit_status());
             match code {
                 Some(0) => Ok(()),
@@ -185,6 +192,14 @@ fn inside(pidfd: OwnedFd, work: &Work) -> Result<(), FilesError> {
             }
         }
     }
+}
+
+/// Whether the tenant's init ends before the process inside has said something, or has ended.
+fn ends_first(init: &OwnedFd, said: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(said, PollFlags::IN), PollFd::new(init, PollFlags::IN)];
+    // Where it cannot be waited for, the process inside is.
+    let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+    polled.is_ok() && fds[0].revents().is_empty() && !fds[1].revents().is_empty()
 }
 
 /// Why the work was not done, and the exit code.
