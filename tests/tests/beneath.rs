@@ -117,13 +117,15 @@ fn no_verb_opens_what_a_tenant_has_stored_another_way() {
     host.ctl(&["exec", "alice", "--", "sh", "-c", script]).ok();
     let archive = host.path("a.tar");
     let archive = archive.to_str().expect("a path");
+    let out = host.path("passwd");
+    let out = out.to_str().expect("a path");
     for line in [
         "snapshot alice one",
         "clone alice bob",
         &format!("export alice {archive}"),
         &format!("import {archive} carol"),
         &format!("cp {archive} alice:/root/x"),
-        "cp alice:/etc/passwd /dev/null",
+        &format!("cp alice:/etc/passwd {out}"),
         "show alice",
         "drift alice",
         "stop alice",
@@ -136,8 +138,8 @@ fn no_verb_opens_what_a_tenant_has_stored_another_way() {
         "doctor",
         "destroy dora bob carol --force --yes",
     ] {
-        if line.starts_with("doctor") || line.starts_with("cp alice") {
-            // What these say of this machine, or of the target, is not the question.
+        if line.starts_with("doctor") {
+            // What it says of this machine is not the question.
             let _said = host.ctl(&line.split_whitespace().collect::<Vec<_>>()).output();
         } else {
             ctl(line);

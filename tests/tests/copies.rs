@@ -186,6 +186,10 @@ fn files_go_in_and_out_of_tenants_that_run_and_that_do_not() {
         assert_eq!((owner("kept"), owner("archived")), ((0, 0), (1234, 1235)));
         assert!(fs::read_to_string(out.join("passwd")).expect("a file").starts_with("root:"));
         assert!(fs::metadata(out.join("true")).expect("a program").len() > 1000);
+        let null = out.join("null").to_str().expect("a path").to_owned();
+        tenantry_tests::Run::new("mknod", [null.as_str(), "c", "1", "3"]).ok();
+        let said = host.ctl(&["cp", "alice:/etc/passwd", &null]).output().refused(2);
+        assert!(said.contains("neither a file nor a directory"), "{said}");
         for absent in ["alice:/nothing", "alice:/nothing/below"] {
             let said = host.ctl(&["cp", absent, to]).output().refused(3);
             assert!(said.contains("nothing"), "{said}");

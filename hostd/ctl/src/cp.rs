@@ -131,6 +131,12 @@ impl Cp {
     /// Out of a tenant.
     async fn out(&self, context: &Context, (name, path): (&str, &str), to: &Path) -> Result<Tally, Failure> {
         let refuse = |error: io::Error| failed("write", to, &error);
+        // What it would take the place of may be the machine's.
+        if to.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            let text = format!("{to:?} is neither a file nor a directory");
+            return Err(Failure::new(Code::Invalid, text)
+                .help("name a file, or use - for an archive on standard output"));
+        }
         // Into a directory, or under a name of its own.
         let (dir, as_name) = match to.is_dir() {
             true => (to.to_owned(), None),
