@@ -72,6 +72,11 @@ pub(super) fn check() -> Result<()> {
     let triple = triple.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc has no host")?;
     let args = ["metadata", "--format-version", "1", "--locked", "--filter-platform", triple];
     let metadata: Metadata = serde_json::from_str(&sh::read(sh::cargo(&args))?)?;
+    // A workspace of its own, whose lock file no build of this one renews.
+    let driver = "tests/fuzz/driver/Cargo.toml";
+    sh::read(sh::cargo(&[&args[..], &["--manifest-path", driver]].concat())).with_context(|| {
+        format!("the lock file of {driver} is not up to date: cargo metadata --manifest-path {driver}")
+    })?;
     let used: BTreeSet<&str> = metadata.resolve.nodes.iter().map(|node| node.id.as_str()).collect();
     let used: Vec<&Package> =
         metadata.packages.iter().filter(|package| used.contains(&*package.id)).collect();
