@@ -56,6 +56,18 @@ impl Keep {
     }
 }
 
+impl Keep {
+    /// Whether an entry that is no directory goes along: files, links and FIFOs do, and of an upper layer the nodes that
+    /// mark removed files.
+    pub(crate) fn takes(self, stat: &Stat) -> bool {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Symlink | FileType::Fifo => true,
+            FileType::CharacterDevice => stat.st_rdev == 0 && matches!(self, Self::Layer | Self::LayerHere),
+            _ => false,
+        }
+    }
+}
+
 /// The file that a descriptor stands for, also one that was opened with `O_PATH`.
 fn path(fd: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))

@@ -2,7 +2,6 @@
 //! share their blocks (ioctl_ficlone(2)).
 
 use std::{
-    collections::HashMap,
     ffi::CStr,
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
@@ -20,11 +19,9 @@ use crate::{
     attributes::{self, describe, describe_at, extents, owner, times},
     chain::Chain,
     dir::{c_name, stat_of},
-    walk::{Down, Visit, is_gone, walk},
+    walk::{Down, Linked, Visit, is_gone, unless_gone, walk},
 };
 
-/// Files with several names that are remembered at most.
-pub(crate) const MAX_LINKED: usize = 1 << 20;
 /// So many bytes are copied between two looks at who watches.
 const PIECE: u64 = 16 << 20;
 
@@ -48,7 +45,7 @@ pub fn copy(
         passes,
         watch,
         tally: Tally::default(),
-        linked: HashMap::new(),
+        linked: Linked::new(),
         shares: true,
     };
     walk(from, &mut copying)?;
@@ -62,7 +59,7 @@ struct Copying<'a> {
     watch: Watch<'a>,
     tally: Tally,
     /// The first name of files that have several, below the top.
-    linked: HashMap<(u64, u64), PathBuf>,
+    linked: Linked<PathBuf>,
     /// Whether blocks may be shared: not tried again where that was refused.
     shares: bool,
 }
@@ -73,14 +70,8 @@ impl Copying<'_> {
     }
 
     fn file(&mut self, parent: &Dir, name: &CStr, at: &Path) -> Result<(), TreeError> {
-        let file = match parent.file(name) {
-            Ok(file) => file,
-            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => {
-                self.tally.left_out += 1;
-                return Ok(());
-            }
-            Err(error) => return Err(TreeError::new("open", at, error)),
-        };
+        let opened = unless_gone(parent.file(name), &mut self.tally);
+        let Some(file) = opened.map_err(TreeError::when("open", at))? else { return Ok(()) };
         let failed = TreeError::when("copy", at);
         let stat = stat_of(&file).map_err(failed)?;
         let copy = self.to.here().and_then(|dir| dir.create(name, 0o600)).map_err(failed)?;
@@ -131,7 +122,7 @@ impl Copying<'_> {
     /// Makes another name of a file that was copied before; whether there was one.
     fn link(&mut self, name: &CStr, at: &Path, stat: &Stat) -> Result<bool, TreeError> {
         let failed = TreeError::when("link", at);
-        if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
+        if let Some(first) = self.linked.first(stat) {
             let parent = first.parent().unwrap_or(Path::new(""));
             let first = first.file_name().unwrap_or_default();
             let first = c_name(first).map_err(failed)?;
@@ -143,11 +134,7 @@ impl Copying<'_> {
                 Err(error) => return Err(failed(error)),
             }
         }
-        if self.linked.len() == MAX_LINKED {
-            let text = format!("there are more than {MAX_LINKED} files with several names");
-            return Err(failed(io::Error::other(text)));
-        }
-        self.linked.insert((stat.st_dev, stat.st_ino), at.to_owned());
+        self.linked.add(stat, at.to_owned()).map_err(failed)?;
         Ok(false)
     }
 }
@@ -166,14 +153,7 @@ impl Visit for Copying<'_> {
 
     fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_whiteout = kind == FileType::CharacterDevice
-            && stat.st_rdev == 0
-            && matches!(self.keep, Keep::Layer | Keep::LayerHere);
-        let goes = match kind {
-            FileType::RegularFile | FileType::Symlink | FileType::Fifo => true,
-            _ => is_whiteout,
-        };
-        if !goes {
+        if !self.keep.takes(stat) {
             self.tally.left_out += 1;
             return Ok(());
         }
@@ -184,17 +164,14 @@ impl Visit for Copying<'_> {
         let failed = TreeError::when("copy", at);
         match kind {
             FileType::RegularFile => self.file(parent, name, at)?,
-            FileType::Symlink => match parent.target(name) {
-                Ok(target) => {
+            FileType::Symlink => {
+                let target = unless_gone(parent.target(name), &mut self.tally).map_err(failed)?;
+                if let Some(target) = target {
                     let here = self.to.here().map_err(failed)?;
                     here.symlink(&target, name).map_err(failed)?;
                     describe_at(here, name, kind, owner(stat), 0, &times(stat)).map_err(failed)?;
                 }
-                Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => {
-                    self.tally.left_out += 1;
-                }
-                Err(error) => return Err(failed(error)),
-            },
+            }
             _ => {
                 let here = self.to.here().map_err(failed)?;
                 here.make_node(name, kind, 0o600, 0).map_err(failed)?;

@@ -1,7 +1,6 @@
 //! A tree, or one entry of it, into an archive.
 
 use std::{
-    collections::HashMap,
     ffi::CStr,
     io::{self, Write},
     os::unix::ffi::OsStrExt as _,
@@ -14,9 +13,8 @@ use crate::{
     Dir, Keep, Tally, TreeError, Watch,
     archive::{Chunk, Entry, Kind, MAX_CHUNKS, Writer},
     attributes::{self, extents, times},
-    copy::MAX_LINKED,
     dir::stat_of,
-    walk::{Down, Visit, is_gone, shown, walk},
+    walk::{Down, Linked, Visit, shown, unless_gone, walk},
 };
 
 /// Longest path, bytes: what a reader can be asked to keep.
@@ -44,7 +42,7 @@ pub fn pack<W: Write>(
     archive: &mut Writer<W>,
     watch: Watch<'_>,
 ) -> Result<Tally, TreeError> {
-    let mut packing = Packing { pack, archive, watch, tally: Tally::default(), linked: HashMap::new() };
+    let mut packing = Packing { pack, archive, watch, tally: Tally::default(), linked: Linked::new() };
     let Some(name) = name else {
         walk(dir, &mut packing)?;
         return Ok(packing.tally);
@@ -65,7 +63,7 @@ struct Packing<'a, W> {
     watch: Watch<'a>,
     tally: Tally,
     /// The first path of files that have several.
-    linked: HashMap<(u64, u64), Vec<u8>>,
+    linked: Linked<Vec<u8>>,
 }
 
 impl<W: Write> Packing<'_, W> {
@@ -91,14 +89,8 @@ impl<W: Write> Packing<'_, W> {
     }
 
     fn file(&mut self, parent: &Dir, name: &CStr, at: &Path, path: &[u8]) -> Result<(), TreeError> {
-        let file = match parent.file(name) {
-            Ok(file) => file,
-            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => {
-                self.tally.left_out += 1;
-                return Ok(());
-            }
-            Err(error) => return Err(TreeError::new("open", at, error)),
-        };
+        let opened = unless_gone(parent.file(name), &mut self.tally);
+        let Some(file) = opened.map_err(TreeError::when("open", at))? else { return Ok(()) };
         let failed = TreeError::when("pack", at);
         let stat = stat_of(&file).map_err(failed)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -145,45 +137,35 @@ impl<W: Write> Visit for Packing<'_, W> {
 
     fn entry(&mut self, parent: &Dir, name: &CStr, at: &Path, stat: &Stat) -> Result<(), TreeError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_whiteout = kind == FileType::CharacterDevice
-            && stat.st_rdev == 0
-            && matches!(self.pack.keep, Keep::Layer | Keep::LayerHere);
-        if !is_whiteout && !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Fifo) {
+        if !self.pack.keep.takes(stat) {
             self.tally.left_out += 1;
             return Ok(());
         }
         let path = self.path(at)?;
         let failed = TreeError::when("pack", at);
         self.tally.entries += 1;
-        if stat.st_nlink > 1 {
-            if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
-                let entry = Entry { link: first, ..entry(&path, Kind::HardLink, stat) };
-                self.archive.entry(&entry).map_err(failed)?;
-                return self.told(at);
-            }
-            if self.linked.len() == MAX_LINKED {
-                let text = format!("there are more than {MAX_LINKED} files with several names");
-                return Err(failed(io::Error::other(text)));
-            }
+        if stat.st_nlink > 1
+            && let Some(first) = self.linked.first(stat)
+        {
+            let entry = Entry { link: first, ..entry(&path, Kind::HardLink, stat) };
+            self.archive.entry(&entry).map_err(failed)?;
+            return self.told(at);
         }
         let before = self.tally.left_out;
         match kind {
             FileType::RegularFile => self.file(parent, name, at, &path)?,
-            FileType::Symlink => match parent.target(name) {
-                Ok(target) => {
+            FileType::Symlink => {
+                let target = unless_gone(parent.target(name), &mut self.tally).map_err(failed)?;
+                if let Some(target) = target {
                     let entry = Entry { link: target.to_bytes(), ..entry(&path, Kind::Symlink, stat) };
                     self.archive.entry(&entry).map_err(failed)?;
                 }
-                Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => {
-                    self.tally.left_out += 1;
-                }
-                Err(error) => return Err(failed(error)),
-            },
+            }
             FileType::Fifo => self.archive.entry(&entry(&path, Kind::Fifo, stat)).map_err(failed)?,
             _ => self.archive.entry(&entry(&path, Kind::Char(0, 0), stat)).map_err(failed)?,
         }
         if stat.st_nlink > 1 && self.tally.left_out == before {
-            self.linked.insert((stat.st_dev, stat.st_ino), path);
+            self.linked.add(stat, path).map_err(failed)?;
         }
         self.told(at)
     }

@@ -1,6 +1,7 @@
 //! Every entry of a tree, once: in each directory first what is none, then the directories.
 
 use std::{
+    collections::HashMap,
     ffi::{CStr, CString},
     io,
     os::fd::{AsFd as _, BorrowedFd},
@@ -188,6 +189,48 @@ enum Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+/// What was opened; none of an entry that was gone, or another thing, by then: it is counted as left out.
+pub(crate) fn unless_gone<T>(opened: io::Result<T>, tally: &mut Tally) -> io::Result<Option<T>> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => {
+            tally.left_out += 1;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Files with several names that are remembered at most.
+const MAX_LINKED: usize = 1 << 20;
+
+/// What is known of the first name of files that have several.
+pub(crate) struct Linked<T>(HashMap<(u64, u64), T>);
+
+impl<T> Linked<T> {
+    pub(crate) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// What is known of the first name of a file.
+    pub(crate) fn first(&self, stat: &Stat) -> Option<&T> {
+        self.0.get(&(stat.st_dev, stat.st_ino))
+    }
+
+    /// Remembers the first name of a file.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(crate) fn add(&mut self, stat: &Stat, first: T) -> io::Result<()> {
+        if self.0.len() == MAX_LINKED {
+            let text = format!("there are more than {MAX_LINKED} files with several names");
+            return Err(io::Error::other(text));
+        }
+        self.0.insert((stat.st_dev, stat.st_ino), first);
+        Ok(())
     }
 }
 

@@ -75,9 +75,14 @@ impl Client {
         } else {
             Vec::new()
         };
+        self.ask(method, path, if has_body { Sent::Json(bytes) } else { Sent::Nothing }).await
+    }
+
+    /// Sends a request and reads the whole answer, unless hostd does not even say that it is there.
+    async fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Sent) -> Result<A, Failure> {
         let begin = Instant::now();
         let (status, body) = tokio::select! {
-            answered = self.exchange(method, path, has_body.then_some(bytes)) => answered?,
+            answered = self.exchange(method, path, body) => answered?,
             () = self.silence() => return Err(self.silent(begin.elapsed())),
         };
         if status == StatusCode::OK {
@@ -87,14 +92,9 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer.
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    async fn exchange(&self, method: Method, path: &str, body: Sent) -> Result<(StatusCode, Bytes), Failure> {
         let broken = |error| self.broken(&error);
-        let response = self.open(method, path, body.into()).await?;
+        let response = self.open(method, path, body).await?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
         Ok((status, body))
@@ -138,6 +138,11 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn lines(&self, path: &str) -> Result<Lines<'_>, Failure> {
+        Ok(Lines { client: self, body: self.opened(path).await?, read: Vec::new() })
+    }
+
+    /// An answer that is read as it comes.
+    async fn opened(&self, path: &str) -> Result<Incoming, Failure> {
         let begin = Instant::now();
         let response = tokio::select! {
             opened = self.open(Method::GET, path, Sent::Nothing) => opened?,
@@ -146,7 +151,7 @@ impl Client {
         let status = response.status();
         let body = response.into_body();
         if status == StatusCode::OK {
-            return Ok(Lines { client: self, body, read: Vec::new() });
+            return Ok(body);
         }
         let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
         Err(refusal(status, &bytes))
@@ -157,18 +162,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn download(&self, path: &str) -> Result<Download<'_>, Failure> {
-        let begin = Instant::now();
-        let response = tokio::select! {
-            opened = self.open(Method::GET, path, Sent::Nothing) => opened?,
-            () = self.silence() => return Err(self.silent(begin.elapsed())),
-        };
-        let status = response.status();
-        let body = response.into_body();
-        if status == StatusCode::OK {
-            return Ok(Download { client: self, body });
-        }
-        let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
-        Err(refusal(status, &bytes))
+        Ok(Download { client: self, body: self.opened(path).await? })
     }
 
     /// Sends an archive, piece by piece, and reads the answer.
@@ -181,21 +175,7 @@ impl Client {
         path: &str,
         pieces: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<A, Failure> {
-        let begin = Instant::now();
-        let exchange = async {
-            let response = self.open(method, path, Sent::Archive(Pieces(pieces))).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await.map_err(|error| self.broken(&error))?;
-            Ok::<_, Failure>((status, body.to_bytes()))
-        };
-        let (status, body) = tokio::select! {
-            answered = exchange => answered?,
-            () = self.silence() => return Err(self.silent(begin.elapsed())),
-        };
-        if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|error| Failure::of(Code::Failed, &error));
-        }
-        Err(refusal(status, &body))
+        self.ask(method, path, Sent::Archive(Pieces(pieces))).await
     }
 
     /// Ends when hostd does not even say that it is there.
@@ -203,7 +183,7 @@ impl Client {
         loop {
             sleep(self.late).await;
             // A failure that comes at once is an answer: the request meets the same, or the end of that hostd.
-            if timeout(self.sign, self.exchange(Method::GET, "/v1/host", None)).await.is_err() {
+            if timeout(self.sign, self.exchange(Method::GET, "/v1/host", Sent::Nothing)).await.is_err() {
                 return;
             }
         }
@@ -261,12 +241,6 @@ enum Sent {
     Nothing,
     Json(Vec<u8>),
     Archive(Pieces),
-}
-
-impl From<Option<Vec<u8>>> for Sent {
-    fn from(body: Option<Vec<u8>>) -> Self {
-        body.map_or(Self::Nothing, Self::Json)
-    }
 }
 
 /// A body that is sent as its pieces come.

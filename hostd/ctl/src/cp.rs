@@ -22,7 +22,8 @@ use tenant::cause::chain;
 use wire::{Code, Done, Failure};
 
 use super::{
-    Context, candidates, output,
+    Context, candidates,
+    snapshot::amount,
     transfer::{Target, bar, failed, pieces},
 };
 
@@ -92,7 +93,7 @@ impl Cp {
                         Failure::new(Code::Invalid, "an archive is not for a terminal").help("redirect it")
                     );
                 }
-                let answer = context.client.download(&read(&name, &path, None)).await?;
+                let answer = context.client.download(&read(&name, &path)).await?;
                 Target::Output.take("copying", answer).await?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -118,13 +119,7 @@ impl Cp {
             }
         };
         let done = json!({ "entries": tally.entries, "bytes": tally.bytes, "left_out": tally.left_out });
-        context.output.print(&done, |_| {
-            let left = match tally.left_out {
-                0 => String::new(),
-                count => format!(", {count} left out"),
-            };
-            format!("{} entries, {}{left}\n", tally.entries, output::size(Some(tally.bytes)))
-        });
+        context.output.print(&done, |_| format!("{}\n", amount(tally.entries, tally.bytes, tally.left_out)));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -147,7 +142,7 @@ impl Cp {
             }
         };
         let dir = dir.canonicalize().and_then(|dir| Dir::open(&dir)).map_err(refuse)?;
-        let mut answer = context.client.download(&read(name, path, None)).await?;
+        let mut answer = context.client.download(&read(name, path)).await?;
         let keeps = self.archive && geteuid().is_root();
         let bar = bar("copying");
         let (send, receive) = sync_channel::<hyper::body::Bytes>(4);
@@ -244,9 +239,8 @@ impl Cp {
     }
 }
 
-fn read(name: &str, path: &str, shown: Option<&str>) -> String {
-    let shown = shown.map(|shown| format!("&as={}", segment(shown))).unwrap_or_default();
-    client::tenant(name, &format!("/files?path={}{shown}", segment(path)))
+fn read(name: &str, path: &str) -> String {
+    client::tenant(name, &format!("/files?path={}", segment(path)))
 }
 
 fn write(name: &str, path: &str, keeps_owners: bool) -> String {

@@ -51,18 +51,20 @@ pub(super) struct Restore {
     keep_base: bool,
 }
 
-/// `bob: cloned from alice, 12 files, 1.2M (0.004 s)`
-pub(super) fn sentence(done: &Copied, what: &str) -> String {
-    let (name, took) = (output::clean(&done.name), done.took_us as f64 / 1e6);
-    let left = match done.left_out {
+/// `12 entries, 1.2M, 2 left out`
+pub(super) fn amount(entries: u64, bytes: u64, left_out: u64) -> String {
+    let left = match left_out {
         0 => String::new(),
         count => format!(", {count} left out"),
     };
-    format!(
-        "{name}: {what}, {} entries, {}{left} ({took:.3} s)\n",
-        done.entries,
-        output::size(Some(done.bytes))
-    )
+    format!("{entries} entries, {}{left}", output::size(Some(bytes)))
+}
+
+/// `bob: cloned from alice, 12 files, 1.2M (0.004 s)`
+pub(super) fn sentence(done: &Copied, what: &str) -> String {
+    let (name, took) = (output::clean(&done.name), done.took_us as f64 / 1e6);
+    let amount = amount(done.entries, done.bytes, done.left_out);
+    format!("{name}: {what}, {amount} ({took:.3} s)\n")
 }
 
 impl Take {

@@ -179,16 +179,24 @@ impl Host {
 
     /// Gives the unit of a tenant that was just made what its file says; what it could not be told.
     pub(super) async fn settle_new(self: &Arc<Self>, name: &TenantName, files: &Turn) -> Result<Vec<String>> {
-        let mut warnings = Vec::new();
         self.events.tell(name, What::new(EventKind::Created));
-        // It is made; what its unit lacks the next start carries, or refuses.
+        self.tell_unit(name, files).await
+    }
+
+    /// Gives a unit what the tenant's file says; what it could not be told.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub(super) async fn tell_unit(self: &Arc<Self>, name: &TenantName, files: &Turn) -> Result<Vec<String>> {
         let (host, own) = (self.clone(), name.clone());
-        let made = blocking(move || -> std::result::Result<_, StoreError> {
+        let read = blocking(move || -> std::result::Result<_, StoreError> {
             let text = host.store.config_text(&own)?;
             let tenant = host.store.resolve_text(&own, &text)?;
             Ok((text, tenant))
         });
-        let (text, tenant) = made.await??;
+        let (text, tenant) = read.await??;
+        // What it lacks the next start carries, or refuses.
+        let mut warnings = Vec::new();
         let applied = self.apply_config(&text, &tenant, Enforce::Asked, files).await;
         warnings.extend(applied.err().map(|failure| failure.message));
         if tenant.autostart {

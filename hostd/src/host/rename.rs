@@ -6,7 +6,7 @@ use tenant::TenantName;
 use wire::{Code, EventKind, Failure, chain};
 
 use super::{Host, Result, blocking, events::What, turns::Turn};
-use crate::{records::Change, units::limits::Enforce};
+use crate::records::Change;
 
 impl Host {
     /// Gives a tenant that is down another name. What its unit could not be told is the second part of the answer.
@@ -54,24 +54,9 @@ impl Host {
     async fn move_unit(self: &Arc<Self>, old: &TenantName, new: &TenantName, files: &Turn) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.units.forget(old).await.err().map(|error| chain(&error)));
-        let (host, name) = (self.clone(), new.clone());
-        let read = move || -> Result<_> {
-            let text = host.store.config_text(&name)?;
-            let tenant = host.store.resolve_text(&name, &text)?;
-            Ok((text, tenant))
-        };
-        let (text, tenant) = match blocking(read).await.and_then(|read| read) {
-            Ok(read) => read,
-            Err(failure) => {
-                warnings.push(failure.message);
-                return warnings;
-            }
-        };
-        // What it lacks the next start carries, or refuses.
-        let applied = self.apply_config(&text, &tenant, Enforce::Asked, files).await;
-        warnings.extend(applied.err().map(|failure| failure.message));
-        if tenant.autostart {
-            warnings.extend(self.units.enable(new, true).await.err().map(|error| chain(&error)));
+        match self.tell_unit(new, files).await {
+            Ok(told) => warnings.extend(told),
+            Err(failure) => warnings.push(failure.message),
         }
         warnings
     }

@@ -12,6 +12,7 @@ use std::{io, path::Path};
 
 pub use image::{Image, Severity};
 pub use rules::{RULES, Rule};
+pub use secrets::{BIND_KEY, SEEDS, SNAKEOIL};
 use serde::Serialize;
 
 use crate::{

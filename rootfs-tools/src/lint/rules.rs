@@ -7,7 +7,7 @@ use tenant::model::image::InitKind;
 use super::{
     image::{Image, Severity},
     mail,
-    secrets::{BIND_KEY, SNAKEOIL, secrets},
+    secrets::{BIND_KEY, SEEDS, SNAKEOIL, secrets},
 };
 use crate::{
     first_boot, inspect,
@@ -131,20 +131,7 @@ pub const RULES: &[Rule] = &[
         severity: Severity::Error,
         what: "it contains a secret generated on the build machine",
         why: "every tenant would have the same one",
-        check: |image| {
-            present(
-                image,
-                &[
-                    "var/lib/systemd/random-seed",
-                    "var/lib/systemd/credential.secret",
-                    "var/lib/urandom/random-seed",
-                    "var/lib/misc/random-seed",
-                    "var/lib/seedrng/seed.credit",
-                    "var/lib/seedrng/seed.no-credit",
-                    "var/lib/NetworkManager/secret_key",
-                ],
-            )
-        },
+        check: |image| present(image, SEEDS),
         fix: Some(remove),
     },
     Rule {

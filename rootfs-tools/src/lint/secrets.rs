@@ -5,10 +5,21 @@ use std::path::Path;
 use super::image::Image;
 use crate::tree::{Entry, Kind};
 
+/// Random numbers and keys that a system makes for itself, and keeps.
+pub const SEEDS: &[&str] = &[
+    "var/lib/systemd/random-seed",
+    "var/lib/systemd/credential.secret",
+    "var/lib/urandom/random-seed",
+    "var/lib/misc/random-seed",
+    "var/lib/seedrng/seed.credit",
+    "var/lib/seedrng/seed.no-credit",
+    "var/lib/NetworkManager/secret_key",
+];
 /// What the package ssl-cert makes: the key, and the certificate with the name of the machine.
-pub(super) const SNAKEOIL: &[&str] =
+pub const SNAKEOIL: &[&str] =
     &["etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"];
-pub(super) const BIND_KEY: &str = "etc/bind/rndc.key";
+/// The control key of the name server BIND.
+pub const BIND_KEY: &str = "etc/bind/rndc.key";
 
 /// Directories of keys.
 const PLACES: [&str; 6] = ["etc", "home", "opt", "root", "srv", "var"];

@@ -4,38 +4,25 @@
 use std::{ffi::CString, io};
 
 use filetree::Dir;
+use rootfs_tools::lint::{BIND_KEY, SEEDS, SNAKEOIL};
 use tenant::plan::Plan;
+use wire::Pattern;
 
 use super::stores::find;
 use crate::dirs::remove::remove_all;
 
-/// Paths in a tenant; the last component may have a `*`.
-const OWN: [&str; 16] = [
+/// Paths in a tenant, besides those that no image may have either; the last component may have a `*`.
+const OWN: [&str; 6] = [
     "etc/machine-id",
     "etc/ssh/ssh_host_*",
-    "etc/bind/rndc.key",
-    "etc/ssl/private/ssl-cert-snakeoil.key",
-    "etc/ssl/certs/ssl-cert-snakeoil.pem",
     "var/lib/dbus/machine-id",
-    "var/lib/systemd/random-seed",
-    "var/lib/systemd/credential.secret",
-    "var/lib/urandom/random-seed",
-    "var/lib/misc/random-seed",
-    "var/lib/seedrng/seed.credit",
-    "var/lib/seedrng/seed.no-credit",
-    "var/lib/NetworkManager/secret_key",
     "var/lib/dhcp/*.leases",
     "var/lib/dhcpcd/*.lease",
     "var/lib/systemd/network/*",
 ];
 
 fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, end)) => {
-            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
-        }
-    }
+    Pattern::parse(pattern).is_ok_and(|pattern| pattern.matches(name))
 }
 
 /// Removes all of that from a tenant's `dirs`.
@@ -43,7 +30,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// # Errors
 /// The first file that cannot be removed.
 pub(crate) fn forget(plan: &Plan, dirs: &Dir) -> io::Result<()> {
-    for path in OWN {
+    for path in OWN.iter().chain(SEEDS).chain(SNAKEOIL).chain([&BIND_KEY]) {
         let Some((dir, pattern)) = find(plan, dirs, path)? else { continue };
         let pattern = pattern.to_string_lossy().into_owned();
         let mut found: Vec<CString> = Vec::new();
