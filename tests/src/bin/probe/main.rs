@@ -9,6 +9,7 @@ mod attack;
 mod call;
 mod frames;
 mod mounts;
+mod pulse;
 mod see;
 mod spy;
 mod sysctl;
@@ -57,6 +58,7 @@ const VERBS: &[(&str, &[&str], Act)] = &[
     ("watch-all", &[], |_| attack::watch_all()),
     ("hoard", &["MIB"], |args| attack::hoard(number(&args[0])?)),
     ("taint", &["FILE"], |args| attack::taint(&args[0])),
+    ("pulse", &["DIR", "SECONDS"], |args| pulse::pulse(&args[0], number(&args[1])?)),
     ("inject", &["INTERFACE", "COUNT"], |args| frames::inject(&args[0], number(&args[1])?)),
 ];
 

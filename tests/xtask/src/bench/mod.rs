@@ -7,6 +7,7 @@
 mod compare;
 mod contestant;
 mod generations;
+mod hostile;
 mod lxc;
 mod machine;
 mod memory;
@@ -72,6 +73,8 @@ enum Part {
     Generations,
     /// A thousand tenants from their creation until nothing is left of them.
     Thousand,
+    /// An attacker beside a victim, under Tenantry and systemd-nspawn: 12 minutes. Only when it is asked for.
+    Hostile,
 }
 
 /// Measures everything and writes the report.
@@ -150,9 +153,21 @@ fn round(
     part(Part::Generations, &mut |results| {
         generations::run(bin, images, &dir.join("hosts"), scale, results).context("the generations")
     })?;
+    if only == Some(Part::Hostile) {
+        part(Part::Hostile, &mut |results| measure_hostile(bin, images, dir, results))?;
+    }
     part(Part::Thousand, &mut |results| {
         thousand::run(bin, images, &dir.join("hosts"), scale.thousand, results).context("the thousand")
     })
+}
+
+fn measure_hostile(bin: &Path, images: &Path, dir: &Path, results: &mut Results) -> Result<()> {
+    let host = tenantry::host(bin, images, &dir.join("hosts"));
+    let tree = tree::tree(bin, images, "debian")?;
+    let nspawn = nspawn::Nspawn::new("tuned", &tree, &dir.join("nspawn"))?;
+    let measured = hostile::run(&host, &nspawn, &bin.join("probe"), results);
+    nspawn.clear();
+    measured.context("the hostile part")
 }
 
 /// On a host of its own, so that nothing of the other parts is left there.
