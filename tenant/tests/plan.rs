@@ -154,3 +154,25 @@ fn a_tenant_that_is_stopped_when_it_is_parked_has_a_stand_in_for_routed_interfac
     assert!(matches!(error, PlanError::Park { .. }), "{error}");
     assert!(common::plan_of(stop.trim_end_matches("park = \"stop\"\n")).unwrap().stand_in.is_none());
 }
+
+#[test]
+fn a_tenant_is_under_the_apparmor_profile_that_the_host_has_or_the_one_it_names() {
+    let mut facts = common::facts();
+    let plan =
+        |facts: &_, own: &str| common::plan_with(own, &common::allocation(), &common::manifest(), facts);
+    let profile = |facts: &_, own: &str| plan(facts, own).map(|plan| plan.security.apparmor);
+    assert_eq!(profile(&facts, "").unwrap(), None, "no AppArmor");
+    facts.apparmor = ["shop", "tenantry-tenant"].map(str::to_owned).into();
+    assert_eq!(profile(&facts, "").unwrap().as_deref(), Some("tenantry-tenant"));
+    assert_eq!(profile(&facts, "apparmor = \"shop\"").unwrap().as_deref(), Some("shop"));
+    assert_eq!(profile(&facts, "apparmor = \"unconfined\"").unwrap(), None);
+    let text = plan(&facts, "").unwrap().to_string();
+    assert!(text.contains("what the AppArmor profile tenantry-tenant allows"), "{text}");
+    let error = profile(&facts, "apparmor = \"web\"").unwrap_err();
+    assert!(
+        error.to_string().contains("no AppArmor profile \"web\"")
+            && error.help().contains("--unset apparmor")
+    );
+    facts.apparmor.clear();
+    assert!(profile(&facts, "apparmor = \"shop\"").is_err(), "what is asked for by name holds or is told");
+}

@@ -80,6 +80,42 @@ fn a_message_is_explained_by_the_journal_s_catalog() {
     }
 }
 
+#[test]
+fn every_process_of_a_tenant_is_under_the_apparmor_profile_of_the_package() {
+    installed();
+    run(&["aa-enabled", "--quiet"]).ok();
+    let reads = |unit: &Unit| unit.ctl("exec", &["--", "head", "-c", "1", "/proc/kallsyms"]).output();
+    let profiles = "cat /proc/1/attr/apparmor/current /proc/self/attr/apparmor/current";
+    let confined = Unit::start("confined", &["--image", "debian"]);
+    assert_eq!(confined.says(profiles), "tenantry-tenant (enforce)\ntenantry-tenant (enforce)");
+    assert_eq!(confined.says("systemctl is-system-running; systemctl --failed --no-legend"), "running");
+    assert!(reads(&confined).stderr.contains("Permission denied"));
+    let plan = confined.ctl("plan", &[]).ok().stdout;
+    assert!(plan.contains("the AppArmor profile tenantry-tenant"), "{plan}");
+    // A program in place of a system, beside which nothing else is executed.
+    let (init, paths) = (r#"init=["/usr/bin/sleep","1000"]"#, r#"paths=["/usr"]"#);
+    let app = Unit::start("app", &["--image", "debian", "--profile", "app", "--set", init, "--set", paths]);
+    for process in ["2", "self"] {
+        let file = format!("/proc/{process}/attr/apparmor/current");
+        let said = app.ctl("exec", &["--", "/usr/bin/cat", &file]).ok();
+        assert_eq!(said.text(), "tenantry-tenant (enforce)", "{process}");
+    }
+
+    let free = Unit::start("unconfined", &["--image", "debian", "--set", "apparmor=unconfined"]);
+    assert_eq!(free.says(profiles), "unconfined\nunconfined");
+    assert!(reads(&free).status.success(), "nothing else refuses it");
+    let other = Unit::create("other", &["--set", "apparmor=not-loaded"]);
+    let refused = other.ctl("start", &[]).output();
+    assert!(!refused.status.success() && refused.stderr.contains("not-loaded"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("apparmor_parser"), "{}", refused.stderr);
+    let doctor = tenantctl(&["doctor"]).output().stdout;
+    assert!(doctor.contains("AppArmor"), "{doctor}");
+    run(&["apparmor_parser", "--remove", "/etc/apparmor.d/tenantry-tenant"]).ok();
+    let doctor = tenantctl(&["doctor"]).output().stdout;
+    assert!(doctor.contains("apparmor_parser --replace /etc/apparmor.d/tenantry-tenant"), "{doctor}");
+    run(&["apparmor_parser", "--replace", "/etc/apparmor.d/tenantry-tenant"]).ok();
+}
+
 /// Somebody of the group `tenantry`, who is nobody else.
 fn carla(words: &[&str]) -> Run {
     Run::new("runuser", ["-u", "carla", "--"]).args(words).limit(PATIENCE)

@@ -12,6 +12,7 @@
 //! | `reach` | what decides whether tenants reach the world |
 //! | `links` | the ports of tenants that run, and forwarding over them |
 //! | `kernel` | features of the kernel; `feature` is the table of them |
+//! | `apparmor` | whether the profile of tenants is loaded |
 //! | `terminals` | the host's pseudoterminals |
 //! | `waits` | waits of the kernel that a setting of the host shortens: advice |
 //! | `defaults` | limits of tenants without settings |
@@ -21,6 +22,7 @@
 //!
 //! `sysctl` is not a check: it is what `tenantctl doctor --fix` does.
 
+mod apparmor;
 pub mod capacity;
 mod defaults;
 mod examination;
@@ -58,6 +60,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("leftovers", leftovers::check),
     ("links", links::check),
     ("kernel", kernel::check),
+    ("apparmor", apparmor::check),
     ("terminals", terminals::check),
     ("waits", waits::check),
     ("defaults", defaults::check),

@@ -28,6 +28,7 @@ use super::{
     words::{Kind, Restart, RootMode},
 };
 use crate::model::{
+    apparmor::AppArmorProfile,
     device::DeviceRule,
     follow::Follow,
     host::GroupName,
@@ -315,6 +316,11 @@ keys! {
         Table("Capabilities"), Form { kind: "list of strings", form: "`CAP_NET_RAW`, … of capabilities(7)", good: "[\"CAP_NET_RAW\"]", bad: "[\"CAP_NOTHING\"]" },
         Nothing("none"), NextStart, By(|tenant| format!("{:?}", tenant.drop_capabilities)),
         "taken from every process inside for good, besides those that no tenant has"
+    }
+    apparmor: Option<AppArmorProfile> {
+        Table("Capabilities"), Form { kind: "string", form: "a profile that the host has loaded, or `unconfined`", good: "\"unconfined\"", bad: "\"a b\"" },
+        Nothing("`tenantry-tenant` where the host has loaded it, else none"), NextStart, By(|tenant| tenant.apparmor.as_ref().map_or_else(|| "the host's".to_owned(), ToString::to_string)),
+        "the AppArmor profile of every process inside, see apparmor(7). A start is refused where the host has not loaded the one that is named"
     }
     no_new_privs: Option<bool> {
         Table("Capabilities"), Boolean,

@@ -9,6 +9,7 @@ use super::{
     words::{Kind, Restart, RootMode},
 };
 use crate::model::{
+    apparmor::AppArmorProfile,
     device::DeviceRule,
     follow::Follow,
     host::GroupName,
@@ -176,6 +177,6 @@ plain!(
     CpuQuota: |quota| if *quota == CpuQuota::MAX { Limits::MAX } else { quota.percent().into() },
     Seconds: |seconds| seconds.0.into(),
     Weight: |weight| weight.get().into(),
-    String, BitRate, Follow, Forwards, GroupName, Idle, ImageRef, Kind, Park, ProfileName, Ready, Restart, RootMode,
+    String, AppArmorProfile, BitRate, Follow, Forwards, GroupName, Idle, ImageRef, Kind, Park, ProfileName, Ready, Restart, RootMode,
     Vec<AllowedCall>, Vec<DeviceRule>, Vec<IpAddr>, Vec<NicFragment>, Vec<String>, Vec<TenantPath>,
 );

@@ -9,6 +9,7 @@ use super::{
     words::{Kind, Restart, RootMode},
 };
 use crate::model::{
+    apparmor::AppArmorProfile,
     device::DeviceRule,
     host::GroupName,
     image::{ChannelName, ImageRef, ProfileName, Ready},
@@ -123,6 +124,8 @@ pub struct Tenant {
     pub features: Features,
     /// Capabilities that it does not have, besides those that no tenant has, see capabilities(7).
     pub drop_capabilities: Vec<String>,
+    /// The AppArmor profile of its processes; none means the shipped one, where the host has it.
+    pub apparmor: Option<AppArmorProfile>,
     /// Whether no program inside gets more rights than the one that executes it.
     pub no_new_privs: bool,
     /// System calls that it may use although tenants are refused them.

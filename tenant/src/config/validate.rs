@@ -150,6 +150,7 @@ impl Tenant {
                 wireguard: required("wireguard", merged.wireguard)?,
             },
             drop_capabilities: capabilities(merged.drop_capabilities.unwrap_or_default())?,
+            apparmor: merged.apparmor,
             no_new_privs: required("no_new_privs", merged.no_new_privs)?,
             allow_syscalls: merged.allow_syscalls.unwrap_or_default(),
             name,

@@ -30,6 +30,8 @@ pub struct ExecContext {
     pub cgroup: PathBuf,
     /// Init's whole environment.
     pub env: BTreeMap<String, String>,
+    /// The AppArmor profile.
+    pub(super) apparmor: Option<String>,
     pub(super) confinement: Confinement,
     pub(super) limits: ResourceLimits,
 }
@@ -42,6 +44,9 @@ struct Record {
     cgroup: PathBuf,
     env: BTreeMap<String, String>,
     capabilities: Vec<String>,
+    /// None of a release that knew nothing of it.
+    #[serde(default)]
+    apparmor: Option<String>,
     no_new_privs: bool,
     /// Programs of instructions: `code`, `jt`, `jf`, `k` of seccomp(2).
     filters: Vec<Vec<(u16, u8, u8, u32)>>,
@@ -60,6 +65,7 @@ impl ExecContext {
         Ok(Self {
             cgroup: plan.cgroup.payload.clone(),
             env: plan.init.env.clone(),
+            apparmor: plan.security.apparmor.clone(),
             confinement: Confinement::of(&plan.security)?,
             limits: ResourceLimits::of("self")?,
         })
@@ -97,6 +103,7 @@ impl ExecContext {
             cgroup: self.cgroup.clone(),
             env: self.env.clone(),
             capabilities: capabilities.iter().map(Capability::to_string).collect(),
+            apparmor: self.apparmor.clone(),
             no_new_privs: self.confinement.no_new_privs,
             filters: self.confinement.filters.iter().map(program).collect(),
             limits: self.limits.clone(),
@@ -114,6 +121,7 @@ impl ExecContext {
         Some(Self {
             cgroup: record.cgroup,
             env: record.env,
+            apparmor: record.apparmor,
             confinement: Confinement {
                 bounding: record.capabilities.iter().try_fold(0, mask)?,
                 no_new_privs: record.no_new_privs,
@@ -135,6 +143,7 @@ mod tests {
         ExecContext {
             cgroup: "/sys/fs/cgroup/t/payload".into(),
             env: BTreeMap::from([("container".to_owned(), "tenantry".to_owned())]),
+            apparmor: Some("tenantry-tenant".to_owned()),
             confinement: Confinement::of(&security).unwrap(),
             limits: ResourceLimits::of("self").unwrap(),
         }

@@ -32,7 +32,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    init::confine::Confinement,
+    init::confine::{Confinement, change_profile_on_exec},
     kernel::{
         pty,
         raw::{self, Fork, Parent},
@@ -82,6 +82,9 @@ fn enter_and_clone(way: Way<'_>) -> Result<(), StepError> {
     }
     harden(&kept, null.as_fd()).map_err(at(Step::Harden))?;
     drop(null);
+    if let Some(profile) = &context.apparmor {
+        change_profile_on_exec(profile).map_err(at(Step::Confine))?;
+    }
     target.ceiling.share(&context.limits).map_err(at(Step::TakeShare))?;
     setns(&target.pidfd, target.namespaces).map_err(|error| at(Step::EnterNamespaces)(error.into()))?;
     become_user(0, 0, &[]).map_err(at(Step::BecomeRoot))?;

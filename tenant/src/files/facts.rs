@@ -1,8 +1,11 @@
 //! What this host is and can do, as its files and the kernel say.
 
-use std::{fs, io, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, fs, io, net::IpAddr, path::Path};
 
-use crate::model::facts::{CgroupFacts, HostFacts, KernelVersion};
+use crate::model::{
+    apparmor,
+    facts::{CgroupFacts, HostFacts, KernelVersion},
+};
 
 impl CgroupFacts {
     /// Looks at this process's own cgroups.
@@ -37,9 +40,16 @@ impl HostFacts {
             ipv6: Path::new("/proc/self/net/if_inet6").exists(),
             // sd_booted(3)
             systemd: Path::new("/run/systemd/system").is_dir(),
+            apparmor: apparmor_profiles(),
             name_servers: host_name_servers(),
         })
     }
+}
+
+/// The profiles of an AppArmor that is enabled. The list is for root.
+fn apparmor_profiles() -> BTreeSet<String> {
+    let list = fs::read_to_string("/sys/kernel/security/apparmor/profiles");
+    list.map(|text| apparmor::loaded(&text)).unwrap_or_default()
 }
 
 /// Whether this kernel has time namespaces (CONFIG_TIME_NS), see time_namespaces(7).

@@ -82,6 +82,9 @@ impl fmt::Display for Program<'_> {
             security.capabilities.len(),
             security.denied.len()
         )?;
+        if let Some(profile) = &security.apparmor {
+            writeln!(f, "be under the AppArmor profile {profile}")?;
+        }
         match init.process {
             FirstProcess::Program => write!(f, "execute {}", init.argv.join(" ")),
             FirstProcess::Reaper => write!(f, "start {} and reap", init.argv.join(" ")),
@@ -93,6 +96,10 @@ fn prepare_and_execute(program: &Program<'_>, gate: &OwnedFd) -> Result<()> {
     let plan = program.plan;
     // Until the pivot an absolute path still leads into the host's tree.
     let os_release = std::fs::read("/etc/os-release").ok();
+    if let Some(profile) = &plan.security.apparmor {
+        confine::change_profile_on_exec(profile)
+            .map_err(|error| KernelError::new("take the AppArmor profile", profile, error))?;
+    }
     match receive(gate)? {
         Message::Attached => {}
         // The supervisor has given up or is gone; no process waits for a message.

@@ -1,6 +1,6 @@
 //! Taking capabilities and system calls away from the calling process, for good.
 
-use std::io;
+use std::{fs, io};
 
 use caps::{CapSet, Capability, CapsHashSet};
 
@@ -60,6 +60,15 @@ impl Confinement {
         }
         Ok(())
     }
+}
+
+/// The calling process is under an AppArmor profile when it has executed another program, and so is what it starts
+/// until then. It must still see the host's `/proc`; see `aa_change_onexec(2)`.
+///
+/// # Errors
+/// The profile is not loaded, or the caller's own does not allow it.
+pub fn change_profile_on_exec(profile: &str) -> io::Result<()> {
+    fs::write("/proc/thread-self/attr/apparmor/exec", format!("exec {profile}"))
 }
 
 /// Drops every capability that is not kept, from all sets, and installs the filters.

@@ -104,6 +104,8 @@ pub struct HostFacts {
     pub ipv6: bool,
     /// Whether systemd is PID 1.
     pub systemd: bool,
+    /// The AppArmor profiles that it has loaded; none where it has no AppArmor.
+    pub apparmor: BTreeSet<String>,
     /// At most three name servers that a tenant can ask as well: none of them on loopback.
     pub name_servers: Vec<IpAddr>,
 }

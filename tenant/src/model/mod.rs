@@ -2,6 +2,7 @@
 //! again.
 
 pub mod allocation;
+pub mod apparmor;
 pub mod device;
 pub mod facts;
 pub mod filter;

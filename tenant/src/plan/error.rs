@@ -64,6 +64,9 @@ pub enum PlanError {
         /// Why not.
         reason: &'static str,
     },
+    /// The host has no such AppArmor profile.
+    #[error("key `apparmor`: this host has loaded no AppArmor profile {0:?}")]
+    AppArmor(String),
     /// A listed path of the image cannot be shown.
     #[error("path \"{path}\": {reason}")]
     Path {
@@ -98,6 +101,9 @@ impl PlanError {
             }
             Self::Park { .. } => "have it frozen instead: tenantctl set NAME park=freeze",
             Self::Filter { .. } => "remove the key, or change its [[nic]] tables: tenantctl edit NAME",
+            Self::AppArmor(_) => {
+                "load it: apparmor_parser --replace FILE; or do without: tenantctl set NAME --unset apparmor"
+            }
             Self::Path { .. } => "correct its paths: tenantctl edit NAME",
             Self::NoProgram => {
                 "set the program and its arguments: tenantctl set NAME 'init=[\"/bin/program\"]'"

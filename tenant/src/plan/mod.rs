@@ -183,7 +183,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, PlanError> {
         nics,
         claims: layout.nic_claims(),
         ttys: tenant.ttys,
-        security: security::plan(tenant),
+        security: security::plan(tenant, facts)?,
         idle: idle::plan(tenant),
         stand_in,
         init: init::plan(inputs)?,

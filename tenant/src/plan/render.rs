@@ -187,6 +187,9 @@ impl fmt::Display for Plan {
         for capability in &self.security.capabilities {
             writeln!(f, "keep        {capability}")?;
         }
+        if let Some(profile) = &self.security.apparmor {
+            writeln!(f, "keep        what the AppArmor profile {profile} allows")?;
+        }
         if self.security.no_new_privs {
             writeln!(f, "keep        nothing more by set-user-ID or file capabilities")?;
         }

@@ -1,10 +1,18 @@
-//! What the tenant may not do: capabilities and system calls.
+//! What the tenant may not do: capabilities, system calls, and what an AppArmor profile refuses.
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
-use crate::{config::Tenant, model::syscall::AllowedCall};
+use super::PlanError;
+use crate::{
+    config::Tenant,
+    model::{
+        apparmor::{AppArmorProfile, SHIPPED},
+        facts::HostFacts,
+        syscall::AllowedCall,
+    },
+};
 
 /// What a refused system call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +112,8 @@ impl fmt::Display for Deny {
 pub struct SecurityPlan {
     /// The bounding set, see capabilities(7): everything else is gone for good.
     pub capabilities: Vec<&'static str>,
+    /// The AppArmor profile of every process, see apparmor(7).
+    pub apparmor: Option<String>,
     /// Whether no exec gives a process more, see `PR_SET_NO_NEW_PRIVS` of prctl(2).
     pub no_new_privs: bool,
     /// The seccomp(2) filter: a deny list. The first row that matches answers.
@@ -230,12 +240,24 @@ fn denied() -> impl Iterator<Item = Deny> {
     DENIED.iter().map(|&(syscall, answer, only, reason)| Deny { syscall, answer, only, reason })
 }
 
-pub(super) fn plan(tenant: &Tenant) -> SecurityPlan {
+pub(super) fn plan(tenant: &Tenant, facts: &HostFacts) -> Result<SecurityPlan, PlanError> {
     let is_kept = |name: &&str| !tenant.drop_capabilities.iter().any(|dropped| dropped == name);
-    SecurityPlan {
+    Ok(SecurityPlan {
         capabilities: CAPABILITIES.into_iter().filter(is_kept).collect(),
+        apparmor: apparmor(tenant.apparmor.as_ref(), facts)?.map(str::to_owned),
         no_new_privs: tenant.no_new_privs,
         ..SecurityPlan::shipped(&tenant.allow_syscalls)
+    })
+}
+
+/// What is named must be there; what nothing names is a layer more where it is.
+fn apparmor<'a>(named: Option<&'a AppArmorProfile>, facts: &HostFacts) -> Result<Option<&'a str>, PlanError> {
+    let is_loaded = |name: &&str| facts.apparmor.contains(*name);
+    match named.map(AppArmorProfile::name) {
+        None => Ok(Some(SHIPPED).filter(is_loaded)),
+        Some(None) => Ok(None),
+        Some(Some(name)) if is_loaded(&name) => Ok(Some(name)),
+        Some(Some(name)) => Err(PlanError::AppArmor(name.to_owned())),
     }
 }
 
@@ -246,6 +268,7 @@ impl SecurityPlan {
         let is_allowed = |deny: &Deny| allowed.iter().any(|call| call.name() == deny.syscall);
         Self {
             capabilities: CAPABILITIES.to_vec(),
+            apparmor: None,
             no_new_privs: false,
             denied: denied().filter(|deny| !is_allowed(deny)).collect(),
             allowed: allowed.iter().copied().collect(),

@@ -173,6 +173,7 @@ pub(crate) fn facts() -> HostFacts {
         fuse: true,
         ipv6: true,
         systemd: true,
+        apparmor: Default::default(),
         name_servers: Vec::new(),
     }
 }

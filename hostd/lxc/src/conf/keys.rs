@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
     one("lxc.apparmor.profile", "lxc.aa_profile", "nothing for LXC's own, `generated`, `unconfined`, `unchanged`; else a warning", Each(security::apparmor)),
     one("lxc.apparmor.allow_incomplete", "lxc.aa_allow_incomplete", "nothing", Notice("tenants are confined by user namespace, capabilities and seccomp")),
     one("lxc.apparmor.allow_nesting", "", "nothing", Notice("tenants are confined by user namespace, capabilities and seccomp")),
-    many("lxc.apparmor.raw", "", "warning", Never("tenants have no AppArmor profile: they are confined by user namespace, capabilities and seccomp")),
+    many("lxc.apparmor.raw", "", "warning", Never("rules go into /etc/apparmor.d/local/tenantry-tenant, or into a profile that the key `apparmor` names")),
     one("lxc.selinux.context", "lxc.se_context", "nothing for `unconfined_t`; else a warning", Each(security::selinux)),
     one("lxc.selinux.context.keyring", "", "nothing: keyrings are refused", Notice("a tenant has its own session keyring and cannot use others")),
     one("lxc.keyring.session", "", "nothing for 1; 0 is a warning", Each(security::keyring)),

@@ -132,10 +132,10 @@ pub(super) fn apparmor(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
             "generated" | "unconfined" | "unchanged" | "lxc-default" | "lxc-default-cgns"
         );
     if usual {
-        return Verdict::note("tenants are confined by user namespace, capabilities and seccomp");
+        return Verdict::note("tenants have a profile of their own where the host has AppArmor");
     }
     Verdict::warning(
-        "tenants have no AppArmor profile: they are confined by user namespace, capabilities and seccomp",
+        "this profile is not taken over: tenants have one of their own, or that of the key `apparmor`",
     )
 }
 

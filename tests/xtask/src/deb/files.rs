@@ -57,6 +57,7 @@ pub(super) const FILES: &[Row] = &[
     row(Source::Tree("systemd/sysusers.d", "conf"), "usr/lib/sysusers.d", 0o644),
     row(Source::Tree("systemd/polkit", "rules"), "usr/share/polkit-1/rules.d", 0o644),
     row(Source::Tree("systemd/catalog", "catalog"), "usr/lib/systemd/catalog", 0o644),
+    row(Source::File("systemd/apparmor.d/tenantry-tenant"), "etc/apparmor.d/tenantry-tenant", 0o644),
     row(Source::Tree("profiles", "toml"), "usr/share/tenantry/profiles", 0o644),
     row(Source::File("tests/xtask/src/deb/hostd.toml"), "etc/tenantry/hostd.toml", 0o644),
     row(Source::Made("tenantctl.bash"), "usr/share/bash-completion/completions/tenantctl", 0o644),
@@ -94,8 +95,10 @@ pub(super) fn forgotten() -> Result<Vec<String>> {
     let repository = sh::repository();
     let mut taken = Vec::new();
     for file in FILES {
-        if let Source::Tree(dir, kind) = file.from {
-            taken.extend(of_kind(&repository.join(dir), kind)?);
+        match file.from {
+            Source::Tree(dir, kind) => taken.extend(of_kind(&repository.join(dir), kind)?),
+            Source::File(file) => taken.push(repository.join(file)),
+            _ => {}
         }
     }
     let mut found = Vec::new();

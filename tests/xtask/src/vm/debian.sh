@@ -27,7 +27,7 @@ chmod +x kernels
 
 mmdebstrap --quiet --variant=minbase --skip=cleanup/apt/lists --format=directory \
     --include=systemd-sysv,dbus,libpam-systemd,udev,kmod,nftables,iproute2,busybox-static,util-linux \
-    --include=e2fsprogs,erofs-utils,procps,systemd-container,polkitd,mmdebstrap,xfsprogs,btrfs-progs,cryptsetup-bin \
+    --include=e2fsprogs,erofs-utils,procps,systemd-container,polkitd,mmdebstrap,xfsprogs,btrfs-progs,cryptsetup-bin,apparmor \
     --customize-hook=./kernels bookworm root sources
 
 cat > root/etc/systemd/system/payload.service <<'EOF'
