@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, ReadError, Reason};
 
 /// What could not be done, and to what.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +56,19 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
+    /// Whether the archive ends too early: who wrote it may know why.
+    pub fn is_cut_off(&self) -> bool {
+        let Self::Archive(error) = self else { return false };
+        matches!(error.fault, ReadError::Refused(Reason::Truncated | Reason::NoEnd))
+    }
+
     /// The kind of what the kernel said.
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Tree(error) => error.source.kind(),
             Self::Archive(error) => match &error.fault {
-                crate::archive::ReadError::Io(error) => error.kind(),
-                crate::archive::ReadError::Refused(_) => io::ErrorKind::InvalidData,
+                ReadError::Io(error) => error.kind(),
+                ReadError::Refused(_) => io::ErrorKind::InvalidData,
             },
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
     path::Path,
     pin::Pin,
     task::{Context, Poll},
@@ -16,9 +18,11 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Serialize, de::DeserializeOwned};
 use tenant::Layout;
 use tokio::{
+    io::Interest,
     net::UnixStream,
     sync::mpsc,
     time::{sleep, timeout},
@@ -110,6 +114,10 @@ impl Client {
     async fn open(&self, method: Method, path: &str, body: Sent) -> Result<Response<Incoming>, Failure> {
         let socket = self.layout.hostd_socket();
         let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(&socket, &error))?;
+        if let Sent::Descriptor(descriptor) = &body {
+            let given = stream.async_io(Interest::WRITABLE, || give(&stream, descriptor)).await;
+            given.map_err(|error| self.unreachable(&socket, &error))?;
+        }
         let broken = |error| self.broken(&error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -120,6 +128,7 @@ impl Client {
                 request = request.header(header::TE, "trailers");
                 Either::Left(Full::default())
             }
+            Sent::Descriptor(_) => Either::Left(Full::default()),
             Sent::Json(bytes) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
                 Either::Left(Full::new(Bytes::from(bytes)))
@@ -176,6 +185,20 @@ impl Client {
         pieces: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<A, Failure> {
         self.ask(method, path, Sent::Archive(Pieces(pieces))).await
+    }
+
+    /// Gives hostd a descriptor, from which it reads or to which it writes in place of a body; reads the answer, which comes
+    /// when that is done.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn hand_over<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        descriptor: OwnedFd,
+    ) -> Result<A, Failure> {
+        self.ask(method, path, Sent::Descriptor(descriptor)).await
     }
 
     /// Ends when hostd does not even say that it is there.
@@ -241,6 +264,18 @@ enum Sent {
     Nothing,
     Json(Vec<u8>),
     Archive(Pieces),
+    Descriptor(OwnedFd),
+}
+
+/// Sends a descriptor with an empty line, which every HTTP server passes over before a request.
+fn give(to: &UnixStream, descriptor: &OwnedFd) -> io::Result<()> {
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    // Two bytes go as a whole or not at all.
+    sendmsg(to, &[io::IoSlice::new(b"\r\n")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// A body that is sent as its pieces come.

@@ -2,9 +2,9 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
     path::{Component, Path, PathBuf},
     process::ExitCode,
-    sync::mpsc::sync_channel,
     thread,
 };
 
@@ -24,8 +24,11 @@ use wire::{Code, Done, Failure};
 use super::{
     Context, candidates,
     snapshot::amount,
-    transfer::{Target, bar, failed, pieces},
+    transfer::{bar, failed},
 };
+
+/// So much a pipe holds, bytes.
+const PIPE: usize = 1 << 20;
 
 /// Copy files into a tenant, or out of it
 ///
@@ -93,18 +96,21 @@ impl Cp {
                         Failure::new(Code::Invalid, "an archive is not for a terminal").help("redirect it")
                     );
                 }
-                let answer = context.client.download(&read(&name, &path)).await?;
-                Target::Output.take("copying", answer).await?;
+                let out = io::stdout()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .map_err(|e| failed("write", Path::new("-"), &e))?;
+                context.client.hand_over::<Done>(Method::GET, &read(&name, &path), out).await?;
                 return Ok(ExitCode::SUCCESS);
             }
             (End::Tenant { name, path }, End::Here(to)) => self.out(context, (&name, &path), &to).await?,
             (End::Stream, End::Tenant { name, path }) => {
-                let bar = bar("copying");
-                let pieces = pieces(io::stdin(), bar.clone());
+                let input = io::stdin()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .map_err(|e| failed("read", Path::new("-"), &e))?;
                 let path = write(&name, &path, true);
-                let done = context.client.upload::<Done>(Method::PUT, &path, pieces).await;
-                bar.finish_and_clear();
-                done?;
+                context.client.hand_over::<Done>(Method::PUT, &path, input).await?;
                 return Ok(ExitCode::SUCCESS);
             }
             (End::Here(from), End::Tenant { name, path }) => self.put(context, &from, (&name, &path)).await?,
@@ -142,10 +148,9 @@ impl Cp {
             }
         };
         let dir = dir.canonicalize().and_then(|dir| Dir::open(&dir)).map_err(refuse)?;
-        let mut answer = context.client.download(&read(name, path)).await?;
+        let (read_end, write_end) = wide_pipe().map_err(refuse)?;
         let keeps = self.archive && geteuid().is_root();
         let bar = bar("copying");
-        let (send, receive) = sync_channel::<hyper::body::Bytes>(4);
         let told = bar.clone();
         let whole = path == "/";
         let unpacking = thread::spawn(move || {
@@ -164,30 +169,21 @@ impl Cp {
                 told.set_position(tally.bytes);
                 Ok(())
             };
-            unpack(&mut Reader::new(Received { receive, rest: Default::default() }), &dir, &how, &mut watch)
+            unpack(&mut Reader::new(read_end), &dir, &how, &mut watch)
         });
-        let mut ended = Ok(());
-        loop {
-            match answer.next().await {
-                Ok(Some(piece)) => {
-                    if send.send(piece).is_err() {
-                        break;
-                    }
-                }
-                Ok(None) => break,
-                Err(failure) => {
-                    ended = Err(failure);
-                    break;
-                }
-            }
-        }
-        drop(send);
+        let sent = context.client.hand_over::<Done>(Method::GET, &read(name, path), write_end.into()).await;
         let unpacked = unpacking.join();
         bar.finish_and_clear();
-        ended?;
         let unpacked = unpacked.map_err(|_| Failure::new(Code::Failed, "the unpacking thread panicked"))?;
-        let unpacked = unpacked.map_err(|error| Failure::new(Code::Failed, chain(&error)))?;
-        Ok(unpacked.tally)
+        match (unpacked, sent) {
+            // Not by the pipe that its reader has closed.
+            (Err(error), Ok(_)) => Err(Failure::new(Code::Failed, chain(&error))),
+            (Err(error), Err(failure)) if !error.is_cut_off() && failure.code == Code::Failed => {
+                Err(Failure::new(Code::Failed, chain(&error)))
+            }
+            (_, Err(failure)) => Err(failure),
+            (Ok(unpacked), Ok(_)) => Ok(unpacked.tally),
+        }
     }
 
     /// Into a tenant.
@@ -208,23 +204,28 @@ impl Cp {
         // With what is mounted in it.
         let dir = File::open(dir).map(|dir| Dir::new(dir.into(), Reach::Confined)).map_err(refuse)?;
         let keep = if self.archive { Keep::Own } else { Keep::Nothing };
-        let (read, write_end) = io::pipe().map_err(refuse)?;
+        let (read_end, write_end) = wide_pipe().map_err(refuse)?;
+        let bar = bar("copying");
+        let told = bar.clone();
         let packing = thread::spawn(move || -> Result<Tally, filetree::TreeError> {
             use std::os::unix::ffi::OsStrExt as _;
             let name = last.as_ref().and_then(|name| std::ffi::CString::new(name.as_bytes()).ok());
             let prefix = last.as_deref().unwrap_or(OsStr::new("."));
             let how = Pack { prefix: Path::new(prefix), keep, passes: &|_| false };
             let mut archive = Writer::new(BufWriter::with_capacity(256 << 10, write_end));
-            let tally = pack(&dir, name.as_deref(), &how, &mut archive, &mut |_| Ok(()))?;
+            let mut watch = |tally: &Tally| {
+                told.set_position(tally.bytes);
+                Ok(())
+            };
+            let tally = pack(&dir, name.as_deref(), &how, &mut archive, &mut watch)?;
             // A reader that is gone tells why itself.
             if let Ok(mut out) = archive.finish() {
                 let _ = out.flush();
             }
             Ok(tally)
         });
-        let bar = bar("copying");
         let target = write(name, path, self.archive);
-        let done = context.client.upload::<Done>(Method::PUT, &target, pieces(read, bar.clone())).await;
+        let done = context.client.hand_over::<Done>(Method::PUT, &target, read_end.into()).await;
         bar.finish_and_clear();
         let packed = packing.join().map_err(|_| Failure::new(Code::Failed, "the packing thread panicked"))?;
         match (packed, done) {
@@ -240,32 +241,20 @@ impl Cp {
 }
 
 fn read(name: &str, path: &str) -> String {
-    client::tenant(name, &format!("/files?path={}", segment(path)))
+    client::tenant(name, &format!("/files?descriptor=true&path={}", segment(path)))
 }
 
 fn write(name: &str, path: &str, keeps_owners: bool) -> String {
     let keeps = if keeps_owners { "&keep_owners=true" } else { "" };
-    client::tenant(name, &format!("/files?path={}{keeps}", segment(path)))
+    client::tenant(name, &format!("/files?descriptor=true&path={}{keeps}", segment(path)))
 }
 
-/// What was received, for a thread that reads it.
-struct Received {
-    receive: std::sync::mpsc::Receiver<hyper::body::Bytes>,
-    rest: hyper::body::Bytes,
-}
-
-impl io::Read for Received {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.receive.recv() {
-                Ok(piece) => self.rest = piece,
-                Err(_) => return Ok(0),
-            }
-        }
-        let length = self.rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.rest.split_to(length));
-        Ok(length)
-    }
+/// A pipe that holds as much as one of its ends reads or writes at once.
+fn wide_pipe() -> io::Result<(io::PipeReader, io::PipeWriter)> {
+    let (read, write) = io::pipe()?;
+    // A user who has many pipes has smaller ones.
+    let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE);
+    Ok((read, write))
 }
 
 #[cfg(test)]

@@ -2,9 +2,15 @@
 //!
 //! The work is done by `tenant files`, in the tenant's own namespaces: hostd opens nothing there.
 
-use std::{process::Stdio, sync::Arc, time::Instant};
+use std::{os::unix::process::ExitStatusExt as _, process::Stdio, sync::Arc, time::Instant};
 
-use axum::{Json, Router, body::Body as HttpBody, extract::State, response::Response, routing::get};
+use axum::{
+    Extension, Json, Router,
+    body::Body as HttpBody,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use tenant::TenantName;
@@ -18,6 +24,7 @@ use wire::{Changed, Code, Done, Failure, programs};
 use super::{
     Answer, Named, Parameters, Refusal,
     answer::done,
+    connection::Given,
     copies::{SILENCE, stream},
 };
 use crate::host::{Host, copies::Still};
@@ -38,6 +45,10 @@ pub(super) struct ReadParameters {
     path: String,
     /// What it is called in the archive, if not by its name.
     r#as: Option<String>,
+    /// Whether the archive goes to the descriptor that came with the first byte of the connection, see `SCM_RIGHTS` of
+    /// unix(7). The answer is a `Done` then, when all is written.
+    #[serde(default)]
+    descriptor: bool,
 }
 
 /// Where files are put.
@@ -50,6 +61,10 @@ pub(super) struct WriteParameters {
     /// Whether files have the owners that the archive says, by number as inside; otherwise they are root's.
     #[serde(default)]
     keep_owners: bool,
+    /// Whether the archive is read from the descriptor that came with the first byte of the connection, see `SCM_RIGHTS` of
+    /// unix(7). The body is empty then.
+    #[serde(default)]
+    descriptor: bool,
 }
 
 /// `tenant files`, which ends when it is dropped.
@@ -69,13 +84,19 @@ async fn kept_down(host: &Arc<Host>, name: &TenantName) -> Result<Option<Still>,
 }
 
 /// What a program that has ended has done.
-async fn judge(mut child: Child) -> Result<(), Failure> {
+async fn judge(name: &TenantName, mut child: Child) -> Result<(), Failure> {
     let mut said = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         // What was read before a failure counts.
         let _ = stderr.take(LONGEST).read_to_end(&mut said).await;
     }
-    let status = child.wait().await.map_err(|error| Failure::of(Code::Failed, &error))?;
+    let about = |what: &str| {
+        format!("cannot copy files of tenant {:?}: the program `tenant files` {what}", name.as_str())
+    };
+    let status = child
+        .wait()
+        .await
+        .map_err(|error| Failure::new(Code::Failed, about(&format!("cannot be waited for: {error}"))))?;
     if status.success() {
         return Ok(());
     }
@@ -87,12 +108,23 @@ async fn judge(mut child: Child) -> Result<(), Failure> {
         _ if said.contains("No space left on device") => Code::DiskFull,
         _ => Code::Failed,
     };
-    let text = line("error: ").unwrap_or_else(|| format!("the program `tenant files` ended: {status}"));
+    let text = line("error: ").unwrap_or_else(|| {
+        let how = status.signal().map(|signal| format!("was killed by signal {signal}"));
+        let how = how.unwrap_or_else(|| format!("ended with {}", status.code().unwrap_or_default()));
+        about(&how)
+    });
     let failure = Failure::new(code, text);
     Err(match line("help: ") {
         Some(help) => failure.help(help),
         None => failure,
     })
+}
+
+/// Starts a program and waits until it has ended. No copy of what it was given stays open meanwhile.
+async fn end(name: &TenantName, mut command: Command) -> Result<(), Failure> {
+    let child = command.spawn().map_err(|error| Failure::of(Code::Failed, &error))?;
+    drop(command);
+    judge(name, child).await
 }
 
 /// What is at a path of a tenant, as a tar archive. An answer that ends early has the trailer `tenantry-failure`.
@@ -110,14 +142,22 @@ pub(super) async fn read(
     State(host): State<Arc<Host>>,
     Named(name): Named,
     Parameters(parameters): Parameters<ReadParameters>,
+    Extension(given): Extension<Given>,
 ) -> Result<Response, Refusal> {
+    let since = Instant::now();
     host.store().ready(&name)?;
     let still = kept_down(&host, &name).await?;
-    let ReadParameters { path, r#as } = parameters;
+    let ReadParameters { path, r#as, descriptor } = parameters;
     let mut command = program(&host, name.as_str(), &[])?;
     command.arg(&path).stdin(Stdio::null()).stdout(Stdio::piped());
     if let Some(shown) = r#as {
         command.args(["--as", &shown]);
+    }
+    if descriptor {
+        command.stdout(given.take()?);
+        end(&name, command).await?;
+        drop(still);
+        return Ok(done(name, Changed::Unchanged, since).into_response());
     }
     let failed = |error: std::io::Error| Failure::of(Code::Failed, &error);
     let mut child = command.spawn().map_err(failed)?;
@@ -126,7 +166,7 @@ pub(super) async fn read(
     // What fails before anything is there is an answer of its own.
     let length = out.read(&mut first).await.map_err(failed)?;
     if length == 0 {
-        judge(child).await?;
+        judge(&name, child).await?;
         return Err(Failure::new(Code::Failed, "there was nothing to read").into());
     }
     first.truncate(length);
@@ -143,7 +183,7 @@ pub(super) async fn read(
             pieces.pass(piece.into()).await?;
         }
         drop(still);
-        judge(child).await
+        judge(&name, child).await
     }))
 }
 
@@ -159,6 +199,7 @@ pub(super) async fn write(
     State(host): State<Arc<Host>>,
     Named(name): Named,
     Parameters(parameters): Parameters<WriteParameters>,
+    Extension(given): Extension<Given>,
     mut body: HttpBody,
 ) -> Answer<Done> {
     let since = Instant::now();
@@ -168,6 +209,12 @@ pub(super) async fn write(
     words.extend(parameters.keep_owners.then_some("--keep-owners"));
     let mut command = program(&host, name.as_str(), &words)?;
     command.arg(&parameters.path).stdin(Stdio::piped()).stdout(Stdio::null());
+    if parameters.descriptor {
+        command.stdin(given.take()?);
+        end(&name, command).await?;
+        drop(still);
+        return Ok(Json(done(name, Changed::Changed, since).0));
+    }
     let failed = |error: std::io::Error| Failure::of(Code::Failed, &error);
     let mut child = command.spawn().map_err(failed)?;
     let mut into = child.stdin.take().ok_or_else(|| Failure::new(Code::Failed, "it has no input"))?;
@@ -191,7 +238,7 @@ pub(super) async fn write(
         }
     }
     drop(into);
-    let judged = judge(child).await;
+    let judged = judge(&name, child).await;
     drop(still);
     ended?;
     judged?;

@@ -5,6 +5,7 @@
 
 mod answer;
 mod config;
+mod connection;
 mod copies;
 mod doctor;
 mod drift;

@@ -5,9 +5,7 @@ use std::{
     fs, io,
     os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,13 +25,12 @@ use hyper_util::{
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use rustix::net::sockopt::set_socket_send_buffer_size_force;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{UnixListener, UnixStream},
-    time::{Sleep, sleep},
+    time::sleep,
 };
 use wire::{Code, Failure};
 
-use super::{PendingChanges, Refusal};
+use super::{PendingChanges, Refusal, connection::Connection};
 use crate::host::{Host, Progress};
 
 /// The group that may do what root may, through this socket.
@@ -187,14 +184,17 @@ pub async fn serve(
                     refusal
                 }
             };
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let connection = Connection::new(stream, STALL);
+            let given = connection.given();
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(given.clone());
                 let answering = super::answer(&service, &under_way, request.map(Body::new));
                 async move { Ok::<_, Infallible>(answering.await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(WriteTimeout::new(stream, STALL)), service);
+                .serve_connection(TokioIo::new(connection), service);
             if let Err(error) = watcher.watch(connection).await {
                 log::debug!("a connection of uid {} ended: {error}", peer.uid);
             }
@@ -223,75 +223,9 @@ fn passes(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
 }
 
-/// A connection that breaks when the client takes nothing of its answer for a while: it would keep that in memory for
-/// ever.
-struct WriteTimeout {
-    stream: UnixStream,
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl WriteTimeout {
-    fn new(stream: UnixStream, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
-    }
-
-    /// Ends the wait of a write that could not go on.
-    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for WriteTimeout {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for WriteTimeout {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.judge(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.judge(cx, flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
     fn unknown_users_are_refused() {
@@ -301,28 +235,5 @@ mod tests {
         assert!(peer(65_533, 4242).may_connect(group));
         assert!(!peer(65_533, 65_533).may_connect(group));
         assert!(!peer(65_533, 4242).may_connect(None));
-    }
-
-    #[tokio::test]
-    async fn a_client_that_takes_nothing_of_its_answer_is_left_and_a_slow_one_is_not() {
-        const PATIENCE: Duration = Duration::from_millis(300);
-        let answer = vec![b'x'; 4 << 20];
-        let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = WriteTimeout::new(ours, PATIENCE).write_all(&answer).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut ours = WriteTimeout::new(ours, PATIENCE);
-        let begin = std::time::Instant::now();
-        let reader = tokio::spawn(async move {
-            let (mut part, mut all) = (vec![0; 256 << 10], 0);
-            while all < 4 << 20 {
-                sleep(PATIENCE / 6).await;
-                all += theirs.read(&mut part).await.unwrap();
-            }
-        });
-        ours.write_all(&answer).await.unwrap();
-        reader.await.unwrap();
-        assert!(begin.elapsed() > PATIENCE, "it took long all in all");
     }
 }

@@ -6,9 +6,10 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
+    fs::File,
     io::{self, BufWriter, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
@@ -118,7 +119,7 @@ pub fn files(layout: &Layout, name: &TenantName, work: &Work) -> Result<(), File
     match find(layout, name) {
         Ok((target, _)) => inside(target.pidfd.try_clone().map_err(host("open the tenant"))?, work),
         Err(ExecError::NotRunning(_)) => {
-            let kernel = Linux;
+            let kernel = Linux::new();
             let standing = hold(layout, name, &kernel)?;
             let done =
                 open(standing.pid()).map_err(host("open the tenant")).and_then(|pidfd| inside(pidfd, work));
@@ -237,7 +238,7 @@ impl From<UnpackError> for Fault {
 
 /// In the process that does the work: enters, with nothing of the host but the streams.
 fn enter(pidfd: &OwnedFd, told: &OwnedFd) -> io::Result<()> {
-    let null: OwnedFd = std::fs::File::open("/dev/null")?.into();
+    let null: OwnedFd = File::open("/dev/null")?.into();
     harden(&[stdin(), stdout(), pidfd.as_fd(), told.as_fd(), null.as_fd()], null.as_fd())?;
     drop(null);
     setns(pidfd, CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
@@ -257,6 +258,11 @@ impl Fault {
     }
 }
 
+/// A standard stream without a buffer of its own.
+fn stream(of: BorrowedFd<'_>) -> io::Result<File> {
+    Ok(of.try_clone_to_owned()?.into())
+}
+
 fn act(work: &Work) -> Result<(), Fault> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, "/", flags, Mode::empty()).map_err(|errno| at(Path::new("/"))(errno.into()))?;
@@ -266,7 +272,8 @@ fn act(work: &Work) -> Result<(), Fault> {
             let (dir, last) = place(&root, path).map_err(at(path))?;
             let shown = name.as_deref().or_else(|| path.file_name()).unwrap_or(OsStr::new("."));
             let how = Pack { prefix: Path::new(shown), keep: Keep::Own, passes: &|_| false };
-            let mut archive = Writer::new(BufWriter::with_capacity(256 << 10, io::stdout()));
+            let mut archive =
+                Writer::new(BufWriter::with_capacity(256 << 10, stream(stdout()).map_err(at(path))?));
             pack(&dir, last.as_deref(), &how, &mut archive, &mut |_| Ok(()))?;
             let out = archive.finish().map_err(at(path))?;
             out.into_inner().map_err(|error| at(path)(error.into_error()))?;
@@ -294,7 +301,7 @@ fn act(work: &Work) -> Result<(), Fault> {
                 name: name.as_deref(),
                 modes: 0o7777,
             };
-            unpack(&mut Reader::new(io::stdin()), &dir, &how, &mut |_| Ok(()))?;
+            unpack(&mut Reader::new(stream(stdin()).map_err(at(path))?), &dir, &how, &mut |_| Ok(()))?;
             Ok(())
         }
     }
