@@ -40,6 +40,23 @@ fn an_init_that_was_killed_for_its_memory_is_told_as_that() {
 }
 
 #[test]
+fn a_supervisor_is_ended_for_its_memory_after_its_tenant() {
+    let mut host = Host::bare();
+    host.share_images();
+    // More than others have, so that it can be told from what nobody has set.
+    host.start_hostd_behind(&["choom", "-n", "200", "--"]);
+    let alice = host.boot("alice", &["--image", "busybox"]);
+    let score = |pid: i32| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it is running");
+    let (init, supervisor) = alice.pids();
+    // Without CAP_SYS_RESOURCE nobody is given less than it has, and both have what hostd has.
+    let may_lower = Run::new("choom", ["-n", "-1", "--", "true"]).output().status.success();
+    let wanted = if may_lower { "-900\n" } else { "200\n" };
+    assert_eq!([score(supervisor).as_str(), &score(init)], [wanted, "200\n"]);
+    assert_eq!(alice.says("cat /proc/self/oom_score_adj"), "200");
+    assert!(!alice.shell("echo -900 > /proc/self/oom_score_adj").output().status.success());
+}
+
+#[test]
 fn a_tenant_has_its_own_limits_of_open_files_whatever_its_host_has() {
     let host = Host::start();
     // Without CAP_SYS_RESOURCE nobody raises the hard limit that this machine has set.

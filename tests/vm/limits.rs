@@ -110,6 +110,23 @@ fn a_tenant_out_of_memory_harms_no_neighbour_and_is_told() {
 }
 
 #[test]
+fn many_small_programs_that_use_up_the_memory_cost_no_supervisor() {
+    let unit = Unit::start("olga", &["--set", "memory_max=48M", "--set", "memory_swap_max=0"]);
+    let score =
+        |pid: &str| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().to_owned();
+    let init = unit.run_state()["init"]["pid"].to_string();
+    assert_eq!([score(&unit.main_pid()), score(&init)], ["-900", "0"]);
+    assert_eq!(unit.says("cat /proc/self/oom_score_adj"), "0");
+    assert!(!unit.shell("echo -900 > /proc/self/oom_score_adj").output().status.success());
+    let boot = unit.boot();
+    // Each is smaller than a supervisor.
+    let many = "i=0; while [ $i -lt 2000 ]; do sleep 1000 & i=$((i+1)); done > /dev/null 2>&1";
+    let _is_killed_itself = unit.shell(many).output();
+    assert!(unit.reads("memory.events", "oom_kill ") >= 1);
+    assert_eq!((unit.boot(), unit.active_state()), (boot, "active".to_owned()));
+}
+
+#[test]
 fn tasks_beyond_the_limit_are_not_had() {
     let unit = Unit::start("finn", &["--set", "tasks_max=60"]);
     let started: u32 = unit.probe(&["fork", "300"]).text().parse().expect("a number");

@@ -5,7 +5,7 @@ use std::{os::fd::OwnedFd, path::Path};
 use super::{
     Access, Child, Entry, Held, InitClone, Kernel, KernelError, MountEntry, MovedNic, Payload, Place,
     PortRoute, Result, Shape, TmpfsUse, Top, Veth, cgroup, device, feature, fuse, image, inside, mount,
-    netlink, nft, process,
+    netlink, nft, oom, process,
     staging::{self, Staging},
     storage, sysctl, userns,
 };
@@ -20,12 +20,27 @@ use crate::model::{
 
 /// The running Linux kernel. Its methods need root and a process with a single thread.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Linux;
+pub struct Linux {
+    /// What an init is to have of `oom_score_adj`, where that is not what this process has.
+    oom_score_adj: Option<i32>,
+}
 
 impl Linux {
     /// The kernel this process runs on.
     pub fn new() -> Self {
-        Self
+        Self::default()
+    }
+
+    /// The kernel for a supervisor: this process is among the last that are ended where memory is used up, and an init that
+    /// it spawns is to it what it was itself. Where the host does not let it, both stay what they were.
+    pub fn of_supervisor() -> Self {
+        match oom::spare_this_process() {
+            Ok(oom_score_adj) => Self { oom_score_adj },
+            Err(error) => {
+                log::warn!("cannot tell the OOM killer to spare this supervisor: {error}");
+                Self::default()
+            }
+        }
     }
 
     /// Moves this process into a directory of a cgroup v1 controller.
@@ -157,7 +172,7 @@ impl Kernel for Linux {
     }
 
     fn spawn(&self, clone: &InitClone<'_, OwnedFd>) -> Result<Held<OwnedFd>> {
-        process::spawn(clone)
+        process::spawn(clone, self.oom_score_adj)
     }
 
     fn root_attach(&self, staging: &Staging, root: &OwnedFd) -> Result<()> {

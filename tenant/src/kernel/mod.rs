@@ -40,6 +40,7 @@ mod linux;
 mod mount;
 pub(crate) mod netlink;
 pub mod nft;
+mod oom;
 pub mod packets;
 mod place;
 mod process;
@@ -50,7 +51,7 @@ pub mod signature;
 pub mod source;
 pub mod staging;
 pub mod stand_in;
-mod storage;
+pub mod storage;
 mod sysctl;
 mod userns;
 

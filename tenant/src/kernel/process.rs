@@ -28,7 +28,7 @@ use super::{
     child::OwnChild,
     fuse,
     gate::{Message, receive, send},
-    mount,
+    mount, oom,
     raw::{self, Fork, Parent},
 };
 
@@ -55,7 +55,8 @@ fn unshare_time() -> io::Result<()> {
     fs::write("/proc/self/timens_offsets", offsets)
 }
 
-pub(super) fn spawn(clone: &InitClone<'_, OwnedFd>) -> Result<Held<OwnedFd>> {
+/// `oom_score_adj` is what init gets in place of what this process has.
+pub(super) fn spawn(clone: &InitClone<'_, OwnedFd>, oom_score_adj: Option<i32>) -> Result<Held<OwnedFd>> {
     let failed = |error: io::Error| KernelError::new("clone", "init", error);
     let flags = SocketFlags::CLOEXEC;
     let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -66,7 +67,7 @@ pub(super) fn spawn(clone: &InitClone<'_, OwnedFd>) -> Result<Held<OwnedFd>> {
     let entrant = match raw::clone3(0, Parent::Caller, Some(cgroup.as_fd())).map_err(failed)? {
         Fork::Child => {
             drop(gate);
-            enter_and_clone(clone, theirs)
+            enter_and_clone(clone, oom_score_adj, theirs)
         }
         Fork::Parent(entrant) => OwnChild(entrant),
     };
@@ -110,8 +111,12 @@ fn introduction(gate: &OwnedFd, entrant: OwnChild) -> Result<(OwnChild, Vec<Owne
 
 /// In the child: enter the tenant's user namespace as its root and clone init from there, so that
 /// every other namespace belongs to it. Init becomes the supervisor's child.
-fn enter_and_clone(clone: &InitClone<'_, OwnedFd>, gate: OwnedFd) -> ! {
+fn enter_and_clone(clone: &InitClone<'_, OwnedFd>, oom_score_adj: Option<i32>, gate: OwnedFd) -> ! {
     let enter = || -> io::Result<Fork> {
+        // As long as it has the host's powers: so nothing inside may have less, as its supervisor does.
+        if let Some(value) = oom_score_adj {
+            oom::take(value)?;
+        }
         // Here and not in the supervisor: with another time namespace for its children than its own no program can
         // be started by posix_spawn(3) before Linux 6.2.
         if clone.time_namespace {

@@ -145,7 +145,7 @@ impl Supervisor {
             return Err(RunError::NotRoot);
         }
         set_file_limit();
-        let kernel = Linux::new();
+        let kernel = Linux::of_supervisor();
         v1_cgroups.iter().try_for_each(|dir| kernel.cgroup_enter_v1(dir)).map_err(RunError::Unit)?;
         // A tenant that does not exist leaves no runtime directory behind.
         let sources = match Sources::read(&layout, &name) {
