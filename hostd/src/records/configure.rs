@@ -23,7 +23,7 @@ use tenant::{
 };
 use wire::DiskUsage;
 
-use super::{Change, Store, StoreError, file, guard::held, images, stamp::now};
+use super::{Change, Store, StoreError, copies::swap, file, guard::held, images, stamp::now};
 use crate::{
     assign::{
         claims::{Claims, uses},
@@ -31,10 +31,7 @@ use crate::{
         leases::{Cursors, Fitted},
         reserve::Reservation,
     },
-    dirs::{
-        quota,
-        seed::{self, Unsynced},
-    },
+    dirs::{quota, seed},
 };
 
 /// What a file makes of a tenant, and what is reserved for that.
@@ -171,18 +168,26 @@ impl Store {
         let Draft { tenant, mut allocation, fitted, ports, _reservation, .. } = draft;
         self.with_disk(&tenant, old_disk, &before, is_running, || {
             self.ensure_dirs(&plan, &manifest)?;
-            self.update(&before, &mut allocation)?;
-            let written =
-                record::write(&self.layout.tenant_config(name), text.as_bytes(), Durability::Durable);
-            if let Err(error) = written {
-                // The record must not say what no file asks for: another version, say.
-                let mut restored = Allocation { generation: allocation.generation, ..before.clone() };
-                if let Err(error) = self.update(&allocation, &mut restored) {
-                    log::warn!("cannot restore the record of tenant \"{name}\": {error}");
-                }
-                return Err(error.into());
+            // The record must not say what no file asks for: another version, say.
+            let is_rebased = allocation.pinned != before.pinned;
+            if is_rebased {
+                swap::announce(&self.layout, name, allocation.pinned.clone(), text)?;
             }
-            Ok(())
+            let path = self.layout.tenant_config(name);
+            let written = self.update(&before, &mut allocation).and_then(|()| {
+                let written = record::write(&path, text.as_bytes(), Durability::Durable);
+                if written.is_err() {
+                    let mut restored = Allocation { generation: allocation.generation, ..before.clone() };
+                    if let Err(error) = self.update(&allocation, &mut restored) {
+                        log::warn!("cannot restore the record of tenant \"{name}\": {error}");
+                    }
+                }
+                Ok(written?)
+            });
+            if is_rebased {
+                swap::withdraw(&self.layout, name);
+            }
+            written
         })?;
         self.put_claims(name, Claims::of(&tenant, &ports));
         if !is_running && !fitted.unwanted.is_empty() {
@@ -312,9 +317,7 @@ impl Store {
         let image = images::contents(&self.layout, manifest)?;
         let ensure = || -> io::Result<()> {
             let image = Dir::open(&image.path())?;
-            let mut unsynced = Unsynced::default();
-            seed::ensure_stores(plan, &image, &dirs, &mut unsynced)?;
-            unsynced.flush()
+            seed::add_stores(plan, &image, &dirs)
         };
         ensure().map_err(failed)
     }

@@ -153,10 +153,9 @@ impl Creation<'_> {
 
     fn stage(&self) -> io::Result<()> {
         let staged = self.staged();
-        fs::create_dir_all(self.layout.tenant_configs())?;
+        record::make_dirs(&self.layout.tenant_configs())?;
         // What lies below holds setuid files of tenants: only root may reach them.
-        let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-        private(&self.layout.tenants())?;
+        record::make_private_dirs(&self.layout.tenants())?;
         remove_below(&self.layout.tenants(), &staged)?;
         match self.seed {
             Seed::Image => {
@@ -165,7 +164,7 @@ impl Creation<'_> {
             }
             Seed::Part { part, .. } => fs::rename(part, &staged)?,
         }
-        private(&staged.join("log"))
+        DirBuilder::new().recursive(true).mode(0o700).create(staged.join("log"))
     }
 
     fn seed(&mut self) -> io::Result<()> {
@@ -196,6 +195,8 @@ impl Creation<'_> {
         // Nothing waits for the copy: only a repair needs it, and hostd makes the one that is missing when it begins.
         fs::write(staged.join("allocation.copy.toml"), text)?;
         self.unsynced.push(open(&staged)?);
+        // Without its name there would be a configuration file and no tenant.
+        self.unsynced.push(open(&self.layout.tenants())?);
         Ok(())
     }
 

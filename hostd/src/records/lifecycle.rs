@@ -19,7 +19,7 @@ use super::{
     create::{Creation, Seed},
     destroy::{self, Destruction},
     edit,
-    file::parse,
+    file::{is_there, parse},
     guard::held,
     images,
     rename::{Renaming, Step},
@@ -80,7 +80,7 @@ impl Store {
         let Made { name, text, pinned, uuid } = *made;
         self.refuse_taken(name)?;
         let config_path = self.layout.tenant_config(name);
-        if config_path.exists() {
+        if is_there(&config_path)? {
             return Err(StoreError::StrayConfig { path: config_path });
         }
         self.check_storage()?;
@@ -217,15 +217,15 @@ impl Store {
     pub fn check_rename(&self, old: &TenantName, new: &TenantName) -> Result<Allocation, StoreError> {
         let allocation = self.ready(old)?;
         self.refuse_mounts(old)?;
-        if self.has(new) || self.layout.tenant(new).exists() {
+        if self.has(new) || is_there(&self.layout.tenant(new))? {
             return Err(StoreError::NameTaken(new.to_string()));
         }
         let path = self.layout.tenant_config(new);
-        if path.exists() {
+        if is_there(&path)? {
             return Err(StoreError::StrayConfig { path });
         }
         let path = self.layout.credentials(new);
-        if path.exists() {
+        if is_there(&path)? {
             return Err(StoreError::StrayCredentials { path });
         }
         // Rows of a table that is malformed could not be given to it.

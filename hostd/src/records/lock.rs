@@ -1,7 +1,7 @@
 //! One writer: the lock that makes hostd the only one.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Seek as _, Write as _},
     path::Path,
     thread,
@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use tenant::files::file_error::FileError;
+use tenant::files::{file_error::FileError, record};
 
 use super::StoreError;
 
@@ -38,7 +38,7 @@ impl StoreLock {
     fn take_within(state: &Path, patience: Duration) -> Result<Self, StoreError> {
         let path = state.join("hostd.lock");
         let failed = FileError::when("lock", &path);
-        fs::create_dir_all(state).map_err(failed)?;
+        record::make_dirs(state).map_err(failed)?;
         let mut file = File::options()
             .create(true)
             .truncate(false)

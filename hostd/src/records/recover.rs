@@ -94,7 +94,9 @@ pub fn recover(layout: &Layout) -> Result<Recovered, StoreError> {
         found
     });
     parts.into_iter().for_each(|part| found.add(part));
-    temporary_files(&layout.tenant_configs())?;
+    for dir in [layout.tenant_configs(), layout.etc(), layout.rollouts()] {
+        record::remove_temporaries(&dir).map_err(FileError::when("clean up", &dir))?;
+    }
     Ok(found)
 }
 
@@ -182,6 +184,7 @@ fn published(layout: &Layout, name: TenantName, found: &mut Recovered) {
     let record = record.and_then(|allocation| swap::finish(layout, allocation));
     match record {
         Ok(mut allocation) => {
+            clean_up(layout, &name);
             keep_copy(layout, &allocation);
             if allocation.state != RecordState::Ready {
                 // It may still run: it goes when the caller has seen to that.
@@ -215,6 +218,7 @@ fn renamed(
     match record.and_then(finish) {
         Ok(record) => {
             log::info!("finished the renaming of tenant \"{old}\" to \"{new}\"");
+            clean_up(layout, &new);
             found.renamed.push((old, new.clone()));
             found.records.insert(new, record);
         }
@@ -231,6 +235,14 @@ fn renamed(
     }
 }
 
+/// Removes what interrupted writes have left beside a record.
+fn clean_up(layout: &Layout, name: &TenantName) {
+    let dir = layout.tenant(name);
+    if let Err(error) = record::remove_temporaries(&dir) {
+        log::warn!("cannot clean up {}: {error}", dir.display());
+    }
+}
+
 /// Makes the copy of a record where there is none, or an old one: an earlier release made none.
 fn keep_copy(layout: &Layout, allocation: &Allocation) {
     let path = layout.allocation_copy(&allocation.name);
@@ -239,15 +251,4 @@ fn keep_copy(layout: &Layout, allocation: &Allocation) {
         return;
     }
     write_copy(layout, allocation, Durability::Volatile);
-}
-
-/// Removes what interrupted writes left next to the configuration files.
-fn temporary_files(dir: &Path) -> Result<(), StoreError> {
-    for name in entries(dir)? {
-        if name.starts_with('.') && name.ends_with(".tmp") {
-            let path = dir.join(name);
-            fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
-        }
-    }
-    Ok(())
 }

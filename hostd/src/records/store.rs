@@ -11,7 +11,7 @@ use tenant::{
     Allocation, HostFacts, Layout, Plan, Tenant, TenantName,
     config::{self, Fragment, profile},
     files::{credentials::Credential, file_error::FileError, record, shelter, sources},
-    kernel::{KernelError, source::View},
+    kernel::{KernelError, source::View, storage},
     model::{
         allocation::RecordState, host::HostConfig, image::Manifest, limits::Limits, nic_table::NicTable,
     },
@@ -134,6 +134,7 @@ impl Store {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let lock = StoreLock::take(&layout.state())?;
         shelter::close_state(&layout)?;
+        storage::clear(&layout.state());
         shelter::close_names(&layout, socket::group())?;
         let Recovered { records, broken, trash, renamed, findings } = recover::recover(&layout)?;
         // Settings that cannot be used are told when a process needs them.

@@ -3,6 +3,7 @@ mod broken;
 mod copies;
 mod creation;
 mod drift;
+mod power_cut;
 mod rebase;
 mod removal;
 mod rename;

@@ -99,7 +99,7 @@ pub fn write(layout: &Layout, record: &Record, durability: Durability) -> Result
     if text.len() as u64 > MAX_RECORD {
         return Err(FileError::new("write", path, io::Error::from(io::ErrorKind::FileTooLarge)));
     }
-    fs::create_dir_all(&dir).map_err(|error| FileError::new("make", &dir, error))?;
+    record::make_dirs(&dir).map_err(|error| FileError::new("make", &dir, error))?;
     record::write(&path, text.as_bytes(), durability)
 }
 

@@ -125,7 +125,10 @@ impl Store {
         let _lock = Lock::exclusive(&self.layout)?;
         self.channel(image, channel)?;
         let path = self.layout.channel(image, channel);
-        Ok(fs::remove_file(&path).map_err(FileError::when("remove", &path))?)
+        fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
+        // What it led to may be removed next; it must not come back without that.
+        record::settle_dir(&self.layout.channels(image));
+        Ok(())
     }
 }
 
@@ -142,7 +145,7 @@ fn write(
         return Ok(false);
     }
     let dir = path.parent().expect("a channel lies in a directory").to_owned();
-    fs::create_dir_all(&dir).map_err(FileError::when("make", &dir))?;
+    record::make_dirs(&dir).map_err(FileError::when("make", &dir))?;
     record::write(&path, text.as_bytes(), Durability::Durable)?;
     Ok(true)
 }

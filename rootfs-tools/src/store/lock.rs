@@ -6,7 +6,10 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-use tenant::{Layout, files::file_error::FileError};
+use tenant::{
+    Layout,
+    files::{file_error::FileError, record},
+};
 
 use super::error::StoreError;
 
@@ -38,7 +41,7 @@ impl Lock {
     fn take(layout: &Layout, operation: FlockOperation) -> Result<Self, StoreError> {
         let path = layout.images_lock();
         let lock = || {
-            fs::create_dir_all(layout.images())?;
+            record::make_dirs(&layout.images())?;
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
             flock(&file, operation)?;
             Ok(Self(Some(file)))

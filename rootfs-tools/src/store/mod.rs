@@ -134,7 +134,7 @@ impl Store {
     /// # Errors
     /// A channel cannot be read.
     pub fn channels(&self, image: &ImageName) -> Result<BTreeMap<ChannelName, Digest>, StoreError> {
-        let dir = self.layout.image(image).join("channels");
+        let dir = self.layout.channels(image);
         let mut channels = BTreeMap::new();
         for channel in names::<ChannelName>(&dir)? {
             let digest = self.channel(image, &channel)?;

@@ -4,8 +4,6 @@
 //! again with the same bytes only from the same versions in the same order. And only what a place was sent before may be
 //! sent there again: a version may have been mended because there was a secret in it.
 
-use std::fs;
-
 use serde::{Deserialize, Serialize};
 use tenant::{
     files::{
@@ -73,7 +71,7 @@ impl Store {
         pushed.push(Pushed { place: place.to_owned(), chain: chain.to_vec() });
         let path = self.layout.pushed(image);
         let dir = path.parent().expect("a note lies in a directory");
-        fs::create_dir_all(dir).map_err(FileError::when("make", dir))?;
+        record::make_dirs(dir).map_err(FileError::when("make", dir))?;
         let text = serde_json::to_vec_pretty(&pushed).expect("it has only types that JSON can hold");
         Ok(record::write(&path, &text, Durability::Durable)?)
     }

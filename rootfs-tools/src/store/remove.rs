@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -12,7 +12,7 @@ use rustix::{
     mount::UnmountFlags,
 };
 use tenant::{
-    files::file_error::FileError,
+    files::{file_error::FileError, record},
     model::{allocation::Pinned, ids::Digest, image::ImageName},
 };
 
@@ -50,9 +50,14 @@ impl Store {
                 let channels = channels.iter().map(ToString::to_string).collect();
                 return Err(StoreError::InChannel { image: image.to_string(), digest: *digest, channels });
             }
-            for channel in channels {
-                let path = self.layout.channel(image, &channel);
+            for channel in &channels {
+                let path = self.layout.channel(image, channel);
                 fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
+            }
+            if !channels.is_empty() {
+                // None may be there after a power cut that leads to what is gone.
+                let dir = self.layout.channels(image);
+                record::sync_dir(&dir).map_err(FileError::when("sync", &dir))?;
             }
             self.hide(image, digest)?
         };
@@ -81,23 +86,59 @@ impl Store {
 
     /// Moves a version out of sight, into a staging directory that is held while the file lives.
     fn hide(&self, image: &ImageName, digest: &Digest) -> Result<(PathBuf, File), StoreError> {
-        let gone = self.layout.staging().join(format!("gone-{}-{}", std::process::id(), digest.short()));
+        let staging = self.layout.staging();
+        let version = self.layout.version(image, digest);
+        let failed = FileError::when("remove", &version);
+        // With a name that what a power cut has left cannot have.
+        let make = || {
+            record::make_dirs(&staging)?;
+            Ok(tempfile::Builder::new().prefix("gone-").tempdir_in(&staging)?.keep())
+        };
+        let gone = make().map_err(failed)?;
         let hide = || {
-            fs::create_dir_all(&gone)?;
             let held = File::create_new(gone.join("lock"))?;
             flock(&held, FlockOperation::LockExclusive)?;
-            fs::rename(self.layout.version(image, digest), gone.join("version"))?;
-            File::open(self.layout.versions(image))?.sync_all()?;
+            fs::rename(&version, gone.join("version"))?;
+            record::sync_dir(&self.layout.versions(image))?;
             Ok(held)
         };
         let held = hide().map_err(|source| {
             let _ = fs::remove_dir_all(&gone);
-            FileError::when("remove", &self.layout.version(image, digest))(source)
+            failed(source)
         })?;
-        if names::<Digest>(&self.layout.versions(image))?.is_empty() && self.channels(image)?.is_empty() {
-            let _ = fs::remove_dir_all(self.layout.image(image));
-        }
+        self.forget_empty(image)?;
         Ok((gone, held))
+    }
+
+    /// Removes the directory of an image without versions and channels.
+    fn forget_empty(&self, image: &ImageName) -> Result<(), StoreError> {
+        if names::<Digest>(&self.layout.versions(image))?.is_empty() && self.channels(image)?.is_empty() {
+            // What else lies there is an admin's.
+            for dir in [self.layout.versions(image), self.layout.channels(image), self.layout.image(image)] {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what interrupted writes and removals have left: files that were to take the place of others, and images
+    /// without versions and channels. What was being built or removed is [`crate::staging::sweep`]'s.
+    ///
+    /// # Errors
+    /// A directory cannot be read, or a file in it cannot be removed.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        let _lock = Lock::exclusive(&self.layout)?;
+        let sweep = |dir: &Path| record::remove_temporaries(dir).map_err(FileError::when("clean up", dir));
+        sweep(&self.layout.all_pushed())?;
+        for image in names::<ImageName>(&self.layout.images())? {
+            sweep(&self.layout.channels(&image))?;
+            sweep(&self.layout.all_newest_signed(&image))?;
+            for digest in names::<Digest>(&self.layout.versions(&image))? {
+                sweep(&self.layout.version(&image, &digest))?;
+            }
+            self.forget_empty(&image)?;
+        }
+        Ok(())
     }
 
     /// Versions that no channel points at and no tenant boots, without the `keep` newest of them of each image, and

@@ -145,15 +145,25 @@ impl Layout {
         self.version(image, digest).join("manifest.sig")
     }
 
+    /// `/var/lib/tenantry/signed/IMAGE`.
+    pub fn all_newest_signed(&self, image: &ImageName) -> PathBuf {
+        self.state().join("signed").join(image.as_str())
+    }
+
     /// `/var/lib/tenantry/signed/IMAGE/CHANNEL`: the newest signed version that the channel has had, and when it was
     /// made.
     pub fn newest_signed(&self, image: &ImageName, channel: &ChannelName) -> PathBuf {
-        self.state().join("signed").join(image.as_str()).join(channel.as_str())
+        self.all_newest_signed(image).join(channel.as_str())
+    }
+
+    /// `/var/lib/tenantry/pushed`.
+    pub fn all_pushed(&self) -> PathBuf {
+        self.state().join("pushed")
     }
 
     /// `/var/lib/tenantry/pushed/IMAGE.json`: which versions of an image registries were sent.
     pub fn pushed(&self, image: &ImageName) -> PathBuf {
-        self.state().join("pushed").join(format!("{image}.json"))
+        self.all_pushed().join(format!("{image}.json"))
     }
 
     /// `/run/tenantry/signed`: what was verified since the host was booted.
@@ -176,9 +186,14 @@ impl Layout {
         self.version(image, digest).join("image.verity")
     }
 
+    /// `…/IMAGE/channels`.
+    pub fn channels(&self, image: &ImageName) -> PathBuf {
+        self.image(image).join("channels")
+    }
+
     /// `…/IMAGE/channels/CHANNEL`, a file that holds a digest and a newline.
     pub fn channel(&self, image: &ImageName, channel: &ChannelName) -> PathBuf {
-        self.image(image).join("channels").join(channel.as_str())
+        self.channels(image).join(channel.as_str())
     }
 
     /// `/var/lib/tenantry/images/.staging`: unpublished trees, on the same filesystem.

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{
+        DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+        fchown,
+    },
     path::Path,
 };
 
@@ -120,6 +123,67 @@ pub fn settle_dir(dir: &Path) {
     }
 }
 
+/// Removes the temporary files that [`write()`] has left in a directory when its process was killed or the power failed.
+/// No process may be writing there.
+///
+/// # Errors
+/// The directory cannot be read, or a file cannot be removed; none where there is no such directory.
+pub fn remove_temporaries(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_temporary) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is one of [`replace()`]'s: `.NAME.PID.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let number = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".tmp"))
+        .and_then(|name| name.rsplit_once('.'));
+    number.is_some_and(|(_, pid)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Makes a directory, and those above it that are not there, with the mode 0777 less the umask. Those that it has made
+/// stay after a power cut.
+///
+/// # Errors
+/// Those of mkdir(2), open(2) and fsync(2).
+pub fn make_dirs(dir: &Path) -> io::Result<()> {
+    make_dirs_of(dir, 0o777)
+}
+
+/// [`make_dirs`] for what is for root alone: the mode of the last one is 0700.
+///
+/// # Errors
+/// As [`make_dirs`].
+pub fn make_private_dirs(dir: &Path) -> io::Result<()> {
+    make_dirs_of(dir, 0o700)
+}
+
+fn make_dirs_of(dir: &Path, mode: u32) -> io::Result<()> {
+    let make = || fs::DirBuilder::new().mode(mode).create(dir);
+    let made = match make() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dirs(dir.parent().ok_or(error)?)?;
+            make()
+        }
+        made => made,
+    };
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+    }
+}
+
 /// Opens a directory; whatever else lies there is an error, and never waited for.
 ///
 /// # Errors
@@ -198,6 +262,35 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["dir", "record"]);
+    }
+
+    #[test]
+    fn directories_are_made_once_and_only_the_last_is_private() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = top.path().join("a/b/c");
+        make_private_dirs(&dir).unwrap();
+        make_dirs(&dir).unwrap();
+        assert_eq!((mode(&dir), mode(dir.parent().unwrap()) & 0o700), (0o700, 0o700));
+        assert_ne!(mode(dir.parent().unwrap()), 0o700);
+        fs::write(top.path().join("file"), "").unwrap();
+        for path in ["file", "file/in"] {
+            make_dirs(&top.path().join(path)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn only_what_an_interrupted_write_has_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in
+            [".record.7.tmp", ".a.b.123.tmp", "record", ".record.tmp", "record.7.tmp", ".record.x.tmp"]
+        {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove_temporaries(dir.path()).unwrap();
+        remove_temporaries(&dir.path().join("absent")).unwrap();
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".record.tmp", ".record.x.tmp", "record", "record.7.tmp"]);
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use filetree::Dir;
-use tenant::files::file_error::FileError;
+use tenant::files::{file_error::FileError, record};
 
 use crate::{
     assign::holding::Holding,
@@ -33,7 +32,7 @@ impl<'a> Part<'a> {
         let path = tenants.join(format!("{PART}{}", random_uuid()?));
         let failed = FileError::when("make", &path);
         // What lies below holds setuid files of tenants: only root may reach them.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&tenants).map_err(failed)?;
+        record::make_private_dirs(&tenants).map_err(failed)?;
         quota::make_dir(&path, 0).map_err(failed)?;
         let part = Self { store, path, is_taken: false };
         fs::create_dir(part.path.join("dirs")).map_err(FileError::when("make", &part.path))?;

@@ -17,6 +17,7 @@ use super::{CopyError, stores::passes, swap};
 use crate::records::{
     Store, StoreError,
     create::remove_below,
+    file::is_there,
     stamp::{date_ms, now_ms},
 };
 
@@ -49,7 +50,7 @@ impl Store {
         let name = taking.name.as_deref().unwrap_or(&moment).parse::<SnapshotName>();
         let name = name.map_err(CopyError::from)?;
         let path = self.layout.snapshot(tenant, &name);
-        if path.exists() {
+        if is_there(&path)? {
             let (tenant, name) = (tenant.to_string(), name.to_string());
             return Err(CopyError::NameTaken { tenant, name }.into());
         }
@@ -77,7 +78,7 @@ impl Store {
             record::write(&new.join(Snapshot::FILE), text.as_bytes(), Durability::Volatile)?;
             settle(&to).map_err(FileError::when("write", &dirs))?;
             let all = self.layout.snapshots(tenant);
-            fs::create_dir_all(&all).map_err(FileError::when("make", &all))?;
+            record::make_dirs(&all).map_err(FileError::when("make", &all))?;
             fs::rename(&new, &path).map_err(FileError::when("rename", &new))?;
             record::settle_dir(&all);
             Ok(tally)
@@ -97,7 +98,7 @@ impl Store {
         self.ready(tenant)?;
         let name: SnapshotName = name.parse().map_err(CopyError::from)?;
         let path = self.layout.snapshot(tenant, &name);
-        if !path.exists() {
+        if !is_there(&path)? {
             let (tenant, name) = (tenant.to_string(), name.to_string());
             return Err(CopyError::NoSnapshot { tenant, name }.into());
         }

@@ -8,6 +8,8 @@
 //! NAME/.work/dirs        ─rename▶ NAME/dirs
 //! NAME/.work             removed
 //! ```
+//!
+//! A new version and a new file of a tenant go the same way, without directories: `commit.toml` has both.
 
 use std::{
     fs, io,
@@ -26,7 +28,11 @@ use tenant::{
 
 use crate::{
     dirs::remove::remove_all,
-    records::{StoreError, file::write_copy, stamp::now},
+    records::{
+        StoreError,
+        file::{is_there, write_copy},
+        stamp::now,
+    },
 };
 
 /// What is to be finished.
@@ -34,6 +40,18 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct Commit {
     pinned: Pinned,
+    /// The text of the tenant's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<String>,
+}
+
+impl Commit {
+    fn write(&self, layout: &Layout, name: &TenantName) -> Result<(), StoreError> {
+        let path = commit_path(layout, name);
+        let text =
+            toml::to_string(self).map_err(io::Error::other).map_err(FileError::when("write", &path))?;
+        Ok(record::write(&path, text.as_bytes(), Durability::Durable)?)
+    }
 }
 
 fn commit_path(layout: &Layout, name: &TenantName) -> PathBuf {
@@ -74,11 +92,43 @@ pub(crate) fn commit(
     allocation: Allocation,
     pinned: Pinned,
 ) -> Result<Allocation, StoreError> {
-    let text = toml::to_string(&Commit { pinned }).map_err(io::Error::other);
-    let path = commit_path(layout, &allocation.name);
-    let text = text.map_err(FileError::when("write", &path))?;
-    record::write(&path, text.as_bytes(), Durability::Durable)?;
+    Commit { pinned, config: None }.write(layout, &allocation.name)?;
     finish(layout, allocation)
+}
+
+/// Says that a tenant is about to get another version and another file: where a crash comes in between, the next start
+/// of hostd gives it both.
+///
+/// # Errors
+/// It cannot be said; there is nothing to be finished then.
+pub(crate) fn announce(
+    layout: &Layout,
+    name: &TenantName,
+    pinned: Pinned,
+    config: &str,
+) -> Result<(), StoreError> {
+    begin(layout, name)?;
+    let dir = layout.tenant(name);
+    let said = Commit { pinned, config: Some(config.to_owned()) }
+        .write(layout, name)
+        // Before the record: that is in the same directory.
+        .and_then(|()| Ok(record::sync_dir(&dir).map_err(FileError::when("sync", &dir))?));
+    if said.is_err() {
+        withdraw(layout, name);
+    }
+    said
+}
+
+/// Says that nothing is to be finished any more.
+pub(crate) fn withdraw(layout: &Layout, name: &TenantName) {
+    let path = commit_path(layout, name);
+    let removed = fs::remove_file(&path).map_err(FileError::when("remove", &path));
+    // First, and for good: what is to be finished may be another thing when the power has failed.
+    record::settle_dir(&layout.work(name));
+    let ended = end(layout, name);
+    for error in [removed.err().map(StoreError::from), ended.err()].into_iter().flatten() {
+        log::warn!("{}", wire::chain(&error));
+    }
 }
 
 /// Goes on with what was committed, if anything was; the record of the tenant then.
@@ -89,7 +139,7 @@ pub(crate) fn finish(layout: &Layout, mut allocation: Allocation) -> Result<Allo
     let name = allocation.name.clone();
     let path = commit_path(layout, &name);
     // One look for each tenant, of which hardly any has it.
-    if !layout.work(&name).exists() {
+    if !is_there(&layout.work(&name))? {
         return Ok(allocation);
     }
     let text = match record::read(&path) {
@@ -102,17 +152,20 @@ pub(crate) fn finish(layout: &Layout, mut allocation: Allocation) -> Result<Allo
         }
         text => text?,
     };
-    let Commit { pinned } =
+    let Commit { pinned, config } =
         toml::from_str(&text).map_err(io::Error::other).map_err(FileError::when("read", &path))?;
     if allocation.pin(pinned, now()) {
         allocation.generation += 1;
         record::write(&layout.allocation(&name), allocation.render().as_bytes(), Durability::Durable)?;
         write_copy(layout, &allocation, Durability::Volatile);
     }
+    if let Some(text) = config {
+        record::write(&layout.tenant_config(&name), text.as_bytes(), Durability::Durable)?;
+    }
     let (dirs, work) = (layout.dirs(&name), layout.work(&name));
     let new = work.join("dirs");
-    if new.exists() {
-        if dirs.exists() {
+    if is_there(&new)? {
+        if is_there(&dirs)? {
             rename(&dirs, &work.join("old"))?;
         }
         rename(&new, &dirs)?;
