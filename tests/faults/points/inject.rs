@@ -5,7 +5,7 @@ use std::{
     fmt, fs,
     io::{BufRead as _, BufReader, Write as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, IntoRawFd as _, OwnedFd},
         unix::{
             net::{UnixListener, UnixStream},
             process::CommandExt as _,
@@ -25,8 +25,9 @@ use nix::{
 };
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use syscalls::Sysno;
+use tenantry_tests::handed::{self, Call};
 
-use crate::{calls, raw};
+use crate::calls;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl Role {
         self.0 == "supervisor"
     }
 
+    /// Whether it is the program that a verb calls, with no daemon behind it.
+    pub(crate) fn is_tool(&self) -> bool {
+        self.0 == "rootfsctl"
+    }
+
     /// Whether it is hostd itself.
     pub(crate) fn is_hostd(&self) -> bool {
         self.0 == "hostd"
@@ -86,8 +92,6 @@ pub(crate) struct Injector {
 struct State {
     /// The tenant whose supervisor is meant.
     tenant: String,
-    /// Programs that were started by [`Injector::words`].
-    launched: Vec<i32>,
     roles: HashMap<i32, Option<(Role, i32)>>,
     counts: Counts,
     point: Option<Point>,
@@ -107,7 +111,7 @@ impl Injector {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(&adopt(stream, &shared), &shared));
+                thread::spawn(move || serve(&adopt(stream), &shared));
             }
         });
         Self { socket, state }
@@ -162,25 +166,23 @@ pub(crate) fn launch(mut words: impl Iterator<Item = String>) -> ! {
     drop(next);
     writeln!(stream, "{} {number}", std::process::id()).expect("the test listens");
     let numbers: Vec<i32> = calls::all().map(|(call, _)| call.id()).collect();
-    assert_eq!(raw::hand_over(&numbers).expect("the filter can be installed"), number);
+    let listener = handed::hand_over(&numbers).expect("the filter can be installed");
+    assert_eq!(listener.into_raw_fd(), number);
     panic!("{program}: {}", Command::new(&program).args(words).exec())
 }
 
-impl raw::Call {
-    /// Whether its first argument is a descriptor of this kind.
-    fn is_on(&self, kind: &str) -> bool {
-        let link = fs::read_link(format!("/proc/{}/fd/{}", self.thread, self.first));
-        link.is_ok_and(|target| target.to_string_lossy().contains(kind))
-    }
+/// Whether the first argument of a call is a descriptor of this kind.
+fn is_on(call: &Call, kind: &str) -> bool {
+    let link = fs::read_link(format!("/proc/{}/fd/{}", call.thread, call.arguments[0]));
+    link.is_ok_and(|target| target.to_string_lossy().contains(kind))
 }
 
 /// Takes the descriptor of a launched program.
-fn adopt(stream: UnixStream, state: &Mutex<State>) -> OwnedFd {
+fn adopt(stream: UnixStream) -> OwnedFd {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("it says which descriptor");
     let (pid, number) = line.trim().split_once(' ').expect("a process and a descriptor");
     let (pid, number): (i32, i32) = (pid.parse().expect("a pid"), number.parse().expect("a number"));
-    held(state).launched.push(pid);
     let own = rustix::process::Pid::from_raw(pid).expect("a pid");
     let process = rustix::process::pidfd_open(own, PidfdFlags::empty()).expect("it waits");
     let link = format!("/proc/{pid}/fd/{number}");
@@ -192,7 +194,7 @@ fn adopt(stream: UnixStream, state: &Mutex<State>) -> OwnedFd {
 
 /// Answers every call until no process is left that could make one.
 fn serve(listener: &OwnedFd, state: &Mutex<State>) {
-    raw::answer_at_once(listener.as_fd());
+    handed::answer_at_once(listener.as_fd());
     loop {
         let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         if nix::poll::poll(&mut ready, PollTimeout::NONE).is_err() {
@@ -202,14 +204,14 @@ fn serve(listener: &OwnedFd, state: &Mutex<State>) {
         if !events.contains(PollFlags::POLLIN) {
             return;
         }
-        let Ok(call) = raw::next(listener.as_fd()) else { continue };
+        let Ok(call) = handed::next(listener.as_fd()) else { continue };
         let fault = held(state).fault_of(&call);
         match fault {
-            None => raw::answer(listener.as_fd(), &call, None),
-            Some((Fault::Error(errno), _)) => raw::answer(listener.as_fd(), &call, Some(errno)),
+            None => handed::answer(listener.as_fd(), &call, None),
+            Some((Fault::Error(errno), _)) => handed::answer(listener.as_fd(), &call, Some(errno)),
             Some((Fault::Kill, process)) => {
                 let _gone = kill(Pid::from_raw(process), Signal::SIGKILL);
-                raw::answer(listener.as_fd(), &call, Some(Errno::EINTR));
+                handed::answer(listener.as_fd(), &call, Some(Errno::EINTR));
             }
         }
     }
@@ -217,7 +219,7 @@ fn serve(listener: &OwnedFd, state: &Mutex<State>) {
 
 impl State {
     /// Counts a call; the fault it is to have, and its process.
-    fn fault_of(&mut self, call: &raw::Call) -> Option<(Fault, i32)> {
+    fn fault_of(&mut self, call: &Call) -> Option<(Fault, i32)> {
         let number = Sysno::new(usize::try_from(call.number).ok()?)?;
         let known = self.role(call.thread);
         if matches!(number, Sysno::execve | Sysno::execveat) {
@@ -225,7 +227,7 @@ impl State {
             self.roles.remove(&call.thread);
         }
         let (role, process) = known?;
-        if matches!(number, Sysno::read | Sysno::write) && call.is_on("anon_inode:") {
+        if matches!(number, Sysno::read | Sysno::write) && is_on(call, "anon_inode:") {
             // Of an eventfd or a signalfd: there is nothing behind it that could fail.
             return None;
         }
@@ -254,11 +256,8 @@ impl State {
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<i32>().ok());
         let (process, parent) = (field("Tgid:")?, field("PPid:")?);
         let program = self.program(process)?;
-        let is_main = if program == "supervisor" {
-            self.program(parent).as_deref() != Some("supervisor")
-        } else {
-            self.launched.contains(&process)
-        };
+        // What was started as another program, and not by a fork of this one.
+        let is_main = self.program(parent).as_deref() != Some(program.as_str());
         let name = if is_main { program } else { format!("{program}/child") };
         Some((Role(name), process))
     }
@@ -271,9 +270,9 @@ impl State {
         let name = words.first()?.rsplit('/').next()?;
         match name {
             "hostd" | "rootfsctl" => Some(name.to_owned()),
-            "tenant" if words.contains(&"run") && words.contains(&self.tenant.as_str()) => {
-                Some("supervisor".to_owned())
-            }
+            "tenant" if !words.contains(&self.tenant.as_str()) => None,
+            "tenant" if words.contains(&"run") => Some("supervisor".to_owned()),
+            "tenant" if words.contains(&"files") => Some("files".to_owned()),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Every call of the kernel that a verb makes fails once, and each process is killed before each of its calls.
 //!
-//! The programs under test run behind a filter that hands their calls to this one (`raw.rs`), which counts them and
+//! The programs under test run behind a filter that hands their calls to this one (`tests/src/handed.rs`), which counts them and
 //! makes one fail (`inject.rs`). Whatever happens, the verb succeeds or says clearly why not, the next one works,
 //! nothing is left behind, and the neighbour is not booted again (`trial.rs`).
 //!
@@ -8,8 +8,8 @@
 //! is `VERB: PROGRAM CALL NUMBER FAULT`.
 
 mod calls;
+mod copies;
 mod inject;
-mod raw;
 mod run;
 mod site;
 mod trial;

@@ -12,14 +12,14 @@ use std::{
 use tenantry_tests::host;
 
 use crate::{
-    calls,
+    calls, copies,
     inject::{Counts, Fault, Point},
     trial::{Outcome, Trial},
     verbs::{self, Verb},
 };
 
 /// Points of all verbs together in a sample.
-const SAMPLE: usize = 100;
+const SAMPLE: usize = 150;
 /// Hosts on which points are tried at the same time.
 const WORKERS: usize = 2;
 
@@ -129,7 +129,12 @@ fn rehearse(wanted: &Wanted) -> Vec<(&'static Verb, Counts)> {
         Some((name, _)) => name == verb.name,
         None => true,
     };
-    verbs::TABLE.iter().filter(is_wanted).map(|verb| (verb, trial.rehearse(verb))).collect()
+    verbs::TABLE
+        .iter()
+        .chain(copies::TABLE)
+        .filter(is_wanted)
+        .map(|verb| (verb, trial.rehearse(verb)))
+        .collect()
 }
 
 fn points_of(counts: &Counts) -> Vec<Point> {

@@ -1,8 +1,14 @@
 //! A host whose programs hand their calls over, and what verbs find there.
 
-use std::{cell::Cell, fs, time::Duration};
+use std::{
+    cell::Cell,
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
-use tenantry_tests::{Host, Tenant};
+use tenantry_tests::{Host, Output, Run, Tenant};
 
 use crate::inject::Injector;
 
@@ -37,6 +43,32 @@ impl Site {
     pub(crate) fn start_hostd(&self) {
         let words = self.injector.words();
         self.host.start_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// A program of the host whose calls are counted.
+    pub(crate) fn tool(&self, name: &str, args: &[&str]) -> Run {
+        let words = self.injector.words();
+        let run = Run::new(&words[0], &words[1..]).args([self.host.program(name)]).args(args);
+        run.env("TENANTRY_ROOT", self.host.root())
+    }
+
+    /// Starts hostd, whose calls are counted from the first on, until it answers or has ended: what it said then.
+    pub(crate) fn start_hostd_once(&self) -> Output {
+        let (begin, words) = (Instant::now(), self.injector.words());
+        let log = self.host.hostd_log().len();
+        self.host.spawn_hostd_behind(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut has_answered = false;
+        while begin.elapsed() < LIMIT && !has_answered && self.has_live_hostd() {
+            has_answered = self.host.answers();
+        }
+        let said = self.host.hostd_log().get(log..).unwrap_or_default().to_owned();
+        Output {
+            words: "hostd".to_owned(),
+            status: ExitStatus::from_raw(if has_answered { 0 } else { 1 << 8 }),
+            stdout: String::new(),
+            stderr: said,
+            took: begin.elapsed(),
+        }
     }
 
     pub(crate) fn victim(&self) -> Tenant<'_> {

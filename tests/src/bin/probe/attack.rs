@@ -6,9 +6,9 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::{
-            fs::FileExt as _,
+            fs::{FileExt as _, OpenOptionsExt as _},
             net::{UnixDatagram, UnixStream},
         },
     },
@@ -151,29 +151,133 @@ pub(super) fn lease(path: &str) -> io::Result<()> {
     say("broken")
 }
 
-/// Instances of inotify, up to so many at once, and the error of the one that could not be had.
-fn instances(count: usize) -> (Vec<Inotify>, Option<String>) {
-    let mut held = Vec::new();
-    while held.len() < count {
-        match Inotify::init(InitFlags::empty()) {
-            Ok(one) => held.push(one),
-            Err(errno) => return (held, Some(format!("{errno:?}"))),
-        }
-    }
-    (held, None)
+/// Makes an instance of what watches files.
+type Watcher = fn() -> nix::Result<OwnedFd>;
+
+/// What can watch files: its name, how an instance is made.
+const WATCHERS: [(&str, Watcher); 2] = [("inotify", inotify), ("fanotify", fanotify)];
+
+fn inotify() -> nix::Result<OwnedFd> {
+    Inotify::init(InitFlags::empty()).map(OwnedFd::from)
 }
 
-/// How many instances of inotify there can be at once, up to this many.
-pub(super) fn watchers(count: usize) -> io::Result<()> {
-    let (held, then) = instances(count);
+/// A group as users may have it: one that tells of files by their ids.
+fn fanotify() -> nix::Result<OwnedFd> {
+    let flags = libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_FID | libc::FAN_CLOEXEC;
+    // SAFETY: fanotify_init(2) takes two numbers.
+    let fd = Errno::result(unsafe { libc::fanotify_init(flags, libc::O_RDONLY as u32) })?;
+    // SAFETY: the kernel has just returned this descriptor, so it is open and not another's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Instances of what watches files, up to so many at once, and the error of the one that could not be had.
+fn instances(kind: &str, count: usize) -> io::Result<(Vec<OwnedFd>, Option<String>)> {
+    let known = WATCHERS.iter().find(|(name, _)| *name == kind);
+    let (_, make) = known.ok_or_else(|| io::Error::other(format!("nothing watches by {kind:?}")))?;
+    let mut held = Vec::new();
+    while held.len() < count {
+        match make() {
+            Ok(one) => held.push(one),
+            Err(errno) => return Ok((held, Some(format!("{errno:?}")))),
+        }
+    }
+    Ok((held, None))
+}
+
+/// How many instances there can be at once, up to this many.
+pub(super) fn watchers(kind: &str, count: usize) -> io::Result<()> {
+    let (held, then) = instances(kind, count)?;
     say(&json!({ "opened": held.len(), "then": then }).to_string())
 }
 
-/// Takes all instances of inotify that there are, and keeps them until it is killed.
-pub(super) fn watch_all() -> io::Result<()> {
-    let (held, then) = instances(usize::MAX);
+/// Takes all instances that there are, and keeps them until it is killed.
+pub(super) fn watch_all(kind: &str) -> io::Result<()> {
+    let (held, then) = instances(kind, usize::MAX)?;
     say(&json!({ "opened": held.len(), "then": then }).to_string())?;
     super::act::pause()
+}
+
+/// Doubles the mounts of a mount namespace of its own so many times, a line for each time with how many there are; in the
+/// end the error of the first that could not be made.
+pub(super) fn mounts(times: u32) -> io::Result<()> {
+    use nix::mount::{MsFlags, mount};
+
+    const NONE: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+    mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), NONE)?;
+    let mut count = 1_u64;
+    for number in 0..times {
+        let at = format!("/tmp/{number}");
+        fs::create_dir(&at)?;
+        match mount(Some("/tmp"), at.as_str(), NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE) {
+            Ok(()) => count *= 2,
+            Err(errno) => return say(&format!("{errno:?}")),
+        }
+        say(&count.to_string())?;
+    }
+    Ok(())
+}
+
+/// What there is to be had of the kernel's log, and how each of it ends.
+pub(super) fn kernel_log() -> Value {
+    let open = |path: &str| match fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+    {
+        Ok(_) => Value::from("allowed"),
+        Err(error) => Value::from(format!("{:?}", Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
+    };
+    let write = |path: &str| match fs::OpenOptions::new().write(true).open(path) {
+        Ok(_) => Value::from("allowed"),
+        Err(error) => Value::from(format!("{:?}", Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
+    };
+    let text = [0_u8; 4096];
+    // SYSLOG_ACTION_READ_ALL of syslog(2).
+    let read = call(libc::SYS_syslog, [3, address(&text), text.len() as u64, 0, 0, 0]);
+    json!({
+        "read": read,
+        "/dev/kmsg": open("/dev/kmsg"),
+        "/dev/kmsg to write": write("/dev/kmsg"),
+        "/proc/kmsg": open("/proc/kmsg"),
+    })
+}
+
+/// Tries to change whatever program a process that appears was started from, until its standard input ends: by its
+/// `/proc/PID/exe`, and by a descriptor of that which outlives the process. Programs that it could change get a word more.
+pub(super) fn overwrite() -> io::Result<()> {
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let end = ended.clone();
+    std::thread::spawn(move || {
+        let _until_the_end = io::stdin().read_to_end(&mut Vec::new());
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let pids = || {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+    };
+    let before: std::collections::BTreeSet<u32> = pids().collect();
+    let append = |path: &str| {
+        let mut file = fs::OpenOptions::new().append(true).open(path).ok()?;
+        file.write_all(b"tainted").ok()
+    };
+    let (mut tries, mut changed) = (0_u64, 0_u64);
+    // What was opened while its process was there, and may be written to when that is gone.
+    let mut held: std::collections::BTreeMap<String, File> = std::collections::BTreeMap::new();
+    say("watching")?;
+    while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+        for pid in pids().filter(|pid| !before.contains(pid)) {
+            let exe = format!("/proc/{pid}/exe");
+            tries += 1;
+            changed += u64::from(append(&exe).is_some());
+            if let (Ok(target), Ok(file)) = (fs::read_link(&exe), File::open(&exe)) {
+                held.insert(target.display().to_string(), file);
+            }
+        }
+    }
+    for file in held.values() {
+        changed += u64::from(append(&format!("/proc/self/fd/{}", file.as_raw_fd())).is_some());
+    }
+    let seen: Vec<&String> = held.keys().collect();
+    say(&json!({ "tries": tries, "changed": changed, "seen": seen }).to_string())
 }
 
 /// Fills sockets that nobody reads, a line for each MiB, up to this many MiB.

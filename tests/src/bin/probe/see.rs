@@ -35,6 +35,7 @@ pub(super) const TOPICS: &[(&str, Look)] = &[
     ("refused", refused),
     ("strangers", strangers),
     ("attacks", super::attack::calls),
+    ("kernel_log", super::attack::kernel_log),
 ];
 
 fn text(path: impl AsRef<Path>) -> String {
