@@ -286,6 +286,12 @@ fn what_a_tenant_prints_cannot_steer_the_terminal() {
     let said = rude.ctl("start", &[]).output().refused(FAILED);
     assert!(said.contains("last words"), "{said}");
     assert!(!said.contains('\u{1b}') && !said.contains('\u{7}'), "{said:?}");
+    // Nor can what other programs are told: the one layer does not rely on the other.
+    let state = rude.run_state().to_string();
+    assert!(
+        state.contains("last words") && !state.contains("\\u001b") && !state.contains("\\u0007"),
+        "{state}"
+    );
 }
 
 #[test]

@@ -24,11 +24,31 @@ fn a_full_disk_refuses_a_new_tenant_and_nothing_is_half_there() {
     host.start_hostd();
     host.create("first", &["--image", "busybox"]).start();
     let ballast = fill(&host);
-    let said = host.ctl(&["create", "second", "--image", "busybox"]).output().refused(1);
-    assert!(said.contains("space") || said.contains("full"), "{said}");
-    assert_eq!(host.names(), ["first"]);
-    assert!(!host.path("var/lib/tenantry/tenants/second").exists());
-    assert!(!host.path("etc/tenantry/tenants/second.toml").exists());
+    // Under whatever name.
+    let seen = || {
+        let dirs = ["var/lib/tenantry/tenants", "etc/tenantry/tenants"].map(|dir| host.path(dir));
+        Run::new("find", dirs).args(["-maxdepth", "1"]).ok().stdout
+    };
+    let before = seen();
+    let length = fs::metadata(&ballast).expect("the ballast").len();
+    // No room at all, and some that is used up on the way.
+    let mut refused = 0;
+    for blocks in 0..12 {
+        let file = fs::File::options().write(true).open(&ballast).expect("the ballast");
+        file.set_len(length - (blocks << 12)).expect("some room");
+        let said = host.ctl(&["create", "second", "--image", "busybox"]).output();
+        if said.status.success() {
+            break;
+        }
+        let said = said.refused(1);
+        assert!(said.contains("space") || said.contains("full"), "{said}");
+        assert_eq!(host.names(), ["first"]);
+        assert_eq!(seen(), before, "with {blocks} blocks of room");
+        refused += 1;
+    }
+    println!("{refused} were refused");
+    assert!(refused > 1, "no tenant was refused on the way");
+    host.ctl(&["destroy", "second", "--yes"]).output();
     fs::remove_file(ballast).expect("the ballast can be dropped");
     host.create("second", &["--image", "busybox"]).start();
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use tenantry_tests::Host;
+use tenantry_tests::{Host, Tenant};
 
 #[test]
 fn a_stored_directory_swapped_for_a_link_during_starts_leads_nowhere() {
@@ -52,6 +52,25 @@ fn a_stored_directory_swapped_for_a_link_during_starts_leads_nowhere() {
     assert_eq!(fs::read_to_string(outside.join("tripwire")).expect("the tripwire"), "untouched");
 }
 
+/// Where the mounts of a tenant are, and of which type.
+fn judge(tenant: &Tenant<'_>, what: &str) {
+    let seen = tenant.probe(&["mounts"]);
+    let mounts = seen["mounts"].as_array().expect("mounts");
+    for (at, kind) in [
+        ("/dev", "tmpfs"),
+        ("/dev/pts", "devpts"),
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/sys/fs/cgroup", "cgroup2"),
+        ("/run", "tmpfs"),
+        ("/tmp", "tmpfs"),
+    ] {
+        let mount = mounts.iter().rfind(|mount| mount["at"] == at);
+        assert_eq!(mount.map(|mount| &mount["type"]), Some(&kind.into()), "{what}: {at}");
+    }
+    assert_eq!(tenant.says("cat /run/host/container-manager"), "tenantry", "{what}");
+}
+
 #[test]
 fn an_image_with_links_for_what_the_host_mounts_is_refused_or_harmless() {
     let host = Host::bare();
@@ -59,21 +78,44 @@ fn an_image_with_links_for_what_the_host_mounts_is_refused_or_harmless() {
     let outside = host.path("outside");
     fs::create_dir(&outside).expect("a directory outside");
     host.start_hostd();
-    for (number, name) in ["dev", "proc", "sys", "run", "tmp", "etc"].iter().enumerate() {
-        let copy = host.changed_tree("busybox", |tree| {
-            fs::remove_dir_all(tree.join(name)).expect("the directory can be removed");
-            symlink(&outside, tree.join(name)).expect("a link can be planted");
-        });
-        let image = format!("trap{number}");
-        let copy = copy.to_string_lossy().into_owned();
-        if !host.tool("rootfsctl", &["import", &copy, "--name", &image]).output().status.success() {
-            continue;
-        }
-        let tenant = format!("t{number}");
-        if host.ctl(&["create", &tenant, "--image", &image]).output().status.success() {
-            let _may_be_refused = host.ctl(&["start", &tenant]).output();
-            host.ctl(&["destroy", &tenant, "--force", "--yes"]).ok();
+    let swap = |tree: &Path, name: &str| {
+        fs::remove_dir_all(tree.join(name)).expect("the directory can be removed");
+        symlink(&outside, tree.join(name)).expect("a link can be planted");
+    };
+    let (mut started, mut refused) = (Vec::new(), Vec::new());
+    for name in ["dev", "proc", "sys", "run", "tmp", "etc", "var"] {
+        // An image that somebody has built so, and one whose tree has become so.
+        for (kind, is_built) in [("built", true), ("became", false)] {
+            let copy = host.changed_tree("busybox", |tree| {
+                fs::write(tree.join("usr/mark"), format!("{name} {kind}")).expect("a file of its own");
+                if is_built {
+                    swap(tree, name);
+                }
+            });
+            let (image, copy) = (format!("{name}-{kind}"), copy.to_string_lossy().into_owned());
+            if !host.tool("rootfsctl", &["import", &copy, "--name", &image]).output().status.success() {
+                assert!(is_built, "{image} is not taken");
+                refused.push(format!("import of {image}"));
+                continue;
+            }
+            if !is_built {
+                swap(&host.version(&image).join("tree"), name);
+            }
+            for profile in ["shared-os", "os"] {
+                let what = format!("{image} as {profile}");
+                let tenant = Tenant::new(&host, "tenant");
+                let made = tenant.ctl("create", &["--image", &image, "--profile", profile]).output();
+                if made.status.success() && tenant.ctl("start", &[]).output().status.success() {
+                    judge(&tenant, &what);
+                    started.push(what.clone());
+                } else {
+                    refused.push(what.clone());
+                }
+                let _may_not_be_there = tenant.ctl("destroy", &["--force", "--yes"]).output();
+                assert_eq!(fs::read_dir(&outside).expect("the directory").count(), 0, "{what}");
+            }
         }
     }
-    assert_eq!(fs::read_dir(&outside).expect("the directory").count(), 0);
+    println!("started: {started:?}, refused: {refused:?}");
+    assert!(started.len() > 4 && refused.len() > 4, "started: {started:?}, refused: {refused:?}");
 }

@@ -2,6 +2,8 @@
 //! or the host's stack, while honest frames of the same shape do, and the forged ones do where nobody
 //! stops them.
 
+use std::collections::BTreeSet;
+
 use tenantry_tests::{
     Elsewhere, Host, Namespace, Run, Tenant,
     forgery::{Cast, Ears, End, Frames, Free, PORT, beliefs, end, inject, link_mac, mac_of},
@@ -71,6 +73,17 @@ fn on_a_routed_link_no_forged_frame_arrives() {
     ears.open_again(&host, &all);
     inject(from(alice), &forged);
     assert_eq!(ears.missed(&forged), [""; 0], "a forged frame does not arrive though nobody stops it");
+    // They fill the host's table of neighbours then, but what it knows of tenants stays.
+    let of_tenants = |beliefs: &BTreeSet<String>| -> BTreeSet<String> {
+        let lines = beliefs.iter().filter(|line| line.contains(" PERMANENT"));
+        lines.filter(|line| line.contains(" lladdr ")).cloned().collect()
+    };
+    let now = beliefs(&places[0]);
+    let learnt = now.difference(&believed[0]).filter(|line| line.contains(" lladdr ")).count();
+    println!("without the filter the host believes in {learnt} more neighbours");
+    assert!(learnt > 0, "the host learns nothing of neighbours though nobody stops it");
+    assert!(of_tenants(&now).len() >= 6, "{now:#?}");
+    assert_eq!(of_tenants(&now), of_tenants(&believed[0]), "a tenant was taken from its place");
 }
 
 /// A bridge of the host that has an address, and a machine on it that is no tenant.

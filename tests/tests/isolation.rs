@@ -1,6 +1,10 @@
 //! What tenants cannot see of each other, nor of the host, and what they cannot change.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
 
 use serde_json::Value;
 use tenantry_tests::{Host, Tenant, Terminal, pages::frames, poll};
@@ -293,20 +297,44 @@ fn links_planted_by_a_tenant_lead_the_host_nowhere() {
     let host = Host::start();
     let alice = host.boot("alice", &[]);
     let tripwire = host.path("tripwire");
-    fs::write(&tripwire, "untouched").expect("the tripwire can be laid");
+    // What would do for any of these files.
+    const SECRET: &str = "untouched";
+    fs::write(&tripwire, format!("{SECRET}\n")).expect("the tripwire can be laid");
+    let look = || {
+        let meta = fs::metadata(&tripwire).expect("the tripwire");
+        (meta.ino(), meta.uid(), meta.mode(), meta.ctime_nsec(), meta.atime_nsec())
+    };
+    let before = look();
     let trap = tripwire.to_string_lossy().into_owned();
     let files =
         "/etc/hosts /etc/hostname /etc/machine-id /etc/resolv.conf /etc/motd /root/.bashrc /var/log/wtmp";
     alice.says(&format!("for f in {files}; do rm -rf $f; ln -s {trap} $f; done"));
     alice.says(&format!("mkdir -p /var/trap && ln -s {trap} /var/trap/dev && mkfifo /etc/fifo /root/fifo"));
-    let _may_fail = alice.ctl("restart", &[]).output();
-    let _may_fail = alice.shell("true").output();
-    let _may_fail = alice.ctl("logs", &[]).output();
-    let _may_fail = alice.ctl("stat", &[]).output();
-    alice.ctl("stop", &[]).ok();
-    assert_eq!(fs::read_to_string(&tripwire).expect("the tripwire"), "untouched");
+    for words in [
+        &["restart"][..],
+        &["exec", "--", "cat", "/proc/sys/kernel/hostname"],
+        &["logs"],
+        &["stat"],
+        &["set", "hostname=another"],
+        &["show"],
+        &["drift"],
+        &["stop"],
+        &["drift", "--diff", "/etc/motd"],
+        &["start"],
+        &["cp", "/etc/hosts"],
+        &["stop"],
+    ] {
+        let said = match words {
+            ["cp", file] => host.ctl(&["cp", &format!("alice:{file}"), "-"]).output(),
+            _ => alice.ctl(words[0], &words[1..]).output(),
+        };
+        println!("{words:?}: {} {}{}", said.code(), said.stdout, said.stderr);
+        assert!(!said.stdout.contains(SECRET) && !said.stderr.contains(SECRET), "{words:?}: it was read");
+        assert_eq!(look(), before, "{words:?}");
+    }
     alice.ctl("destroy", &["--yes"]).ok();
-    assert_eq!(fs::read_to_string(&tripwire).expect("the tripwire"), "untouched");
+    assert_eq!(look(), before);
+    assert_eq!(fs::read_to_string(&tripwire).expect("the tripwire").trim_end(), SECRET);
     assert!(!host.path("var/lib/tenantry/tenants/alice").exists());
 }
 
@@ -357,7 +385,10 @@ fn set_user_id_files_of_a_tenant_are_out_of_reach_on_the_host() {
 
 #[test]
 fn a_deep_and_odd_tree_is_destroyed_all_the_same() {
-    let host = Host::start();
+    let mut host = Host::bare();
+    host.share_images();
+    // Fewer files than there are levels.
+    host.start_hostd_behind(&["prlimit", "--nofile=1024:1024", "--"]);
     let alice = host.boot("alice", &["--image", "busybox"]);
     alice.says(
         "cd /root; i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; \

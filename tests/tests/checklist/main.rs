@@ -8,6 +8,7 @@ mod input;
 mod planted;
 mod pools;
 mod powers;
+mod programs;
 
 use tenantry_tests::{Host, Tenant};
 

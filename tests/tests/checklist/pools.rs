@@ -56,13 +56,43 @@ fn watches_of_one_tenant_are_nobodys_but_its_own() {
     let (alice, bob) = (host.boot("alice", &BUSYBOX), host.boot("bob", &BUSYBOX));
     alice.bring_probe();
     bob.bring_probe();
-    // Holds all that alice can have, until it is killed.
-    let mut hog = Terminal::open(&alice.exec(&["/root/probe", "watch-all"]));
-    hog.expect("EMFILE");
-    assert_eq!(probe(&alice, &["watchers", "1"]), json!({ "opened": 0, "then": "EMFILE" }));
-    assert_eq!(probe(&bob, &["watchers", "60"]), json!({ "opened": 60, "then": null }));
-    let host_own = Run::new(host.program("probe"), ["watchers", "20"]).ok().json();
-    assert_eq!(host_own, json!({ "opened": 20, "then": null }));
+    alice.says("chmod 755 /root /root/probe");
+    for kind in ["inotify", "fanotify"] {
+        // Holds all that alice can have, until it is killed.
+        let mut hog = Terminal::open(&alice.exec(&["/root/probe", "watch-all", kind]));
+        hog.expect("EMFILE");
+        let none = json!({ "opened": 0, "then": "EMFILE" });
+        assert_eq!(probe(&alice, &["watchers", kind, "1"]), none, "{kind}");
+        // Nor has another user of hers any, for all of them are one user of the host.
+        let user = ["--user", "1000", "--", "/root/probe", "watchers", kind, "1"];
+        assert_eq!(alice.ctl("exec", &user).ok().json(), none, "{kind} of another user");
+        assert_eq!(probe(&bob, &["watchers", kind, "60"]), json!({ "opened": 60, "then": null }), "{kind}");
+        let host_own = Run::new(host.program("probe"), ["watchers", kind, "20"]).ok().json();
+        assert_eq!(host_own, json!({ "opened": 20, "then": null }), "{kind}");
+    }
+}
+
+#[test]
+fn mounts_are_charged_to_the_tenant_and_bounded_in_each_namespace() {
+    let host = Host::start();
+    let (alice, bob) = (host.boot("alice", &BUSYBOX), host.boot("bob", &BUSYBOX));
+    alice.bring_probe();
+    let most: u64 = alice.says("cat /proc/sys/fs/mount-max").parse().expect("a number");
+    let said = alice.shell("echo 1000000 > /proc/sys/fs/mount-max").output();
+    assert!(!said.status.success(), "a tenant has lifted the bound");
+    // How many there were, and how it ended.
+    let had = || -> (u64, String) {
+        let said = alice.shell("exec /root/probe mount-many 24").output();
+        let last = said.stdout.lines().filter_map(|line| line.parse().ok()).max().unwrap_or_default();
+        (last, said.stdout.lines().last().unwrap_or_default().to_owned())
+    };
+    let (free, end) = had();
+    assert!(free <= most && free * 2 > most && end == "ENOSPC", "{free} of {most}, then {end}");
+    alice.ctl("set", &["memory_max=24M"]).ok();
+    let (bounded, end) = had();
+    println!("{free} mounts with room for them, {bounded} with 24 MiB, then {end}");
+    assert!(bounded < free && end != "ENOSPC", "{bounded} mounts, then {end}");
+    assert_eq!(bob.says("mount -t tmpfs tmpfs /mnt && umount /mnt && echo here"), "here");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use serde_json::Value;
-use tenantry_tests::{Host, Tenant};
+use serde_json::{Value, json};
+use tenantry_tests::{Host, Run, Tenant};
 
 use crate::{BUSYBOX, Pair};
 
@@ -48,6 +48,25 @@ fn calls_of_an_attacker_are_refused_and_reach_the_kernel_without_the_filter() {
     }
     let differ = CALLS.iter().filter(|(call, answer)| open[call] != *answer).count();
     assert!(differ >= 8, "only {differ} answers are the filter's: {open:#}");
+}
+
+#[test]
+fn the_log_of_the_kernel_is_neither_read_nor_written_inside() {
+    let host = Host::start();
+    let alice = host.boot("alice", &BUSYBOX);
+    let inside = alice.probe(&["kernel_log"])["kernel_log"].clone();
+    let refused = json!({
+        "read": "EPERM", "/dev/kmsg": "ENOENT", "/dev/kmsg to write": "ENOENT", "/proc/kmsg": "EACCES",
+    });
+    assert_eq!(inside, refused);
+    for script in ["mknod /root/kmsg c 1 11", "mknod /dev/kmsg c 1 11", "dmesg"] {
+        assert!(!alice.shell(script).output().status.success(), "{script}");
+    }
+    // To root of the host it is open: the probe is not blind.
+    let outside = Run::new(host.program("probe"), ["kernel_log"]).ok().json()["kernel_log"].clone();
+    for way in ["read", "/dev/kmsg", "/dev/kmsg to write", "/proc/kmsg"] {
+        assert_eq!(outside[way], "allowed", "{way}");
+    }
 }
 
 fn capabilities(tenant: &Tenant<'_>) -> u64 {

@@ -93,3 +93,38 @@ fn what_an_admin_has_mounted_is_named_and_survives() {
     Run::new("umount", [&dir]).ok();
     alice.ctl("destroy", &["--force", "--yes"]).ok();
 }
+
+#[test]
+fn what_a_removed_tenant_had_is_no_others_while_a_file_of_it_is_left() {
+    let mut host = Host::bare();
+    host.share_images();
+    host.configure("uid_ranges = 2\n");
+    host.start_hostd();
+    let gone = host.boot("gone", &["--image", "busybox"]);
+    gone.says("echo kept > /root/stays");
+    gone.stop();
+    let (uids, index) = (gone.field("/uids"), gone.field("/index"));
+    let stays = host.path("var/lib/tenantry/tenants/gone/dirs/root/stays");
+    // What a failing disk does, too: it cannot be removed.
+    Run::new("chattr", ["+i"]).args([&stays]).ok();
+    gone.ctl("destroy", &["--yes"]).output().refused(1);
+    assert_eq!(host.names(), Vec::<String>::new());
+    let left = trash(&host);
+    assert_eq!(left.len(), 1, "{left:?}");
+    // There is one range more, and no third.
+    let other = host.create("other", &["--image", "busybox"]);
+    assert_ne!((other.field("/uids"), other.field("/index")), (uids.clone(), index.clone()));
+    for _ in 0..2 {
+        let said = host.ctl(&["create", "third", "--image", "busybox"]).output().refused(REFUSED);
+        assert!(said.contains("uid ranges"), "{said}");
+        host.kill_hostd();
+        host.start_hostd();
+    }
+    let stays = host.path("var/lib/tenantry/tenants").join(&left[0]).join("dirs/root/stays");
+    Run::new("chattr", ["-i"]).args([&stays]).ok();
+    host.kill_hostd();
+    host.start_hostd();
+    poll::until_true("the rest is removed", || trash(&host).is_empty());
+    let third = host.create("third", &["--image", "busybox"]);
+    assert_eq!((third.field("/uids"), third.field("/index")), (uids, index));
+}
