@@ -9,6 +9,9 @@
 //! puts the two together, one operation on a tenant at a time; [`api`] translates it to HTTP. What goes over the
 //! socket is the crate `wire`.
 
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 pub mod api;
 pub mod assign;
 pub mod dirs;

@@ -1,6 +1,15 @@
 //! `hostd`: keeps the records of tenants, starts their supervisors, and serves the API.
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Parser;
 use hostd::{
@@ -63,9 +72,9 @@ fn main() -> ExitCode {
     match run(layout, cli.units) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            let _ = writeln!(io::stderr(), "error: {failure}");
             if let Some(help) = &failure.help {
-                eprintln!("help: {help}");
+                let _ = writeln!(io::stderr(), "help: {help}");
             }
             ExitCode::from(failure.code.exit_code())
         }
@@ -133,7 +142,9 @@ fn is_verdict(error: &KernelError) -> bool {
         Errno::AGAIN,
     ]
     .map(Errno::raw_os_error);
-    error.source.raw_os_error().is_none_or(|errno| !lacking.contains(&errno))
+    // A helper that was killed says nothing, and its end of a pipe is closed.
+    let was_killed = error.source.kind() == io::ErrorKind::UnexpectedEof;
+    !was_killed && error.source.raw_os_error().is_none_or(|errno| !lacking.contains(&errno))
 }
 
 /// A supervisor costs a descriptor, a starting one a few more.

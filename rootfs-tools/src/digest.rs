@@ -7,10 +7,12 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io,
+    io, iter,
     os::unix::ffi::OsStrExt as _,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
+    thread::Builder,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -46,8 +48,13 @@ pub fn contents(root: &Path, entries: &[Entry]) -> Result<Vec<Option<ContentHash
         }
     };
     let results: Vec<_> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        handles.into_iter().map(|handle| handle.join().expect("a hashing thread does not panic")).collect()
+        // Where there can be no thread more, fewer do it, and this one in any case.
+        let others = (1..threads).map_while(|_| Builder::new().spawn_scoped(scope, worker).ok());
+        let others: Vec<_> = others.collect();
+        let own = worker();
+        let others =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        iter::once(own).chain(others).collect()
     });
     let mut all = vec![None; entries.len()];
     for result in results {
@@ -71,9 +78,11 @@ pub fn hash(mut file: impl io::Read) -> io::Result<ContentHash> {
     let mut buffer = vec![0; 128 << 10];
     let mut hasher = Sha256::new();
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().into()),
-            len => hasher.update(&buffer[..len]),
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(len) => hasher.update(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -9,6 +9,9 @@
 //! A published version never changes: its name is the digest of its content ([`digest`]). What moves is
 //! a channel ([`store`]). A partial version is never visible: it appears by one rename(2).
 
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 pub mod busybox;
 pub mod debian;
 pub mod diff;

@@ -1,7 +1,7 @@
 //! Progress of a long command: a spinner on a terminal, plain lines when piped.
 
 use std::{
-    io::IsTerminal as _,
+    io::{self, IsTerminal as _, Write as _},
     time::{Duration, Instant},
 };
 
@@ -38,7 +38,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         } else if self.lines {
-            eprintln!("[{:>5.1}s] {what}", self.started.elapsed().as_secs_f64());
+            let _ = writeln!(io::stderr(), "[{:>5.1}s] {what}", self.started.elapsed().as_secs_f64());
         }
     }
 

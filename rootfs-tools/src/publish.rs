@@ -180,7 +180,7 @@ pub fn publish(
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
-    let created = !path.exists();
+    let created = !path.try_exists().map_err(FileError::when("look for", &path))?;
     let mut shared = Shared::default();
     if created {
         let parent = request.parent.or_else(|| {
@@ -235,13 +235,13 @@ pub fn publish(
     }
     let (store, lock) = (Store::new(layout.clone()), Lock::exclusive(layout)?);
     let mut has_got_signature = false;
-    if path.exists() {
+    if path.try_exists().map_err(FileError::when("look for", &path))? {
         has_got_signature = adopt(&store, staging, request, &digest, &lock)?;
     } else {
         let versions = layout.versions(&request.image);
-        fs::create_dir_all(&versions).map_err(FileError::when("make", &versions))?;
+        record::make_dirs(&versions).map_err(FileError::when("make", &versions))?;
         fs::rename(staging.version(), &path).map_err(FileError::when("publish", &path))?;
-        File::open(&versions).and_then(|dir| dir.sync_all()).map_err(FileError::when("sync", &versions))?;
+        record::sync_dir(&versions).map_err(FileError::when("sync", &versions))?;
     }
     let channel_moved = store.point(&request.image, &request.channel, &digest, request.way, &lock)?;
     Ok(Published {

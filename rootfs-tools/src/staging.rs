@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-use tenant::Layout;
+use tenant::{Layout, files::record};
 
 use crate::explain::{Explain, Outcome};
 
@@ -54,7 +54,7 @@ impl Staging {
     pub fn new(layout: &Layout) -> Result<Self, StagingError> {
         let base = layout.staging();
         let failed = |source| StagingError { verb: "make", path: base.clone(), source };
-        fs::create_dir_all(&base).map_err(failed)?;
+        record::make_dirs(&base).map_err(failed)?;
         // Setuid programs of images must be out of reach of the host's users.
         fs::set_permissions(layout.images(), Permissions::from_mode(0o700)).map_err(failed)?;
         sweep(layout)?;

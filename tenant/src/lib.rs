@@ -12,6 +12,9 @@
 //! [`plan`] decides and does no I/O, [`apply`] obeys and decides nothing, [`supervisor`] keeps the
 //! result alive. Every system call goes through [`kernel`].
 
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 pub mod apply;
 pub mod attach;
 pub mod cause;

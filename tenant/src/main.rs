@@ -1,5 +1,8 @@
 //! `tenant`: runs one tenant, and enters running ones. Needs no hostd.
 
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};

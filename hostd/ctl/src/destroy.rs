@@ -1,4 +1,4 @@
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
 use hyper::Method;
@@ -27,7 +27,7 @@ impl Destroy {
         let chosen = self.selection.resolve(&context.client).await?;
         if !self.yes {
             if self.selection.is_open() {
-                eprint!("{}", taken(&chosen));
+                let _ = write!(io::stderr(), "{}", taken(&chosen));
             }
             confirm(&chosen.names)?;
         }

@@ -41,7 +41,7 @@ pub(super) fn again(context: &Context, failure: &Failure) -> bool {
         return false;
     }
     context.output.failure(failure);
-    eprint!("Edit again? [Y/n] ");
+    let _ = write!(io::stderr(), "Edit again? [Y/n] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

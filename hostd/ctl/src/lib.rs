@@ -1,5 +1,8 @@
 //! `tenantctl`: one file per verb. A verb prints the answer of hostd as text, or as it is with `--json`.
 
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 mod absent;
 mod aliases;
 mod autostart;

@@ -54,7 +54,7 @@ pub(super) fn no_terminal() -> Failure {
 
 /// Asks on standard error; whether the answer is yes.
 pub(super) fn confirms(question: &str) -> bool {
-    eprint!("{question} [y/N] ");
+    let _ = write!(io::stderr(), "{question} [y/N] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);

@@ -1,7 +1,7 @@
 //! `refresh`: what is stale in tenants is restarted by their own init: units first, then init executes itself again.
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     path::Path,
     process::{ExitCode, Stdio},
     time::Duration,
@@ -114,7 +114,8 @@ impl Refresh {
                 true => Err(output::no_terminal()),
             };
         }
-        eprint!("These users and commands run code of an earlier version:\n{}", sessions);
+        let _ =
+            write!(io::stderr(), "These users and commands run code of an earlier version:\n{}", sessions);
         Ok(output::confirms("End them?"))
     }
 }

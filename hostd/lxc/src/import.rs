@@ -1,6 +1,12 @@
 //! A configuration of this host as a tenant of it.
 
-use std::{fs, io, io::Read as _, os::unix::fs::MetadataExt as _, path::Path, process::Command};
+use std::{
+    fs, io,
+    io::{Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::Command,
+};
 
 use client::Client;
 use tenant::{
@@ -171,7 +177,7 @@ fn ensure_image(layout: &Layout, import: &Import) -> Result<(), Failure> {
     if is_shifted(rootfs) {
         words.extend(import.idmap.iter().flat_map(|range| ["--idmap", range]));
     }
-    eprintln!("importing the image: rootfsctl {}", words.join(" "));
+    let _ = writeln!(io::stderr(), "importing the image: rootfsctl {}", words.join(" "));
     let command =
         Command::new(&program).arg("--root").arg(layout.root()).args(&words).stdout(io::stderr()).status();
     match command {

@@ -6,6 +6,9 @@
 //! | `import` | a configuration of this host as a tenant of it |
 //! | `commands` | the lxc-* commands: `tenantctl` called by their names |
 
+// It panics where it cannot write: what is said on the way must not end the work.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 pub mod commands;
 pub mod conf;
 pub mod import;

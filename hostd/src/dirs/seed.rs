@@ -130,11 +130,45 @@ pub(crate) fn lacks_stores(plan: &Plan, dirs: &Dir) -> io::Result<bool> {
 }
 
 /// Makes the directories below `dirs` that the plan asks for and that are not there yet; each appears
-/// whole.
+/// whole, but for a power cut before they are written out.
 ///
 /// # Errors
 /// The first one that cannot be made.
 pub(crate) fn ensure_stores(plan: &Plan, image: &Dir, dirs: &Dir, unsynced: &mut Unsynced) -> io::Result<()> {
+    let staged = stage_stores(plan, image, dirs, unsynced)?;
+    place_stores(&staged, dirs, unsynced)
+}
+
+/// [`ensure_stores`] where `dirs` are a tenant's already, which finds whatever is there whole: they get their names when
+/// they are on the disk.
+///
+/// # Errors
+/// As [`ensure_stores`].
+pub(crate) fn add_stores(plan: &Plan, image: &Dir, dirs: &Dir) -> io::Result<()> {
+    let mut unsynced = Unsynced::default();
+    let staged = stage_stores(plan, image, dirs, &mut unsynced)?;
+    unsynced.flush()?;
+    place_stores(&staged, dirs, &mut unsynced)?;
+    unsynced.flush()
+}
+
+/// A directory that has not its name yet.
+struct Staged {
+    staged: CString,
+    name: CString,
+}
+
+/// Gives them their names.
+fn place_stores(all: &[Staged], dirs: &Dir, unsynced: &mut Unsynced) -> io::Result<()> {
+    for Staged { staged, name } in all {
+        dirs.rename(staged, dirs, name, RenameFlags::empty())?;
+    }
+    unsynced.push(dirs.try_clone()?.into());
+    Ok(())
+}
+
+fn stage_stores(plan: &Plan, image: &Dir, dirs: &Dir, unsynced: &mut Unsynced) -> io::Result<Vec<Staged>> {
+    let mut all = Vec::new();
     for Wanted { from, store, is_overlay } in wanted(plan) {
         let name = c_name(store)?;
         if dirs.has(&name)? {
@@ -175,10 +209,9 @@ pub(crate) fn ensure_stores(plan: &Plan, image: &Dir, dirs: &Dir, unsynced: &mut
             let top = if is_overlay { top.dir(c"upper")? } else { top };
             rustix::fs::fchmod(&top, Mode::from_raw_mode(0o1777))?;
         }
-        dirs.rename(&staged, dirs, &name, RenameFlags::empty())?;
+        all.push(Staged { staged, name });
     }
-    unsynced.push(dirs.try_clone()?.into());
-    Ok(())
+    Ok(all)
 }
 
 /// Opens the directory into which files of the tenant's own `/etc` are written.

@@ -7,11 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use filetree::Tally;
 use tenant::{TenantName, model::snapshot::SnapshotName};
-use tokio::task;
+use tokio::{task, time::sleep};
 use wire::{Code, EventKind, Failure, SnapshotInfo};
 
 use super::{Host, Result, blocking, events::What, turns::Turn};
@@ -44,6 +45,11 @@ impl Drop for Still {
         }
     }
 }
+
+/// How long after the first attempt to thaw a tenant that failed the next one is made; each later one takes twice as long.
+const THAWED_AGAIN: Duration = Duration::from_millis(50);
+/// After a longer wait than this there is no other: the next hostd thaws it, or `tenantctl thaw`.
+const LAST_THAW: Duration = Duration::from_secs(60);
 
 /// Ends a copy when the client has gone.
 fn watched(is_wanted: &AtomicBool) -> impl FnMut(&Tally) -> io::Result<()> {
@@ -95,11 +101,16 @@ impl Host {
     }
 
     async fn thaw_copied(self: Arc<Self>, name: &TenantName) {
-        if self.units.is_running(name)
+        let mut wait = THAWED_AGAIN;
+        while self.units.is_running(name)
             && let Err(error) = self.units.freeze(name, false).await
         {
             log::error!("tenant \"{name}\" is still frozen after it was copied: {}", wire::chain(&error));
-            return;
+            if wait > LAST_THAW {
+                return;
+            }
+            sleep(wait).await;
+            wait *= 2;
         }
         // Without the directory it has gone itself.
         let _ = std::fs::remove_file(self.copied_marker(name));

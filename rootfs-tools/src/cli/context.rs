@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use rootfs_tools::{Explain, Outcome, Store, explain, store::Way};
 use serde::Serialize;
-use tenant::{Layout, config::profile};
+use tenant::{Layout, cause::chain, config::profile};
 
 /// What a verb needs in addition to its own arguments.
 #[derive(Debug)]
@@ -77,11 +77,10 @@ impl Failure {
 
     /// Prints it to standard error.
     pub(super) fn print(&self) {
-        let chain: Vec<_> = self.error.chain().map(|cause| printable(&cause.to_string())).collect();
-        eprintln!("error: {}", chain.join(": "));
+        let _ = writeln!(io::stderr(), "error: {}", printable(&chain(self.error.as_ref())));
         if let Some(help) = &self.help {
             // It may name a file of an archive.
-            eprintln!("help: {}", printable(help));
+            let _ = writeln!(io::stderr(), "help: {}", printable(help));
         }
     }
 }

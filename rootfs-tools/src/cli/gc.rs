@@ -42,7 +42,11 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         }
         removed.push(Gone { image, digest });
     }
-    let staging = if args.dry_run { 0 } else { staging::sweep(&context.layout)? };
+    let mut staging = 0;
+    if !args.dry_run {
+        staging = staging::sweep(&context.layout)?;
+        context.store.sweep()?;
+    }
     let collected = Collected { removed, staging, dry_run: args.dry_run };
     context.print(&collected, || {
         let verb = if args.dry_run { "would remove" } else { "removed" };

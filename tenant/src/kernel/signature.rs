@@ -281,7 +281,7 @@ impl Version<'_> {
         }
         let note = self.layout.newest_signed(self.image, channel);
         let dir = note.parent().expect("a note lies in a directory");
-        fs::create_dir_all(dir).map_err(FileError::when("make", dir))?;
+        record::make_dirs(dir).map_err(FileError::when("make", dir))?;
         Ok(record::write(&note, text.as_bytes(), Durability::Durable)?)
     }
 

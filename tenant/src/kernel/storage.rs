@@ -1,6 +1,10 @@
 //! Whether a filesystem can hold tenants.
 
-use std::{fs, os::fd::OwnedFd, path::Path};
+use std::{
+    fs,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::Path,
+};
 
 use super::{
     Access, KernelError, Result, TmpfsUse, Top, Upper,
@@ -9,10 +13,23 @@ use super::{
     staging::Staging,
 };
 
+/// The beginning of the names of directories in which it is tried; the pid of who tries follows.
+const PROBE: &str = ".probe-";
+
+/// Removes what an attempt has left whose process was killed. Nobody may be trying meanwhile.
+pub fn clear(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().as_bytes().starts_with(PROBE.as_bytes()) {
+            // It is tried again when the next hostd starts.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Tries, in a directory of its own below `dir`, what every tenant's overlays need of the filesystem. In a thread of its
 /// own: one that could not leave the namespace in which that is done does nothing else there.
 pub(super) fn check(dir: &Path, user: &OwnedFd, owner: u32, attach: bool) -> Result<()> {
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    let probe = dir.join(format!("{PROBE}{}", std::process::id()));
     let make = |name: &str| fs::create_dir_all(probe.join(name));
     let result = make("store/upper")
         .and_then(|()| make("store/work"))

@@ -1,6 +1,9 @@
 //! What a command of LXC is.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use wire::Failure;
@@ -37,11 +40,11 @@ pub(super) trait Applet: Parser {
 
 pub(super) fn tell(name: &str, failure: &Failure) {
     let clean = client::output::clean;
-    eprintln!("{name}: error: {}", clean(&failure.message));
+    let _ = writeln!(io::stderr(), "{name}: error: {}", clean(&failure.message));
     for line in &failure.console {
-        eprintln!("  console: {}", clean(line));
+        let _ = writeln!(io::stderr(), "  console: {}", clean(line));
     }
     if let Some(help) = &failure.help {
-        eprintln!("help: {}", clean(help));
+        let _ = writeln!(io::stderr(), "help: {}", clean(help));
     }
 }

@@ -1,4 +1,7 @@
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tenant::{
@@ -39,8 +42,9 @@ impl Applet for Console {
             Failure::new(Code::Invalid, format!("{:?} is not a control character", self.escape))
                 .help("e.g. -e ^b")
         })?;
-        eprintln!("\nConnected to tty {}", self.tty);
-        eprintln!(
+        let _ = writeln!(io::stderr(), "\nConnected to tty {}", self.tty);
+        let _ = writeln!(
+            io::stderr(),
             "Type <Ctrl+{letter} q> to exit the console, <Ctrl+{letter} Ctrl+{letter}> to enter Ctrl+{letter} itself"
         );
         let options = AttachOptions { tty, detach_key, ..AttachOptions::default() };

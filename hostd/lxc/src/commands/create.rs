@@ -1,4 +1,9 @@
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use wire::{Changed, Code, Failure};
@@ -105,7 +110,10 @@ impl Create {
                         .help("e.g. -t download -- -d debian")
                 })?;
                 if let Some(release) = option("-r", "--release") {
-                    eprintln!("lxc-create: ignoring release {release}: the image {name} determines it");
+                    let _ = writeln!(
+                        io::stderr(),
+                        "lxc-create: ignoring release {release}: the image {name} determines it"
+                    );
                 }
                 Ok(Some(name))
             }
@@ -125,6 +133,6 @@ impl Create {
 pub(super) fn warn(program: &str, import: &Import) {
     for row in import.rows.iter().filter(|row| row.fate == Fate::Warning) {
         let text = format!("{program}: warning: {}:{}: {}: {}", row.file, row.line, row.key, row.text);
-        eprintln!("{}", client::output::clean(&text));
+        let _ = writeln!(io::stderr(), "{}", client::output::clean(&text));
     }
 }

@@ -1,4 +1,7 @@
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tenant::TenantName;
@@ -67,7 +70,9 @@ impl Applet for Info {
         }
         let missing = self.keys(lxc, &name, &mut text)?;
         client::output::write(&text);
-        missing.iter().for_each(|key| eprintln!("{} invalid", client::output::clean(key)));
+        for key in missing {
+            let _ = writeln!(io::stderr(), "{} invalid", client::output::clean(&key));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,7 @@
 use std::{
     ffi::OsString,
     fs,
-    io::IsTerminal as _,
+    io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -72,7 +72,7 @@ impl Applet for Start {
         let (name, command) = self.named.get()?;
         if lxc.find(&name)?.is_some_and(|detail| detail.summary.state.is_up()) {
             // With this exit code, as LXC.
-            eprintln!("lxc-start: {name}: Container is already running");
+            let _ = writeln!(io::stderr(), "lxc-start: {name}: Container is already running");
             return Ok(ExitCode::SUCCESS);
         }
         let foreground = self.foreground || !command.is_empty() && !self.daemon;

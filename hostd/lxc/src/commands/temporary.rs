@@ -1,7 +1,11 @@
 //! A tenant that is started for one command: an existing one with a temporary init, or one that is created
 //! for the command and destroyed after it, as every container of LXC 0.6 was.
 
-use std::{io, path::Path, process::ExitStatus};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::ExitStatus,
+};
 
 use hyper::Method;
 use nix::unistd::Pid;
@@ -117,7 +121,12 @@ impl Drop for Temporary<'_> {
             return;
         }
         if let Err(failure) = destroy::remove(self.lxc, &self.name) {
-            eprintln!("error: cannot remove {}: {failure}\nhelp: lxc-destroy -f -n {}", self.name, self.name);
+            let _ = writeln!(
+                io::stderr(),
+                "error: cannot remove {}: {failure}\nhelp: lxc-destroy -f -n {}",
+                self.name,
+                self.name
+            );
         }
     }
 }
@@ -186,7 +195,8 @@ impl<'a> OtherInit<'a> {
 impl Drop for OtherInit<'_> {
     fn drop(&mut self) {
         if let Err(failure) = self.restore() {
-            eprintln!(
+            let _ = writeln!(
+                io::stderr(),
                 "error: cannot remove the temporary init from the tenant's file: {failure}\nhelp: tenantctl edit NAME"
             );
         }

@@ -73,7 +73,7 @@ enum Part {
     Generations,
     /// A thousand tenants from their creation until nothing is left of them.
     Thousand,
-    /// An attacker beside a victim, under Tenantry and systemd-nspawn: 12 minutes. Only when it is asked for.
+    /// An attacker and a victim, under Tenantry and systemd-nspawn: 12 minutes. Only when it is asked for.
     Hostile,
 }
 
