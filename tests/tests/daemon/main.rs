@@ -2,7 +2,9 @@
 //! records are damaged, and what clients do with a daemon that hangs.
 
 mod files;
+mod hangups;
 mod removal;
+mod storms;
 
 use std::{
     fs,
