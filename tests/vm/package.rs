@@ -104,8 +104,8 @@ fn every_process_of_a_tenant_is_under_the_apparmor_profile_of_the_package() {
     let free = Unit::start("unconfined", &["--image", "debian", "--set", "apparmor=unconfined"]);
     assert_eq!(free.says(profiles), "unconfined\nunconfined");
     assert!(reads(&free).status.success(), "nothing else refuses it");
-    let other = Unit::create("other", &["--set", "apparmor=not-loaded"]);
-    let refused = other.ctl("start", &[]).output();
+    let refused =
+        tenantctl(&["create", "other", "--image", "busybox", "--set", "apparmor=not-loaded"]).output();
     assert!(!refused.status.success() && refused.stderr.contains("not-loaded"), "{}", refused.stderr);
     assert!(refused.stderr.contains("apparmor_parser"), "{}", refused.stderr);
     let doctor = tenantctl(&["doctor"]).output().stdout;

@@ -86,17 +86,20 @@ fn btrfs(args: &[&str], dir: &Path) -> io::Result<()> {
 /// Makes the directory of a tenant, in a form that what is stored below it can be counted, where there is one.
 ///
 /// # Errors
-/// Those of mkdir(2).
+/// Those of mkdir(2) and open(2); the directory is not there then.
 pub fn make_dir(dir: &Path, project: u32) -> io::Result<()> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     // Without btrfs(8) it is a directory like any other, and a limit is refused later.
     if !(is_btrfs(parent) && btrfs(&["--quiet", "subvolume", "create"], dir).is_ok()) {
         DirBuilder::new().mode(0o700).create(dir)?;
     }
-    fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    // Where this is refused there are no projects.
-    let _ = raw::set_project(record::open_dir(dir)?.as_fd(), project, true);
-    Ok(())
+    let settle = || -> io::Result<()> {
+        fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        // Where this is refused there are no projects.
+        let _ = raw::set_project(record::open_dir(dir)?.as_fd(), project, true);
+        Ok(())
+    };
+    settle().inspect_err(|_| drop(fs::remove_dir(dir)))
 }
 
 /// Makes limits hold for what is below a tenant's directory.
