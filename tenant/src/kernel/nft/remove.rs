@@ -55,7 +55,7 @@ impl Remover {
     /// # Errors
     /// Its record cannot be read, or what nft says.
     pub fn forget(&self, host: &HostFilter, name: &TenantName) -> Result<()> {
-        if !host.record(name).exists() {
+        if matches!(host.record(name).try_exists(), Ok(false)) {
             return Ok(());
         }
         let _lock = Lock::alone(host)?;
@@ -136,7 +136,8 @@ fn clear(host: &HostFilter, items: &BTreeSet<Item>) -> Result<()> {
 fn recorded(host: &HostFilter) -> impl Iterator<Item = TenantName> {
     let entries = fs::read_dir(&host.runtimes).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<TenantName>().ok());
-    names.filter(|name| host.record(name).exists())
+    // One that cannot be looked for is told by who reads it.
+    names.filter(|name| host.record(name).try_exists().unwrap_or(true))
 }
 
 fn names_of_ended(host: &HostFilter) -> Vec<TenantName> {
