@@ -82,7 +82,14 @@ pub(crate) const TABLE: &[Verb] = &[
             site.host.kill_hostd();
         },
         act: Site::start_hostd_once,
-        check: |site, _, _| is_same_boot(site),
+        check: |site, _, _| {
+            let said = ctl(site, "show", &[]);
+            if said.stderr.contains("doctor --repair") {
+                // Its record could not be read. It goes on all the same.
+                site.host.ctl(&["doctor", "--repair"]).limit(LIMIT).output();
+            }
+            is_same_boot(site)
+        },
         ..ABOUT_A_TENANT
     },
     Verb {
