@@ -135,7 +135,7 @@ pub(super) fn apparmor(_: &mut Draft<'_>, pair: &Pair<'_>) -> Verdict {
         return Verdict::note("tenants have a profile of their own where the host has AppArmor");
     }
     Verdict::warning(
-        "this profile is not taken over: tenants have one of their own, or that of the key `apparmor`",
+        "this AppArmor profile is not taken over: tenants have their own, or that of the key `apparmor`",
     )
 }
 
