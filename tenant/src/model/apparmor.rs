@@ -10,14 +10,16 @@ pub const SHIPPED: &str = "tenantry-tenant";
 /// Under no profile.
 const UNCONFINED: &str = "unconfined";
 
-/// Name of a profile, or the word `unconfined`: 1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`, `/`.
+/// Name of a profile, or the word `unconfined`: 1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`, `/`, the first of them no `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AppArmorProfile(String);
 
 /// Why a text is no name of a profile.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("it is not a name of an AppArmor profile, which has 1 to 128 of a-z, A-Z, 0-9, '-', '_', '.', '/'")]
+#[error(
+    "it is not a name of an AppArmor profile, which has 1 to 128 of a-z, A-Z, 0-9, '-', '_', '.', '/', and begins with no '-'"
+)]
 pub struct InvalidProfile;
 
 impl AppArmorProfile {
@@ -32,7 +34,7 @@ impl FromStr for AppArmorProfile {
 
     fn from_str(text: &str) -> Result<Self, InvalidProfile> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        match (1..=128).contains(&text.len()) && text.chars().all(is_allowed) {
+        match (1..=128).contains(&text.len()) && !text.starts_with('-') && text.chars().all(is_allowed) {
             true => Ok(Self(text.to_owned())),
             false => Err(InvalidProfile),
         }
@@ -80,7 +82,7 @@ mod tests {
         let name = |text: &str| text.parse::<AppArmorProfile>();
         assert_eq!(name("shop/web-1.2").unwrap().name(), Some("shop/web-1.2"));
         assert_eq!(name("unconfined").unwrap().name(), None);
-        for bad in ["", "a b", "a\nexec b", ":ns:a", "a//&b", &"a".repeat(129)] {
+        for bad in ["", "-x", "a b", "a\nexec b", ":ns:a", "a//&b", &"a".repeat(129)] {
             assert_eq!(name(bad).err(), Some(InvalidProfile), "{bad}");
         }
     }
