@@ -110,7 +110,8 @@ impl AsyncRead for Connection {
                 // It waits for what comes.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                // Without a descriptor the request can be read all the same, if it can be read at all.
+                Err(_) => self.has_begun = true,
             }
         }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
