@@ -118,10 +118,10 @@ fn clients_that_contradict_each_other_are_answered_and_leave_something_whole() {
             for (words, answer) in client.join().expect("a client does not panic") {
                 all += 1;
                 good += usize::from(answer.status.success());
-                // Somebody else has killed or destroyed what this client was starting.
-                let was_killed = answer.code() == FAILED && answer.stderr.contains("killed");
-                let is_clear = (was_killed || matches!(answer.code(), NOT_FOUND | REFUSED))
-                    && answer.stderr.contains("error: ");
+                // What somebody else has ended meanwhile fails, at whatever step that was.
+                let is_clear = matches!(answer.code(), FAILED | NOT_FOUND | REFUSED)
+                    && answer.stderr.contains("error: ")
+                    && !answer.stderr.contains("os error");
                 assert!(
                     answer.status.success() || is_clear,
                     "{words:?}: {} {}",
