@@ -180,7 +180,7 @@ pub fn publish(
     let root = RootDir::open(&tree).map_err(FileError::when("open", &tree))?;
     let (size_bytes, files) = inspect::size(&entries);
     let path = layout.version(&request.image, &digest);
-    let created = !path.try_exists().map_err(FileError::when("look for", &path))?;
+    let created = !record::is_there(&path)?;
     let mut shared = Shared::default();
     if created {
         let parent = request.parent.or_else(|| {
@@ -235,7 +235,7 @@ pub fn publish(
     }
     let (store, lock) = (Store::new(layout.clone()), Lock::exclusive(layout)?);
     let mut has_got_signature = false;
-    if path.try_exists().map_err(FileError::when("look for", &path))? {
+    if record::is_there(&path)? {
         has_got_signature = adopt(&store, staging, request, &digest, &lock)?;
     } else {
         let versions = layout.versions(&request.image);

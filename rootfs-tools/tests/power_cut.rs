@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rootfs_tools::{
@@ -22,7 +22,7 @@ use tenant::{
         image::{ChannelName, ImageFormat, ImageName, ImageRef},
     },
 };
-use tenantry_tests::power_cut::{Recording, State};
+use tenantry_tests::power_cut::{Recording, State, names_below};
 
 /// What is done to the store.
 struct Verb {
@@ -172,17 +172,7 @@ impl View {
 
 /// Every name in the state directory.
 fn paths(layout: &Layout) -> BTreeSet<PathBuf> {
-    fn walk(top: &Path, dir: &Path, paths: &mut BTreeSet<PathBuf>) {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            paths.insert(entry.path().strip_prefix(top).unwrap().to_owned());
-            if entry.file_type().unwrap().is_dir() {
-                walk(top, &entry.path(), paths);
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    walk(&layout.state(), &layout.state(), &mut found);
-    found
+    names_below(&layout.state(), &layout.state())
 }
 
 /// What is wrong with a store after a power cut, and after the verb was done again.

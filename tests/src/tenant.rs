@@ -16,6 +16,26 @@ pub struct Tenant<'a> {
 /// Where [`Tenant::probe`] puts the probe.
 const PROBE: &str = "/root/probe";
 
+/// Looks, in what the probe says of `mounts`, where the host's mounts are in every tenant, and of which type.
+///
+/// # Panics
+/// When one is missing, or another.
+pub fn assert_mounts_of_the_host(seen: &Value, what: &str) {
+    let mounts = seen["mounts"].as_array().expect("mounts");
+    for (at, kind) in [
+        ("/dev", "tmpfs"),
+        ("/dev/pts", "devpts"),
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/sys/fs/cgroup", "cgroup2"),
+        ("/run", "tmpfs"),
+        ("/tmp", "tmpfs"),
+    ] {
+        let mount = mounts.iter().rfind(|mount| mount["at"] == at);
+        assert_eq!(mount.map(|mount| &mount["type"]), Some(&kind.into()), "{what}: {at}");
+    }
+}
+
 /// What makes tenants.
 impl Host {
     /// Creates a tenant.

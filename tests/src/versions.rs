@@ -70,6 +70,20 @@ impl Host {
         self.another_version_as(from, to, &[], change)
     }
 
+    /// Two versions of busybox, `busybox:one` and `busybox:two`; `/usr/lib/generation` says which.
+    ///
+    /// # Panics
+    /// As [`Self::another_version`].
+    pub fn two_versions_of_busybox(&self) {
+        self.copy_some_images(&["busybox"]);
+        for version in ["one", "two"] {
+            self.another_version("busybox", &format!("busybox:{version}"), |tree| {
+                fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
+                fs::write(tree.join("usr/lib/generation"), version).expect("a file of the version");
+            });
+        }
+    }
+
     /// [`Self::another_version`] with options of `rootfsctl publish`.
     ///
     /// # Panics

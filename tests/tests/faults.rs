@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use tenantry_tests::{Host, Tenant};
+use tenantry_tests::{Host, Tenant, tenant::assert_mounts_of_the_host};
 
 #[test]
 fn a_stored_directory_swapped_for_a_link_during_starts_leads_nowhere() {
@@ -54,20 +54,7 @@ fn a_stored_directory_swapped_for_a_link_during_starts_leads_nowhere() {
 
 /// Where the mounts of a tenant are, and of which type.
 fn judge(tenant: &Tenant<'_>, what: &str) {
-    let seen = tenant.probe(&["mounts"]);
-    let mounts = seen["mounts"].as_array().expect("mounts");
-    for (at, kind) in [
-        ("/dev", "tmpfs"),
-        ("/dev/pts", "devpts"),
-        ("/proc", "proc"),
-        ("/sys", "sysfs"),
-        ("/sys/fs/cgroup", "cgroup2"),
-        ("/run", "tmpfs"),
-        ("/tmp", "tmpfs"),
-    ] {
-        let mount = mounts.iter().rfind(|mount| mount["at"] == at);
-        assert_eq!(mount.map(|mount| &mount["type"]), Some(&kind.into()), "{what}: {at}");
-    }
+    assert_mounts_of_the_host(&tenant.probe(&["mounts"]), what);
     assert_eq!(tenant.says("cat /run/host/container-manager"), "tenantry", "{what}");
 }
 

@@ -5,7 +5,7 @@
 use std::{os::unix::process::ExitStatusExt as _, process::Stdio, sync::Arc, time::Instant};
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Router,
     body::Body as HttpBody,
     extract::State,
     response::{IntoResponse as _, Response},
@@ -213,7 +213,7 @@ pub(super) async fn write(
         command.stdin(given.take()?);
         end(&name, command).await?;
         drop(still);
-        return Ok(Json(done(name, Changed::Changed, since).0));
+        return Ok(done(name, Changed::Changed, since));
     }
     let failed = |error: std::io::Error| Failure::of(Code::Failed, &error);
     let mut child = command.spawn().map_err(failed)?;
@@ -242,6 +242,5 @@ pub(super) async fn write(
     drop(still);
     ended?;
     judged?;
-    let Json(answer) = done(name, Changed::Changed, since);
-    Ok(Json(answer))
+    Ok(done(name, Changed::Changed, since))
 }

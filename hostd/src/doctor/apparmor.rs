@@ -2,17 +2,15 @@
 
 use std::{collections::BTreeSet, fs};
 
-use tenant::model::apparmor::SHIPPED;
+use tenant::{files::facts::apparmor_profiles, model::apparmor::SHIPPED};
 use wire::doctor::Finding;
 
 use super::Examination;
 
-pub(super) fn check(examination: &Examination<'_>) -> Vec<Finding> {
+pub(super) fn check(_: &Examination<'_>) -> Vec<Finding> {
     let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
     // As starts see it now, and not when hostd was started.
-    let loaded = tenant::HostFacts::gather().map(|facts| facts.apparmor);
-    let loaded = loaded.unwrap_or_else(|_| examination.host.store().facts().apparmor.clone());
-    vec![judge(enabled.trim() == "Y", &loaded)]
+    vec![judge(enabled.trim() == "Y", &apparmor_profiles())]
 }
 
 fn judge(is_enabled: bool, loaded: &BTreeSet<String>) -> Finding {

@@ -4,22 +4,10 @@ use std::path::Path;
 
 use tenant::{
     Allocation, Layout,
-    files::{
-        file_error::FileError,
-        record::{self, Durability},
-    },
+    files::record::{self, Durability},
 };
 
 use super::StoreError;
-
-/// Whether something has this name. That it could not be looked for is no answer: what is decided by one may be the end of
-/// a tenant's files.
-///
-/// # Errors
-/// It cannot be looked for.
-pub(crate) fn is_there(path: &Path) -> Result<bool, FileError> {
-    path.try_exists().map_err(FileError::when("look for", path))
-}
 
 /// Reads a record, or its copy.
 ///

@@ -9,7 +9,7 @@ use rootfs_tools::store::Lock as ImagesLock;
 use tenant::{
     Allocation, TenantName,
     config::{self, Fragment, profile},
-    files::{file_error::FileError, sources},
+    files::{file_error::FileError, record, sources},
     model::allocation::{Generation, Pinned, RecordEvent, RecordState},
 };
 
@@ -19,7 +19,7 @@ use super::{
     create::{Creation, Seed},
     destroy::{self, Destruction},
     edit,
-    file::{is_there, parse},
+    file::parse,
     guard::held,
     images,
     rename::{Renaming, Step},
@@ -80,7 +80,7 @@ impl Store {
         let Made { name, text, pinned, uuid } = *made;
         self.refuse_taken(name)?;
         let config_path = self.layout.tenant_config(name);
-        if is_there(&config_path)? {
+        if record::is_there(&config_path)? {
             return Err(StoreError::StrayConfig { path: config_path });
         }
         self.check_storage()?;
@@ -217,15 +217,15 @@ impl Store {
     pub fn check_rename(&self, old: &TenantName, new: &TenantName) -> Result<Allocation, StoreError> {
         let allocation = self.ready(old)?;
         self.refuse_mounts(old)?;
-        if self.has(new) || is_there(&self.layout.tenant(new))? {
+        if self.has(new) || record::is_there(&self.layout.tenant(new))? {
             return Err(StoreError::NameTaken(new.to_string()));
         }
         let path = self.layout.tenant_config(new);
-        if is_there(&path)? {
+        if record::is_there(&path)? {
             return Err(StoreError::StrayConfig { path });
         }
         let path = self.layout.credentials(new);
-        if is_there(&path)? {
+        if record::is_there(&path)? {
             return Err(StoreError::StrayCredentials { path });
         }
         // Rows of a table that is malformed could not be given to it.

@@ -46,8 +46,8 @@ impl HostFacts {
     }
 }
 
-/// The profiles of an AppArmor that is enabled. The list is for root.
-fn apparmor_profiles() -> BTreeSet<String> {
+/// The profiles that this host's AppArmor has loaded, see apparmor(7); none where it is not enabled, or the caller is not root.
+pub fn apparmor_profiles() -> BTreeSet<String> {
     let list = fs::read_to_string("/sys/kernel/security/apparmor/profiles");
     list.map(|text| apparmor::loaded(&text)).unwrap_or_default()
 }

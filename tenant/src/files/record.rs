@@ -123,6 +123,15 @@ pub fn settle_dir(dir: &Path) {
     }
 }
 
+/// Whether something has this name. That it could not be looked for is no answer: what is decided by one may be the end of
+/// somebody's files.
+///
+/// # Errors
+/// It cannot be looked for.
+pub fn is_there(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().map_err(FileError::when("look for", path))
+}
+
 /// Removes the temporary files that [`write()`] has left in a directory when its process was killed or the power failed.
 /// No process may be writing there.
 ///

@@ -1,6 +1,6 @@
 //! The AppArmor profile of a tenant's processes, see apparmor(7).
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,25 +41,7 @@ impl FromStr for AppArmorProfile {
     }
 }
 
-impl TryFrom<String> for AppArmorProfile {
-    type Error = InvalidProfile;
-
-    fn try_from(text: String) -> Result<Self, InvalidProfile> {
-        text.parse()
-    }
-}
-
-impl From<AppArmorProfile> for String {
-    fn from(profile: AppArmorProfile) -> Self {
-        profile.0
-    }
-}
-
-impl fmt::Display for AppArmorProfile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+super::text::text_form!(AppArmorProfile, InvalidProfile);
 
 /// The profiles that a kernel has loaded, by the text of `/sys/kernel/security/apparmor/profiles`: `NAME (MODE)`.
 pub fn loaded(profiles: &str) -> BTreeSet<String> {

@@ -1,6 +1,6 @@
 //! Labels: words by which people sort their tenants, with the syntax of Kubernetes.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -92,25 +92,7 @@ macro_rules! text {
             }
         }
 
-        impl TryFrom<String> for $type {
-            type Error = InvalidLabel;
-
-            fn try_from(text: String) -> Result<Self, InvalidLabel> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(label: $type) -> Self {
-                label.0
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        super::text::text_form!($type, InvalidLabel);
     };
 }
 

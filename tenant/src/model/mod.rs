@@ -27,3 +27,4 @@ pub mod reference;
 pub mod resource_file;
 pub mod snapshot;
 pub mod syscall;
+mod text;

@@ -1,6 +1,6 @@
 //! The name of a tenant.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,25 +64,7 @@ impl FromStr for TenantName {
     }
 }
 
-impl TryFrom<String> for TenantName {
-    type Error = InvalidName;
-
-    fn try_from(name: String) -> Result<Self, InvalidName> {
-        name.parse()
-    }
-}
-
-impl From<TenantName> for String {
-    fn from(name: TenantName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for TenantName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+super::text::text_form!(TenantName, InvalidName);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Paths inside a tenant.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,25 +67,7 @@ impl FromStr for TenantPath {
     }
 }
 
-impl TryFrom<String> for TenantPath {
-    type Error = InvalidPath;
-
-    fn try_from(path: String) -> Result<Self, InvalidPath> {
-        path.parse()
-    }
-}
-
-impl From<TenantPath> for String {
-    fn from(path: TenantPath) -> Self {
-        path.0
-    }
-}
-
-impl fmt::Display for TenantPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+super::text::text_form!(TenantPath, InvalidPath);
 
 #[cfg(test)]
 mod tests {

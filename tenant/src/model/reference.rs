@@ -53,25 +53,7 @@ macro_rules! label {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $crate::model::reference::InvalidImageRef;
-
-            fn try_from(text: String) -> Result<Self, $crate::model::reference::InvalidImageRef> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        $crate::model::text::text_form!($name, $crate::model::reference::InvalidImageRef);
     };
 }
 pub(crate) use label;

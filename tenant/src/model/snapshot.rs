@@ -1,6 +1,6 @@
 //! What was kept of a tenant's directories at one moment: `snapshot.toml`.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,25 +43,7 @@ impl FromStr for SnapshotName {
     }
 }
 
-impl TryFrom<String> for SnapshotName {
-    type Error = InvalidSnapshotName;
-
-    fn try_from(name: String) -> Result<Self, InvalidSnapshotName> {
-        name.parse()
-    }
-}
-
-impl From<SnapshotName> for String {
-    fn from(name: SnapshotName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for SnapshotName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+super::text::text_form!(SnapshotName, InvalidSnapshotName);
 
 /// What is known of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,13 +28,7 @@ impl Site {
     /// With two versions of an image; hostd is not running.
     pub(crate) fn new() -> Self {
         let host = Host::bare();
-        host.copy_some_images(&["busybox"]);
-        for version in ["one", "two"] {
-            host.another_version("busybox", &format!("busybox:{version}"), |tree| {
-                fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
-                fs::write(tree.join("usr/lib/generation"), version).expect("a file of the version");
-            });
-        }
+        host.two_versions_of_busybox();
         let injector = Injector::new(host.path("inject.sock"), VICTIM);
         Self { host, injector, victims_boot: Cell::default() }
     }

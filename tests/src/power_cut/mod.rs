@@ -17,7 +17,7 @@ mod tree;
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
-pub use self::event::Recording;
+pub use self::{event::Recording, tree::names_below};
 use self::{
     event::{Event, Name},
     tree::{Id, Inode, Left},

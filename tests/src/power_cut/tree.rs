@@ -1,7 +1,7 @@
 //! A directory as it is at one moment, and made again elsewhere.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     ffi::OsString,
     fs, io,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, lchown, symlink},
@@ -103,6 +103,21 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// Every name below a directory, as a path from `top`, which it lies in.
+///
+/// # Panics
+/// When an entry is not what a directory said of it.
+pub fn names_below(top: &Path, dir: &Path) -> BTreeSet<PathBuf> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        names.insert(entry.path().strip_prefix(top).expect("it lies below the top").to_owned());
+        if entry.file_type().expect("a type").is_dir() {
+            names.extend(names_below(top, &entry.path()));
+        }
+    }
+    names
 }
 
 /// The name of a temporary file as another process has it: the next one that writes has not the number of this one.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use tenantry_tests::{Host, Tenant, poll};
+use tenantry_tests::{Host, Tenant, poll, tenant::assert_mounts_of_the_host};
 
 use crate::BUSYBOX;
 
@@ -71,22 +71,7 @@ fn look(dir: &Path) -> String {
 /// What is where the host mounts, as the tenant sees it.
 fn judge(tenant: &Tenant<'_>) {
     let seen = tenant.probe(&["mounts", "devices"]);
-    let kind = |at: &str| {
-        let mounts = seen["mounts"].as_array().expect("mounts");
-        let mount = mounts.iter().rfind(|mount| mount["at"] == at);
-        mount.map(|mount| mount["type"].as_str().unwrap_or_default().to_owned())
-    };
-    for (at, wanted) in [
-        ("/dev", "tmpfs"),
-        ("/dev/pts", "devpts"),
-        ("/proc", "proc"),
-        ("/sys", "sysfs"),
-        ("/sys/fs/cgroup", "cgroup2"),
-        ("/run", "tmpfs"),
-        ("/tmp", "tmpfs"),
-    ] {
-        assert_eq!(kind(at).as_deref(), Some(wanted), "{at}");
-    }
+    assert_mounts_of_the_host(&seen, "planted");
     assert_eq!(seen["devices"]["null"], "c 1:3");
     assert!(
         seen["devices"]["console"].as_str().is_some_and(|node| node.starts_with("c 136:")),

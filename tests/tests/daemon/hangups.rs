@@ -55,13 +55,7 @@ fn run(host: &Host, words: &str) -> Run {
 /// A host with a tenant that has something to be copied, and one that stays up.
 fn furnished() -> Host {
     let host = Host::bare();
-    host.copy_some_images(&["busybox"]);
-    for version in ["one", "two"] {
-        host.another_version("busybox", &format!("busybox:{version}"), |tree| {
-            fs::create_dir_all(tree.join("usr/lib")).expect("a directory in the copy");
-            fs::write(tree.join("usr/lib/generation"), version).expect("a file of the version");
-        });
-    }
+    host.two_versions_of_busybox();
     host.start_hostd();
     let alice = host.boot("alice", &["--image", "busybox:one"]);
     alice.says(

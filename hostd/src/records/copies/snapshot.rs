@@ -17,7 +17,6 @@ use super::{CopyError, stores::passes, swap};
 use crate::records::{
     Store, StoreError,
     create::remove_below,
-    file::is_there,
     stamp::{date_ms, now_ms},
 };
 
@@ -50,7 +49,7 @@ impl Store {
         let name = taking.name.as_deref().unwrap_or(&moment).parse::<SnapshotName>();
         let name = name.map_err(CopyError::from)?;
         let path = self.layout.snapshot(tenant, &name);
-        if is_there(&path)? {
+        if record::is_there(&path)? {
             let (tenant, name) = (tenant.to_string(), name.to_string());
             return Err(CopyError::NameTaken { tenant, name }.into());
         }
@@ -98,7 +97,7 @@ impl Store {
         self.ready(tenant)?;
         let name: SnapshotName = name.parse().map_err(CopyError::from)?;
         let path = self.layout.snapshot(tenant, &name);
-        if !is_there(&path)? {
+        if !record::is_there(&path)? {
             let (tenant, name) = (tenant.to_string(), name.to_string());
             return Err(CopyError::NoSnapshot { tenant, name }.into());
         }

@@ -28,11 +28,7 @@ use tenant::{
 
 use crate::{
     dirs::remove::remove_all,
-    records::{
-        StoreError,
-        file::{is_there, write_copy},
-        stamp::now,
-    },
+    records::{StoreError, file::write_copy, stamp::now},
 };
 
 /// What is to be finished.
@@ -139,7 +135,7 @@ pub(crate) fn finish(layout: &Layout, mut allocation: Allocation) -> Result<Allo
     let name = allocation.name.clone();
     let path = commit_path(layout, &name);
     // One look for each tenant, of which hardly any has it.
-    if !is_there(&layout.work(&name))? {
+    if !record::is_there(&layout.work(&name))? {
         return Ok(allocation);
     }
     let text = match record::read(&path) {
@@ -164,8 +160,8 @@ pub(crate) fn finish(layout: &Layout, mut allocation: Allocation) -> Result<Allo
     }
     let (dirs, work) = (layout.dirs(&name), layout.work(&name));
     let new = work.join("dirs");
-    if is_there(&new)? {
-        if is_there(&dirs)? {
+    if record::is_there(&new)? {
+        if record::is_there(&dirs)? {
             rename(&dirs, &work.join("old"))?;
         }
         rename(&new, &dirs)?;

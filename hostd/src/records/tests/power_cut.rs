@@ -7,7 +7,7 @@ use std::{
 };
 
 use rootfs_tools::{digest, tree};
-use tenantry_tests::power_cut::{Recording, State};
+use tenantry_tests::power_cut::{Recording, State, names_below};
 
 use super::{super::copies::Taking, *};
 
@@ -222,17 +222,8 @@ fn nameless(mut view: View) -> View {
 
 /// Every name in the directories of tenants and in those of their files.
 fn paths(layout: &Layout) -> BTreeSet<PathBuf> {
-    fn walk(top: &Path, dir: &Path, paths: &mut BTreeSet<PathBuf>) {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            paths.insert(entry.path().strip_prefix(top).unwrap().to_owned());
-            if entry.file_type().unwrap().is_dir() {
-                walk(top, &entry.path(), paths);
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    walk(&layout.state(), &layout.tenants(), &mut found);
-    walk(&layout.etc(), &layout.etc(), &mut found);
+    let mut found = names_below(&layout.state(), &layout.tenants());
+    found.extend(names_below(&layout.etc(), &layout.etc()));
     found
 }
 
